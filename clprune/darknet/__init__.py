@@ -1,0 +1,1 @@
+"""Darknet's formats: `.cfg` to a `Network`, `.weights` to arrays, and back."""

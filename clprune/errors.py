@@ -1,0 +1,90 @@
+"""The one error tree of clprune: every leaf is one cause, and its text says what was found, expected, and what to do.
+
+Anything that is not a `ClpruneError` is a bug of ours and must surface as a traceback. The command line turns a
+`UsageError` into exit status 2 and every other `ClpruneError` into exit status 1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class ClpruneError(Exception):
+    """Base of every error that clprune raises on purpose."""
+
+
+class UsageError(ClpruneError, ValueError):
+    """An argument is outside what a function or command accepts (unknown method, sparsity of 1.5, ...)."""
+
+
+class FileError(ClpruneError):
+    """A file cannot be used; the text begins with its path and, where known, the line.
+
+    Attributes: `path`, `line` (1-based, or None).
+    """
+
+    def __init__(self, message: str, *, path: str | Path, line: int | None = None) -> None:
+        self.path = Path(path)
+        self.line = line
+        where = f"{path}:{line}" if line is not None else f"{path}"
+        super().__init__(f"{where}: {message}")
+
+
+class CfgError(FileError):
+    """A `.cfg` file breaks darknet's format or describes a network that cannot exist."""
+
+
+class WeightsError(FileError):
+    """A weights file does not fit its network: short, long, not finite, or of an unknown version."""
+
+
+class ImageError(FileError):
+    """An image cannot be read or decoded."""
+
+
+class DataError(FileError):
+    """A data set, names file or `.data` file is missing or malformed."""
+
+
+class UnsupportedLayerError(ClpruneError):
+    """The network parses, but no kernel runs this layer yet."""
+
+
+class NoDeviceError(ClpruneError):
+    """No OpenCL platform or device was found, or none matches the selection."""
+
+
+class BuildError(ClpruneError):
+    """The driver refused a kernel's source. Attributes: `log`, `source`."""
+
+    def __init__(self, message: str, *, log: str, source: str) -> None:
+        self.log = log
+        self.source = source
+        super().__init__(f"{message}\n{log.strip()}" if log.strip() else message)
+
+
+class LaunchError(ClpruneError):
+    """The driver refused to launch a built kernel or to allocate its buffers."""
+
+
+class RenderError(ClpruneError):
+    """A template failed to render; the text names template, line and parameters."""
+
+
+class ConfigurationRejected(ClpruneError):
+    """A kernel configuration cannot run this problem on this device; the text is the declared reason.
+
+    This is the only exception that a search may skip over silently.
+    """
+
+
+class WrongAnswer(ConfigurationRejected):
+    """A built candidate computed something else than its float64 reference (or wrote outside its buffer)."""
+
+
+class StoreError(FileError):
+    """The tuning database cannot be read or is of a newer version."""
+
+
+class MissingDependencyError(ClpruneError):
+    """An optional package is needed for this command; the text names the extra to install."""

@@ -1,0 +1,104 @@
+"""Shapes and problems: what is computed, free of how. No imports of ours.
+
+A *problem* is a frozen description of one layer's work. It is the key under which tuning results are kept, so it
+holds only what changes the work: fused activations are not part of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Activations of one image: `channels` planes of `height` x `width` values, darknet's CHW order."""
+
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def elements(self) -> int:
+        """Values in one image."""
+        return self.channels * self.height * self.width
+
+    def __str__(self) -> str:
+        return f"{self.channels}x{self.height}x{self.width}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvProblem:
+    """A 2-D convolution with square filters: `[batch, in_channels, in_height, in_width]` to
+    `[batch, out_channels, out_height, out_width]`.
+
+    `padding` is the zero border on each side in pixels; `groups` splits channels as in darknet and PyTorch.
+    """
+
+    batch: int
+    in_channels: int
+    in_height: int
+    in_width: int
+    out_channels: int
+    size: int
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+
+    @property
+    def out_height(self) -> int:
+        return (self.in_height + 2 * self.padding - self.size) // self.stride + 1
+
+    @property
+    def out_width(self) -> int:
+        return (self.in_width + 2 * self.padding - self.size) // self.stride + 1
+
+    @property
+    def group_out_channels(self) -> int:
+        """Output channels of one group: rows M of the GEMM view."""
+        return self.out_channels // self.groups
+
+    @property
+    def group_in_channels(self) -> int:
+        return self.in_channels // self.groups
+
+    @property
+    def columns(self) -> int:
+        """K of the GEMM view: weights per output channel."""
+        return self.group_in_channels * self.size * self.size
+
+    @property
+    def flops(self) -> int:
+        """Multiplies and adds of the dense layer (2 per multiply-accumulate), bias not counted."""
+        return 2 * self.batch * self.out_channels * self.columns * self.out_height * self.out_width
+
+    @property
+    def key(self) -> str:
+        """Stable text under which tuning results of this problem are kept."""
+        return (
+            f"n{self.batch} c{self.in_channels} h{self.in_height} w{self.in_width} m{self.out_channels} "
+            f"size{self.size} stride{self.stride} padding{self.padding} groups{self.groups}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectedProblem:
+    """A fully connected layer: `[batch, inputs]` to `[batch, outputs]` by a weight matrix `[outputs, inputs]`."""
+
+    batch: int
+    inputs: int
+    outputs: int
+
+    @property
+    def columns(self) -> int:
+        """K of the GEMM view."""
+        return self.inputs
+
+    @property
+    def flops(self) -> int:
+        """Multiplies and adds of the dense layer, bias not counted."""
+        return 2 * self.batch * self.inputs * self.outputs
+
+    @property
+    def key(self) -> str:
+        """Stable text under which tuning results of this problem are kept."""
+        return f"n{self.batch} k{self.inputs} m{self.outputs}"
