@@ -1,0 +1,71 @@
+"""Where the values of a tensor lie in its device buffer. No imports of ours but geometry.
+
+Element (image n, channel c, row y, column x) of a tensor lies at
+`origin + c * channel_stride + n * image_stride + y * pitch + x` (in float32 elements).
+
+Convolutions read zero-padded planes. Neighbours share their padding: the gap behind one row is also the left border of
+the next, and the rows under one image are also the top border of the next, so a 3x3 layer of width 56 has a pitch of
+57, not 58. Images of a batch lie inside a channel (CNHW): to a convolution a batch is one taller image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clprune.geometry import Shape
+
+#: Elements that may be read (never written) behind the last value: the widest tile of any kernel fits in.
+READ_MARGIN = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Strides of one tensor `[batch, shape]` in a buffer of `elements` float32 values."""
+
+    batch: int
+    shape: Shape
+    pitch: int
+    image_stride: int
+    channel_stride: int
+    origin: int
+    elements: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the buffer, margins included."""
+        return 4 * self.elements
+
+
+def padded_layout(*, batch: int, shape: Shape, pitch: int, padding: int) -> Layout:
+    """CNHW planes with `padding` zero rows between images and at least `padding` zero columns between rows.
+
+    `pitch` is at least `shape.width + padding`. Raises ValueError otherwise.
+    """
+    if pitch < shape.width + padding:
+        raise ValueError(f"pitch {pitch} is smaller than width {shape.width} + padding {padding}")
+    image_stride = (shape.height + padding) * pitch
+    channel_stride = batch * image_stride
+    origin = padding * pitch + padding
+    return Layout(
+        batch=batch,
+        shape=shape,
+        pitch=pitch,
+        image_stride=image_stride,
+        channel_stride=channel_stride,
+        origin=origin,
+        elements=origin + shape.channels * channel_stride + origin + READ_MARGIN,
+    )
+
+
+def contiguous_layout(*, batch: int, shape: Shape) -> Layout:
+    """Plain NCHW without padding: what the host exchanges and what fully connected layers read."""
+    plane = shape.height * shape.width
+    return Layout(
+        batch=batch,
+        shape=shape,
+        pitch=shape.width,
+        image_stride=shape.elements,
+        channel_stride=plane,
+        origin=0,
+        elements=batch * shape.elements + READ_MARGIN,
+    )

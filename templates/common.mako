@@ -1,0 +1,79 @@
+## Shared pieces of every kernel template: prologue, activations, stores of partial vectors.
+
+## Fused multiply-add where the device has it in hardware, else the fastest a*b+c that it offers.
+<%def name="multiply_add_macro()">
+#ifdef FP_FAST_FMAF
+#define MULTIPLY_ADD(a, b, c) fma(a, b, c)
+#else
+#define MULTIPLY_ADD(a, b, c) mad(a, b, c)
+#endif
+</%def>
+
+## Darknet's activations (src/activations.h of pjreddie/darknet; mish, swish, relu6, hard_mish of AlexeyAB/darknet)
+## as a function `activate` on float vectors of `width` lanes.
+<%def name="activation_function(name, width)">
+<% T = vector_type("float", width) %>
+inline ${T} activate(${T} v)
+{
+% if name == "linear":
+    return v;
+% elif name == "relu":
+    return fmax(v, (${T})(${c_float(0)}));
+% elif name == "leaky":
+    return fmax(v, v * ${c_float(0.1)});
+% elif name == "relie":
+    return fmax(v, v * ${c_float(0.01)});
+% elif name == "relu6":
+    return fmin(fmax(v, (${T})(${c_float(0)})), (${T})(${c_float(6)}));
+% elif name == "logistic":
+    return ${c_float(1)} / (${c_float(1)} + exp(-v));
+% elif name == "loggy":
+    return ${c_float(2)} / (${c_float(1)} + exp(-v)) - ${c_float(1)};
+% elif name == "tanh":
+    return tanh(v);
+% elif name == "elu":
+    return v >= ${c_float(0)} ? v : expm1(v);
+% elif name == "selu":
+    return v >= ${c_float(0)} ? ${c_float(1.0507)} * v : ${c_float(1.0507 * 1.6732)} * expm1(v);
+% elif name == "ramp":
+    return fmax(v, (${T})(${c_float(0)})) + ${c_float(0.1)} * v;
+% elif name == "hardtan":
+    return fmin(fmax(v, (${T})(${c_float(-1)})), (${T})(${c_float(1)}));
+% elif name == "plse":
+    return v < ${c_float(-4)} ? ${c_float(0.01)} * (v + ${c_float(4)}) : (v > ${c_float(4)} ? ${c_float(0.01)} * (v - ${c_float(4)}) + ${c_float(1)} : ${c_float(0.125)} * v + ${c_float(0.5)});
+% elif name == "stair":
+    const ${T} whole = floor(v);
+    const ${T} is_even = ${c_float(1)} - fabs(whole - ${c_float(2)} * floor(whole * ${c_float(0.5)}));
+    return is_even > ${c_float(0.5)} ? floor(v * ${c_float(0.5)}) : (v - whole) + floor(v * ${c_float(0.5)});
+% elif name == "lhtan":
+    return v < ${c_float(0)} ? ${c_float(0.001)} * v : (v > ${c_float(1)} ? ${c_float(0.001)} * (v - ${c_float(1)}) + ${c_float(1)} : v);
+% elif name == "swish":
+    return v / (${c_float(1)} + exp(-v));
+% elif name == "mish":
+    return v * tanh(v > ${c_float(20)} ? v : log1p(exp(fmin(v, (${T})(${c_float(20)})))));
+% elif name == "hard_mish":
+    return v > ${c_float(0)} ? v : (v > ${c_float(-2)} ? v * v * ${c_float(0.5)} + v : (${T})(${c_float(0)}));
+% else:
+    unknown activation: ${name}
+% endif
+}
+</%def>
+
+## Stores the first `count` lanes of a vector. Narrow vectors stay in registers; wide ones (CPU drivers) go through memory.
+<%def name="partial_store_function(width)">
+<% T = vector_type("float", width) %>
+inline void store_first(${T} v, const int count, __global float *p)
+{
+% if width == 1:
+    if (count > 0) *p = v;
+% elif width <= 4:
+% for lane in range(width):
+    if (count > ${lane}) p[${lane}] = v.s${lane};
+% endfor
+% else:
+    float lanes[${width}];
+    vstore${width}(v, 0, lanes);
+    for (int lane = 0; lane < ${width} && lane < count; lane++) p[lane] = lanes[lane];
+% endif
+}
+</%def>

@@ -1,0 +1,175 @@
+## Direct convolution over zero-padded planes, dense or with columns removed, bias and activation fused.
+##
+##   y[m, p] = activate(bias[m] + sum_k W[m, k] * x[in(p) + offset[k]])
+##
+## m: output channel; p: output position; k = (input channel, filter row, filter column): each is one offset into the
+## padded input, so there is no im2col and a removed column is one offset less in a list.
+##
+## Layout   x, y: see clprune/layout.py (CNHW planes, shared zero padding)
+##          blocks[row block][6]: start of its list, kept columns, start of its values, first row, rows, and the largest
+##          `kept` among the row blocks of one work-group
+##          offsets: lists of input offsets; dense row blocks of a group share one list
+##          weights[row block][kept column][tile_m], bias[row block][tile_m]: short blocks are filled with zeros
+##          valid[p] (mapping "flat"): -1 where p is an output, 0 where it is padding, which is written as zero
+##
+## tile_m        output channels per work-item
+## vector_width  positions per vector;  vectors: vectors per work-item
+## group_m, group_n  work-items of a work-group along row blocks and along positions
+## tile_k        columns whose weights are staged in local memory at once; 0: weights are read from global memory
+## k_unroll      columns per turn of the inner loop
+## mapping       "flat": positions run through the padded rows (stride 1, input and output of one pitch);
+##               "rows": each vector lies in one output row
+## order         which of row blocks and positions neighbouring work-groups walk through first
+##
+## Source: direct convolution by offsets as in Escort (arXiv:1802.10280); unit = tile_m x 1 as in BCBP (AAAI 2023).
+<%namespace name="common" file="common.mako"/>
+<%
+    T = vector_type("float", vector_width)
+    group_items = group_m * group_n
+    m_axis, n_axis = (0, 1) if order == "rows_first" else (1, 0)
+    local_size = (group_m, group_n) if order == "rows_first" else (group_n, group_m)
+    rows, slots = range(tile_m), range(vectors)
+%>
+${common.multiply_add_macro()}
+${common.activation_function(activation, vector_width)}
+${common.partial_store_function(vector_width)}
+<%def name="columns(count, weight, offset)">
+% for u in range(count):
+    {
+        __global const float *p = x + ${offset(u)};
+% for j in slots:
+% if stride == 1:
+        const ${T} b${j} = ${vector_load(vector_width, f"p + in{j}")};
+% else:
+        const ${T} b${j} = (${T})(${", ".join(f"p[in{j} + {lane * stride}]" for lane in range(vector_width))});
+% endif
+% endfor
+% for i in rows:
+        { const ${T} a = (${T})(${weight(u, i)});
+% for j in slots:
+        c${i}_${j} = MULTIPLY_ADD(a, b${j}, c${i}_${j});
+% endfor
+        }
+% endfor
+    }
+% endfor
+</%def>
+__kernel __attribute__((reqd_work_group_size(${local_size[0]}, ${local_size[1]}, 1)))
+void conv(__global const float *restrict x,
+          __global const float *restrict weights,
+          __global const int *restrict offsets,
+          __global const int *restrict blocks,
+          __global const float *restrict bias,
+          __global const char *restrict valid,
+          __global float *restrict y,
+          const int block_count,
+          const int slot_count,
+          const int positions,
+          const int slots_per_row,
+          const int out_width,
+          const int out_height,
+          const int x_origin,
+          const int x_pitch,
+          const int x_image_stride,
+          const int y_origin,
+          const int y_pitch,
+          const int y_image_stride,
+          const int y_channel_stride)
+{
+    const int block = min((int)get_global_id(${m_axis}), block_count - 1);
+    const bool is_block = get_global_id(${m_axis}) < block_count;
+    const int first_slot = get_group_id(${n_axis}) * ${group_n * vectors} + get_local_id(${n_axis});
+    __global const int *descriptor = blocks + block * 6;
+    const int kept = descriptor[1];
+    __global const int *list = offsets + descriptor[0];
+    __global const float *w = weights + descriptor[2];
+% for j in slots:
+    const int slot${j} = min(first_slot + ${j * group_n}, slot_count - 1);
+    const bool is_slot${j} = first_slot + ${j * group_n} < slot_count;
+% if mapping == "flat":
+    const int position${j} = slot${j} * ${vector_width};
+    const int count${j} = positions - position${j};
+    const int in${j} = x_origin + position${j};
+    const int out${j} = y_origin + position${j};
+% else:
+    const int row${j} = slot${j} / slots_per_row;
+    const int column${j} = (slot${j} - row${j} * slots_per_row) * ${vector_width};
+    const int image${j} = row${j} / out_height;
+    const int count${j} = out_width - column${j};
+    const int in${j} = x_origin + image${j} * x_image_stride + (row${j} - image${j} * out_height) * ${stride} * x_pitch + column${j} * ${stride};
+    const int out${j} = y_origin + image${j} * y_image_stride + (row${j} - image${j} * out_height) * y_pitch + column${j};
+% endif
+% endfor
+% for i in rows:
+    const float bias${i} = bias[block * ${tile_m} + ${i}];
+% for j in slots:
+    ${T} c${i}_${j} = (${T})(bias${i});
+% endfor
+% endfor
+% if tile_k:
+    const int group_kept = descriptor[5];
+    const int local_m = get_local_id(${m_axis}), local_n = get_local_id(${n_axis});
+    __local float staged_weights[${group_m * tile_k * tile_m}];
+    __local int staged_offsets[${group_m * tile_k}];
+    for (int first = 0; first < group_kept; first += ${tile_k}) {
+        const int count = clamp(kept - first, 0, ${tile_k});
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int t = local_n; t < count * ${tile_m}; t += ${group_n}) staged_weights[local_m * ${tile_k * tile_m} + t] = w[first * ${tile_m} + t];
+        for (int t = local_n; t < count; t += ${group_n}) staged_offsets[local_m * ${tile_k} + t] = list[first + t];
+        barrier(CLK_LOCAL_MEM_FENCE);
+        __local const float *a = staged_weights + local_m * ${tile_k * tile_m};
+        __local const int *o = staged_offsets + local_m * ${tile_k};
+        int k = 0;
+% if k_unroll > 1:
+        for (; k + ${k_unroll} <= count; k += ${k_unroll}) {
+            ${columns(k_unroll, lambda u, i: f"a[(k + {u}) * {tile_m} + {i}]", lambda u: f"o[k + {u}]")}
+        }
+% endif
+        for (; k < count; k++) {
+            ${columns(1, lambda u, i: f"a[k * {tile_m} + {i}]", lambda u: "o[k]")}
+        }
+    }
+% else:
+    int k = 0;
+% if k_unroll > 1:
+    for (; k + ${k_unroll} <= kept; k += ${k_unroll}) {
+        ${columns(k_unroll, lambda u, i: f"w[{u * tile_m + i}]", lambda u: f"list[k + {u}]")}
+        w += ${k_unroll * tile_m};
+    }
+% endif
+    for (; k < kept; k++) {
+        ${columns(1, lambda u, i: f"w[{i}]", lambda u: "list[k]")}
+        w += ${tile_m};
+    }
+% endif
+    if (!is_block) return;
+    const int block_rows = descriptor[4];
+    __global float *out = y + (size_t)descriptor[3] * y_channel_stride;
+% for j in slots:
+    if (is_slot${j}) {
+% if mapping == "flat":
+        if (count${j} >= ${vector_width}) {
+            const ${vector_type("int", vector_width)} keep${j} = convert_${vector_type("int", vector_width)}(${vector_load(vector_width, f"valid + position{j}")});
+% for i in rows:
+            if (${i} < block_rows) { const ${T} v = as_${T}(as_${vector_type("int", vector_width)}(activate(c${i}_${j})) & keep${j}); ${vector_store(vector_width, "v", f"out + (size_t){i} * y_channel_stride + out{j}")} }
+% endfor
+        } else {
+            const ${vector_type("int", vector_width)} keep${j} = convert_${vector_type("int", vector_width)}(${vector_load(vector_width, f"valid + position{j}")});
+% for i in rows:
+            if (${i} < block_rows) store_first(as_${T}(as_${vector_type("int", vector_width)}(activate(c${i}_${j})) & keep${j}), count${j}, out + (size_t)${i} * y_channel_stride + out${j});
+% endfor
+        }
+% else:
+        if (count${j} >= ${vector_width}) {
+% for i in rows:
+            if (${i} < block_rows) { ${vector_store(vector_width, f"activate(c{i}_{j})", f"out + (size_t){i} * y_channel_stride + out{j}")} }
+% endfor
+        } else {
+% for i in rows:
+            if (${i} < block_rows) store_first(activate(c${i}_${j}), count${j}, out + (size_t)${i} * y_channel_stride + out${j});
+% endfor
+        }
+% endif
+    }
+% endfor
+}
