@@ -1,0 +1,22 @@
+"""clprune: tune, prune and run darknet networks with OpenCL.
+
+Importing the package is quick: `Runner` and everything behind it (NumPy, OpenCL) load on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clprune.runner import Runner
+
+__version__ = "0.1.0"
+__all__ = ["Runner", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Runner":
+        from clprune.runner import Runner
+
+        return Runner
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
