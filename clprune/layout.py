@@ -11,6 +11,10 @@ the next, and the rows under one image are also the top border of the next, so a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from clprune.geometry import Shape
 
@@ -68,4 +72,14 @@ def contiguous_layout(*, batch: int, shape: Shape) -> Layout:
         channel_stride=plane,
         origin=0,
         elements=batch * shape.elements + READ_MARGIN,
+    )
+
+
+def view(buffer: npt.NDArray[Any], layout: Layout) -> npt.NDArray[Any]:
+    """The `[batch, channels, height, width]` window of a flat buffer `[layout.elements]`; writing to it writes there."""
+    item = buffer.itemsize
+    return np.lib.stride_tricks.as_strided(
+        buffer[layout.origin :],
+        shape=(layout.batch, layout.shape.channels, layout.shape.height, layout.shape.width),
+        strides=tuple(item * s for s in (layout.image_stride, layout.channel_stride, layout.pitch, 1)),
     )

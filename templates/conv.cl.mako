@@ -117,16 +117,16 @@ void conv(__global const float *restrict x,
         for (int t = local_n; t < count * ${tile_m}; t += ${group_n}) staged_weights[local_m * ${tile_k * tile_m} + t] = w[first * ${tile_m} + t];
         for (int t = local_n; t < count; t += ${group_n}) staged_offsets[local_m * ${tile_k} + t] = list[first + t];
         barrier(CLK_LOCAL_MEM_FENCE);
-        __local const float *a = staged_weights + local_m * ${tile_k * tile_m};
-        __local const int *o = staged_offsets + local_m * ${tile_k};
+        __local const float *tile_weights = staged_weights + local_m * ${tile_k * tile_m};
+        __local const int *tile_list = staged_offsets + local_m * ${tile_k};
         int k = 0;
 % if k_unroll > 1:
         for (; k + ${k_unroll} <= count; k += ${k_unroll}) {
-            ${columns(k_unroll, lambda u, i: f"a[(k + {u}) * {tile_m} + {i}]", lambda u: f"o[k + {u}]")}
+            ${columns(k_unroll, lambda u, i: f"tile_weights[(k + {u}) * {tile_m} + {i}]", lambda u: f"tile_list[k + {u}]")}
         }
 % endif
         for (; k < count; k++) {
-            ${columns(1, lambda u, i: f"a[k * {tile_m} + {i}]", lambda u: "o[k]")}
+            ${columns(1, lambda u, i: f"tile_weights[k * {tile_m} + {i}]", lambda u: "tile_list[k]")}
         }
     }
 % else:

@@ -1,0 +1,208 @@
+"""What every kernel declares: parameters, constraints with reasons, local memory, launch, FLOPs, reference.
+
+A kernel is a stateless object. An *operation* (`ConvOperation`, ...) is one use of it in a network: the problem, the
+layouts of its tensors and what is fused. A *tile* is a frozen dataclass whose fields are the kernel's parameters,
+spelled alike in Python, in the template, in the database and on the command line.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.device import DeviceInfo
+from clprune.errors import ConfigurationRejected
+from clprune.rendering import render, template_hash
+
+Value = int | str
+FloatArray = npt.NDArray[np.float32]
+
+
+class Tile(Protocol):
+    """A frozen dataclass of parameters."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class Operation(Protocol):
+    """One use of a kernel; `key` names its problem in the tuning database."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def flops(self) -> int: ...
+
+
+TileT = TypeVar("TileT", bound=Tile)
+OperationT = TypeVar("OperationT", bound=Operation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """Global and local sizes in work-items; each global size is a multiple of its local size."""
+
+    global_size: tuple[int, ...]
+    local_size: tuple[int, ...]
+
+    @property
+    def work_group_size(self) -> int:
+        """Work-items of one work-group."""
+        return int(np.prod(self.local_size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraint(Generic[TileT, OperationT]):
+    """A condition that a tile must meet; `reason` is what the user reads when it does not."""
+
+    reason: str
+    holds: Callable[[TileT, OperationT], bool]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Expected:
+    """An output argument: what must stand in it.
+
+    `values` float64 over the whole buffer, `written` bool: where the kernel must write; elsewhere the buffer must keep
+    what it held. `terms`: products summed up per value, from which the tolerance follows.
+    """
+
+    values: npt.NDArray[np.float64]
+    written: npt.NDArray[np.bool_]
+    initial: FloatArray
+    terms: int
+
+
+Argument = npt.NDArray[Any] | np.generic | Expected
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """One concrete run with known answer: the arguments in the template's order."""
+
+    arguments: tuple[Argument, ...]
+    kept_share: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """Seeded data for a case: how much of the weights is removed, in units of how many rows."""
+
+    seed: int = 0
+    kept_share: float = 1.0
+    unit_rows: int = 8
+
+    @property
+    def key(self) -> str:
+        """Stable text under which tuning results of this sparsity are kept."""
+        return "dense" if self.kept_share >= 1 else f"kept{self.kept_share:.3f} unit{self.unit_rows}x1"
+
+
+class Kernel(abc.ABC, Generic[TileT, OperationT]):
+    """A tunable kernel: its template and everything that is known about it without a device."""
+
+    name: ClassVar[str]
+    template: ClassVar[str]
+    tile_type: type[TileT]
+    parameters: Mapping[str, Sequence[Value]]
+    constraints: Sequence[Constraint[TileT, OperationT]]
+    #: Tiles that suit CPU drivers (one work-item per register tile) and GPUs (work-groups of 64 to 256).
+    cpu_tiles: Sequence[TileT]
+    gpu_tiles: Sequence[TileT]
+
+    @abc.abstractmethod
+    def local_mem_bytes(self, tile: TileT, operation: OperationT) -> int:
+        """Local memory that one work-group declares."""
+
+    @abc.abstractmethod
+    def launch(self, tile: TileT, operation: OperationT) -> Launch:
+        """Geometry of the launch."""
+
+    @abc.abstractmethod
+    def variables(self, tile: TileT, operation: OperationT) -> dict[str, Any]:
+        """Mako variables of the template beside the tile's fields."""
+
+    @abc.abstractmethod
+    def safe_tile(self, operation: OperationT) -> TileT:
+        """A tile that runs on the smallest device: work-group of one, no local memory."""
+
+    @abc.abstractmethod
+    def case(self, tile: TileT, operation: OperationT, workload: Workload) -> Case:
+        """Seeded data for this operation and the float64 answer."""
+
+    @abc.abstractmethod
+    def sample_operations(self) -> Sequence[OperationT]:
+        """Small odd shapes that cover every branch of the template: what the test suites run."""
+
+    def source(self, tile: TileT, operation: OperationT) -> str:
+        """OpenCL C of this tile for this operation."""
+        return render(self.template, {**dataclasses.asdict(tile), **self.variables(tile, operation)})  # type: ignore[call-overload]
+
+    def source_hash(self) -> str:
+        """Changes whenever the kernel's source or its declared space may have: old tuning results are then left alone."""
+        return template_hash(self.template)
+
+    def check(self, tile: TileT, operation: OperationT, device: DeviceInfo) -> None:
+        """Raise ConfigurationRejected with the first declared reason why `tile` cannot run `operation` on `device`."""
+        reason = self.rejection(tile, operation, device)
+        if reason is not None:
+            raise ConfigurationRejected(f"{self.name} {tile}: {reason}")
+
+    def rejection(self, tile: TileT, operation: OperationT, device: DeviceInfo) -> str | None:
+        """The first reason against this tile, or None."""
+        for constraint in self.constraints:
+            if not constraint.holds(tile, operation):
+                return constraint.reason
+        launch = self.launch(tile, operation)
+        if launch.work_group_size > device.max_work_group_size:
+            return "the work-group is larger than the device allows"
+        if any(size > limit for size, limit in zip(launch.local_size, device.max_work_item_sizes, strict=False)):
+            return "one side of the work-group is larger than the device allows"
+        if self.local_mem_bytes(tile, operation) > device.local_mem_bytes:
+            return "the tile needs more local memory than the device has"
+        return None
+
+    def space(self) -> Iterator[TileT]:
+        """Every combination of parameter values, valid or not."""
+        names = list(self.parameters)
+        for values in itertools.product(*self.parameters.values()):
+            yield self.tile_type(**dict(zip(names, values, strict=True)))
+
+    def candidates(self, operation: OperationT, device: DeviceInfo) -> list[TileT]:
+        """The valid part of the space. Raises ConfigurationRejected with a count per reason if it is empty."""
+        rejected: dict[str, int] = {}
+        valid: list[TileT] = []
+        for tile in self.space():
+            reason = self.rejection(tile, operation, device)
+            if reason is None:
+                valid.append(tile)
+            else:
+                rejected[reason] = rejected.get(reason, 0) + 1
+        if not valid:
+            counts = "; ".join(f"{count} x {reason}" for reason, count in sorted(rejected.items()))
+            raise ConfigurationRejected(f"{self.name}: no valid configuration for {operation.key}: {counts}")
+        return valid
+
+    def default_tile(self, operation: OperationT, device: DeviceInfo) -> TileT:
+        """The first of the device type's own tiles that fits, else the safe one."""
+        for tile in self.cpu_tiles if device.type == "cpu" else self.gpu_tiles:
+            if self.rejection(tile, operation, device) is None:
+                return tile
+        return self.safe_tile(operation)
+
+
+def ceil_div(dividend: int, divisor: int) -> int:
+    """Quotient rounded up."""
+    return -(-dividend // divisor)
+
+
+def round_up(value: int, multiple: int) -> int:
+    """The next multiple."""
+    return ceil_div(value, multiple) * multiple

@@ -1,0 +1,324 @@
+"""Direct convolution, dense or column-pruned from one template (`templates/conv.cl.mako`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.darknet.activations import activate
+from clprune.device import DeviceInfo
+from clprune.geometry import ConvProblem, Shape
+from clprune.kernels.base import Case, Constraint, Expected, FloatArray, Kernel, Launch, Workload, ceil_div, round_up
+from clprune.kernels.samples import expected_output, input_buffer, random_matrix
+from clprune.layout import Layout, padded_layout
+from clprune.packing.columns import PackedColumns, pack_columns
+
+BufferT = TypeVar("BufferT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvTile:
+    """Parameters of the template, explained there.
+
+    A work-item computes `tile_m` output channels x `vectors * vector_width` positions; a work-group
+    `tile_m * group_m` channels.
+    """
+
+    tile_m: int
+    vector_width: int
+    vectors: int
+    group_m: int = 1
+    group_n: int = 1
+    tile_k: int = 0
+    k_unroll: int = 1
+    mapping: str = "flat"
+    order: str = "rows_first"
+
+    @property
+    def accumulators(self) -> int:
+        """float32 results that one work-item holds in registers."""
+        return self.tile_m * self.vectors * self.vector_width
+
+    @property
+    def work_group_size(self) -> int:
+        return self.group_m * self.group_n
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvOperation:
+    """A convolution of a network: problem, layouts of input and output, fused activation."""
+
+    problem: ConvProblem
+    input: Layout
+    output: Layout
+    activation: str = "linear"
+
+    @property
+    def key(self) -> str:
+        return self.problem.key
+
+    @property
+    def flops(self) -> int:
+        return self.problem.flops
+
+    @property
+    def can_be_flat(self) -> bool:
+        """Output positions and input positions differ by a constant: vectors may run over row ends."""
+        same_images = self.problem.batch == 1 or self.input.image_stride == self.output.image_stride
+        return self.problem.stride == 1 and self.input.pitch == self.output.pitch and same_images
+
+    @property
+    def positions(self) -> int:
+        """Length of the flat run from the first to behind the last output."""
+        rows = (self.problem.batch - 1) * self.output.image_stride + (self.problem.out_height - 1) * self.output.pitch
+        return rows + self.problem.out_width
+
+    def slots(self, tile: ConvTile) -> int:
+        """Vectors of positions that cover the output."""
+        if tile.mapping == "flat":
+            return ceil_div(self.positions, tile.vector_width)
+        rows = self.problem.batch * self.problem.out_height
+        return rows * ceil_div(self.problem.out_width, tile.vector_width)
+
+
+def conv_operation(
+    problem: ConvProblem, *, activation: str = "linear", next_padding: int | None = None
+) -> ConvOperation:
+    """The operation with the layouts that a network would give it: one pitch for both sides where stride is 1.
+
+    `next_padding`: zero border that the output gets for its consumer; by default that of the problem itself.
+    """
+    padding_out = problem.padding if next_padding is None else next_padding
+    shape_in = Shape(channels=problem.in_channels, height=problem.in_height, width=problem.in_width)
+    shape_out = Shape(channels=problem.out_channels, height=problem.out_height, width=problem.out_width)
+    pitch_in, pitch_out = problem.in_width + problem.padding, problem.out_width + padding_out
+    padding_in = problem.padding
+    if problem.stride == 1:
+        pitch_in = pitch_out = max(pitch_in, pitch_out)
+        padding_in = padding_out = max(padding_in, padding_out)
+        pitch_in = pitch_out = max(pitch_in, problem.in_width + padding_in, problem.out_width + padding_out)
+    return ConvOperation(
+        problem=problem,
+        input=padded_layout(batch=problem.batch, shape=shape_in, pitch=pitch_in, padding=padding_in),
+        output=padded_layout(batch=problem.batch, shape=shape_out, pitch=pitch_out, padding=padding_out),
+        activation=activation,
+    )
+
+
+def conv_reference(
+    x: npt.NDArray[Any], matrix: npt.NDArray[Any], bias: npt.NDArray[Any], problem: ConvProblem
+) -> npt.NDArray[np.float64]:
+    """float64 answer `[N, out_channels, out_height, out_width]` before the activation.
+
+    x `[N, C, H, W]`, matrix `[out_channels, columns]` (K runs over channel, filter row, filter column), bias
+    `[out_channels]`.
+    """
+    p = problem
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (p.padding, p.padding), (p.padding, p.padding)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (p.size, p.size), axis=(2, 3))
+    windows = windows[:, :, :: p.stride, :: p.stride][:, :, : p.out_height, : p.out_width]
+    result = np.empty((p.batch, p.out_channels, p.out_height * p.out_width))
+    for image in range(p.batch):
+        for group in range(p.groups):
+            channels = slice(group * p.group_in_channels, (group + 1) * p.group_in_channels)
+            rows = slice(group * p.group_out_channels, (group + 1) * p.group_out_channels)
+            columns = windows[image, channels].transpose(0, 3, 4, 1, 2).reshape(p.columns, -1)
+            result[image, rows] = matrix[rows].astype(np.float64) @ columns
+    result += bias.astype(np.float64)[:, None]
+    return result.reshape(p.batch, p.out_channels, p.out_height, p.out_width)
+
+
+class ConvKernel(Kernel[ConvTile, ConvOperation]):
+    """See `templates/conv.cl.mako`."""
+
+    name = "conv"
+    template = "conv"
+    tile_type = ConvTile
+    parameters = {
+        "tile_m": (1, 2, 4, 6, 8, 12, 16),
+        "vector_width": (1, 4, 8, 16),
+        "vectors": (1, 2, 3, 4, 6),
+        "group_m": (1, 2, 4),
+        "group_n": (1, 32, 64, 128),
+        "tile_k": (0, 16, 32),
+        "k_unroll": (1, 2, 4),
+        "mapping": ("flat", "rows"),
+        "order": ("rows_first", "positions_first"),
+    }
+    constraints = (
+        Constraint(
+            reason="mapping flat needs stride 1 and one pitch for input and output",
+            holds=lambda t, o: t.mapping != "flat" or o.can_be_flat,
+        ),
+        Constraint(
+            reason="the accumulators of a work-item exceed the registers of any device",
+            holds=lambda t, o: t.accumulators <= (400 if t.work_group_size == 1 else 96),
+        ),
+        Constraint(
+            reason="work-groups of several items have 64 to 256 of them",
+            holds=lambda t, o: t.work_group_size == 1 or 64 <= t.work_group_size <= 256,
+        ),
+        Constraint(
+            reason="wide vectors are for work-groups of one",
+            holds=lambda t, o: t.vector_width <= 4 or t.work_group_size == 1,
+        ),
+        Constraint(
+            reason="staging weights in local memory needs a work-group that shares them",
+            holds=lambda t, o: t.tile_k == 0 or t.group_n > 1,
+        ),
+        Constraint(
+            reason="the tile has more rows than the layer has output channels per group",
+            holds=lambda t, o: t.tile_m * t.group_m < 2 * o.problem.group_out_channels or t.tile_m * t.group_m == 1,
+        ),
+        Constraint(
+            reason="a vector is more than twice as long as an output row",
+            holds=lambda t, o: t.vector_width <= 4 or t.mapping == "flat" or t.vector_width < 2 * o.problem.out_width,
+        ),
+    )
+    cpu_tiles = (
+        ConvTile(tile_m=8, vector_width=16, vectors=3),
+        ConvTile(tile_m=8, vector_width=16, vectors=2, mapping="rows"),
+        ConvTile(tile_m=4, vector_width=8, vectors=3),
+        ConvTile(tile_m=4, vector_width=8, vectors=2, mapping="rows"),
+        ConvTile(tile_m=1, vector_width=8, vectors=2, mapping="rows"),
+    )
+    gpu_tiles = (
+        ConvTile(tile_m=8, vector_width=1, vectors=4, group_m=4, group_n=32, tile_k=32),
+        ConvTile(tile_m=8, vector_width=4, vectors=1, group_n=64, tile_k=16, order="positions_first"),
+        ConvTile(tile_m=8, vector_width=1, vectors=4, group_m=4, group_n=32, tile_k=32, mapping="rows"),
+        ConvTile(tile_m=1, vector_width=1, vectors=4, group_n=64, mapping="rows"),
+    )
+
+    def local_mem_bytes(self, tile: ConvTile, operation: ConvOperation) -> int:
+        return 4 * tile.group_m * tile.tile_k * (tile.tile_m + 1)
+
+    def launch(self, tile: ConvTile, operation: ConvOperation) -> Launch:
+        blocks = operation.problem.groups * ceil_div(operation.problem.group_out_channels, tile.tile_m)
+        items_n = ceil_div(operation.slots(tile), tile.vectors)
+        sizes = ((round_up(blocks, tile.group_m), tile.group_m), (round_up(items_n, tile.group_n), tile.group_n))
+        if tile.order == "positions_first":
+            sizes = (sizes[1], sizes[0])
+        return Launch(global_size=(sizes[0][0], sizes[1][0]), local_size=(sizes[0][1], sizes[1][1]))
+
+    def variables(self, tile: ConvTile, operation: ConvOperation) -> dict[str, Any]:
+        return {"stride": operation.problem.stride, "activation": operation.activation}
+
+    def safe_tile(self, operation: ConvOperation) -> ConvTile:
+        rows = 4 if operation.problem.group_out_channels >= 4 else 1
+        return ConvTile(tile_m=rows, vector_width=4, vectors=1, mapping="rows")
+
+    def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvTile:
+        if device.type == "cpu" and device.native_vector_width_float < 16:
+            for tile in self.cpu_tiles:
+                if tile.vector_width <= 8 and self.rejection(tile, operation, device) is None:
+                    return tile
+        return super().default_tile(operation, device)
+
+    def pack(
+        self, tile: ConvTile, operation: ConvOperation, *, matrix: FloatArray, bias: FloatArray
+    ) -> PackedColumns:
+        """Weights `[out_channels, columns]` and bias `[out_channels]` as this tile reads them."""
+        problem, layout = operation.problem, operation.input
+        taps = np.arange(problem.size) - problem.padding
+        offsets = (
+            np.arange(problem.group_in_channels)[:, None, None] * layout.channel_stride
+            + taps[None, :, None] * layout.pitch
+            + taps[None, None, :]
+        )
+        return pack_columns(
+            matrix,
+            bias=bias,
+            column_offsets=offsets.reshape(-1).astype(np.int32),
+            tile_m=tile.tile_m,
+            groups=problem.groups,
+            group_offset=problem.group_in_channels * layout.channel_stride,
+            blocks_per_group=tile.group_m,
+        )
+
+    def valid_positions(self, tile: ConvTile, operation: ConvOperation) -> npt.NDArray[np.int8]:
+        """-1 where a flat position is an output, 0 where it is padding; one element when the mapping needs none."""
+        if tile.mapping != "flat":
+            return np.zeros(1, np.int8)
+        layout, problem = operation.output, operation.problem
+        position = np.arange(operation.slots(tile) * tile.vector_width)
+        in_image = position % layout.image_stride if problem.batch > 1 else position
+        row, column = in_image // layout.pitch, in_image % layout.pitch
+        return -((row < problem.out_height) & (column < problem.out_width)).astype(np.int8)
+
+    def arguments(
+        self, tile: ConvTile, operation: ConvOperation, packed: PackedColumns, *, x: BufferT, y: BufferT
+    ) -> tuple[BufferT | npt.NDArray[Any] | np.int32, ...]:
+        """The template's arguments in order; arrays are still to be copied to the device."""
+        layout_in, layout_out, problem = operation.input, operation.output, operation.problem
+        scalars = (
+            len(packed.blocks),
+            operation.slots(tile),
+            operation.positions,
+            ceil_div(problem.out_width, tile.vector_width),
+            problem.out_width,
+            problem.out_height,
+            layout_in.origin,
+            layout_in.pitch,
+            layout_in.image_stride,
+            layout_out.origin,
+            layout_out.pitch,
+            layout_out.image_stride,
+            layout_out.channel_stride,
+        )
+        arrays = (packed.values, packed.offsets, packed.blocks, packed.bias, self.valid_positions(tile, operation))
+        return (x, *arrays, y, *(np.int32(value) for value in scalars))
+
+    def case(self, tile: ConvTile, operation: ConvOperation, workload: Workload) -> Case:
+        problem = operation.problem
+        rng = np.random.default_rng(workload.seed)
+        x = rng.standard_normal((problem.batch, problem.in_channels, problem.in_height, problem.in_width), np.float32)
+        matrix = random_matrix(rng, rows=problem.out_channels, columns=problem.columns, workload=workload)
+        bias = rng.standard_normal(problem.out_channels, np.float32)
+        answer = activate(operation.activation, conv_reference(x, matrix, bias, problem))
+        expected = expected_output(answer, operation.output, terms=problem.columns)
+        if tile.mapping == "flat":
+            _expect_zeros_between(expected, operation)
+        packed = self.pack(tile, operation, matrix=matrix, bias=bias)
+        buffer = input_buffer(x, operation.input)
+        return Case(arguments=self.arguments(tile, operation, packed, x=buffer, y=expected), kept_share=packed.kept_share)
+
+    def sample_operations(self) -> tuple[ConvOperation, ...]:
+        shapes = (
+            # channels, height, width, filters, size, stride, padding, groups, batch
+            (1, 1, 1, 1, 1, 1, 0, 1, 1),
+            (3, 13, 13, 7, 3, 1, 1, 1, 1),
+            (5, 7, 33, 16, 3, 1, 1, 1, 2),
+            (4, 13, 7, 31, 3, 2, 1, 1, 2),
+            (3, 31, 17, 8, 5, 1, 2, 1, 1),
+            (7, 9, 11, 5, 1, 1, 0, 1, 3),
+            (3, 17, 13, 6, 7, 3, 2, 1, 1),
+            (6, 8, 9, 10, 3, 1, 1, 2, 1),
+            (13, 6, 5, 13, 3, 1, 1, 13, 1),
+            (2, 12, 12, 33, 3, 1, 0, 1, 2),
+        )
+        activations = ("leaky", "relu", "logistic", "linear")
+        return tuple(
+            conv_operation(
+                ConvProblem(
+                    in_channels=c, in_height=h, in_width=w, out_channels=m, size=r, stride=s, padding=p, groups=g, batch=n
+                ),
+                activation=activations[index % len(activations)],
+            )
+            for index, (c, h, w, m, r, s, p, g, n) in enumerate(shapes)
+        )
+
+
+def _expect_zeros_between(expected: Expected, operation: ConvOperation) -> None:
+    """A flat run also writes the gaps between rows and images, as the zeros that the next layer reads there."""
+    layout = operation.output
+    for channel in range(layout.shape.channels):
+        start = layout.origin + channel * layout.channel_stride
+        run = slice(start, start + operation.positions)
+        expected.values[run][~expected.written[run]] = 0
+        expected.written[run] = True
+
+
+CONV = ConvKernel()

@@ -1,0 +1,117 @@
+"""Column lists: per block of consecutive rows, the columns of K that hold any weight, and their values.
+
+What is skipped follows from the zeros alone, so a model pruned for one device runs on every other: a row block of
+`tile_m` rows keeps a column when any of its rows needs it. With `tile_m` dividing the pruning unit's rows everything
+removed is skipped; a taller tile skips what all its units share (`PackedColumns.kept_share` says how much that is).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int32]
+
+#: Fields of one row of `PackedColumns.blocks`, in order.
+BLOCK_FIELDS = ("list_start", "kept", "value_start", "first_row", "rows", "group_kept")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PackedColumns:
+    """Compact form of a matrix `[rows, columns]` for kernels that compute `tile_m` rows at once.
+
+    values: float32, per row block `[kept, tile_m]`, short blocks filled with zero rows.
+    offsets: int32, the lists; the meaning of an entry is the caller's (`column_offsets`).
+    blocks: int32 `[row blocks, 6]`, see BLOCK_FIELDS.
+    bias: float32 `[row blocks, tile_m]`, zeros behind the last row of a short block.
+    kept_share: weights multiplied (without fill) over weights of the dense matrix.
+    """
+
+    tile_m: int
+    values: FloatArray
+    offsets: IntArray
+    blocks: IntArray
+    bias: FloatArray
+    kept_share: float
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that the packed layer occupies on the device."""
+        return self.values.nbytes + self.offsets.nbytes + self.blocks.nbytes + self.bias.nbytes
+
+
+def pack_columns(
+    matrix: FloatArray,
+    *,
+    bias: FloatArray,
+    column_offsets: IntArray,
+    tile_m: int,
+    groups: int = 1,
+    group_offset: int = 0,
+    blocks_per_group: int = 1,
+) -> PackedColumns:
+    """Pack `matrix` `[rows, columns]` float32 with `bias` `[rows]` into row blocks of `tile_m`.
+
+    `column_offsets` int32 `[columns]` is what a list holds for each column; rows of group g of `groups` add
+    `g * group_offset` to it (grouped convolution reads other input channels). Row blocks never straddle groups.
+    `blocks_per_group`: row blocks that one work-group computes together; each block's `group_kept` is the largest
+    `kept` among them. A row block that keeps every column shares its group's one full list.
+    """
+    rows, columns = matrix.shape
+    group_rows = rows // groups
+    values: list[FloatArray] = []
+    lists: list[IntArray] = []
+    blocks: list[tuple[int, int, int, int, int]] = []
+    list_start = value_start = 0
+    kept_weights = 0
+    for group in range(groups):
+        offsets = column_offsets + np.int32(group * group_offset)
+        full_list = -1
+        for first in range(0, group_rows, tile_m):
+            count = min(tile_m, group_rows - first)
+            part = matrix[group * group_rows + first : group * group_rows + first + count]
+            used = np.any(part != 0, axis=0)
+            kept = int(np.count_nonzero(used))
+            filled = np.zeros((kept, tile_m), np.float32)
+            filled[:, :count] = (part if kept == columns else part[:, used]).T
+            values.append(filled.reshape(-1))
+            if kept == columns and full_list >= 0:
+                start = full_list
+            else:
+                start = list_start
+                lists.append(offsets[used])
+                list_start += kept
+                full_list = start if kept == columns else full_list
+            blocks.append((start, kept, value_start, group * group_rows + first, count))
+            value_start += kept * tile_m
+            kept_weights += kept * count
+    return PackedColumns(
+        tile_m=tile_m,
+        values=_never_empty(np.concatenate(values)),
+        offsets=_never_empty(np.concatenate(lists)) if lists else np.zeros(1, np.int32),
+        blocks=_with_group_kept(np.array(blocks, np.int32), blocks_per_group),
+        bias=_bias_blocks(bias, blocks, tile_m),
+        kept_share=kept_weights / matrix.size,
+    )
+
+
+def _never_empty(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """OpenCL has no buffer of zero bytes: a fully removed layer keeps one unused element."""
+    return array if array.size else np.zeros(1, array.dtype)
+
+
+def _with_group_kept(blocks: IntArray, blocks_per_group: int) -> IntArray:
+    kept = blocks[:, 1]
+    starts = np.arange(0, len(blocks), blocks_per_group)
+    largest = np.maximum.reduceat(kept, starts)
+    return np.column_stack([blocks, np.repeat(largest, blocks_per_group)[: len(blocks)]]).astype(np.int32)
+
+
+def _bias_blocks(bias: FloatArray, blocks: list[tuple[int, int, int, int, int]], tile_m: int) -> FloatArray:
+    packed = np.zeros((len(blocks), tile_m), np.float32)
+    for row, (_, _, _, first, count) in zip(packed, blocks, strict=True):
+        row[:count] = bias[first : first + count]
+    return packed

@@ -1,0 +1,17 @@
+"""How far float32 results may lie from the float64 reference: the one place that says so.
+
+A sum of K products in float32, in any order and with or without fused multiply-adds, strays from the exact sum like a
+random walk: about `sqrt(K)` roundings of the largest magnitude. The factor 4 leaves room for unlucky data, the constant
+for what does not grow with K (activations, the final store).
+"""
+
+from __future__ import annotations
+
+import math
+
+FLOAT32_EPSILON = 2.0**-23
+
+
+def relative_tolerance(terms: int) -> float:
+    """Largest allowed |result - reference| over the largest |reference|, for sums of `terms` products."""
+    return FLOAT32_EPSILON * (16 + 4 * math.sqrt(terms))

@@ -1,0 +1,1 @@
+"""Finding the best tile per problem on a device, and keeping it."""

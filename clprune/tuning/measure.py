@@ -1,0 +1,78 @@
+"""Build a candidate, compare its answer with the float64 reference, and only then time it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.errors import ConfigurationRejected, WrongAnswer
+from clprune.kernels.base import Case, Expected, Kernel, OperationT, TileT
+from clprune.opencl import BoundKernel, Buffer, Session
+from clprune.tolerance import relative_tolerance
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidate:
+    """A built kernel bound to a case's data on a device."""
+
+    bound: BoundKernel
+    outputs: tuple[tuple[Buffer, Expected], ...]
+
+
+def bind_case(
+    session: Session, kernel: Kernel[TileT, OperationT], tile: TileT, operation: OperationT, case: Case
+) -> Candidate:
+    """Check, build and bind. Raises ConfigurationRejected when the device's limits forbid this tile, BuildError when
+    the driver refuses the source."""
+    kernel.check(tile, operation, session.info)
+    launch = kernel.launch(tile, operation)
+    built = session.kernel(session.build(kernel.source(tile, operation)), kernel.name)
+    if launch.work_group_size > built.work_group_limit:
+        raise ConfigurationRejected(
+            f"{kernel.name} {tile}: the built kernel allows work-groups of {built.work_group_limit}, "
+            f"not {launch.work_group_size}"
+        )
+    arguments: list[Any] = []
+    outputs: list[tuple[Buffer, Expected]] = []
+    for argument in case.arguments:
+        if isinstance(argument, Expected):
+            buffer = session.buffer_from(argument.initial)
+            outputs.append((buffer, argument))
+            arguments.append(buffer)
+        elif isinstance(argument, np.ndarray):
+            arguments.append(session.buffer_from(argument))
+        else:
+            arguments.append(argument)
+    bound = session.bind(built, global_size=launch.global_size, local_size=launch.local_size, arguments=arguments)
+    return Candidate(bound=bound, outputs=tuple(outputs))
+
+
+def verify(session: Session, candidate: Candidate) -> float:
+    """Run once; return the largest error relative to the reference's largest magnitude.
+
+    Raises WrongAnswer for a value outside tolerance, a NaN, or a write where none belongs.
+    """
+    candidate.bound.enqueue()
+    worst = 0.0
+    for buffer, expected in candidate.outputs:
+        got = session.read(buffer, np.float32, expected.initial.shape)
+        worst = max(worst, _compare(got, expected))
+    return worst
+
+
+def _compare(got: npt.NDArray[np.float32], expected: Expected) -> float:
+    stray = np.flatnonzero(~expected.written & (got != expected.initial))
+    if stray.size:
+        raise WrongAnswer(f"wrote {stray.size} values outside its output, first at element {stray[0]}")
+    values, reference = got[expected.written], expected.values[expected.written]
+    if not np.all(np.isfinite(values)):
+        raise WrongAnswer(f"{np.count_nonzero(~np.isfinite(values))} results are not finite")
+    scale = float(np.abs(reference).max(initial=0)) or 1.0
+    error = float(np.abs(values - reference).max(initial=0)) / scale
+    limit = relative_tolerance(expected.terms)
+    if error > limit:
+        raise WrongAnswer(f"relative error {error:.2e} exceeds {limit:.2e}")
+    return error
