@@ -1,0 +1,57 @@
+"""Built kernels on disk, so that the second run of a program need not compile. Losing a file here is harmless.
+
+Entries are named by a hash of device identity, source and options, written whole or not at all, and carry a checksum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from clprune.device import DeviceInfo, device_key
+from clprune.errors import FileError
+from clprune.files import write_atomically
+from clprune.folders import cache_folder
+
+_MOST_ENTRIES = 1000
+_DIGEST_BYTES = 32
+
+
+def entry_path(device: DeviceInfo, source: str, options: tuple[str, ...]) -> Path:
+    """Return where the binary of this program for this device is kept."""
+    identity = repr((device_key(device), source, options)).encode()
+    return cache_folder() / "kernels" / f"{hashlib.sha256(identity).hexdigest()}.bin"
+
+
+def load(path: Path) -> bytes | None:
+    """Return the binary kept at `path`, or None when there is none or it is damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, binary = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(binary).digest() != digest:
+        return None
+    with suppress(OSError):
+        os.utime(path)  # used lately: the last to be thrown away
+    return binary
+
+
+def store(path: Path, binary: bytes) -> None:
+    """Keep `binary` at `path`; silently does nothing where the folder cannot be written."""
+    with suppress(OSError, FileError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, hashlib.sha256(binary).digest() + binary)
+        _drop_oldest(path.parent)
+
+
+def _drop_oldest(folder: Path) -> None:
+    """Remove the less recently used half once there are too many entries."""
+    entries = list(folder.glob("*.bin"))
+    if len(entries) <= _MOST_ENTRIES:
+        return
+    ages = sorted((entry.stat().st_mtime, entry) for entry in entries)
+    for _, entry in ages[: len(ages) // 2]:
+        entry.unlink(missing_ok=True)

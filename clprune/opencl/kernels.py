@@ -1,0 +1,174 @@
+"""What a session hands out: buffers, programs, kernels with their limits, and kernels bound to their arguments."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import pyopencl as cl
+from pyopencl._cl import _Program
+
+from clprune.device import DeviceInfo
+from clprune.errors import LaunchError
+from clprune.opencl.codes import DRIVER_ERRORS
+
+# Nothing is faster: a driver that reports less counts in another unit (rusticl numbers its events 0, 1, 2, 3).
+_SHORTEST_LAUNCH_SECONDS = 1e-7
+
+
+class Buffer:
+    """`nbytes` of device memory, freed when nothing refers to it. `memory` is the driver's object."""
+
+    __slots__ = ("memory", "nbytes")
+
+    def __init__(self, memory: cl.Buffer, *, nbytes: int) -> None:
+        self.memory = memory
+        self.nbytes = nbytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalMemory:
+    """A kernel argument: `nbytes` of local memory for each work-group."""
+
+    nbytes: int
+
+
+Argument: TypeAlias = Buffer | LocalMemory | np.generic
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A built program. `log` is what the compiler said; empty when it came from the cache on disk."""
+
+    built: _Program
+    source: str
+    log: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """A kernel of a built program with the limits that only a build can tell.
+
+    `work_group_limit`: most work-items in a work-group (CL_KERNEL_WORK_GROUP_SIZE), often below the device's.
+    `preferred_multiple`: work-group sizes should be multiples of it.
+    `local_mem_bytes`, `private_mem_bytes`: per work-group and per work-item, as far as the driver tells.
+    """
+
+    name: str
+    program: Program
+    argument_count: int
+    work_group_limit: int
+    preferred_multiple: int
+    local_mem_bytes: int
+    private_mem_bytes: int
+
+
+class BoundKernel:
+    """A kernel with its arguments and sizes, to be launched again and again; made by `Session.bind`.
+
+    It owns its driver object, because arguments are state of that object and two launches must not share it. Bind
+    once per thread.
+    """
+
+    __slots__ = ("_arguments", "_global_size", "_kernel", "_local_size", "_profiling_queue", "_queue", "name")
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        kernel: cl.Kernel,
+        arguments: tuple[Argument, ...],
+        global_size: tuple[int, ...],
+        local_size: tuple[int, ...] | None,
+        queue: cl.CommandQueue,
+        profiling_queue: cl.CommandQueue | None,
+    ) -> None:
+        self.name = name
+        self._kernel = kernel
+        self._arguments = arguments  # keeps the buffers alive as long as the kernel may read them
+        self._global_size = global_size
+        self._local_size = local_size
+        self._queue = queue
+        self._profiling_queue = profiling_queue
+
+    def enqueue(self) -> None:
+        """Start the kernel after everything enqueued before, and return at once. Raises LaunchError."""
+        try:
+            cl.enqueue_nd_range_kernel(self._queue, self._kernel, self._global_size, self._local_size)
+        except DRIVER_ERRORS as error:
+            raise self._refused(error) from error
+
+    def timed(self) -> float:
+        """Run the kernel once, alone, and return its seconds on the device. Raises LaunchError.
+
+        By the device's profiling events where they can be believed, else by the host's clock, launch included.
+        """
+        queue = self._profiling_queue or self._queue
+        try:
+            self._queue.finish()
+            start = time.perf_counter()
+            event = cl.enqueue_nd_range_kernel(queue, self._kernel, self._global_size, self._local_size)
+            event.wait()
+            host_seconds = time.perf_counter() - start
+            if self._profiling_queue is None:
+                return host_seconds
+            device_seconds = 1e-9 * (event.profile.end - event.profile.start)
+        except DRIVER_ERRORS as error:
+            raise self._refused(error) from error
+        believable = _SHORTEST_LAUNCH_SECONDS < device_seconds <= host_seconds
+        return device_seconds if believable else host_seconds
+
+    def _refused(self, error: cl.Error) -> LaunchError:
+        return LaunchError(
+            f"kernel {self.name!r}, global size {self._global_size}, local size {self._local_size}: "
+            f"the driver refused the launch: {error}"
+        )
+
+
+def check_launch(
+    kernel: Kernel,
+    device: DeviceInfo,
+    *,
+    global_size: tuple[int, ...],
+    local_size: tuple[int, ...] | None,
+    arguments: Sequence[Argument],
+) -> None:
+    """Raise LaunchError for a launch that the driver would refuse or, worse, accept; the text names the limit."""
+    where = f"kernel {kernel.name!r}"
+    if len(arguments) != kernel.argument_count:
+        raise LaunchError(f"{where} takes {kernel.argument_count} arguments, {len(arguments)} were given")
+    for index, argument in enumerate(arguments):
+        if not isinstance(argument, Buffer | LocalMemory | np.generic):
+            raise LaunchError(
+                f"{where}: argument {index} is {type(argument).__name__}; "
+                "expected a Buffer, a LocalMemory or a NumPy scalar such as np.int32(3)"
+            )
+    if not 1 <= len(global_size) <= 3 or min(global_size) < 1:
+        raise LaunchError(f"{where}: global size {global_size} must be 1 to 3 positive numbers")
+    if local_size is not None:
+        _check_local_size(kernel, device, global_size=global_size, local_size=local_size)
+    local_bytes = kernel.local_mem_bytes + sum(
+        argument.nbytes for argument in arguments if isinstance(argument, LocalMemory)
+    )
+    if local_bytes > device.local_mem_bytes:
+        raise LaunchError(
+            f"{where} needs {local_bytes} bytes of local memory, {device.name} has {device.local_mem_bytes}"
+        )
+
+
+def _check_local_size(
+    kernel: Kernel, device: DeviceInfo, *, global_size: tuple[int, ...], local_size: tuple[int, ...]
+) -> None:
+    where = f"kernel {kernel.name!r}: local size {local_size}"
+    if len(local_size) != len(global_size) or min(local_size) < 1:
+        raise LaunchError(f"{where} does not match the dimensions of global size {global_size}")
+    if any(size % part for size, part in zip(global_size, local_size, strict=True)):
+        raise LaunchError(f"{where} does not divide global size {global_size}")
+    if any(part > limit for part, limit in zip(local_size, device.max_work_item_sizes, strict=False)):
+        raise LaunchError(f"{where} exceeds the device's limit per dimension, {device.max_work_item_sizes}")
+    items = int(np.prod(local_size))
+    if items > kernel.work_group_limit:
+        raise LaunchError(f"{where} has {items} work-items, this kernel's limit is {kernel.work_group_limit}")
