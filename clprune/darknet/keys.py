@@ -37,7 +37,7 @@ _NET_SILENT = """
     track augment_speed sequential_subdivisions init_sequential_subdivisions try_fix_nan max_delta weights_reject_freq
     equidistant_point ema_alpha use_cuda_graph contrastive contrastive_jit_flip unsupervised badlabels_reject_threshold
     badlabels_rejection_percentage num_sigmas_reject_badlabels burnin_update train_only_bn seq_scales
-    learning_rate_min sgdr_cycle sgdr_mult resize show_receptive_field
+    seen learning_rate_min sgdr_cycle sgdr_mult resize show_receptive_field
 """
 
 _ANY_LAYER_SILENT = """

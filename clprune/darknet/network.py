@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from clprune.darknet.annotate import annotate_cfg
 from clprune.darknet.cfg import CfgWarning, Section, parse_cfg
 from clprune.darknet.keys import REFUSED, UNSUPPORTED, known_keys, neutral_keys
 from clprune.darknet.layers import (
@@ -36,7 +37,7 @@ from clprune.geometry import Shape
 __all__ = [
     "Activation", "AvgPool", "BatchNorm", "CfgWarning", "Connected", "Convolutional", "Cost", "Crop", "Dropout",
     "Layer", "Local", "MaxPool", "Network", "Normalization", "PruneOptions", "Reorg", "Route", "Shortcut", "Softmax",
-    "Upsample", "load_network",
+    "Upsample", "annotate_cfg", "load_network",
 ]
 
 FLAT_KINDS = frozenset({"connected", "dropout", "softmax", "cost", "activation"})

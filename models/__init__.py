@@ -1,0 +1,1 @@
+"""Models that are installed with clprune, as `clprune.models`: darknet cfg files, some with weights."""
