@@ -5,8 +5,10 @@ Entries are named by a hash of device identity, source and options, written whol
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+import platform
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +23,8 @@ _DIGEST_BYTES = 32
 
 def entry_path(device: DeviceInfo, source: str, options: tuple[str, ...]) -> Path:
     """Return where the binary of this program for this device is kept."""
-    identity = repr((device_key(device), source, options)).encode()
+    host = _host_cpu() if device.type == "cpu" else ""
+    identity = repr((device_key(device), host, source, options)).encode()
     return cache_folder() / "kernels" / f"{hashlib.sha256(identity).hexdigest()}.bin"
 
 
@@ -45,6 +48,17 @@ def store(path: Path, binary: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, hashlib.sha256(binary).digest() + binary)
         _drop_oldest(path.parent)
+
+
+@functools.cache
+def _host_cpu() -> str:
+    """Name the host's instruction set, as far as the system tells: CPU drivers compile for it, but some name every
+    processor of a maker alike, and a home folder may be shared between machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
 
 
 def _drop_oldest(folder: Path) -> None:
