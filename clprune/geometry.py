@@ -102,3 +102,59 @@ class ConnectedProblem:
     def key(self) -> str:
         """Stable text under which tuning results of this problem are kept."""
         return f"n{self.batch} k{self.inputs} m{self.outputs}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolProblem:
+    """Square windows over planes; `padding` is darknet's: in total, `padding // 2` of it before the first pixel."""
+
+    batch: int
+    channels: int
+    in_height: int
+    in_width: int
+    size: int
+    stride: int
+    padding: int = 0
+    is_average: bool = False
+
+    @classmethod
+    def average(cls, *, batch: int, shape: Shape) -> PoolProblem:
+        """Global average pooling: one value per plane."""
+        return cls(
+            batch=batch,
+            channels=shape.channels,
+            in_height=shape.height,
+            in_width=shape.width,
+            size=max(shape.height, shape.width),
+            stride=1,
+            is_average=True,
+        )
+
+    @property
+    def out_height(self) -> int:
+        return 1 if self.is_average else (self.in_height + self.padding - self.size) // self.stride + 1
+
+    @property
+    def out_width(self) -> int:
+        return 1 if self.is_average else (self.in_width + self.padding - self.size) // self.stride + 1
+
+    @property
+    def all_inside(self) -> bool:
+        """No window reaches over the border of the image."""
+        before = self.padding // 2
+        last_row = (self.out_height - 1) * self.stride - before + self.size
+        last_column = (self.out_width - 1) * self.stride - before + self.size
+        return before == 0 and last_row <= self.in_height and last_column <= self.in_width
+
+    @property
+    def flops(self) -> int:
+        """Comparisons or additions."""
+        if self.is_average:
+            return self.batch * self.channels * self.in_height * self.in_width
+        return self.batch * self.channels * self.out_height * self.out_width * self.size * self.size
+
+    @property
+    def key(self) -> str:
+        """Stable text under which tuning results of this problem are kept."""
+        kind = "average" if self.is_average else f"size{self.size} stride{self.stride} padding{self.padding}"
+        return f"n{self.batch} c{self.channels} h{self.in_height} w{self.in_width} {kind}"

@@ -1,0 +1,24 @@
+"""Every kernel there is: what suites, tools and the database iterate over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clprune.errors import UsageError
+from clprune.kernels.base import Kernel
+from clprune.kernels.connected import CONNECTED
+from clprune.kernels.conv import CONV
+from clprune.kernels.pointwise import POINTWISE
+from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL
+from clprune.kernels.softmax import SOFTMAX
+
+#: Tiles and operations differ from kernel to kernel, hence Any: whoever iterates only passes them back.
+CATALOGUE: tuple[Kernel[Any, Any], ...] = (CONV, CONNECTED, MAX_POOL, AVERAGE_POOL, SOFTMAX, POINTWISE)
+
+
+def kernel_by_name(name: str) -> Kernel[Any, Any]:
+    """The kernel called `name`. Raises UsageError."""
+    for kernel in CATALOGUE:
+        if kernel.name == name:
+            return kernel
+    raise UsageError(f"kernel {name!r}: expected one of {', '.join(kernel.name for kernel in CATALOGUE)}")

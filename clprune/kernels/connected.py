@@ -1,0 +1,201 @@
+"""Fully connected layers, dense or column-pruned from one template (`templates/connected.cl.mako`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.darknet.activations import activate
+from clprune.geometry import ConnectedProblem, Shape
+from clprune.kernels.base import Case, Constraint, FloatArray, Kernel, Launch, Workload, ceil_div
+from clprune.kernels.samples import expected_output, input_buffer, random_matrix
+from clprune.layout import Layout, contiguous_layout, padded_layout
+from clprune.packing.columns import PackedColumns, pack_columns
+
+BufferT = TypeVar("BufferT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectedTile:
+    """Parameters of the template, explained there."""
+
+    vector_width: int
+    vectors: int
+    group_m: int = 1
+    group_k: int = 1
+    tile_n: int = 1
+    k_unroll: int = 1
+
+    @property
+    def tile_m(self) -> int:
+        """Rows of one work-group, which share one list of kept columns."""
+        return self.group_m * self.vectors * self.vector_width
+
+    @property
+    def work_group_size(self) -> int:
+        return self.group_m * self.group_k
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectedOperation:
+    """A fully connected layer of a network; its K runs over (channel, row, column) of the input's layout."""
+
+    problem: ConnectedProblem
+    input: Layout
+    output: Layout
+    activation: str = "linear"
+
+    @property
+    def key(self) -> str:
+        return self.problem.key
+
+    @property
+    def flops(self) -> int:
+        return self.problem.flops
+
+
+def connected_operation(problem: ConnectedProblem, *, activation: str = "linear") -> ConnectedOperation:
+    """The operation with contiguous layouts on both sides."""
+    return ConnectedOperation(
+        problem=problem,
+        input=contiguous_layout(batch=problem.batch, shape=Shape(channels=problem.inputs, height=1, width=1)),
+        output=contiguous_layout(batch=problem.batch, shape=Shape(channels=problem.outputs, height=1, width=1)),
+        activation=activation,
+    )
+
+
+def connected_reference(
+    x: npt.NDArray[Any], matrix: npt.NDArray[Any], bias: npt.NDArray[Any]
+) -> npt.NDArray[np.float64]:
+    """float64 answer `[N, outputs]` before the activation: x `[N, inputs]`, matrix `[outputs, inputs]`."""
+    answer: npt.NDArray[np.float64] = x.astype(np.float64) @ matrix.astype(np.float64).T + bias.astype(np.float64)
+    return answer
+
+
+class ConnectedKernel(Kernel[ConnectedTile, ConnectedOperation]):
+    """See `templates/connected.cl.mako`."""
+
+    name = "connected"
+    template = "connected"
+    tile_type = ConnectedTile
+    parameters = {
+        "vector_width": (1, 4, 8, 16),
+        "vectors": (1, 2, 4),
+        "group_m": (1, 16, 32, 64),
+        "group_k": (1, 2, 4, 8),
+        "tile_n": (1, 2, 4, 8),
+        "k_unroll": (1, 2, 4),
+    }
+    constraints = (
+        Constraint(
+            reason="a work-item handles more images than the batch has",
+            holds=lambda t, o: t.tile_n == 1 or t.tile_n < 2 * o.problem.batch,
+        ),
+        Constraint(
+            reason="the accumulators of a work-item exceed the registers of any device",
+            holds=lambda t, o: t.tile_n * t.vectors * t.vector_width <= (400 if t.work_group_size == 1 else 64),
+        ),
+        Constraint(
+            reason="work-groups of several items have 64 to 256 of them",
+            holds=lambda t, o: t.work_group_size == 1 or 64 <= t.work_group_size <= 256,
+        ),
+        Constraint(
+            reason="wide vectors are for work-groups of one",
+            holds=lambda t, o: t.vector_width <= 4 or t.work_group_size == 1,
+        ),
+        Constraint(
+            reason="the tile has more than twice the layer's rows",
+            holds=lambda t, o: t.tile_m < 2 * o.problem.outputs or t.tile_m <= 4 or t.work_group_size > 1,
+        ),
+    )
+    cpu_tiles = (
+        ConnectedTile(vector_width=16, vectors=2, tile_n=4),
+        ConnectedTile(vector_width=16, vectors=2),
+        ConnectedTile(vector_width=8, vectors=1),
+    )
+    gpu_tiles = (
+        ConnectedTile(vector_width=1, vectors=1, group_m=32, group_k=8, tile_n=4, k_unroll=4),
+        ConnectedTile(vector_width=1, vectors=1, group_m=32, group_k=8, k_unroll=4),
+        ConnectedTile(vector_width=4, vectors=1, group_m=16, group_k=4, k_unroll=2),
+    )
+
+    def local_mem_bytes(self, tile: ConnectedTile, operation: ConnectedOperation) -> int:
+        return 0 if tile.group_k == 1 else 4 * tile.group_k * tile.tile_n * tile.tile_m
+
+    def launch(self, tile: ConnectedTile, operation: ConnectedOperation) -> Launch:
+        blocks = ceil_div(operation.problem.outputs, tile.tile_m)
+        images = ceil_div(operation.problem.batch, tile.tile_n)
+        return Launch(
+            global_size=(blocks * tile.group_m, images * tile.group_k), local_size=(tile.group_m, tile.group_k)
+        )
+
+    def variables(self, tile: ConnectedTile, operation: ConnectedOperation) -> dict[str, Any]:
+        return {"activation": operation.activation}
+
+    def safe_tile(self, operation: ConnectedOperation) -> ConnectedTile:
+        return ConnectedTile(vector_width=4, vectors=1)
+
+    def pack(
+        self, tile: ConnectedTile, operation: ConnectedOperation, *, matrix: FloatArray, bias: FloatArray
+    ) -> PackedColumns:
+        """Weights `[outputs, inputs]` and bias `[outputs]` as this tile reads them."""
+        layout = operation.input
+        shape = layout.shape
+        offsets = (
+            np.arange(shape.channels)[:, None, None] * layout.channel_stride
+            + np.arange(shape.height)[None, :, None] * layout.pitch
+            + np.arange(shape.width)[None, None, :]
+        )
+        return pack_columns(
+            matrix, bias=bias, column_offsets=offsets.reshape(-1).astype(np.int32), tile_m=tile.tile_m
+        )
+
+    def arguments(
+        self, tile: ConnectedTile, operation: ConnectedOperation, packed: PackedColumns, *, x: BufferT, y: BufferT
+    ) -> tuple[BufferT | npt.NDArray[Any] | np.int32, ...]:
+        """The template's arguments in order; arrays are still to be copied to the device."""
+        layout_in, layout_out = operation.input, operation.output
+        scalars = (
+            operation.problem.batch,
+            layout_in.origin,
+            layout_in.image_stride,
+            layout_out.origin,
+            layout_out.image_stride,
+            layout_out.channel_stride,
+        )
+        arrays = (packed.values, packed.offsets, packed.blocks, packed.bias)
+        return (x, *arrays, y, *(np.int32(value) for value in scalars))
+
+    def case(self, tile: ConnectedTile, operation: ConnectedOperation, workload: Workload) -> Case:
+        problem = operation.problem
+        rng = np.random.default_rng(workload.seed)
+        x = rng.standard_normal((problem.batch, problem.inputs), np.float32)
+        matrix = random_matrix(rng, rows=problem.outputs, columns=problem.inputs, workload=workload)
+        bias = rng.standard_normal(problem.outputs, np.float32)
+        shape = operation.input.shape
+        answer = activate(operation.activation, connected_reference(x, matrix, bias))
+        expected = expected_output(answer[:, :, None, None], operation.output, terms=problem.inputs)
+        packed = self.pack(tile, operation, matrix=matrix, bias=bias)
+        buffer = input_buffer(x.reshape(-1, shape.channels, shape.height, shape.width), operation.input)
+        return Case(arguments=self.arguments(tile, operation, packed, x=buffer, y=expected), kept_share=packed.kept_share)
+
+    def sample_operations(self) -> tuple[ConnectedOperation, ...]:
+        sizes = ((1, 1, 1), (1, 33, 7), (1, 131, 65), (3, 64, 31), (8, 50, 130))
+        plain = tuple(
+            connected_operation(ConnectedProblem(batch=n, inputs=k, outputs=m), activation=activation)
+            for (n, k, m), activation in zip(sizes, ("linear", "relu", "linear", "leaky", "logistic"), strict=True)
+        )
+        shape = Shape(channels=3, height=5, width=4)
+        padded = ConnectedOperation(
+            problem=ConnectedProblem(batch=2, inputs=shape.elements, outputs=13),
+            input=padded_layout(batch=2, shape=shape, pitch=6, padding=1),
+            output=padded_layout(batch=2, shape=Shape(channels=13, height=1, width=1), pitch=2, padding=1),
+            activation="tanh",
+        )
+        return (*plain, padded)
+
+
+CONNECTED = ConnectedKernel()

@@ -1,0 +1,227 @@
+"""Copies, per-channel scaling, residual sums and activations (`templates/pointwise.cl.mako`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.darknet.activations import ACTIVATIONS, activate
+from clprune.geometry import Shape
+from clprune.kernels.base import Case, FloatArray, Kernel, Launch, Workload, round_up
+from clprune.kernels.pool import GroupTile
+from clprune.kernels.samples import expected_output, input_buffer
+from clprune.layout import Layout, contiguous_layout, padded_layout
+
+BufferT = TypeVar("BufferT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointwiseOperation:
+    """`output = activate(alpha * (input * scale + shift) + beta * other)`, see the template for where `other` counts.
+
+    `up` magnifies the input by nearest neighbour; `row_offset`, `column_offset` say where a crop begins;
+    `channel_offset` is the first channel of the output that is written (concatenation).
+    """
+
+    input: Layout
+    output: Layout
+    activation: str = "linear"
+    is_scaled: bool = False
+    other: Layout | None = None
+    alpha: float = 1.0
+    beta: float = 1.0
+    up: int = 1
+    row_offset: int = 0
+    column_offset: int = 0
+    channel_offset: int = 0
+
+    @property
+    def channels(self) -> int:
+        """Channels that are read and written."""
+        return min(self.input.shape.channels, self.output.shape.channels - self.channel_offset)
+
+    @property
+    def key(self) -> str:
+        kind = "scaled " * self.is_scaled + "summed " * (self.other is not None)
+        return f"n{self.output.batch} {self.channels}x{self.output.shape.height}x{self.output.shape.width} {kind}".strip()
+
+    @property
+    def flops(self) -> int:
+        return self.output.batch * self.output.shape.elements
+
+
+def pointwise_reference(
+    operation: PointwiseOperation,
+    x: npt.NDArray[Any],
+    *,
+    scale: npt.NDArray[Any] | None = None,
+    shift: npt.NDArray[Any] | None = None,
+    other: npt.NDArray[Any] | None = None,
+) -> npt.NDArray[np.float64]:
+    """float64 answer `[N, channels, H, W]` for x and other `[N, C, H, W]`, scale and shift `[C]`."""
+    shape = operation.output.shape
+    rows = np.arange(shape.height) // operation.up + operation.row_offset
+    columns = np.arange(shape.width) // operation.up + operation.column_offset
+    v = x.astype(np.float64)[:, : operation.channels][:, :, rows][:, :, :, columns]
+    if scale is not None and shift is not None:
+        v = v * scale.astype(np.float64)[None, :, None, None] + shift.astype(np.float64)[None, :, None, None]
+    if other is not None:
+        step, up = shortcut_steps(operation)
+        channels = min(operation.channels, other.shape[1])
+        part = other.astype(np.float64)[:, :channels, ::step, ::step]
+        target = v[:, :channels, ::up, ::up]
+        height, width = min(part.shape[2], target.shape[2]), min(part.shape[3], target.shape[3])
+        target[:, :, :height, :width] *= operation.alpha
+        target[:, :, :height, :width] += operation.beta * part[:, :, :height, :width]
+    return activate(operation.activation, v)
+
+
+def shortcut_steps(operation: PointwiseOperation) -> tuple[int, int]:
+    """Darknet's (stride, sample) of a shortcut: every `stride`-th value of other meets every `sample`-th of x."""
+    if operation.other is None:
+        return 1, 1
+    wide, narrow = operation.other.shape.width, operation.output.shape.width
+    return max(1, wide // narrow), max(1, narrow // wide)
+
+
+class PointwiseKernel(Kernel[GroupTile, PointwiseOperation]):
+    """See `templates/pointwise.cl.mako`."""
+
+    name = "pointwise"
+    template = "pointwise"
+    tile_type = GroupTile
+    parameters = {"group_n": (1, 16, 64)}
+    constraints = ()
+    cpu_tiles = (GroupTile(group_n=16), GroupTile(group_n=1))
+    gpu_tiles = (GroupTile(group_n=64), GroupTile(group_n=16))
+
+    def local_mem_bytes(self, tile: GroupTile, operation: PointwiseOperation) -> int:
+        return 0
+
+    def launch(self, tile: GroupTile, operation: PointwiseOperation) -> Launch:
+        shape = operation.output.shape
+        planes = operation.channels * operation.output.batch
+        return Launch(
+            global_size=(round_up(shape.width, tile.group_n), shape.height, planes), local_size=(tile.group_n, 1, 1)
+        )
+
+    def variables(self, tile: GroupTile, operation: PointwiseOperation) -> dict[str, Any]:
+        step, up = shortcut_steps(operation)
+        return {
+            "activation": operation.activation,
+            "scaled": operation.is_scaled,
+            "summed": operation.other is not None,
+            "up": operation.up,
+            "other_step": step,
+            "other_up": up,
+        }
+
+    def safe_tile(self, operation: PointwiseOperation) -> GroupTile:
+        return GroupTile(group_n=1)
+
+    def arguments(
+        self,
+        tile: GroupTile,
+        operation: PointwiseOperation,
+        *,
+        x: BufferT,
+        y: BufferT,
+        scale: BufferT | FloatArray | None = None,
+        shift: BufferT | FloatArray | None = None,
+        other: BufferT | None = None,
+    ) -> tuple[BufferT | FloatArray | np.generic, ...]:
+        """The template's arguments in order; `scale`, `shift`, `other` where the operation has them."""
+        layout_in, layout_out = operation.input, operation.output
+        layout_other = operation.other or layout_in
+        step, _ = shortcut_steps(operation)
+        scalars = (
+            layout_out.batch,
+            layout_out.shape.width,
+            operation.row_offset,
+            operation.column_offset,
+            layout_in.origin,
+            layout_in.pitch,
+            layout_in.image_stride,
+            layout_in.channel_stride,
+            layout_other.shape.channels,
+            -(-layout_other.shape.height // step),
+            -(-layout_other.shape.width // step),
+            layout_other.origin,
+            layout_other.pitch,
+            layout_other.image_stride,
+            layout_other.channel_stride,
+            layout_out.origin + operation.channel_offset * layout_out.channel_stride,
+            layout_out.pitch,
+            layout_out.image_stride,
+            layout_out.channel_stride,
+        )
+        tensors = [x]
+        tensors += [value for value in (scale, shift, other) if value is not None]  # type: ignore[misc]
+        factors = (np.float32(operation.alpha), np.float32(operation.beta))
+        return (*tensors, y, *factors, *(np.int32(value) for value in scalars))
+
+    def case(self, tile: GroupTile, operation: PointwiseOperation, workload: Workload) -> Case:
+        rng = np.random.default_rng(workload.seed)
+        x = _random(rng, operation.input)
+        channels = operation.input.shape.channels
+        scale = rng.standard_normal(channels, np.float32) if operation.is_scaled else None
+        shift = rng.standard_normal(channels, np.float32) if operation.is_scaled else None
+        other = _random(rng, operation.other) if operation.other else None
+        answer = pointwise_reference(operation, x, scale=scale, shift=shift, other=other)
+        whole = np.zeros((operation.output.batch, operation.output.shape.channels, *answer.shape[2:]))
+        first = operation.channel_offset
+        whole[:, first : first + operation.channels] = answer
+        expected = expected_output(whole, operation.output, terms=2)
+        for channel in set(range(operation.output.shape.channels)) - set(range(first, first + operation.channels)):
+            start = operation.output.origin + channel * operation.output.channel_stride
+            for image in range(operation.output.batch):
+                plane = start + image * operation.output.image_stride
+                end = plane + (operation.output.shape.height - 1) * operation.output.pitch + operation.output.shape.width
+                expected.written[plane:end] = False
+        expected.values[~expected.written] = expected.initial[~expected.written]
+        arguments = self.arguments(
+            tile,
+            operation,
+            x=input_buffer(x, operation.input),
+            y=expected,  # type: ignore[arg-type]  # an Expected stands for the buffer that the device will fill
+            scale=scale,
+            shift=shift,
+            other=None if other is None or operation.other is None else input_buffer(other, operation.other),
+        )
+        return Case(arguments=arguments)
+
+    def sample_operations(self) -> tuple[PointwiseOperation, ...]:
+        small, wide = Shape(channels=3, height=5, width=7), Shape(channels=4, height=10, width=14)
+        padded = padded_layout(batch=2, shape=small, pitch=9, padding=2)
+        plain = contiguous_layout(batch=2, shape=small)
+        copies = (
+            PointwiseOperation(input=plain, output=padded),
+            PointwiseOperation(input=plain, output=contiguous_layout(batch=2, shape=wide), up=2, channel_offset=1),
+            PointwiseOperation(
+                input=contiguous_layout(batch=2, shape=wide),
+                output=padded_layout(batch=2, shape=Shape(channels=4, height=6, width=9), pitch=10, padding=1),
+                row_offset=2,
+                column_offset=3,
+                is_scaled=True,
+            ),
+            PointwiseOperation(input=plain, output=plain, other=contiguous_layout(batch=2, shape=wide), alpha=0.5),
+            PointwiseOperation(
+                input=contiguous_layout(batch=2, shape=wide),
+                output=contiguous_layout(batch=2, shape=wide),
+                other=plain,
+                beta=-1.5,
+                activation="leaky",
+            ),
+        )
+        return (*copies, *(PointwiseOperation(input=plain, output=padded, activation=name) for name in ACTIVATIONS))
+
+
+def _random(rng: np.random.Generator, layout: Layout) -> npt.NDArray[np.float32]:
+    shape = layout.shape
+    return 3 * rng.standard_normal((layout.batch, shape.channels, shape.height, shape.width), np.float32)
+
+
+POINTWISE = PointwiseKernel()

@@ -1,0 +1,230 @@
+"""Pooling: maximum over windows (`templates/max_pool.cl.mako`), mean over planes (`templates/average_pool.cl.mako`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.geometry import PoolProblem, Shape
+from clprune.kernels.base import Case, Constraint, Kernel, Launch, Workload, ceil_div, round_up
+from clprune.kernels.samples import expected_output, input_buffer
+from clprune.layout import Layout, contiguous_layout, padded_layout
+
+BufferT = TypeVar("BufferT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxPoolTile:
+    """Parameters of the template, explained there."""
+
+    vector_width: int
+    group_n: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupTile:
+    """The one parameter of the simple kernels: work-items of a work-group."""
+
+    group_n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolOperation:
+    """A pooling layer of a network."""
+
+    problem: PoolProblem
+    input: Layout
+    output: Layout
+
+    @property
+    def key(self) -> str:
+        return self.problem.key
+
+    @property
+    def flops(self) -> int:
+        return self.problem.flops
+
+
+def pool_operation(problem: PoolProblem, *, padding: int = 0) -> PoolOperation:
+    """The operation with `padding` zero columns and rows around both tensors."""
+    shape_in = Shape(channels=problem.channels, height=problem.in_height, width=problem.in_width)
+    shape_out = Shape(channels=problem.channels, height=problem.out_height, width=problem.out_width)
+    return PoolOperation(
+        problem=problem,
+        input=padded_layout(batch=problem.batch, shape=shape_in, pitch=shape_in.width + padding, padding=padding),
+        output=padded_layout(batch=problem.batch, shape=shape_out, pitch=shape_out.width + padding, padding=padding),
+    )
+
+
+def max_pool_reference(x: npt.NDArray[Any], problem: PoolProblem) -> npt.NDArray[np.float64]:
+    """float64 answer `[N, C, out_height, out_width]` for x `[N, C, H, W]`."""
+    before, size, stride = problem.padding // 2, problem.size, problem.stride
+    rows_needed = (problem.out_height - 1) * stride + size
+    columns_needed = (problem.out_width - 1) * stride + size
+    height, width = x.shape[2:]
+    padded = np.full((*x.shape[:2], max(rows_needed, before + height), max(columns_needed, before + width)), -np.inf)
+    padded[:, :, before : before + height, before : before + width] = x
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(2, 3))[:, :, ::stride, ::stride]
+    answer: npt.NDArray[np.float64] = windows.max(axis=(4, 5))[:, :, : problem.out_height, : problem.out_width]
+    return answer
+
+
+class MaxPoolKernel(Kernel[MaxPoolTile, PoolOperation]):
+    """See `templates/max_pool.cl.mako`."""
+
+    name = "max_pool"
+    template = "max_pool"
+    tile_type = MaxPoolTile
+    parameters = {"vector_width": (1, 4, 8, 16), "group_n": (1, 16, 64)}
+    constraints = (
+        Constraint(
+            reason="a vector is more than twice as long as an output row",
+            holds=lambda t, o: t.vector_width <= 4 or t.vector_width < 2 * o.problem.out_width,
+        ),
+        Constraint(
+            reason="wide vectors are for work-groups of one",
+            holds=lambda t, o: t.vector_width <= 4 or t.group_n == 1,
+        ),
+    )
+    cpu_tiles = (MaxPoolTile(vector_width=8), MaxPoolTile(vector_width=4))
+    gpu_tiles = (MaxPoolTile(vector_width=1, group_n=64), MaxPoolTile(vector_width=4, group_n=16))
+
+    def local_mem_bytes(self, tile: MaxPoolTile, operation: PoolOperation) -> int:
+        return 0
+
+    def launch(self, tile: MaxPoolTile, operation: PoolOperation) -> Launch:
+        problem = operation.problem
+        items = round_up(ceil_div(problem.out_width, tile.vector_width), tile.group_n)
+        planes = problem.channels * problem.batch
+        return Launch(global_size=(items, problem.out_height, planes), local_size=(tile.group_n, 1, 1))
+
+    def variables(self, tile: MaxPoolTile, operation: PoolOperation) -> dict[str, Any]:
+        problem = operation.problem
+        return {
+            "size": problem.size,
+            "stride": problem.stride,
+            "before": problem.padding // 2,
+            "inside": problem.all_inside,
+        }
+
+    def safe_tile(self, operation: PoolOperation) -> MaxPoolTile:
+        return MaxPoolTile(vector_width=1)
+
+    def arguments(
+        self, tile: MaxPoolTile, operation: PoolOperation, *, x: BufferT, y: BufferT
+    ) -> tuple[BufferT | np.int32, ...]:
+        """The template's arguments in order."""
+        problem, layout_in, layout_out = operation.problem, operation.input, operation.output
+        scalars = (
+            problem.in_height,
+            problem.in_width,
+            problem.out_height,
+            problem.out_width,
+            problem.batch,
+            layout_in.origin,
+            layout_in.pitch,
+            layout_in.image_stride,
+            layout_in.channel_stride,
+            layout_out.origin,
+            layout_out.pitch,
+            layout_out.image_stride,
+            layout_out.channel_stride,
+        )
+        return (x, y, *(np.int32(value) for value in scalars))
+
+    def case(self, tile: MaxPoolTile, operation: PoolOperation, workload: Workload) -> Case:
+        x = _random_input(operation, workload)
+        expected = expected_output(max_pool_reference(x, operation.problem), operation.output, terms=1)
+        return Case(arguments=self.arguments(tile, operation, x=input_buffer(x, operation.input), y=expected))
+
+    def sample_operations(self) -> tuple[PoolOperation, ...]:
+        # batch, channels, height, width, size, stride, padding in total
+        shapes = ((1, 3, 13, 31, 2, 2, 1), (2, 5, 8, 8, 2, 2, 0), (1, 7, 13, 13, 2, 1, 1), (3, 3, 7, 33, 3, 2, 2),
+                  (1, 1, 1, 1, 2, 2, 1), (1, 2, 17, 31, 3, 3, 0), (2, 2, 9, 11, 5, 1, 4))  # fmt: skip
+        return tuple(
+            pool_operation(
+                PoolProblem(batch=n, channels=c, in_height=h, in_width=w, size=size, stride=stride, padding=padding),
+                padding=index % 2,
+            )
+            for index, (n, c, h, w, size, stride, padding) in enumerate(shapes)
+        )
+
+
+class AveragePoolKernel(Kernel[GroupTile, PoolOperation]):
+    """See `templates/average_pool.cl.mako`; the problem's window is the whole plane."""
+
+    name = "average_pool"
+    template = "average_pool"
+    tile_type = GroupTile
+    parameters = {"group_n": (1, 64, 128)}
+    constraints = ()
+    cpu_tiles = (GroupTile(group_n=1),)
+    gpu_tiles = (GroupTile(group_n=64), GroupTile(group_n=128))
+
+    def local_mem_bytes(self, tile: GroupTile, operation: PoolOperation) -> int:
+        return 0
+
+    def launch(self, tile: GroupTile, operation: PoolOperation) -> Launch:
+        planes = operation.problem.channels * operation.problem.batch
+        return Launch(global_size=(round_up(planes, tile.group_n),), local_size=(tile.group_n,))
+
+    def variables(self, tile: GroupTile, operation: PoolOperation) -> dict[str, Any]:
+        return {}
+
+    def safe_tile(self, operation: PoolOperation) -> GroupTile:
+        return GroupTile(group_n=1)
+
+    def arguments(
+        self, tile: GroupTile, operation: PoolOperation, *, x: BufferT, y: BufferT
+    ) -> tuple[BufferT | np.int32, ...]:
+        """The template's arguments in order."""
+        problem, layout_in, layout_out = operation.problem, operation.input, operation.output
+        scalars = (
+            problem.channels,
+            problem.batch,
+            problem.in_height,
+            problem.in_width,
+            layout_in.origin,
+            layout_in.pitch,
+            layout_in.image_stride,
+            layout_in.channel_stride,
+            layout_out.origin,
+            layout_out.image_stride,
+            layout_out.channel_stride,
+        )
+        return (x, y, *(np.int32(value) for value in scalars))
+
+    def case(self, tile: GroupTile, operation: PoolOperation, workload: Workload) -> Case:
+        x = _random_input(operation, workload)
+        answer = x.astype(np.float64).mean(axis=(2, 3), keepdims=True)
+        terms = operation.problem.in_height * operation.problem.in_width
+        expected = expected_output(answer, operation.output, terms=terms)
+        return Case(arguments=self.arguments(tile, operation, x=input_buffer(x, operation.input), y=expected))
+
+    def sample_operations(self) -> tuple[PoolOperation, ...]:
+        shapes = ((1, 3, 7, 7), (2, 65, 1, 3), (3, 31, 5, 4))
+        operations = []
+        for n, c, h, w in shapes:
+            out = contiguous_layout(batch=n, shape=Shape(channels=c, height=1, width=1))
+            shape_in = Shape(channels=c, height=h, width=w)
+            operations.append(
+                PoolOperation(
+                    problem=PoolProblem.average(batch=n, shape=shape_in),
+                    input=padded_layout(batch=n, shape=shape_in, pitch=w + 1, padding=1),
+                    output=out,
+                )
+            )
+        return tuple(operations)
+
+
+def _random_input(operation: PoolOperation, workload: Workload) -> npt.NDArray[np.float32]:
+    rng = np.random.default_rng(workload.seed)
+    shape = operation.input.shape
+    return rng.standard_normal((operation.problem.batch, shape.channels, shape.height, shape.width), np.float32)
+
+
+MAX_POOL = MaxPoolKernel()
+AVERAGE_POOL = AveragePoolKernel()

@@ -1,0 +1,119 @@
+## Fully connected layer, dense or with columns removed, bias and activation fused.
+##
+##   y[n, m] = activate(bias[m] + sum_k W[m, k] * x[n, offset[k]])
+##
+## At batch 1 this is bound by reading W once, so W is laid out in the order in which it is read:
+## weights[row block][kept column][tile_m], tile_m = group_m * vectors * vector_width rows. Neighbouring work-items read
+## neighbouring rows of one column; each x value is broadcast.
+##
+## Layout   x: image n begins at x_origin + n * x_image_stride; y[n, m] at y_origin + n * y_image_stride + m * y_channel_stride
+##          blocks, offsets, weights, bias: as in conv.cl.mako
+##
+## vector_width  rows per vector;  vectors: vectors per work-item
+## group_m       work-items of a work-group side by side along rows
+## group_k       work-items of a work-group that share a row block's columns; their sums meet in local memory
+## tile_n        images per work-item: each weight is read once for all of them
+## k_unroll      columns per turn of the inner loop
+##
+## Source: memory-bound matrix-vector product; unit = tile_m x 1 as in BCBP (AAAI 2023).
+<%namespace name="common" file="common.mako"/>
+<%
+    T = vector_type("float", vector_width)
+    tile_m = group_m * vectors * vector_width
+    slots, images = range(vectors), range(tile_n)
+%>
+${common.multiply_add_macro()}
+${common.activation_function(activation, vector_width)}
+${common.partial_store_function(vector_width)}
+<%def name="columns(count)">
+% for u in range(count):
+    {
+        __global const float *a = w + (size_t)(k + ${u * group_k}) * ${tile_m};
+        const int o = list[k + ${u * group_k}];
+% for j in slots:
+        const ${T} a${j} = ${vector_load(vector_width, f"a + {j * group_m * vector_width}")};
+% endfor
+% for n in images:
+        { const ${T} b = (${T})(x${n}[o]);
+% for j in slots:
+        c${n}_${j} = MULTIPLY_ADD(a${j}, b, c${n}_${j});
+% endfor
+        }
+% endfor
+    }
+% endfor
+</%def>
+__kernel __attribute__((reqd_work_group_size(${group_m}, ${group_k}, 1)))
+void connected(__global const float *restrict x,
+               __global const float *restrict weights,
+               __global const int *restrict offsets,
+               __global const int *restrict blocks,
+               __global const float *restrict bias,
+               __global float *restrict y,
+               const int batch,
+               const int x_origin,
+               const int x_image_stride,
+               const int y_origin,
+               const int y_image_stride,
+               const int y_channel_stride)
+{
+    const int block = get_group_id(0);
+    const int local_m = get_local_id(0), local_k = get_local_id(1);
+    const int image = get_group_id(1) * ${tile_n};
+    __global const int *descriptor = blocks + block * 6;
+    const int kept = descriptor[1];
+    __global const int *list = offsets + descriptor[0];
+    __global const float *w = weights + descriptor[2] + local_m * ${vector_width};
+% for n in images:
+    __global const float *x${n} = x + x_origin + (size_t)min(image + ${n}, batch - 1) * x_image_stride;
+% for j in slots:
+    ${T} c${n}_${j} = (${T})(${c_float(0)});
+% endfor
+% endfor
+    int k = local_k;
+% if k_unroll > 1:
+    for (; k + ${(k_unroll - 1) * group_k} < kept; k += ${k_unroll * group_k}) {
+        ${columns(k_unroll)}
+    }
+% endif
+    for (; k < kept; k += ${group_k}) {
+        ${columns(1)}
+    }
+% if group_k > 1:
+    __local ${T} partial[${group_k * tile_n * vectors * group_m}];
+% for n in images:
+% for j in slots:
+    partial[((local_k * ${tile_n} + ${n}) * ${vectors} + ${j}) * ${group_m} + local_m] = c${n}_${j};
+% endfor
+% endfor
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (local_k != 0) return;
+    for (int other = 1; other < ${group_k}; other++) {
+% for n in images:
+% for j in slots:
+        c${n}_${j} += partial[((other * ${tile_n} + ${n}) * ${vectors} + ${j}) * ${group_m} + local_m];
+% endfor
+% endfor
+    }
+% endif
+% for j in slots:
+    {
+        const int row = local_m * ${vector_width} + ${j * group_m * vector_width};
+        const int count = descriptor[4] - row;
+        const ${T} b = ${vector_load(vector_width, f"bias + block * {tile_m} + row")};
+% for n in images:
+        if (image + ${n} < batch) {
+            const ${T} v = activate(c${n}_${j} + b);
+            __global float *out = y + y_origin + (size_t)(image + ${n}) * y_image_stride + (size_t)(descriptor[3] + row) * y_channel_stride;
+            if (y_channel_stride == 1 && count >= ${vector_width}) { ${vector_store(vector_width, "v", "out")} }
+            else if (y_channel_stride == 1) store_first(v, count, out);
+            else {
+% for lane in range(vector_width):
+                if (count > ${lane}) out[(size_t)${lane} * y_channel_stride] = ${"v" if vector_width == 1 else "v.s" + "0123456789abcdef"[lane]};
+% endfor
+            }
+        }
+% endfor
+    }
+% endfor
+}

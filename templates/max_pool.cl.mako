@@ -1,0 +1,66 @@
+## Max pooling with darknet's padding rule: the window of output i begins at i * stride - padding / 2 (padding in total,
+## integer division), and what lies outside the image does not count.
+##
+##   y[n, c, i, j] = max over r, s of x[n, c, i * stride - before + r, j * stride - before + s]
+##
+## Layout   see clprune/layout.py; a work-item computes vector_width outputs of one row
+## vector_width  outputs per work-item
+## group_n       work-items of a work-group along a row's vectors
+## inside        no window leaves the image: no comparison with its borders
+<%
+    T = vector_type("float", vector_width)
+    lanes = range(vector_width)
+    span = 2 * vector_width
+%>
+<%namespace name="common" file="common.mako"/>
+${common.partial_store_function(vector_width)}
+__kernel __attribute__((reqd_work_group_size(${group_n}, 1, 1)))
+void max_pool(__global const float *restrict x,
+              __global float *restrict y,
+              const int in_height,
+              const int in_width,
+              const int out_height,
+              const int out_width,
+              const int batch,
+              const int x_origin,
+              const int x_pitch,
+              const int x_image_stride,
+              const int x_channel_stride,
+              const int y_origin,
+              const int y_pitch,
+              const int y_image_stride,
+              const int y_channel_stride)
+{
+    const int column = get_global_id(0) * ${vector_width}, row = get_global_id(1);
+    const int channel = get_global_id(2) / batch, image = get_global_id(2) - channel * batch;
+    if (column >= out_width) return;
+    const int first_row = row * ${stride} - ${before}, first_column = column * ${stride} - ${before};
+    __global const float *plane = x + x_origin + (size_t)channel * x_channel_stride + (size_t)image * x_image_stride;
+    ${T} best = (${T})(-FLT_MAX);
+% for r in range(size):
+% if not inside:
+    if (first_row + ${r} >= 0 && first_row + ${r} < in_height)
+% endif
+    {
+        __global const float *p = plane + (first_row + ${r}) * x_pitch;
+% for s in range(size):
+% if not inside:
+% for lane in lanes:
+        { const int i = first_column + ${lane * stride + s};
+          if (i >= 0 && i < in_width) best${"" if vector_width == 1 else ".s" + "0123456789abcdef"[lane]} = fmax(best${"" if vector_width == 1 else ".s" + "0123456789abcdef"[lane]}, p[i]); }
+% endfor
+% elif stride == 1 or vector_width == 1:
+        best = fmax(best, ${vector_load(vector_width, f"p + first_column + {s}")});
+% elif stride == 2 and vector_width <= 8:
+        best = fmax(best, ${vector_load(span, f"p + first_column + {s}")}.even);
+% else:
+        best = fmax(best, (${T})(${", ".join(f"p[first_column + {lane * stride + s}]" for lane in lanes)}));
+% endif
+% endfor
+    }
+% endfor
+    __global float *out = y + y_origin + (size_t)channel * y_channel_stride + (size_t)image * y_image_stride + row * y_pitch + column;
+    const int count = out_width - column;
+    if (count >= ${vector_width}) { ${vector_store(vector_width, "best", "out")} }
+    else store_first(best, count, out);
+}
