@@ -91,6 +91,14 @@ class Case:
     kept_share: float = 1.0
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """Seeded data for an operation, free of any tile: inputs by name (float32) and the float64 answer."""
+
+    inputs: Mapping[str, FloatArray]
+    answer: npt.NDArray[np.float64]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Workload:
     """Seeded data for a case: how much of the weights is removed, in units of how many rows."""
@@ -102,7 +110,12 @@ class Workload:
     @property
     def key(self) -> str:
         """Stable text under which tuning results of this sparsity are kept."""
-        return "dense" if self.kept_share >= 1 else f"kept{self.kept_share:.3f} unit{self.unit_rows}x1"
+        return "dense" if self.is_dense else f"kept{self.kept_share:.2f} unit{self.unit_rows}x1"
+
+    @property
+    def is_dense(self) -> bool:
+        """Nothing worth skipping is removed."""
+        return self.kept_share > 0.995
 
 
 class Kernel(abc.ABC, Generic[TileT, OperationT]):
@@ -134,8 +147,12 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         """A tile that runs on the smallest device: work-group of one, no local memory."""
 
     @abc.abstractmethod
-    def case(self, tile: TileT, operation: OperationT, workload: Workload) -> Case:
-        """Seeded data for this operation and the float64 answer."""
+    def sample(self, operation: OperationT, workload: Workload) -> Sample:
+        """Seeded data for this operation and the float64 answer; costly for large layers, good for every tile."""
+
+    @abc.abstractmethod
+    def case(self, tile: TileT, operation: OperationT, sample: Sample) -> Case:
+        """The template's arguments for this tile and sample, and what must come out."""
 
     @abc.abstractmethod
     def sample_operations(self) -> Sequence[OperationT]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from clprune.darknet.activations import activate
 from clprune.geometry import ConnectedProblem, Shape
-from clprune.kernels.base import Case, Constraint, FloatArray, Kernel, Launch, Workload, ceil_div
+from clprune.kernels.base import Case, Constraint, FloatArray, Kernel, Launch, Sample, Workload, ceil_div
 from clprune.kernels.samples import expected_output, input_buffer, random_matrix
 from clprune.layout import Layout, contiguous_layout, padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
@@ -169,18 +169,23 @@ class ConnectedKernel(Kernel[ConnectedTile, ConnectedOperation]):
         arrays = (packed.values, packed.offsets, packed.blocks, packed.bias)
         return (x, *arrays, y, *(np.int32(value) for value in scalars))
 
-    def case(self, tile: ConnectedTile, operation: ConnectedOperation, workload: Workload) -> Case:
+    def sample(self, operation: ConnectedOperation, workload: Workload) -> Sample:
         problem = operation.problem
         rng = np.random.default_rng(workload.seed)
         x = rng.standard_normal((problem.batch, problem.inputs), np.float32)
         matrix = random_matrix(rng, rows=problem.outputs, columns=problem.inputs, workload=workload)
         bias = rng.standard_normal(problem.outputs, np.float32)
-        shape = operation.input.shape
         answer = activate(operation.activation, connected_reference(x, matrix, bias))
-        expected = expected_output(answer[:, :, None, None], operation.output, terms=problem.inputs)
-        packed = self.pack(tile, operation, matrix=matrix, bias=bias)
-        buffer = input_buffer(x.reshape(-1, shape.channels, shape.height, shape.width), operation.input)
-        return Case(arguments=self.arguments(tile, operation, packed, x=buffer, y=expected), kept_share=packed.kept_share)
+        return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
+
+    def case(self, tile: ConnectedTile, operation: ConnectedOperation, sample: Sample) -> Case:
+        shape = operation.input.shape
+        expected = expected_output(sample.answer[:, :, None, None], operation.output, terms=operation.problem.inputs)
+        packed = self.pack(tile, operation, matrix=sample.inputs["matrix"], bias=sample.inputs["bias"])
+        values = sample.inputs["x"].reshape(-1, shape.channels, shape.height, shape.width)
+        buffer = input_buffer(values, operation.input)
+        arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
+        return Case(arguments=arguments, kept_share=packed.kept_share)
 
     def sample_operations(self) -> tuple[ConnectedOperation, ...]:
         sizes = ((1, 1, 1), (1, 33, 7), (1, 131, 65), (3, 64, 31), (8, 50, 130))

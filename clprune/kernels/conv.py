@@ -11,7 +11,7 @@ import numpy.typing as npt
 from clprune.darknet.activations import activate
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem, Shape
-from clprune.kernels.base import Case, Constraint, Expected, FloatArray, Kernel, Launch, Workload, ceil_div, round_up
+from clprune.kernels.base import Case, Constraint, Expected, FloatArray, Kernel, Launch, Sample, Workload, ceil_div, round_up
 from clprune.kernels.samples import expected_output, input_buffer, random_matrix
 from clprune.layout import Layout, padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
@@ -271,19 +271,23 @@ class ConvKernel(Kernel[ConvTile, ConvOperation]):
         arrays = (packed.values, packed.offsets, packed.blocks, packed.bias, self.valid_positions(tile, operation))
         return (x, *arrays, y, *(np.int32(value) for value in scalars))
 
-    def case(self, tile: ConvTile, operation: ConvOperation, workload: Workload) -> Case:
+    def sample(self, operation: ConvOperation, workload: Workload) -> Sample:
         problem = operation.problem
         rng = np.random.default_rng(workload.seed)
         x = rng.standard_normal((problem.batch, problem.in_channels, problem.in_height, problem.in_width), np.float32)
         matrix = random_matrix(rng, rows=problem.out_channels, columns=problem.columns, workload=workload)
         bias = rng.standard_normal(problem.out_channels, np.float32)
         answer = activate(operation.activation, conv_reference(x, matrix, bias, problem))
-        expected = expected_output(answer, operation.output, terms=problem.columns)
+        return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
+
+    def case(self, tile: ConvTile, operation: ConvOperation, sample: Sample) -> Case:
+        expected = expected_output(sample.answer, operation.output, terms=operation.problem.columns)
         if tile.mapping == "flat":
             _expect_zeros_between(expected, operation)
-        packed = self.pack(tile, operation, matrix=matrix, bias=bias)
-        buffer = input_buffer(x, operation.input)
-        return Case(arguments=self.arguments(tile, operation, packed, x=buffer, y=expected), kept_share=packed.kept_share)
+        packed = self.pack(tile, operation, matrix=sample.inputs["matrix"], bias=sample.inputs["bias"])
+        buffer = input_buffer(sample.inputs["x"], operation.input)
+        arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
+        return Case(arguments=arguments, kept_share=packed.kept_share)
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
         shapes = (

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from clprune.darknet.activations import ACTIVATIONS, activate
 from clprune.geometry import Shape
-from clprune.kernels.base import Case, FloatArray, Kernel, Launch, Workload, round_up
+from clprune.kernels.base import Argument, Case, FloatArray, Kernel, Launch, Sample, Workload, round_up
 from clprune.kernels.pool import GroupTile
 from clprune.kernels.samples import expected_output, input_buffer
 from clprune.layout import Layout, contiguous_layout, padded_layout
@@ -163,14 +163,19 @@ class PointwiseKernel(Kernel[GroupTile, PointwiseOperation]):
         factors = (np.float32(operation.alpha), np.float32(operation.beta))
         return (*tensors, y, *factors, *(np.int32(value) for value in scalars))
 
-    def case(self, tile: GroupTile, operation: PointwiseOperation, workload: Workload) -> Case:
+    def sample(self, operation: PointwiseOperation, workload: Workload) -> Sample:
         rng = np.random.default_rng(workload.seed)
-        x = _random(rng, operation.input)
-        channels = operation.input.shape.channels
-        scale = rng.standard_normal(channels, np.float32) if operation.is_scaled else None
-        shift = rng.standard_normal(channels, np.float32) if operation.is_scaled else None
-        other = _random(rng, operation.other) if operation.other else None
-        answer = pointwise_reference(operation, x, scale=scale, shift=shift, other=other)
+        inputs = {"x": _random(rng, operation.input)}
+        if operation.is_scaled:
+            channels = operation.input.shape.channels
+            inputs |= {name: rng.standard_normal(channels, np.float32) for name in ("scale", "shift")}
+        if operation.other is not None:
+            inputs["other"] = _random(rng, operation.other)
+        parameters = {name: values for name, values in inputs.items() if name != "x"}
+        return Sample(inputs=inputs, answer=pointwise_reference(operation, inputs["x"], **parameters))
+
+    def case(self, tile: GroupTile, operation: PointwiseOperation, sample: Sample) -> Case:
+        answer = sample.answer
         whole = np.zeros((operation.output.batch, operation.output.shape.channels, *answer.shape[2:]))
         first = operation.channel_offset
         whole[:, first : first + operation.channels] = answer
@@ -182,15 +187,11 @@ class PointwiseKernel(Kernel[GroupTile, PointwiseOperation]):
                 end = plane + (operation.output.shape.height - 1) * operation.output.pitch + operation.output.shape.width
                 expected.written[plane:end] = False
         expected.values[~expected.written] = expected.initial[~expected.written]
-        arguments = self.arguments(
-            tile,
-            operation,
-            x=input_buffer(x, operation.input),
-            y=expected,  # type: ignore[arg-type]  # an Expected stands for the buffer that the device will fill
-            scale=scale,
-            shift=shift,
-            other=None if other is None or operation.other is None else input_buffer(other, operation.other),
-        )
+        buffers = dict(sample.inputs) | {"x": input_buffer(sample.inputs["x"], operation.input)}
+        if operation.other is not None:
+            buffers["other"] = input_buffer(sample.inputs["other"], operation.other)
+        # An Expected stands for the buffer that the device will fill.
+        arguments: tuple[Argument, ...] = self.arguments(tile, operation, y=expected, **buffers)  # type: ignore[arg-type]
         return Case(arguments=arguments)
 
     def sample_operations(self) -> tuple[PointwiseOperation, ...]:

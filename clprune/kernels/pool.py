@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.geometry import PoolProblem, Shape
-from clprune.kernels.base import Case, Constraint, Kernel, Launch, Workload, ceil_div, round_up
+from clprune.kernels.base import Case, Constraint, Kernel, Launch, Sample, Workload, ceil_div, round_up
 from clprune.kernels.samples import expected_output, input_buffer
 from clprune.layout import Layout, contiguous_layout, padded_layout
 
@@ -69,6 +69,12 @@ def max_pool_reference(x: npt.NDArray[Any], problem: PoolProblem) -> npt.NDArray
     padded[:, :, before : before + height, before : before + width] = x
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(2, 3))[:, :, ::stride, ::stride]
     answer: npt.NDArray[np.float64] = windows.max(axis=(4, 5))[:, :, : problem.out_height, : problem.out_width]
+    return answer
+
+
+def average_pool_reference(x: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """float64 answer `[N, C, 1, 1]` for x `[N, C, H, W]`."""
+    answer: npt.NDArray[np.float64] = x.astype(np.float64).mean(axis=(2, 3), keepdims=True)
     return answer
 
 
@@ -135,10 +141,14 @@ class MaxPoolKernel(Kernel[MaxPoolTile, PoolOperation]):
         )
         return (x, y, *(np.int32(value) for value in scalars))
 
-    def case(self, tile: MaxPoolTile, operation: PoolOperation, workload: Workload) -> Case:
+    def sample(self, operation: PoolOperation, workload: Workload) -> Sample:
         x = _random_input(operation, workload)
-        expected = expected_output(max_pool_reference(x, operation.problem), operation.output, terms=1)
-        return Case(arguments=self.arguments(tile, operation, x=input_buffer(x, operation.input), y=expected))
+        return Sample(inputs={"x": x}, answer=max_pool_reference(x, operation.problem))
+
+    def case(self, tile: MaxPoolTile, operation: PoolOperation, sample: Sample) -> Case:
+        expected = expected_output(sample.answer, operation.output, terms=1)
+        buffer = input_buffer(sample.inputs["x"], operation.input)
+        return Case(arguments=self.arguments(tile, operation, x=buffer, y=expected))
 
     def sample_operations(self) -> tuple[PoolOperation, ...]:
         # batch, channels, height, width, size, stride, padding in total
@@ -197,12 +207,15 @@ class AveragePoolKernel(Kernel[GroupTile, PoolOperation]):
         )
         return (x, y, *(np.int32(value) for value in scalars))
 
-    def case(self, tile: GroupTile, operation: PoolOperation, workload: Workload) -> Case:
+    def sample(self, operation: PoolOperation, workload: Workload) -> Sample:
         x = _random_input(operation, workload)
-        answer = x.astype(np.float64).mean(axis=(2, 3), keepdims=True)
+        return Sample(inputs={"x": x}, answer=average_pool_reference(x))
+
+    def case(self, tile: GroupTile, operation: PoolOperation, sample: Sample) -> Case:
         terms = operation.problem.in_height * operation.problem.in_width
-        expected = expected_output(answer, operation.output, terms=terms)
-        return Case(arguments=self.arguments(tile, operation, x=input_buffer(x, operation.input), y=expected))
+        expected = expected_output(sample.answer, operation.output, terms=terms)
+        buffer = input_buffer(sample.inputs["x"], operation.input)
+        return Case(arguments=self.arguments(tile, operation, x=buffer, y=expected))
 
     def sample_operations(self) -> tuple[PoolOperation, ...]:
         shapes = ((1, 3, 7, 7), (2, 65, 1, 3), (3, 31, 5, 4))

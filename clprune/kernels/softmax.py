@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from clprune.kernels.base import Case, Constraint, Expected, Kernel, Launch, Workload
+from clprune.kernels.base import Case, Constraint, Expected, Kernel, Launch, Sample, Workload
 from clprune.kernels.pool import GroupTile
 from clprune.layout import READ_MARGIN
 from clprune.kernels.samples import SENTINEL
@@ -76,12 +76,16 @@ class SoftmaxKernel(Kernel[GroupTile, SoftmaxOperation]):
         """The template's arguments in order."""
         return (x, y, np.int32(operation.length), np.float32(1.0 / operation.temperature))
 
-    def case(self, tile: GroupTile, operation: SoftmaxOperation, workload: Workload) -> Case:
+    def sample(self, operation: SoftmaxOperation, workload: Workload) -> Sample:
         rng = np.random.default_rng(workload.seed)
         x = 5 * rng.standard_normal((operation.count, operation.length), np.float32)
+        return Sample(inputs={"x": x}, answer=softmax_reference(x, temperature=operation.temperature))
+
+    def case(self, tile: GroupTile, operation: SoftmaxOperation, sample: Sample) -> Case:
+        x = sample.inputs["x"]
         size = x.size + READ_MARGIN
         values, written = np.full(size, float(SENTINEL)), np.zeros(size, np.bool_)
-        values[: x.size] = softmax_reference(x, temperature=operation.temperature).reshape(-1)
+        values[: x.size] = sample.answer.reshape(-1)
         written[: x.size] = True
         initial = np.full(size, SENTINEL, np.float32)
         expected = Expected(values=values, written=written, initial=initial, terms=operation.length)
