@@ -19,11 +19,34 @@ ALIASES: dict[str, str] = {
 }
 """Short section names and what they stand for."""
 
-UNSUPPORTED: frozenset[str] = frozenset({
-    "crnn", "deconvolutional", "detection", "gru", "iseg", "l2norm", "logistic", "lstm", "region", "rnn",
-    "yolo", "gaussian_yolo", "sam", "scale_channels", "conv_lstm", "history", "contrastive", "representation",
-    "empty", "implicit_add", "implicit_mul", "reorg3d", "reorg_old",
-})
+UNSUPPORTED: frozenset[str] = frozenset(
+    {
+        "crnn",
+        "deconvolutional",
+        "detection",
+        "gru",
+        "iseg",
+        "l2norm",
+        "logistic",
+        "lstm",
+        "region",
+        "rnn",
+        "yolo",
+        "Gaussian_yolo",
+        "sam",
+        "scale_channels",
+        "conv_lstm",
+        "history",
+        "contrastive",
+        "representation",
+        "empty",
+        "reorg3d",
+        "implicit",
+        "silence",
+        "local_avg",
+        "local_avgpool",
+    }
+)
 """Sections that darknet or a fork of it knows and clprune does not run."""
 
 PRUNE_KEYS: tuple[str, ...] = ("prune_method", "prune_unit", "prune_sparsity")
@@ -37,11 +60,13 @@ _NET_SILENT = """
     track augment_speed sequential_subdivisions init_sequential_subdivisions try_fix_nan max_delta weights_reject_freq
     equidistant_point ema_alpha use_cuda_graph contrastive contrastive_jit_flip unsupervised badlabels_reject_threshold
     badlabels_rejection_percentage num_sigmas_reject_badlabels burnin_update train_only_bn seq_scales
-    seen learning_rate_min sgdr_cycle sgdr_mult resize show_receptive_field
+    seen learning_rate_min sgdr_cycle sgdr_mult resize show_receptive_field max_epochs
+    contrastive_color
 """
 
 _ANY_LAYER_SILENT = """
     truth onlyforward stopbackward dontsave learning_rate smooth burnin_update train_only_bn
+    clip dont_update
 """
 
 _CONVOLUTIONAL = "filters size stride pad padding groups activation batch_normalize dontload"
@@ -69,8 +94,9 @@ _READ: dict[str, str] = {
 
 _SILENT: dict[str, str] = {
     "net": _NET_SILENT,
-    "convolutional": "dot cbn",
+    "convolutional": "dot cbn angle grad_centr bin_output stream wait_stream",
     "dropout": "dropblock dropblock_size_rel dropblock_size_abs",
+    "route": "stream wait_stream",
     "softmax": "noloss",
     "cost": "type scale ratio noobj thresh",
     "crop": "flip angle saturation exposure shift",
@@ -78,20 +104,30 @@ _SILENT: dict[str, str] = {
 
 _NEUTRAL: dict[str, dict[str, float]] = {
     "convolutional": {
-        "binary": 0, "xnor": 0, "flipped": 0, "dilation": 1, "antialiasing": 0, "share_index": -1, "sway": 0,
-        "rotate": 0, "stretch": 0, "stretch_sway": 0, "deform": 0, "assisted_excitation": 0, "reverse": 0,
+        "binary": 0,
+        "xnor": 0,
+        "flipped": 0,
+        "dilation": 1,
+        "antialiasing": 0,
+        "sway": 0,
+        "rotate": 0,
+        "stretch": 0,
+        "stretch_sway": 0,
+        "deform": 0,
+        "assisted_excitation": 0,
+        "reverse": 0,
         "coordconv": 0,
     },
-    "maxpool": {"maxpool_depth": 0, "antialiasing": 0, "out_channels": 1},
+    "maxpool": {"maxpool_depth": 0, "maxpool_zero_nonmax": 0, "antialiasing": 0, "out_channels": 1},
     "softmax": {"spatial": 0},
-    "route": {"groups": 1, "group_id": 0, "stream": -1},
+    "route": {"groups": 1, "group_id": 0},
     "reorg": {"extra": 0, "flatten": 0},
 }
 
 _ANY_LAYER_NEUTRAL: dict[str, float] = {"numload": 0, "dontloadscales": 0}
 
 REFUSED: dict[str, frozenset[str]] = {
-    "convolutional": frozenset({"stride_x", "stride_y"}),
+    "convolutional": frozenset({"stride_x", "stride_y", "share_index"}),
     "maxpool": frozenset({"stride_x", "stride_y"}),
     "softmax": frozenset({"tree"}),
     "shortcut": frozenset({"weights_type", "weights_normalization"}),

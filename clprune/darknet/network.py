@@ -35,9 +35,28 @@ from clprune.errors import UsageError
 from clprune.geometry import Shape
 
 __all__ = [
-    "Activation", "AvgPool", "BatchNorm", "CfgWarning", "Connected", "Convolutional", "Cost", "Crop", "Dropout",
-    "Layer", "Local", "MaxPool", "Network", "Normalization", "PruneOptions", "Reorg", "Route", "Shortcut", "Softmax",
-    "Upsample", "annotate_cfg", "load_network",
+    "Activation",
+    "AvgPool",
+    "BatchNorm",
+    "CfgWarning",
+    "Connected",
+    "Convolutional",
+    "Cost",
+    "Crop",
+    "Dropout",
+    "Layer",
+    "Local",
+    "MaxPool",
+    "Network",
+    "Normalization",
+    "PruneOptions",
+    "Reorg",
+    "Route",
+    "Shortcut",
+    "Softmax",
+    "Upsample",
+    "annotate_cfg",
+    "load_network",
 ]
 
 FLAT_KINDS = frozenset({"connected", "dropout", "softmax", "cost", "activation"})
@@ -118,13 +137,13 @@ def _input_shape(net: Section) -> Shape:
 
 def _check_keys(section: Section) -> None:
     """Refuse keys that change inference in ways not computed here, warn of unknown ones."""
-    neutral = neutral_keys(section.name)
+    neutral, known = neutral_keys(section.name), known_keys(section.name)
     for key, option in section.options.items():
         if key in REFUSED.get(section.name, ()):
             raise section.error(f"{key} changes what the layer computes and is not supported: remove it", key=key)
         if key in neutral and section.number(key, neutral[key]) != neutral[key]:
             message = f"{key}={option.value} changes what the layer computes and is not supported"
             raise section.error(f"{message}: expected {neutral[key]:g}", key=key)
-        if key not in known_keys(section.name):
+        if key not in known:
             message = f"{section.path}:{option.line}: unknown key {key!r} in [{section.name}] is ignored"
             warnings.warn(CfgWarning(message), stacklevel=3)

@@ -38,7 +38,12 @@ from clprune.errors import WeightsError
 from clprune.files import atomic_writer
 
 __all__ = [
-    "LayerWeights", "Weights", "convolution_matrix", "fold_batch_norm", "random_weights", "read_weights",
+    "LayerWeights",
+    "Weights",
+    "convolution_matrix",
+    "fold_batch_norm",
+    "random_weights",
+    "read_weights",
     "write_weights",
 ]
 
