@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,3 +77,14 @@ def _compare(got: npt.NDArray[np.float32], expected: Expected) -> float:
     if error > limit:
         raise WrongAnswer(f"relative error {error:.2e} exceeds {limit:.2e}")
     return error
+
+
+def time_candidates(candidates: Sequence[Candidate], *, rounds: int) -> list[float]:
+    """Best seconds of each candidate over `rounds` interleaved rounds, after one that only warms up."""
+    best = [float("inf")] * len(candidates)
+    for turn in range(rounds + 1):
+        for number, candidate in enumerate(candidates):
+            seconds = candidate.bound.timed()
+            if turn:
+                best[number] = min(best[number], seconds)
+    return best

@@ -1,0 +1,117 @@
+"""A plan on a device: weights packed and copied, buffers allocated, kernels built and bound to their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clprune.darknet.fold import fold_batch_norm
+from clprune.darknet.layers import BatchNorm, Connected, Convolutional
+from clprune.darknet.values import Weights
+from clprune.errors import LaunchError, UsageError
+from clprune.opencl import BoundKernel, Buffer, Session
+from clprune.runner.plan import Plan, Step
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BoundStep:
+    """A step ready to launch. `kept_share` is the share of the layer's weights that are really multiplied."""
+
+    step: Step
+    bound: BoundKernel
+    kept_share: float
+    parameter_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BoundPlan:
+    """Everything that one inference needs on the device. One thread at a time may run it."""
+
+    plan: Plan
+    steps: tuple[BoundStep, ...]
+    tensors: Mapping[int, Buffer]
+
+    @property
+    def parameter_bytes(self) -> int:
+        """Device bytes of packed weights, lists and biases."""
+        return sum(step.parameter_bytes for step in self.steps)
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Device bytes of activations."""
+        return sum(buffer.nbytes for buffer in self.tensors.values())
+
+    def enqueue(self) -> None:
+        """Launch every step; returns before they have run."""
+        for step in self.steps:
+            step.bound.enqueue()
+
+
+def bind_plan(session: Session, plan: Plan, weights: Weights) -> BoundPlan:
+    """Upload `weights` packed for the plan's tiles and bind every kernel.
+
+    Raises BuildError, LaunchError (too little memory, a limit of the built kernel), UsageError (a layer without
+    weights).
+    """
+    _check_index_range(plan)
+    tensors = {name: session.zeros(layout.size_bytes) for name, layout in plan.layouts.items()}
+    steps = tuple(_bind_step(session, plan, step, tensors, weights) for step in plan.steps)
+    session.finish()
+    return BoundPlan(plan=plan, steps=steps, tensors=tensors)
+
+
+def _check_index_range(plan: Plan) -> None:
+    """Kernels index with 32 bits."""
+    for name, layout in plan.layouts.items():
+        if layout.elements >= 2**31:
+            raise LaunchError(
+                f"tensor {name} ({layout.shape}, batch {layout.batch}) has {layout.elements} values; "
+                "at most 2147483647 can be addressed: use a smaller batch"
+            )
+
+
+def _bind_step(
+    session: Session, plan: Plan, step: Step, tensors: Mapping[int, Buffer], weights: Weights
+) -> BoundStep:
+    x, y = tensors[step.inputs[0]], tensors[step.output]
+    kernel, tile, operation = step.kernel, step.tile, step.operation
+    kept_share = 1.0
+    arguments: Sequence[Any]
+    if isinstance(step.layer, Convolutional | Connected):
+        values = weights.layers[step.layer.index]
+        if values is None:
+            raise UsageError(f"{plan.network.path}:{step.layer.line}: {step.layer} has no weights to run with")
+        folded = fold_batch_norm(step.layer, values)
+        matrix = folded.weights.reshape(len(folded.weights), -1)
+        packed = kernel.pack(tile, operation, matrix=matrix, bias=folded.biases)  # type: ignore[attr-defined]
+        kept_share = packed.kept_share
+        arguments = kernel.arguments(tile, operation, packed, x=x, y=y)  # type: ignore[attr-defined]
+    else:
+        arguments = kernel.arguments(tile, operation, x=x, y=y, **_extras(step, tensors, weights))  # type: ignore[attr-defined]
+    parameter_bytes = sum(argument.nbytes for argument in arguments if isinstance(argument, np.ndarray))
+    on_device = [session.buffer_from(a) if isinstance(a, np.ndarray) else a for a in arguments]
+    launch = kernel.launch(tile, operation)
+    built = session.kernel(session.build(kernel.source(tile, operation)), kernel.name)
+    bound = session.bind(built, global_size=launch.global_size, local_size=launch.local_size, arguments=on_device)
+    return BoundStep(step=step, bound=bound, kept_share=kept_share, parameter_bytes=parameter_bytes)
+
+
+def _extras(step: Step, tensors: Mapping[int, Buffer], weights: Weights) -> dict[str, Any]:
+    """Arguments that only some pointwise steps have."""
+    extras: dict[str, Any] = {}
+    if len(step.inputs) > 1:
+        extras["other"] = tensors[step.inputs[1]]
+    channels = step.operation.input.shape.channels if hasattr(step.operation, "input") else 0
+    if isinstance(step.layer, BatchNorm):
+        values = weights.layers[step.layer.index]
+        if values is None:
+            raise UsageError(f"{step.layer} has no weights to run with")
+        folded = fold_batch_norm(step.layer, values)
+        extras |= {"scale": folded.weights, "shift": folded.biases}
+    elif step.constants is not None:
+        scale, shift = step.constants
+        extras |= {"scale": np.full(channels, scale, np.float32), "shift": np.full(channels, shift, np.float32)}
+    return extras

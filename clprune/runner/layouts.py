@@ -1,0 +1,69 @@
+"""Which layout each tensor of a network gets: zero padding for convolutions, one pitch on both sides of them."""
+
+from __future__ import annotations
+
+from clprune.darknet.layers import Convolutional, Cost, Dropout, Route
+from clprune.darknet.network import Network
+from clprune.geometry import Shape
+from clprune.layout import Layout, contiguous_layout, padded_layout
+
+#: The tensor that holds the network's input; tensor i >= 0 is the output of layer i.
+NETWORK_INPUT = -1
+
+
+def tensor_aliases(network: Network) -> dict[int, int]:
+    """Tensor -> the tensor whose buffer it shares: layers that change nothing at inference have none of their own."""
+    aliases = {NETWORK_INPUT: NETWORK_INPUT}
+    for layer in network.layers:
+        is_identity = isinstance(layer, Dropout | Cost) or (isinstance(layer, Route) and len(layer.sources) == 1)
+        aliases[layer.index] = aliases[layer.sources[0]] if is_identity else layer.index
+    return aliases
+
+
+def tensor_shapes(network: Network) -> dict[int, Shape]:
+    """Shape of one image of every tensor."""
+    return {NETWORK_INPUT: network.input} | {layer.index: layer.output for layer in network.layers}
+
+
+def assign_layouts(network: Network) -> dict[int, Layout]:
+    """Layout of every tensor that has a buffer.
+
+    Tensors joined by a convolution of stride 1 share pitch and padding, so that output positions and input positions
+    differ by a constant and vectors may run over row ends (mapping "flat" of the kernel). Tensors that no convolution
+    touches are contiguous.
+    """
+    aliases, shapes = tensor_aliases(network), tensor_shapes(network)
+    joined = {tensor: tensor for tensor in aliases.values()}
+    padding = dict.fromkeys(joined, 0)
+    touched: set[int] = set()
+
+    def root(tensor: int) -> int:
+        while joined[tensor] != tensor:
+            tensor = joined[tensor]
+        return tensor
+
+    for layer in network.layers:
+        if isinstance(layer, Convolutional):
+            source, own = aliases[layer.sources[0]], layer.index
+            padding[source] = max(padding[source], layer.padding)
+            touched |= {source, own}
+            if layer.stride == 1:
+                joined[root(own)] = root(source)
+    shared_padding: dict[int, int] = {}
+    shared_pitch: dict[int, int] = {}
+    for tensor in joined:
+        shared_padding[root(tensor)] = max(shared_padding.get(root(tensor), 0), padding[tensor])
+    for tensor in joined:
+        pitch = shapes[tensor].width + shared_padding[root(tensor)]
+        shared_pitch[root(tensor)] = max(shared_pitch.get(root(tensor), 0), pitch)
+    return {
+        tensor: padded_layout(
+            batch=network.batch,
+            shape=shapes[tensor],
+            pitch=shared_pitch[root(tensor)],
+            padding=shared_padding[root(tensor)],
+        )
+        if tensor in touched
+        else contiguous_layout(batch=network.batch, shape=shapes[tensor])
+        for tensor in joined
+    }

@@ -1,0 +1,107 @@
+"""`Runner`: a darknet model on an OpenCL device."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.darknet.network import Network, load_network
+from clprune.darknet.values import Weights
+from clprune.darknet.weights import read_weights
+from clprune.errors import UsageError
+from clprune.opencl import Session, open_device
+from clprune.runner.binding import BoundPlan, bind_plan
+from clprune.runner.plan import TileLookup, make_plan
+from clprune.runner.workload import weights_workloads
+from clprune.tuning.store import open_store
+
+
+class Runner:
+    """Runs a model; `runner(x)` maps float32 `[N, C, H, W]` to float32 `[N, outputs]` for any N.
+
+    `model` is a `.cfg` path or a Network; `weights` a `.weights` path (by default the file of the same stem beside the
+    cfg) or Weights in memory. `device` selects as `clprune.opencl.choose` does. `batch` images run at once. Tuned
+    tiles come from the user's tuning database where it has any; nothing is tuned here. Use it as a context manager,
+    or call `close()`. One runner may be shared by threads: calls wait for each other.
+
+    Raises CfgError, WeightsError, NoDeviceError, BuildError, LaunchError, UnsupportedLayerError.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Network,
+        weights: str | Path | Weights | None = None,
+        *,
+        device: str | None = None,
+        batch: int = 1,
+        lookup: TileLookup | None = None,
+        session: Session | None = None,
+    ) -> None:
+        self.network = model if isinstance(model, Network) else load_network(model, batch=batch)
+        if not isinstance(weights, Weights):
+            weights = read_weights(weights or self.network.path.with_suffix(".weights"), self.network)
+        self._lock = threading.Lock()
+        self._owns_session = session is None
+        self.session = open_device(device) if session is None else session
+        if lookup is None:
+            lookup = open_store().lookup_for(self.session.info)
+        workloads = weights_workloads(self.network, weights)
+        plan = make_plan(self.network, self.session.info, workloads=workloads, lookup=lookup)
+        self._bound: BoundPlan | None = bind_plan(self.session, plan, weights)
+
+    @property
+    def bound(self) -> BoundPlan:
+        """The plan on the device. Raises UsageError after `close()`."""
+        if self._bound is None:
+            raise UsageError("this Runner is closed; make a new one")
+        return self._bound
+
+    def __call__(self, x: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Answers float32 `[N, outputs]` for images `[N, C, H, W]`. Raises UsageError for another shape or dtype."""
+        images = self._checked(x)
+        answers = np.empty((len(images), self.network.outputs), np.float32)
+        with self._lock:
+            for first in range(0, len(images), self.network.batch):
+                part = images[first : first + self.network.batch]
+                answers[first : first + len(part)] = self._run(part)
+        return answers
+
+    def _checked(self, x: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        shape = self.network.input
+        expected = (shape.channels, shape.height, shape.width)
+        if x.ndim != 4 or x.shape[1:] != expected:
+            raise UsageError(f"input of shape {x.shape}: expected [N, {', '.join(map(str, expected))}]")
+        if not np.issubdtype(x.dtype, np.floating):
+            raise UsageError(f"input of {x.dtype}: expected float32 in the network's range, such as 0 to 1 for images")
+        return np.ascontiguousarray(x, np.float32)
+
+    def _run(self, part: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        bound, batch = self.bound, self.network.batch
+        if len(part) < batch:  # the rest of the last batch computes on zeros
+            part = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.float32)])
+        self.session.write(bound.tensors[bound.plan.host_input], part)
+        bound.enqueue()
+        answer = self.session.read(
+            bound.tensors[bound.plan.host_output], np.float32, (batch, self.network.outputs)
+        )
+        wanted: npt.NDArray[np.float32] = answer
+        return wanted[: len(part)]
+
+    def close(self) -> None:
+        """Release the device's memory; calling it twice is harmless."""
+        self._bound = None
+        if self._owns_session:
+            self.session.close()
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,51 @@
+"""What was removed from each layer, read off its weights: the part of the tuning key that depends on the model."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.darknet.layers import Connected, Convolutional, Layer
+from clprune.darknet.network import Network
+from clprune.darknet.values import LayerWeights, Weights
+from clprune.kernels.base import Workload
+
+#: Rows by which zeros are counted in layers whose cfg names no unit.
+DEFAULT_UNIT_ROWS = 8
+
+
+def kept_column_share(matrix: npt.NDArray[np.float32], *, unit_rows: int) -> float:
+    """Share of (rows of `unit_rows`) x 1 units of `[rows, columns]` that hold any weight."""
+    rows, columns = matrix.shape
+    kept = 0
+    for first in range(0, rows, unit_rows):
+        kept += int(np.count_nonzero(np.any(matrix[first : first + unit_rows] != 0, axis=0)))
+    return kept / (columns * -(-rows // unit_rows))
+
+
+def layer_workload(layer: Layer, weights: LayerWeights) -> Workload:
+    """Dense, or the kept share in the unit that the cfg names (8 x 1 where it names none)."""
+    matrix = weights.weights.reshape(len(weights.weights), -1)
+    prune = layer.prune if isinstance(layer, Convolutional | Connected) else None
+    unit_rows = prune.unit.rows if prune is not None else DEFAULT_UNIT_ROWS
+    if np.count_nonzero(matrix) > 0.99 * matrix.size:
+        return Workload()
+    return Workload(kept_share=round(kept_column_share(matrix, unit_rows=unit_rows), 2), unit_rows=unit_rows)
+
+
+def weights_workloads(network: Network, weights: Weights) -> dict[int, Workload]:
+    """Layer index -> workload, for the layers that have a matrix."""
+    return {
+        layer.index: layer_workload(layer, values)
+        for layer, values in zip(network.layers, weights.layers, strict=True)
+        if values is not None and isinstance(layer, Convolutional | Connected)
+    }
+
+
+def cfg_workloads(network: Network) -> dict[int, Workload]:
+    """The same from the cfg's prune keys alone, for tuning without weights."""
+    return {
+        layer.index: Workload(kept_share=round(1 - layer.prune.sparsity, 2), unit_rows=layer.prune.unit.rows)
+        for layer in network.layers
+        if isinstance(layer, Convolutional | Connected) and layer.prune is not None
+    }
