@@ -27,7 +27,7 @@ def select_device(
     """
     devices = [device for platform in platforms for device in platform.devices]
     if not devices:
-        raise NoDeviceError(_no_device_text(platforms))
+        raise NoDeviceError(_no_device_text(platforms, environment))
     text, source = _requested(selection, environment)
     if not text:
         return min(devices, key=preference)
@@ -107,8 +107,10 @@ def _mismatch(text: str, source: str, found: str, devices: list[DeviceInfo]) -> 
     return f"{source} is {text!r}: {found}. Choose PLATFORM[:DEVICE] by index or part of a name from: {listing}"
 
 
-def _no_device_text(platforms: Sequence[PlatformInfo]) -> str:
+def _no_device_text(platforms: Sequence[PlatformInfo], environment: Mapping[str, str]) -> str:
+    vendors = environment.get("OCL_ICD_VENDORS", "")
+    place = f" (OCL_ICD_VENDORS is {vendors!r}: only the drivers named there were looked at)" if vendors else ""
     if not platforms:
-        return f"no OpenCL driver was found. {_NO_DRIVER}"
+        return f"no OpenCL driver was found{place}. {_NO_DRIVER}"
     empty = "; ".join(f"{platform.name} ({platform.problem or 'no devices'})" for platform in platforms)
-    return f"no OpenCL device was found; platforms without one: {empty}. {_NO_DRIVER}"
+    return f"no OpenCL device was found{place}; platforms without one: {empty}. {_NO_DRIVER}"

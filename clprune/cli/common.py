@@ -22,7 +22,6 @@ PIPED_WIDTH = 200  # columns: a pipe has no edge at which a table would have to 
 STATUS_FAILURE = 1
 STATUS_USAGE = 2
 STATUS_INTERRUPTED = 130
-STATUS_BROKEN_PIPE = 141
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -98,6 +97,9 @@ def one_line_errors() -> Iterator[None]:
             sys.exit(STATUS_INTERRUPTED)
         except KeyboardInterrupt:
             sys.exit(STATUS_INTERRUPTED)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            sys.exit(STATUS_USAGE)
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "clprune"
             _exit_with(f"{error.format_message()} (try '{command} --help')", status=STATUS_USAGE)
@@ -109,7 +111,7 @@ def one_line_errors() -> Iterator[None]:
             _exit_with(str(error), status=STATUS_FAILURE)
         except BrokenPipeError:
             _forget_stdout()
-            sys.exit(STATUS_BROKEN_PIPE)
+            sys.exit(STATUS_FAILURE)
         except OSError as error:
             _exit_with(f"{error.filename}: {error.strerror}" if error.filename else str(error), status=STATUS_FAILURE)
         except MemoryError:

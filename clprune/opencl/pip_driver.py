@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -45,9 +45,14 @@ def visible() -> Iterator[bool]:
         yield False
         return
     files["clprune-pip-driver.icd"] = f"{library}\n"
-    with tempfile.TemporaryDirectory(prefix="clprune-icd-") as folder:
-        for name, text in files.items():
-            (Path(folder) / name).write_text(text, encoding="utf-8")
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="clprune-icd-"))
+            for name, text in files.items():
+                (Path(folder) / name).write_text(text, encoding="utf-8")
+        except OSError:  # nowhere to write: the system's drivers are all there is
+            yield False
+            return
         with _variable(_VARIABLE, folder):
             yield True
 

@@ -58,13 +58,22 @@ def choose(selection: str | None = None) -> DeviceInfo:
 
 
 def find_handle(info: DeviceInfo) -> cl.Device:
-    """Return pyopencl's device at the place that `info` names. Raises pyopencl's errors."""
-    return _LOADER.platforms()[info.platform_index].get_devices()[info.device_index]
+    """Return pyopencl's device at the place that `info` names. Raises NoDeviceError, or pyopencl's errors."""
+    try:
+        return _LOADER.platforms()[info.platform_index].get_devices()[info.device_index]
+    except IndexError:
+        raise NoDeviceError(
+            f"device {info.selector} ({info.name}) is not there any more; see `clprune devices`"
+        ) from None
 
 
 def _platform_info(index: int, platform: cl.Platform) -> PlatformInfo:
     devices: list[DeviceInfo] = []
     problems: list[str] = []
+    try:
+        name, vendor, version = _text(platform.name), _text(platform.vendor), _text(platform.version)
+    except DRIVER_ERRORS as error:
+        return PlatformInfo(index=index, name=f"platform {index}", vendor="", version="", problem=f"unusable: {error}")
     try:
         handles = platform.get_devices()
     except DRIVER_ERRORS as error:
@@ -79,12 +88,7 @@ def _platform_info(index: int, platform: cl.Platform) -> PlatformInfo:
     if not devices and not problems:
         problems.append("no devices")
     return PlatformInfo(
-        index=index,
-        name=_text(platform.name),
-        vendor=_text(platform.vendor),
-        version=_text(platform.version),
-        devices=tuple(devices),
-        problem="; ".join(problems),
+        index=index, name=name, vendor=vendor, version=version, devices=tuple(devices), problem="; ".join(problems)
     )
 
 

@@ -1,0 +1,40 @@
+# `make demo` and `make test` each make .venv, install what they need, and do their job; the second run installs nothing.
+# PYTHON=python3.12 chooses another interpreter for a new .venv.
+# A smaller PyTorch, without CUDA: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make test
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PACKAGING := setup.cfg pyproject.toml
+
+# Stamps say which set of extras .venv holds; they are as old as the installation.
+RUN_STAMP := $(VENV)/.installed-run
+TEST_STAMP := $(VENV)/.installed-test
+
+.PHONY: demo test lint
+
+demo: $(RUN_STAMP)
+	@$(BIN)/python tools/demo.py
+
+test: $(TEST_STAMP)
+	@$(BIN)/python -m pytest
+
+lint: $(TEST_STAMP)
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m mypy --strict clprune
+
+$(RUN_STAMP): $(PACKAGING) | $(BIN)/pip
+	@echo "Installing clprune with an OpenCL driver for the CPU (about 0.6 GB)"
+	@$(PIP) install --editable '.[cpu,data]'
+	@touch $@
+
+# The tests run with exactly the versions in constraints.txt: where one cannot be had, this stops.
+$(TEST_STAMP): $(PACKAGING) constraints.txt | $(BIN)/pip
+	@echo "Installing clprune with what training and the tests need (1 GB; 4 GB where PyTorch brings CUDA)"
+	@$(PIP) install --constraint constraints.txt --editable '.[cpu,train,dev]'
+	@touch $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "clprune needs Python 3.10 or later, $(PYTHON) is " + sys.version.split()[0])'
+	@$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,117 @@
+"""Errors on one line with the right status, tables, and commands found by their file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import click
+import pytest
+
+from clprune.cli import LazyGroup, common, main
+from clprune.errors import CfgError, UsageError
+
+
+def status_of(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as caught, common.one_line_errors():
+        raise error
+    assert isinstance(caught.value.code, int)
+    return caught.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (UsageError("sparsity 1.5"), 2, "clprune: error: sparsity 1.5\n"),
+        (CfgError("bad", path="a.cfg", line=3), 1, "clprune: error: a.cfg:3: bad\n"),
+        (click.BadParameter("no"), 2, "clprune: error: Invalid value: no (try 'clprune --help')\n"),
+        (click.FileError("a.png", "gone"), 1, "clprune: error: Could not open file 'a.png': gone\n"),
+        (FileNotFoundError(2, "No such file or directory", "x"), 1, "clprune: error: x: No such file or directory\n"),
+        (MemoryError(), 1, "clprune: error: not enough memory\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (click.exceptions.Abort(), 130, ""),
+    ],
+)
+def test_status_and_line(error: BaseException, status: int, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(error, capsys) == (status, text)
+
+
+def test_bug_surfaces() -> None:
+    with pytest.raises(ZeroDivisionError), common.one_line_errors():
+        raise ZeroDivisionError
+
+
+def test_warning_is_one_line_and_the_users_settings_come_back(capsys: pytest.CaptureFixture[str]) -> None:
+    before = warnings.showwarning
+    with common.one_line_errors():
+        warnings.simplefilter("always")
+        warnings.warn("unknown key 'colour'", UserWarning, stacklevel=1)
+    assert capsys.readouterr().err == "clprune: warning: unknown key 'colour'\n"
+    assert warnings.showwarning is before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "text"),
+    [
+        (["bogus"], 2, "clprune: error: No such command 'bogus'. (try 'clprune --help')\n"),
+        (["common"], 2, "clprune: error: No such command 'common'. (try 'clprune --help')\n"),
+        (["devices", "--bogus"], 2, "clprune: error: No such option '--bogus'. (try 'clprune devices --help')\n"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], status: int, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == status
+    assert capsys.readouterr().err == text
+
+
+def test_no_arguments_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+    assert "Commands:" in capsys.readouterr().err
+
+
+def test_every_command_has_a_short_help() -> None:
+    group = LazyGroup()
+    context = click.Context(group)
+    commands = {name: group.get_command(context, name) for name in group.list_commands(context)}
+    assert "devices" in commands
+    assert commands["common"] is None
+    assert all(command.get_short_help_str() for command in commands.values() if command is not None)
+
+
+def test_table_aligns_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    common.print_table(["layer", "ms"], [["conv1", "1.5"], ["conv11", "12.25"], ["softmax", "-"]])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["layer       ms", "conv1      1.5", "conv11   12.25", "softmax      -"]
+
+
+def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    common.print_json({"name": "Größe", "best_ms": 1.5})
+    assert json.loads(capsys.readouterr().out) == {"name": "Größe", "best_ms": 1.5}
+    with pytest.raises(ValueError, match="Out of range float values"):
+        common.print_json(float("nan"))
+
+
+def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with common.progress_bar() as progress:
+        progress.update(progress.add_task("tuning", total=2), advance=1)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
+    script = "from clprune.cli import main; main(['--help'])"
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    result = subprocess.run(
+        [sys.executable, "-c", script], stdout=write_end, stderr=subprocess.PIPE, check=False, timeout=60
+    )
+    os.close(write_end)
+    assert result.stderr == b""
+    assert result.returncode == 1

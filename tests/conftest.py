@@ -1,0 +1,54 @@
+"""What all tests share: folders of their own, and an open OpenCL device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from clprune.errors import NoDeviceError
+
+if TYPE_CHECKING:
+    from clprune.opencl import Session
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all-devices", action="store_true", help="run tests of kernels on every OpenCL device")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """With --all-devices, repeat each test that uses `device_context` on every device."""
+    if "device_context" in metafunc.fixturenames and metafunc.config.getoption("--all-devices"):
+        from clprune.opencl import discovery
+
+        devices = discovery()
+        metafunc.parametrize(
+            "device_context",
+            [device.selector for device in devices],
+            indirect=True,
+            scope="session",
+            ids=[f"{device.platform_name}-{device.selector}" for device in devices],
+        )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's cache and tuning database out of the tests, and the tests out of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLPRUNE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("CLPRUNE_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def device_context(request: pytest.FixtureRequest, own_folders: None) -> Iterator[Session]:
+    """An open session on the device that would be chosen (CLPRUNE_DEVICE), or on each with --all-devices."""
+    from clprune.opencl import open_device
+
+    try:
+        session = open_device(getattr(request, "param", None))
+    except NoDeviceError as error:
+        pytest.skip(f"no OpenCL device: {str(error).partition('.')[0]}")
+    with session:
+        yield session
