@@ -1,0 +1,18 @@
+"""Pruning masks: pure functions of weights, unit and ratio. Criterion, unit, allocation and schedule compose freely.
+
+The whole-network functions live in `clprune.pruning.network`.
+"""
+
+from __future__ import annotations
+
+from clprune.pruning.allocation import list_allocations
+from clprune.pruning.criterion import list_criteria
+from clprune.pruning.method import MaskOptions, Method
+from clprune.pruning.methods import get_method, list_methods, mask_for
+from clprune.pruning.schedule import sparsity_steps
+from clprune.pruning.unit import Mask, check_sparsity
+
+__all__ = [
+    "Mask", "MaskOptions", "Method", "check_sparsity", "get_method", "list_allocations", "list_criteria",
+    "list_methods", "mask_for", "sparsity_steps",
+]

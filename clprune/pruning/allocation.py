@@ -1,0 +1,61 @@
+"""How a target for the whole network is shared among its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clprune.errors import UsageError
+from clprune.pruning.unit import UnitGrid, check_sparsity
+
+MOST_OF_A_LAYER = 0.98
+"""A global threshold takes no more than this share of one layer's units; a layer without weights ends the network."""
+
+_ALLOCATIONS = ("uniform", "global")
+
+
+def list_allocations() -> tuple[str, ...]:
+    """Names that `allocation` may have."""
+    return _ALLOCATIONS
+
+
+def allocate(
+    allocation: str,
+    *,
+    grids: Sequence[UnitGrid],
+    scores: Sequence[NDArray[np.float64]],
+    sparsity: float,
+) -> tuple[float, ...]:
+    """The sparsity of each layer, so that all of them together reach `sparsity`.
+
+    `grids` and `scores` (as `UnitGrid.scores` gives them) belong to the layers in turn. "uniform" gives every layer
+    the target; "global" removes the least important units of the whole network, wherever they are. Raises UsageError.
+    """
+    check_sparsity(sparsity)
+    if allocation not in _ALLOCATIONS:
+        raise UsageError(f"allocation {allocation!r}: expected one of {', '.join(_ALLOCATIONS)}")
+    if allocation == "uniform" or not grids:
+        return (sparsity,) * len(grids)
+    return _by_global_threshold(grids, scores, sparsity=sparsity)
+
+
+def _by_global_threshold(
+    grids: Sequence[UnitGrid], scores: Sequence[NDArray[np.float64]], *, sparsity: float
+) -> tuple[float, ...]:
+    candidates, sizes, owners = [], [], []
+    for layer, (grid, layer_scores) in enumerate(zip(grids, scores, strict=True)):
+        # layers differ in the scale of their weights (initialisation divides by the fan-in), which says nothing about
+        # importance: each layer's scores are measured against their own mean. Our choice.
+        mean = float(layer_scores.mean())
+        relative = layer_scores.reshape(-1) / (mean if mean > 0 else 1.0)
+        order = np.argsort(relative, kind="stable")[: int(MOST_OF_A_LAYER * grid.units)]
+        candidates.append(relative[order])
+        sizes.append(grid.sizes.reshape(-1)[order])
+        owners.append(np.full(len(order), layer))
+    order = np.argsort(np.concatenate(candidates), kind="stable")
+    target = sparsity * sum(grid.rows * grid.columns for grid in grids)
+    removed = order[np.cumsum(np.concatenate(sizes)[order]) <= target]
+    counts = np.bincount(np.concatenate(owners)[removed], minlength=len(grids))
+    return tuple(int(count) / grid.units for count, grid in zip(counts, grids, strict=True))

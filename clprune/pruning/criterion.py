@@ -1,0 +1,40 @@
+"""How important a unit is: a norm of its weights, normalised by its size (Li et al. 2016 for L1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clprune.errors import UsageError
+
+Matrix = NDArray[np.floating]
+
+_POWERS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {"l1": np.abs, "l2": np.square}
+_ROOTS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {"l1": np.asarray, "l2": np.sqrt}
+
+
+def list_criteria() -> tuple[str, ...]:
+    """Names that `criterion` may have."""
+    return tuple(_POWERS)
+
+
+def block_scores(
+    weights: Matrix, *, row_starts: NDArray[np.int64], column_starts: NDArray[np.int64], criterion: str
+) -> NDArray[np.float64]:
+    """Score of each block of `weights` `[M, K]`: float64 `[len(row_starts), len(column_starts)]`.
+
+    A block reaches from its start to the next one (the last to the edge). "l1" is the mean magnitude, "l2" the root
+    of the mean square, so that a partial block at the edge competes on equal terms. Raises UsageError for an unknown
+    criterion and for weights that are not finite.
+    """
+    if criterion not in _POWERS:
+        raise UsageError(f"criterion {criterion!r}: expected one of {', '.join(list_criteria())}")
+    powers = _POWERS[criterion](np.asarray(weights, np.float64))
+    if not np.isfinite(powers).all():
+        raise UsageError("weights to prune hold NaN or infinity; importance is not defined")
+    sums = np.add.reduceat(np.add.reduceat(powers, row_starts, axis=0), column_starts, axis=1)
+    heights = np.diff(row_starts, append=weights.shape[0])
+    widths = np.diff(column_starts, append=weights.shape[1])
+    return _ROOTS[criterion](sums / np.outer(heights, widths))

@@ -1,0 +1,157 @@
+"""Masks of a whole network: which layers are pruned, how much each, and the weights that remain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from clprune.darknet.layers import Connected, Convolutional, PruneOptions
+from clprune.darknet.network import Network
+from clprune.darknet.weights import LayerWeights, Weights, convolution_matrix
+from clprune.errors import UsageError
+from clprune.pruning.allocation import allocate
+from clprune.pruning.methods import get_method, mask_for
+from clprune.pruning.unit import Mask, UnitGrid, check_sparsity
+from clprune.tile import Unit
+
+UnitForLayer = Callable[[Convolutional | Connected], Unit]
+Masks = Mapping[int, Mask]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneSettings:
+    """What to remove from a network.
+
+    `sparsity` is the target of the convolutions, `fc_sparsity` of the connected layers (None: they stay dense), both
+    shares of units in [0, 1). `unit_for_layer` gives the tuned tile's unit. `allocation` shares the convolutions'
+    target among them. The first convolution stays dense unless `first_dense` is False: it has few weights, and all
+    that the network ever sees passes through it.
+    """
+
+    method: str
+    sparsity: float
+    unit_for_layer: UnitForLayer
+    fc_sparsity: float | None = None
+    criterion: str = "l1"
+    allocation: str = "uniform"
+    first_dense: bool = True
+
+    def __post_init__(self) -> None:
+        get_method(self.method)
+        for share in (self.sparsity, self.fc_sparsity or 0.0):
+            check_sparsity(share)
+
+
+def group_rows(layer: Convolutional | Connected) -> int:
+    """Output channels of one group: the rows within which units are cut."""
+    return layer.filters // layer.groups if isinstance(layer, Convolutional) else layer.outputs
+
+
+def prunable_layers(
+    network: Network, *, first_dense: bool = True
+) -> tuple[tuple[Convolutional, ...], tuple[Connected, ...]]:
+    """The convolutions (all but the first, unless `first_dense` is False) and connected layers that may be pruned."""
+    convolutions = tuple(layer for layer in network.layers if isinstance(layer, Convolutional))
+    connected = tuple(layer for layer in network.layers if isinstance(layer, Connected))
+    return convolutions[1 if first_dense else 0 :], connected
+
+
+def plan_pruning(network: Network, weights: Weights, settings: PruneSettings) -> dict[int, PruneOptions]:
+    """Method, unit and sparsity of every layer that is pruned, by layer index; what `annotate_cfg` writes.
+
+    Raises UsageError when the settings leave nothing to prune.
+    """
+    method = get_method(settings.method)
+    convolutions, connected = prunable_layers(network, first_dense=settings.first_dense)
+    layers: tuple[Convolutional | Connected, ...] = (*convolutions, *connected)
+    units = {layer.index: method.unit_for(settings.unit_for_layer(layer)) for layer in layers}
+    allocated = _allocated(convolutions, weights, settings, units)
+    shares = {layer.index: share for layer, share in zip(convolutions, allocated, strict=True)}
+    if settings.fc_sparsity is not None:
+        shares.update({layer.index: settings.fc_sparsity for layer in connected})
+    if not shares:
+        expected = "expected two convolutions, or connected layers and a share for them"
+        raise UsageError(f"{network.path} has no layer to prune: {expected}")
+    return {
+        index: PruneOptions(method=settings.method, unit=units[index], sparsity=share)
+        for index, share in sorted(shares.items())
+        if share > 0
+    }
+
+
+def make_masks(
+    network: Network, weights: Weights, plan: Mapping[int, PruneOptions], *, criterion: str = "l1"
+) -> dict[int, Mask]:
+    """The mask of each layer of `plan`: bool `[out_channels, K]` by layer index, True where a weight stays."""
+    masks = {}
+    for index, options in plan.items():
+        layer = network.layers[index]
+        assert isinstance(layer, Convolutional | Connected)
+        masks[index] = mask_for(
+            options.method,
+            convolution_matrix(layer_values(weights, index)),
+            unit=options.unit,
+            sparsity=options.sparsity,
+            criterion=criterion,
+            group_rows=group_rows(layer),
+        )
+    return masks
+
+
+def apply_masks(weights: Weights, masks: Masks) -> Weights:
+    """The same weights with zeros where a mask says so; biases and batch normalisation stay. Inputs are not changed."""
+    layers = list(weights.layers)
+    for index, mask in masks.items():
+        values = layer_values(weights, index)
+        pruned = np.where(mask, convolution_matrix(values), np.float32(0)).reshape(values.weights.shape)
+        layers[index] = replace(values, weights=pruned)
+    return replace(weights, layers=tuple(layers))
+
+
+def removed_share(mask: Mask) -> float:
+    """The share of weights that a mask removes, 0 to 1."""
+    return 1.0 - float(np.count_nonzero(mask)) / mask.size
+
+
+def prune_random(
+    network: Network,
+    weights: Weights,
+    *,
+    method: str,
+    sparsity: float,
+    unit_for_layer: UnitForLayer,
+    fc_sparsity: float | None = None,
+) -> tuple[Weights, dict[int, PruneOptions]]:
+    """Prune weights that nobody will retrain, to measure speed: the first convolution stays dense, every other one
+    loses `sparsity` and every connected layer `fc_sparsity` (None: nothing) of its units.
+
+    Returns the weights and the options of each pruned layer by index. Raises UsageError.
+    """
+    settings = PruneSettings(
+        method=method, sparsity=sparsity, fc_sparsity=fc_sparsity, unit_for_layer=unit_for_layer
+    )
+    plan = plan_pruning(network, weights, settings)
+    return apply_masks(weights, make_masks(network, weights, plan)), plan
+
+
+def layer_values(weights: Weights, index: int) -> LayerWeights:
+    """The values of a layer that must have some. Raises UsageError where it has none (`dontload`)."""
+    values = weights.layers[index]
+    if values is None:
+        raise UsageError(f"layer {index} has no weights to prune: remove dontload=1 and give a file that holds them")
+    return values
+
+
+def _allocated(
+    convolutions: tuple[Convolutional, ...], weights: Weights, settings: PruneSettings, units: Mapping[int, Unit]
+) -> tuple[float, ...]:
+    grids, scores = [], []
+    for layer in convolutions:
+        matrix = convolution_matrix(layer_values(weights, layer.index))
+        rows, columns = matrix.shape
+        grid = UnitGrid.cut(rows=rows, columns=columns, unit=units[layer.index], group_rows=group_rows(layer))
+        grids.append(grid)
+        scores.append(grid.scores(matrix, criterion=settings.criterion))
+    return allocate(settings.allocation, grids=grids, scores=scores, sparsity=settings.sparsity)

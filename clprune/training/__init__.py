@@ -1,0 +1,24 @@
+"""Training and retraining in PyTorch: the only room that imports torch. Running a model never comes here."""
+
+from __future__ import annotations
+
+from clprune.errors import MissingDependencyError
+
+try:
+    import torch as _torch  # noqa: F401  # imported to turn its absence into one clear error
+except ImportError as error:
+    raise MissingDependencyError(
+        f"training needs PyTorch, which cannot be imported ({error}); install it with: pip install clprune[train]"
+    ) from error
+
+from clprune.training.convert import load_module, store_weights
+from clprune.training.evaluate import Evaluation, evaluate
+from clprune.training.loop import Progress, TrainingResult, train
+from clprune.training.module import NetworkModule
+from clprune.training.prune import PruneReport, prune_and_retrain
+from clprune.training.recipe import Recipe
+
+__all__ = [
+    "Evaluation", "NetworkModule", "Progress", "PruneReport", "Recipe", "TrainingResult", "evaluate", "load_module",
+    "prune_and_retrain", "store_weights", "train",
+]

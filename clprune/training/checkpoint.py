@@ -1,0 +1,76 @@
+"""Checkpoints: the whole state of a training run after an epoch, written whole or not at all.
+
+Every epoch draws its random numbers from the run's seed and its own number, so the random state need not be kept:
+a resumed run continues bit for bit as the uninterrupted one would have (on the same machine with as many threads).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clprune.darknet.network import Network
+from clprune.data import DataSet
+from clprune.errors import FileError
+from clprune.files import write_atomically
+from clprune.pruning.unit import Mask
+from clprune.training.recipe import Recipe
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """State after `epochs_done` epochs; `losses` and `accuracies` are one per epoch, as far as measured."""
+
+    epochs_done: int
+    module: dict[str, Any]
+    optimiser: dict[str, Any]
+    losses: tuple[float, ...]
+    accuracies: tuple[float, ...]
+
+
+def run_key(
+    network: Network, data: DataSet, recipe: Recipe, *, masks: Mapping[int, Mask], start: Mapping[str, Any]
+) -> str:
+    """A digest of all that decides a run, `start` being the module's first state: another run's checkpoint differs."""
+    digest = hashlib.sha256()
+    digest.update(repr((VERSION, network.layers, data.name, len(data), asdict(recipe))).encode())
+    digest.update(data.labels.tobytes())
+    for index in sorted(masks):
+        digest.update(masks[index].tobytes())
+    for name in sorted(start):
+        digest.update(start[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint, *, key: str) -> None:
+    """Write `checkpoint` to `path`, replacing an older one in a single step. Raises FileError."""
+    buffer = io.BytesIO()
+    torch.save({"version": VERSION, "key": key, **vars(checkpoint)}, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path, *, key: str) -> Checkpoint | None:
+    """The checkpoint at `path`, None where there is none. Raises FileError for a damaged one or another run's."""
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise FileError("is not a readable checkpoint; remove it to start anew", path=path) from error
+    if not isinstance(state, dict) or state.pop("version", None) != VERSION:
+        raise FileError(f"is not a checkpoint of version {VERSION}; remove it to start anew", path=path)
+    if state.pop("key") != key:
+        raise FileError(
+            "belongs to a run with another network, data, recipe, masks or start; remove it, or give another path",
+            path=path,
+        )
+    return Checkpoint(**state)

@@ -1,0 +1,60 @@
+"""How well a module does on labelled images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from clprune.data import DataSet
+from clprune.errors import UsageError
+from clprune.training.module import NetworkModule
+
+BATCH = 250
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """`accuracy` and `top5_accuracy` are shares of `images`, 0 to 1; `loss` is the mean cross entropy in nats."""
+
+    images: int
+    accuracy: float
+    top5_accuracy: float
+    loss: float
+
+
+@torch.no_grad()
+def evaluate(module: NetworkModule, data: DataSet, *, batch: int = BATCH) -> Evaluation:
+    """Evaluate in float32; the module's training mode is left as it was. Raises UsageError when classes do not fit."""
+    check_classes(module, data)
+    was_training = module.training
+    module.eval()
+    right = top5 = 0
+    loss = 0.0
+    try:
+        for start in range(0, len(data), batch):
+            indices = range(start, min(start + batch, len(data)))
+            labels = torch.from_numpy(data.labels[start : indices.stop])
+            logits = module(torch.from_numpy(data.batch(indices)))
+            loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
+            best = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+            right += int(best[:, 0].sum())
+            top5 += int(best.sum())
+    finally:
+        module.train(was_training)
+    count = len(data)
+    return Evaluation(images=count, accuracy=right / count, top5_accuracy=top5 / count, loss=loss / count)
+
+
+def check_classes(module: NetworkModule, data: DataSet) -> None:
+    """Raise UsageError when the network has fewer outputs than classes, or images have another shape."""
+    outputs = module.network.outputs
+    if len(data.class_names) > outputs:
+        raise UsageError(f"{data.name} has {len(data.class_names)} classes, the network only {outputs} outputs")
+    if not len(data):
+        raise UsageError(f"{data.name} has no images")
+    found = data.batch([0]).shape[1:]
+    shape = module.network.input
+    if found != (shape.channels, shape.height, shape.width):
+        raise UsageError(f"{data.name} has images of {'x'.join(map(str, found))}, the network takes {shape}")

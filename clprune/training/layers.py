@@ -1,0 +1,237 @@
+"""One torch module per kind of darknet layer, with darknet's semantics.
+
+Every module takes the outputs of the layer's sources, `[batch, channels, height, width]`, and returns the layer's own
+output in the same form; a vector of n values is `[batch, n, 1, 1]`. Parameters keep the names and order of darknet's
+weights file: `biases` beside `weights`, or `scales`, `mean` and `variance` with batch normalization.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clprune.darknet import layers as kinds
+from clprune.darknet.fold import BATCH_NORM_EPSILON
+from clprune.errors import UnsupportedLayerError
+from clprune.training.activations import activate
+
+BATCH_NORM_MOMENTUM = 0.1
+"""Weight of a batch in the running statistics; darknet uses 0.01, which lags too far behind in short trainings."""
+
+
+class Normalize(nn.Module):
+    """Batch normalization per channel, as `[batchnorm]` and `batch_normalize=1` have it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scales = nn.Parameter(torch.ones(channels))
+        self.biases = nn.Parameter(torch.zeros(channels))
+        self.mean: Tensor
+        self.variance: Tensor
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.batch_norm(
+            x,
+            self.mean,
+            self.variance,
+            self.scales,
+            self.biases,
+            training=self.training,
+            momentum=BATCH_NORM_MOMENTUM,
+            eps=BATCH_NORM_EPSILON,
+        )
+
+
+class Weighted(nn.Module):
+    """What convolutional and connected layers share: weights `[out, ...]`, then normalization or biases, activation."""
+
+    def __init__(self, layer: kinds.Convolutional | kinds.Connected) -> None:
+        super().__init__()
+        shape = layer.weights_shape
+        self.activation = layer.activation
+        self.weights = nn.Parameter(torch.empty(shape))
+        if isinstance(layer, kinds.Convolutional):
+            nn.init.kaiming_normal_(self.weights, nonlinearity="relu")
+        else:
+            # torch.nn.Linear's own: He's would give logits that, before anything is learned, are confidently wrong
+            nn.init.kaiming_uniform_(self.weights, a=math.sqrt(5))
+        self.normalize = Normalize(shape[0]) if layer.batch_normalize else None
+        self.biases = None if layer.batch_normalize else nn.Parameter(torch.zeros(shape[0]))
+
+    def finish(self, x: Tensor) -> Tensor:
+        return activate(self.activation, x if self.normalize is None else self.normalize(x))
+
+
+class Convolution(Weighted):
+    """`[convolutional]`."""
+
+    def __init__(self, layer: kinds.Convolutional) -> None:
+        super().__init__(layer)
+        self.stride = layer.stride
+        self.padding = layer.padding
+        self.groups = layer.groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.finish(functional.conv2d(x, self.weights, self.biases, self.stride, self.padding, 1, self.groups))
+
+
+class Connected(Weighted):
+    """`[connected]`: the input is flattened in CHW order."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        # contiguous() first: flattening a channels-last tensor in place would be HWC order
+        flat = x.contiguous().flatten(1)
+        return self.finish(functional.linear(flat, self.weights, self.biases)[:, :, None, None])
+
+
+class MaxPool(nn.Module):
+    """`[maxpool]`: windows begin at i * stride - padding // 2; places outside the image never win."""
+
+    def __init__(self, layer: kinds.MaxPool) -> None:
+        super().__init__()
+        self.size = layer.size
+        self.stride = layer.stride
+        before = layer.padding // 2
+        self.border = tuple(
+            border
+            for length, count in ((layer.input.width, layer.output.width), (layer.input.height, layer.output.height))
+            for border in (before, max((count - 1) * layer.stride + layer.size - before - length, 0))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if any(self.border):
+            x = functional.pad(x, self.border, value=float("-inf"))
+        return functional.max_pool2d(x, self.size, self.stride)
+
+
+class AvgPool(nn.Module):
+    """`[avgpool]`: the mean of each channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3), keepdim=True)
+
+
+class Shortcut(nn.Module):
+    """`[shortcut]`: activation(alpha * previous + beta * other) where both have values."""
+
+    def __init__(self, layer: kinds.Shortcut) -> None:
+        super().__init__()
+        self.alpha = layer.alpha
+        self.beta = layer.beta
+        self.activation = layer.activation
+
+    def forward(self, previous: Tensor, other: Tensor) -> Tensor:
+        if previous.shape == other.shape:
+            return activate(self.activation, self.alpha * previous + self.beta * other)
+        channels = min(previous.shape[1], other.shape[1])
+        other_step = max(other.shape[3] // previous.shape[3], 1)
+        previous_step = max(previous.shape[3] // other.shape[3], 1)
+        height = min(previous.shape[2], other.shape[2])
+        width = min(previous.shape[3], other.shape[3])
+        added = other[:, :channels, ::other_step, ::other_step][:, :, :height, :width]
+        result = previous.clone()
+        place = result[:, :channels, ::previous_step, ::previous_step][:, :, :height, :width]
+        # the view writes into `result`: darknet leaves every other value of `previous` as it is
+        place.copy_(self.alpha * place.clone() + self.beta * added)
+        return activate(self.activation, result)
+
+
+class Upsample(nn.Module):
+    """`[upsample]`: nearest neighbour, scaled."""
+
+    def __init__(self, layer: kinds.Upsample) -> None:
+        super().__init__()
+        self.stride = layer.stride
+        self.scale = layer.scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.interpolate(x, scale_factor=float(self.stride), mode="nearest") * self.scale
+
+
+class Crop(nn.Module):
+    """`[crop]`: the centre, and 2x - 1 unless `noadjust`."""
+
+    def __init__(self, layer: kinds.Crop) -> None:
+        super().__init__()
+        self.height = layer.crop_height
+        self.width = layer.crop_width
+        self.top = (layer.input.height - layer.crop_height) // 2
+        self.left = (layer.input.width - layer.crop_width) // 2
+        self.adjust = not layer.noadjust
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, :, self.top : self.top + self.height, self.left : self.left + self.width]
+        return 2 * x - 1 if self.adjust else x
+
+
+class Route(nn.Module):
+    """`[route]`: the channels of all sources, one after another."""
+
+    def forward(self, *sources: Tensor) -> Tensor:
+        return sources[0] if len(sources) == 1 else torch.cat(sources, 1)
+
+
+class Activation(nn.Module):
+    """`[activation]`."""
+
+    def __init__(self, layer: kinds.Activation) -> None:
+        super().__init__()
+        self.activation = layer.activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activate(self.activation, x)
+
+
+class Dropout(nn.Module):
+    """`[dropout]`: single values while training, scaled so that inference needs nothing.
+
+    `strength` (0 to 1) multiplies the cfg's probability.
+    """
+
+    def __init__(self, layer: kinds.Dropout) -> None:
+        super().__init__()
+        self.probability = layer.probability
+        self.strength = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.dropout(x, self.probability * self.strength, self.training)
+
+
+class Pass(nn.Module):
+    """`[softmax]` and `[cost]`: training works on the logits, and the loss brings its own softmax."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+_BUILDERS: dict[type[kinds.Layer], Callable[[Any], nn.Module]] = {
+    kinds.Convolutional: Convolution,
+    kinds.Connected: Connected,
+    kinds.BatchNorm: lambda layer: Normalize(layer.input.channels),
+    kinds.MaxPool: MaxPool,
+    kinds.AvgPool: lambda layer: AvgPool(),
+    kinds.Shortcut: Shortcut,
+    kinds.Upsample: Upsample,
+    kinds.Crop: Crop,
+    kinds.Route: lambda layer: Route(),
+    kinds.Activation: Activation,
+    kinds.Dropout: Dropout,
+    kinds.Softmax: lambda layer: Pass(),
+    kinds.Cost: lambda layer: Pass(),
+}
+
+
+def make_layer(layer: kinds.Layer) -> nn.Module:
+    """The torch module of a darknet layer. Raises UnsupportedLayerError for kinds that cannot be trained here."""
+    builder = _BUILDERS.get(type(layer))
+    if builder is None:
+        known = ", ".join(sorted(kind.__name__.lower() for kind in _BUILDERS))
+        raise UnsupportedLayerError(f"{layer} (line {layer.line}) cannot be trained: expected one of {known}")
+    return builder(layer)

@@ -1,0 +1,203 @@
+"""Training: the loop over epochs and steps, with masks held where a pruned network is retrained."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from clprune.darknet.network import Network
+from clprune.darknet.weights import Weights
+from clprune.data import DataSet
+from clprune.errors import UsageError
+from clprune.pruning.unit import Mask
+from clprune.training.augment import augment
+from clprune.training.checkpoint import Checkpoint, load_checkpoint, run_key, save_checkpoint
+from clprune.training.convert import load_module, store_weights
+from clprune.training.evaluate import check_classes, evaluate
+from clprune.training.held_masks import HeldMasks
+from clprune.training.module import NetworkModule
+from clprune.training.recipe import Recipe
+
+REPORT_EVERY_STEPS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is: `epoch` of `epochs` and `step` of `steps` within it, both counted from 1.
+
+    `loss` is the mean over the epoch so far; `accuracy` on the validation data is set after an epoch's last step.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    images_per_s: float
+    accuracy: float | None = None
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """The trained `weights`; `losses` and, with validation data, `accuracies`: one per epoch."""
+
+    weights: Weights
+    losses: tuple[float, ...]
+    accuracies: tuple[float, ...]
+
+
+def train(
+    network: Network,
+    data: DataSet,
+    recipe: Recipe,
+    *,
+    weights: Weights | None = None,
+    masks: Mapping[int, Mask] | None = None,
+    validation: DataSet | None = None,
+    checkpoint: Path | None = None,
+    report: Report | None = None,
+) -> TrainingResult:
+    """Train `network` on `data` by `recipe`, from `weights` or from new random ones; the last epoch's weights count.
+
+    `masks` (bool `[out_channels, K]` by layer index) hold removed weights at zero. `validation` is evaluated after each
+    epoch and decides nothing. With `checkpoint` the state is kept there after each epoch, and a run that finds its own
+    goes on from it. Raises UsageError when data and network do not fit or the loss diverges, UnsupportedLayerError for
+    layers that cannot be trained, FileError for a checkpoint of another run.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        module = load_module(network, weights)
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
+        check_classes(module, data)
+        run = _Run(module, data, recipe, masks=masks or {}, report=report)
+        key = run_key(network, data, recipe, masks=masks or {}, start=module.state_dict())
+        run.resume(None if checkpoint is None else load_checkpoint(checkpoint, key=key))
+        while run.epochs_done < recipe.epochs:
+            run.train_epoch(validation)
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, run.state(), key=key)
+    seen = (weights.seen if weights is not None else 0) + recipe.epochs * run.steps * recipe.batch
+    return TrainingResult(
+        weights=store_weights(module, seen=seen), losses=tuple(run.losses), accuracies=tuple(run.accuracies)
+    )
+
+
+class _Run:
+    """The moving parts of one training: module, optimiser, and what was measured so far."""
+
+    def __init__(
+        self, module: NetworkModule, data: DataSet, recipe: Recipe, *, masks: Mapping[int, Mask], report: Report | None
+    ) -> None:
+        self.module = module
+        self.data = data
+        self.recipe = recipe
+        self.report = report
+        self.held = HeldMasks(module, masks)
+        self.optimiser = make_optimiser(module, recipe)
+        self.steps = max(len(data) // recipe.batch, 1)
+        self.epochs_done = 0
+        self.losses: list[float] = []
+        self.accuracies: list[float] = []
+
+    def resume(self, checkpoint: Checkpoint | None) -> None:
+        if checkpoint is None:
+            return
+        self.module.load_state_dict(checkpoint.module)
+        self.optimiser.load_state_dict(checkpoint.optimiser)
+        self.epochs_done = checkpoint.epochs_done
+        self.losses = list(checkpoint.losses)
+        self.accuracies = list(checkpoint.accuracies)
+
+    def state(self) -> Checkpoint:
+        return Checkpoint(
+            epochs_done=self.epochs_done,
+            module=self.module.state_dict(),
+            optimiser=self.optimiser.state_dict(),
+            losses=tuple(self.losses),
+            accuracies=tuple(self.accuracies),
+        )
+
+    def train_epoch(self, validation: DataSet | None) -> None:
+        epoch = self.epochs_done
+        # each epoch has random numbers of its own, so that a resumed run draws the same ones
+        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.recipe.seed, epoch])))
+        torch.manual_seed(int(random.integers(1 << 62)))
+        data = self.data.epoch(epoch)
+        order = np.argsort(random.random(len(data)), kind="stable")
+        self.module.train()
+        total = 0.0
+        started = time.perf_counter()
+        for step in range(self.steps):
+            chosen = order[step * self.recipe.batch : (step + 1) * self.recipe.batch]
+            total += self._train_step(data, chosen, step=epoch * self.steps + step)
+            last = step + 1 == self.steps
+            if not last and self.report is not None and (step + 1) % REPORT_EVERY_STEPS == 0:
+                self.report(self._progress(step + 1, loss=total / (step + 1), started=started))
+        self.losses.append(total / self.steps)
+        progress = self._progress(self.steps, loss=self.losses[-1], started=started)
+        if validation is not None:
+            self.accuracies.append(evaluate(self.module, validation).accuracy)
+            progress = replace(progress, accuracy=self.accuracies[-1])
+        self.epochs_done += 1
+        if self.report is not None:
+            self.report(progress)
+
+    def _train_step(self, data: DataSet, chosen: NDArray[np.int64], *, step: int) -> float:
+        recipe = self.recipe
+        images = torch.from_numpy(data.batch(chosen))
+        if data.renew is None:
+            images = augment(images, shift_pixels=recipe.shift_pixels, flip=recipe.flip)
+        labels = torch.from_numpy(data.labels[chosen])
+        steps = recipe.epochs * self.steps
+        self.module.set_dropout_strength(recipe.dropout_strength_at(step, steps=steps))
+        loss = self._loss(images.contiguous(memory_format=torch.channels_last), labels)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise UsageError(f"training diverged at step {step}: the loss is {value}; expected a lower learning rate")
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.learning_rate_at(step, steps=steps)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward without annotations
+        self.held.clear_gradients()
+        self.optimiser.step()
+        self.held.clear_weights()
+        return value
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        reduced = self.recipe.precision == "bfloat16"
+        with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
+            logits = self.module(images)
+        return functional.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+
+    def _progress(self, step: int, *, loss: float, started: float) -> Progress:
+        elapsed = max(time.perf_counter() - started, 1e-9)
+        return Progress(
+            epoch=self.epochs_done + 1,
+            epochs=self.recipe.epochs,
+            step=step,
+            steps=self.steps,
+            loss=loss,
+            images_per_s=step * self.recipe.batch / elapsed,
+        )
+
+
+def make_optimiser(module: NetworkModule, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser; weight decay acts on weights only, not on biases and normalisation."""
+    decayed = [parameter for parameter in module.parameters() if parameter.dim() > 1]
+    spared = [parameter for parameter in module.parameters() if parameter.dim() <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)

@@ -1,0 +1,49 @@
+"""A network as one torch module."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from clprune.darknet.layers import Softmax
+from clprune.darknet.network import Network
+from clprune.errors import UnsupportedLayerError
+from clprune.training.layers import Dropout, make_layer
+
+
+class NetworkModule(nn.Module):
+    """`network` for training: float32 `[batch, channels, height, width]` in 0..1 to logits `[batch, outputs]`.
+
+    A softmax at the end is left out: losses want logits. Raises UnsupportedLayerError for layers that cannot be
+    trained, a softmax elsewhere among them.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        self.layers = nn.ModuleList(make_layer(layer) for layer in network.layers)
+        last = network.output_layer.index
+        for layer in network.layers[:last]:
+            if isinstance(layer, Softmax):
+                raise UnsupportedLayerError(f"{layer} (line {layer.line}): a softmax can be trained only at the end")
+        # what no later layer but the next one reads is dropped at once, so that training needs no more memory
+        self._needed_later = {
+            source for layer in network.layers for source in layer.sources if source != layer.index - 1
+        }
+
+    def set_dropout_strength(self, strength: float) -> None:
+        """Multiply the cfg's dropout probabilities by `strength`, 0 to 1, from now on."""
+        for layer in self.layers:
+            if isinstance(layer, Dropout):
+                layer.strength = strength
+
+    def forward(self, images: Tensor) -> Tensor:
+        kept: dict[int, Tensor] = {}
+        current = images
+        for layer, module in zip(self.network.layers, self.layers, strict=True):
+            if layer.index - 1 in self._needed_later:
+                kept[layer.index - 1] = current
+            sources = [current if source == layer.index - 1 else kept[source] for source in layer.sources]
+            current = cast(Tensor, module(*sources))
+        return current.contiguous().flatten(1)

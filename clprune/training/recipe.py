@@ -1,0 +1,70 @@
+"""How a network is trained: everything that, beside data and weights, decides the result."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from clprune.errors import UsageError
+
+Optimiser = Literal["sgd", "adamw"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One training run.
+
+    `learning_rate` is the peak: it rises linearly over `warm_up` (a share of all steps) and falls to zero by a cosine.
+    `optimiser` "sgd" has Nesterov `momentum`; "adamw" ignores it. `weight_decay` spares biases and normalisation.
+    Dropout rises from nothing to the cfg's probability over `dropout_ramp` (a share of all steps), as in curriculum
+    dropout (Morerio et al. 2017): a deep network may not start to learn under full dropout. `label_smoothing` is the share of the target spread over all classes. `shift_pixels` and `flip` augment data that
+    is not composed afresh for each epoch. `precision` "bfloat16" computes layers in that format (weights stay float32):
+    faster where the processor has it.
+    """
+
+    epochs: int
+    learning_rate: float = 0.05
+    batch: int = 128
+    optimiser: Optimiser = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warm_up: float = 0.1
+    dropout_ramp: float = 0.1
+    label_smoothing: float = 0.1
+    shift_pixels: int = 0
+    flip: bool = False
+    precision: Precision = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        accepted = {
+            "epochs": (self.epochs >= 1, "at least 1"),
+            "batch": (self.batch >= 1, "at least 1"),
+            "learning_rate": (0 < self.learning_rate < math.inf, "more than 0"),
+            "optimiser": (self.optimiser in get_args(Optimiser), f"one of {', '.join(get_args(Optimiser))}"),
+            "momentum": (0 <= self.momentum < 1, "from 0 to less than 1"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
+            "warm_up": (0 <= self.warm_up < 1, "a share from 0 to less than 1"),
+            "dropout_ramp": (0 <= self.dropout_ramp <= 1, "a share from 0 to 1"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "a share from 0 to less than 1"),
+            "shift_pixels": (self.shift_pixels >= 0, "at least 0"),
+            "precision": (self.precision in get_args(Precision), f"one of {', '.join(get_args(Precision))}"),
+            "seed": (self.seed >= 0, "at least 0"),
+        }
+        for name, (good, expected) in accepted.items():
+            if not good:
+                raise UsageError(f"{name} {getattr(self, name)}: expected {expected}")
+
+    def learning_rate_at(self, step: int, *, steps: int) -> float:
+        """Learning rate of step `step` of `steps`, counted from 0; never zero, so that every step counts."""
+        done = (step + 1) / (steps + 1)
+        if done < self.warm_up:
+            return self.learning_rate * done / self.warm_up
+        return 0.5 * self.learning_rate * (1 + math.cos(math.pi * (done - self.warm_up) / (1 - self.warm_up)))
+
+    def dropout_strength_at(self, step: int, *, steps: int) -> float:
+        """What multiplies the cfg's dropout probabilities at step `step` of `steps`, counted from 0: 0 to 1."""
+        ramp = self.dropout_ramp * steps
+        return min(step / ramp, 1.0) if ramp > 0 else 1.0
