@@ -7,16 +7,13 @@ one step (a rename) when everything was written, and is removed when anything we
 from __future__ import annotations
 
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from clprune.errors import FileError
-
-DEFAULT_MODE = 0o666
-"""Permissions of a new file before the process's umask, as `open` gives them."""
 
 
 @contextmanager
@@ -27,15 +24,13 @@ def atomic_writer(path: str | Path) -> Iterator[BinaryIO]:
     where it did, and the file that it names is replaced. Raises FileError when the file cannot be written.
     """
     target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    except OSError as error:
-        raise FileError(f"cannot be written: {error.strerror or error}", path=path) from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+        # Mode x gives a new file the permissions that the process's umask allows, as for any other new file.
+        with temporary.open("xb") as file:
             yield file
-        temporary.chmod(_mode_of(target))
+        with suppress(FileNotFoundError):
+            temporary.chmod(target.stat().st_mode & 0o7777)
         temporary.replace(target)
     except OSError as error:
         raise FileError(f"cannot be written: {error.strerror or error}", path=path) from error
@@ -52,13 +47,3 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     with atomic_writer(path) as file:
         file.write(data)
-
-
-def _mode_of(target: Path) -> int:
-    """Permissions that `target` has, or those that a new file would get."""
-    try:
-        return target.stat().st_mode & 0o7777
-    except OSError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return DEFAULT_MODE & ~mask

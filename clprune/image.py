@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from clprune.errors import ImageError, UsageError
 
@@ -43,15 +43,16 @@ def load_image(path: str | Path, *, channels: int = 3) -> FloatArray:
     """
     if channels not in (1, 3):
         raise UsageError(f"{channels} channels: expected 1 or 3")
-    if not Path(path).exists():
-        raise ImageError("no such file", path=path)
     try:
-        with Image.open(path) as image:
-            image.load()
-            return _to_array(ImageOps.exif_transpose(image), channels=channels)
+        image = _decode(path, mode="L" if channels == 1 else "RGB")
+    except FileNotFoundError as error:
+        raise ImageError("no such file", path=path) from error
+    except UnidentifiedImageError as error:
+        raise ImageError("cannot be read as an image: of no known format", path=path) from error
     except _DECODE_ERRORS as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"cannot be read as an image: {reason}", path=path) from error
+    return _to_array(image, channels=channels)
 
 
 def preprocess(image: FloatArray, *, height: int, width: int, resize: Resize = "letterbox") -> FloatArray:
@@ -128,15 +129,25 @@ def _check_image(image: FloatArray) -> None:
         raise UsageError(f"image of shape {image.shape}: expected [channels, height, width]")
 
 
+def _decode(path: str | Path, *, mode: str) -> Image.Image:
+    """The upright picture in `mode`, or in one of Pillow's 16-bit modes (I, I;16, ...) where the file has those."""
+    with Image.open(path) as image:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):
+        return upright
+    if upright.mode == "P" and "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+    return upright.convert(mode)
+
+
 def _to_array(image: Image.Image, *, channels: int) -> FloatArray:
-    """Pixels of any of Pillow's modes as `[channels, H, W]` in 0..1."""
+    """Pixels as `[channels, H, W]` in 0..1."""
     if image.mode.startswith("I"):
-        # 16-bit grey: Pillow's own conversion to 8 bits would clip instead of scale.
+        # Pillow's own conversion of 16 bits to 8 would clip instead of scale.
         grey = np.clip(np.asarray(image, dtype=np.float32) / 65535, 0, 1)
         return np.ascontiguousarray(np.broadcast_to(grey, (channels, *grey.shape)))
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    pixels = np.asarray(image)
     planes = pixels[np.newaxis] if channels == 1 else pixels.transpose(2, 0, 1)
     values: FloatArray = _UNIT_VALUES[np.ascontiguousarray(planes)]
     return values

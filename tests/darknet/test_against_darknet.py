@@ -1,0 +1,76 @@
+"""The original darknet, where it is installed (Debian: `apt install darknet`), computes the same."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clprune.darknet.activations import ACTIVATIONS, activate
+from clprune.image import FloatArray, preprocess, resize_bilinear
+
+LIBRARY = Path("/usr/lib/darknet/libdarknet.so")
+FORKS_ONLY = {"swish", "mish", "relu6", "hard_mish"}
+
+
+class CImage(ctypes.Structure):
+    """`image` in darknet.h."""
+
+    _fields_ = (
+        ("w", ctypes.c_int),
+        ("h", ctypes.c_int),
+        ("c", ctypes.c_int),
+        ("data", ctypes.POINTER(ctypes.c_float)),
+    )
+
+
+@pytest.fixture(scope="module")
+def darknet() -> ctypes.CDLL:
+    if not LIBRARY.exists():
+        pytest.skip(f"the original darknet is not installed: no {LIBRARY}")
+    library = ctypes.CDLL(str(LIBRARY))
+    library.activate.restype = ctypes.c_float
+    library.activate.argtypes = [ctypes.c_float, ctypes.c_int]
+    for name in ("resize_image", "letterbox_image"):
+        function = getattr(library, name)
+        function.restype = CImage
+        function.argtypes = [CImage, ctypes.c_int, ctypes.c_int]
+    return library
+
+
+def call(library: ctypes.CDLL, name: str, image: FloatArray, *, height: int, width: int) -> NDArray[np.float32]:
+    channels, rows, columns = image.shape
+    source = CImage(columns, rows, channels, image.ctypes.data_as(ctypes.POINTER(ctypes.c_float)))
+    result = getattr(library, name)(source, width, height)
+    return np.array(np.ctypeslib.as_array(result.data, (channels, height, width)), dtype=np.float32)
+
+
+@pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - FORKS_ONLY))
+def test_activations(darknet: ctypes.CDLL, name: str) -> None:
+    number = darknet.get_activation(name.encode())
+    x = np.linspace(-9, 9, 1441, dtype=np.float32)
+    theirs = [darknet.activate(float(value), number) for value in x]
+    np.testing.assert_allclose(activate(name, x), theirs, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(31, 32), (33, 57), (64, 31), (37, 89), (45, 45)])
+def test_resize(darknet: ctypes.CDLL, size: tuple[int, int]) -> None:
+    height, width = size
+    image = np.random.default_rng(0).random((3, 47, 61), dtype=np.float32)
+    theirs = call(darknet, "resize_image", image, height=height, width=width)
+    # Darknet's rounding may lose the last row; see resize_bilinear.
+    ours = resize_bilinear(image, height=height, width=width)
+    np.testing.assert_allclose(ours[:, :-1], theirs[:, :-1], atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [(31, 31), (64, 40), (40, 64)])
+def test_letterbox(darknet: ctypes.CDLL, size: tuple[int, int]) -> None:
+    height, width = size
+    image = np.random.default_rng(0).random((3, 47, 61), dtype=np.float32)
+    theirs = call(darknet, "letterbox_image", image, height=height, width=width)
+    ours = preprocess(image, height=height, width=width)
+    wrong_rows = np.unique(np.nonzero(np.abs(ours - theirs) > 2e-5)[1])
+    assert len(wrong_rows) <= 1
