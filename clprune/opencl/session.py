@@ -48,7 +48,9 @@ class Session:
             self._context = cl.Context([self._device])
             self._queue = cl.CommandQueue(self._context)
         except DRIVER_ERRORS as error:
-            raise NoDeviceError(f"device {info.selector} ({info.name}) cannot be opened: {error}") from error
+            raise NoDeviceError(
+                f"device {info.selector} ({info.name}) cannot be opened: {error}; `clprune devices` lists the others"
+            ) from error
         self._profiling_queue = self._make_profiling_queue()
 
     def __enter__(self) -> Self:
