@@ -214,7 +214,8 @@ def _check_values(path: str | Path, network: Network, layer: Layer, weights: Lay
     """Raise WeightsError for a NaN, an infinity, or a negative variance."""
     for name, array in _named_arrays(weights):
         # Minimum and maximum carry NaN on and need no temporary array, unlike isfinite.
-        low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+        with np.errstate(invalid="ignore"):  # a signalling NaN would warn before it is reported here
+            low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
         where = f"{layer} ({network.path}:{layer.line}), {name}"
         if not (math.isfinite(low) and math.isfinite(high)):
             bad = int(array.size - np.count_nonzero(np.isfinite(array)))
