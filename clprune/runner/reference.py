@@ -1,0 +1,84 @@
+"""A whole network in float64 NumPy: the yardstick for every device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.darknet.activations import activate
+from clprune.darknet.fold import fold_batch_norm
+from clprune.darknet.layers import BatchNorm, Connected, Convolutional, Layer, Route, Softmax
+from clprune.darknet.network import Network
+from clprune.darknet.values import LayerWeights, Weights
+from clprune.errors import UsageError
+from clprune.kernels.connected import connected_reference
+from clprune.kernels.conv import conv_reference
+from clprune.kernels.pointwise import pointwise_reference
+from clprune.kernels.pool import average_pool_reference, max_pool_reference
+from clprune.kernels.softmax import softmax_reference
+from clprune.runner.plan import Plan, Step
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def reference_outputs(plan: Plan, weights: Weights, x: npt.NDArray[Any]) -> dict[int, FloatArray]:
+    """float64 value `[N, C, H, W]` of every tensor of `plan` for the batch x `[N, C, H, W]`.
+
+    Steps are followed in the plan's order, each computed by its kernel's reference.
+    """
+    outputs: dict[int, FloatArray] = {plan.host_input: x.astype(np.float64)}
+    for step in plan.steps:
+        inputs = [outputs[tensor] for tensor in step.inputs]
+        values = weights.layers[step.layer.index] if step.layer is not None else None
+        result = _step_reference(step, inputs, values, plan.network)
+        shape = plan.layouts[step.output].shape
+        if isinstance(step.layer, Route):
+            whole = outputs.setdefault(step.output, np.zeros((len(x), shape.channels, shape.height, shape.width)))
+            first = step.operation.channel_offset
+            whole[:, first : first + result.shape[1]] = result
+        else:
+            outputs[step.output] = result.reshape(len(x), shape.channels, shape.height, shape.width)
+    return outputs
+
+
+def _step_reference(
+    step: Step, inputs: list[FloatArray], values: LayerWeights | None, network: Network
+) -> FloatArray:
+    operation, layer = step.operation, step.layer
+    if isinstance(layer, Convolutional | Connected):
+        weights = _folded(layer, values, network)
+        matrix = weights.weights.reshape(len(weights.weights), -1)
+        if isinstance(layer, Convolutional):
+            answer = conv_reference(inputs[0], matrix, weights.biases, operation.problem)
+        else:
+            answer = connected_reference(inputs[0].reshape(len(inputs[0]), -1), matrix, weights.biases)
+        return activate(operation.activation, answer)
+    if step.kernel.name == "max_pool":
+        return max_pool_reference(inputs[0], operation.problem)
+    if step.kernel.name == "average_pool":
+        return average_pool_reference(inputs[0])
+    if isinstance(layer, Softmax):
+        rows = inputs[0].reshape(operation.count, operation.length)
+        return softmax_reference(rows, temperature=operation.temperature)
+    return _pointwise(step, inputs, values, network)
+
+
+def _pointwise(step: Step, inputs: list[FloatArray], values: LayerWeights | None, network: Network) -> FloatArray:
+    extras: dict[str, Any] = {}
+    channels = inputs[0].shape[1]
+    if isinstance(step.layer, BatchNorm):
+        weights = _folded(step.layer, values, network)
+        extras = {"scale": weights.weights, "shift": weights.biases}
+    elif step.constants is not None:
+        extras = {"scale": np.full(channels, step.constants[0]), "shift": np.full(channels, step.constants[1])}
+    if len(inputs) > 1:
+        extras["other"] = inputs[1]
+    return pointwise_reference(step.operation, inputs[0], **extras)
+
+
+def _folded(layer: Layer, values: LayerWeights | None, network: Network) -> LayerWeights:
+    if values is None:
+        raise UsageError(f"{network.path}:{layer.line}: {layer} has no weights to compare with")
+    return fold_batch_norm(layer, values)

@@ -1,0 +1,71 @@
+"""Is the device right? Every step of a plan against the float64 reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.darknet.values import Weights
+from clprune.layout import view
+from clprune.runner.plan import Step
+from clprune.runner.reference import reference_outputs
+from clprune.runner.runner import Runner
+from clprune.tolerance import relative_tolerance
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerError:
+    """How far one step's output lies from the reference.
+
+    `relative_error`: largest |difference| over the largest |reference| of the tensor; infinite where a result is not
+    finite. `tolerance`: what sums of `terms` products may stray by, added up over the layers so far.
+    """
+
+    layer: int | None
+    label: str
+    relative_error: float
+    tolerance: float
+
+    @property
+    def is_within(self) -> bool:
+        return self.relative_error <= self.tolerance
+
+
+def verify_network(runner: Runner, weights: Weights, x: npt.NDArray[np.float32]) -> list[LayerError]:
+    """Run x `[batch, C, H, W]` on the device and in float64; one entry per step, in order.
+
+    Errors of earlier layers travel on, so tolerances add up along the network.
+    """
+    runner(x)
+    bound = runner.bound
+    expected = reference_outputs(bound.plan, weights, x)
+    errors, tolerance = [], 0.0
+    for bound_step in bound.steps:
+        step = bound_step.step
+        layout = bound.plan.layouts[step.output]
+        flat = runner.session.read(bound.tensors[step.output], np.float32, layout.elements)
+        tolerance += relative_tolerance(_terms(step))
+        error = _relative_error(view(flat, layout), expected[step.output])
+        errors.append(
+            LayerError(
+                layer=step.layer.index if step.layer is not None else None,
+                label=step.label,
+                relative_error=error,
+                tolerance=tolerance,
+            )
+        )
+    return errors
+
+
+def _relative_error(got: npt.NDArray[np.float32], expected: npt.NDArray[np.float64]) -> float:
+    if not np.all(np.isfinite(got)):
+        return float("inf")
+    scale = float(np.abs(expected).max(initial=0)) or 1.0
+    return float(np.abs(got - expected).max(initial=0)) / scale
+
+
+def _terms(step: Step) -> int:
+    problem = getattr(step.operation, "problem", None)
+    return int(getattr(problem, "columns", 1))
