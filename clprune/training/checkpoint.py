@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,8 @@ from clprune.pruning.unit import Mask
 from clprune.training.recipe import Recipe
 
 VERSION = 1
+_MAGIC = f"clprune checkpoint {VERSION}\n".encode()
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +55,9 @@ def run_key(
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *, key: str) -> None:
     """Write `checkpoint` to `path`, replacing an older one in a single step. Raises FileError."""
     buffer = io.BytesIO()
-    torch.save({"version": VERSION, "key": key, **vars(checkpoint)}, buffer)
-    write_atomically(path, buffer.getvalue())
+    torch.save({"key": key, **vars(checkpoint)}, buffer)
+    payload = buffer.getvalue()
+    write_atomically(path, _MAGIC + hashlib.sha256(payload).digest() + payload)
 
 
 def load_checkpoint(path: Path, *, key: str) -> Checkpoint | None:
@@ -63,11 +65,14 @@ def load_checkpoint(path: Path, *, key: str) -> Checkpoint | None:
     if not path.exists():
         return None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise FileError("is not a readable checkpoint; remove it to start anew", path=path) from error
-    if not isinstance(state, dict) or state.pop("version", None) != VERSION:
-        raise FileError(f"is not a checkpoint of version {VERSION}; remove it to start anew", path=path)
+        content = path.read_bytes()
+    except OSError as error:
+        raise FileError(f"cannot be read: {error.strerror or error}", path=path) from error
+    digest, payload = content[len(_MAGIC) :][:_DIGEST_BYTES], content[len(_MAGIC) + _DIGEST_BYTES :]
+    # the digest is checked first, because torch's reader answers damage with errors of any kind
+    if not content.startswith(_MAGIC) or hashlib.sha256(payload).digest() != digest:
+        raise FileError(f"is not a whole checkpoint of version {VERSION}; remove it to start anew", path=path)
+    state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     if state.pop("key") != key:
         raise FileError(
             "belongs to a run with another network, data, recipe, masks or start; remove it, or give another path",

@@ -19,9 +19,10 @@ class Recipe:
     `learning_rate` is the peak: it rises linearly over `warm_up` (a share of all steps) and falls to zero by a cosine.
     `optimiser` "sgd" has Nesterov `momentum`; "adamw" ignores it. `weight_decay` spares biases and normalisation.
     Dropout rises from nothing to the cfg's probability over `dropout_ramp` (a share of all steps), as in curriculum
-    dropout (Morerio et al. 2017): a deep network may not start to learn under full dropout. `label_smoothing` is the share of the target spread over all classes. `shift_pixels` and `flip` augment data that
-    is not composed afresh for each epoch. `precision` "bfloat16" computes layers in that format (weights stay float32):
-    faster where the processor has it.
+    dropout (Morerio et al. 2017): a deep network may not start to learn under full dropout. `label_smoothing` is the
+    share of the target spread over all classes. `shift_pixels` and `flip` augment data that is not composed afresh for
+    each epoch. `precision` "bfloat16" computes layers in that format (weights stay float32): faster where the
+    processor has it.
     """
 
     epochs: int
