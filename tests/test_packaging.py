@@ -1,4 +1,4 @@
-"""What is installed: setup.cfg lists packages and files one by one, so a forgotten one would be missed only by users."""
+"""What is installed: setup.cfg lists packages and files one by one, so users alone would miss a forgotten one."""
 
 from __future__ import annotations
 

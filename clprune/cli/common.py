@@ -72,16 +72,21 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, tit
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """Show progress with an estimate of the time left on stderr, only when that is a terminal."""
-    with Progress(
+    is_terminal = sys.stderr.isatty()
+    progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=stderr_console(),
-        disable=not sys.stderr.isatty(),
+        disable=not is_terminal,
         transient=True,
-    ) as progress:
+    )
+    if not is_terminal:
+        yield progress  # never started: starting and stopping a disabled one still prints a line in older versions
+        return
+    with progress:
         yield progress
 
 

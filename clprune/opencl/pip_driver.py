@@ -18,6 +18,8 @@ from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 
+from clprune.opencl.environment import environment_variable
+
 DISTRIBUTION = "intel-opencl-rt"
 PLATFORM_NAME = "Intel(R) OpenCL"
 _LIBRARIES = ("libintelocl.so", "intelocl64.dll")
@@ -37,7 +39,7 @@ def visible() -> Iterator[bool]:
         return
     if sys.platform == "win32":
         # The Khronos loader, which Windows wheels carry, adds the libraries named here to the registry's.
-        with _variable("OCL_ICD_FILENAMES", str(library)):
+        with environment_variable("OCL_ICD_FILENAMES", str(library)):
             yield True
         return
     files = system_icd_files()
@@ -53,7 +55,7 @@ def visible() -> Iterator[bool]:
         except OSError:  # nowhere to write: the system's drivers are all there is
             yield False
             return
-        with _variable(_VARIABLE, folder):
+        with environment_variable(_VARIABLE, folder):
             yield True
 
 
@@ -83,17 +85,3 @@ def system_icd_files() -> dict[str, str]:
         except (OSError, UnicodeDecodeError):
             continue  # the loader would skip it too
     return texts
-
-
-@contextmanager
-def _variable(name: str, value: str) -> Iterator[None]:
-    """Set an environment variable for a while and put back what was there."""
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

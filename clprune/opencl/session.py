@@ -14,7 +14,7 @@ from pyopencl._cl import _Program
 
 from clprune.device import DeviceInfo
 from clprune.errors import BuildError, LaunchError, NoDeviceError
-from clprune.opencl import binary_cache
+from clprune.opencl import binary_cache, invoker_cache
 from clprune.opencl.codes import DRIVER_ERRORS, INVALID_BUILD_OPTIONS
 from clprune.opencl.kernels import Argument, BoundKernel, Buffer, Kernel, LocalMemory, Program, check_launch
 from clprune.opencl.platforms import choose, find_handle
@@ -43,6 +43,7 @@ class Session:
         self.info = info
         self._programs: dict[tuple[str, tuple[str, ...]], Program] = {}
         self._programs_lock = threading.Lock()
+        invoker_cache.prepare()
         try:
             self._device = find_handle(info)
             self._context = cl.Context([self._device])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 import threading
@@ -271,6 +272,34 @@ def test_without_any_driver(no_driver: dict[str, str]) -> None:
     )
     assert result.stdout == "[]\n"
     assert "NoDeviceError: no OpenCL driver was found" in result.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes folders unwritable in POSIX's way")
+def test_without_a_writable_home(device_context: Session, tmp_path: Path) -> None:
+    """A file stands where the home should be, which stops even the superuser."""
+    (tmp_path / "home").write_text("")
+    home = str(tmp_path / "home")
+    script = f"""
+import numpy as np
+from clprune.opencl import discovery, Session
+info = next(iter(d for d in discovery() if d.name == {device_context.info.name!r}), None)
+if info is None:
+    print("the driver itself needs a home")
+else:
+    with Session(info) as session:
+        kernel = session.kernel(session.build("kernel void f(global float* a) {{ a[0] = 7.0f; }}"), "f")
+        out = session.zeros(4)
+        session.launch(kernel, global_size=(1,), local_size=(1,), arguments=(out,))
+        print(session.read(out, np.float32, 1)[0])
+"""
+    environment = {**os.environ, "HOME": home, "XDG_CACHE_HOME": home, "CLPRUNE_CACHE_DIR": home}
+    result = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    if "needs a home" in result.stdout:
+        pytest.skip("the driver itself needs a writable home")
+    assert result.stdout == "7.0\n"
 
 
 def test_open_device_by_selector(device_context: Session) -> None:
