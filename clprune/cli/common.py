@@ -37,7 +37,7 @@ def device_option(function: _Command) -> _Command:
         "--device",
         metavar="PLATFORM[:DEVICE]",
         default=None,
-        help="Index or part of a name. Default: $CLPRUNE_DEVICE, $PYOPENCL_CTX, a GPU, a CPU.",
+        help="Index or part of a name, or gpu or cpu. Default: $CLPRUNE_DEVICE, $PYOPENCL_CTX, a GPU, a CPU.",
     )(function)
 
 
