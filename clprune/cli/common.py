@@ -133,7 +133,7 @@ def _exit_with(message: str, *, status: int) -> None:
     sys.exit(status)
 
 
-def _show_warning(  # noqa: PLR0917 - the signature that warnings.showwarning must have
+def _show_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,
