@@ -76,7 +76,7 @@ def contiguous_layout(*, batch: int, shape: Shape) -> Layout:
 
 
 def view(buffer: npt.NDArray[Any], layout: Layout) -> npt.NDArray[Any]:
-    """The `[batch, channels, height, width]` window of a flat buffer `[layout.elements]`; writing to it writes there."""
+    """The `[batch, channels, height, width]` window of a flat buffer; writing to it writes there."""
     item = buffer.itemsize
     return np.lib.stride_tricks.as_strided(
         buffer[layout.origin :],

@@ -10,7 +10,8 @@
 </%def>
 
 ## Darknet's activations (src/activations.h of pjreddie/darknet; mish, swish, relu6, hard_mish of AlexeyAB/darknet)
-## as a function `activate` on float vectors of `width` lanes.
+## as a function `activate` on float vectors of `width` lanes. Comparisons rather than fmax: that compiles to one
+## instruction everywhere (PoCL's fmax is a call per lane), and a NaN stays one.
 <%def name="activation_function(name, width)">
 <% T = vector_type("float", width) %>
 inline ${T} activate(${T} v)
@@ -18,13 +19,13 @@ inline ${T} activate(${T} v)
 % if name == "linear":
     return v;
 % elif name == "relu":
-    return fmax(v, (${T})(${c_float(0)}));
+    return v < ${c_float(0)} ? (${T})(${c_float(0)}) : v;
 % elif name == "leaky":
-    return fmax(v, v * ${c_float(0.1)});
+    return v < ${c_float(0)} ? v * ${c_float(0.1)} : v;
 % elif name == "relie":
-    return fmax(v, v * ${c_float(0.01)});
+    return v < ${c_float(0)} ? v * ${c_float(0.01)} : v;
 % elif name == "relu6":
-    return fmin(fmax(v, (${T})(${c_float(0)})), (${T})(${c_float(6)}));
+    return v < ${c_float(0)} ? (${T})(${c_float(0)}) : (v > ${c_float(6)} ? (${T})(${c_float(6)}) : v);
 % elif name == "logistic":
     return ${c_float(1)} / (${c_float(1)} + exp(-v));
 % elif name == "loggy":
@@ -36,9 +37,9 @@ inline ${T} activate(${T} v)
 % elif name == "selu":
     return v >= ${c_float(0)} ? ${c_float(1.0507)} * v : ${c_float(1.0507 * 1.6732)} * expm1(v);
 % elif name == "ramp":
-    return fmax(v, (${T})(${c_float(0)})) + ${c_float(0.1)} * v;
+    return (v < ${c_float(0)} ? (${T})(${c_float(0)}) : v) + ${c_float(0.1)} * v;
 % elif name == "hardtan":
-    return fmin(fmax(v, (${T})(${c_float(-1)})), (${T})(${c_float(1)}));
+    return v < ${c_float(-1)} ? (${T})(${c_float(-1)}) : (v > ${c_float(1)} ? (${T})(${c_float(1)}) : v);
 % elif name == "plse":
     return v < ${c_float(-4)} ? ${c_float(0.01)} * (v + ${c_float(4)}) : (v > ${c_float(4)} ? ${c_float(0.01)} * (v - ${c_float(4)}) + ${c_float(1)} : ${c_float(0.125)} * v + ${c_float(0.5)});
 % elif name == "stair":

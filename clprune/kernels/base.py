@@ -19,10 +19,14 @@ import numpy.typing as npt
 
 from clprune.device import DeviceInfo
 from clprune.errors import ConfigurationRejected
+from clprune.packing.columns import PackedColumns
 from clprune.rendering import render, template_hash
 
 Value = int | str
 FloatArray = npt.NDArray[np.float32]
+
+#: An argument of a kernel: a device buffer, an array to be copied to one, a scalar, or (in a case) what is expected.
+DeviceArray = Any
 
 
 class Tile(Protocol):
@@ -124,7 +128,7 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
     name: ClassVar[str]
     template: ClassVar[str]
     tile_type: type[TileT]
-    parameters: Mapping[str, Sequence[Value]]
+    parameters: ClassVar[Mapping[str, Sequence[Value]]]
     constraints: Sequence[Constraint[TileT, OperationT]]
     #: Tiles that suit CPU drivers (one work-item per register tile) and GPUs (work-groups of 64 to 256).
     cpu_tiles: Sequence[TileT]
@@ -160,10 +164,10 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
 
     def source(self, tile: TileT, operation: OperationT) -> str:
         """OpenCL C of this tile for this operation."""
-        return render(self.template, {**dataclasses.asdict(tile), **self.variables(tile, operation)})  # type: ignore[call-overload]
+        return render(self.template, {**dataclasses.asdict(tile), **self.variables(tile, operation)})
 
     def source_hash(self) -> str:
-        """Changes whenever the kernel's source or its declared space may have: old tuning results are then left alone."""
+        """Changes whenever the kernel's source may have: old tuning results are then left alone."""
         return template_hash(self.template)
 
     def check(self, tile: TileT, operation: OperationT, device: DeviceInfo) -> None:
@@ -213,6 +217,30 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
             if self.rejection(tile, operation, device) is None:
                 return tile
         return self.safe_tile(operation)
+
+
+class TensorKernel(Kernel[TileT, OperationT]):
+    """A kernel whose arguments are tensors and scalars."""
+
+    @abc.abstractmethod
+    def arguments(
+        self, tile: TileT, operation: OperationT, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
+    ) -> tuple[DeviceArray, ...]:
+        """The template's arguments in order; NumPy arrays among them are still to be copied to the device."""
+
+
+class MatrixKernel(Kernel[TileT, OperationT]):
+    """A kernel with a weight matrix, whose packed form depends on the tile: what pruning is for, and worth tuning."""
+
+    @abc.abstractmethod
+    def pack(self, tile: TileT, operation: OperationT, *, matrix: FloatArray, bias: FloatArray) -> PackedColumns:
+        """Weights `[rows, columns]` and bias `[rows]`, float32, as this tile reads them."""
+
+    @abc.abstractmethod
+    def arguments(
+        self, tile: TileT, operation: OperationT, packed: PackedColumns, *, x: DeviceArray, y: DeviceArray
+    ) -> tuple[DeviceArray, ...]:
+        """The template's arguments in order; NumPy arrays among them are still to be copied to the device."""
 
 
 def ceil_div(dividend: int, divisor: int) -> int:

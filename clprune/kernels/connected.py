@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.activations import activate
 from clprune.geometry import ConnectedProblem, Shape
-from clprune.kernels.base import Case, Constraint, FloatArray, Kernel, Launch, Sample, Workload, ceil_div
+from clprune.kernels.base import (
+    Case,
+    Constraint,
+    DeviceArray,
+    FloatArray,
+    Launch,
+    MatrixKernel,
+    Sample,
+    Workload,
+    ceil_div,
+)
 from clprune.kernels.samples import expected_output, input_buffer, random_matrix
 from clprune.layout import Layout, contiguous_layout, padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
-
-BufferT = TypeVar("BufferT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +83,13 @@ def connected_reference(
     return answer
 
 
-class ConnectedKernel(Kernel[ConnectedTile, ConnectedOperation]):
+class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
     """See `templates/connected.cl.mako`."""
 
     name = "connected"
     template = "connected"
     tile_type = ConnectedTile
-    parameters = {
+    parameters: ClassVar = {
         "vector_width": (1, 4, 8, 16),
         "vectors": (1, 2, 4),
         "group_m": (1, 16, 32, 64),
@@ -149,13 +157,17 @@ class ConnectedKernel(Kernel[ConnectedTile, ConnectedOperation]):
             + np.arange(shape.height)[None, :, None] * layout.pitch
             + np.arange(shape.width)[None, None, :]
         )
-        return pack_columns(
-            matrix, bias=bias, column_offsets=offsets.reshape(-1).astype(np.int32), tile_m=tile.tile_m
-        )
+        return pack_columns(matrix, bias=bias, column_offsets=offsets.reshape(-1).astype(np.int32), tile_m=tile.tile_m)
 
     def arguments(
-        self, tile: ConnectedTile, operation: ConnectedOperation, packed: PackedColumns, *, x: BufferT, y: BufferT
-    ) -> tuple[BufferT | npt.NDArray[Any] | np.int32, ...]:
+        self,
+        tile: ConnectedTile,
+        operation: ConnectedOperation,
+        packed: PackedColumns,
+        *,
+        x: DeviceArray,
+        y: DeviceArray,
+    ) -> tuple[DeviceArray, ...]:
         """The template's arguments in order; arrays are still to be copied to the device."""
         layout_in, layout_out = operation.input, operation.output
         scalars = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,22 @@ import numpy.typing as npt
 from clprune.darknet.activations import activate
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem, Shape
-from clprune.kernels.base import Case, Constraint, Expected, FloatArray, Kernel, Launch, Sample, Workload, ceil_div, round_up
+from clprune.kernels.base import (
+    Case,
+    Constraint,
+    DeviceArray,
+    Expected,
+    FloatArray,
+    Launch,
+    MatrixKernel,
+    Sample,
+    Workload,
+    ceil_div,
+    round_up,
+)
 from clprune.kernels.samples import expected_output, input_buffer, random_matrix
 from clprune.layout import Layout, padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
-
-BufferT = TypeVar("BufferT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,13 +141,13 @@ def conv_reference(
     return result.reshape(p.batch, p.out_channels, p.out_height, p.out_width)
 
 
-class ConvKernel(Kernel[ConvTile, ConvOperation]):
+class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
     """See `templates/conv.cl.mako`."""
 
     name = "conv"
     template = "conv"
     tile_type = ConvTile
-    parameters = {
+    parameters: ClassVar = {
         "tile_m": (1, 2, 4, 6, 8, 12, 16),
         "vector_width": (1, 4, 8, 16),
         "vectors": (1, 2, 3, 4, 6),
@@ -217,9 +227,7 @@ class ConvKernel(Kernel[ConvTile, ConvOperation]):
                     return tile
         return super().default_tile(operation, device)
 
-    def pack(
-        self, tile: ConvTile, operation: ConvOperation, *, matrix: FloatArray, bias: FloatArray
-    ) -> PackedColumns:
+    def pack(self, tile: ConvTile, operation: ConvOperation, *, matrix: FloatArray, bias: FloatArray) -> PackedColumns:
         """Weights `[out_channels, columns]` and bias `[out_channels]` as this tile reads them."""
         problem, layout = operation.problem, operation.input
         taps = np.arange(problem.size) - problem.padding
@@ -249,8 +257,8 @@ class ConvKernel(Kernel[ConvTile, ConvOperation]):
         return -((row < problem.out_height) & (column < problem.out_width)).astype(np.int8)
 
     def arguments(
-        self, tile: ConvTile, operation: ConvOperation, packed: PackedColumns, *, x: BufferT, y: BufferT
-    ) -> tuple[BufferT | npt.NDArray[Any] | np.int32, ...]:
+        self, tile: ConvTile, operation: ConvOperation, packed: PackedColumns, *, x: DeviceArray, y: DeviceArray
+    ) -> tuple[DeviceArray, ...]:
         """The template's arguments in order; arrays are still to be copied to the device."""
         layout_in, layout_out, problem = operation.input, operation.output, operation.problem
         scalars = (
@@ -304,14 +312,11 @@ class ConvKernel(Kernel[ConvTile, ConvOperation]):
             (2, 12, 12, 33, 3, 1, 0, 1, 2),
         )
         activations = ("leaky", "relu", "logistic", "linear")
+        names = ("in_channels", "in_height", "in_width", "out_channels", "size", "stride", "padding", "groups", "batch")
+        problems = [ConvProblem(**dict(zip(names, shape, strict=True))) for shape in shapes]
         return tuple(
-            conv_operation(
-                ConvProblem(
-                    in_channels=c, in_height=h, in_width=w, out_channels=m, size=r, stride=s, padding=p, groups=g, batch=n
-                ),
-                activation=activations[index % len(activations)],
-            )
-            for index, (c, h, w, m, r, s, p, g, n) in enumerate(shapes)
+            conv_operation(problem, activation=activations[index % len(activations)])
+            for index, problem in enumerate(problems)
         )
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.activations import ACTIVATIONS, activate
 from clprune.geometry import Shape
-from clprune.kernels.base import Argument, Case, FloatArray, Kernel, Launch, Sample, Workload, round_up
+from clprune.kernels.base import Case, DeviceArray, Launch, Sample, TensorKernel, Workload, round_up
 from clprune.kernels.pool import GroupTile
 from clprune.kernels.samples import expected_output, input_buffer
 from clprune.layout import Layout, contiguous_layout, padded_layout
-
-BufferT = TypeVar("BufferT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +44,8 @@ class PointwiseOperation:
     @property
     def key(self) -> str:
         kind = "scaled " * self.is_scaled + "summed " * (self.other is not None)
-        return f"n{self.output.batch} {self.channels}x{self.output.shape.height}x{self.output.shape.width} {kind}".strip()
+        shape = self.output.shape
+        return f"n{self.output.batch} {self.channels}x{shape.height}x{shape.width} {kind}".strip()
 
     @property
     def flops(self) -> int:
@@ -87,13 +86,13 @@ def shortcut_steps(operation: PointwiseOperation) -> tuple[int, int]:
     return max(1, wide // narrow), max(1, narrow // wide)
 
 
-class PointwiseKernel(Kernel[GroupTile, PointwiseOperation]):
+class PointwiseKernel(TensorKernel[GroupTile, PointwiseOperation]):
     """See `templates/pointwise.cl.mako`."""
 
     name = "pointwise"
     template = "pointwise"
     tile_type = GroupTile
-    parameters = {"group_n": (1, 16, 64)}
+    parameters: ClassVar = {"group_n": (1, 16, 64)}
     constraints = ()
     cpu_tiles = (GroupTile(group_n=16), GroupTile(group_n=1))
     gpu_tiles = (GroupTile(group_n=64), GroupTile(group_n=16))
@@ -127,12 +126,10 @@ class PointwiseKernel(Kernel[GroupTile, PointwiseOperation]):
         tile: GroupTile,
         operation: PointwiseOperation,
         *,
-        x: BufferT,
-        y: BufferT,
-        scale: BufferT | FloatArray | None = None,
-        shift: BufferT | FloatArray | None = None,
-        other: BufferT | None = None,
-    ) -> tuple[BufferT | FloatArray | np.generic, ...]:
+        x: DeviceArray,
+        y: DeviceArray,
+        **extras: DeviceArray,
+    ) -> tuple[DeviceArray, ...]:
         """The template's arguments in order; `scale`, `shift`, `other` where the operation has them."""
         layout_in, layout_out = operation.input, operation.output
         layout_other = operation.other or layout_in
@@ -158,8 +155,7 @@ class PointwiseKernel(Kernel[GroupTile, PointwiseOperation]):
             layout_out.image_stride,
             layout_out.channel_stride,
         )
-        tensors = [x]
-        tensors += [value for value in (scale, shift, other) if value is not None]  # type: ignore[misc]
+        tensors = [x, *(extras[name] for name in ("scale", "shift", "other") if name in extras)]
         factors = (np.float32(operation.alpha), np.float32(operation.beta))
         return (*tensors, y, *factors, *(np.int32(value) for value in scalars))
 
@@ -184,15 +180,14 @@ class PointwiseKernel(Kernel[GroupTile, PointwiseOperation]):
             start = operation.output.origin + channel * operation.output.channel_stride
             for image in range(operation.output.batch):
                 plane = start + image * operation.output.image_stride
-                end = plane + (operation.output.shape.height - 1) * operation.output.pitch + operation.output.shape.width
+                last_row = plane + (operation.output.shape.height - 1) * operation.output.pitch
+                end = last_row + operation.output.shape.width
                 expected.written[plane:end] = False
         expected.values[~expected.written] = expected.initial[~expected.written]
         buffers = dict(sample.inputs) | {"x": input_buffer(sample.inputs["x"], operation.input)}
         if operation.other is not None:
             buffers["other"] = input_buffer(sample.inputs["other"], operation.other)
-        # An Expected stands for the buffer that the device will fill.
-        arguments: tuple[Argument, ...] = self.arguments(tile, operation, y=expected, **buffers)  # type: ignore[arg-type]
-        return Case(arguments=arguments)
+        return Case(arguments=self.arguments(tile, operation, y=expected, **buffers))
 
     def sample_operations(self) -> tuple[PointwiseOperation, ...]:
         small, wide = Shape(channels=3, height=5, width=7), Shape(channels=4, height=10, width=14)

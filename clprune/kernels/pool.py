@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from clprune.geometry import PoolProblem, Shape
-from clprune.kernels.base import Case, Constraint, Kernel, Launch, Sample, Workload, ceil_div, round_up
+from clprune.kernels.base import (
+    Case,
+    Constraint,
+    DeviceArray,
+    Launch,
+    Sample,
+    TensorKernel,
+    Workload,
+    ceil_div,
+    round_up,
+)
 from clprune.kernels.samples import expected_output, input_buffer
 from clprune.layout import Layout, contiguous_layout, padded_layout
-
-BufferT = TypeVar("BufferT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +86,13 @@ def average_pool_reference(x: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return answer
 
 
-class MaxPoolKernel(Kernel[MaxPoolTile, PoolOperation]):
+class MaxPoolKernel(TensorKernel[MaxPoolTile, PoolOperation]):
     """See `templates/max_pool.cl.mako`."""
 
     name = "max_pool"
     template = "max_pool"
     tile_type = MaxPoolTile
-    parameters = {"vector_width": (1, 4, 8, 16), "group_n": (1, 16, 64)}
+    parameters: ClassVar = {"vector_width": (1, 4, 8, 16), "group_n": (1, 16, 64)}
     constraints = (
         Constraint(
             reason="a vector is more than twice as long as an output row",
@@ -120,8 +128,8 @@ class MaxPoolKernel(Kernel[MaxPoolTile, PoolOperation]):
         return MaxPoolTile(vector_width=1)
 
     def arguments(
-        self, tile: MaxPoolTile, operation: PoolOperation, *, x: BufferT, y: BufferT
-    ) -> tuple[BufferT | np.int32, ...]:
+        self, tile: MaxPoolTile, operation: PoolOperation, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
+    ) -> tuple[DeviceArray, ...]:
         """The template's arguments in order."""
         problem, layout_in, layout_out = operation.problem, operation.input, operation.output
         scalars = (
@@ -163,13 +171,13 @@ class MaxPoolKernel(Kernel[MaxPoolTile, PoolOperation]):
         )
 
 
-class AveragePoolKernel(Kernel[GroupTile, PoolOperation]):
+class AveragePoolKernel(TensorKernel[GroupTile, PoolOperation]):
     """See `templates/average_pool.cl.mako`; the problem's window is the whole plane."""
 
     name = "average_pool"
     template = "average_pool"
     tile_type = GroupTile
-    parameters = {"group_n": (1, 64, 128)}
+    parameters: ClassVar = {"group_n": (1, 64, 128)}
     constraints = ()
     cpu_tiles = (GroupTile(group_n=1),)
     gpu_tiles = (GroupTile(group_n=64), GroupTile(group_n=128))
@@ -188,8 +196,8 @@ class AveragePoolKernel(Kernel[GroupTile, PoolOperation]):
         return GroupTile(group_n=1)
 
     def arguments(
-        self, tile: GroupTile, operation: PoolOperation, *, x: BufferT, y: BufferT
-    ) -> tuple[BufferT | np.int32, ...]:
+        self, tile: GroupTile, operation: PoolOperation, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
+    ) -> tuple[DeviceArray, ...]:
         """The template's arguments in order."""
         problem, layout_in, layout_out = operation.problem, operation.input, operation.output
         scalars = (

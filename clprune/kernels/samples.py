@@ -13,8 +13,9 @@ SENTINEL = np.float32(-777.25)
 
 
 def random_matrix(rng: np.random.Generator, *, rows: int, columns: int, workload: Workload) -> FloatArray:
-    """He-scaled weights `[rows, columns]` with units of `workload.unit_rows` x 1 removed, as many in every row block."""
-    matrix = rng.standard_normal((rows, columns), np.float32) * np.float32(np.sqrt(2.0 / columns))
+    """He-scaled weights `[rows, columns]`; units of `workload.unit_rows` x 1 removed, as many in every row block."""
+    matrix: FloatArray = rng.standard_normal((rows, columns), np.float32)
+    matrix *= np.float32(np.sqrt(2.0 / columns))
     if workload.kept_share >= 1:
         return matrix
     kept = round(columns * workload.kept_share)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from clprune.kernels.base import Case, Constraint, Expected, Kernel, Launch, Sample, Workload
+from clprune.kernels.base import Case, Constraint, DeviceArray, Expected, Launch, Sample, TensorKernel, Workload
 from clprune.kernels.pool import GroupTile
-from clprune.layout import READ_MARGIN
 from clprune.kernels.samples import SENTINEL
-
-BufferT = TypeVar("BufferT")
+from clprune.layout import READ_MARGIN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +40,13 @@ def softmax_reference(x: npt.NDArray[Any], *, temperature: float = 1.0) -> npt.N
     return answer
 
 
-class SoftmaxKernel(Kernel[GroupTile, SoftmaxOperation]):
+class SoftmaxKernel(TensorKernel[GroupTile, SoftmaxOperation]):
     """See `templates/softmax.cl.mako`."""
 
     name = "softmax"
     template = "softmax"
     tile_type = GroupTile
-    parameters = {"group_n": (1, 64, 128, 256)}
+    parameters: ClassVar = {"group_n": (1, 64, 128, 256)}
     constraints = (
         Constraint(
             reason="the work-group has more than twice as many items as there are values",
@@ -71,8 +69,8 @@ class SoftmaxKernel(Kernel[GroupTile, SoftmaxOperation]):
         return GroupTile(group_n=1)
 
     def arguments(
-        self, tile: GroupTile, operation: SoftmaxOperation, *, x: BufferT, y: BufferT
-    ) -> tuple[BufferT | np.generic, ...]:
+        self, tile: GroupTile, operation: SoftmaxOperation, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
+    ) -> tuple[DeviceArray, ...]:
         """The template's arguments in order."""
         return (x, y, np.int32(operation.length), np.float32(1.0 / operation.temperature))
 

@@ -8,12 +8,14 @@ removed is skipped; a taller tile skips what all its units share (`PackedColumns
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
+ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 #: Fields of one row of `PackedColumns.blocks`, in order.
 BLOCK_FIELDS = ("list_start", "kept", "value_start", "first_row", "rows", "group_kept")
@@ -91,14 +93,14 @@ def pack_columns(
     return PackedColumns(
         tile_m=tile_m,
         values=_never_empty(np.concatenate(values)),
-        offsets=_never_empty(np.concatenate(lists)) if lists else np.zeros(1, np.int32),
+        offsets=_never_empty(np.concatenate(lists)),
         blocks=_with_group_kept(np.array(blocks, np.int32), blocks_per_group),
         bias=_bias_blocks(bias, blocks, tile_m),
         kept_share=kept_weights / matrix.size,
     )
 
 
-def _never_empty(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _never_empty(array: npt.NDArray[ScalarT]) -> npt.NDArray[ScalarT]:
     """OpenCL has no buffer of zero bytes: a fully removed layer keeps one unused element."""
     return array if array.size else np.zeros(1, array.dtype)
 

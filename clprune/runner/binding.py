@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from clprune.darknet.fold import fold_batch_norm
-from clprune.darknet.layers import BatchNorm, Connected, Convolutional
+from clprune.darknet.layers import BatchNorm
 from clprune.darknet.values import Weights
 from clprune.errors import LaunchError, UsageError
+from clprune.kernels.base import MatrixKernel, TensorKernel
 from clprune.opencl import BoundKernel, Buffer, Session
 from clprune.runner.plan import Plan, Step
 
@@ -73,24 +74,24 @@ def _check_index_range(plan: Plan) -> None:
             )
 
 
-def _bind_step(
-    session: Session, plan: Plan, step: Step, tensors: Mapping[int, Buffer], weights: Weights
-) -> BoundStep:
+def _bind_step(session: Session, plan: Plan, step: Step, tensors: Mapping[int, Buffer], weights: Weights) -> BoundStep:
     x, y = tensors[step.inputs[0]], tensors[step.output]
     kernel, tile, operation = step.kernel, step.tile, step.operation
     kept_share = 1.0
     arguments: Sequence[Any]
-    if isinstance(step.layer, Convolutional | Connected):
+    if step.layer is not None and isinstance(kernel, MatrixKernel):
         values = weights.layers[step.layer.index]
         if values is None:
             raise UsageError(f"{plan.network.path}:{step.layer.line}: {step.layer} has no weights to run with")
         folded = fold_batch_norm(step.layer, values)
         matrix = folded.weights.reshape(len(folded.weights), -1)
-        packed = kernel.pack(tile, operation, matrix=matrix, bias=folded.biases)  # type: ignore[attr-defined]
+        packed = kernel.pack(tile, operation, matrix=matrix, bias=folded.biases)
         kept_share = packed.kept_share
-        arguments = kernel.arguments(tile, operation, packed, x=x, y=y)  # type: ignore[attr-defined]
+        arguments = kernel.arguments(tile, operation, packed, x=x, y=y)
+    elif isinstance(kernel, TensorKernel):
+        arguments = kernel.arguments(tile, operation, x=x, y=y, **_extras(step, tensors, weights))
     else:
-        arguments = kernel.arguments(tile, operation, x=x, y=y, **_extras(step, tensors, weights))  # type: ignore[attr-defined]
+        raise TypeError(f"{kernel.name} is neither a MatrixKernel nor a TensorKernel")
     parameter_bytes = sum(argument.nbytes for argument in arguments if isinstance(argument, np.ndarray))
     on_device = [session.buffer_from(a) if isinstance(a, np.ndarray) else a for a in arguments]
     launch = kernel.launch(tile, operation)

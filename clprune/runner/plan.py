@@ -199,7 +199,8 @@ class _Builder:
             connected = ConnectedOperation(problem=layer.problem(batch), input=x, output=y, activation=layer.activation)
             self._add(layer, CONNECTED, connected, inputs=sources)
         elif isinstance(layer, MaxPool):
-            self._add(layer, MAX_POOL, PoolOperation(problem=_pool_problem(layer, batch), input=x, output=y), inputs=sources)
+            pool = PoolOperation(problem=_pool_problem(layer, batch), input=x, output=y)
+            self._add(layer, MAX_POOL, pool, inputs=sources)
         elif isinstance(layer, AvgPool):
             problem = PoolProblem.average(batch=batch, shape=layer.input)
             self._add(layer, AVERAGE_POOL, PoolOperation(problem=problem, input=x, output=y), inputs=sources)

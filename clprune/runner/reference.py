@@ -43,9 +43,7 @@ def reference_outputs(plan: Plan, weights: Weights, x: npt.NDArray[Any]) -> dict
     return outputs
 
 
-def _step_reference(
-    step: Step, inputs: list[FloatArray], values: LayerWeights | None, network: Network
-) -> FloatArray:
+def _step_reference(step: Step, inputs: list[FloatArray], values: LayerWeights | None, network: Network) -> FloatArray:
     operation, layer = step.operation, step.layer
     if isinstance(layer, Convolutional | Connected):
         weights = _folded(layer, values, network)

@@ -86,9 +86,7 @@ class Runner:
             part = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.float32)])
         self.session.write(bound.tensors[bound.plan.host_input], part)
         bound.enqueue()
-        answer = self.session.read(
-            bound.tensors[bound.plan.host_output], np.float32, (batch, self.network.outputs)
-        )
+        answer = self.session.read(bound.tensors[bound.plan.host_output], np.float32, (batch, self.network.outputs))
         wanted: npt.NDArray[np.float32] = answer
         return wanted[: len(part)]
 

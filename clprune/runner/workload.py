@@ -20,7 +20,7 @@ def kept_column_share(matrix: npt.NDArray[np.float32], *, unit_rows: int) -> flo
     kept = 0
     for first in range(0, rows, unit_rows):
         kept += int(np.count_nonzero(np.any(matrix[first : first + unit_rows] != 0, axis=0)))
-    return kept / (columns * -(-rows // unit_rows))
+    return float(kept / (columns * -(-rows // unit_rows)))
 
 
 def layer_workload(layer: Layer, weights: LayerWeights) -> Workload:

@@ -50,7 +50,8 @@ class LocalSearch:
     @property
     def best(self) -> tuple[Any, float] | None:
         """The fastest tile known, and its milliseconds."""
-        timed = [(tile, time_ms) for tile, time_ms in self._known.items() if time_ms is not None and tile in self._valid]
+        known = self._known.items()
+        timed = [(tile, time_ms) for tile, time_ms in known if time_ms is not None and tile in self._valid]
         return min(timed, key=lambda item: item[1]) if timed else None
 
     def ask(self) -> Any | None:

@@ -29,15 +29,19 @@ DATABASE_NAME = "tuning.sqlite"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS measurement (
-    device TEXT NOT NULL, kernel TEXT NOT NULL, source_hash TEXT NOT NULL, problem TEXT NOT NULL, workload TEXT NOT NULL,
+    device TEXT NOT NULL, kernel TEXT NOT NULL, source_hash TEXT NOT NULL,
+    problem TEXT NOT NULL, workload TEXT NOT NULL,
     tile TEXT NOT NULL, time_ms REAL, invalidity TEXT NOT NULL, timestamp TEXT NOT NULL,
     PRIMARY KEY (device, kernel, source_hash, problem, workload, tile));
 CREATE TABLE IF NOT EXISTS best (
-    device TEXT NOT NULL, kernel TEXT NOT NULL, source_hash TEXT NOT NULL, problem TEXT NOT NULL, workload TEXT NOT NULL,
+    device TEXT NOT NULL, kernel TEXT NOT NULL, source_hash TEXT NOT NULL,
+    problem TEXT NOT NULL, workload TEXT NOT NULL,
     kept_share REAL NOT NULL, unit_rows INTEGER NOT NULL, tile TEXT NOT NULL, time_ms REAL NOT NULL,
     default_time_ms REAL NOT NULL, clprune_version TEXT NOT NULL, timestamp TEXT NOT NULL,
     PRIMARY KEY (device, kernel, source_hash, problem, workload));
 """
+
+_KEY_MATCHES = "device=? AND kernel=? AND source_hash=? AND problem=? AND workload=?"
 
 
 class StoreWarning(UserWarning):
@@ -78,7 +82,8 @@ class Store:
         self.path = path
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path or ":memory:", timeout=30, isolation_level=None, check_same_thread=False)
+        where = path or ":memory:"
+        self._connection = sqlite3.connect(where, timeout=30, isolation_level=None, check_same_thread=False)
         try:
             self._prepare()
         except sqlite3.DatabaseError as error:
@@ -120,7 +125,7 @@ class Store:
     def measurements(self, key: Key, kernel: Kernel[Any, Any]) -> dict[Any, float | None]:
         """Every tile tried under `key` -> milliseconds, or None where it is invalid."""
         rows = self._connection.execute(
-            "SELECT tile, time_ms FROM measurement WHERE device=? AND kernel=? AND source_hash=? AND problem=? AND workload=?",
+            f"SELECT tile, time_ms FROM measurement WHERE {_KEY_MATCHES}",
             key.values,
         )
         tiles = ((_tile_from(kernel, text), time_ms) for text, time_ms in rows)
@@ -145,7 +150,7 @@ class Store:
     def best(self, key: Key, kernel: Kernel[Any, Any]) -> tuple[Any, float] | None:
         """(tile, milliseconds) of the winner under exactly `key`, or None."""
         row = self._connection.execute(
-            "SELECT tile, time_ms FROM best WHERE device=? AND kernel=? AND source_hash=? AND problem=? AND workload=?",
+            f"SELECT tile, time_ms FROM best WHERE {_KEY_MATCHES}",
             key.values,
         ).fetchone()
         tile = _tile_from(kernel, row[0]) if row else None
@@ -191,7 +196,8 @@ def open_store(path: Path | None = None) -> Store:
     try:
         return Store(file)
     except (OSError, sqlite3.OperationalError) as error:
-        warnings.warn(f"{file}: the tuning database cannot be opened ({error}); going on without", StoreWarning, stacklevel=2)
+        message = f"{file}: the tuning database cannot be opened ({error}); going on without"
+        warnings.warn(message, StoreWarning, stacklevel=2)
         return Store(None)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clprune.errors import BuildError, ConfigurationRejected, LaunchError
-from clprune.kernels.base import Kernel, Sample, Workload
+from clprune.kernels.base import Kernel, MatrixKernel, Sample, Workload
 from clprune.opencl import Session
 from clprune.tuning.measure import bind_case, time_candidates, verify
 from clprune.tuning.search import LocalSearch
@@ -50,7 +50,7 @@ def unique_tasks(steps: Sequence[Any]) -> list[Task]:
     seen: dict[tuple[str, str, str], Task] = {}
     for step in steps:
         key = (step.kernel.name, step.operation.key, step.workload.key)
-        if step.kernel.name in {"conv", "connected"} and key not in seen:
+        if isinstance(step.kernel, MatrixKernel) and key not in seen:
             seen[key] = Task(kernel=step.kernel, operation=step.operation, workload=step.workload)
     return list(seen.values())
 
@@ -168,9 +168,7 @@ def _settle(
     ]
     times_ms = [seconds * 1e3 for seconds in time_candidates(candidates, rounds=REPEATS)]
     fastest = min(range(len(tiles)), key=times_ms.__getitem__)
-    store.set_best(
-        key, tiles[fastest], workload=task.workload, time_ms=times_ms[fastest], default_time_ms=times_ms[0]
-    )
+    store.set_best(key, tiles[fastest], workload=task.workload, time_ms=times_ms[fastest], default_time_ms=times_ms[0])
     return Outcome(
         task=task,
         tile=tiles[fastest],

@@ -1,0 +1,49 @@
+"""Where pruning meets the device: the unit of a layer is cut from the tile that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from clprune.darknet.layers import Connected, Convolutional, PruneOptions
+from clprune.darknet.network import Network
+from clprune.device import DeviceInfo
+from clprune.kernels.base import Workload
+from clprune.runner.plan import TileLookup, make_plan
+from clprune.tile import Unit
+
+
+def tile_units(
+    network: Network,
+    device: DeviceInfo,
+    *,
+    lookup: TileLookup | None,
+    sparsity: float,
+    fc_sparsity: float | None = None,
+) -> dict[int, Unit]:
+    """Layer index -> rows of the tile that would run the layer on `device` x 1 column.
+
+    Tiles are looked up for what the layer will be once `sparsity` (convolutions) or `fc_sparsity` (connected layers)
+    of its units is gone; without a tuned one the kernel's default counts.
+    """
+    layers = [layer for layer in network.layers if isinstance(layer, Convolutional | Connected)]
+    shares = {
+        layer.index: 1 - (sparsity if isinstance(layer, Convolutional) else fc_sparsity or 0.0) for layer in layers
+    }
+    workloads = {index: Workload(kept_share=round(share, 2)) for index, share in shares.items()}
+    plan = make_plan(network, device, workloads=workloads, lookup=lookup)
+    return {
+        step.layer.index: Unit(rows=step.tile.tile_m)
+        for step in plan.steps
+        if step.layer is not None and step.layer.index in workloads
+    }
+
+
+def with_prune_options(network: Network, options: Mapping[int, PruneOptions]) -> Network:
+    """The same network with the prune options of the given layers set, as a cfg with those keys would be read."""
+    layers = list(network.layers)
+    for index, chosen in options.items():
+        layer = layers[index]
+        assert isinstance(layer, Convolutional | Connected)
+        layers[index] = replace(layer, prune=chosen)
+    return replace(network, layers=tuple(layers))
