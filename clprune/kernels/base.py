@@ -196,12 +196,26 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         for values in itertools.product(*self.parameters.values()):
             yield self.tile_type(**dict(zip(names, values, strict=True)))
 
+    def is_worth_trying(self, tile: TileT, operation: OperationT, device: DeviceInfo) -> bool:
+        """Whether a search on this type of device should spend time on a valid tile.
+
+        CPU drivers run a work-group on one core, item after item, and keep local memory in the same caches: there a
+        work-group of one with wide vectors does the same work with less ado. GPUs want many items instead.
+        """
+        is_single = self.launch(tile, operation).work_group_size == 1
+        return is_single if device.type == "cpu" else not is_single
+
     def candidates(self, operation: OperationT, device: DeviceInfo) -> list[TileT]:
-        """The valid part of the space. Raises ConfigurationRejected with a count per reason if it is empty."""
+        """The part of the space that a search on `device` goes through.
+
+        Raises ConfigurationRejected with a count per reason if it is empty.
+        """
         rejected: dict[str, int] = {}
         valid: list[TileT] = []
         for tile in self.space():
             reason = self.rejection(tile, operation, device)
+            if reason is None and not self.is_worth_trying(tile, operation, device):
+                reason = f"not worth trying on a {device.type}"
             if reason is None:
                 valid.append(tile)
             else:
