@@ -19,15 +19,16 @@
 ## k_unroll      columns per turn of the inner loop
 ## mapping       "flat": positions run through the padded rows (stride 1, input and output of one pitch);
 ##               "rows": each vector lies in one output row
-## order         which of row blocks and positions neighbouring work-groups walk through first
+## order         which of row blocks and positions neighbouring work-groups walk through first; inside a work-group
+##               positions always run along dimension 0, so that the lanes of a warp touch neighbouring addresses
 ##
 ## Source: direct convolution by offsets as in Escort (arXiv:1802.10280); unit = tile_m x 1 as in BCBP (AAAI 2023).
 <%namespace name="common" file="common.mako"/>
 <%
     T = vector_type("float", vector_width)
-    group_items = group_m * group_n
-    m_axis, n_axis = (0, 1) if order == "rows_first" else (1, 0)
-    local_size = (group_m, group_n) if order == "rows_first" else (group_n, group_m)
+    m_groups, n_groups = (0, 1) if order == "rows_first" else (1, 0)
+    local_m = "get_local_id(1)" if group_m > 1 else "0"
+    local_n = "get_local_id(0)" if group_n > 1 else "0"
     rows, slots = range(tile_m), range(vectors)
 %>
 ${common.multiply_add_macro()}
@@ -54,7 +55,7 @@ ${common.partial_store_function(vector_width)}
     }
 % endfor
 </%def>
-__kernel __attribute__((reqd_work_group_size(${local_size[0]}, ${local_size[1]}, 1)))
+__kernel __attribute__((reqd_work_group_size(${group_n}, ${group_m}, 1)))
 void conv(__global const float *restrict x,
           __global const float *restrict weights,
           __global const int *restrict offsets,
@@ -76,9 +77,11 @@ void conv(__global const float *restrict x,
           const int y_image_stride,
           const int y_channel_stride)
 {
-    const int block = min((int)get_global_id(${m_axis}), block_count - 1);
-    const bool is_block = get_global_id(${m_axis}) < block_count;
-    const int first_slot = get_group_id(${n_axis}) * ${group_n * vectors} + get_local_id(${n_axis});
+    const int local_m = ${local_m}, local_n = ${local_n};
+    const int wanted_block = get_group_id(${m_groups}) * ${group_m} + local_m;
+    const int block = min(wanted_block, block_count - 1);
+    const bool is_block = wanted_block < block_count;
+    const int first_slot = get_group_id(${n_groups}) * ${group_n * vectors} + local_n;
     __global const int *descriptor = blocks + block * 6;
     const int kept = descriptor[1];
     __global const int *list = offsets + descriptor[0];
@@ -108,7 +111,6 @@ void conv(__global const float *restrict x,
 % endfor
 % if tile_k:
     const int group_kept = descriptor[5];
-    const int local_m = get_local_id(${m_axis}), local_n = get_local_id(${n_axis});
     __local float staged_weights[${group_m * tile_k * tile_m}];
     __local int staged_offsets[${group_m * tile_k}];
     for (int first = 0; first < group_kept; first += ${tile_k}) {

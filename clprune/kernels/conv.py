@@ -22,7 +22,6 @@ from clprune.kernels.base import (
     Sample,
     Workload,
     ceil_div,
-    round_up,
 )
 from clprune.kernels.samples import expected_output, input_buffer, random_matrix
 from clprune.layout import Layout, padded_layout
@@ -207,11 +206,12 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
 
     def launch(self, tile: ConvTile, operation: ConvOperation) -> Launch:
         blocks = operation.problem.groups * ceil_div(operation.problem.group_out_channels, tile.tile_m)
-        items_n = ceil_div(operation.slots(tile), tile.vectors)
-        sizes = ((round_up(blocks, tile.group_m), tile.group_m), (round_up(items_n, tile.group_n), tile.group_n))
+        groups = (ceil_div(blocks, tile.group_m), ceil_div(operation.slots(tile), tile.vectors * tile.group_n))
         if tile.order == "positions_first":
-            sizes = (sizes[1], sizes[0])
-        return Launch(global_size=(sizes[0][0], sizes[1][0]), local_size=(sizes[0][1], sizes[1][1]))
+            groups = (groups[1], groups[0])
+        # Positions lie along dimension 0 of a work-group whatever the order: they are the lanes of a warp.
+        local_size = (tile.group_n, tile.group_m)
+        return Launch(global_size=(groups[0] * local_size[0], groups[1] * local_size[1]), local_size=local_size)
 
     def variables(self, tile: ConvTile, operation: ConvOperation) -> dict[str, Any]:
         return {"stride": operation.problem.stride, "activation": operation.activation}
