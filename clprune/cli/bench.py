@@ -1,0 +1,116 @@
+"""`clprune bench`: how fast a model is on a device, beside the device's own limits."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clprune.cli.common import device_option, json_option, print_json, print_table, stdout_console
+from clprune.cli.model import (
+    batch_option,
+    device_facts,
+    load_model,
+    model_argument,
+    random_weights_options,
+    take_random_weights,
+    weights_argument,
+)
+
+if TYPE_CHECKING:
+    from clprune.runner.bench import BenchResult
+
+WITH_WEIGHTS = ("convolutional", "connected")
+
+
+@click.command("bench")
+@model_argument
+@weights_argument
+@random_weights_options
+@batch_option
+@device_option
+@click.option("--layers", is_flag=True, help="Also the time of each layer.")
+@click.option(
+    "--rounds", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="Inferences that count."
+)
+@json_option
+def command(
+    model: str,
+    weights: str | None,
+    batch: int,
+    device: str | None,
+    layers: bool,
+    rounds: int,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Measure a model: milliseconds, GFLOP/s, and their share of the peak measured in the same run.
+
+    GFLOP/s count the operations that remain after pruning. Times are from host memory to host memory, tuned tiles are
+    used where `clprune tune` has found some.
+    """
+    from clprune.darknet.network import load_network
+    from clprune.opencl import open_device
+    from clprune.runner import Runner
+    from clprune.runner.bench import bench
+
+    random = take_random_weights(options, weights=weights)
+    network = load_network(model, batch=batch)
+    with open_device(device) as session:
+        network, loaded = load_model(session, network, weights=weights, random=random)
+        with Runner(network, loaded, session=session) as runner:
+            result = bench(runner, rounds=rounds)
+        facts = {"model": str(model), **device_facts(session.info)}
+    if as_json:
+        print_json(facts | result_to_dict(result))
+        return
+    if layers:
+        print_layers(result)
+        click.echo()
+    _print_summary(result, facts)
+
+
+def result_to_dict(result: BenchResult) -> dict[str, Any]:
+    """All of a result as JSON can hold it, derived figures included."""
+    values = dataclasses.asdict(result)
+    for layer, step in zip(values["layers"], result.layers, strict=True):
+        layer["gflops"] = step.gflops
+    values["gflops"] = result.flops / result.best_ms / 1e6
+    values["share_of_peak"] = result.share_of_peak
+    return values
+
+
+def print_layers(result: BenchResult) -> None:
+    """One line per launch."""
+    rows = [
+        (
+            "-" if step.layer is None else step.layer,
+            step.label,
+            f"{step.best_ms:.4f}",
+            f"{step.median_ms:.4f}",
+            f"{step.gflops:.1f}" if step.flops else "-",
+            f"{100 * step.gflops / result.peak_gflops:.0f}%" if step.flops else "-",
+            f"{100 * step.kept_share:.0f}%" if step.label in WITH_WEIGHTS else "-",
+            step.tile_origin,
+        )
+        for step in result.layers
+    ]
+    print_table(["layer", "kind", "best ms", "median ms", "GFLOP/s", "of peak", "kept", "tile"], rows)
+
+
+def _print_summary(result: BenchResult, facts: dict[str, str]) -> None:
+    console = stdout_console()
+    gflops = result.flops / result.best_ms / 1e6
+    tuned = sum(step.tile_origin.startswith("tuned") for step in result.layers)
+    lines = {
+        "device": f"{facts['device']} ({facts['platform']}, driver {facts['driver_version']})",
+        "best": f"{result.best_ms:.3f} ms for {result.batch} image{'s' if result.batch > 1 else ''}",
+        "median": f"{result.median_ms:.3f} ms of {result.rounds}",
+        "rate": f"{gflops:.1f} GFLOP/s, {100 * result.share_of_peak:.0f} % of the {result.peak_gflops:.0f} measured",
+        "memory": f"{result.parameter_bytes / 2**20:.1f} MiB weights, {result.tensor_bytes / 2**20:.1f} MiB "
+        f"activations, read at up to {result.bandwidth_gbytes_per_s:.0f} GB/s",
+        "tiles": f"{tuned} of {len(result.layers)} launches tuned",
+    }
+    for name, text in lines.items():
+        console.print(f"{name:7}{text}", soft_wrap=True)

@@ -1,0 +1,163 @@
+"""`clprune infer`: what a network sees in images."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clprune.cli.common import STATUS_FAILURE, device_option, json_option, print_error
+from clprune.cli.model import batch_option, device_facts, is_weights_file, load_weights, model_argument
+from clprune.errors import DataError
+
+if TYPE_CHECKING:
+    from clprune.runner import Runner
+    from clprune.runner.inference import Answer
+
+
+@click.command("infer")
+@model_argument
+@click.argument("files", metavar="[WEIGHTS] [IMAGE]...", nargs=-1)
+@click.option("--names", metavar="FILE", help="Class names, one per line. Default: MODEL.names, else class numbers.")
+@click.option(
+    "--top", type=click.IntRange(min=1), metavar="N", default=5, show_default=True, help="Classes to print per image."
+)
+@click.option(
+    "--resize",
+    type=click.Choice(["letterbox", "crop", "stretch"]),
+    default="letterbox",
+    show_default=True,
+    help="How an image is made to fit: grey borders, its centre, or another aspect ratio.",
+)
+@batch_option
+@device_option
+@json_option
+@click.option("--profile", is_flag=True, help="End with the time of each layer.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    model: str,
+    files: tuple[str, ...],
+    names: str | None,
+    top: int,
+    resize: Any,
+    batch: int,
+    device: str | None,
+    as_json: bool,
+    profile: bool,
+) -> None:
+    """Print the most likely classes of each IMAGE.
+
+    WEIGHTS is the file of the same stem beside MODEL.cfg where it is left out. Without images, their paths are read
+    from standard input, one per line. With --json, one object per line and image.
+    """
+    from clprune.darknet.network import load_network
+    from clprune.runner import Runner
+    from clprune.runner.inference import check_image_network, infer_images
+
+    weights, images = split_files(files)
+    network = load_network(model, batch=batch)
+    check_image_network(network)
+    class_names = load_names(Path(model), names, outputs=network.outputs)
+    loaded = load_weights(network, weights)
+    with Runner(network, loaded, device=device) as runner:
+        _print_note(runner, resize)
+        failures, seconds, count = 0, 0.0, 0
+        for answer in infer_images(runner, network, images or lines_of_stdin(), resize=resize):
+            count, seconds = count + 1, seconds + answer.seconds
+            failures += answer.values is None
+            if answer.error is not None:
+                print_error(str(answer.error))
+            if as_json:
+                _print_line(json.dumps(answer_to_dict(answer, class_names, top=top), ensure_ascii=False))
+            elif answer.values is not None:
+                _print_text(answer, class_names, top=top)
+        click.echo(f"clprune: {count - failures} of {count} images in {seconds:.4f} seconds", err=True)
+        if profile:
+            _print_profile(runner, as_json=as_json)
+    if failures:
+        ctx.exit(STATUS_FAILURE)
+
+
+def split_files(files: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+    """The first of the files is WEIGHTS if it is a weights file; all others are images."""
+    if files and is_weights_file(files[0]):
+        return files[0], tuple(files[1:])
+    return None, tuple(files)
+
+
+def load_names(model: Path, names: str | None, *, outputs: int) -> tuple[str, ...]:
+    """Class names by index: from `names`, else from the file beside the cfg; where there is none, the numbers."""
+    from clprune.darknet.names import read_names
+
+    path = Path(names) if names is not None else model.with_suffix(".names")
+    if names is None and not path.exists():
+        return tuple(str(index) for index in range(outputs))
+    found = read_names(path)
+    if len(found) < outputs:
+        raise DataError(f"{len(found)} names: expected at least {outputs}, the network's outputs", path=path)
+    return found
+
+
+def lines_of_stdin() -> Iterator[str]:
+    """Paths from standard input as they come; a person at a terminal is asked for each."""
+    is_terminal = sys.stdin.isatty()
+    while True:
+        if is_terminal:
+            click.echo("Enter Image Path: ", nl=False, err=True)
+        line = sys.stdin.readline()
+        if not line:
+            if is_terminal:
+                click.echo(err=True)
+            return
+        if line.strip():
+            yield line.rstrip("\r\n") if not is_terminal else line.strip()
+
+
+def answer_to_dict(answer: Answer, names: Sequence[str], *, top: int) -> dict[str, Any]:
+    """An answer as JSON can hold it: `image` and either `predictions` or `error`."""
+    from clprune.runner.inference import top_k
+
+    if answer.values is None:
+        return {"image": answer.path, "error": str(answer.error)}
+    predictions = [
+        {"index": int(index), "name": names[index], "probability": float(answer.values[index])}
+        for index in top_k(answer.values, count=top)
+    ]
+    return {"image": answer.path, "predictions": predictions, "seconds": answer.seconds}
+
+
+def _print_text(answer: Answer, names: Sequence[str], *, top: int) -> None:
+    """Darknet's lines, under the image's path."""
+    from clprune.runner.inference import top_k
+
+    assert answer.values is not None
+    lines = [f"{100 * answer.values[index]:5.2f}%: {names[index]}" for index in top_k(answer.values, count=top)]
+    _print_line("\n".join([answer.path, *lines]))
+
+
+def _print_line(text: str) -> None:
+    """Print at once: the reader of a pipe waits for it."""
+    click.echo(text)
+    sys.stdout.flush()
+
+
+def _print_note(runner: Runner, resize: str) -> None:
+    """Say on stderr what decides the result besides the model: the resize (two are legitimate) and the device."""
+    shape, info = runner.network.input, runner.session.info
+    click.echo(f"clprune: {resize} to {shape.width}x{shape.height}, on {info.name} ({info.platform_name})", err=True)
+
+
+def _print_profile(runner: Runner, *, as_json: bool) -> None:
+    from clprune.cli.bench import print_layers, result_to_dict
+    from clprune.runner.bench import bench
+
+    result = bench(runner, rounds=10)
+    if as_json:
+        _print_line(json.dumps({"profile": result_to_dict(result) | device_facts(runner.session.info)}))
+    else:
+        print_layers(result)

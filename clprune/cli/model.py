@@ -1,0 +1,225 @@
+"""What commands on a model share: files and options under one name each, and how they become network and weights."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from clprune.errors import WeightsError
+
+if TYPE_CHECKING:
+    from clprune.darknet.network import Network
+    from clprune.darknet.values import Weights
+    from clprune.device import DeviceInfo
+    from clprune.opencl import Session
+
+WEIGHTS_SUFFIXES = (".weights", ".backup")
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def model_argument(function: _Command) -> _Command:
+    """Add `MODEL.cfg`; the command receives the text as `model`."""
+    return click.argument("model", metavar="MODEL.cfg")(function)
+
+
+def weights_argument(function: _Command) -> _Command:
+    """Add the optional `[WEIGHTS]`; the command receives the text or None as `weights`."""
+    return click.argument("weights", metavar="[WEIGHTS]", required=False)(function)
+
+
+def batch_option(function: _Command) -> _Command:
+    """Add `--batch`: images that run at once."""
+    return click.option(
+        "--batch", type=click.IntRange(min=1), metavar="N", default=1, show_default=True,
+        help="Images that run at once; tiles are tuned for one batch size.",
+    )(function)  # fmt: skip
+
+
+def seed_option(function: _Command) -> _Command:
+    """Add `--seed`."""
+    return click.option(
+        "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True,
+        help="Seed of everything random.",
+    )(function)  # fmt: skip
+
+
+def data_option(function: _Command) -> _Command:
+    """Add the mandatory `--data`; the command receives the text and passes it to `clprune.data.load_data`."""
+    return click.option(
+        "--data", metavar="DATA", required=True,
+        help="digits, digits-on-photos, synthetic, cifar10:PATH, cifar100:PATH, imagenet:PATH or folder:PATH.",
+    )(function)  # fmt: skip
+
+
+def unit_option(function: _Command) -> _Command:
+    """Add `--unit`; the command receives a `clprune.tile.Unit` or None."""
+    return click.option(
+        "--unit", callback=_parse_unit, metavar="RxC",
+        help="Rows x columns of the weight matrix that go together. Default: the rows of the device's tile x 1.",
+    )(function)  # fmt: skip
+
+
+def sparsity_options(function: _Command) -> _Command:
+    """Add `--method`, `--sparsity` and `--fc-sparsity`; without `--sparsity` the command receives None."""
+    share = "share of units to remove, at least 0 and less than 1"
+    for option in (
+        click.option("--fc-sparsity", type=float, metavar="F", help=f"Connected layers: {share}. Default: none."),
+        click.option("--sparsity", type=float, metavar="S", help=f"Convolutions: {share}."),
+        click.option("--method", metavar="M", default="workgroup", show_default=True, help="Pruning method."),
+    ):
+        function = option(function)
+    return function
+
+
+def random_weights_options(function: _Command) -> _Command:
+    """Add `--random-weights` and what says how they are pruned: what `RandomWeights` holds."""
+    flag = click.option(
+        "--random-weights", is_flag=True, help="Seeded random weights instead of a file, pruned as the options say."
+    )
+    for option in (seed_option, unit_option, sparsity_options, flag):
+        function = option(function)
+    return function
+
+
+def _parse_unit(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    from clprune.tile import Unit
+
+    return None if value is None else Unit.parse(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomWeights:
+    """What `--random-weights` and its options ask for; `sparsity` and `fc_sparsity` are None where not given."""
+
+    method: str
+    sparsity: float | None
+    fc_sparsity: float | None
+    unit: Any
+    seed: int
+
+
+def take_random_weights(options: dict[str, Any], *, weights: str | None) -> RandomWeights | None:
+    """Take the options of `random_weights_options` out of `options`; None means that a file is to be read.
+
+    Raises click.UsageError for options that contradict each other.
+    """
+    is_random = options.pop("random_weights")
+    request = RandomWeights(
+        **{name: options.pop(name) for name in ("method", "sparsity", "fc_sparsity", "unit", "seed")}
+    )
+    if is_random and weights is not None:
+        raise click.UsageError(f"both {weights} and --random-weights: expected one of them")
+    if is_random:
+        return request
+    given = {"--sparsity": request.sparsity, "--fc-sparsity": request.fc_sparsity, "--unit": request.unit}
+    stray = [name for name, value in given.items() if value is not None]
+    if stray:
+        raise click.UsageError(f"{stray[0]} without --random-weights: weights of a file are run as they are")
+    return None
+
+
+def load_weights(network: Network, weights: str | None, *, hint: str = "") -> Weights:
+    """Read the file, or the one of the same stem beside the cfg. Raises WeightsError; `hint` says what else helps."""
+    from clprune.darknet.weights import read_weights
+
+    path = default_weights(network.path) if weights is None else Path(weights)
+    if weights is None and not path.exists():
+        raise WeightsError(
+            f"no such file: expected the weights beside {network.path.name}, or WEIGHTS{hint}", path=path
+        )
+    return read_weights(path, network)
+
+
+def default_weights(model: str | Path) -> Path:
+    """Where the weights of a cfg are when nobody says so: the same stem, beside it."""
+    return Path(model).with_suffix(".weights")
+
+
+def load_model(
+    session: Session, network: Network, *, weights: str | None, random: RandomWeights | None
+) -> tuple[Network, Weights]:
+    """Network and weights to run on `session`'s device: a file's, or random ones with units removed.
+
+    The returned network carries the prune options of random weights, as a pruned model's cfg does. Raises what
+    `load_weights` and `prune_random` raise.
+    """
+    from clprune.darknet.random_weights import random_weights
+
+    if random is None:
+        return network, load_weights(network, weights, hint=", or --random-weights")
+    dense = random_weights(network, seed=random.seed)
+    if not random.sparsity and not random.fc_sparsity:
+        _check_request(random)
+        return network, dense
+    return _prune_random(session.info, network, dense, random)
+
+
+def _check_request(random: RandomWeights) -> None:
+    """Refuse what would have been refused with something to prune."""
+    from clprune.pruning import check_sparsity, get_method
+
+    get_method(random.method)
+    for share in (random.sparsity, random.fc_sparsity):
+        check_sparsity(share or 0.0)
+
+
+def _prune_random(
+    device: DeviceInfo, network: Network, dense: Weights, random: RandomWeights
+) -> tuple[Network, Weights]:
+    from clprune.pruning.network import prune_random
+    from clprune.runner.pruned import with_prune_options
+
+    _check_request(random)
+    sparsity = random.sparsity or 0.0
+    unit_of = unit_for_layer(device, network, unit=random.unit, sparsity=sparsity, fc_sparsity=random.fc_sparsity)
+    weights, options = prune_random(
+        network,
+        dense,
+        method=random.method,
+        sparsity=sparsity,
+        fc_sparsity=random.fc_sparsity,
+        unit_for_layer=unit_of,
+    )
+    return with_prune_options(network, options), weights
+
+
+def unit_for_layer(
+    device: DeviceInfo, network: Network, *, unit: Any, sparsity: float, fc_sparsity: float | None
+) -> Callable[[Any], Any]:
+    """A function from a layer to the unit that is removed from it: `unit`, else that of the tile on `device`."""
+    from clprune.runner.pruned import tile_units
+    from clprune.tuning.store import open_store
+
+    if unit is not None:
+        return lambda layer: unit
+    lookup = open_store().lookup_for(device)
+    units = tile_units(network, device, lookup=lookup, sparsity=sparsity, fc_sparsity=fc_sparsity)
+    return lambda layer: units[layer.index]
+
+
+def is_weights_file(path: str) -> bool:
+    """True for a weights file by its suffix, else by darknet's header (an image begins with none of its versions)."""
+    if Path(path).suffix.lower() in WEIGHTS_SUFFIXES:
+        return True
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    return len(head) == 12 and struct.unpack("<iii", head)[:2] in {(0, 1), (0, 2)}
+
+
+def device_facts(device: DeviceInfo) -> dict[str, str]:
+    """What a JSON result says about where it was computed."""
+    return {
+        "device": device.name,
+        "platform": device.platform_name,
+        "driver_version": device.driver_version,
+        "device_selector": device.selector,
+    }

@@ -1,0 +1,277 @@
+"""`clprune prune`: remove units of the device's tiles from a model, retrain it, and measure what that brought."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clprune.cli.common import device_option, json_option, print_json, print_table, progress_bar
+from clprune.cli.model import (
+    data_option,
+    device_facts,
+    load_weights,
+    model_argument,
+    seed_option,
+    sparsity_options,
+    unit_for_layer,
+    unit_option,
+)
+from clprune.cli.training import load_splits, output_path, recipe_options, take_recipe, training_progress
+from clprune.errors import UsageError
+
+if TYPE_CHECKING:
+    from clprune.darknet.layers import PruneOptions
+    from clprune.darknet.network import Network
+    from clprune.darknet.values import Weights
+    from clprune.data import DataSet
+    from clprune.opencl import Session
+
+SLOWEST_GAIN = 1.05
+"""A speed-up below this is not worth the name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A model on the device: milliseconds of an inference of one image, each layer's, and accuracy.
+
+    `largest_error` is that of any layer from the float64 reference, which multiplies all the zeros: it shows that
+    skipping them on the device changes nothing.
+    """
+
+    best_ms: float
+    median_ms: float
+    accuracy: float
+    weights_kept: float
+    largest_error: float
+    layer_ms: dict[int, float]
+    layer_kept: dict[int, float]
+
+
+@click.command("prune")
+@model_argument
+@click.argument("weights", metavar="WEIGHTS")
+@sparsity_options
+@unit_option
+@click.option("--criterion", metavar="l1|l2", default="l1", show_default=True, help="Importance of a unit: its norm.")
+@click.option(
+    "--allocation",
+    metavar="uniform|global",
+    default="uniform",
+    show_default=True,
+    help="The same share of every convolution, or the least important units of all.",
+)
+@click.option(
+    "--steps", type=click.IntRange(min=1), metavar="N", default=1, show_default=True,
+    help="Reach the sparsity in N steps, with --epochs after each.",
+)  # fmt: skip
+@data_option
+@recipe_options
+@seed_option
+@device_option
+@click.option("--out", metavar="PREFIX", required=True, help="Write PREFIX.cfg and PREFIX.weights.")
+@json_option
+def command(
+    model: str,
+    weights: str,
+    steps: int,
+    data: str,
+    seed: int,
+    device: str | None,
+    out: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Prune a trained model and retrain it with PyTorch.
+
+    What is removed goes in units of the tuned tile of --device, so that its kernels skip it: run `clprune tune` first.
+    The first convolution stays dense. The result is a cfg with the unit and share of each layer (keys that darknet
+    ignores) and weights with zeros, which darknet runs too. Ends with times and accuracy before and after.
+    """
+    from clprune.darknet.network import load_network
+    from clprune.opencl import open_device
+    from clprune.training import prune_and_retrain
+
+    recipe = take_recipe(options, learning_rate=0.02, seed=seed)
+    if options["sparsity"] is None:
+        raise click.UsageError("Missing option '--sparsity'.")
+    network = load_network(model)
+    targets = _targets(out, model=model, weights=weights)
+    dense = load_weights(network, weights)
+    checkpoint = options.pop("checkpoint")
+    with open_device(device) as session:
+        settings = _settings(session, network, options)
+        images, held_out = load_splits(data, network, seed=seed, count=options["count"])
+        with training_progress(rounds=steps) as report:
+            pruned, outcome = prune_and_retrain(
+                network,
+                dense,
+                settings,
+                data=images,
+                recipe=recipe,
+                steps=steps,
+                checkpoint=None if checkpoint is None else Path(checkpoint),
+                report=report,
+            )
+        _write(targets, network, pruned, outcome.plan)
+        before, after = measure_models(
+            session, [(network, dense), (load_network(targets[0]), pruned)], held_out=held_out
+        )
+        facts = device_facts(session.info)
+    result = {"model": model, "cfg": str(targets[0]), "weights": str(targets[1]), "data": data, **facts}
+    if as_json:
+        print_json(result | _figures(network, outcome.plan, before, after, losses=outcome.losses))
+    else:
+        _print_text(network, outcome.plan, before, after, held_out=held_out, facts=result)
+
+
+def _targets(out: str, *, model: str, weights: str) -> tuple[Path, Path]:
+    """(cfg, weights) to write, which must not be the ones that are read. Raises UsageError, FileError."""
+    targets = output_path(out, ".cfg"), output_path(out, ".weights")
+    for target, source in zip(targets, (model, weights), strict=True):
+        if target.exists() and Path(source).exists() and target.samefile(source):
+            raise UsageError(f"--out {out} would replace {source}, which is read: expected another PREFIX")
+    return targets
+
+
+def _settings(session: Session, network: Network, options: dict[str, Any]) -> Any:
+    from clprune.pruning import check_sparsity
+    from clprune.pruning.network import PruneSettings
+
+    sparsity, fc_sparsity = options["sparsity"], options["fc_sparsity"]
+    for share in (sparsity, fc_sparsity or 0.0):
+        check_sparsity(share)
+    unit_of = unit_for_layer(
+        session.info, network, unit=options["unit"], sparsity=sparsity, fc_sparsity=fc_sparsity
+    )
+    return PruneSettings(
+        method=options["method"],
+        sparsity=sparsity,
+        fc_sparsity=fc_sparsity,
+        unit_for_layer=unit_of,
+        criterion=options["criterion"],
+        allocation=options["allocation"],
+    )
+
+
+def _write(
+    targets: tuple[Path, Path], network: Network, weights: Weights, plan: Mapping[int, PruneOptions]
+) -> None:
+    """Both files or none: the cfg takes its name only after the weights are there."""
+    from clprune.darknet.annotate import annotate_cfg
+    from clprune.darknet.weights import write_weights
+    from clprune.files import atomic_writer
+
+    with atomic_writer(targets[0]) as file:
+        file.write(annotate_cfg(network.path, plan).encode("utf-8", "surrogateescape"))
+        write_weights(targets[1], network, weights)
+
+
+def measure_models(
+    session: Session, models: Sequence[tuple[Network, Weights]], *, held_out: DataSet
+) -> list[Measured]:
+    """Times (in turns) and accuracy of each model on the device."""
+    from clprune.runner import Runner
+    from clprune.runner.bench import bench
+    from clprune.runner.compare import largest_error, time_in_turns, weights_kept
+    from clprune.runner.evaluate import evaluate
+
+    runners = [Runner(network, weights, session=session) for network, weights in models]
+    times = time_in_turns(runners)
+    measured = []
+    with progress_bar() as progress:
+        shown = progress.add_task("measuring", total=len(models) * len(held_out))
+        for (network, weights), runner, whole in zip(models, runners, times, strict=True):
+            layers = [step for step in bench(runner).layers if step.layer is not None]
+            evaluation = evaluate(runner, network, held_out)
+            progress.update(shown, advance=len(held_out))
+            measured.append(
+                Measured(
+                    best_ms=whole.best_ms,
+                    median_ms=whole.median_ms,
+                    accuracy=evaluation.accuracy,
+                    weights_kept=weights_kept(network, weights),
+                    largest_error=largest_error(runner, weights, held_out.batch([0])),
+                    layer_ms={step.layer: step.best_ms for step in layers if step.layer is not None},
+                    layer_kept={step.layer: step.kept_share for step in layers if step.layer is not None},
+                )
+            )
+    return measured
+
+
+def _figures(
+    network: Network,
+    plan: Mapping[int, PruneOptions],
+    before: Measured,
+    after: Measured,
+    *,
+    losses: Sequence[float],
+) -> dict[str, Any]:
+    """All figures as JSON can hold them."""
+    layers = [
+        {
+            "layer": index,
+            "kind": network.layers[index].kind,
+            "method": options.method,
+            "unit": str(options.unit),
+            "sparsity": options.sparsity,
+            "kept_share": after.layer_kept[index],
+            "ms_before": before.layer_ms[index],
+            "ms_after": after.layer_ms[index],
+        }
+        for index, options in sorted(plan.items())
+    ]
+    whole = {
+        name: {key: value for key, value in asdict(measured).items() if not key.startswith("layer_")}
+        for name, measured in (("before", before), ("after", after))
+    }
+    return {**whole, "speed_up": before.best_ms / after.best_ms, "losses": list(losses), "layers": layers}
+
+
+def _print_text(
+    network: Network,
+    plan: Mapping[int, PruneOptions],
+    before: Measured,
+    after: Measured,
+    *,
+    held_out: DataSet,
+    facts: Mapping[str, str],
+) -> None:
+    rows = [
+        (
+            index,
+            network.layers[index].kind,
+            options.unit,
+            f"{100 * after.layer_kept[index]:.0f}%",
+            f"{before.layer_ms[index]:.4f}",
+            f"{after.layer_ms[index]:.4f}",
+            f"{before.layer_ms[index] / after.layer_ms[index]:.2f}x",
+        )
+        for index, options in sorted(plan.items())
+    ]
+    print_table(["layer", "kind", "unit", "kept", "ms before", "after", "speed-up"], rows)
+    click.echo()
+    whole = [
+        (
+            name,
+            f"{100 * model.accuracy:.2f}%",
+            f"{100 * model.weights_kept:.1f}%",
+            f"{model.best_ms:.3f}",
+            f"{model.median_ms:.3f}",
+            f"{model.largest_error:.1e}",
+        )
+        for name, model in (("before", before), ("after", after))
+    ]
+    print_table(["model", "accuracy", "weights kept", "best ms", "median ms", "largest error"], whole)
+    click.echo(f"on {len(held_out)} held-out images of {held_out.name}; times of one image on {facts['device']}")
+    speed_up = before.best_ms / after.best_ms
+    if speed_up < SLOWEST_GAIN:
+        click.echo(
+            f"clprune: warning: removing {100 * (1 - after.weights_kept):.0f} % of the weights gained no time on "
+            f"this device ({speed_up:.2f}x); try `clprune tune {facts['cfg']}`",
+            err=True,
+        )
+    click.echo(f"written: {facts['cfg']}, {facts['weights']}")

@@ -1,0 +1,57 @@
+"""`clprune train`: make the dense model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from clprune.cli.common import json_option, print_json
+from clprune.cli.model import data_option, model_argument, seed_option
+from clprune.cli.training import load_splits, output_path, recipe_options, take_recipe, training_progress
+
+
+@click.command("train")
+@model_argument
+@data_option
+@recipe_options
+@seed_option
+@click.option("--out", metavar="PREFIX", required=True, help="Write PREFIX.weights.")
+@json_option
+def command(model: str, data: str, seed: int, out: str, as_json: bool, **options: Any) -> None:
+    """Train MODEL.cfg on DATA with PyTorch, from random weights, and write darknet's weights file.
+
+    Ends with the accuracy on the held-out images, which decide nothing.
+    """
+    from pathlib import Path
+
+    from clprune.darknet.network import load_network
+    from clprune.darknet.weights import write_weights
+    from clprune.training import evaluate, load_module, train
+
+    recipe = take_recipe(options, learning_rate=0.05, seed=seed)
+    network = load_network(model)
+    target = output_path(out, ".weights")
+    images, held_out = load_splits(data, network, seed=seed, count=options["count"])
+    checkpoint = options["checkpoint"]
+    with training_progress() as report:
+        result = train(
+            network, images, recipe, checkpoint=None if checkpoint is None else Path(checkpoint), report=report
+        )
+    write_weights(target, network, result.weights)
+    evaluation = evaluate(load_module(network, result.weights), held_out)
+    if as_json:
+        print_json(
+            {
+                "model": model,
+                "weights": str(target),
+                "data": data,
+                "epochs": recipe.epochs,
+                "losses": list(result.losses),
+                "held_out_images": evaluation.images,
+                "accuracy": evaluation.accuracy,
+            }
+        )
+        return
+    click.echo(f"{100 * evaluation.accuracy:.2f} % of {evaluation.images} held-out images of {held_out.name} right")
+    click.echo(f"weights: {target}")

@@ -1,0 +1,120 @@
+"""What `clprune train` and `clprune prune` share: options of a run, checks before it, and its progress."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from clprune.cli.common import stderr_console
+from clprune.errors import FileError
+
+if TYPE_CHECKING:
+    from clprune.darknet.network import Network
+    from clprune.data import DataSet
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_OUTPUT_SUFFIXES = (".weights", ".cfg")
+
+
+def recipe_options(function: _Command) -> _Command:
+    """Add what `take_recipe` takes: epochs, learning rate, batch, augmentation, precision; and count, checkpoint."""
+    for option in (
+        click.option("--checkpoint", metavar="FILE",
+                     help="Keep the state there after each epoch; a run that finds its own goes on from it."),
+        click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
+                     help="bfloat16 is faster where the processor has it."),
+        click.option("--flip", is_flag=True, help="Mirror half of the images."),
+        click.option("--shift-pixels", type=click.IntRange(min=0), metavar="N", default=0, show_default=True,
+                     help="Shift images by up to N pixels."),
+        click.option("--batch", type=click.IntRange(min=1), metavar="N", default=128, show_default=True,
+                     help="Images of one step."),
+        click.option("--learning-rate", type=float, metavar="R", help="Peak of the learning rate."),
+        click.option("--count", type=click.IntRange(min=1), metavar="N", help="Images of an epoch. Default: all."),
+        click.option("--epochs", type=click.IntRange(min=1), metavar="N", required=True),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def take_recipe(options: dict[str, Any], *, learning_rate: float, seed: int) -> Any:
+    """Take a `clprune.training.Recipe` out of `options`; `learning_rate` is used where none was given.
+
+    Raises UsageError, and MissingDependencyError without PyTorch.
+    """
+    from clprune.training import Recipe
+
+    given = options.pop("learning_rate")
+    names = ("epochs", "batch", "shift_pixels", "flip", "precision")
+    return Recipe(
+        **{name: options.pop(name) for name in names},
+        learning_rate=learning_rate if given is None else given,
+        seed=seed,
+    )
+
+
+def load_splits(data: str, network: Network, *, seed: int, count: int | None) -> tuple[DataSet, DataSet]:
+    """(training images, held-out images) in the network's size. Raises UsageError when they do not fit it."""
+    from clprune.data import load_data
+    from clprune.runner.evaluate import check_data
+
+    height, width = network.input.height, network.input.width
+    train = load_data(data, split="train", height=height, width=width, seed=seed, count=count)
+    held_out = load_data(data, split="test", height=height, width=width)
+    check_data(network, train)
+    return train, held_out
+
+
+def output_path(prefix: str, suffix: str) -> Path:
+    """PREFIX with `suffix`, whether or not PREFIX came with one. Raises FileError when it could not be written there.
+
+    Called before hours of training, not after.
+    """
+    path = Path(prefix)
+    stem = path.with_suffix("") if path.suffix in _OUTPUT_SUFFIXES else path
+    target = stem.with_name(stem.name + suffix)
+    if not target.parent.is_dir():
+        raise FileError(f"no such folder: {target.parent}; make it first", path=target)
+    if target.is_dir() or not os.access(target.parent, os.W_OK):
+        raise FileError("cannot be written", path=target)
+    return target
+
+
+@contextmanager
+def training_progress(*, rounds: int = 1) -> Iterator[Any]:
+    """A function that takes `clprune.training.Progress`, and shows it on stderr where that is a terminal.
+
+    `rounds` is how many trainings follow each other.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[state]}"),
+    )
+    with Progress(*columns, console=stderr_console(), disable=not sys.stderr.isatty(), transient=True) as bar:
+        shown = bar.add_task("epoch 1", total=None, state="")
+        finished = 0
+
+        def report(progress: Any) -> None:
+            nonlocal finished
+            done = (progress.epoch - 1) * progress.steps + progress.step
+            total = progress.epochs * progress.steps
+            bar.update(
+                shown,
+                description=f"epoch {progress.epoch}/{progress.epochs}",
+                completed=finished + done,
+                total=rounds * total,
+                state=f"loss {progress.loss:.3f}, {progress.images_per_s:.0f} images/s",
+            )
+            if done == total:
+                finished += total
+
+        yield report
