@@ -208,22 +208,22 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
     def candidates(self, operation: OperationT, device: DeviceInfo) -> list[TileT]:
         """The part of the space that a search on `device` goes through.
 
-        Raises ConfigurationRejected with a count per reason if it is empty.
+        What is not worth trying counts only where nothing else is valid. Raises ConfigurationRejected with a count per
+        reason if the space is empty.
         """
         rejected: dict[str, int] = {}
-        valid: list[TileT] = []
+        worthy: list[TileT] = []
+        others: list[TileT] = []
         for tile in self.space():
             reason = self.rejection(tile, operation, device)
-            if reason is None and not self.is_worth_trying(tile, operation, device):
-                reason = f"not worth trying on a {device.type}"
             if reason is None:
-                valid.append(tile)
+                (worthy if self.is_worth_trying(tile, operation, device) else others).append(tile)
             else:
                 rejected[reason] = rejected.get(reason, 0) + 1
-        if not valid:
+        if not worthy and not others:
             counts = "; ".join(f"{count} x {reason}" for reason, count in sorted(rejected.items()))
             raise ConfigurationRejected(f"{self.name}: no valid configuration for {operation.key}: {counts}")
-        return valid
+        return worthy or others
 
     def default_tile(self, operation: OperationT, device: DeviceInfo) -> TileT:
         """The first of the device type's own tiles that fits, else the safe one."""

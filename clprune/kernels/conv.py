@@ -310,6 +310,8 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             (6, 8, 9, 10, 3, 1, 1, 2, 1),
             (13, 6, 5, 13, 3, 1, 1, 13, 1),
             (2, 12, 12, 33, 3, 1, 0, 1, 2),
+            (3, 9, 11, 37, 3, 1, 1, 1, 1),
+            (1, 59, 61, 3, 3, 1, 1, 1, 1),
         )
         activations = ("leaky", "relu", "logistic", "linear")
         names = ("in_channels", "in_height", "in_width", "out_channels", "size", "stride", "padding", "groups", "batch")

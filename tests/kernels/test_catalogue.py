@@ -1,0 +1,169 @@
+"""Every kernel of the catalogue, over its sample operations and a covering sample of its space, on the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clprune.errors import ConfigurationRejected, UsageError
+from clprune.kernels.base import Kernel, Workload
+from clprune.kernels.catalogue import CATALOGUE, kernel_by_name
+from clprune.opencl import Session
+from clprune.tuning.measure import bind_case, verify
+from tests.covering import Point, covering_points, has_weights, roomy_device, values_missed
+from tests.imaginary import imaginary_device
+
+each_kernel = pytest.mark.parametrize("kernel", CATALOGUE, ids=lambda kernel: kernel.name)
+
+
+def smallest_device(**facts: Any) -> Any:
+    """The least that OpenCL 1.2's embedded profile allows: work-groups of one, 1 KiB of local memory."""
+    limits = {"max_work_group_size": 1, "max_work_item_sizes": (1, 1, 1), "local_mem_bytes": 1024}
+    return imaginary_device(**{**limits, "local_mem_is_dedicated": False, "fp64": False, "extensions": (), **facts})
+
+
+def run(session: Session, kernel: Kernel[Any, Any], point: Point) -> float:
+    sample = kernel.sample(point.operation, point.workload)
+    case = kernel.case(point.tile, point.operation, sample)
+    return verify(session, bind_case(session, kernel, point.tile, point.operation, case))
+
+
+@each_kernel
+def test_covering_sample_is_right(device_context: Session, kernel: Kernel[Any, Any]) -> None:
+    """A point that only the built kernel's own limit forbids is no failure: the runner falls back there."""
+    points = covering_points(kernel, device_context.info)
+    failures, refused = [], 0
+    for point in points:
+        try:
+            run(device_context, kernel, point)
+        except ConfigurationRejected as error:
+            if "the built kernel" in str(error):
+                refused += 1
+            else:
+                failures.append(f"{point}: {error}")
+    assert not failures, "\n".join(failures)
+    assert refused < len(points) / 2
+
+
+@each_kernel
+def test_every_value_of_every_parameter_can_occur(kernel: Kernel[Any, Any]) -> None:
+    """A value that no sample operation allows would never be tested."""
+    assert values_missed(kernel, covering_points(kernel, roomy_device())) == []
+
+
+@each_kernel
+def test_same_tile_gives_the_same_bits_again(device_context: Session, kernel: Kernel[Any, Any]) -> None:
+    operation = kernel.sample_operations()[-1]
+    tile = kernel.default_tile(operation, device_context.info)
+    case = kernel.case(tile, operation, kernel.sample(operation, Workload(kept_share=0.5)))
+    candidate = bind_case(device_context, kernel, tile, operation, case)
+    results = []
+    for _ in range(3):
+        candidate.bound.enqueue()
+        results += [device_context.read(buffer, np.uint32, wanted.values.shape) for buffer, wanted in candidate.outputs]
+    assert all(np.array_equal(result, results[0]) for result in results)
+
+
+@each_kernel
+def test_named_tiles_are_points_of_the_space(kernel: Kernel[Any, Any]) -> None:
+    """A default that the search cannot name could never be a start of it."""
+    safe = {kernel.safe_tile(operation) for operation in kernel.sample_operations()}
+    for tile in {*kernel.cpu_tiles, *kernel.gpu_tiles, *safe}:
+        for name, values in kernel.parameters.items():
+            assert getattr(tile, name) in values, (tile, name)
+
+
+@each_kernel
+def test_gpu_tiles_are_gpu_like(kernel: Kernel[Any, Any]) -> None:
+    """At least two of them, valid on some sample operation, with work-groups of 16 to 256 items."""
+    assert len(kernel.gpu_tiles) >= 2
+    sizes = []
+    for tile in kernel.gpu_tiles:
+        fitting = [o for o in kernel.sample_operations() if kernel.rejection(tile, o, roomy_device()) is None]
+        assert fitting, f"{tile} fits no sample operation"
+        sizes.append(kernel.launch(tile, fitting[0]).work_group_size)
+    assert all(16 <= size <= 256 for size in sizes)
+    assert sum(size >= 64 for size in sizes) >= (2 if has_weights(kernel) else 1)
+
+
+@each_kernel
+def test_safe_tile_runs_on_the_smallest_device(kernel: Kernel[Any, Any]) -> None:
+    for facts in ({}, {"type": "cpu"}, {"type": "accelerator"}):
+        device = smallest_device(**facts)
+        for operation in kernel.sample_operations():
+            assert kernel.rejection(kernel.safe_tile(operation), operation, device) is None
+            assert kernel.rejection(kernel.default_tile(operation, device), operation, device) is None
+    assert kernel.candidates(kernel.sample_operations()[0], smallest_device())
+
+
+@each_kernel
+def test_default_tile_is_valid_on_any_device(kernel: Kernel[Any, Any]) -> None:
+    devices = [
+        imaginary_device(max_work_group_size=size, max_work_item_sizes=(size, 1, 1), local_mem_bytes=local, type=kind)
+        for size in (1, 8, 64, 256)
+        for local in (1024, 16384, 65536)
+        for kind in ("cpu", "gpu")
+    ]
+    for device in devices:
+        for operation in kernel.sample_operations():
+            tile = kernel.default_tile(operation, device)
+            assert kernel.rejection(tile, operation, device) is None, (tile, operation.key, device.max_work_group_size)
+
+
+@each_kernel
+def test_launch_is_whole_work_groups(kernel: Kernel[Any, Any]) -> None:
+    for point in covering_points(kernel, roomy_device()):
+        launch = kernel.launch(point.tile, point.operation)
+        assert len(launch.global_size) == len(launch.local_size) <= 3
+        assert all(
+            whole % part == 0 and whole > 0 for whole, part in zip(launch.global_size, launch.local_size, strict=True)
+        )
+        assert kernel.local_mem_bytes(point.tile, point.operation) >= 0
+
+
+@each_kernel
+def test_limits_reject_with_a_reason(kernel: Kernel[Any, Any]) -> None:
+    """A tile of a large device, asked of the smallest: a sentence that names the limit."""
+    operation, tile = next(
+        (o, t)
+        for t in kernel.gpu_tiles
+        for o in kernel.sample_operations()
+        if not kernel.rejection(t, o, roomy_device())
+    )
+    with pytest.raises(ConfigurationRejected, match="the work-group is larger than the device allows"):
+        kernel.check(tile, operation, smallest_device())
+    flat = smallest_device(max_work_group_size=1024)
+    with pytest.raises(ConfigurationRejected, match="one side of the work-group"):
+        kernel.check(tile, operation, flat)
+
+
+@pytest.mark.parametrize("name", [kernel.name for kernel in CATALOGUE if kernel.gpu_tiles])
+def test_local_memory_is_checked_before_the_build(name: str) -> None:
+    kernel = kernel_by_name(name)
+    for point in covering_points(kernel, roomy_device()):
+        needed = kernel.local_mem_bytes(point.tile, point.operation)
+        if needed:
+            short = imaginary_device(
+                max_work_group_size=1024, max_work_item_sizes=(1024,) * 3, local_mem_bytes=needed - 1
+            )
+            with pytest.raises(ConfigurationRejected, match="more local memory than the device has"):
+                kernel.check(point.tile, point.operation, short)
+
+
+def test_no_valid_tile_counts_the_reasons() -> None:
+    kernel = kernel_by_name("average_pool")
+    nowhere = imaginary_device(max_work_group_size=0)
+    with pytest.raises(
+        ConfigurationRejected, match=r"average_pool: no valid configuration for .*: \d+ x the work-group"
+    ):
+        kernel.candidates(kernel.sample_operations()[0], nowhere)
+
+
+def test_names_are_unique_and_found() -> None:
+    names = [kernel.name for kernel in CATALOGUE]
+    assert len(set(names)) == len(names)
+    assert [kernel_by_name(name) for name in names] == list(CATALOGUE)
+    with pytest.raises(UsageError, match="kernel 'absent': expected one of conv, "):
+        kernel_by_name("absent")
