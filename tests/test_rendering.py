@@ -1,0 +1,133 @@
+"""Templates to OpenCL C: strict about names, exact literals, nothing that needs fp64 or more than OpenCL C 1.2."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clprune import rendering
+from clprune.errors import RenderError
+from clprune.kernels.base import Kernel
+from clprune.kernels.catalogue import CATALOGUE
+from clprune.rendering import c_float, render, template_hash, vector_load, vector_store, vector_type
+from clprune.resources import templates_folder
+from tests.covering import covering_points, roomy_device
+
+BARE_LITERAL = re.compile(r"(?<![\w.])(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?(?![\dfFeE.])")
+
+each_kernel = pytest.mark.parametrize("kernel", CATALOGUE, ids=lambda kernel: kernel.name)
+
+
+def without_comments(source: str) -> str:
+    return re.sub(r"/\*.*?\*/|//[^\n]*", "", source, flags=re.DOTALL)
+
+
+def test_literals() -> None:
+    assert c_float(0.1) == "0.1f"
+    assert c_float(1) == "1.0f"
+    assert c_float(1e-7) == "1e-07f"
+    assert c_float(-2.5) == "-2.5f"
+    for value in (math.nan, math.inf, -math.inf):
+        with pytest.raises(RenderError, match="cannot be written as an OpenCL C literal"):
+            c_float(value)
+
+
+def test_vector_helpers() -> None:
+    assert (vector_type("float", 1), vector_type("int", 8)) == ("float", "int8")
+    assert (vector_load(1, "p + 3"), vector_load(4, "p + 3")) == ("*(p + 3)", "vload4(0, p + 3)")
+    assert vector_store(1, "v", "p") == "*(p) = v;"
+    assert vector_store(16, "v", "p") == "vstore16(v, 0, p);"
+
+
+def folder_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **templates: str) -> None:
+    for name, text in templates.items():
+        (tmp_path / f"{name}.cl.mako").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(rendering, "templates_folder", lambda: tmp_path)
+
+
+def test_undefined_name_is_an_error_with_template_and_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder_with(monkeypatch, tmp_path, broken="int a;\nint b = ${missing};\n")
+    with pytest.raises(
+        RenderError, match=r"template broken\.cl\.mako.*'missing' is not defined.*variables: {'known': 3}"
+    ):
+        render("broken", {"known": 3})
+
+
+def test_unknown_template() -> None:
+    with pytest.raises(RenderError, match=r"template absent\.cl\.mako"):
+        render("absent", {})
+
+
+def test_hash_follows_the_template_and_what_templates_share(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def hash_of(name: str) -> str:
+        template_hash.cache_clear()
+        return template_hash(name)
+
+    folder_with(monkeypatch, tmp_path, one="int a;", other="int b;")
+    shared = tmp_path / "common.mako"
+    shared.write_text("x", encoding="utf-8")
+    before, before_other = hash_of("one"), hash_of("other")
+    assert before != before_other
+    folder_with(monkeypatch, tmp_path, one="int c;")
+    assert hash_of("one") != before
+    assert hash_of("other") == before_other
+    shared.write_text("y", encoding="utf-8")
+    assert hash_of("other") != before_other
+    template_hash.cache_clear()
+
+
+def test_bare_literals_are_found() -> None:
+    assert BARE_LITERAL.findall("a = 0.1; b = .5 + 2. * 1e-3; c = 1.0e+2;") == ["0.1", ".5", "2.", "1e-3", "1.0e+2"]
+    assert BARE_LITERAL.findall("a = 0.1f; v.s0 = x1 + 3; b = 1e-07f; c = 0x1f; d = -1.0F;") == []
+
+
+@each_kernel
+def test_sources_are_pure_single_precision(kernel: Kernel[Any, Any]) -> None:
+    """No `double`, and no literal that would be one: it would need fp64, or cost a conversion where fp64 is slow."""
+    for point in covering_points(kernel, roomy_device()):
+        source = without_comments(kernel.source(point.tile, point.operation))
+        assert "double" not in source
+        assert BARE_LITERAL.findall(source) == [], point
+
+
+@each_kernel
+def test_sources_are_whole(kernel: Kernel[Any, Any]) -> None:
+    """Nothing of Mako is left, braces match, and the kernel declares the work-group that its launch has."""
+    for point in covering_points(kernel, roomy_device()):
+        source = kernel.source(point.tile, point.operation)
+        assert "${" not in source
+        assert not re.search(r"^\s*(%|##)", source, flags=re.MULTILINE)
+        assert source.count("{") == source.count("}")
+        launch = kernel.launch(point.tile, point.operation)
+        declared = re.search(r"reqd_work_group_size\((\d+), (\d+), (\d+)\)", source)
+        assert declared is not None
+        assert tuple(int(size) for size in declared.groups()) == (*launch.local_size, 1, 1)[:3]
+        assert len(re.findall(rf"\bvoid {kernel.name}\(", source)) == 1
+
+
+@each_kernel
+def test_declared_local_memory_is_what_the_source_has(kernel: Kernel[Any, Any]) -> None:
+    sizes = {"float": 4, "int": 4, "uint": 4, "half": 2, "char": 1}
+    for point in covering_points(kernel, roomy_device()):
+        source = kernel.source(point.tile, point.operation)
+        total = sum(
+            sizes[base] * int(width or 1) * math.prod(int(side) for side in re.findall(r"\[(\d+)\]", sides))
+            for base, width, sides in re.findall(r"__local (\w+?)(\d*) \w+((?:\[\d+\])+);", source)
+        )
+        assert total == kernel.local_mem_bytes(point.tile, point.operation), point
+
+
+@each_kernel
+def test_same_input_same_source(kernel: Kernel[Any, Any]) -> None:
+    operation = kernel.sample_operations()[-1]
+    tile = kernel.safe_tile(operation)
+    assert kernel.source(tile, operation) == kernel.source(tile, operation)
+
+
+def test_every_template_says_what_it_computes() -> None:
+    for path in templates_folder().glob("*.mako"):
+        assert path.read_text(encoding="utf-8").startswith("## "), path.name
