@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,20 +25,21 @@ def allocate(
     allocation: str,
     *,
     grids: Sequence[UnitGrid],
-    scores: Sequence[NDArray[np.float64]],
+    scores: Callable[[], Sequence[NDArray[np.float64]]],
     sparsity: float,
 ) -> tuple[float, ...]:
     """The sparsity of each layer, so that all of them together reach `sparsity`.
 
-    `grids` and `scores` (as `UnitGrid.scores` gives them) belong to the layers in turn. "uniform" gives every layer
-    the target; "global" removes the least important units of the whole network, wherever they are. Raises UsageError.
+    `grids` and what `scores` returns (as `UnitGrid.scores` gives them) belong to the layers in turn. "uniform" gives
+    every layer the target; "global" removes the least important units of the whole network, wherever they are.
+    Raises UsageError.
     """
     check_sparsity(sparsity)
     if allocation not in _ALLOCATIONS:
         raise UsageError(f"allocation {allocation!r}: expected one of {', '.join(_ALLOCATIONS)}")
     if allocation == "uniform" or not grids:
         return (sparsity,) * len(grids)
-    return _by_global_threshold(grids, scores, sparsity=sparsity)
+    return _by_global_threshold(grids, scores(), sparsity=sparsity)
 
 
 def _by_global_threshold(

@@ -31,10 +31,14 @@ def block_scores(
     """
     if criterion not in _POWERS:
         raise UsageError(f"criterion {criterion!r}: expected one of {', '.join(list_criteria())}")
-    powers = _POWERS[criterion](np.asarray(weights, np.float64))
-    if not np.isfinite(powers).all():
+    power = _POWERS[criterion]
+    row_ends = np.append(row_starts[1:], weights.shape[0])
+    sums = np.empty((len(row_starts), len(column_starts)))
+    for block, (start, end) in enumerate(zip(row_starts, row_ends, strict=True)):
+        # one row block at a time: a float64 copy of a large connected layer would be near a gigabyte
+        columns = power(weights[start:end].astype(np.float64)).sum(axis=0)
+        sums[block] = columns if len(column_starts) == len(columns) else np.add.reduceat(columns, column_starts)
+    if not np.isfinite(sums).all():
         raise UsageError("weights to prune hold NaN or infinity; importance is not defined")
-    sums = np.add.reduceat(np.add.reduceat(powers, row_starts, axis=0), column_starts, axis=1)
-    heights = np.diff(row_starts, append=weights.shape[0])
     widths = np.diff(column_starts, append=weights.shape[1])
-    return _ROOTS[criterion](sums / np.outer(heights, widths))
+    return _ROOTS[criterion](sums / np.outer(row_ends - row_starts, widths))

@@ -105,8 +105,9 @@ def apply_masks(weights: Weights, masks: Masks) -> Weights:
     layers = list(weights.layers)
     for index, mask in masks.items():
         values = layer_values(weights, index)
-        pruned = np.where(mask, convolution_matrix(values), np.float32(0)).reshape(values.weights.shape)
-        layers[index] = replace(values, weights=pruned)
+        pruned = convolution_matrix(values).copy()
+        np.copyto(pruned, np.float32(0), where=~mask)
+        layers[index] = replace(values, weights=pruned.reshape(values.weights.shape))
     return replace(weights, layers=tuple(layers))
 
 
@@ -147,11 +148,17 @@ def layer_values(weights: Weights, index: int) -> LayerWeights:
 def _allocated(
     convolutions: tuple[Convolutional, ...], weights: Weights, settings: PruneSettings, units: Mapping[int, Unit]
 ) -> tuple[float, ...]:
-    grids, scores = [], []
+    grids, matrices = [], []
     for layer in convolutions:
         matrix = convolution_matrix(layer_values(weights, layer.index))
         rows, columns = matrix.shape
-        grid = UnitGrid.cut(rows=rows, columns=columns, unit=units[layer.index], group_rows=group_rows(layer))
-        grids.append(grid)
-        scores.append(grid.scores(matrix, criterion=settings.criterion))
-    return allocate(settings.allocation, grids=grids, scores=scores, sparsity=settings.sparsity)
+        grids.append(UnitGrid.cut(rows=rows, columns=columns, unit=units[layer.index], group_rows=group_rows(layer)))
+        matrices.append(matrix)
+    return allocate(
+        settings.allocation,
+        grids=grids,
+        scores=lambda: [
+            grid.scores(matrix, criterion=settings.criterion) for grid, matrix in zip(grids, matrices, strict=True)
+        ],
+        sparsity=settings.sparsity,
+    )

@@ -68,8 +68,9 @@ class UnitGrid:
     def expand(self, kept: NDArray[np.bool_]) -> Mask:
         """The mask `[rows, columns]` of the units `kept` `[row blocks, column blocks]`; True stays."""
         heights = np.diff(self.row_starts, append=self.rows)
-        widths = np.diff(self.column_starts, append=self.columns)
-        mask: Mask = np.repeat(np.repeat(kept, heights, axis=0), widths, axis=1)
+        if len(self.column_starts) < self.columns:
+            kept = np.repeat(kept, np.diff(self.column_starts, append=self.columns), axis=1)
+        mask: Mask = np.repeat(kept, heights, axis=0)
         return mask
 
 
@@ -87,7 +88,11 @@ def kept_count(units: int, *, sparsity: float) -> int:
 
 def keep_best(scores: NDArray[np.float64], *, count: int) -> NDArray[np.bool_]:
     """Mark the `count` largest scores of an array of any shape; of equal ones those with the lower index stay."""
-    order = np.argsort(-scores.reshape(-1), kind="stable")
-    kept = np.zeros(scores.size, np.bool_)
-    kept[order[:count]] = True
+    flat = scores.reshape(-1)
+    if count >= flat.size:
+        return np.ones(scores.shape, np.bool_)
+    threshold = np.partition(flat, flat.size - count)[flat.size - count]
+    kept: NDArray[np.bool_] = flat > threshold
+    equal = np.flatnonzero(flat == threshold)
+    kept[equal[: count - np.count_nonzero(kept)]] = True
     return kept.reshape(scores.shape)
