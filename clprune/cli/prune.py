@@ -20,7 +20,14 @@ from clprune.cli.model import (
     unit_for_layer,
     unit_option,
 )
-from clprune.cli.training import load_splits, output_path, recipe_options, take_recipe, training_progress
+from clprune.cli.training import (
+    load_splits,
+    output_path,
+    recipe_options,
+    take_checkpoint,
+    take_recipe,
+    training_progress,
+)
 from clprune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,7 +108,7 @@ def command(
     network = load_network(model)
     targets = _targets(out, model=model, weights=weights)
     dense = load_weights(network, weights)
-    checkpoint = options.pop("checkpoint")
+    checkpoint = take_checkpoint(options)
     with open_device(device) as session:
         settings = _settings(session, network, options)
         images, held_out = load_splits(data, network, seed=seed, count=options["count"])
@@ -113,7 +120,7 @@ def command(
                 data=images,
                 recipe=recipe,
                 steps=steps,
-                checkpoint=None if checkpoint is None else Path(checkpoint),
+                checkpoint=checkpoint,
                 report=report,
             )
         _write(targets, network, pruned, outcome.plan)

@@ -8,7 +8,14 @@ import click
 
 from clprune.cli.common import json_option, print_json
 from clprune.cli.model import data_option, model_argument, seed_option
-from clprune.cli.training import load_splits, output_path, recipe_options, take_recipe, training_progress
+from clprune.cli.training import (
+    load_splits,
+    output_path,
+    recipe_options,
+    take_checkpoint,
+    take_recipe,
+    training_progress,
+)
 
 
 @click.command("train")
@@ -23,8 +30,6 @@ def command(model: str, data: str, seed: int, out: str, as_json: bool, **options
 
     Ends with the accuracy on the held-out images, which decide nothing.
     """
-    from pathlib import Path
-
     from clprune.darknet.network import load_network
     from clprune.darknet.weights import write_weights
     from clprune.training import evaluate, load_module, train
@@ -32,12 +37,10 @@ def command(model: str, data: str, seed: int, out: str, as_json: bool, **options
     recipe = take_recipe(options, learning_rate=0.05, seed=seed)
     network = load_network(model)
     target = output_path(out, ".weights")
+    checkpoint = take_checkpoint(options)
     images, held_out = load_splits(data, network, seed=seed, count=options["count"])
-    checkpoint = options["checkpoint"]
     with training_progress() as report:
-        result = train(
-            network, images, recipe, checkpoint=None if checkpoint is None else Path(checkpoint), report=report
-        )
+        result = train(network, images, recipe, checkpoint=checkpoint, report=report)
     write_weights(target, network, result.weights)
     evaluation = evaluate(load_module(network, result.weights), held_out)
     if as_json:

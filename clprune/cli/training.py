@@ -24,7 +24,7 @@ _OUTPUT_SUFFIXES = (".weights", ".cfg")
 
 
 def recipe_options(function: _Command) -> _Command:
-    """Add what `take_recipe` takes: epochs, learning rate, batch, augmentation, precision; and count, checkpoint."""
+    """Add what `take_recipe` and `take_checkpoint` take, and `--count`."""
     for option in (
         click.option("--checkpoint", metavar="FILE",
                      help="Keep the state there after each epoch; a run that finds its own goes on from it."),
@@ -59,6 +59,16 @@ def take_recipe(options: dict[str, Any], *, learning_rate: float, seed: int) -> 
     )
 
 
+def take_checkpoint(options: dict[str, Any]) -> Path | None:
+    """Take the checkpoint's path out of `options`. Raises FileError when it could not be written there."""
+    text = options.pop("checkpoint")
+    if text is None:
+        return None
+    path = Path(text)
+    _check_writable(path)
+    return path
+
+
 def load_splits(data: str, network: Network, *, seed: int, count: int | None) -> tuple[DataSet, DataSet]:
     """(training images, held-out images) in the network's size. Raises UsageError when they do not fit it."""
     from clprune.data import load_data
@@ -72,18 +82,20 @@ def load_splits(data: str, network: Network, *, seed: int, count: int | None) ->
 
 
 def output_path(prefix: str, suffix: str) -> Path:
-    """PREFIX with `suffix`, whether or not PREFIX came with one. Raises FileError when it could not be written there.
-
-    Called before hours of training, not after.
-    """
+    """PREFIX with `suffix`, whether or not PREFIX came with one. Raises FileError when it could not be written."""
     path = Path(prefix)
     stem = path.with_suffix("") if path.suffix in _OUTPUT_SUFFIXES else path
     target = stem.with_name(stem.name + suffix)
-    if not target.parent.is_dir():
-        raise FileError(f"no such folder: {target.parent}; make it first", path=target)
-    if target.is_dir() or not os.access(target.parent, os.W_OK):
-        raise FileError("cannot be written", path=target)
+    _check_writable(target)
     return target
+
+
+def _check_writable(path: Path) -> None:
+    """Raise FileError for a file that could not be written: before hours of training, not after."""
+    if not path.parent.is_dir():
+        raise FileError(f"no such folder: {path.parent}; make it first", path=path)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise FileError("cannot be written", path=path)
 
 
 @contextmanager

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.padding import Padding
-from rich.progress import BarColumn, Progress, TextColumn
 
 from clprune.cli.common import (
     STATUS_INTERRUPTED,
@@ -18,7 +15,6 @@ from clprune.cli.common import (
     json_option,
     print_json,
     print_table,
-    stderr_console,
     stdout_console,
 )
 from clprune.cli.model import (
@@ -30,44 +26,13 @@ from clprune.cli.model import (
     seed_option,
     weights_argument,
 )
+from clprune.cli.tuning import TunedProblem, list_tasks, problem_text, run_tuning, stored_problem
 
 if TYPE_CHECKING:
     from clprune.darknet.network import Network
-    from clprune.device import DeviceInfo
-    from clprune.opencl import Session
-    from clprune.tuning.store import Store
-    from clprune.tuning.tune import Task
 
 TABLE_WIDTH = 120
 """Columns below which a table would fold its cells: each problem then has lines of its own."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TunedProblem:
-    """What is known of one problem after a run; `default_ms` is None where the default tile was never timed."""
-
-    kernel: str
-    problem: str
-    workload: str
-    tile: dict[str, Any]
-    best_ms: float
-    default_ms: float | None
-    evaluations: int
-    rejected: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def speed_up(self) -> float | None:
-        return self.default_ms / self.best_ms if self.default_ms is not None and self.best_ms > 0 else None
-
-
-@dataclass(kw_only=True)
-class _Watch:
-    """Counts evaluations per task, so that an interrupted run can still report."""
-
-    evaluations: dict[int, int] = field(default_factory=dict)
-
-    def count(self, number: int) -> None:
-        self.evaluations[number] = self.evaluations.get(number, 0) + 1
 
 
 @click.command("tune")
@@ -117,9 +82,7 @@ def command(
         tasks = list_tasks(network, session.info, workloads)
         if missing:
             tasks = [task for task in tasks if stored_problem(store, session.info, task, evaluations=0) is None]
-        problems, is_interrupted = _run(
-            session, store, tasks, budget_s=budget, seed=seed, is_forced=force, is_quiet=not sys.stderr.isatty()
-        )
+        problems, is_interrupted = run_tuning(session, store, tasks, budget_s=budget, seed=seed, is_forced=force)
         facts = device_facts(session.info)
     if as_json:
         result = {"model": model, "batch": batch, **facts, "interrupted": is_interrupted}
@@ -139,93 +102,6 @@ def model_workloads(network: Network, weights: str | None) -> dict[int, Any]:
     if weights is None and not default_weights(network.path).exists():
         return cfg_workloads(network)
     return weights_workloads(network, load_weights(network, weights))
-
-
-def list_tasks(network: Network, device: DeviceInfo, workloads: dict[int, Any]) -> list[Task]:
-    """The different problems of a network that are worth tuning on `device`."""
-    from clprune.runner.plan import make_plan
-    from clprune.tuning.tune import unique_tasks
-
-    return unique_tasks(make_plan(network, device, workloads=workloads).steps)
-
-
-def stored_problem(store: Store, device: DeviceInfo, task: Task, *, evaluations: int) -> TunedProblem | None:
-    """What the database holds of a task, or None."""
-    from clprune.tuning.store import result_key
-
-    key = result_key(device, task.kernel, task.operation, task.workload)
-    best = store.best(key, task.kernel)
-    if best is None:
-        return None
-    default = task.kernel.default_tile(task.operation, device)
-    return TunedProblem(
-        kernel=task.kernel.name,
-        problem=task.operation.key,
-        workload=task.workload.key,
-        tile=asdict(best[0]),
-        best_ms=best[1],
-        default_ms=store.measurements(key, task.kernel).get(default),
-        evaluations=evaluations,
-    )
-
-
-def _run(
-    session: Session,
-    store: Store,
-    tasks: Sequence[Task],
-    *,
-    budget_s: float,
-    seed: int,
-    is_forced: bool,
-    is_quiet: bool,
-) -> tuple[list[TunedProblem], bool]:
-    """(what was found, whether Ctrl-C ended it early)."""
-    from clprune.tuning.tune import tune
-
-    watch = _Watch()
-    try:
-        with _progress(tasks, budget_s=budget_s, watch=watch, is_quiet=is_quiet) as report:
-            outcomes = tune(session, store, tasks, budget_s=budget_s, seed=seed, is_forced=is_forced, progress=report)
-    except KeyboardInterrupt:
-        reached = [
-            stored_problem(store, session.info, tasks[number], evaluations=count)
-            for number, count in sorted(watch.evaluations.items())
-        ]
-        return [problem for problem in reached if problem is not None], True
-    problems = [
-        TunedProblem(
-            kernel=outcome.task.kernel.name,
-            problem=outcome.task.operation.key,
-            workload=outcome.task.workload.key,
-            tile=asdict(outcome.tile),
-            best_ms=outcome.time_ms,
-            default_ms=outcome.default_time_ms,
-            evaluations=outcome.evaluations,
-            rejected=outcome.rejected,
-        )
-        for outcome in outcomes
-    ]
-    return problems, False
-
-
-@contextmanager
-def _progress(tasks: Sequence[Task], *, budget_s: float, watch: _Watch, is_quiet: bool) -> Iterator[Any]:
-    """A function to call after every evaluation, which shows where the search is and how much time is left."""
-    columns = (
-        TextColumn("{task.fields[where]}"),
-        BarColumn(bar_width=16),
-        TextColumn("{task.fields[left]:.0f} s left"),
-        TextColumn("{task.fields[best]}"),
-    )
-    with Progress(*columns, console=stderr_console(), disable=is_quiet, transient=True) as bar:
-        shown = bar.add_task("", total=budget_s, where=f"1/{len(tasks)}", left=budget_s, best="")
-
-        def report(number: int, count: int, left_s: float, best_ms: float | None) -> None:
-            watch.count(number)
-            best = "" if best_ms is None else f"{tasks[number].operation.key}: {best_ms:.4g} ms"
-            bar.update(shown, completed=budget_s - left_s, where=f"{number + 1}/{count}", left=left_s, best=best)
-
-        yield report
 
 
 def _print_summary(problems: Sequence[TunedProblem], *, count: int, device: str, place: str) -> None:
@@ -268,11 +144,6 @@ def _default_texts(problem: TunedProblem) -> tuple[str, str]:
     """Milliseconds of the default tile, and how much faster the tuned one is."""
     default = "-" if problem.default_ms is None else f"{problem.default_ms:.4f}"
     return default, "-" if problem.speed_up is None else f"{problem.speed_up:.2f}x"
-
-
-def problem_text(key: str) -> str:
-    """A problem's key without the batch, which is the same for all, and without a stride or groups of 1."""
-    return " ".join(word for word in key.split()[1:] if word not in ("stride1", "groups1"))
 
 
 def tile_text(tile: dict[str, Any]) -> str:

@@ -62,7 +62,7 @@ def weights_kept(network: Network, weights: Weights) -> float:
 
 
 def largest_error(runner: Runner, weights: Weights, x: npt.NDArray[np.float32]) -> float:
-    """Largest relative error of any layer from the float64 reference, for images x `[N, C, H, W]` of the first batch."""
+    """Largest relative error of any layer from the float64 reference, for the first batch of x `[N, C, H, W]`."""
     batch, shape = runner.network.batch, runner.network.input
     images = np.zeros((batch, shape.channels, shape.height, shape.width), np.float32)
     images[: len(x[:batch])] = x[:batch]

@@ -1,0 +1,142 @@
+"""A tuning run as commands show it: which problems there are, what is known of them, progress, and Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
+
+from clprune.cli.common import stderr_console
+
+if TYPE_CHECKING:
+    from clprune.darknet.network import Network
+    from clprune.device import DeviceInfo
+    from clprune.opencl import Session
+    from clprune.tuning.store import Store
+    from clprune.tuning.tune import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedProblem:
+    """What is known of one problem after a run; `default_ms` is None where the default tile was never timed."""
+
+    kernel: str
+    problem: str
+    workload: str
+    tile: dict[str, Any]
+    best_ms: float
+    default_ms: float | None
+    evaluations: int
+    rejected: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def speed_up(self) -> float | None:
+        return self.default_ms / self.best_ms if self.default_ms is not None and self.best_ms > 0 else None
+
+
+@dataclass(kw_only=True)
+class _Watch:
+    """Counts evaluations per task, so that an interrupted run can still report."""
+
+    evaluations: dict[int, int] = field(default_factory=dict)
+
+    def count(self, number: int) -> None:
+        self.evaluations[number] = self.evaluations.get(number, 0) + 1
+
+
+def problem_text(key: str) -> str:
+    """A problem's key without the batch, which is the same for all, and without a stride or groups of 1."""
+    return " ".join(word for word in key.split()[1:] if word not in ("stride1", "groups1"))
+
+
+def list_tasks(network: Network, device: DeviceInfo, workloads: dict[int, Any]) -> list[Task]:
+    """The different problems of a network that are worth tuning on `device`."""
+    from clprune.runner.plan import make_plan
+    from clprune.tuning.tune import unique_tasks
+
+    return unique_tasks(make_plan(network, device, workloads=workloads).steps)
+
+
+def stored_problem(store: Store, device: DeviceInfo, task: Task, *, evaluations: int) -> TunedProblem | None:
+    """What the database holds of a task, or None."""
+    from clprune.tuning.store import result_key
+
+    key = result_key(device, task.kernel, task.operation, task.workload)
+    best = store.best(key, task.kernel)
+    if best is None:
+        return None
+    default = task.kernel.default_tile(task.operation, device)
+    return TunedProblem(
+        kernel=task.kernel.name,
+        problem=task.operation.key,
+        workload=task.workload.key,
+        tile=asdict(best[0]),
+        best_ms=best[1],
+        default_ms=store.measurements(key, task.kernel).get(default),
+        evaluations=evaluations,
+    )
+
+
+def run_tuning(
+    session: Session,
+    store: Store,
+    tasks: Sequence[Task],
+    *,
+    budget_s: float,
+    seed: int = 0,
+    is_forced: bool = False,
+) -> tuple[list[TunedProblem], bool]:
+    """(what was found, whether Ctrl-C ended it early); progress is shown where stderr is a terminal."""
+    from clprune.tuning.tune import tune
+
+    if not tasks:
+        return [], False
+    watch = _Watch()
+    try:
+        with _progress(tasks, budget_s=budget_s, watch=watch) as report:
+            outcomes = tune(session, store, tasks, budget_s=budget_s, seed=seed, is_forced=is_forced, progress=report)
+    except KeyboardInterrupt:
+        reached = [
+            stored_problem(store, session.info, tasks[number], evaluations=count)
+            for number, count in sorted(watch.evaluations.items())
+        ]
+        return [problem for problem in reached if problem is not None], True
+    problems = [
+        TunedProblem(
+            kernel=outcome.task.kernel.name,
+            problem=outcome.task.operation.key,
+            workload=outcome.task.workload.key,
+            tile=asdict(outcome.tile),
+            best_ms=outcome.time_ms,
+            default_ms=outcome.default_time_ms,
+            evaluations=outcome.evaluations,
+            rejected=outcome.rejected,
+        )
+        for outcome in outcomes
+    ]
+    return problems, False
+
+
+@contextmanager
+def _progress(tasks: Sequence[Task], *, budget_s: float, watch: _Watch) -> Iterator[Any]:
+    """A function to call after every evaluation, which shows where the search is and how much time is left."""
+    columns = (
+        TextColumn("{task.fields[where]}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.fields[left]:.0f} s left"),
+        TextColumn("{task.fields[best]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+    )
+    with Progress(*columns, console=stderr_console(), disable=not sys.stderr.isatty(), transient=True) as bar:
+        shown = bar.add_task("", total=budget_s, where=f"1/{len(tasks)}", left=budget_s, best="")
+
+        def report(number: int, count: int, left_s: float, best_ms: float | None) -> None:
+            watch.count(number)
+            best = "" if best_ms is None else f"{best_ms:.4g} ms for {problem_text(tasks[number].operation.key)}"
+            bar.update(shown, completed=budget_s - left_s, where=f"{number + 1}/{count}", left=left_s, best=best)
+
+        yield report
