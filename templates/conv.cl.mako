@@ -1,6 +1,8 @@
-## Direct convolution over zero-padded planes, dense or with columns removed, bias and activation fused.
+## Direct convolution over zero-padded planes, dense or with columns removed; bias, activation and, where `pooled`, the
+## 2x2 max pooling that follows are fused.
 ##
 ##   y[m, p] = activate(bias[m] + sum_k W[m, k] * x[in(p) + offset[k]])
+##   pooled:  y[m, q] = max of these over the four positions p of output q
 ##
 ## m: output channel; p: output position; k = (input channel, filter row, filter column): each is one offset into the
 ## padded input, so there is no im2col and a removed column is one offset less in a list.
@@ -25,30 +27,42 @@
 ## Source: direct convolution by offsets as in Escort (arXiv:1802.10280); unit = tile_m x 1 as in BCBP (AAAI 2023).
 <%namespace name="common" file="common.mako"/>
 <%
-    T = vector_type("float", vector_width)
+    T, I = vector_type("float", vector_width), vector_type("int", vector_width)
     m_groups, n_groups = (0, 1) if order == "rows_first" else (1, 0)
     local_m = "get_local_id(1)" if group_m > 1 else "0"
     local_n = "get_local_id(0)" if group_n > 1 else "0"
+    row_step = 2 if pooled else 1
     rows, slots = range(tile_m), range(vectors)
+    parts = range(vectors * row_step)
+    store_width = vector_width // row_step
+    S = vector_type("float", store_width)
 %>
 ${common.multiply_add_macro()}
 ${common.activation_function(activation, vector_width)}
-${common.partial_store_function(vector_width)}
+${common.partial_store_function(store_width)}
+% if pooled:
+## The larger of two rows, then of neighbouring columns.
+inline ${S} pool(const ${T} upper, const ${T} lower)
+{
+    const ${T} v = upper > lower ? upper : lower;
+    return v.even > v.odd ? v.even : v.odd;
+}
+% endif
 <%def name="columns(count, weight, offset)">
 % for u in range(count):
     {
         __global const float *p = x + ${offset(u)};
-% for j in slots:
+% for v in parts:
 % if stride == 1:
-        const ${T} b${j} = ${vector_load(vector_width, f"p + in{j}")};
+        const ${T} b${v} = ${vector_load(vector_width, f"p + in{v}")};
 % else:
-        const ${T} b${j} = (${T})(${", ".join(f"p[in{j} + {lane * stride}]" for lane in range(vector_width))});
+        const ${T} b${v} = (${T})(${", ".join(f"p[in{v} + {lane * stride}]" for lane in range(vector_width))});
 % endif
 % endfor
 % for i in rows:
         { const ${T} a = (${T})(${weight(u, i)});
-% for j in slots:
-        c${i}_${j} = MULTIPLY_ADD(a, b${j}, c${i}_${j});
+% for v in parts:
+        c${i}_${v} = MULTIPLY_ADD(a, b${v}, c${i}_${v});
 % endfor
         }
 % endfor
@@ -68,7 +82,7 @@ void conv(__global const float *restrict x,
           const int positions,
           const int slots_per_row,
           const int out_width,
-          const int out_height,
+          const int rows_per_image,
           const int x_origin,
           const int x_pitch,
           const int x_image_stride,
@@ -97,16 +111,20 @@ void conv(__global const float *restrict x,
 % else:
     const int row${j} = slot${j} / slots_per_row;
     const int column${j} = (slot${j} - row${j} * slots_per_row) * ${vector_width};
-    const int image${j} = row${j} / out_height;
-    const int count${j} = out_width - column${j};
-    const int in${j} = x_origin + image${j} * x_image_stride + (row${j} - image${j} * out_height) * ${stride} * x_pitch + column${j} * ${stride};
-    const int out${j} = y_origin + image${j} * y_image_stride + (row${j} - image${j} * out_height) * y_pitch + column${j};
+    const int image${j} = row${j} / rows_per_image;
+    const int image_row${j} = row${j} - image${j} * rows_per_image;
+    const int count${j} = (out_width - column${j}) / ${row_step};
+    const int in${j * row_step} = x_origin + image${j} * x_image_stride + image_row${j} * ${stride * row_step} * x_pitch + column${j} * ${stride};
+% if pooled:
+    const int in${j * 2 + 1} = in${j * 2} + ${stride} * x_pitch;
+% endif
+    const int out${j} = y_origin + image${j} * y_image_stride + image_row${j} * y_pitch + column${j} / ${row_step};
 % endif
 % endfor
 % for i in rows:
     const float bias${i} = bias[block * ${tile_m} + ${i}];
-% for j in slots:
-    ${T} c${i}_${j} = (${T})(bias${i});
+% for v in parts:
+    ${T} c${i}_${v} = (${T})(bias${i});
 % endfor
 % endfor
 % if tile_k:
@@ -147,31 +165,29 @@ void conv(__global const float *restrict x,
     if (!is_block) return;
     const int block_rows = descriptor[4];
     __global float *out = y + (size_t)descriptor[3] * y_channel_stride;
+<%
+    def result(i, j):
+        """What is stored for row i and slot j, as an expression."""
+        if pooled:
+            return f"pool(activate(c{i}_{2 * j}), activate(c{i}_{2 * j + 1}))"
+        if mapping == "flat":
+            return f"as_{T}(as_{I}(activate(c{i}_{j})) & keep{j})"
+        return f"activate(c{i}_{j})"
+%>
 % for j in slots:
     if (is_slot${j}) {
 % if mapping == "flat":
-        if (count${j} >= ${vector_width}) {
-            const ${vector_type("int", vector_width)} keep${j} = convert_${vector_type("int", vector_width)}(${vector_load(vector_width, f"valid + position{j}")});
-% for i in rows:
-            if (${i} < block_rows) { const ${T} v = as_${T}(as_${vector_type("int", vector_width)}(activate(c${i}_${j})) & keep${j}); ${vector_store(vector_width, "v", f"out + (size_t){i} * y_channel_stride + out{j}")} }
-% endfor
-        } else {
-            const ${vector_type("int", vector_width)} keep${j} = convert_${vector_type("int", vector_width)}(${vector_load(vector_width, f"valid + position{j}")});
-% for i in rows:
-            if (${i} < block_rows) store_first(as_${T}(as_${vector_type("int", vector_width)}(activate(c${i}_${j})) & keep${j}), count${j}, out + (size_t)${i} * y_channel_stride + out${j});
-% endfor
-        }
-% else:
-        if (count${j} >= ${vector_width}) {
-% for i in rows:
-            if (${i} < block_rows) { ${vector_store(vector_width, f"activate(c{i}_{j})", f"out + (size_t){i} * y_channel_stride + out{j}")} }
-% endfor
-        } else {
-% for i in rows:
-            if (${i} < block_rows) store_first(activate(c${i}_${j}), count${j}, out + (size_t)${i} * y_channel_stride + out${j});
-% endfor
-        }
+        const ${I} keep${j} = convert_${I}(${vector_load(vector_width, f"valid + position{j}")});
 % endif
+        if (count${j} >= ${store_width}) {
+% for i in rows:
+            if (${i} < block_rows) { ${vector_store(store_width, result(i, j), f"out + (size_t){i} * y_channel_stride + out{j}")} }
+% endfor
+        } else {
+% for i in rows:
+            if (${i} < block_rows) store_first(${result(i, j)}, count${j}, out + (size_t)${i} * y_channel_stride + out${j});
+% endfor
+        }
     }
 % endfor
 }

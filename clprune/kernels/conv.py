@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from clprune.darknet.activations import activate
 from clprune.device import DeviceInfo
-from clprune.geometry import ConvProblem, Shape
+from clprune.geometry import ConvProblem, PoolProblem, Shape
 from clprune.kernels.base import (
     Case,
     Constraint,
@@ -23,6 +23,7 @@ from clprune.kernels.base import (
     Workload,
     ceil_div,
 )
+from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.samples import expected_output, input_buffer, random_matrix
 from clprune.layout import Layout, padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
@@ -33,7 +34,7 @@ class ConvTile:
     """Parameters of the template, explained there.
 
     A work-item computes `tile_m` output channels x `vectors * vector_width` positions; a work-group
-    `tile_m * group_m` channels.
+    `tile_m * group_m` channels. With pooling fused a vector covers two rows of positions.
     """
 
     tile_m: int
@@ -47,27 +48,26 @@ class ConvTile:
     order: str = "rows_first"
 
     @property
-    def accumulators(self) -> int:
-        """float32 results that one work-item holds in registers."""
-        return self.tile_m * self.vectors * self.vector_width
-
-    @property
     def work_group_size(self) -> int:
         return self.group_m * self.group_n
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvOperation:
-    """A convolution of a network: problem, layouts of input and output, fused activation."""
+    """A convolution of a network: problem, layouts of input and output, fused activation.
+
+    `pooled`: the 2x2 max pooling of stride 2 that follows is fused; `output` is then the pooled tensor's layout.
+    """
 
     problem: ConvProblem
     input: Layout
     output: Layout
     activation: str = "linear"
+    pooled: bool = False
 
     @property
     def key(self) -> str:
-        return self.problem.key
+        return self.problem.key + (" pooled" if self.pooled else "")
 
     @property
     def flops(self) -> int:
@@ -77,7 +77,17 @@ class ConvOperation:
     def can_be_flat(self) -> bool:
         """Output positions and input positions differ by a constant: vectors may run over row ends."""
         same_images = self.problem.batch == 1 or self.input.image_stride == self.output.image_stride
-        return self.problem.stride == 1 and self.input.pitch == self.output.pitch and same_images
+        is_aligned = self.problem.stride == 1 and self.input.pitch == self.output.pitch and same_images
+        return is_aligned and not self.pooled
+
+    @property
+    def row_step(self) -> int:
+        """Rows of convolution results per row of the output."""
+        return 2 if self.pooled else 1
+
+    def accumulators(self, tile: ConvTile) -> int:
+        """float32 results that one work-item holds in registers."""
+        return tile.tile_m * tile.vectors * tile.vector_width * self.row_step
 
     @property
     def positions(self) -> int:
@@ -89,12 +99,12 @@ class ConvOperation:
         """Vectors of positions that cover the output."""
         if tile.mapping == "flat":
             return ceil_div(self.positions, tile.vector_width)
-        rows = self.problem.batch * self.problem.out_height
+        rows = self.problem.batch * self.problem.out_height // self.row_step
         return rows * ceil_div(self.problem.out_width, tile.vector_width)
 
 
 def conv_operation(
-    problem: ConvProblem, *, activation: str = "linear", next_padding: int | None = None
+    problem: ConvProblem, *, activation: str = "linear", next_padding: int | None = None, pooled: bool = False
 ) -> ConvOperation:
     """The operation with the layouts that a network would give it: one pitch for both sides where stride is 1.
 
@@ -102,10 +112,11 @@ def conv_operation(
     """
     padding_out = problem.padding if next_padding is None else next_padding
     shape_in = Shape(channels=problem.in_channels, height=problem.in_height, width=problem.in_width)
-    shape_out = Shape(channels=problem.out_channels, height=problem.out_height, width=problem.out_width)
-    pitch_in, pitch_out = problem.in_width + problem.padding, problem.out_width + padding_out
+    step = 2 if pooled else 1
+    shape_out = Shape(channels=problem.out_channels, height=problem.out_height // step, width=problem.out_width // step)
+    pitch_in, pitch_out = problem.in_width + problem.padding, shape_out.width + padding_out
     padding_in = problem.padding
-    if problem.stride == 1:
+    if problem.stride == 1 and not pooled:
         pitch_in = pitch_out = max(pitch_in, pitch_out)
         padding_in = padding_out = max(padding_in, padding_out)
         pitch_in = pitch_out = max(pitch_in, problem.in_width + padding_in, problem.out_width + padding_out)
@@ -114,6 +125,24 @@ def conv_operation(
         input=padded_layout(batch=problem.batch, shape=shape_in, pitch=pitch_in, padding=padding_in),
         output=padded_layout(batch=problem.batch, shape=shape_out, pitch=pitch_out, padding=padding_out),
         activation=activation,
+        pooled=pooled,
+    )
+
+
+def can_pool(problem: ConvProblem) -> bool:
+    """Whether 2x2 windows of stride 2 tile the output without remainder."""
+    return problem.out_height % 2 == 0 and problem.out_width % 2 == 0
+
+
+def pool_problem(problem: ConvProblem) -> PoolProblem:
+    """The 2x2 max pooling of stride 2 behind `problem`."""
+    return PoolProblem(
+        batch=problem.batch,
+        channels=problem.out_channels,
+        in_height=problem.out_height,
+        in_width=problem.out_width,
+        size=2,
+        stride=2,
     )
 
 
@@ -163,8 +192,12 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             holds=lambda t, o: t.mapping != "flat" or o.can_be_flat,
         ),
         Constraint(
+            reason="fused pooling needs vectors of at least four positions and whole windows",
+            holds=lambda t, o: not o.pooled or (t.vector_width >= 4 and can_pool(o.problem)),
+        ),
+        Constraint(
             reason="the accumulators of a work-item exceed the registers of any device",
-            holds=lambda t, o: t.accumulators <= (400 if t.work_group_size == 1 else 96),
+            holds=lambda t, o: o.accumulators(t) <= (400 if t.work_group_size == 1 else 96),
         ),
         Constraint(
             reason="work-groups of several items have 64 to 256 of them",
@@ -192,12 +225,14 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         ConvTile(tile_m=8, vector_width=16, vectors=2, mapping="rows"),
         ConvTile(tile_m=4, vector_width=8, vectors=3),
         ConvTile(tile_m=4, vector_width=8, vectors=2, mapping="rows"),
+        ConvTile(tile_m=12, vector_width=16, vectors=1, mapping="rows"),
         ConvTile(tile_m=1, vector_width=8, vectors=2, mapping="rows"),
     )
     gpu_tiles = (
         ConvTile(tile_m=8, vector_width=1, vectors=4, group_m=4, group_n=32, tile_k=32),
         ConvTile(tile_m=8, vector_width=4, vectors=1, group_n=64, tile_k=16, order="positions_first"),
         ConvTile(tile_m=8, vector_width=1, vectors=4, group_m=4, group_n=32, tile_k=32, mapping="rows"),
+        ConvTile(tile_m=4, vector_width=4, vectors=1, group_m=2, group_n=32, tile_k=32, mapping="rows"),
         ConvTile(tile_m=1, vector_width=1, vectors=4, group_n=64, mapping="rows"),
     )
 
@@ -214,7 +249,11 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         return Launch(global_size=(groups[0] * local_size[0], groups[1] * local_size[1]), local_size=local_size)
 
     def variables(self, tile: ConvTile, operation: ConvOperation) -> dict[str, Any]:
-        return {"stride": operation.problem.stride, "activation": operation.activation}
+        return {
+            "stride": operation.problem.stride,
+            "activation": operation.activation,
+            "pooled": operation.pooled,
+        }
 
     def safe_tile(self, operation: ConvOperation) -> ConvTile:
         rows = 4 if operation.problem.group_out_channels >= 4 else 1
@@ -267,7 +306,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             operation.positions,
             ceil_div(problem.out_width, tile.vector_width),
             problem.out_width,
-            problem.out_height,
+            problem.out_height // operation.row_step,
             layout_in.origin,
             layout_in.pitch,
             layout_in.image_stride,
@@ -286,6 +325,8 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         matrix = random_matrix(rng, rows=problem.out_channels, columns=problem.columns, workload=workload)
         bias = rng.standard_normal(problem.out_channels, np.float32)
         answer = activate(operation.activation, conv_reference(x, matrix, bias, problem))
+        if operation.pooled:
+            answer = max_pool_reference(answer, pool_problem(problem))
         return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
 
     def case(self, tile: ConvTile, operation: ConvOperation, sample: Sample) -> Case:
@@ -316,10 +357,15 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         activations = ("leaky", "relu", "logistic", "linear")
         names = ("in_channels", "in_height", "in_width", "out_channels", "size", "stride", "padding", "groups", "batch")
         problems = [ConvProblem(**dict(zip(names, shape, strict=True))) for shape in shapes]
-        return tuple(
+        plain = tuple(
             conv_operation(problem, activation=activations[index % len(activations)])
             for index, problem in enumerate(problems)
         )
+        pooled = (
+            ConvProblem(batch=2, in_channels=3, in_height=6, in_width=38, out_channels=9, size=3, padding=1),
+            ConvProblem(batch=1, in_channels=5, in_height=15, in_width=11, out_channels=4, size=2, stride=2, padding=1),
+        )
+        return (*plain, *(conv_operation(problem, activation="leaky", pooled=True) for problem in pooled))
 
 
 def _expect_zeros_between(expected: Expected, operation: ConvOperation) -> None:
