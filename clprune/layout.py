@@ -35,6 +35,17 @@ class Layout:
     elements: int
 
     @property
+    def has_padding(self) -> bool:
+        """Whether zeros lie between or around the values."""
+        return self.elements - READ_MARGIN != self.batch * self.shape.elements
+
+    @property
+    def padding_rows(self) -> int:
+        """Zero rows under each image."""
+        plane = self.image_stride if self.channel_stride == self.batch * self.image_stride else self.channel_stride
+        return plane // self.pitch - self.shape.height
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of the buffer, margins included."""
         return 4 * self.elements

@@ -6,6 +6,7 @@ from typing import Any
 
 from clprune.errors import UsageError
 from clprune.kernels.base import Kernel
+from clprune.kernels.clear_padding import CLEAR_PADDING
 from clprune.kernels.connected import CONNECTED
 from clprune.kernels.conv import CONV
 from clprune.kernels.pointwise import POINTWISE
@@ -13,7 +14,7 @@ from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL
 from clprune.kernels.softmax import SOFTMAX
 
 #: Tiles and operations differ from kernel to kernel, hence Any: whoever iterates only passes them back.
-CATALOGUE: tuple[Kernel[Any, Any], ...] = (CONV, CONNECTED, MAX_POOL, AVERAGE_POOL, SOFTMAX, POINTWISE)
+CATALOGUE: tuple[Kernel[Any, Any], ...] = (CONV, CONNECTED, MAX_POOL, AVERAGE_POOL, SOFTMAX, POINTWISE, CLEAR_PADDING)
 
 
 def kernel_by_name(name: str) -> Kernel[Any, Any]:

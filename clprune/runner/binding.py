@@ -43,7 +43,7 @@ class BoundPlan:
     @property
     def tensor_bytes(self) -> int:
         """Device bytes of activations."""
-        return sum(buffer.nbytes for buffer in self.tensors.values())
+        return self.plan.memory.total_bytes
 
     def enqueue(self) -> None:
         """Launch every step; returns before they have run."""
@@ -58,7 +58,8 @@ def bind_plan(session: Session, plan: Plan, weights: Weights) -> BoundPlan:
     weights).
     """
     _check_index_range(plan)
-    tensors = {name: session.zeros(layout.size_bytes) for name, layout in plan.layouts.items()}
+    buffers = [session.zeros(size) for size in plan.memory.sizes_bytes]
+    tensors = {name: buffers[number] for name, number in plan.memory.buffer_of.items()}
     steps = tuple(_bind_step(session, plan, step, tensors, weights) for step in plan.steps)
     session.finish()
     return BoundPlan(plan=plan, steps=steps, tensors=tensors)
@@ -75,7 +76,7 @@ def _check_index_range(plan: Plan) -> None:
 
 
 def _bind_step(session: Session, plan: Plan, step: Step, tensors: Mapping[int, Buffer], weights: Weights) -> BoundStep:
-    x, y = tensors[step.inputs[0]], tensors[step.output]
+    x, y = (tensors[step.inputs[0]] if step.inputs else None), tensors[step.output]
     kernel, tile, operation = step.kernel, step.tile, step.operation
     kept_share = 1.0
     arguments: Sequence[Any]

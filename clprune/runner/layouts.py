@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from clprune.darknet.layers import Convolutional, Cost, Dropout, Route
 from clprune.darknet.network import Network
 from clprune.geometry import Shape
@@ -11,13 +13,16 @@ from clprune.layout import Layout, contiguous_layout, padded_layout
 NETWORK_INPUT = -1
 
 
-def tensor_aliases(network: Network) -> dict[int, int]:
-    """Tensor -> the tensor whose buffer it shares: layers that change nothing at inference have none of their own."""
+def tensor_aliases(network: Network, fused: Mapping[int, int]) -> dict[int, int]:
+    """Tensor -> the tensor that holds its values: layers that change nothing at inference have none of their own.
+
+    `fused` maps convolutions to the pooling that they compute as well; such a convolution's own output is nowhere.
+    """
     aliases = {NETWORK_INPUT: NETWORK_INPUT}
     for layer in network.layers:
         is_identity = isinstance(layer, Dropout | Cost) or (isinstance(layer, Route) and len(layer.sources) == 1)
         aliases[layer.index] = aliases[layer.sources[0]] if is_identity else layer.index
-    return aliases
+    return {tensor: alias for tensor, alias in aliases.items() if tensor not in fused}
 
 
 def tensor_shapes(network: Network) -> dict[int, Shape]:
@@ -25,14 +30,14 @@ def tensor_shapes(network: Network) -> dict[int, Shape]:
     return {NETWORK_INPUT: network.input} | {layer.index: layer.output for layer in network.layers}
 
 
-def assign_layouts(network: Network) -> dict[int, Layout]:
-    """Layout of every tensor that has a buffer.
+def assign_layouts(network: Network, fused: Mapping[int, int]) -> dict[int, Layout]:
+    """Layout of every tensor that has a buffer; `fused` as in `tensor_aliases`.
 
     Tensors joined by a convolution of stride 1 share pitch and padding, so that output positions and input positions
     differ by a constant and vectors may run over row ends (mapping "flat" of the kernel). Tensors that no convolution
     touches are contiguous.
     """
-    aliases, shapes = tensor_aliases(network), tensor_shapes(network)
+    aliases, shapes = tensor_aliases(network, fused), tensor_shapes(network)
     joined = {tensor: tensor for tensor in aliases.values()}
     padding = dict.fromkeys(joined, 0)
     touched: set[int] = set()
@@ -44,10 +49,10 @@ def assign_layouts(network: Network) -> dict[int, Layout]:
 
     for layer in network.layers:
         if isinstance(layer, Convolutional):
-            source, own = aliases[layer.sources[0]], layer.index
+            source, own = aliases[layer.sources[0]], fused.get(layer.index, layer.index)
             padding[source] = max(padding[source], layer.padding)
             touched |= {source, own}
-            if layer.stride == 1:
+            if layer.stride == 1 and layer.index not in fused:
                 joined[root(own)] = root(source)
     shared_padding: dict[int, int] = {}
     shared_pitch: dict[int, int] = {}

@@ -30,13 +30,16 @@ from clprune.device import DeviceInfo
 from clprune.errors import UnsupportedLayerError
 from clprune.geometry import PoolProblem
 from clprune.kernels.base import Kernel, Operation, Workload
+from clprune.kernels.clear_padding import CLEAR_PADDING, ClearOperation
 from clprune.kernels.connected import CONNECTED, ConnectedOperation
 from clprune.kernels.conv import CONV, ConvOperation
 from clprune.kernels.pointwise import POINTWISE, PointwiseOperation
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, PoolOperation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
 from clprune.layout import Layout, contiguous_layout
+from clprune.runner.fusion import fused_pools
 from clprune.runner.layouts import NETWORK_INPUT, assign_layouts, tensor_aliases, tensor_shapes
+from clprune.runner.memory import MemoryPlan, Use, separate_buffers, share_buffers
 
 #: Where a tile came from when no look-up found one.
 DEFAULT_ORIGIN, SAFE_ORIGIN = "default", "safe"
@@ -49,7 +52,8 @@ TileLookup = Callable[[Kernel[Any, Any], Operation, Workload], "tuple[Any, str] 
 class Step:
     """One kernel launch. `inputs` and `output` name tensors of the plan; `layer` is None for copies of the plan's own.
 
-    `constants`: per-channel (scale, shift) that the step needs beside its layer's weights.
+    `constants`: per-channel (scale, shift) that the step needs beside its layer's weights. `fused` is the pooling layer
+    that the step computes as well.
     """
 
     layer: Layer | None
@@ -62,11 +66,12 @@ class Step:
     tile: Any = None
     tile_origin: str = ""
     constants: tuple[float, float] | None = None
+    fused: MaxPool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Steps in order, and the layout of every tensor with a buffer.
+    """Steps in order, the layout of every tensor, and the buffer in which it lives.
 
     `host_input` and `host_output` are the contiguous NCHW tensors that the host writes and reads. `tensors` tells for
     every layer's output (and -1, the input) which buffer holds it.
@@ -76,8 +81,15 @@ class Plan:
     steps: tuple[Step, ...]
     layouts: Mapping[int, Layout]
     tensors: Mapping[int, int]
+    memory: MemoryPlan
     host_input: int
     host_output: int
+
+    @property
+    def largest_neighbours_bytes(self) -> int:
+        """Bytes of the largest pair of activations that one step reads and writes: what no sharing can go below."""
+        sizes = {tensor: layout.size_bytes for tensor, layout in self.layouts.items()}
+        return max((sum(sizes[t] for t in {*step.inputs, step.output}) for step in self.steps), default=0)
 
 
 def make_plan(
@@ -86,21 +98,25 @@ def make_plan(
     *,
     workloads: Mapping[int, Workload] | None = None,
     lookup: TileLookup | None = None,
+    keep_tensors: bool = False,
 ) -> Plan:
     """Plan `network` for `device`.
 
     `workloads` maps layer index -> what was removed (dense where absent); `lookup` finds tuned tiles. A tile that does
     not fit the layer's layouts or the device is not used: the device type's default is, or the kernel's safe one.
+    `keep_tensors` gives every tensor a buffer of its own, so that all can be read after a run.
     Raises UnsupportedLayerError for a layer that no kernel runs.
     """
-    builder = _Builder(network=network, workloads=workloads or {})
+    builder = _Builder(network=network, fused=fused_pools(network, device), workloads=workloads or {})
     builder.add_all()
-    steps = tuple(_with_tile(step, device, lookup) for step in builder.steps)
+    memory = builder.memory(keep_tensors=keep_tensors)
+    steps = tuple(_with_tile(step, device, lookup) for step in builder.with_clearing(memory))
     return Plan(
         network=network,
         steps=steps,
         layouts=builder.layouts,
         tensors=builder.aliases,
+        memory=memory,
         host_input=builder.host_input,
         host_output=builder.host_output,
     )
@@ -120,6 +136,7 @@ class _Builder:
     """Collects steps while walking over the layers."""
 
     network: Network
+    fused: Mapping[int, int]
     workloads: Mapping[int, Workload]
     steps: list[Step] = field(default_factory=list)
     layouts: dict[int, Layout] = field(default_factory=dict)
@@ -128,13 +145,41 @@ class _Builder:
     host_output: int = NETWORK_INPUT
 
     def add_all(self) -> None:
-        self.aliases = tensor_aliases(self.network)
-        self.layouts = assign_layouts(self.network)
+        self.aliases = tensor_aliases(self.network, self.fused)
+        self.layouts = assign_layouts(self.network, self.fused)
         self.host_input = self._contiguous_input()
+        done = set(self.fused.values())
         for layer in self.network.layers:
-            if self.aliases[layer.index] == layer.index:
+            if self.aliases.get(layer.index, layer.index) == layer.index and layer.index not in done:
                 self._add_layer(layer)
         self.host_output = self._contiguous(self.aliases[self.network.output_layer.index], "output")
+
+    def memory(self, *, keep_tensors: bool) -> MemoryPlan:
+        if keep_tensors:
+            return separate_buffers(self.layouts)
+        uses = [Use(inputs=step.inputs, output=step.output) for step in self.steps]
+        return share_buffers(uses, self.layouts, host_input=self.host_input, host_output=self.host_output)
+
+    def with_clearing(self, memory: MemoryPlan) -> list[Step]:
+        """The steps, with the padding of a tensor in a shared buffer cleared before its first use."""
+        steps: list[Step] = []
+        pending = set(memory.to_clear)
+        for step in self.steps:
+            if step.output in pending:
+                pending.discard(step.output)
+                operation = ClearOperation(output=self.layouts[step.output])
+                clear = Step(
+                    layer=None,
+                    label="clear padding",
+                    kernel=CLEAR_PADDING,
+                    operation=operation,
+                    workload=Workload(),
+                    inputs=(),
+                    output=step.output,
+                )
+                steps.append(clear)
+            steps.append(step)
+        return steps
 
     def _contiguous_input(self) -> int:
         plain = contiguous_layout(batch=self.network.batch, shape=self.network.input)
@@ -173,6 +218,7 @@ class _Builder:
         output: int | None = None,
         label: str | None = None,
         constants: tuple[float, float] | None = None,
+        fused: MaxPool | None = None,
     ) -> None:
         index = layer.index if layer is not None else -1
         self.steps.append(
@@ -185,17 +231,18 @@ class _Builder:
                 inputs=inputs,
                 output=index if output is None else output,
                 constants=constants,
+                fused=fused,
             )
         )
 
     def _add_layer(self, layer: Layer) -> None:
         batch = self.network.batch
         sources = tuple(self.aliases[source] for source in layer.sources)
-        x, y = self.layouts[sources[0]], self.layouts[layer.index]
         if isinstance(layer, Convolutional):
-            conv = ConvOperation(problem=layer.problem(batch), input=x, output=y, activation=layer.activation)
-            self._add(layer, CONV, conv, inputs=sources)
-        elif isinstance(layer, Connected):
+            self._add_convolution(layer, sources[0])
+            return
+        x, y = self.layouts[sources[0]], self.layouts[layer.index]
+        if isinstance(layer, Connected):
             connected = ConnectedOperation(problem=layer.problem(batch), input=x, output=y, activation=layer.activation)
             self._add(layer, CONNECTED, connected, inputs=sources)
         elif isinstance(layer, MaxPool):
@@ -210,6 +257,20 @@ class _Builder:
             self._add_route(layer, sources)
         else:
             self._add_pointwise(layer, sources)
+
+    def _add_convolution(self, layer: Convolutional, source: int) -> None:
+        pool = self.network.layers[self.fused[layer.index]] if layer.index in self.fused else None
+        output = layer.index if pool is None else pool.index
+        operation = ConvOperation(
+            problem=layer.problem(self.network.batch),
+            input=self.layouts[source],
+            output=self.layouts[output],
+            activation=layer.activation,
+            pooled=pool is not None,
+        )
+        fused = pool if isinstance(pool, MaxPool) else None
+        label = layer.kind if fused is None else f"{layer.kind} + {fused.kind}"
+        self._add(layer, CONV, operation, inputs=(source,), output=output, label=label, fused=fused)
 
     def _add_softmax(self, layer: Softmax, source: int) -> None:
         length = layer.input.elements // layer.groups

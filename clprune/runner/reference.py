@@ -13,8 +13,9 @@ from clprune.darknet.layers import BatchNorm, Connected, Convolutional, Layer, R
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import UsageError
+from clprune.kernels.clear_padding import ClearOperation
 from clprune.kernels.connected import connected_reference
-from clprune.kernels.conv import conv_reference
+from clprune.kernels.conv import conv_reference, pool_problem
 from clprune.kernels.pointwise import pointwise_reference
 from clprune.kernels.pool import average_pool_reference, max_pool_reference
 from clprune.kernels.softmax import softmax_reference
@@ -30,6 +31,8 @@ def reference_outputs(plan: Plan, weights: Weights, x: npt.NDArray[Any]) -> dict
     """
     outputs: dict[int, FloatArray] = {plan.host_input: x.astype(np.float64)}
     for step in plan.steps:
+        if isinstance(step.operation, ClearOperation):
+            continue
         inputs = [outputs[tensor] for tensor in step.inputs]
         values = weights.layers[step.layer.index] if step.layer is not None else None
         result = _step_reference(step, inputs, values, plan.network)
@@ -52,7 +55,8 @@ def _step_reference(step: Step, inputs: list[FloatArray], values: LayerWeights |
             answer = conv_reference(inputs[0], matrix, weights.biases, operation.problem)
         else:
             answer = connected_reference(inputs[0].reshape(len(inputs[0]), -1), matrix, weights.biases)
-        return activate(operation.activation, answer)
+        activated = activate(operation.activation, answer)
+        return activated if step.fused is None else max_pool_reference(activated, pool_problem(operation.problem))
     if step.kernel.name == "max_pool":
         return max_pool_reference(inputs[0], operation.problem)
     if step.kernel.name == "average_pool":

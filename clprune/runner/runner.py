@@ -27,7 +27,8 @@ class Runner:
     `model` is a `.cfg` path or a Network; `weights` a `.weights` path (by default the file of the same stem beside the
     cfg) or Weights in memory. `device` selects as `clprune.opencl.choose` does. `batch` images run at once. Tuned
     tiles come from the user's tuning database where it has any; nothing is tuned here. Use it as a context manager,
-    or call `close()`. One runner may be shared by threads: calls wait for each other.
+    or call `close()`. `keep_tensors` keeps every layer's output readable after a run (`clprune.runner.verify`), at the
+    price of memory. One runner may be shared by threads: calls wait for each other.
 
     Raises CfgError, WeightsError, NoDeviceError, BuildError, LaunchError, UnsupportedLayerError.
     """
@@ -41,6 +42,7 @@ class Runner:
         batch: int = 1,
         lookup: TileLookup | None = None,
         session: Session | None = None,
+        keep_tensors: bool = False,
     ) -> None:
         self.network = model if isinstance(model, Network) else load_network(model, batch=batch)
         if not isinstance(weights, Weights):
@@ -51,7 +53,7 @@ class Runner:
         if lookup is None:
             lookup = open_store().lookup_for(self.session.info)
         workloads = weights_workloads(self.network, weights)
-        plan = make_plan(self.network, self.session.info, workloads=workloads, lookup=lookup)
+        plan = make_plan(self.network, self.session.info, workloads=workloads, lookup=lookup, keep_tensors=keep_tensors)
         self._bound: BoundPlan | None = bind_plan(self.session, plan, weights)
 
     @property
@@ -81,14 +83,14 @@ class Runner:
         return np.ascontiguousarray(x, np.float32)
 
     def _run(self, part: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        bound, batch = self.bound, self.network.batch
-        if len(part) < batch:  # the rest of the last batch computes on zeros
-            part = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), np.float32)])
+        bound, batch, count = self.bound, self.network.batch, len(part)
+        if count < batch:  # the rest of the last batch computes on zeros
+            part = np.concatenate([part, np.zeros((batch - count, *part.shape[1:]), np.float32)])
         self.session.write(bound.tensors[bound.plan.host_input], part)
         bound.enqueue()
         answer = self.session.read(bound.tensors[bound.plan.host_output], np.float32, (batch, self.network.outputs))
         wanted: npt.NDArray[np.float32] = answer
-        return wanted[: len(part)]
+        return wanted[:count]
 
     def close(self) -> None:
         """Release the device's memory; calling it twice is harmless."""

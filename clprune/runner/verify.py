@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.values import Weights
+from clprune.errors import UsageError
 from clprune.layout import view
 from clprune.runner.plan import Step
 from clprune.runner.reference import reference_outputs
@@ -36,14 +37,19 @@ class LayerError:
 def verify_network(runner: Runner, weights: Weights, x: npt.NDArray[np.float32]) -> list[LayerError]:
     """Run x `[batch, C, H, W]` on the device and in float64; one entry per step, in order.
 
-    Errors of earlier layers travel on, so tolerances add up along the network.
+    Errors of earlier layers travel on, so tolerances add up along the network. `runner` was made with
+    `keep_tensors=True`, else UsageError.
     """
+    if len(set(runner.bound.plan.memory.buffer_of.values())) != len(runner.bound.plan.layouts):
+        raise UsageError("intermediate results are gone after a run: make the Runner with keep_tensors=True")
     runner(x)
     bound = runner.bound
     expected = reference_outputs(bound.plan, weights, x)
     errors, tolerance = [], 0.0
     for bound_step in bound.steps:
         step = bound_step.step
+        if step.output not in expected:
+            continue
         layout = bound.plan.layouts[step.output]
         flat = runner.session.read(bound.tensors[step.output], np.float32, layout.elements)
         tolerance += relative_tolerance(_terms(step))

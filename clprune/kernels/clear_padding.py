@@ -1,0 +1,103 @@
+"""Zeros into the padding of a tensor in a shared buffer (`templates/clear_padding.cl.mako`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from clprune.geometry import Shape
+from clprune.kernels.base import Case, DeviceArray, Expected, Launch, Sample, TensorKernel, Workload, round_up
+from clprune.kernels.pool import GroupTile
+from clprune.kernels.samples import SENTINEL
+from clprune.layout import READ_MARGIN, Layout, padded_layout, view
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClearOperation:
+    """Clear the padding of one padded (CNHW) tensor."""
+
+    output: Layout
+
+    @property
+    def key(self) -> str:
+        return f"n{self.output.batch} {self.output.shape} pitch{self.output.pitch}"
+
+    @property
+    def flops(self) -> int:
+        """Nothing is computed."""
+        return 0
+
+
+class ClearPaddingKernel(TensorKernel[GroupTile, ClearOperation]):
+    """See `templates/clear_padding.cl.mako`."""
+
+    name = "clear_padding"
+    template = "clear_padding"
+    tile_type = GroupTile
+    parameters: ClassVar = {"group_n": (1, 16, 64)}
+    constraints = ()
+    cpu_tiles = (GroupTile(group_n=16), GroupTile(group_n=1))
+    gpu_tiles = (GroupTile(group_n=64), GroupTile(group_n=16))
+
+    def local_mem_bytes(self, tile: GroupTile, operation: ClearOperation) -> int:
+        return 0
+
+    def launch(self, tile: GroupTile, operation: ClearOperation) -> Launch:
+        layout = operation.output
+        rows = round_up(layout.shape.height + layout.padding_rows, tile.group_n)
+        planes = layout.batch * layout.shape.channels
+        return Launch(global_size=(rows, planes + 1), local_size=(tile.group_n, 1))
+
+    def variables(self, tile: GroupTile, operation: ClearOperation) -> dict[str, Any]:
+        return {}
+
+    def safe_tile(self, operation: ClearOperation) -> GroupTile:
+        return GroupTile(group_n=1)
+
+    def arguments(
+        self, tile: GroupTile, operation: ClearOperation, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
+    ) -> tuple[DeviceArray, ...]:
+        """The template's arguments in order; there is no input, `x` is ignored."""
+        layout = operation.output
+        scalars = (
+            layout.shape.height,
+            layout.shape.width,
+            layout.padding_rows,
+            layout.batch * layout.shape.channels,
+            layout.batch,
+            layout.origin,
+            layout.pitch,
+            layout.image_stride,
+            layout.channel_stride,
+        )
+        return (y, *(np.int32(value) for value in scalars))
+
+    def sample(self, operation: ClearOperation, workload: Workload) -> Sample:
+        """There is no data; the answer is the zeros themselves."""
+        return Sample(inputs={}, answer=np.zeros(operation.output.elements))
+
+    def case(self, tile: GroupTile, operation: ClearOperation, sample: Sample) -> Case:
+        layout = operation.output
+        written = np.ones(layout.elements, np.bool_)
+        written[layout.elements - READ_MARGIN :] = False
+        view(written, layout)[:] = False
+        values = np.where(written, sample.answer, float(SENTINEL))
+        initial = np.full(layout.elements, SENTINEL, np.float32)
+        expected = Expected(values=values, written=written, initial=initial, terms=1)
+        return Case(arguments=self.arguments(tile, operation, x=None, y=expected))
+
+    def sample_operations(self) -> tuple[ClearOperation, ...]:
+        shapes = ((1, 1, 1, 1, 1), (2, 3, 5, 7, 1), (1, 5, 13, 4, 3), (3, 2, 31, 33, 2))
+        return tuple(
+            ClearOperation(
+                output=padded_layout(
+                    batch=n, shape=Shape(channels=c, height=h, width=w), pitch=w + padding, padding=padding
+                )
+            )
+            for n, c, h, w, padding in shapes
+        )
+
+
+CLEAR_PADDING = ClearPaddingKernel()

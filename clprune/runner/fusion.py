@@ -1,0 +1,41 @@
+"""Which max pooling layers are computed by the convolution before them."""
+
+from __future__ import annotations
+
+from clprune.darknet.layers import Convolutional, Layer, MaxPool
+from clprune.darknet.network import Network
+from clprune.device import DeviceInfo
+from clprune.kernels.base import round_up
+from clprune.kernels.conv import can_pool
+
+#: Largest share of lanes that fused pooling may waste at row ends: more costs the convolution what the pooling saves.
+LARGEST_WASTE = 0.05
+
+
+def fused_pools(network: Network, device: DeviceInfo) -> dict[int, int]:
+    """Convolution's index -> index of the pooling layer that it computes as well.
+
+    A fused convolution walks row by row, so its vectors end with the row: worth it where a row is a whole number of
+    vectors or nearly so. Nobody else may read the convolution's own output.
+    """
+    lanes = max(4, device.native_vector_width_float) if device.type == "cpu" else 4
+    fused = {}
+    for layer in network.layers:
+        if not isinstance(layer, MaxPool):
+            continue
+        source = network.layers[layer.sources[0]] if layer.sources[0] >= 0 else None
+        if isinstance(source, Convolutional) and _is_fusable(source, layer, network):
+            width = source.output.width
+            if round_up(width, lanes) - width <= LARGEST_WASTE * width:
+                fused[source.index] = layer.index
+    return fused
+
+
+def _is_fusable(source: Convolutional, pool: MaxPool, network: Network) -> bool:
+    readers = [layer for layer in network.layers if source.index in layer.sources]
+    is_plain = pool.size == 2 and pool.stride == 2 and pool.padding // 2 == 0
+    return is_plain and can_pool(source.problem(1)) and _is_only(pool, readers)
+
+
+def _is_only(layer: Layer, readers: list[Layer]) -> bool:
+    return [reader.index for reader in readers] == [layer.index]
