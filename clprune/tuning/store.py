@@ -2,7 +2,8 @@
 
 Every measured candidate is kept (`measurement`), and per problem the winner that was re-measured against the default
 (`best`). Both are keyed by device identity, kernel, hash of the kernel's source, problem and workload (what was
-removed, in which unit), so nothing stale is ever found.
+removed, in which unit), so nothing stale is ever found. `device` keeps what look-ups on other devices compare;
+`checked` keeps which tiles of other devices gave right answers on this one.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import datetime
 import json
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import clprune
 from clprune.device import DeviceInfo, device_key
@@ -24,23 +25,48 @@ from clprune.errors import StoreError
 from clprune.folders import data_folder
 from clprune.kernels.base import Kernel, Operation, Workload
 
-SCHEMA_VERSION = 1
+if TYPE_CHECKING:
+    from clprune.opencl import Session
+    from clprune.tuning.lookup import Lookup
+
+SCHEMA_VERSION = 2
 DATABASE_NAME = "tuning.sqlite"
 
+#: Where a result came from: timed on its device, predicted without one, or read from a file of somebody else's.
+MEASURED, OFFLINE, IMPORTED = "measured", "offline", "imported"
+
+#: Why a candidate has no usable time, in the words of the T4 exchange format.
+CORRECT, COMPILE, RUNTIME, CORRECTNESS, TIMEOUT, CONSTRAINTS = (
+    "correct", "compile", "runtime", "correctness", "timeout", "constraints",
+)  # fmt: skip
+
 _SCHEMA = """
+CREATE TABLE IF NOT EXISTS device (
+    device TEXT PRIMARY KEY, platform_vendor TEXT NOT NULL, platform_name TEXT NOT NULL, vendor TEXT NOT NULL,
+    name TEXT NOT NULL, driver_version TEXT NOT NULL, type TEXT NOT NULL, architecture TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS measurement (
     device TEXT NOT NULL, kernel TEXT NOT NULL, source_hash TEXT NOT NULL,
     problem TEXT NOT NULL, workload TEXT NOT NULL,
     tile TEXT NOT NULL, time_ms REAL, invalidity TEXT NOT NULL, timestamp TEXT NOT NULL,
+    origin TEXT NOT NULL DEFAULT 'measured', measured_problem TEXT NOT NULL DEFAULT '',
+    build_ms REAL, runs_ms TEXT NOT NULL DEFAULT '[]', relative_error REAL,
     PRIMARY KEY (device, kernel, source_hash, problem, workload, tile));
 CREATE TABLE IF NOT EXISTS best (
     device TEXT NOT NULL, kernel TEXT NOT NULL, source_hash TEXT NOT NULL,
     problem TEXT NOT NULL, workload TEXT NOT NULL,
-    kept_share REAL NOT NULL, unit_rows INTEGER NOT NULL, tile TEXT NOT NULL, time_ms REAL NOT NULL,
-    default_time_ms REAL NOT NULL, clprune_version TEXT NOT NULL, timestamp TEXT NOT NULL,
+    kept_share REAL NOT NULL, unit_rows INTEGER NOT NULL, tile TEXT NOT NULL, time_ms REAL,
+    default_time_ms REAL, clprune_version TEXT NOT NULL, timestamp TEXT NOT NULL,
+    origin TEXT NOT NULL DEFAULT 'measured', measured_problem TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (device, kernel, source_hash, problem, workload));
+CREATE TABLE IF NOT EXISTS checked (
+    device TEXT NOT NULL, kernel TEXT NOT NULL, source_hash TEXT NOT NULL, tile TEXT NOT NULL,
+    is_right INTEGER NOT NULL, timestamp TEXT NOT NULL,
+    PRIMARY KEY (device, kernel, source_hash, tile));
 """
 
+# Version 1 existed only before the first release: its results are dropped.
+_TABLES = ("measurement", "best", "checked", "device")
+_KEY_COLUMNS = "device, kernel, source_hash, problem, workload"
 _KEY_MATCHES = "device=? AND kernel=? AND source_hash=? AND problem=? AND workload=?"
 
 
@@ -61,6 +87,77 @@ class Key:
     @property
     def values(self) -> tuple[str, str, str, str, str]:
         return (self.device, self.kernel, self.source_hash, self.problem, self.workload)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One candidate's outcome. `tile` is the JSON text of its parameters, `runs_ms` every sample that was taken.
+
+    `time_ms` is None where `invalidity` says why there is no time. `measured_problem` is the key of the smaller
+    problem that was timed in place of `key.problem`, or empty.
+    """
+
+    key: Key
+    tile: str
+    time_ms: float | None
+    invalidity: str = CORRECT
+    timestamp: str = ""
+    origin: str = MEASURED
+    measured_problem: str = ""
+    build_ms: float | None = None
+    runs_ms: tuple[float, ...] = ()
+    relative_error: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """A winner with what look-ups need. `tile` is JSON text; times are None for one that was never measured.
+
+    `default_time_ms` was measured in turns with the winner.
+    """
+
+    key: Key
+    kept_share: float
+    unit_rows: int
+    tile: str
+    time_ms: float | None
+    default_time_ms: float | None
+    clprune_version: str = ""
+    timestamp: str = ""
+    origin: str = MEASURED
+    measured_problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredDevice:
+    """What is kept of a device, to judge how near another one is."""
+
+    device: str
+    platform_vendor: str
+    platform_name: str
+    vendor: str
+    name: str
+    driver_version: str
+    type: str
+    architecture: str
+
+    @classmethod
+    def of(cls, info: DeviceInfo) -> StoredDevice:
+        """The part of `info` that is kept."""
+        facts = {field.name: getattr(info, field.name) for field in dataclasses.fields(cls) if field.name != "device"}
+        return cls(device=device_key(info), **facts)
+
+    def is_same_device(self, other: StoredDevice) -> bool:
+        """The same device on the same platform, whatever the drivers' versions."""
+        return (self.platform_vendor, self.platform_name, self.vendor, self.name) == (
+            other.platform_vendor,
+            other.platform_name,
+            other.vendor,
+            other.name,
+        )
+
+    def is_same_architecture(self, other: StoredDevice) -> bool:
+        return (self.vendor, self.architecture) == (other.vendor, other.architecture)
 
 
 def result_key(device: DeviceInfo, kernel: Kernel[Any, Any], operation: Operation, workload: Workload) -> Key:
@@ -86,23 +183,36 @@ class Store:
         self._connection = sqlite3.connect(where, timeout=30, isolation_level=None, check_same_thread=False)
         try:
             self._prepare()
+        except sqlite3.OperationalError:
+            self._connection.close()
+            raise
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise StoreError(f"not a tuning database: {error}; delete or move it", path=path or "memory") from error
 
     def _prepare(self) -> None:
         self._connection.execute("PRAGMA journal_mode=WAL")
-        version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
-        if version > SCHEMA_VERSION:
-            raise StoreError(
-                f"schema version {version}, this clprune reads up to {SCHEMA_VERSION}: update clprune or move the file",
-                path=self.path or "memory",
-            )
-        with self.transaction():
+        self._connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the last results, no more
+        if self._version() == SCHEMA_VERSION:
+            return
+        with self.transaction():  # several processes may be here at once: ask again
+            version = self._version()
+            if version > SCHEMA_VERSION:
+                raise StoreError(
+                    f"schema version {version}, this clprune reads up to {SCHEMA_VERSION}: "
+                    "update clprune or move the file",
+                    path=self.path or "memory",
+                )
+            if version == 1:
+                for table in _TABLES:
+                    self._connection.execute(f"DROP TABLE IF EXISTS {table}")
             for statement in _SCHEMA.strip().split(";"):
                 if statement.strip():
                     self._connection.execute(statement)
             self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def _version(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -115,79 +225,159 @@ class Store:
             raise
         self._connection.execute("COMMIT")
 
-    def add_measurement(self, key: Key, tile: Any, *, time_ms: float | None, invalidity: str = "correct") -> None:
-        """Keep one candidate's outcome; `time_ms` is None where `invalidity` says why there is no time."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO measurement VALUES (?,?,?,?,?,?,?,?,?)",
-            (*key.values, _tile_text(tile), time_ms, invalidity, _now()),
-        )
+    # --- devices ---
+
+    def add_device(self, device: DeviceInfo | StoredDevice) -> None:
+        """Keep what look-ups from other devices compare."""
+        stored = StoredDevice.of(device) if isinstance(device, DeviceInfo) else device
+        self._put("device", dataclasses.asdict(stored))
+
+    def devices(self) -> dict[str, StoredDevice]:
+        """Every device with results, by its key."""
+        names = ", ".join(field.name for field in dataclasses.fields(StoredDevice))
+        rows = self._connection.execute(f"SELECT {names} FROM device")
+        return {row[0]: StoredDevice(**_named(StoredDevice, row)) for row in rows}
+
+    # --- measurements ---
+
+    def add_measurement(self, key: Key, tile: Any, *, time_ms: float | None, **facts: Any) -> None:
+        """Keep one candidate's outcome; `facts` are further fields of Measurement."""
+        self.put_measurement(Measurement(key=key, tile=tile_text(tile), time_ms=time_ms, **facts))
+
+    def put_measurement(self, measurement: Measurement) -> None:
+        """Keep `measurement` in place of an earlier one of the same tile."""
+        row = _row(measurement) | {"timestamp": measurement.timestamp or now_text()}
+        self._put("measurement", row | {"runs_ms": json.dumps(measurement.runs_ms)})
 
     def measurements(self, key: Key, kernel: Kernel[Any, Any]) -> dict[Any, float | None]:
         """Every tile tried under `key` -> milliseconds, or None where it is invalid."""
-        rows = self._connection.execute(
-            f"SELECT tile, time_ms FROM measurement WHERE {_KEY_MATCHES}",
-            key.values,
-        )
-        tiles = ((_tile_from(kernel, text), time_ms) for text, time_ms in rows)
+        rows = self._connection.execute(f"SELECT tile, time_ms FROM measurement WHERE {_KEY_MATCHES}", key.values)
+        tiles = ((tile_from(kernel, text), time_ms) for text, time_ms in rows)
         return {tile: time_ms for tile, time_ms in tiles if tile is not None}
 
-    def set_best(self, key: Key, tile: Any, *, workload: Workload, time_ms: float, default_time_ms: float) -> None:
+    def all_measurements(self, *, kernel: str | None = None, device: str | None = None) -> Iterator[Measurement]:
+        """Every measurement, or those of one kernel or device key, oldest problem first."""
+        for row in self._select("measurement", Measurement, kernel=kernel, device=device):
+            row["runs_ms"] = tuple(json.loads(row["runs_ms"]))
+            yield Measurement(**row)
+
+    # --- winners ---
+
+    def set_best(
+        self,
+        key: Key,
+        tile: Any,
+        *,
+        workload: Workload,
+        time_ms: float | None,
+        default_time_ms: float | None,
+        origin: str = MEASURED,
+        measured_problem: str = "",
+    ) -> None:
         """Keep the winner for `key`."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO best VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-            (
-                *key.values,
-                workload.kept_share,
-                workload.unit_rows,
-                _tile_text(tile),
-                time_ms,
-                default_time_ms,
-                clprune.__version__,
-                _now(),
-            ),
+        self.put_best(
+            Best(
+                key=key,
+                kept_share=workload.kept_share,
+                unit_rows=workload.unit_rows,
+                tile=tile_text(tile),
+                time_ms=time_ms,
+                default_time_ms=default_time_ms,
+                origin=origin,
+                measured_problem=measured_problem,
+            )
         )
+
+    def put_best(self, best: Best) -> None:
+        """Keep `best` in place of an earlier one under its key."""
+        filled = {
+            "clprune_version": best.clprune_version or clprune.__version__,
+            "timestamp": best.timestamp or now_text(),
+        }
+        self._put("best", _row(best) | filled)
 
     def best(self, key: Key, kernel: Kernel[Any, Any]) -> tuple[Any, float] | None:
-        """(tile, milliseconds) of the winner under exactly `key`, or None."""
+        """(tile, milliseconds) of the winner that was measured under exactly `key`, or None."""
         row = self._connection.execute(
-            f"SELECT tile, time_ms FROM best WHERE {_KEY_MATCHES}",
+            f"SELECT tile, time_ms FROM best WHERE {_KEY_MATCHES} AND origin='{MEASURED}'",
             key.values,
         ).fetchone()
-        tile = _tile_from(kernel, row[0]) if row else None
-        return None if tile is None else (tile, float(row[1]))
+        tile = tile_from(kernel, row[0]) if row else None
+        return None if tile is None or row[1] is None else (tile, float(row[1]))
 
-    def nearest_best(self, key: Key, kernel: Kernel[Any, Any], workload: Workload) -> tuple[Any, str] | None:
-        """The winner of the same problem with another share removed, the nearest share first, same unit preferred."""
-        rows = self._connection.execute(
-            "SELECT tile, workload FROM best WHERE device=? AND kernel=? AND source_hash=? AND problem=? "
-            "ORDER BY unit_rows<>?, ABS(kept_share-?) LIMIT 1",
-            (*key.values[:4], workload.unit_rows, workload.kept_share),
+    def all_best(self, *, kernel: str | None = None, device: str | None = None) -> list[Best]:
+        """Every winner, or those of one kernel or device key."""
+        return [Best(**row) for row in self._select("best", Best, kernel=kernel, device=device)]
+
+    def _put(self, table: str, row: Mapping[str, Any]) -> None:
+        marks = ",".join("?" * len(row))
+        self._connection.execute(
+            f"INSERT OR REPLACE INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
         )
-        for text, other in rows:
-            tile = _tile_from(kernel, text)
-            if tile is not None:
-                return tile, str(other)
-        return None
 
-    def lookup_for(self, device: DeviceInfo) -> _Lookup:
-        """A look-up of tuned tiles on `device` for the planner: exact, else the same problem at another sparsity."""
-        return _Lookup(self, device)
+    def _select(
+        self, table: str, type_: type[Measurement] | type[Best], *, kernel: str | None, device: str | None
+    ) -> Iterator[dict[str, Any]]:
+        """Rows as keyword arguments of `type_`."""
+        names = [field.name for field in dataclasses.fields(type_) if field.name != "key"]
+        wanted = {"kernel": kernel, "device": device}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        condition = " AND ".join(f"{name}=?" for name in given) or "1"
+        rows = self._connection.execute(
+            f"SELECT {_KEY_COLUMNS}, {', '.join(names)} FROM {table} WHERE {condition} ORDER BY rowid",
+            tuple(given.values()),
+        )
+        for row in rows.fetchall():
+            key = Key(**_named(Key, row[:5]))
+            yield {"key": key, **dict(zip(names, row[5:], strict=True))}
+
+    def forget(self, *, kernel: str | None = None, device: str | None = None, problem: str | None = None) -> int:
+        """Delete the results of one kernel, device key or problem, or all; returns how many measurements went.
+
+        What was learnt about tiles of other devices goes too, unless only a problem is forgotten.
+        """
+        wanted = {"kernel": kernel, "device": device, "problem": problem}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        condition = " AND ".join(f"{name}=?" for name in given) or "1"
+        values = tuple(given.values())
+        with self.transaction():
+            count = self._connection.execute(f"DELETE FROM measurement WHERE {condition}", values).rowcount
+            self._connection.execute(f"DELETE FROM best WHERE {condition}", values)
+            if problem is None:
+                self._connection.execute(f"DELETE FROM checked WHERE {condition}", values)
+            self._connection.execute(
+                "DELETE FROM device WHERE device NOT IN (SELECT device FROM measurement UNION SELECT device FROM best)"
+            )
+        return count
+
+    # --- tiles of other devices, tried on this one ---
+
+    def is_right(self, device: DeviceInfo, kernel: Kernel[Any, Any], tile: Any) -> bool | None:
+        """Whether `tile` gave right answers on `device`; None where nobody has looked."""
+        row = self._connection.execute(
+            "SELECT is_right FROM checked WHERE device=? AND kernel=? AND source_hash=? AND tile=?",
+            (device_key(device), kernel.name, kernel.source_hash(), tile_text(tile)),
+        ).fetchone()
+        return None if row is None else bool(row[0])
+
+    def set_right(self, device: DeviceInfo, kernel: Kernel[Any, Any], tile: Any, *, is_right: bool) -> None:
+        """Keep the outcome of a check."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO checked VALUES (?,?,?,?,?,?)",
+            (device_key(device), kernel.name, kernel.source_hash(), tile_text(tile), is_right, now_text()),
+        )
+
+    def lookup_for(self, device: DeviceInfo, *, session: Session | None = None) -> Lookup:
+        """A look-up of tiles on `device` for the planner, with the fall-backs that `clprune.tuning.lookup` lists.
+
+        With `session`, a tile that comes from elsewhere is tried on a small problem before it is used.
+        """
+        from clprune.tuning.lookup import Lookup
+
+        return Lookup(self, device, session=session)
 
     def close(self) -> None:
         self._connection.close()
-
-
-class _Lookup:
-    def __init__(self, store: Store, device: DeviceInfo) -> None:
-        self._store, self._device = store, device
-
-    def __call__(self, kernel: Kernel[Any, Any], operation: Operation, workload: Workload) -> tuple[Any, str] | None:
-        key = result_key(self._device, kernel, operation, workload)
-        exact = self._store.best(key, kernel)
-        if exact is not None:
-            return exact[0], "tuned"
-        near = self._store.nearest_best(key, kernel, workload)
-        return None if near is None else (near[0], f"tuned ({near[1]})")
 
 
 def open_store(path: Path | None = None) -> Store:
@@ -201,11 +391,12 @@ def open_store(path: Path | None = None) -> Store:
         return Store(None)
 
 
-def _tile_text(tile: Any) -> str:
+def tile_text(tile: Any) -> str:
+    """A tile's parameters as the database keeps them."""
     return json.dumps(dataclasses.asdict(tile), sort_keys=True)
 
 
-def _tile_from(kernel: Kernel[Any, Any], text: str) -> Any | None:
+def tile_from(kernel: Kernel[Any, Any], text: str) -> Any | None:
     """The tile, or None where another version of clprune wrote parameters that this one does not have."""
     try:
         return kernel.tile_type(**json.loads(text))
@@ -213,5 +404,16 @@ def _tile_from(kernel: Kernel[Any, Any], text: str) -> Any | None:
         return None
 
 
-def _now() -> str:
+def _row(value: Measurement | Best) -> dict[str, Any]:
+    """Column -> value, the key's five columns first."""
+    columns = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.name != "key"}
+    return dataclasses.asdict(value.key) | columns
+
+
+def _named(type_: type[Any], values: Sequence[Any]) -> dict[str, Any]:
+    return dict(zip((field.name for field in dataclasses.fields(type_)), values, strict=True))
+
+
+def now_text() -> str:
+    """The time in UTC, to the second."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

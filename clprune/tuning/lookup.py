@@ -1,0 +1,148 @@
+"""Which tile a planner should use: the one tuned for exactly this, else the one tuned for the nearest thing.
+
+In this order, and every answer says which it was:
+
+1. tuned for this device, driver, problem and sparsity: "tuned"
+2. the same on another version of the driver: "tuned, driver X"
+3. the same on a device of the same vendor and architecture: "tuned on NAME"
+4. tuned for the nearest shape or sparsity on this device, then on those of 2 and 3: "tuned for PROBLEM"
+5. predicted for this architecture without a device: "offline, ARCHITECTURE"
+
+The planner's own answer, the device type's default or the kernel's safe tile, comes last. A tile that breaks one of
+the kernel's constraints here is passed over. So is one from elsewhere (another driver or device, a file, a
+prediction) that gives wrong answers on a small problem: the outcome of that test is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from clprune.device import DeviceInfo
+from clprune.kernels.base import Kernel, Operation, Workload
+from clprune.tuning.distance import shape_distance, workload_distance
+from clprune.tuning.store import IMPORTED, OFFLINE, Best, Store, StoredDevice, result_key, tile_from
+
+if TYPE_CHECKING:
+    from clprune.opencl import Session
+
+#: Beyond this distance (`clprune.tuning.distance`) a tuned tile says no more than the default.
+FARTHEST = 6.0
+
+_EXACT, _OTHER_DRIVER, _SAME_ARCHITECTURE, _NEAREST, _OFFLINE, _UNRELATED = range(6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A stored winner and how near it is: `(tier, kinship, distance)`, smaller is nearer."""
+
+    best: Best
+    device: StoredDevice
+    rank: tuple[int, int, float]
+
+    @property
+    def needs_check(self) -> bool:
+        """Nobody has verified it on this device and driver."""
+        return self.rank[1] > 0 or self.best.origin in (OFFLINE, IMPORTED)
+
+
+class Lookup:
+    """Callable as the planner wants it: (kernel, operation, workload) -> (tile, where it came from), or None."""
+
+    def __init__(self, store: Store, device: DeviceInfo, *, session: Session | None = None) -> None:
+        self._store, self._info, self._session = store, device, session
+        self._device = StoredDevice.of(device)
+        self._devices = store.devices()
+        self._winners: dict[tuple[str, str], list[Best]] = {}
+
+    def __call__(self, kernel: Kernel[Any, Any], operation: Operation, workload: Workload) -> tuple[Any, str] | None:
+        for found in self.ranked(kernel, operation, workload):
+            tile = tile_from(kernel, found.best.tile)
+            if tile is None or kernel.rejection(tile, operation, self._info) is not None:
+                continue
+            if found.needs_check and not self._is_right(kernel, tile):
+                continue
+            return tile, self._origin(found)
+        return None
+
+    def ranked(self, kernel: Kernel[Any, Any], operation: Operation, workload: Workload) -> list[Found]:
+        """Stored winners of this kernel that may serve, nearest first."""
+        found = [self._rank(best, kernel, operation, workload) for best in self._of(kernel)]
+        return sorted((item for item in found if item.rank[0] < _UNRELATED), key=lambda item: item.rank)
+
+    def _of(self, kernel: Kernel[Any, Any]) -> Sequence[Best]:
+        """The kernel's winners, read once: a plan asks for each of its layers."""
+        name, source_hash = kernel.name, kernel.source_hash()
+        if (name, source_hash) not in self._winners:
+            rows = self._store.all_best(kernel=name)
+            self._winners[name, source_hash] = [best for best in rows if best.key.source_hash == source_hash]
+        return self._winners[name, source_hash]
+
+    def _rank(self, best: Best, kernel: Kernel[Any, Any], operation: Operation, workload: Workload) -> Found:
+        wanted = result_key(self._info, kernel, operation, workload)
+        device = self._devices.get(best.key.device, self._device)
+        kinship = self._kinship(best)
+        is_exact = (best.key.problem, best.key.workload) == (wanted.problem, wanted.workload)
+        distance = 0.0 if is_exact else _distance(best, wanted.problem, workload)
+        if kinship is None or distance > FARTHEST:
+            tier = _UNRELATED
+        elif best.origin == OFFLINE:
+            tier = _OFFLINE
+        elif is_exact:
+            tier = (_EXACT, _OTHER_DRIVER, _SAME_ARCHITECTURE)[kinship]
+        else:
+            tier = _NEAREST
+        return Found(best=best, device=device, rank=(tier, kinship or 0, distance))
+
+    def _kinship(self, best: Best) -> int | None:
+        """0: this device and driver, 1: another driver, 2: same vendor and architecture; None: unrelated."""
+        if best.key.device == self._device.device:
+            return 0
+        other = self._devices.get(best.key.device)
+        if other is None:
+            return None
+        if best.origin == OFFLINE:
+            return 2 if other.architecture == self._device.architecture else None
+        if self._device.is_same_device(other):
+            return 1
+        return 2 if self._device.is_same_architecture(other) else None
+
+    def _is_right(self, kernel: Kernel[Any, Any], tile: Any) -> bool:
+        """The kept outcome of the test, or that of making it now; without an open device, trust until it is."""
+        known = self._store.is_right(self._info, kernel, tile)
+        if known is not None or self._session is None:
+            return known is not False
+        from clprune.tuning.check import gives_right_answers
+
+        is_right = gives_right_answers(self._session, kernel, tile)
+        self._store.set_right(self._info, kernel, tile, is_right=is_right)
+        return is_right
+
+    def _origin(self, found: Found) -> str:
+        tier, kinship, distance = found.rank
+        if tier == _OFFLINE:
+            return f"offline, {found.device.architecture}" + (f" for {_brief(found.best)}" if distance else "")
+        words = "imported" if found.best.origin == IMPORTED else "tuned"
+        if kinship:
+            words += f", driver {found.device.driver_version}" if kinship == 1 else f" on {found.device.name}"
+        return words + (f" for {_brief(found.best)}" if tier == _NEAREST else "")
+
+
+def _distance(best: Best, problem: str, workload: Workload) -> float:
+    shape = shape_distance(best.key.problem, problem)
+    if math.isinf(shape):
+        return shape
+    return shape + workload_distance(
+        kept_share=workload.kept_share,
+        unit_rows=workload.unit_rows,
+        other_kept_share=best.kept_share,
+        other_unit_rows=best.unit_rows,
+    )
+
+
+def _brief(best: Best) -> str:
+    """The problem and sparsity, without the fields that hardly ever differ."""
+    words = [word for word in best.key.problem.split() if word not in ("stride1", "groups1")]
+    return " ".join((*words, best.key.workload))
