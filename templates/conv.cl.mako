@@ -21,14 +21,14 @@
 ## k_unroll      columns per turn of the inner loop
 ## mapping       "flat": positions run through the padded rows (stride 1, input and output of one pitch);
 ##               "rows": each vector lies in one output row
-## order         which of row blocks and positions neighbouring work-groups walk through first; inside a work-group
-##               positions always run along dimension 0, so that the lanes of a warp touch neighbouring addresses
+##               "flat" may read group_n * vectors * vector_width values behind the last position (READ_MARGIN holds them)
+## sweep         work-groups along row blocks that are walked through before the next positions (0: all of them). The
+##               weights of a sweep stay in cache while positions go by; positions run along the lanes of a warp
 ##
 ## Source: direct convolution by offsets as in Escort (arXiv:1802.10280); unit = tile_m x 1 as in BCBP (AAAI 2023).
 <%namespace name="common" file="common.mako"/>
 <%
     T, I = vector_type("float", vector_width), vector_type("int", vector_width)
-    m_groups, n_groups = (0, 1) if order == "rows_first" else (1, 0)
     local_m = "get_local_id(1)" if group_m > 1 else "0"
     local_n = "get_local_id(0)" if group_n > 1 else "0"
     row_step = 2 if pooled else 1
@@ -100,15 +100,18 @@ void conv(__global const float *restrict x,
     const int kept = descriptor[1];
     __global const int *list = offsets + descriptor[0];
     __global const float *w = weights + descriptor[2];
+% if mapping == "flat":
+    x += x_origin + first_slot * ${vector_width};
+% endif
 % for j in slots:
-    const int slot${j} = min(first_slot + ${j * group_n}, slot_count - 1);
     const bool is_slot${j} = first_slot + ${j * group_n} < slot_count;
 % if mapping == "flat":
-    const int position${j} = slot${j} * ${vector_width};
+    const int position${j} = (first_slot + ${j * group_n}) * ${vector_width};
     const int count${j} = positions - position${j};
-    const int in${j} = x_origin + position${j};
+    const int in${j} = ${j * group_n * vector_width};
     const int out${j} = y_origin + position${j};
 % else:
+    const int slot${j} = min(first_slot + ${j * group_n}, slot_count - 1);
     const int row${j} = slot${j} / slots_per_row;
     const int column${j} = (slot${j} - row${j} * slots_per_row) * ${vector_width};
     const int image${j} = row${j} / rows_per_image;
@@ -129,7 +132,7 @@ void conv(__global const float *restrict x,
 % endfor
 % if tile_k:
     const int group_kept = descriptor[5];
-    __local float staged_weights[${group_m * tile_k * tile_m}];
+    __local float staged_weights[${group_m * tile_k * tile_m}] __attribute__((aligned(16)));
     __local int staged_offsets[${group_m * tile_k}];
     for (int first = 0; first < group_kept; first += ${tile_k}) {
         const int count = clamp(kept - first, 0, ${tile_k});
