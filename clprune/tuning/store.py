@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import json
 import sqlite3
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -66,6 +67,7 @@ CREATE TABLE IF NOT EXISTS checked (
 
 # Version 1 existed only before the first release: its results are dropped.
 _TABLES = ("measurement", "best", "checked", "device")
+_MODE_TRIES, _MODE_PAUSE_S = 100, 0.02
 _KEY_COLUMNS = "device, kernel, source_hash, problem, workload"
 _KEY_MATCHES = "device=? AND kernel=? AND source_hash=? AND problem=? AND workload=?"
 
@@ -191,7 +193,7 @@ class Store:
             raise StoreError(f"not a tuning database: {error}; delete or move it", path=path or "memory") from error
 
     def _prepare(self) -> None:
-        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._use_write_ahead_log()
         self._connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the last results, no more
         if self._version() == SCHEMA_VERSION:
             return
@@ -210,6 +212,21 @@ class Store:
                 if statement.strip():
                     self._connection.execute(statement)
             self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def _use_write_ahead_log(self) -> None:
+        """Readers and a writer need not wait for each other then.
+
+        SQLite's timeout does not cover this change of a new file, which several processes may open at once. Where it
+        stays locked everything works without.
+        """
+        for _ in range(_MODE_TRIES):
+            try:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                time.sleep(_MODE_PAUSE_S)
 
     def _version(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])

@@ -1,0 +1,237 @@
+"""Small networks of random layers, and their answers straight from the layers' definitions.
+
+The answers follow the network layer by layer in float64; they know nothing of plans, layouts or buffers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.darknet.activations import activate
+from clprune.darknet.fold import fold_batch_norm
+from clprune.darknet.layers import (
+    Activation,
+    AvgPool,
+    BatchNorm,
+    Connected,
+    Convolutional,
+    Crop,
+    Layer,
+    MaxPool,
+    Route,
+    Shortcut,
+    Softmax,
+    Upsample,
+)
+from clprune.darknet.network import Network, load_network
+from clprune.darknet.values import Weights
+from clprune.darknet.weights import random_weights
+from clprune.geometry import PoolProblem
+from clprune.kernels.connected import connected_reference
+from clprune.kernels.conv import conv_reference
+from clprune.kernels.pool import max_pool_reference
+from clprune.kernels.softmax import softmax_reference
+from clprune.tolerance import relative_tolerance
+
+FloatArray = npt.NDArray[np.float64]
+_ACTIVATIONS = ("linear", "relu", "leaky", "logistic", "tanh", "elu", "mish")
+
+
+class _Writer:
+    """Writes a cfg layer by layer and keeps the shapes that the layers so far have."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        channels, height, width = (self.random.choice(sides) for sides in ((1, 3, 5), (7, 9, 13), (6, 11, 12)))
+        self.lines = [f"[net]\nheight={height}\nwidth={width}\nchannels={channels}\n"]
+        self.shape = (channels, height, width)
+        self.shapes: list[tuple[int, int, int]] = []
+
+    def add(self, name: str, shape: tuple[int, int, int], **options: Any) -> None:
+        self.lines.append(f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in options.items()))
+        self.shape = shape
+        self.shapes.append(shape)
+
+    def convolutional(self) -> None:
+        channels, height, width = self.shape
+        size = self.random.choice([side for side in (1, 2, 3, 5) if side <= min(height, width) + 2])
+        stride, padding = self.random.choice((1, 1, 1, 2, 3)), self.random.choice((size // 2, size // 2, 0, 1, 2))
+        if min(height, width) + 2 * padding < size:
+            padding = size // 2
+        groups = self.random.choice([count for count in (1, 1, 1, 2, 3, channels) if channels % count == 0])
+        filters = groups * self.random.randint(1, 9)
+        sides = [(side + 2 * padding - size) // stride + 1 for side in (height, width)]
+        self.add(
+            "convolutional",
+            (filters, *sides),
+            filters=filters,
+            size=size,
+            stride=stride,
+            padding=padding,
+            groups=groups,
+            activation=self.random.choice(_ACTIVATIONS),
+            batch_normalize=self.random.choice((0, 1)),
+        )
+
+    def maxpool(self) -> None:
+        channels, height, width = self.shape
+        size, stride = self.random.choice(((2, 2), (2, 2), (2, 1), (3, 2), (3, 1), (1, 1)))
+        padding = self.random.choice((size - 1, size - 1, 0)) if min(height, width) >= size else size - 1
+        sides = [(side + padding - size) // stride + 1 for side in (height, width)]
+        self.add("maxpool", (channels, *sides), size=size, stride=stride, padding=padding)
+
+    def upsample(self) -> None:
+        channels, height, width = self.shape
+        if max(height, width) > 8:
+            return
+        self.add("upsample", (channels, 2 * height, 2 * width), stride=2, scale=self.random.choice((1, 0.5)))
+
+    def route(self) -> None:
+        like = [i for i, shape in enumerate(self.shapes) if shape[1:] == self.shape[1:]]
+        if like:
+            names = self.random.choices(like, k=self.random.choice((1, 2, 3)))
+            shape = (sum(self.shapes[name][0] for name in names), *self.shape[1:])
+            self.add("route", shape, layers=",".join(map(str, names)))
+
+    def shortcut(self) -> None:
+        like = [i for i, shape in enumerate(self.shapes[:-1]) if shape[1:] == self.shape[1:]]
+        if like:
+            options = {"alpha": self.random.choice((1, 0.5)), "activation": self.random.choice(("linear", "leaky"))}
+            self.add("shortcut", self.shape, **{"from": self.random.choice(like)}, **options)
+
+    def crop(self) -> None:
+        channels, height, width = self.shape
+        if self.random.random() < 0.25:
+            sides = {"crop_height": height - self.random.randint(0, 3), "crop_width": width - self.random.randint(0, 2)}
+            self.add("crop", (channels, *sides.values()), **sides, noadjust=self.random.choice((0, 1)))
+
+    def same(self) -> None:
+        name = self.random.choice(("batchnorm", "dropout", "activation"))
+        self.add(name, self.shape, **({"activation": "tanh"} if name == "activation" else {}))
+
+    def head(self) -> None:
+        """None, one of vectors, or a mean of planes."""
+        kind = self.random.choice(("none", "avgpool", "connected", "connected"))
+        if kind == "avgpool":
+            self.add("avgpool", (self.shape[0], 1, 1))
+        for _ in range(self.random.choice((1, 2)) if kind == "connected" else 0):
+            outputs = self.random.randint(2, 19)
+            options = {"batch_normalize": self.random.choice((0, 1)), "activation": self.random.choice(_ACTIVATIONS)}
+            self.add("connected", (outputs, 1, 1), output=outputs, **options)
+        if self.random.random() < 0.5:
+            self.add("softmax", self.shape, temperature=self.random.choice((1, 2)))
+        if self.random.random() < 0.3:
+            self.add("cost", self.shape)
+
+
+def random_cfg(seed: int) -> str:
+    """A cfg of three to ten layers of every supported kind."""
+    writer = _Writer(seed)
+    writer.crop()
+    body = (writer.convolutional,) * 5 + (
+        writer.maxpool,
+        writer.maxpool,
+        writer.upsample,
+        writer.route,
+        writer.shortcut,
+        writer.same,
+    )
+    for _ in range(writer.random.randint(2, 7)):
+        writer.random.choice(body)()
+    writer.convolutional()
+    writer.head()
+    return "\n".join(writer.lines)
+
+
+def random_network(folder: Path, seed: int, *, batch: int = 1) -> tuple[Network, Weights]:
+    """A network and seeded weights; of every other one, units of 4 x 1 are removed."""
+    path = folder / f"random{seed}.cfg"
+    path.write_text(random_cfg(seed))
+    network = load_network(path, batch=batch)
+    weights = random_weights(network, seed=seed)
+    return network, remove_units(network, weights, seed=seed, share=0.6) if seed % 2 else weights
+
+
+def remove_units(network: Network, weights: Weights, *, seed: int, share: float, unit_rows: int = 4) -> Weights:
+    """`weights` with a random `share` of units of `unit_rows` x 1 set to zero in every layer that has a matrix."""
+    layers = list(weights.layers)
+    for layer, values in zip(network.layers, weights.layers, strict=True):
+        if values is not None and isinstance(layer, Convolutional | Connected):
+            rows, columns = len(values.weights), values.weights[0].size
+            rng = np.random.default_rng((seed, layer.index))
+            kept = rng.random((-(-rows // unit_rows), columns)) >= share
+            mask = np.repeat(kept, unit_rows, axis=0)[:rows].reshape(values.weights.shape)
+            layers[layer.index] = dataclasses.replace(values, weights=values.weights * mask.astype(np.float32))
+    return dataclasses.replace(weights, layers=tuple(layers))
+
+
+def answers(network: Network, weights: Weights, x: npt.NDArray[np.float32]) -> FloatArray:
+    """float64 `[N, outputs]` for x `[N, C, H, W]`."""
+    outputs: dict[int, FloatArray] = {-1: x.astype(np.float64)}
+    for layer in network.layers:
+        outputs[layer.index] = _answer(layer, outputs, weights, batch=len(x))
+    return outputs[network.output_layer.index].reshape(len(x), -1)
+
+
+def tolerance(network: Network) -> float:
+    """What rounding may add up to from the first layer to the last, relative to the largest answer."""
+    terms = [int(np.prod(getattr(layer, "weights_shape", (1, 1))[1:])) for layer in network.layers]
+    return sum(relative_tolerance(count) for count in terms)
+
+
+def _answer(layer: Layer, outputs: dict[int, FloatArray], weights: Weights, *, batch: int) -> FloatArray:
+    x = outputs[layer.sources[0]]
+    values = weights.layers[layer.index]
+    if isinstance(layer, Convolutional | Connected | BatchNorm):
+        assert values is not None
+        folded = fold_batch_norm(layer, values)
+        matrix, bias = folded.weights.reshape(len(folded.weights), -1), folded.biases
+    if isinstance(layer, Convolutional):
+        x = activate(layer.activation, conv_reference(x, matrix, bias, layer.problem(batch)))
+    elif isinstance(layer, Connected):
+        x = activate(layer.activation, connected_reference(x.reshape(batch, -1), matrix, bias))
+    elif isinstance(layer, BatchNorm):
+        x = x * matrix.reshape(1, -1, 1, 1).astype(np.float64) + bias.reshape(1, -1, 1, 1)
+    elif isinstance(layer, MaxPool):
+        x = max_pool_reference(x, _pool_problem(layer, batch))
+    elif isinstance(layer, AvgPool):
+        x = x.mean(axis=(2, 3))
+    elif isinstance(layer, Softmax):
+        groups = x.reshape(batch * layer.groups, -1)
+        x = softmax_reference(groups, temperature=layer.temperature)
+    elif isinstance(layer, Route):
+        x = np.concatenate([outputs[source] for source in layer.sources], axis=1)
+    elif isinstance(layer, Shortcut):
+        other, channels = outputs[layer.sources[1]], min(x.shape[1], outputs[layer.sources[1]].shape[1])
+        x = x.copy()
+        x[:, :channels] = layer.alpha * x[:, :channels] + layer.beta * other[:, :channels]
+        x = activate(layer.activation, x)
+    elif isinstance(layer, Upsample):
+        x = layer.scale * x.repeat(layer.stride, axis=2).repeat(layer.stride, axis=3)
+    elif isinstance(layer, Crop):
+        top, left = (layer.input.height - layer.crop_height) // 2, (layer.input.width - layer.crop_width) // 2
+        x = x[:, :, top : top + layer.crop_height, left : left + layer.crop_width]
+        x = x if layer.noadjust else 2 * x - 1
+    elif isinstance(layer, Activation):
+        x = activate(layer.activation, x)
+    shape = layer.output
+    return np.asarray(x, np.float64).reshape(batch, shape.channels, shape.height, shape.width)
+
+
+def _pool_problem(layer: MaxPool, batch: int) -> PoolProblem:
+    shape = layer.input
+    return PoolProblem(
+        batch=batch,
+        channels=shape.channels,
+        in_height=shape.height,
+        in_width=shape.width,
+        size=layer.size,
+        stride=layer.stride,
+        padding=layer.padding,
+    )

@@ -1,0 +1,112 @@
+"""Fast and wrong does not count: what a candidate computes is compared before anything is timed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from clprune.errors import BuildError, ConfigurationRejected, WrongAnswer
+from clprune.kernels.base import Case, Workload
+from clprune.kernels.pool import GroupTile
+from clprune.kernels.softmax import SoftmaxKernel, SoftmaxOperation
+from clprune.opencl import Kernel, Session
+from clprune.tolerance import FLOAT32_EPSILON, relative_tolerance
+from clprune.tuning.measure import Candidate, bind_case, time_candidates, verify
+
+OPERATION = SoftmaxOperation(count=3, length=7)
+TILE = GroupTile(group_n=1)
+
+
+class Changed(SoftmaxKernel):
+    """Softmax with one piece of its source replaced."""
+
+    def __init__(self, old: str, new: str) -> None:
+        self._old, self._new = old, new
+
+    def source(self, tile: GroupTile, operation: SoftmaxOperation) -> str:
+        right = super().source(tile, operation)
+        assert self._old in right
+        return right.replace(self._old, self._new)
+
+
+def case_of(kernel: SoftmaxKernel) -> Case:
+    return kernel.case(TILE, OPERATION, kernel.sample(OPERATION, Workload()))
+
+
+def candidate_of(session: Session, kernel: SoftmaxKernel) -> Candidate:
+    return bind_case(session, kernel, TILE, OPERATION, case_of(kernel))
+
+
+def test_right_answer(device_context: Session) -> None:
+    error = verify(device_context, candidate_of(device_context, SoftmaxKernel()))
+    assert 0 <= error <= relative_tolerance(7)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("out[i] /= value", "out[i] /= value * 1.0001f", "relative error .* exceeds"),
+        ("out[i] /= value", "out[i] = i == 2 ? NAN : out[i] / value", "3 results are not finite"),
+        ("out[i] /= value", "out[i] = i == 2 ? INFINITY : out[i] / value", "3 results are not finite"),
+        ("out[i] /= value", "out[i] /= value; if (get_global_id(0) == 2) out[7] = 0.0f", "wrote 1 values outside"),
+        ("out[i] /= value", "if (i != 3) out[i] /= value", "relative error"),
+        ("out[i] = e", "if (i != 3) out[i] = e", "relative error"),
+    ],
+)
+def test_wrong_answers(device_context: Session, old: str, new: str, reason: str) -> None:
+    with pytest.raises(WrongAnswer, match=reason):
+        verify(device_context, candidate_of(device_context, Changed(old, new)))
+
+
+def test_source_that_does_not_build(device_context: Session) -> None:
+    with pytest.raises(BuildError):
+        candidate_of(device_context, Changed("const int length", "const unknown_type length"))
+
+
+def test_tile_that_the_device_forbids_is_never_built(device_context: Session) -> None:
+    kernel, tile = Changed("const int length", "const unknown_type length"), GroupTile(group_n=2**20)
+    operation = dataclasses.replace(OPERATION, length=2**20)
+    with pytest.raises(ConfigurationRejected, match="larger than the device allows"):
+        bind_case(device_context, kernel, tile, operation, case_of(kernel))
+
+
+def test_limits_of_the_built_kernel(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known only after the build: a kernel that needs many registers allows smaller work-groups than the device."""
+    kernel, tile = SoftmaxKernel(), GroupTile(group_n=64)
+    operation = dataclasses.replace(OPERATION, length=100)
+    real = Session.kernel
+
+    def limited(session: Session, program: object, name: str) -> Kernel:
+        return dataclasses.replace(real(session, program, name), work_group_limit=32)
+
+    monkeypatch.setattr(Session, "kernel", limited)
+    with pytest.raises(ConfigurationRejected, match="the built kernel allows work-groups of 32, not 64"):
+        bind_case(
+            device_context, kernel, tile, operation, kernel.case(tile, operation, kernel.sample(operation, Workload()))
+        )
+
+
+def test_timing_takes_the_best_of_interleaved_rounds(device_context: Session) -> None:
+    candidates = [candidate_of(device_context, SoftmaxKernel()) for _ in range(2)]
+    times = time_candidates(candidates, rounds=3)
+    assert len(times) == 2
+    assert all(0 < seconds < 10 for seconds in times)
+
+
+def test_tolerance_grows_as_rounding_does() -> None:
+    """With the square root of the number of terms: a random walk of roundings."""
+    assert relative_tolerance(1) == FLOAT32_EPSILON * 20
+    assert relative_tolerance(10_000) == FLOAT32_EPSILON * 416
+    assert relative_tolerance(4608) < 1e-4
+
+
+def test_tolerance_holds_for_float32_sums_in_any_order() -> None:
+    rng = np.random.default_rng(5)
+    for terms in (1, 9, 576, 4608, 25088):
+        a, b = rng.standard_normal((2, terms)).astype(np.float32)
+        exact = float(a.astype(np.float64) @ b.astype(np.float64))
+        for order in (np.arange(terms), np.argsort(a), rng.permutation(terms)):
+            total = np.add.accumulate((a * b)[order], dtype=np.float32)[-1]
+            assert abs(total - exact) <= relative_tolerance(terms) * max(abs(exact), np.sqrt(terms))

@@ -1,0 +1,217 @@
+"""The tuning database: found again, never mixed up, shared by processes, harmless where it cannot be used."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clprune.errors import StoreError
+from clprune.kernels.base import Workload
+from clprune.kernels.catalogue import kernel_by_name
+from clprune.tuning.store import DATABASE_NAME, SCHEMA_VERSION, Key, Store, StoreWarning, open_store, result_key
+from tests.imaginary import imaginary_device
+
+KERNEL = kernel_by_name("connected")
+OPERATION, OTHER_OPERATION = KERNEL.sample_operations()[1:3]
+DEVICE = imaginary_device()
+TILES = [t for t in (*KERNEL.cpu_tiles, *KERNEL.gpu_tiles) if KERNEL.rejection(t, OPERATION, DEVICE) is None]
+DENSE, PRUNED = Workload(), Workload(kept_share=0.25, unit_rows=8)
+
+
+def key(workload: Workload = DENSE, **device_facts: Any) -> Key:
+    return result_key(imaginary_device(**device_facts), KERNEL, OPERATION, workload)
+
+
+def set_best(store: Store, tile: Any, workload: Workload = DENSE, *, time_ms: float = 1.0) -> None:
+    store.set_best(key(workload), tile, workload=workload, time_ms=time_ms, default_time_ms=2.0)
+
+
+def test_best_is_found_again_in_another_process_and_session(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "folder" / DATABASE_NAME
+    store = Store(path)
+    set_best(store, TILES[0], time_ms=3.5)
+    store.close()
+    assert Store(path).best(key(), KERNEL) == (TILES[0], 3.5)
+
+
+def test_newer_result_replaces_the_older(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a.sqlite")
+    set_best(store, TILES[0], time_ms=3.0)
+    set_best(store, TILES[1], time_ms=2.0)
+    assert store.best(key(), KERNEL) == (TILES[1], 2.0)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"driver_version": "1.2.4"},
+        {"name": "Example GPU 2"},
+        {"vendor": "Other"},
+        {"platform_version": "OpenCL 3.1"},
+        {"platform_name": "Other"},
+    ],
+)
+def test_another_device_or_driver_is_another_key(facts: dict[str, str]) -> None:
+    store = Store(None)
+    set_best(store, TILES[0])
+    assert store.best(key(**facts), KERNEL) is None
+    assert store.best(key(), KERNEL) is not None
+
+
+def test_a_stranger_finds_nothing() -> None:
+    """Another vendor's architecture says nothing about this one."""
+    store = Store(None)
+    store.add_device(DEVICE)
+    set_best(store, TILES[0])
+    stranger = imaginary_device(vendor="Other", platform_vendor="Other", name="Other GPU", architecture="other-gpu")
+    assert store.lookup_for(stranger)(KERNEL, OPERATION, DENSE) is None
+
+
+def test_where_the_device_is_plugged_in_does_not_matter() -> None:
+    store = Store(None)
+    set_best(store, TILES[0])
+    assert store.best(key(platform_index=3, device_index=1), KERNEL) is not None
+
+
+def test_another_problem_source_or_kernel_finds_nothing() -> None:
+    store = Store(None)
+    set_best(store, TILES[0])
+    assert store.best(result_key(DEVICE, KERNEL, OTHER_OPERATION, DENSE), KERNEL) is None
+    assert store.best(dataclasses.replace(key(), source_hash="other"), KERNEL) is None
+    assert store.best(dataclasses.replace(key(), kernel="other"), KERNEL) is None
+
+
+def test_lookup_says_where_a_tile_came_from() -> None:
+    """Exactly what was asked for, else something near, else nothing; an exact result wins whatever its time."""
+    store = Store(None)
+    assert store.lookup_for(DEVICE)(KERNEL, OPERATION, PRUNED) is None
+    set_best(store, TILES[0])
+    assert store.lookup_for(DEVICE)(KERNEL, OPERATION, DENSE) == (TILES[0], "tuned")
+    near = store.lookup_for(DEVICE)(KERNEL, OPERATION, PRUNED)
+    assert near is not None
+    assert near[0] == TILES[0]
+    assert near[1].startswith("tuned")
+    assert near[1] != "tuned"
+    set_best(store, TILES[2], PRUNED, time_ms=100.0)
+    assert store.lookup_for(DEVICE)(KERNEL, OPERATION, PRUNED) == (TILES[2], "tuned")
+
+
+def test_measurements_keep_failures() -> None:
+    store = Store(None)
+    store.add_measurement(key(), TILES[0], time_ms=1.5)
+    store.add_measurement(key(), TILES[1], time_ms=None, invalidity="correctness")
+    store.add_measurement(key(PRUNED), TILES[2], time_ms=9.0)
+    assert store.measurements(key(), KERNEL) == {TILES[0]: 1.5, TILES[1]: None}
+
+
+def test_tiles_of_another_version_are_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    store = Store(path)
+    for text in ('{"unknown_parameter": 3}', "[1, 2]", "not json"):
+        store.forget()
+        store.add_measurement(key(), TILES[0], time_ms=1.0)
+        set_best(store, TILES[0])
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE measurement SET tile=?", (text,))
+            connection.execute("UPDATE best SET tile=?", (text,))
+        assert store.measurements(key(), KERNEL) == {}
+        assert store.best(key(), KERNEL) is None
+        assert store.lookup_for(DEVICE)(KERNEL, OPERATION, PRUNED) is None
+
+
+def test_newer_schema_is_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    Store(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+    with pytest.raises(StoreError, match=f"schema version {SCHEMA_VERSION + 1}, this clprune reads up to") as caught:
+        Store(path)
+    assert str(path) in str(caught.value)
+
+
+def test_not_a_database(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    path.write_text("This is a letter to a friend.\n" * 100)
+    with pytest.raises(StoreError, match=r"not a tuning database.*delete or move it"):
+        Store(path)
+    assert path.read_text().startswith("This is a letter")
+
+
+def test_someone_elses_database_is_not_touched(tmp_path: Path) -> None:
+    """A failed transaction leaves the file as it was."""
+    store = Store(tmp_path / "a.sqlite")
+    with pytest.raises(KeyError), store.transaction():
+        set_best(store, TILES[0])
+        raise KeyError
+    assert store.best(key(), KERNEL) is None
+
+
+def test_folder_that_cannot_be_made_costs_a_warning_only(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    with pytest.warns(StoreWarning, match="the tuning database cannot be opened .*; going on without"):
+        store = open_store(in_the_way / "folder" / DATABASE_NAME)
+    set_best(store, TILES[0])
+    assert store.best(key(), KERNEL) == (TILES[0], 1.0)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_unwritable_folder_costs_a_warning_only(tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    with pytest.warns(StoreWarning, match="cannot be opened"):
+        store = open_store(folder / DATABASE_NAME)
+    set_best(store, TILES[0])
+
+
+def test_database_that_may_only_be_read_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a read-only file system, also for root."""
+    path = tmp_path / "a.sqlite"
+    store = Store(path)
+    set_best(store, TILES[0])
+    store.close()
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda file, **options: connect(f"file:{file}?mode=ro", uri=True, **options)
+    )
+    assert open_store(path).best(key(), KERNEL) == (TILES[0], 1.0)
+
+
+def test_default_place_is_the_users_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLPRUNE_DATA_DIR", str(tmp_path / "data"))
+    assert open_store().path == tmp_path / "data" / DATABASE_NAME
+
+
+def _write_many(path: Path, number: int, barrier: Any) -> None:
+    """One of several processes that open a new database and write to it at the same time."""
+    barrier.wait()
+    store = Store(path)
+    for turn in range(25):
+        mine = dataclasses.replace(key(), problem=f"problem {number} {turn}")
+        store.add_measurement(mine, TILES[0], time_ms=1.0 + turn)
+        with store.transaction():
+            store.set_best(mine, TILES[0], workload=DENSE, time_ms=1.0, default_time_ms=2.0)
+            store.set_best(key(), TILES[number % 3], workload=DENSE, time_ms=1.0, default_time_ms=2.0)
+    store.close()
+
+
+def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(4)
+    processes = [context.Process(target=_write_many, args=(path, number, barrier)) for number in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * 4
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM best").fetchone() == (101,)
+        assert connection.execute("SELECT COUNT(*) FROM measurement").fetchone() == (100,)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
