@@ -24,13 +24,22 @@ class Candidate:
 
 
 def bind_case(
-    session: Session, kernel: Kernel[TileT, OperationT], tile: TileT, operation: OperationT, case: Case
+    session: Session,
+    kernel: Kernel[TileT, OperationT],
+    tile: TileT,
+    operation: OperationT,
+    case: Case,
+    *,
+    keep: bool = True,
 ) -> Candidate:
-    """Check, build and bind. Raises ConfigurationRejected when the device's limits forbid this tile, BuildError when
-    the driver refuses the source."""
+    """Check, build and bind; with `keep` the binary goes to the cache on disk.
+
+    Raises ConfigurationRejected when the device's limits forbid this tile, BuildError when the driver refuses the
+    source, LaunchError when it refuses the sizes or the memory.
+    """
     kernel.check(tile, operation, session.info)
     launch = kernel.launch(tile, operation)
-    built = session.kernel(session.build(kernel.source(tile, operation)), kernel.name)
+    built = session.kernel(session.build(kernel.source(tile, operation), keep=keep), kernel.name)
     if launch.work_group_size > built.work_group_limit:
         raise ConfigurationRejected(
             f"{kernel.name} {tile}: the built kernel allows work-groups of {built.work_group_limit}, "
@@ -57,6 +66,11 @@ def verify(session: Session, candidate: Candidate) -> float:
     Raises WrongAnswer for a value outside tolerance, a NaN, or a write where none belongs.
     """
     candidate.bound.enqueue()
+    return compare_outputs(session, candidate)
+
+
+def compare_outputs(session: Session, candidate: Candidate) -> float:
+    """What `verify` says of a candidate that has been run."""
     worst = 0.0
     for buffer, expected in candidate.outputs:
         got = session.read(buffer, np.float32, expected.initial.shape)

@@ -1,0 +1,293 @@
+"""Worker processes that evaluate candidates: what they build and verify in parallel, they time one at a time.
+
+A driver that crashes or hangs takes a worker with it, never the search: the candidate counts as invalid, a new worker
+takes the place of the old one, and candidates that had been prepared there are prepared again.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from clprune.device import DeviceInfo
+from clprune.errors import ClpruneError, NoDeviceError
+from clprune.kernels.base import Kernel, Sample
+from clprune.tuning.evaluate import EARLY_STOP, Evaluation, Prepared
+from clprune.tuning.store import RUNTIME, TIMEOUT
+from clprune.tuning.worker import ENVIRONMENT, receive, send
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in `typing` from Python 3.11 on
+
+#: Opening a device the first time may take drivers this long.
+OPEN_SECONDS = 120.0
+MOST_WORKERS = 8
+
+_COMMAND = "import sys; sys.path[:] = {path!r}; from clprune.tuning.worker import main; main()"
+_BUG_MARK = "Traceback (most recent call last)"
+_POLL_SECONDS = 0.2  # a wait without an end would not hear Ctrl-C on every system
+
+
+class WorkerLost(Exception):
+    """The process ended or was ended; `invalidity` says what its candidate is to be called."""
+
+    def __init__(self, message: str, *, invalidity: str) -> None:
+        self.invalidity = invalidity
+        super().__init__(message)
+
+
+class Worker:
+    """One process with an open device."""
+
+    def __init__(self, info: DeviceInfo) -> None:
+        """Start the process; `open` waits for it."""
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the process, see close()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _COMMAND.format(path=sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**os.environ, **ENVIRONMENT},
+        )
+        self._requests = cast(BinaryIO, self._process.stdin)
+        self._answers = cast(BinaryIO, self._process.stdout)
+        self._send(pickle.dumps(("open", (info,))))
+
+    def open(self) -> None:
+        """Wait until the device is open. Raises NoDeviceError."""
+        try:
+            refusal = self._receive(OPEN_SECONDS)
+        except WorkerLost as loss:
+            raise NoDeviceError(f"no worker process can open the device: {loss}") from loss
+        if isinstance(refusal, ClpruneError):
+            raise refusal
+
+    def call(self, request: bytes, *, limit_s: float) -> Any:
+        """The answer to a pickled (method, arguments). Raises WorkerLost."""
+        self._send(request)
+        return self._receive(limit_s)
+
+    def kill(self) -> None:
+        """End the process, whatever it is doing; calls that wait for it raise WorkerLost."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Kill, and give back pipes and files. No call may be waiting any more."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._requests, self._answers):
+            with suppress(OSError):  # what the process never read is written once more, in vain
+                pipe.close()
+        self._errors.close()
+
+    def _send(self, request: bytes) -> None:
+        with suppress(OSError):  # its end shows when the answer is awaited
+            send(self._requests, request)
+
+    def _receive(self, limit_s: float) -> Any:
+        is_late = threading.Event()
+
+        def end_it() -> None:
+            is_late.set()
+            self._process.kill()
+
+        timer = threading.Timer(limit_s, end_it)
+        timer.start()
+        try:
+            return receive(self._answers)
+        except (EOFError, OSError, ValueError):
+            status = self._process.wait()
+        finally:
+            timer.cancel()
+        if is_late.is_set():
+            raise WorkerLost(f"no answer within {limit_s:.0f} s", invalidity=TIMEOUT)
+        said = self._last_words()
+        if _BUG_MARK in said:
+            raise RuntimeError(f"a worker process failed:\n{said}")
+        raise WorkerLost(f"the process ended with status {status}: {said.strip()[-300:]}", invalidity=RUNTIME)
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace")
+
+
+class WorkerPool:
+    """A fixed number of workers on one device; use it as a context manager.
+
+    `limit_s` bounds one request: build, run and check of one candidate. Raises NoDeviceError, at the first use, when
+    workers cannot open the device, and RuntimeError for a bug in one of them.
+    """
+
+    def __init__(self, info: DeviceInfo, *, count: int | None = None, limit_s: float = 30.0) -> None:
+        """Start `count` processes (by default one per core, at most eight) and return at once."""
+        self._info, self._limit_s = info, limit_s
+        self._count = count or min(_cores(), MOST_WORKERS)
+        self._task: bytes | None = None
+        self._holders: dict[Any, int] = {}  # prepared tile -> number of the worker that holds it
+        self._holders_lock = threading.Lock()
+        self._locks = [threading.Lock() for _ in range(self._count)]  # one request at a time per worker
+        self._threads = ThreadPoolExecutor(self._count, thread_name_prefix="clprune-tuning")
+        self._opened = [False] * self._count
+        self._knows_task = [False] * self._count
+        self._workers = [Worker(info) for _ in range(self._count)]
+        self._is_closing = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all workers, whatever they are doing."""
+        self._is_closing = True
+        for worker in self._workers:
+            worker.kill()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._workers:
+            worker.close()
+
+    def set_task(self, kernel: Kernel[Any, Any], operation: Any, sample: Sample) -> None:
+        """From now on candidates are tiles of `kernel` for `operation`, checked on `sample`."""
+        self._task = pickle.dumps(("set_task", (kernel, operation, sample)), protocol=5)
+        self._holders.clear()
+        self._knows_task = [False] * self._count
+
+    def evaluate(self, tiles: Sequence[Any], *, best_ms: float | None) -> list[Evaluation]:
+        """Outcomes in the order of `tiles`; those that were timed stay prepared until `keep_only`."""
+        outcomes: dict[Any, Evaluation] = {}
+        waiting = list(tiles)
+        while waiting:
+            outcomes |= self._prepare_all(waiting, best_ms)
+            for tile in waiting:
+                if tile in outcomes or tile not in self._holders:
+                    continue
+                outcomes[tile] = outcome = self._time(tile, best_ms)
+                if outcome.time_ms is not None and outcome.is_alone:
+                    best_ms = min(outcome.time_ms, best_ms or outcome.time_ms)
+            waiting = [tile for tile in tiles if tile not in outcomes]  # their worker was lost to another tile
+        return [outcomes[tile] for tile in tiles]
+
+    def run_in_turns(self, tiles: Sequence[Any], *, rounds: int) -> dict[Any, list[float]]:
+        """Milliseconds of `rounds` runs of each tile, one after the other in turns, after one that only warms up.
+
+        A tile that cannot be prepared or run any more has no entry.
+        """
+        self._prepare_all([tile for tile in tiles if tile not in self._holders], None)
+        runs: dict[Any, list[float]] = {tile: [] for tile in tiles if tile in self._holders}
+        for turn in range(rounds + 1):
+            for tile in [tile for tile in runs if tile in self._holders]:
+                try:
+                    time_ms = self._call(self._holders[tile], "run", tile)
+                except WorkerLost:
+                    self._replace(self._holders[tile])
+                    del runs[tile]
+                    continue
+                if turn:
+                    runs[tile].append(time_ms)
+        return {tile: times for tile, times in runs.items() if times}
+
+    def keep_only(self, tiles: Sequence[Any]) -> None:
+        """Let the workers give back the device memory of every other prepared candidate."""
+        with self._holders_lock:
+            self._holders = {tile: number for tile, number in self._holders.items() if tile in tiles}
+        for number in range(self._count):
+            try:
+                self._call(number, "keep_only", tuple(tiles))
+            except WorkerLost:
+                self._replace(number)
+
+    # --- one worker ---
+
+    def _call(self, number: int, method: str, *arguments: Any) -> Any:
+        request = pickle.dumps((method, arguments))
+        with self._locks[number]:
+            self._introduce(number)
+            return self._workers[number].call(request, limit_s=self._limit_s)
+
+    def _introduce(self, number: int) -> None:
+        """Make sure that a worker has opened the device and knows the task."""
+        if not self._opened[number]:
+            self._workers[number].open()
+            self._opened[number] = True
+        if self._task is not None and not self._knows_task[number]:
+            self._workers[number].call(self._task, limit_s=OPEN_SECONDS)
+            self._knows_task[number] = True
+
+    def _replace(self, number: int) -> None:
+        """A new process for one that was lost; what the old one had prepared is lost with it."""
+        with self._holders_lock:
+            self._holders = {tile: holder for tile, holder in self._holders.items() if holder != number}
+        with self._locks[number]:
+            self._workers[number].close()
+            if not self._is_closing:
+                self._workers[number] = Worker(self._info)
+            self._opened[number] = self._knows_task[number] = False
+
+    def _prepare_all(self, tiles: Sequence[Any], best_ms: float | None) -> dict[Any, Evaluation]:
+        """Prepare candidates in parallel; returns the outcomes of those that need no timing."""
+        queue = deque(tiles)
+        outcomes: dict[Any, Evaluation] = {}
+        hopeless_ms = None if best_ms is None else best_ms * EARLY_STOP * self._count
+
+        def serve(number: int) -> None:
+            while queue and not self._is_closing:
+                try:
+                    tile = queue.popleft()
+                except IndexError:
+                    return
+                try:
+                    answer = self._call(number, "prepare", tile, hopeless_ms)
+                except WorkerLost as loss:
+                    outcomes[tile] = Evaluation(tile=tile, invalidity=loss.invalidity, detail=str(loss))
+                    self._replace(number)
+                    continue
+                if isinstance(answer, Prepared):
+                    with self._holders_lock:
+                        self._holders[tile] = number
+                else:
+                    outcomes[tile] = answer
+
+        try:
+            self._on_each(serve)
+        finally:
+            queue.clear()  # after Ctrl-C: what nobody has begun
+        return outcomes
+
+    def _time(self, tile: Any, best_ms: float | None) -> Evaluation:
+        number = self._holders[tile]
+        try:
+            outcome: Evaluation = self._call(number, "time", tile, best_ms)
+        except WorkerLost as loss:
+            self._replace(number)
+            return Evaluation(tile=tile, invalidity=loss.invalidity, detail=str(loss))
+        return outcome
+
+    def _on_each(self, work: Callable[[int], None]) -> None:
+        """Run `work` for every worker's number at the same time; raises what one of them raises."""
+        futures = [self._threads.submit(work, number) for number in range(self._count)]
+        unfinished: set[Future[None]] = set(futures)
+        while unfinished:
+            _, unfinished = wait(unfinished, timeout=_POLL_SECONDS)
+        for future in futures:
+            future.result()
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
