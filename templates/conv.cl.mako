@@ -92,10 +92,19 @@ void conv(__global const float *restrict x,
           const int y_channel_stride)
 {
     const int local_m = ${local_m}, local_n = ${local_n};
-    const int wanted_block = get_group_id(${m_groups}) * ${group_m} + local_m;
+    const int m_groups = (block_count + ${group_m - 1}) / ${group_m}, group = get_group_id(0);
+% if sweep == 0:
+    const int n_group = group / m_groups, m_group = group - n_group * m_groups;
+% else:
+    const int n_groups = get_num_groups(0) / m_groups;
+    const int first_m_group = group / (n_groups * ${sweep}) * ${sweep}, in_sweep = group - first_m_group * n_groups;
+    const int height = min(${sweep}, m_groups - first_m_group);
+    const int n_group = in_sweep / height, m_group = first_m_group + in_sweep - n_group * height;
+% endif
+    const int wanted_block = m_group * ${group_m} + ${local_m};
     const int block = min(wanted_block, block_count - 1);
     const bool is_block = wanted_block < block_count;
-    const int first_slot = get_group_id(${n_groups}) * ${group_n * vectors} + local_n;
+    const int first_slot = n_group * ${group_n * vectors} + ${local_n};
     __global const int *descriptor = blocks + block * 6;
     const int kept = descriptor[1];
     __global const int *list = offsets + descriptor[0];

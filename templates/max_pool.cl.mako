@@ -3,14 +3,19 @@
 ##
 ##   y[n, c, i, j] = max over r, s of x[n, c, i * stride - before + r, j * stride - before + s]
 ##
-## Layout   see clprune/layout.py; a work-item computes vector_width outputs of one row
-## vector_width  outputs per work-item
-## group_n       work-items of a work-group along a row's vectors
+## Layout   see clprune/layout.py
+## vector_width  outputs that a work-item computes at once
+## group_n       work-items of a work-group, which share the vectors of a row
+## tile_rows     output rows per work-group: CPU drivers want few large work-groups
 ## inside        no window leaves the image: no comparison with its borders
 <%
     T = vector_type("float", vector_width)
     lanes = range(vector_width)
     span = 2 * vector_width
+
+    def element(name, lane):
+        """One lane of a vector, which OpenCL spells differently for a vector of one."""
+        return name if vector_width == 1 else f"{name}.s{'0123456789abcdef'[lane]}"
 %>
 <%namespace name="common" file="common.mako"/>
 ${common.partial_store_function(vector_width)}
@@ -31,36 +36,40 @@ void max_pool(__global const float *restrict x,
               const int y_image_stride,
               const int y_channel_stride)
 {
-    const int column = get_global_id(0) * ${vector_width}, row = get_global_id(1);
     const int channel = get_global_id(2) / batch, image = get_global_id(2) - channel * batch;
-    if (column >= out_width) return;
-    const int first_row = row * ${stride} - ${before}, first_column = column * ${stride} - ${before};
     __global const float *plane = x + x_origin + (size_t)channel * x_channel_stride + (size_t)image * x_image_stride;
-    ${T} best = (${T})(-FLT_MAX);
+    const int last_row = min((int)(get_group_id(1) + 1) * ${tile_rows}, out_height);
+    for (int row = get_group_id(1) * ${tile_rows}; row < last_row; row++) {
+        const int first_row = row * ${stride} - ${before};
+        for (int column = get_local_id(0) * ${vector_width}; column < out_width; column += ${group_n * vector_width}) {
+            const int first_column = column * ${stride} - ${before};
+            ${T} best = (${T})(-FLT_MAX);
 % for r in range(size):
 % if not inside:
-    if (first_row + ${r} >= 0 && first_row + ${r} < in_height)
+            if (first_row + ${r} >= 0 && first_row + ${r} < in_height)
 % endif
-    {
-        __global const float *p = plane + (first_row + ${r}) * x_pitch;
+            {
+                __global const float *p = plane + (first_row + ${r}) * x_pitch;
 % for s in range(size):
 % if not inside:
 % for lane in lanes:
-        { const int i = first_column + ${lane * stride + s};
-          if (i >= 0 && i < in_width) best${"" if vector_width == 1 else ".s" + "0123456789abcdef"[lane]} = fmax(best${"" if vector_width == 1 else ".s" + "0123456789abcdef"[lane]}, p[i]); }
+                { const int i = first_column + ${lane * stride + s};
+                  if (i >= 0 && i < in_width && p[i] > ${element("best", lane)}) ${element("best", lane)} = p[i]; }
 % endfor
 % elif stride == 1 or vector_width == 1:
-        best = fmax(best, ${vector_load(vector_width, f"p + first_column + {s}")});
+                { const ${T} v = ${vector_load(vector_width, f"p + first_column + {s}")}; best = v > best ? v : best; }
 % elif stride == 2 and vector_width <= 8:
-        best = fmax(best, ${vector_load(span, f"p + first_column + {s}")}.even);
+                { const ${T} v = ${vector_load(span, f"p + first_column + {s}")}.even; best = v > best ? v : best; }
 % else:
-        best = fmax(best, (${T})(${", ".join(f"p[first_column + {lane * stride + s}]" for lane in lanes)}));
+                { const ${T} v = (${T})(${", ".join(f"p[first_column + {lane * stride + s}]" for lane in lanes)}); best = v > best ? v : best; }
 % endif
 % endfor
-    }
+            }
 % endfor
-    __global float *out = y + y_origin + (size_t)channel * y_channel_stride + (size_t)image * y_image_stride + row * y_pitch + column;
-    const int count = out_width - column;
-    if (count >= ${vector_width}) { ${vector_store(vector_width, "best", "out")} }
-    else store_first(best, count, out);
+            __global float *out = y + y_origin + (size_t)channel * y_channel_stride + (size_t)image * y_image_stride + row * y_pitch + column;
+            const int count = out_width - column;
+            if (count >= ${vector_width}) { ${vector_store(vector_width, "best", "out")} }
+            else store_first(best, count, out);
+        }
+    }
 }

@@ -8,10 +8,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from clprune.geometry import Shape
-from clprune.kernels.base import Case, DeviceArray, Expected, Launch, Sample, TensorKernel, Workload, round_up
-from clprune.kernels.pool import GroupTile
+from clprune.kernels.base import Case, DeviceArray, Expected, Launch, Sample, TensorKernel, Workload, ceil_div
 from clprune.kernels.samples import SENTINEL
 from clprune.layout import READ_MARGIN, Layout, padded_layout, view
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClearTile:
+    """Parameters of the template, explained there."""
+
+    group_n: int
+    tile_planes: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,34 +37,32 @@ class ClearOperation:
         return 0
 
 
-class ClearPaddingKernel(TensorKernel[GroupTile, ClearOperation]):
+class ClearPaddingKernel(TensorKernel[ClearTile, ClearOperation]):
     """See `templates/clear_padding.cl.mako`."""
 
     name = "clear_padding"
     template = "clear_padding"
-    tile_type = GroupTile
-    parameters: ClassVar = {"group_n": (1, 16, 64)}
+    tile_type = ClearTile
+    parameters: ClassVar = {"group_n": (1, 16, 64), "tile_planes": (1, 8, 32)}
     constraints = ()
-    cpu_tiles = (GroupTile(group_n=16), GroupTile(group_n=1))
-    gpu_tiles = (GroupTile(group_n=64), GroupTile(group_n=16))
+    cpu_tiles = (ClearTile(group_n=1, tile_planes=32),)
+    gpu_tiles = (ClearTile(group_n=64), ClearTile(group_n=16))
 
-    def local_mem_bytes(self, tile: GroupTile, operation: ClearOperation) -> int:
+    def local_mem_bytes(self, tile: ClearTile, operation: ClearOperation) -> int:
         return 0
 
-    def launch(self, tile: GroupTile, operation: ClearOperation) -> Launch:
-        layout = operation.output
-        rows = round_up(layout.shape.height + layout.padding_rows, tile.group_n)
-        planes = layout.batch * layout.shape.channels
-        return Launch(global_size=(rows, planes + 1), local_size=(tile.group_n, 1))
+    def launch(self, tile: ClearTile, operation: ClearOperation) -> Launch:
+        planes = operation.output.batch * operation.output.shape.channels
+        return Launch(global_size=(tile.group_n, ceil_div(planes, tile.tile_planes) + 1), local_size=(tile.group_n, 1))
 
-    def variables(self, tile: GroupTile, operation: ClearOperation) -> dict[str, Any]:
+    def variables(self, tile: ClearTile, operation: ClearOperation) -> dict[str, Any]:
         return {}
 
-    def safe_tile(self, operation: ClearOperation) -> GroupTile:
-        return GroupTile(group_n=1)
+    def safe_tile(self, operation: ClearOperation) -> ClearTile:
+        return ClearTile(group_n=1)
 
     def arguments(
-        self, tile: GroupTile, operation: ClearOperation, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
+        self, tile: ClearTile, operation: ClearOperation, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
     ) -> tuple[DeviceArray, ...]:
         """The template's arguments in order; there is no input, `x` is ignored."""
         layout = operation.output
@@ -78,7 +83,7 @@ class ClearPaddingKernel(TensorKernel[GroupTile, ClearOperation]):
         """There is no data; the answer is the zeros themselves."""
         return Sample(inputs={}, answer=np.zeros(operation.output.elements))
 
-    def case(self, tile: GroupTile, operation: ClearOperation, sample: Sample) -> Case:
+    def case(self, tile: ClearTile, operation: ClearOperation, sample: Sample) -> Case:
         layout = operation.output
         written = np.ones(layout.elements, np.bool_)
         written[layout.elements - READ_MARGIN :] = False

@@ -45,7 +45,7 @@ class ConvTile:
     tile_k: int = 0
     k_unroll: int = 1
     mapping: str = "flat"
-    order: str = "rows_first"
+    sweep: int = 0
 
     @property
     def work_group_size(self) -> int:
@@ -184,7 +184,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         "tile_k": (0, 16, 32),
         "k_unroll": (1, 2, 4),
         "mapping": ("flat", "rows"),
-        "order": ("rows_first", "positions_first"),
+        "sweep": (0, 1, 4, 8, 16, 32),
     }
     constraints = (
         Constraint(
@@ -216,6 +216,10 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             holds=lambda t, o: t.tile_m * t.group_m < 2 * o.problem.group_out_channels or t.tile_m * t.group_m == 1,
         ),
         Constraint(
+            reason="a sweep is longer than the layer has row blocks",
+            holds=lambda t, o: t.sweep <= 1 or t.sweep * t.group_m * t.tile_m < o.problem.out_channels,
+        ),
+        Constraint(
             reason="a vector is more than twice as long as an output row",
             holds=lambda t, o: t.vector_width <= 4 or t.mapping == "flat" or t.vector_width < 2 * o.problem.out_width,
         ),
@@ -223,6 +227,8 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
     cpu_tiles = (
         ConvTile(tile_m=8, vector_width=16, vectors=3),
         ConvTile(tile_m=8, vector_width=16, vectors=2, mapping="rows"),
+        ConvTile(tile_m=4, vector_width=16, vectors=3, mapping="rows"),
+        ConvTile(tile_m=8, vector_width=16, vectors=1, mapping="rows"),
         ConvTile(tile_m=4, vector_width=8, vectors=3),
         ConvTile(tile_m=4, vector_width=8, vectors=2, mapping="rows"),
         ConvTile(tile_m=12, vector_width=16, vectors=1, mapping="rows"),
@@ -230,7 +236,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
     )
     gpu_tiles = (
         ConvTile(tile_m=8, vector_width=1, vectors=4, group_m=4, group_n=32, tile_k=32),
-        ConvTile(tile_m=8, vector_width=4, vectors=1, group_n=64, tile_k=16, order="positions_first"),
+        ConvTile(tile_m=8, vector_width=4, vectors=1, group_n=64, tile_k=16, sweep=1),
         ConvTile(tile_m=8, vector_width=1, vectors=4, group_m=4, group_n=32, tile_k=32, mapping="rows"),
         ConvTile(tile_m=4, vector_width=4, vectors=1, group_m=2, group_n=32, tile_k=32, mapping="rows"),
         ConvTile(tile_m=1, vector_width=1, vectors=4, group_n=64, mapping="rows"),
@@ -241,12 +247,10 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
 
     def launch(self, tile: ConvTile, operation: ConvOperation) -> Launch:
         blocks = operation.problem.groups * ceil_div(operation.problem.group_out_channels, tile.tile_m)
-        groups = (ceil_div(blocks, tile.group_m), ceil_div(operation.slots(tile), tile.vectors * tile.group_n))
-        if tile.order == "positions_first":
-            groups = (groups[1], groups[0])
-        # Positions lie along dimension 0 of a work-group whatever the order: they are the lanes of a warp.
+        groups = ceil_div(blocks, tile.group_m) * ceil_div(operation.slots(tile), tile.vectors * tile.group_n)
+        # Positions lie along dimension 0 of a work-group: they are the lanes of a warp.
         local_size = (tile.group_n, tile.group_m)
-        return Launch(global_size=(groups[0] * local_size[0], groups[1] * local_size[1]), local_size=local_size)
+        return Launch(global_size=(groups * tile.group_n, tile.group_m), local_size=local_size)
 
     def variables(self, tile: ConvTile, operation: ConvOperation) -> dict[str, Any]:
         return {

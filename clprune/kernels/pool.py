@@ -30,6 +30,7 @@ class MaxPoolTile:
 
     vector_width: int
     group_n: int = 1
+    tile_rows: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ class MaxPoolKernel(TensorKernel[MaxPoolTile, PoolOperation]):
     name = "max_pool"
     template = "max_pool"
     tile_type = MaxPoolTile
-    parameters: ClassVar = {"vector_width": (1, 4, 8, 16), "group_n": (1, 16, 64)}
+    parameters: ClassVar = {"vector_width": (1, 4, 8, 16), "group_n": (1, 16, 64), "tile_rows": (1, 4, 16, 64)}
     constraints = (
         Constraint(
             reason="a vector is more than twice as long as an output row",
@@ -102,8 +103,12 @@ class MaxPoolKernel(TensorKernel[MaxPoolTile, PoolOperation]):
             reason="wide vectors are for work-groups of one",
             holds=lambda t, o: t.vector_width <= 4 or t.group_n == 1,
         ),
+        Constraint(
+            reason="the tile has more than four times the rows of the output",
+            holds=lambda t, o: t.tile_rows == 1 or t.tile_rows < 4 * o.problem.out_height or t.group_n == 1,
+        ),
     )
-    cpu_tiles = (MaxPoolTile(vector_width=8), MaxPoolTile(vector_width=4))
+    cpu_tiles = (MaxPoolTile(vector_width=8, tile_rows=64), MaxPoolTile(vector_width=4, tile_rows=64))
     gpu_tiles = (MaxPoolTile(vector_width=1, group_n=64), MaxPoolTile(vector_width=4, group_n=16))
 
     def local_mem_bytes(self, tile: MaxPoolTile, operation: PoolOperation) -> int:
@@ -111,9 +116,9 @@ class MaxPoolKernel(TensorKernel[MaxPoolTile, PoolOperation]):
 
     def launch(self, tile: MaxPoolTile, operation: PoolOperation) -> Launch:
         problem = operation.problem
-        items = round_up(ceil_div(problem.out_width, tile.vector_width), tile.group_n)
+        rows = ceil_div(problem.out_height, tile.tile_rows)
         planes = problem.channels * problem.batch
-        return Launch(global_size=(items, problem.out_height, planes), local_size=(tile.group_n, 1, 1))
+        return Launch(global_size=(tile.group_n, rows, planes), local_size=(tile.group_n, 1, 1))
 
     def variables(self, tile: MaxPoolTile, operation: PoolOperation) -> dict[str, Any]:
         problem = operation.problem

@@ -14,8 +14,9 @@ from clprune.darknet.layers import Connected, Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.errors import UsageError
+from clprune.opencl import Session
 from clprune.runner.runner import Runner
-from clprune.runner.verify import verify_network
+from clprune.runner.verify import LayerError, verify_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +62,31 @@ def weights_kept(network: Network, weights: Weights) -> float:
     return kept / total if total else 1.0
 
 
-def largest_error(runner: Runner, weights: Weights, x: npt.NDArray[np.float32]) -> float:
-    """Largest relative error of any layer from the float64 reference, for the first batch of x `[N, C, H, W]`."""
-    batch, shape = runner.network.batch, runner.network.input
-    images = np.zeros((batch, shape.channels, shape.height, shape.width), np.float32)
-    images[: len(x[:batch])] = x[:batch]
-    return max(error.relative_error for error in verify_network(runner, weights, images))
+def verify_model(session: Session, network: Network, weights: Weights, x: npt.NDArray[np.float32]) -> list[LayerError]:
+    """Every layer against the float64 reference for x `[batch, C, H, W]`, then the answer as `infer` computes it.
+
+    Layers can be read only where each has a buffer of its own. A Runner shares buffers: its answer is compared with
+    the one that was just verified, and is the last entry.
+    """
+    with Runner(network, weights, session=session, keep_tensors=True) as separate:
+        errors = verify_network(separate, weights, x)
+        expected = separate(x)
+    with Runner(network, weights, session=session) as runner:
+        got = runner(x)
+    tolerance = max((error.tolerance for error in errors), default=0.0)
+    finite = bool(np.all(np.isfinite(got)))
+    scale = float(np.abs(expected).max(initial=0)) or 1.0
+    difference = float(np.abs(got - expected).max(initial=0)) / scale if finite else float("inf")
+    return [*errors, LayerError(layer=None, label="answer", relative_error=difference, tolerance=tolerance)]
+
+
+def largest_error(session: Session, network: Network, weights: Weights, x: npt.NDArray[np.float32]) -> float:
+    """The largest relative error that `verify_model` finds, for any number of images x `[N, C, H, W]`."""
+    shape = network.input
+    worst = 0.0
+    for first in range(0, len(x), network.batch):
+        images = np.zeros((network.batch, shape.channels, shape.height, shape.width), np.float32)
+        part = x[first : first + network.batch]
+        images[: len(part)] = part
+        worst = max(worst, *(error.relative_error for error in verify_model(session, network, weights, images)))
+    return worst

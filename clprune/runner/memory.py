@@ -48,7 +48,7 @@ def share_buffers(
 ) -> MemoryPlan:
     """Greedy sharing: a new tensor takes the free buffer that has to grow least, or a new one.
 
-    `host_input` is alive from the start, `host_output` to the end.
+    `host_input` is alive from the start and written with its padding, `host_output` is alive to the end.
     """
     last_use = {tensor: step for step, use in enumerate(uses) for tensor in (*use.inputs, use.output)}
     last_use[host_output] = len(uses)
@@ -73,7 +73,8 @@ def share_buffers(
         for tensor in {*use.inputs, use.output}:
             if last_use[tensor] == step:
                 free.add(buffer_of[tensor])
-    return MemoryPlan(buffer_of=buffer_of, sizes_bytes=tuple(sizes), to_clear=_to_clear(buffer_of, layouts))
+    to_clear = _to_clear(buffer_of, layouts) - {host_input}
+    return MemoryPlan(buffer_of=buffer_of, sizes_bytes=tuple(sizes), to_clear=to_clear)
 
 
 def _to_clear(buffer_of: Mapping[int, int], layouts: Mapping[int, Layout]) -> frozenset[int]:

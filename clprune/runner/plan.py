@@ -73,8 +73,8 @@ class Step:
 class Plan:
     """Steps in order, the layout of every tensor, and the buffer in which it lives.
 
-    `host_input` and `host_output` are the contiguous NCHW tensors that the host writes and reads. `tensors` tells for
-    every layer's output (and -1, the input) which buffer holds it.
+    The host writes the tensor `host_input`, padding included, and reads `host_output`. `tensors` tells for every
+    layer's output (and -1, the input) which tensor holds its values.
     """
 
     network: Network
@@ -147,12 +147,11 @@ class _Builder:
     def add_all(self) -> None:
         self.aliases = tensor_aliases(self.network, self.fused)
         self.layouts = assign_layouts(self.network, self.fused)
-        self.host_input = self._contiguous_input()
         done = set(self.fused.values())
         for layer in self.network.layers:
             if self.aliases.get(layer.index, layer.index) == layer.index and layer.index not in done:
                 self._add_layer(layer)
-        self.host_output = self._contiguous(self.aliases[self.network.output_layer.index], "output")
+        self.host_output = self.aliases[self.network.output_layer.index]
 
     def memory(self, *, keep_tensors: bool) -> MemoryPlan:
         if keep_tensors:
@@ -181,21 +180,13 @@ class _Builder:
             steps.append(step)
         return steps
 
-    def _contiguous_input(self) -> int:
-        plain = contiguous_layout(batch=self.network.batch, shape=self.network.input)
-        if self.layouts[NETWORK_INPUT] == plain:
-            return NETWORK_INPUT
-        host = self._new_tensor(plain)
-        self._copy(host, NETWORK_INPUT, label="input")
-        return host
-
     def _new_tensor(self, layout: Layout) -> int:
         tensor = max(len(self.network.layers), *(number + 1 for number in self.layouts))
         self.layouts[tensor] = layout
         return tensor
 
     def _contiguous(self, tensor: int, label: str) -> int:
-        """`tensor`, or a contiguous copy of it."""
+        """`tensor`, or a contiguous copy of it (batches of convolution results are not NCHW)."""
         layout = self.layouts[tensor]
         plain = contiguous_layout(batch=layout.batch, shape=layout.shape)
         if layout == plain:

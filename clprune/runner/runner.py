@@ -14,6 +14,7 @@ from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights
 from clprune.errors import UsageError
+from clprune.layout import view
 from clprune.opencl import Session, open_device
 from clprune.runner.binding import BoundPlan, bind_plan
 from clprune.runner.plan import TileLookup, make_plan
@@ -55,6 +56,7 @@ class Runner:
         workloads = weights_workloads(self.network, weights)
         plan = make_plan(self.network, self.session.info, workloads=workloads, lookup=lookup, keep_tensors=keep_tensors)
         self._bound: BoundPlan | None = bind_plan(self.session, plan, weights)
+        self._staging = np.zeros(plan.layouts[plan.host_input].elements, np.float32)
 
     @property
     def bound(self) -> BoundPlan:
@@ -83,14 +85,16 @@ class Runner:
         return np.ascontiguousarray(x, np.float32)
 
     def _run(self, part: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        bound, batch, count = self.bound, self.network.batch, len(part)
-        if count < batch:  # the rest of the last batch computes on zeros
-            part = np.concatenate([part, np.zeros((batch - count, *part.shape[1:]), np.float32)])
-        self.session.write(bound.tensors[bound.plan.host_input], part)
+        bound = self.bound
+        layout_in, layout_out = bound.plan.layouts[bound.plan.host_input], bound.plan.layouts[bound.plan.host_output]
+        # The whole buffer travels, zeros between rows included: cheaper than a kernel that spreads the pixels.
+        images = view(self._staging, layout_in)
+        images[: len(part)] = part
+        images[len(part) :] = 0  # the rest of the last batch computes on zeros
+        self.session.write(bound.tensors[bound.plan.host_input], self._staging)
         bound.enqueue()
-        answer = self.session.read(bound.tensors[bound.plan.host_output], np.float32, (batch, self.network.outputs))
-        wanted: npt.NDArray[np.float32] = answer
-        return wanted[:count]
+        flat = self.session.read(bound.tensors[bound.plan.host_output], np.float32, layout_out.elements)
+        return view(flat, layout_out)[: len(part)].reshape(len(part), -1)
 
     def close(self) -> None:
         """Release the device's memory; calling it twice is harmless."""
