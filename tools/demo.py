@@ -65,7 +65,7 @@ def demo(budget: float, models: Path | None, device: str | None) -> None:
         runners = [Runner(model.network, model.weights, session=session) for model in both]
         samples = sorted((folder / "samples").glob("*.png"))
         print_samples(both[1], runners[1], samples)
-        compare(both, runners, samples=samples, held_out=held_out)
+        compare(session, both, runners, samples=samples, held_out=held_out)
 
 
 def load_model(folder: Path, name: str) -> Model:
@@ -112,14 +112,21 @@ def print_samples(model: Model, runner: Runner, samples: Sequence[Path]) -> None
     print_table(["image", "1st", "2nd", "3rd", "4th", "5th"], rows)
 
 
-def compare(models: Sequence[Model], runners: Sequence[Runner], *, samples: Sequence[Path], held_out: DataSet) -> None:
+def compare(
+    session: Session,
+    models: Sequence[Model],
+    runners: Sequence[Runner],
+    *,
+    samples: Sequence[Path],
+    held_out: DataSet,
+) -> None:
     """Accuracy on all held-out images, weights kept, and times measured now, in turns."""
     times = time_in_turns(runners, rounds=ROUNDS)
     x = np.stack([image_input(models[0].network, sample, resize="letterbox") for sample in samples])
     columns: list[list[str]] = []
     for model, runner, measured in zip(models, runners, times, strict=True):
         accuracy = evaluate(runner, model.network, held_out).accuracy
-        error = max(largest_error(runner, model.weights, x[index : index + 1]) for index in range(len(x)))
+        error = largest_error(session, model.network, model.weights, x)
         columns.append(
             [
                 f"{100 * accuracy:.2f}%",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from clprune.darknet.values import Weights
     from clprune.data import DataSet
     from clprune.opencl import Session
+    from clprune.runner.bench import BenchResult
 
 SLOWEST_GAIN = 1.05
 """A speed-up below this is not worth the name."""
@@ -192,7 +193,7 @@ def measure_models(
     with progress_bar() as progress:
         shown = progress.add_task("measuring", total=len(models) * len(held_out))
         for (network, weights), runner, whole in zip(models, runners, times, strict=True):
-            layers = [step for step in bench(runner).layers if step.layer is not None]
+            layer_ms, layer_kept = _by_layer(bench(runner))
             evaluation = evaluate(runner, network, held_out)
             progress.update(shown, advance=len(held_out))
             measured.append(
@@ -201,12 +202,23 @@ def measure_models(
                     median_ms=whole.median_ms,
                     accuracy=evaluation.accuracy,
                     weights_kept=weights_kept(network, weights),
-                    largest_error=largest_error(runner, weights, held_out.batch([0])),
-                    layer_ms={step.layer: step.best_ms for step in layers if step.layer is not None},
-                    layer_kept={step.layer: step.kept_share for step in layers if step.layer is not None},
+                    largest_error=largest_error(session, network, weights, held_out.batch([0])),
+                    layer_ms=layer_ms,
+                    layer_kept=layer_kept,
                 )
             )
     return measured
+
+
+def _by_layer(result: BenchResult) -> tuple[dict[int, float], dict[int, float]]:
+    """(best ms, share of weights that are multiplied) by layer index."""
+    layer_ms: dict[int, float] = {}
+    layer_kept: dict[int, float] = {}
+    for step in result.layers:
+        if step.layer is not None:
+            layer_ms[step.layer] = layer_ms.get(step.layer, 0.0) + step.best_ms
+            layer_kept[step.layer] = step.kept_share
+    return layer_ms, layer_kept
 
 
 def _figures(

@@ -70,14 +70,14 @@ def stored_problem(store: Store, device: DeviceInfo, task: Task, *, evaluations:
     best = store.best(key, task.kernel)
     if best is None:
         return None
-    default = task.kernel.default_tile(task.operation, device)
+    kept = [stored for stored in store.all_best(kernel=key.kernel, device=key.device) if stored.key == key]
     return TunedProblem(
         kernel=task.kernel.name,
         problem=task.operation.key,
         workload=task.workload.key,
         tile=asdict(best[0]),
         best_ms=best[1],
-        default_ms=store.measurements(key, task.kernel).get(default),
+        default_ms=kept[0].default_time_ms if kept else None,
         evaluations=evaluations,
     )
 

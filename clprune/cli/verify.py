@@ -49,8 +49,7 @@ def command(
     """
     from clprune.darknet.network import load_network
     from clprune.opencl import open_device
-    from clprune.runner import Runner
-    from clprune.runner.verify import verify_network
+    from clprune.runner.compare import verify_model
 
     seed = options["seed"]
     random = take_random_weights(options, weights=weights)
@@ -59,8 +58,7 @@ def command(
     x = np.random.default_rng(seed).random((batch, shape.channels, shape.height, shape.width), np.float32)
     with open_device(device) as session:
         network, loaded = load_model(session, network, weights=weights, random=random)
-        with Runner(network, loaded, session=session) as runner:
-            errors = verify_network(runner, loaded, x)
+        errors = verify_model(session, network, loaded, x)
         facts = device_facts(session.info)
     wrong = [error for error in errors if not error.is_within]
     if as_json:

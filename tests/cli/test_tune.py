@@ -1,0 +1,119 @@
+"""`clprune tune`: the summary, what is kept, and what Ctrl-C leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clprune.cli.tune import tile_text
+from clprune.cli.tuning import problem_text
+from clprune.darknet.layers import PruneOptions
+from clprune.darknet.network import annotate_cfg
+from clprune.tile import Unit
+from clprune.tuning.store import Store
+from tests.cli.conftest import Run
+
+pytestmark = pytest.mark.usefixtures("device_context")
+
+
+@pytest.fixture(autouse=True)
+def own_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLPRUNE_DATA_DIR", str(tmp_path / "database"))
+
+
+def test_every_problem_has_a_tile_and_a_second_run_knows_it(run: Run, model: Path, tmp_path: Path) -> None:
+    result = run("tune", model, "--budget", "0.3", "--json")
+    assert result.status == 0
+    report = json.loads(result.out)
+    assert [problem["kernel"] for problem in report["problems"]] == ["conv", "conv", "connected"]
+    assert not report["interrupted"]
+    for problem in report["problems"]:
+        assert problem["workload"] == "dense"
+        assert 0 < problem["best_ms"] <= problem["default_ms"]
+        assert problem["speed_up"] == pytest.approx(problem["default_ms"] / problem["best_ms"])
+        assert problem["evaluations"] >= 1
+        assert "vector_width" in problem["tile"]
+    layers = json.loads(run("bench", model, "--json", "--rounds", "1").out)["layers"]
+    assert [layer["tile_origin"] for layer in layers if layer["label"] == "convolutional"] == ["tuned", "tuned"]
+    result = run("tune", model, "--budget", "0.1", "--missing")
+    assert result.status == 0
+    assert result.out.startswith("nothing to tune: every problem has a tuned tile on ")
+    assert str(tmp_path / "database" / "tuning.sqlite") in result.out
+
+
+@pytest.mark.parametrize("columns", ["60", "140"])
+def test_summary(run: Run, model: Path, columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    result = run("tune", model, "--budget", "0.1")
+    assert result.status == 0
+    assert "conv" in result.out
+    assert "c9 h6 w7 m16 size3 padding1" in result.out
+    assert "speed-up" in result.out or "1 tried" in result.out
+    assert "3 of 3 problems tuned on " in result.out
+    *table, _ = result.out.splitlines()
+    assert max(len(line) for line in table) <= int(columns)
+    assert result.err == ""
+
+
+def test_what_was_removed_comes_from_the_cfg_without_weights(run: Run, model: Path) -> None:
+    options = {2: PruneOptions(method="workgroup", unit=Unit(rows=4), sparsity=0.75)}
+    pruned = model.with_name("pruned.cfg")
+    pruned.write_text(annotate_cfg(model, options))
+    report = json.loads(run("tune", pruned, "--budget", "0.1", "--json").out)
+    assert [problem["workload"] for problem in report["problems"]] == ["dense", "kept0.25 unit4x1", "dense"]
+    report = json.loads(run("tune", pruned, model.with_suffix(".weights"), "--budget", "0.1", "--json").out)
+    assert [problem["workload"] for problem in report["problems"]] == ["dense", "dense", "dense"]
+
+
+def test_interrupt_keeps_what_was_found(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real: Callable[..., Any] = Store.add_measurement
+    calls: list[object] = []
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(Store, "add_measurement", interrupted)
+    result = run("tune", model, "--budget", "0.01", "--json")
+    assert result.status == 130
+    assert "the same command goes on from there" in result.err
+    report = json.loads(result.out)
+    assert report["interrupted"]
+    assert [problem["evaluations"] for problem in report["problems"]] == [1, 1]
+    result = run("tune", model, "--budget", "0.01", "--missing", "--json")
+    assert [problem["kernel"] for problem in json.loads(result.out)["problems"]] in ([], ["connected"])
+
+
+def test_unwritable_database_is_a_warning(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = model.parent / "file"
+    place.write_text("")
+    monkeypatch.setenv("CLPRUNE_DATA_DIR", str(place / "inside"))
+    result = run("tune", model, "--budget", "0.01")
+    assert result.status == 0
+    assert result.err.startswith(f"clprune: warning: {place / 'inside' / 'tuning.sqlite'}: ")
+    assert "kept in memory, which ends now" in result.out
+
+
+@pytest.mark.parametrize("budget", ["0", "-1", "soon"])
+def test_budget_must_be_positive(run: Run, model: Path, budget: str) -> None:
+    result = run("tune", model, "--budget", budget)
+    assert result.status == 2
+    assert "Invalid value for '--budget'" in result.error
+
+
+def test_missing_weights(run: Run, model: Path) -> None:
+    absent = model.parent / "absent.weights"
+    result = run("tune", model, absent)
+    assert (result.status, result.error) == (1, f"{absent}: no such file")
+
+
+def test_short_texts() -> None:
+    assert problem_text("n1 c3 h9 w9 m8 size3 stride1 padding1 groups1") == "c3 h9 w9 m8 size3 padding1"
+    assert problem_text("n2 c3 h9 w9 m8 size3 stride2 padding0 groups3") == "c3 h9 w9 m8 size3 stride2 padding0 groups3"
+    assert tile_text({"tile_m": 8, "group_m": 1, "tile_k": 0, "mapping": "flat"}) == "tile_m=8 mapping=flat"

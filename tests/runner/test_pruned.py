@@ -1,0 +1,61 @@
+"""The unit that a device's tile gives, and networks that carry it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clprune.darknet.layers import Connected, Convolutional, PruneOptions
+from clprune.darknet.network import Network, load_network
+from clprune.kernels.connected import CONNECTED, ConnectedTile
+from clprune.kernels.conv import CONV, ConvTile
+from clprune.runner.pruned import tile_units, with_prune_options
+from clprune.runner.workload import cfg_workloads
+from clprune.tile import Unit
+from tests.imaginary import imaginary_device
+
+CPU = imaginary_device(type="cpu", native_vector_width_float=16, max_work_group_size=4096)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Network:
+    path = tmp_path / "model.cfg"
+    path.write_text(
+        "[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilters=16\nsize=3\npad=1\nactivation=relu\n"
+        "[maxpool]\nsize=2\nstride=2\n[connected]\noutput=64\n[softmax]\n"
+    )
+    return load_network(path)
+
+
+def test_default_tiles_where_nothing_is_tuned(network: Network) -> None:
+    units = tile_units(network, CPU, lookup=None, sparsity=0.5)
+    conv, connected = CONV.cpu_tiles[0], CONNECTED.cpu_tiles[1]
+    assert units == {0: Unit(rows=conv.tile_m), 2: Unit(rows=connected.tile_m)}
+
+
+def test_tuned_tiles_for_what_will_remain(network: Network) -> None:
+    asked: dict[str, str] = {}
+
+    def lookup(kernel: Any, operation: Any, workload: Any) -> tuple[Any, str] | None:
+        asked[kernel.name] = workload.key
+        if kernel.name == "conv":
+            return ConvTile(tile_m=4, vector_width=8, vectors=1, mapping="rows"), "tuned"
+        return (ConnectedTile(vector_width=4, vectors=2), "tuned") if kernel.name == "connected" else None
+
+    units = tile_units(network, CPU, lookup=lookup, sparsity=0.75, fc_sparsity=0.5)
+    assert units == {0: Unit(rows=4), 2: Unit(rows=8)}
+    assert asked["conv"] == "kept0.25 unit8x1"
+    assert asked["connected"] == "kept0.50 unit8x1"
+
+
+def test_network_with_prune_options(network: Network) -> None:
+    options = {0: PruneOptions(method="workgroup", unit=Unit(rows=4), sparsity=0.75)}
+    pruned = with_prune_options(network, options)
+    assert isinstance(pruned.layers[0], Convolutional)
+    assert pruned.layers[0].prune == options[0]
+    assert isinstance(pruned.layers[2], Connected)
+    assert pruned.layers[2].prune is None
+    assert {index: workload.key for index, workload in cfg_workloads(pruned).items()} == {0: "kept0.25 unit4x1"}
+    assert cfg_workloads(network) == {}
