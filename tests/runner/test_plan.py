@@ -1,0 +1,151 @@
+"""Plans for devices that exist only here: every launch allowed, every tensor there when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clprune.darknet.network import Network, load_network
+from clprune.device import DeviceInfo
+from clprune.errors import UnsupportedLayerError
+from clprune.kernels.base import Workload
+from clprune.resources import models_folder
+from clprune.runner.plan import DEFAULT_ORIGIN, SAFE_ORIGIN, Plan, make_plan
+from tests.imaginary import imaginary_device
+from tests.random_networks import random_cfg
+
+LARGE_GPU = imaginary_device(
+    max_work_group_size=1024, max_work_item_sizes=(1024, 1024, 64), local_mem_bytes=48 * 1024, compute_units=132
+)
+DEVICES = {
+    "large GPU": LARGE_GPU,
+    "small GPU": imaginary_device(
+        max_work_group_size=64, max_work_item_sizes=(64, 64, 64), local_mem_bytes=16 * 1024, fp64=False, extensions=()
+    ),
+    "GPU without local memory": imaginary_device(local_mem_bytes=1024, local_mem_is_dedicated=False),
+    "CPU": imaginary_device(
+        type="cpu",
+        max_work_group_size=8192,
+        max_work_item_sizes=(8192,) * 3,
+        local_mem_is_dedicated=False,
+        native_vector_width_float=16,
+    ),
+    "CPU of 4 lanes": imaginary_device(type="cpu", native_vector_width_float=4, local_mem_is_dedicated=False),
+    "CPU whose barriers need work-groups of one": imaginary_device(
+        type="cpu", max_work_item_sizes=(1, 1, 1), max_work_group_size=1, native_vector_width_float=8
+    ),
+    "least of the embedded profile": imaginary_device(
+        max_work_group_size=1,
+        max_work_item_sizes=(1, 1, 1),
+        local_mem_bytes=1024,
+        local_mem_is_dedicated=False,
+        fp64=False,
+        extensions=(),
+        compute_units=1,
+        native_vector_width_float=1,
+    ),
+    "accelerator": imaginary_device(type="accelerator", max_work_group_size=16, max_work_item_sizes=(16, 1, 1)),
+}
+
+
+def plans(folder: Path, device: DeviceInfo) -> Iterator[Plan]:
+    """VGG16, and random networks of several batch sizes."""
+    yield make_plan(load_network(models_folder() / "vgg16.cfg"), device)
+    for seed in range(30):
+        path = folder / f"{seed}.cfg"
+        path.write_text(random_cfg(seed))
+        yield make_plan(load_network(path, batch=1 + seed % 3), device)
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_every_launch_is_allowed(tmp_path: Path, name: str) -> None:
+    device = DEVICES[name]
+    for plan in plans(tmp_path, device):
+        for step in plan.steps:
+            assert step.kernel.rejection(step.tile, step.operation, device) is None, step
+            assert step.tile_origin in {DEFAULT_ORIGIN, SAFE_ORIGIN}
+
+
+def test_smallest_device_gets_safe_tiles(tmp_path: Path) -> None:
+    for plan in plans(tmp_path, DEVICES["least of the embedded profile"]):
+        for step in plan.steps:
+            assert step.tile == step.kernel.safe_tile(step.operation)
+            assert step.tile_origin == SAFE_ORIGIN
+            assert step.kernel.launch(step.tile, step.operation).work_group_size == 1
+            assert step.kernel.local_mem_bytes(step.tile, step.operation) == 0
+
+
+def test_large_gpu_gets_gpu_tiles_for_vgg16() -> None:
+    plan = make_plan(load_network(models_folder() / "vgg16.cfg"), LARGE_GPU)
+    for step in plan.steps:
+        if step.kernel.name in {"conv", "connected"}:
+            assert step.tile in step.kernel.gpu_tiles, step
+            assert 64 <= step.kernel.launch(step.tile, step.operation).work_group_size <= 256
+
+
+@pytest.mark.parametrize("keep_tensors", [False, True])
+def test_every_tensor_is_there_when_it_is_read(tmp_path: Path, keep_tensors: bool) -> None:
+    """Replay who writes which buffer: a step reads what the right step wrote, and never the buffer that it writes."""
+    for seed in range(60):
+        path = tmp_path / f"{seed}.cfg"
+        path.write_text(random_cfg(seed))
+        plan = make_plan(load_network(path), LARGE_GPU, keep_tensors=keep_tensors)
+        buffer_of, inside = plan.memory.buffer_of, {}
+        inside[buffer_of[plan.host_input]] = plan.host_input
+        for step in plan.steps:
+            for tensor in step.inputs:
+                assert inside[buffer_of[tensor]] == tensor, (seed, step.label)
+                assert buffer_of[tensor] != buffer_of[step.output], (seed, step.label)
+            inside[buffer_of[step.output]] = step.output
+        assert inside[buffer_of[plan.host_output]] == plan.host_output
+        for tensor, number in buffer_of.items():
+            assert plan.layouts[tensor].size_bytes <= plan.memory.sizes_bytes[number]
+
+
+def test_planning_twice_gives_the_same_plan(tmp_path: Path) -> None:
+    for first, second in zip(plans(tmp_path, LARGE_GPU), plans(tmp_path, LARGE_GPU), strict=True):
+        assert first == second
+
+
+def test_tuned_tile_is_used_and_named(network_of: Callable[..., Network]) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def lookup(kernel: Any, operation: Any, workload: Workload) -> tuple[Any, str] | None:
+        asked.append((kernel.name, workload.key))
+        return (kernel.safe_tile(operation), "tuned") if kernel.name == "connected" else None
+
+    workloads = {3: Workload(kept_share=0.25, unit_rows=4)}
+    plan = make_plan(network_of(), LARGE_GPU, workloads=workloads, lookup=lookup)
+    origins = {step.kernel.name: step.tile_origin for step in plan.steps}
+    assert origins["connected"] == "tuned"
+    assert origins["conv"] == DEFAULT_ORIGIN
+    assert ("connected", "kept0.25 unit4x1") in asked
+    assert ("conv", "dense") in asked
+
+
+def test_tuned_tile_that_the_device_forbids_is_not_used(network_of: Callable[..., Network]) -> None:
+    def lookup(kernel: Any, operation: Any, workload: Workload) -> tuple[Any, str] | None:
+        return (kernel.gpu_tiles[0], "tuned") if kernel.gpu_tiles else None
+
+    plan = make_plan(network_of(), DEVICES["least of the embedded profile"], lookup=lookup)
+    assert {step.tile_origin for step in plan.steps} == {SAFE_ORIGIN}
+
+
+def test_layers_that_change_nothing_cost_nothing(network_of: Callable[..., Network]) -> None:
+    """Dropout and cost have no step; the answer is the softmax's."""
+    network = network_of()
+    plan = make_plan(network, LARGE_GPU)
+    assert {"dropout", "cost"}.isdisjoint(step.label for step in plan.steps)
+    assert plan.tensors[4] == plan.tensors[3]
+    assert plan.tensors[6] == plan.tensors[5]
+    assert plan.host_output == plan.tensors[5]
+
+
+@pytest.mark.parametrize("layer", ["[reorg]\nstride=3", "[normalization]", "[local]\nfilters=2\nsize=3"])
+def test_layer_without_kernel_is_named(network_of: Callable[..., Network], layer: str) -> None:
+    network = network_of(f"[net]\nheight=9\nwidth=9\nchannels=9\n\n{layer}\n")
+    with pytest.raises(UnsupportedLayerError, match=r"network\.cfg:6: layer 0 \[\w+\] has no kernel yet"):
+        make_plan(network, LARGE_GPU)
