@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WITH_WEIGHTS = ("convolutional", "connected")
 
 
-@click.command("bench")
+@click.command("bench", short_help="Measure milliseconds and GFLOP/s of a model.")
 @model_argument
 @weights_argument
 @random_weights_options

@@ -17,7 +17,7 @@ from clprune.cli.model import (
 )
 
 
-@click.command("eval")
+@click.command("eval", short_help="Measure accuracy on a data set.")
 @model_argument
 @weights_argument
 @data_option

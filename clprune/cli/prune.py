@@ -77,7 +77,7 @@ class Measured:
     help="Reach the sparsity in N steps, with --epochs after each.",
 )  # fmt: skip
 @data_option
-@recipe_options
+@recipe_options(learning_rate=0.02)
 @seed_option
 @device_option
 @click.option("--out", metavar="PREFIX", required=True, help="Write PREFIX.cfg and PREFIX.weights.")
@@ -103,7 +103,7 @@ def command(
     from clprune.opencl import open_device
     from clprune.training import prune_and_retrain
 
-    recipe = take_recipe(options, learning_rate=0.02, seed=seed)
+    recipe = take_recipe(options, seed=seed)
     if options["sparsity"] is None:
         raise click.UsageError("Missing option '--sparsity'.")
     network = load_network(model)

@@ -18,10 +18,10 @@ from clprune.cli.training import (
 )
 
 
-@click.command("train")
+@click.command("train", short_help="Train a model with PyTorch.")
 @model_argument
 @data_option
-@recipe_options
+@recipe_options(learning_rate=0.05)
 @seed_option
 @click.option("--out", metavar="PREFIX", required=True, help="Write PREFIX.weights.")
 @json_option
@@ -34,7 +34,7 @@ def command(model: str, data: str, seed: int, out: str, as_json: bool, **options
     from clprune.darknet.weights import write_weights
     from clprune.training import evaluate, load_module, train
 
-    recipe = take_recipe(options, learning_rate=0.05, seed=seed)
+    recipe = take_recipe(options, seed=seed)
     network = load_network(model)
     target = output_path(out, ".weights")
     checkpoint = take_checkpoint(options)

@@ -23,9 +23,9 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _OUTPUT_SUFFIXES = (".weights", ".cfg")
 
 
-def recipe_options(function: _Command) -> _Command:
-    """Add what `take_recipe` and `take_checkpoint` take, and `--count`."""
-    for option in (
+def recipe_options(*, learning_rate: float) -> Callable[[_Command], _Command]:
+    """A decorator that adds what `take_recipe` and `take_checkpoint` take, and `--count`."""
+    options = (
         click.option("--checkpoint", metavar="FILE",
                      help="Keep the state there after each epoch; a run that finds its own goes on from it."),
         click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
@@ -35,28 +35,27 @@ def recipe_options(function: _Command) -> _Command:
                      help="Shift images by up to N pixels."),
         click.option("--batch", type=click.IntRange(min=1), metavar="N", default=128, show_default=True,
                      help="Images of one step."),
-        click.option("--learning-rate", type=float, metavar="R", help="Peak of the learning rate."),
+        click.option("--learning-rate", type=float, metavar="R", default=learning_rate, show_default=True,
+                     help="Peak of the learning rate."),
         click.option("--count", type=click.IntRange(min=1), metavar="N", help="Images of an epoch. Default: all."),
-        click.option("--epochs", type=click.IntRange(min=1), metavar="N", required=True),
-    ):  # fmt: skip
-        function = option(function)
-    return function
+        click.option("--epochs", type=click.IntRange(min=1), metavar="N", required=True,
+                     help="How often to go through the images."),
+    )  # fmt: skip
+
+    def decorate(function: _Command) -> _Command:
+        for option in options:
+            function = option(function)
+        return function
+
+    return decorate
 
 
-def take_recipe(options: dict[str, Any], *, learning_rate: float, seed: int) -> Any:
-    """Take a `clprune.training.Recipe` out of `options`; `learning_rate` is used where none was given.
-
-    Raises UsageError, and MissingDependencyError without PyTorch.
-    """
+def take_recipe(options: dict[str, Any], *, seed: int) -> Any:
+    """Take a `clprune.training.Recipe` out of `options`. Raises UsageError; MissingDependencyError without PyTorch."""
     from clprune.training import Recipe
 
-    given = options.pop("learning_rate")
-    names = ("epochs", "batch", "shift_pixels", "flip", "precision")
-    return Recipe(
-        **{name: options.pop(name) for name in names},
-        learning_rate=learning_rate if given is None else given,
-        seed=seed,
-    )
+    names = ("epochs", "batch", "learning_rate", "shift_pixels", "flip", "precision")
+    return Recipe(**{name: options.pop(name) for name in names}, seed=seed)
 
 
 def take_checkpoint(options: dict[str, Any]) -> Path | None:

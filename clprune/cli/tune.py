@@ -35,7 +35,7 @@ TABLE_WIDTH = 120
 """Columns below which a table would fold its cells: each problem then has lines of its own."""
 
 
-@click.command("tune")
+@click.command("tune", short_help="Find the fastest tiles for a device.")
 @model_argument
 @weights_argument
 @click.option(

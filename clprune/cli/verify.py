@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clprune.runner.verify import LayerError
 
 
-@click.command("verify")
+@click.command("verify", short_help="Compare a device with the float64 reference.")
 @model_argument
 @weights_argument
 @random_weights_options
