@@ -131,15 +131,15 @@ class WorkerPool:
     def __init__(self, info: DeviceInfo, *, count: int | None = None, limit_s: float = 30.0) -> None:
         """Start `count` processes (by default one per core, at most eight) and return at once."""
         self._info, self._limit_s = info, limit_s
-        self._count = count or min(_cores(), MOST_WORKERS)
+        self.count = count or min(_cores(), MOST_WORKERS)
         self._task: bytes | None = None
         self._holders: dict[Any, int] = {}  # prepared tile -> number of the worker that holds it
         self._holders_lock = threading.Lock()
-        self._locks = [threading.Lock() for _ in range(self._count)]  # one request at a time per worker
-        self._threads = ThreadPoolExecutor(self._count, thread_name_prefix="clprune-tuning")
-        self._opened = [False] * self._count
-        self._knows_task = [False] * self._count
-        self._workers = [Worker(info) for _ in range(self._count)]
+        self._locks = [threading.Lock() for _ in range(self.count)]  # one request at a time per worker
+        self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="clprune-tuning")
+        self._opened = [False] * self.count
+        self._knows_task = [False] * self.count
+        self._workers = [Worker(info) for _ in range(self.count)]
         self._is_closing = False
 
     def __enter__(self) -> Self:
@@ -163,7 +163,7 @@ class WorkerPool:
         """From now on candidates are tiles of `kernel` for `operation`, checked on `sample`."""
         self._task = pickle.dumps(("set_task", (kernel, operation, sample)), protocol=5)
         self._holders.clear()
-        self._knows_task = [False] * self._count
+        self._knows_task = [False] * self.count
 
     def evaluate(self, tiles: Sequence[Any], *, best_ms: float | None) -> list[Evaluation]:
         """Outcomes in the order of `tiles`; those that were timed stay prepared until `keep_only`."""
@@ -203,7 +203,7 @@ class WorkerPool:
         """Let the workers give back the device memory of every other prepared candidate."""
         with self._holders_lock:
             self._holders = {tile: number for tile, number in self._holders.items() if tile in tiles}
-        for number in range(self._count):
+        for number in range(self.count):
             try:
                 self._call(number, "keep_only", tuple(tiles))
             except WorkerLost:
@@ -240,7 +240,7 @@ class WorkerPool:
         """Prepare candidates in parallel; returns the outcomes of those that need no timing."""
         queue = deque(tiles)
         outcomes: dict[Any, Evaluation] = {}
-        hopeless_ms = None if best_ms is None else best_ms * EARLY_STOP * self._count
+        hopeless_ms = None if best_ms is None else best_ms * EARLY_STOP * self.count
 
         def serve(number: int) -> None:
             while queue and not self._is_closing:
@@ -277,7 +277,7 @@ class WorkerPool:
 
     def _on_each(self, work: Callable[[int], None]) -> None:
         """Run `work` for every worker's number at the same time; raises what one of them raises."""
-        futures = [self._threads.submit(work, number) for number in range(self._count)]
+        futures = [self._threads.submit(work, number) for number in range(self.count)]
         unfinished: set[Future[None]] = set(futures)
         while unfinished:
             _, unfinished = wait(unfinished, timeout=_POLL_SECONDS)

@@ -278,6 +278,11 @@ class Store:
             row["runs_ms"] = tuple(json.loads(row["runs_ms"]))
             yield Measurement(**row)
 
+    def keys(self, *, kernel: str) -> list[Key]:
+        """Every key of one kernel under which something was measured."""
+        rows = self._connection.execute(f"SELECT DISTINCT {_KEY_COLUMNS} FROM measurement WHERE kernel=?", (kernel,))
+        return [Key(**_named(Key, row)) for row in rows]
+
     # --- winners ---
 
     def set_best(

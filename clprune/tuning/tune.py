@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from clprune.errors import BuildError, ConfigurationRejected, LaunchError
-from clprune.kernels.base import Kernel, MatrixKernel, Sample, Workload
+from clprune.errors import LaunchError
+from clprune.kernels.base import Kernel, MatrixKernel, Workload
 from clprune.opencl import Session
-from clprune.tuning.measure import bind_case, time_candidates, verify
-from clprune.tuning.search import LocalSearch
+from clprune.tuning.effort import DEFAULT_EFFORT, Effort, effort_by_name
+from clprune.tuning.evaluate import Evaluation
+from clprune.tuning.model_search import ModelSearch
+from clprune.tuning.pool import WorkerPool
+from clprune.tuning.shorten import shortened
+from clprune.tuning.spaces import Spaces
 from clprune.tuning.store import Key, Store, result_key
+from clprune.tuning.transfer import similar_problems, starts_from
 
-#: A candidate whose first timed run takes this much longer than the best so far is not run again.
-EARLY_STOP = 1.3
-REPEATS = 5
+#: Winners that are measured again, in turns with the default, and how much slower than the first they may be.
+FINALISTS = 3
+FINALIST_RATIO = 1.15
+
+#: Candidates per worker that are built before any of them is timed.
+BATCH_PER_WORKER = 2
+
+#: Seconds kept back for each problem's final comparison.
+_SETTLE_SECONDS = 0.4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +41,11 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
-    """What tuning one problem gave; `rejected` counts candidates by the kind of their failure."""
+    """What tuning one problem gave; `rejected` counts candidates by the kind of their failure.
+
+    `measured_problem` is the key of the smaller problem that was timed instead (see `clprune.tuning.shorten`), or
+    empty: all times are of that.
+    """
 
     task: Task
     tile: Any
@@ -39,6 +54,7 @@ class Outcome:
     evaluations: int
     rejected: dict[str, int]
     was_known: bool = False
+    measured_problem: str = ""
 
 
 #: Called after every evaluation with (task number, tasks, seconds left, best ms so far or None).
@@ -60,121 +76,163 @@ def tune(
     store: Store,
     tasks: Sequence[Task],
     *,
-    budget_s: float,
+    budget_s: float | None = None,
+    effort: Effort | None = None,
     seed: int = 0,
     is_forced: bool = False,
     progress: Progress | None = None,
+    workers: int | None = None,
 ) -> list[Outcome]:
-    """Tune each task and keep the winners in `store`.
+    """Tune each task on `session`'s device and keep the winners in `store`.
 
-    Seconds go to tasks in proportion to the square root of their work, so that small layers get their share. What an
-    earlier run measured is not measured again unless `is_forced`. KeyboardInterrupt keeps everything found so far.
+    `budget_s` replaces the effort's own budget. Seconds go to tasks in proportion to the square root of their work,
+    so that small layers get their share; what a task does not need goes to the later ones. What an earlier run
+    measured is not measured again unless `is_forced`. KeyboardInterrupt keeps everything found so far.
+
+    `workers` processes (by default one per core) run the candidates, so that a driver's crash costs no more than one.
+    Raises NoDeviceError when they cannot open the device.
     """
-    weights = [max(task.operation.flops, 1) ** 0.5 for task in tasks]
-    end = time.monotonic() + budget_s
-    outcomes = []
-    for number, task in enumerate(tasks):
-        left = end - time.monotonic()
-        share = max(0.0, left * weights[number] / sum(weights[number:]))
+    effort = effort or effort_by_name(DEFAULT_EFFORT)
+    end = time.monotonic() + (effort.budget_seconds(len(tasks)) if budget_s is None else budget_s)
+    weights = [_work(task) ** 0.5 for task in tasks]
+    store.add_device(session.info)
+    outcomes: list[Outcome] = []
+    with WorkerPool(session.info, count=workers, limit_s=effort.limit_seconds) as pool:
+        spaces = Spaces(session.info)
+        for number, task in enumerate(tasks):
+            left = end - time.monotonic() - _SETTLE_SECONDS * (len(tasks) - number)
+            share = max(0.0, left * weights[number] / sum(weights[number:]))
 
-        def report(best: float | None, number: int = number) -> None:
-            if progress is not None:
-                progress(number, len(tasks), max(0.0, end - time.monotonic()), best)
+            def report(best: float | None, number: int = number) -> None:
+                if progress is not None:
+                    progress(number, len(tasks), max(0.0, end - time.monotonic()), best)
 
-        outcomes.append(_tune_task(session, store, task, budget_s=share, seed=seed, is_forced=is_forced, report=report))
+            run = _TaskRun(
+                pool=pool, store=store, session=session, spaces=spaces, task=task, effort=effort, report=report
+            )
+            outcomes.append(run.tune(budget_s=share, seed=seed, is_forced=is_forced))
     return outcomes
 
 
-def _tune_task(
-    session: Session,
-    store: Store,
-    task: Task,
-    *,
-    budget_s: float,
-    seed: int,
-    is_forced: bool,
-    report: Callable[[float | None], None],
-) -> Outcome:
-    deadline = time.monotonic() + budget_s
-    kernel, operation = task.kernel, task.operation
-    key = result_key(session.info, kernel, operation, task.workload)
-    default = kernel.default_tile(operation, session.info)
-    starts = [default, *kernel.cpu_tiles] if session.info.type == "cpu" else [default, *kernel.gpu_tiles]
-    search = LocalSearch(
-        kernel.candidates(operation, session.info),
-        parameters=kernel.parameters,
-        starts=starts,
-        known={} if is_forced else store.measurements(key, kernel),
-        seed=seed,
-    )
-    sample = kernel.sample(operation, task.workload)
-    evaluations, rejected = 0, dict[str, int]()
-    try:
-        while evaluations == 0 or time.monotonic() < deadline:
-            tile = search.ask()
-            if tile is None:
-                break
+def _work(task: Task) -> float:
+    """A measure of a task's time that holds for layers bound by arithmetic and by memory alike."""
+    weight_bytes = 4 * task.operation.problem.columns * getattr(task.operation.problem, "outputs", 0)
+    return task.workload.kept_share * float(task.operation.flops + 10 * weight_bytes) + 1.0
+
+
+@dataclass(kw_only=True)
+class _TaskRun:
+    """The tuning of one task."""
+
+    pool: WorkerPool
+    store: Store
+    session: Session
+    spaces: Spaces
+    task: Task
+    effort: Effort
+    report: Callable[[float | None], None]
+    evaluations: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+
+    def tune(self, *, budget_s: float, seed: int, is_forced: bool) -> Outcome:
+        deadline = time.monotonic() + budget_s
+        task, info = self.task, self.session.info
+        operation = shortened(task.operation, task.workload, info)
+        measured = operation.key if operation is not task.operation else ""
+        key = result_key(info, task.kernel, task.operation, task.workload)
+        search = self._search(key, operation, seed=seed, is_forced=is_forced)
+        self.pool.set_task(task.kernel, operation, task.kernel.sample(operation, task.workload))
+        try:
+            self._go_through(search, key, measured, deadline=deadline)
+        finally:
+            outcome = self._settle(search, key, measured)
+        return outcome
+
+    def _search(self, key: Key, operation: Any, *, seed: int, is_forced: bool) -> ModelSearch:
+        kernel, info = self.task.kernel, self.session.info
+        similar = similar_problems(self.store, key, kernel)
+        own = kernel.cpu_tiles if info.type == "cpu" else kernel.gpu_tiles
+        return ModelSearch(
+            self.spaces.candidates(kernel, operation),
+            parameters=kernel.parameters,
+            starts=[kernel.default_tile(operation, info), *starts_from(similar), *own],
+            known={} if is_forced else self.store.measurements(key, kernel),
+            similar=similar,
+            seed=seed,
+        )
+
+    def _go_through(self, search: ModelSearch, key: Key, measured: str, *, deadline: float) -> None:
+        """Evaluate what the search asks for until it is content or the time is over."""
+        batch = BATCH_PER_WORKER * self.pool.count
+        longest_s, content = 0.0, 0
+        while self.evaluations == 0 or time.monotonic() + longest_s / 2 < deadline:
+            start = time.monotonic()
+            tiles = [tile for tile in (search.ask() for _ in range(batch)) if tile is not None]
+            if not tiles:
+                return
             best = search.best
-            time_ms, invalidity = _evaluate(session, task, sample, tile, best_ms=best[1] if best else None)
-            store.add_measurement(key, tile, time_ms=time_ms, invalidity=invalidity)
-            search.tell(tile, time_ms)
-            evaluations += 1
-            if time_ms is None:
-                rejected[invalidity] = rejected.get(invalidity, 0) + 1
-            report(search.best[1] if search.best else None)
-    finally:
-        outcome = _settle(session, store, task, sample, search, key=key, evaluations=evaluations, rejected=rejected)
-    return outcome
+            for evaluation in self.pool.evaluate(tiles, best_ms=best[1] if best else None):
+                self._keep(evaluation, key, measured)
+                search.tell(evaluation.tile, evaluation.time_ms)
+                self.report(search.best[1] if search.best else None)
+            self.pool.keep_only(self._finalists(search))
+            longest_s = max(longest_s, time.monotonic() - start)
+            content = content + 1 if search.expected_improvement < self.effort.patience else 0
+            if content >= 2:
+                return
 
+    def _keep(self, evaluation: Evaluation, key: Key, measured: str) -> None:
+        self.evaluations += 1
+        if evaluation.time_ms is None:
+            self.rejected[evaluation.invalidity] = self.rejected.get(evaluation.invalidity, 0) + 1
+        self.store.add_measurement(
+            key,
+            evaluation.tile,
+            time_ms=evaluation.time_ms,
+            invalidity=evaluation.invalidity,
+            measured_problem=measured,
+            build_ms=evaluation.build_ms,
+            runs_ms=evaluation.runs_ms,
+            relative_error=evaluation.relative_error,
+        )
 
-def _evaluate(
-    session: Session, task: Task, sample: Sample, tile: Any, *, best_ms: float | None
-) -> tuple[float | None, str]:
-    """(best milliseconds, "correct"), or (None, kind of failure)."""
-    try:
-        case = task.kernel.case(tile, task.operation, sample)
-        candidate = bind_case(session, task.kernel, tile, task.operation, case)
-        verify(session, candidate)
-    except BuildError:
-        return None, "build error"
-    except LaunchError:
-        return None, "launch error"
-    except ConfigurationRejected as rejection:
-        return None, type(rejection).__name__
-    best_s = candidate.bound.timed()
-    if best_ms is not None and best_s * 1e3 > EARLY_STOP * best_ms:
-        return best_s * 1e3, "correct"
-    return min(best_s, *(candidate.bound.timed() for _ in range(REPEATS))) * 1e3, "correct"
+    def _finalists(self, search: ModelSearch) -> list[Any]:
+        """The default and the fastest few, which one of them may turn out to be."""
+        default = self.task.kernel.default_tile(self.task.operation, self.session.info)
+        best = search.fastest(FINALISTS)
+        near = [tile for tile, time_ms in best if time_ms <= FINALIST_RATIO * best[0][1]]
+        return list(dict.fromkeys([default, *near]))
 
+    def _settle(self, search: ModelSearch, key: Key, measured: str) -> Outcome:
+        """Measure the finalists again beside the default, in turns; the fastest is kept.
 
-def _settle(
-    session: Session,
-    store: Store,
-    task: Task,
-    sample: Sample,
-    search: LocalSearch,
-    *,
-    key: Key,
-    evaluations: int,
-    rejected: dict[str, int],
-) -> Outcome:
-    """Measure the winner again beside the default, interleaved; the faster of the two is kept."""
-    default = task.kernel.default_tile(task.operation, session.info)
-    winner = search.best[0] if search.best else default
-    tiles = [default] if winner == default else [default, winner]
-    candidates = [
-        bind_case(session, task.kernel, tile, task.operation, task.kernel.case(tile, task.operation, sample))
-        for tile in tiles
-    ]
-    times_ms = [seconds * 1e3 for seconds in time_candidates(candidates, rounds=REPEATS)]
-    fastest = min(range(len(tiles)), key=times_ms.__getitem__)
-    store.set_best(key, tiles[fastest], workload=task.workload, time_ms=times_ms[fastest], default_time_ms=times_ms[0])
-    return Outcome(
-        task=task,
-        tile=tiles[fastest],
-        time_ms=times_ms[fastest],
-        default_time_ms=times_ms[0],
-        evaluations=evaluations,
-        rejected=rejected,
-        was_known=evaluations == 0,
-    )
+        Raises LaunchError when not even the default runs.
+        """
+        tiles = self._finalists(search)
+        runs = self.pool.run_in_turns(tiles, rounds=self.effort.rounds)
+        if not runs:
+            raise LaunchError(
+                f"{self.task.kernel.name}: no tile runs {self.task.operation.key} on {self.session.info.name}; "
+                "`clprune verify` says more"
+            )
+        times_ms = {tile: min(times) for tile, times in runs.items()}
+        winner = min(times_ms, key=times_ms.__getitem__)
+        default_ms = times_ms.get(tiles[0], times_ms[winner])
+        self.store.set_best(
+            key,
+            winner,
+            workload=self.task.workload,
+            time_ms=times_ms[winner],
+            default_time_ms=default_ms,
+            measured_problem=measured,
+        )
+        return Outcome(
+            task=self.task,
+            tile=winner,
+            time_ms=times_ms[winner],
+            default_time_ms=default_ms,
+            evaluations=self.evaluations,
+            rejected=self.rejected,
+            was_known=self.evaluations == 0,
+            measured_problem=measured,
+        )

@@ -1,0 +1,44 @@
+"""How long a search may take: three levels, each a few numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clprune.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """A level of effort.
+
+    `problem_seconds`: per problem; `most_seconds`: in all, workers' start included. `patience`: the search of a
+    problem ends early when the model hopes to save less than this share of the best time, twice in a row; 0 never.
+    `limit_seconds`: for one candidate, from build to check. `rounds`: of the final comparison in turns.
+    """
+
+    name: str
+    problem_seconds: float
+    most_seconds: float
+    patience: float
+    limit_seconds: float
+    rounds: int
+
+    def budget_seconds(self, problems: int) -> float:
+        """Seconds for so many problems."""
+        return min(self.most_seconds, self.problem_seconds * problems)
+
+
+EFFORTS = (
+    Effort(name="quick", problem_seconds=5, most_seconds=52, patience=0.01, limit_seconds=10, rounds=7),
+    Effort(name="normal", problem_seconds=30, most_seconds=900, patience=0.003, limit_seconds=30, rounds=15),
+    Effort(name="thorough", problem_seconds=150, most_seconds=7200, patience=0.0, limit_seconds=60, rounds=31),
+)
+DEFAULT_EFFORT = "normal"
+
+
+def effort_by_name(name: str) -> Effort:
+    """The level called `name`. Raises UsageError."""
+    for effort in EFFORTS:
+        if effort.name == name:
+            return effort
+    raise UsageError(f"effort {name!r}: expected one of {', '.join(effort.name for effort in EFFORTS)}")

@@ -1,0 +1,226 @@
+"""Which candidate to try next, by a model of what was measured here and on similar problems.
+
+Bayesian optimisation (Jones, Schonlau and Welch, Efficient Global Optimization, 1998): a Gaussian process over the
+tiles' parameters predicts the logarithm of the time; the tile with the largest expected improvement comes next. Several
+tiles can be asked for at once: each is believed to take its predicted time until it is told.
+
+Transfer: tiles that were best for similar problems are tried first, and everything measured for those problems enters
+the model as points of another group, believed the less the farther the problem is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.kernels.base import Value
+from clprune.tuning.features import encode
+from clprune.tuning.gaussian_process import (
+    GaussianProcess,
+    Hyperparameters,
+    default_hyperparameters,
+    fit_hyperparameters,
+)
+
+Array = npt.NDArray[np.float64]
+
+#: Tiles tried at random, besides the starts, before the model is asked; fewer where similar problems are known.
+RANDOM_TILES = 4
+
+#: Logarithm of how much slower than the best a tile can look to the model: what is hopeless need not be told apart.
+WORST = math.log(4.0)
+
+#: The likeness of problems at distance d (see clprune.tuning.distance) is exp(-d / this).
+DISTANCE_SCALE = 6.0
+MOST_SIMILAR = 3
+MOST_SIMILAR_TILES = 80
+
+_FIT_STEPS = 30
+_FIT_GROWTH = 1.25  # the hyperparameters are fitted again when there are this many times as many points
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similar:
+    """What is known of a similar problem: tile -> milliseconds, None where invalid; and how far it is."""
+
+    times_ms: Mapping[Any, float | None]
+    distance: float
+
+
+class ModelSearch:
+    """Proposes tiles; `ask()` returns None when none is left, and may be called again before `tell()`.
+
+    `candidates` is the valid part of the space, `starts` are tried first, `known` are outcomes of earlier runs
+    (milliseconds, None where invalid), `similar` those of other problems. Everything random follows from `seed`.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[Any],
+        *,
+        parameters: Mapping[str, Sequence[Value]],
+        starts: Sequence[Any] = (),
+        known: Mapping[Any, float | None] | None = None,
+        similar: Sequence[Similar] = (),
+        seed: int = 0,
+    ) -> None:
+        self._tiles = list(candidates)
+        self._number = {tile: number for number, tile in enumerate(self._tiles)}
+        self._points = encode(self._tiles, parameters=parameters)
+        self._generator = np.random.default_rng(seed)
+        self._known = {tile: time_ms for tile, time_ms in (known or {}).items() if tile in self._number}
+        self._pending: dict[Any, None] = {}
+        self._similar = _prepared(similar, parameters=parameters, generator=self._generator)
+        self._queue = [tile for tile in dict.fromkeys(starts) if tile in self._number]
+        count = RANDOM_TILES if not similar else RANDOM_TILES // 2
+        order = self._generator.permutation(len(self._tiles))
+        self._queue += [self._tiles[int(number)] for number in order[:count]]
+        self._hyperparameters: Hyperparameters | None = None
+        self._fitted_points = 0
+        self.expected_improvement = math.inf
+
+    @property
+    def best(self) -> tuple[Any, float] | None:
+        """The fastest tile known, and its milliseconds."""
+        return next(iter(self.fastest(1)), None)
+
+    def fastest(self, count: int) -> list[tuple[Any, float]]:
+        """At most `count` tiles with their milliseconds, the fastest first."""
+        timed = [(tile, time_ms) for tile, time_ms in self._known.items() if time_ms is not None]
+        return sorted(timed, key=lambda item: item[1])[:count]
+
+    def ask(self) -> Any | None:
+        """The next tile to measure. `expected_improvement` then says what share of the time the model hopes to save."""
+        while self._queue:
+            tile = self._queue.pop(0)
+            if tile not in self._known and tile not in self._pending:
+                self._pending[tile] = None
+                return tile
+        number = self._most_promising()
+        if number is None:
+            return None
+        tile = self._tiles[number]
+        self._pending[tile] = None
+        return tile
+
+    def tell(self, tile: Any, time_ms: float | None) -> None:
+        """Report the outcome of a tile: milliseconds, or None where it is invalid."""
+        self._pending.pop(tile, None)
+        self._known[tile] = time_ms
+
+    def _most_promising(self) -> int | None:
+        """The number of the untried tile with the largest expected improvement."""
+        untried = np.array(
+            [n for n, tile in enumerate(self._tiles) if tile not in self._known and tile not in self._pending], np.int64
+        )
+        if not len(untried):
+            return None
+        best = self.best
+        if best is None:
+            return int(self._generator.choice(untried))
+        process, scale, best_value = self._condition(best[1])
+        mean, deviation = process.predict(self._points[untried])
+        gain = _expected_improvement(best_value - mean, deviation)
+        place = int(np.argmax(gain))
+        self.expected_improvement = float(gain[place] * scale)
+        return int(untried[place])
+
+    def _condition(self, best_ms: float) -> tuple[GaussianProcess, float, float]:
+        """(the process on all points, natural logarithms per unit of its values, the best value)."""
+        known = list(self._known.items())
+        raw = np.array([_log_slowdown(time_ms, best_ms) for _, time_ms in known])
+        points = self._points[[self._number[tile] for tile, _ in known]]
+        values = np.concatenate([raw, *(values for _, values, _ in self._similar)])
+        x = np.concatenate([points, *(other for other, _, _ in self._similar)])
+        groups = np.concatenate(
+            [np.zeros(len(raw)), *(np.full(len(v), g + 1) for g, (_, v, _) in enumerate(self._similar))]
+        ).astype(np.int64)
+        mean, scale = float(values.mean()), float(values.std()) or 1.0
+        y = (values - mean) / scale
+        likeness = self._likeness()
+        self._fit(x, y, groups, likeness)
+        assert self._hyperparameters is not None
+        process = GaussianProcess(x, y, groups=groups, likeness=likeness, hyperparameters=self._hyperparameters)
+        if self._pending:
+            pending = self._points[[self._number[tile] for tile in self._pending]]
+            believed, _ = process.predict(pending)
+            process = GaussianProcess(
+                np.concatenate([pending, x]),
+                np.concatenate([believed, y]),
+                groups=np.concatenate([np.zeros(len(pending), np.int64), groups]),
+                likeness=likeness,
+                hyperparameters=self._hyperparameters,
+            )
+        return process, scale, (0.0 - mean) / scale
+
+    def _fit(self, x: Array, y: Array, groups: npt.NDArray[np.int64], likeness: Array) -> None:
+        if self._hyperparameters is not None and len(y) < _FIT_GROWTH * self._fitted_points:
+            return
+        self._hyperparameters = fit_hyperparameters(
+            x,
+            y,
+            groups=groups,
+            likeness=likeness,
+            start=self._hyperparameters or default_hyperparameters(x.shape[1]),
+            steps=_FIT_STEPS,
+            generator=self._generator,
+        )
+        self._fitted_points = len(y)
+
+    def _likeness(self) -> Array:
+        """`[groups, groups]`: from the distances to this problem; two similar problems are as like as their ways."""
+        to_here = np.array([0.0, *(distance for _, _, distance in self._similar)])
+        likeness: Array = np.exp(-(to_here[:, None] + to_here[None, :]) / DISTANCE_SCALE)
+        np.fill_diagonal(likeness, 1.0)
+        return likeness
+
+
+def _prepared(
+    similar: Sequence[Similar], *, parameters: Mapping[str, Sequence[Value]], generator: np.random.Generator
+) -> list[tuple[Array, Array, float]]:
+    """(points, logarithms of slowdown, distance) of the nearest problems: their fast tiles, and some of the others."""
+    prepared = []
+    for other in sorted(similar, key=lambda item: item.distance)[:MOST_SIMILAR]:
+        timed = {tile: time_ms for tile, time_ms in other.times_ms.items() if time_ms is not None}
+        encodable = [tile for tile in timed if _is_inside(tile, parameters)]
+        if len(encodable) < 2:
+            continue
+        ordered = sorted(encodable, key=lambda tile: timed[tile])
+        fast, rest = ordered[: MOST_SIMILAR_TILES // 2], ordered[MOST_SIMILAR_TILES // 2 :]
+        some = generator.permutation(len(rest))[: MOST_SIMILAR_TILES // 2]
+        tiles = fast + [rest[int(number)] for number in some]
+        values = np.array([_log_slowdown(timed[tile], timed[ordered[0]]) for tile in tiles])
+        prepared.append((encode(tiles, parameters=parameters), values, other.distance))
+    return prepared
+
+
+def _is_inside(tile: Any, parameters: Mapping[str, Sequence[Value]]) -> bool:
+    """Whether every parameter has one of the values that the space has now."""
+    return all(getattr(tile, name) in values for name, values in parameters.items())
+
+
+def _log_slowdown(time_ms: float | None, best_ms: float) -> float:
+    """ln(time / best), at most WORST; an invalid tile is as bad as the worst."""
+    return WORST if time_ms is None else min(WORST, math.log(time_ms / best_ms))
+
+
+def _expected_improvement(gain: Array, deviation: Array) -> Array:
+    """Of a normal variable with mean `gain`: the mean of its positive part."""
+    ratio = gain / deviation
+    density = np.exp(-0.5 * ratio**2) / math.sqrt(2 * math.pi)
+    below = 0.5 * (1 + _erf(ratio / math.sqrt(2)))
+    improvement: Array = gain * below + deviation * density
+    return improvement
+
+
+def _erf(x: Array) -> Array:
+    """The error function to 1.5e-7 (Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26)."""
+    t = 1 / (1 + 0.3275911 * np.abs(x))
+    polynomial = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    result: Array = np.sign(x) * (1 - polynomial * np.exp(-(x**2)))
+    return result

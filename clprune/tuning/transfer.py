@@ -1,0 +1,72 @@
+"""What earlier tuning says about a new problem: measurements of the most similar problems and devices."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from clprune.kernels.base import Kernel, Workload
+from clprune.tuning.distance import shape_distance, workload_distance
+from clprune.tuning.model_search import MOST_SIMILAR, Similar
+from clprune.tuning.store import Key, Store, StoredDevice
+
+#: Beyond this a problem says nothing worth the model's time.
+FARTHEST = 12.0
+
+#: What is added to the distance for results of another driver, of the same architecture, of the same type of device.
+_OTHER_DRIVER, _SAME_ARCHITECTURE, _SAME_TYPE = 0.5, 1.0, 4.0
+_OTHER_SOURCE = 0.5  # an older version of the same kernel
+
+_PRUNED = re.compile(r"kept([0-9.]+) unit(\d+)x1")
+
+
+def similar_problems(store: Store, key: Key, kernel: Kernel[Any, Any]) -> list[Similar]:
+    """Measurements of at most MOST_SIMILAR problems, nearest first; never those under `key` itself."""
+    devices = store.devices()
+    here = devices.get(key.device)
+    ranked = []
+    for other in store.keys(kernel=kernel.name):
+        distance = _distance(key, other, here=here, there=devices.get(other.device))
+        if other != key and distance <= FARTHEST:
+            ranked.append((distance, other))
+    ranked.sort(key=lambda item: item[0])
+    found = []
+    for distance, other in ranked[: 2 * MOST_SIMILAR]:
+        times_ms = store.measurements(other, kernel)
+        if sum(time_ms is not None for time_ms in times_ms.values()) >= 2:
+            found.append(Similar(times_ms=times_ms, distance=distance))
+    return found[:MOST_SIMILAR]
+
+
+def starts_from(similar: list[Similar], *, per_problem: int = 2) -> list[Any]:
+    """The fastest tiles of similar problems, the nearest problem's first."""
+    starts = []
+    for other in similar:
+        timed = [(time_ms, number, tile) for number, (tile, time_ms) in enumerate(other.times_ms.items()) if time_ms]
+        starts += [tile for _, _, tile in sorted(timed, key=lambda item: item[:2])[:per_problem]]
+    return list(dict.fromkeys(starts))
+
+
+def workload_of(key: str) -> Workload:
+    """The workload whose key this is."""
+    match = _PRUNED.fullmatch(key)
+    return Workload(kept_share=float(match[1]), unit_rows=int(match[2])) if match else Workload()
+
+
+def _distance(key: Key, other: Key, *, here: StoredDevice | None, there: StoredDevice | None) -> float:
+    wanted, found = workload_of(key.workload), workload_of(other.workload)
+    distance = shape_distance(key.problem, other.problem) + workload_distance(
+        kept_share=wanted.kept_share,
+        unit_rows=wanted.unit_rows,
+        other_kept_share=found.kept_share,
+        other_unit_rows=found.unit_rows,
+    )
+    if key.source_hash != other.source_hash:
+        distance += _OTHER_SOURCE
+    if key.device == other.device:
+        return distance
+    if here is None or there is None or here.type != there.type:
+        return float("inf")
+    if here.is_same_device(there):
+        return distance + _OTHER_DRIVER
+    return distance + (_SAME_ARCHITECTURE if here.architecture == there.architecture else _SAME_TYPE)
