@@ -9,6 +9,21 @@
 #endif
 </%def>
 
+## Bring a cache line early. OpenCL's own prefetch() does nothing on CPU drivers; theirs are built on clang, whose builtin
+## takes a plain address, which a CPU's global address is. Elsewhere the hint vanishes.
+<%def name="prefetch_macros()">
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch)
+#define PREFETCH(pointer) __builtin_prefetch((const void *)(size_t)(pointer), 0, 3)
+#define PREFETCH_FOR_WRITING(pointer) __builtin_prefetch((const void *)(size_t)(pointer), 1, 3)
+#endif
+#endif
+#ifndef PREFETCH
+#define PREFETCH(pointer)
+#define PREFETCH_FOR_WRITING(pointer)
+#endif
+</%def>
+
 ## Darknet's activations (src/activations.h of pjreddie/darknet; mish, swish, relu6, hard_mish of AlexeyAB/darknet)
 ## as a function `activate` on float vectors of `width` lanes. Comparisons rather than fmax: that compiles to one
 ## instruction everywhere (PoCL's fmax is a call per lane), and a NaN stays one.

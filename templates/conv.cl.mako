@@ -19,6 +19,8 @@
 ## group_m, group_n  work-items of a work-group along row blocks and along positions
 ## tile_k        columns whose weights are staged in local memory at once; 0: weights are read from global memory
 ## k_unroll      columns per turn of the inner loop
+## prefetch      columns by which the inner loop runs ahead to bring input into cache (0: not at all); also brings the
+##               output's lines before they are written. Columns that are kept lie too far apart for hardware prefetchers
 ## mapping       "flat": positions run through the padded rows (stride 1, input and output of one pitch);
 ##               "rows": each vector lies in one output row
 ##               "flat" may read group_n * vectors * vector_width values behind the last position (READ_MARGIN holds them)
@@ -36,8 +38,16 @@
     parts = range(vectors * row_step)
     store_width = vector_width // row_step
     S = vector_type("float", store_width)
+    # One element of every cache line of 16 values that a column's vectors may touch.
+    if mapping == "flat":
+        touched = [f"in{v}" for v in parts] + [f"in{vectors - 1} + {vector_width - 1}"]
+    else:
+        touched = [f"in{v} + {edge}" for v in parts for edge in (0, stride * (vector_width - 1))]
 %>
 ${common.multiply_add_macro()}
+% if prefetch:
+${common.prefetch_macros()}
+% endif
 ${common.activation_function(activation, vector_width)}
 ${common.partial_store_function(store_width)}
 % if pooled:
@@ -52,6 +62,13 @@ inline ${S} pool(const ${T} upper, const ${T} lower)
 % for u in range(count):
     {
         __global const float *p = x + ${offset(u)};
+% if prefetch:
+        { __global const float *ahead = x + list[k + ${u + prefetch}];
+% for distance in touched:
+        PREFETCH(ahead + ${distance});
+% endfor
+        }
+% endif
 % for v in parts:
 % if stride == 1:
         const ${T} b${v} = ${vector_load(vector_width, f"p + in{v}")};
@@ -133,6 +150,16 @@ void conv(__global const float *restrict x,
     const int out${j} = y_origin + image${j} * y_image_stride + image_row${j} * y_pitch + column${j} / ${row_step};
 % endif
 % endfor
+% if prefetch:
+% for j in slots:
+% for i in rows:
+    PREFETCH_FOR_WRITING(y + (size_t)(descriptor[3] + ${i}) * y_channel_stride + out${j});
+% if mapping != "flat" or j == vectors - 1:
+    PREFETCH_FOR_WRITING(y + (size_t)(descriptor[3] + ${i}) * y_channel_stride + out${j} + ${store_width - 1});
+% endif
+% endfor
+% endfor
+% endif
 % for i in rows:
     const float bias${i} = bias[block * ${tile_m} + ${i}];
 % for v in parts:

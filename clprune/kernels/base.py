@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from clprune import quirks
 from clprune.device import DeviceInfo
 from clprune.errors import ConfigurationRejected
 from clprune.packing.columns import PackedColumns
@@ -203,7 +204,7 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         work-group of one with wide vectors does the same work with less ado. GPUs want many items instead.
         """
         is_single = self.launch(tile, operation).work_group_size == 1
-        return is_single if device.type == "cpu" else not is_single
+        return is_single if quirks.wants_explicit_vectors(device) else not is_single
 
     def candidates(self, operation: OperationT, device: DeviceInfo) -> list[TileT]:
         """The part of the space that a search on `device` goes through.
@@ -226,11 +227,15 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         return worthy or others
 
     def default_tile(self, operation: OperationT, device: DeviceInfo) -> TileT:
-        """The first of the device type's own tiles that fits, else the safe one."""
-        for tile in self.cpu_tiles if device.type == "cpu" else self.gpu_tiles:
-            if self.rejection(tile, operation, device) is None:
-                return tile
-        return self.safe_tile(operation)
+        """The first of the device type's own tiles that fits, else the safe one.
+
+        Where local memory is emulated those that use none come first.
+        """
+        tiles = self.cpu_tiles if quirks.wants_explicit_vectors(device) else self.gpu_tiles
+        valid = [tile for tile in tiles if self.rejection(tile, operation, device) is None]
+        if quirks.has(device, quirks.EMULATED_LOCAL_MEMORY):
+            valid.sort(key=lambda tile: self.local_mem_bytes(tile, operation) > 0)
+        return valid[0] if valid else self.safe_tile(operation)
 
 
 class TensorKernel(Kernel[TileT, OperationT]):

@@ -46,6 +46,7 @@ class ConvTile:
     k_unroll: int = 1
     mapping: str = "flat"
     sweep: int = 0
+    prefetch: int = 0
 
     @property
     def work_group_size(self) -> int:
@@ -184,7 +185,8 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         "tile_k": (0, 16, 32),
         "k_unroll": (1, 2, 4),
         "mapping": ("flat", "rows"),
-        "sweep": (0, 1, 4, 8, 16, 32),
+        "sweep": (0, 1, 4, 16),
+        "prefetch": (0, 16, 32, 64),
     }
     constraints = (
         Constraint(
@@ -216,6 +218,10 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             holds=lambda t, o: t.tile_m * t.group_m < 2 * o.problem.group_out_channels or t.tile_m * t.group_m == 1,
         ),
         Constraint(
+            reason="prefetching is for work-groups of one, whose caches are a CPU's",
+            holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
+        ),
+        Constraint(
             reason="a sweep is longer than the layer has row blocks",
             holds=lambda t, o: t.sweep <= 1 or t.sweep * t.group_m * t.tile_m < o.problem.out_channels,
         ),
@@ -225,12 +231,12 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         ),
     )
     cpu_tiles = (
-        ConvTile(tile_m=8, vector_width=16, vectors=3),
-        ConvTile(tile_m=8, vector_width=16, vectors=2, mapping="rows"),
-        ConvTile(tile_m=4, vector_width=16, vectors=3, mapping="rows"),
-        ConvTile(tile_m=8, vector_width=16, vectors=1, mapping="rows"),
-        ConvTile(tile_m=4, vector_width=8, vectors=3),
-        ConvTile(tile_m=4, vector_width=8, vectors=2, mapping="rows"),
+        ConvTile(tile_m=8, vector_width=16, vectors=3, prefetch=32),
+        ConvTile(tile_m=8, vector_width=16, vectors=2, mapping="rows", prefetch=32),
+        ConvTile(tile_m=4, vector_width=16, vectors=3, mapping="rows", prefetch=32),
+        ConvTile(tile_m=8, vector_width=16, vectors=1, mapping="rows", prefetch=32),
+        ConvTile(tile_m=4, vector_width=8, vectors=3, prefetch=32),
+        ConvTile(tile_m=4, vector_width=8, vectors=2, mapping="rows", prefetch=32),
         ConvTile(tile_m=12, vector_width=16, vectors=1, mapping="rows"),
         ConvTile(tile_m=1, vector_width=8, vectors=2, mapping="rows"),
     )
@@ -287,6 +293,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             groups=problem.groups,
             group_offset=problem.group_in_channels * layout.channel_stride,
             blocks_per_group=tile.group_m,
+            lookahead=tile.prefetch + tile.k_unroll,
         )
 
     def valid_positions(self, tile: ConvTile, operation: ConvOperation) -> npt.NDArray[np.int8]:

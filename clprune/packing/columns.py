@@ -54,13 +54,15 @@ def pack_columns(
     groups: int = 1,
     group_offset: int = 0,
     blocks_per_group: int = 1,
+    lookahead: int = 0,
 ) -> PackedColumns:
     """Pack `matrix` `[rows, columns]` float32 with `bias` `[rows]` into row blocks of `tile_m`.
 
     `column_offsets` int32 `[columns]` is what a list holds for each column; rows of group g of `groups` add
     `g * group_offset` to it (grouped convolution reads other input channels). Row blocks never straddle groups.
     `blocks_per_group`: row blocks that one work-group computes together; each block's `group_kept` is the largest
-    `kept` among them. A row block that keeps every column shares its group's one full list.
+    `kept` among them. A row block that keeps every column shares its group's one full list. `lookahead` entries that
+    point at the first column follow the last list, for kernels that read ahead.
     """
     rows, columns = matrix.shape
     group_rows = rows // groups
@@ -93,7 +95,7 @@ def pack_columns(
     return PackedColumns(
         tile_m=tile_m,
         values=_never_empty(np.concatenate(values)),
-        offsets=_never_empty(np.concatenate(lists)),
+        offsets=_never_empty(np.concatenate([*lists, np.repeat(column_offsets[:1], lookahead)])),
         blocks=_with_group_kept(np.array(blocks, np.int32), blocks_per_group),
         bias=_bias_blocks(bias, blocks, tile_m),
         kept_share=kept_weights / matrix.size,
