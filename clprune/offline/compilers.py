@@ -1,0 +1,181 @@
+"""OpenCL C to assembly for GPUs that are not there: clang for AMD, clang and ptxas for NVIDIA.
+
+clang comes from the distribution (Debian and Ubuntu: clang-15, libclc-15, rocm-device-libs), ptxas from PyPI
+(nvidia-cuda-nvcc-cu12, extra `offline`) or a CUDA toolkit. These are not the compilers inside the vendors' drivers,
+but AMD's is built from the same LLVM and NVIDIA's driver ends in the same ptxas.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from clprune.errors import BuildError, MissingDependencyError
+from clprune.kernels.base import Launch
+from clprune.offline.architectures import Architecture
+from clprune.offline.report import Report, amd_report, nvidia_report
+
+_CLANGS = ("clang-15", "clang-16", "clang-17", "clang-18", "clang-19", "clang-20", "clang")
+_LIBCLC_FOLDERS = ("/usr/lib/clc", "/usr/share/clc", "/usr/libexec/clc")
+_ROCM_FOLDERS = ("/usr/lib/x86_64-linux-gnu/amdgcn/bitcode", "/usr/lib/aarch64-linux-gnu/amdgcn/bitcode",
+                 "/usr/lib/amdgcn/bitcode", "/opt/rocm/amdgcn/bitcode")  # fmt: skip
+_PACKAGES = "apt-get install clang-15 libclc-15 rocm-device-libs (Debian 12, Ubuntu 22.04 or 24.04)"
+_PTXAS = "pip install 'clprune[offline]' (PyPI: nvidia-cuda-nvcc-cu12)"
+
+#: PTX that clang 15 can write for what is newer than it; ptxas makes the newer card's code from it.
+_NEWEST_PTX = "sm_80"
+_PTX_TARGETS = {"sm_90": _NEWEST_PTX}
+
+_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toolchain:
+    """Where the compilers and their libraries are; None where absent."""
+
+    clang: Path | None
+    libclc: Path | None
+    rocm: Path | None
+    ptxas: Path | None
+
+    def missing(self, architecture: Architecture) -> str | None:
+        """What to install before kernels can be compiled for `architecture`, or None."""
+        is_nvidia = architecture.name.startswith("sm_")
+        if self.clang is None:
+            return f"clang: {_PACKAGES}"
+        if is_nvidia and self.libclc is None:
+            return f"libclc's nvptx64--nvidiacl.bc: {_PACKAGES}"
+        if is_nvidia and self.ptxas is None:
+            return f"ptxas: {_PTXAS}"
+        if not is_nvidia and self.rocm is None:
+            return f"the ROCm device libraries (ocml.bc): {_PACKAGES}"
+        return None
+
+    def versions(self) -> dict[str, str]:
+        """First line of what each tool says of itself."""
+        found = {}
+        if self.clang is not None:
+            found["clang"] = _output([str(self.clang), "--version"]).splitlines()[0]
+        if self.ptxas is not None:
+            match = re.search(r"release [\d.]+, V[\d.]+", _output([str(self.ptxas), "--version"]))
+            found["ptxas"] = match[0] if match else "unknown version"
+        return found
+
+
+def find_toolchain() -> Toolchain:
+    """Look in the usual places; a ptxas installed beside this package comes before a system's."""
+    return Toolchain(
+        clang=next((Path(path) for name in _CLANGS if (path := shutil.which(name))), None),
+        libclc=_first_file(_LIBCLC_FOLDERS, "nvptx64--nvidiacl.bc"),
+        rocm=next((path.parent for path in [_first_file(_ROCM_FOLDERS, "ocml.bc")] if path is not None), None),
+        ptxas=_find_ptxas(),
+    )
+
+
+def compile_kernel(toolchain: Toolchain, architecture: Architecture, *, source: str, launch: Launch) -> Report:
+    """Compile OpenCL C `source` (one kernel, launched as `launch`) for `architecture` and read what came out.
+
+    Raises MissingDependencyError naming what to install, BuildError with the compiler's log.
+    """
+    missing = toolchain.missing(architecture)
+    if missing is not None:
+        raise MissingDependencyError(f"cannot compile for {architecture.name} without {missing}")
+    with tempfile.TemporaryDirectory(prefix="clprune-offline-") as folder:
+        file = Path(folder) / "kernel.cl"
+        file.write_text(source, encoding="utf-8")
+        if architecture.name.startswith("sm_"):
+            return _compile_nvidia(toolchain, architecture, file, launch)
+        return _compile_amd(toolchain, architecture, file)
+
+
+def _compile_nvidia(toolchain: Toolchain, architecture: Architecture, file: Path, launch: Launch) -> Report:
+    target = _PTX_TARGETS.get(architecture.name, architecture.name)
+    flags = ["-target", "nvptx64--nvidiacl", "-Xclang", "-target-cpu", "-Xclang", target]
+    flags += ["-DFP_FAST_FMAF", *_link(toolchain.libclc)]  # NVIDIA's OpenCL defines it
+    ptx_file = file.with_suffix(".ptx")
+    _clang(toolchain, file, ptx_file, flags)
+    ptx = _with_group_size(ptx_file.read_text(encoding="utf-8"), launch)
+    ptx_file.write_text(ptx, encoding="utf-8")
+    command = [
+        str(toolchain.ptxas),
+        "-v",
+        f"-arch={architecture.name}",
+        str(ptx_file),
+        "-o",
+        str(file.with_suffix(".o")),
+    ]
+    return nvidia_report(ptx=ptx, ptxas_log=_run(command, source=ptx))
+
+
+def _compile_amd(toolchain: Toolchain, architecture: Architecture, file: Path) -> Report:
+    assembly = file.with_suffix(".s")
+    flags = ["-target", "amdgcn-amd-amdhsa", f"-mcpu={architecture.name}", "-nogpulib"]
+    _clang(toolchain, file, assembly, flags + _rocm_flags(toolchain.rocm or Path(), architecture))
+    return amd_report(assembly=assembly.read_text(encoding="utf-8"))
+
+
+def _clang(toolchain: Toolchain, source: Path, target: Path, flags: list[str]) -> None:
+    common = ["-Xclang", "-finclude-default-header", "-cl-std=CL1.2", "-x", "cl", "-O3", "-S", "-w"]
+    command = [str(toolchain.clang), *flags, *common, str(source), "-o", str(target)]
+    _run(command, source=source.read_text(encoding="utf-8"))
+
+
+def _link(*files: Path | None) -> list[str]:
+    """Flags that link bitcode, keeping only what is called."""
+    return [word for file in files for word in ("-Xclang", "-mlink-builtin-bitcode", "-Xclang", str(file))]
+
+
+def _rocm_flags(folder: Path, architecture: Architecture) -> list[str]:
+    """The device libraries one by one: clang's own search fails for architectures newer than the libraries.
+
+    The libraries ask `oclc_isa_version` only for instructions that all architectures here have alike, so the nearest
+    older one stands in for a missing one.
+    """
+    number = architecture.name.removeprefix("gfx")
+    versions = sorted(file.stem.removeprefix("oclc_isa_version_") for file in folder.glob("oclc_isa_version_*.bc"))
+    same_length = [version for version in versions if len(version) == len(number) and version <= number]
+    isa = number if number in versions else (same_length or versions)[-1]
+    wave = "on" if architecture.warp_size == 64 else "off"
+    names = ["opencl", "ocml", "ockl", "oclc_daz_opt_off", "oclc_unsafe_math_off", "oclc_finite_only_off"]
+    names += ["oclc_correctly_rounded_sqrt_on", f"oclc_wavefrontsize64_{wave}", f"oclc_isa_version_{isa}"]
+    abi = folder / "oclc_abi_version_400.bc"
+    return _link(*(folder / f"{name}.bc" for name in names), *([abi] if abi.is_file() else []))
+
+
+def _with_group_size(ptx: str, launch: Launch) -> str:
+    """PTX with the work-group size that clang 15 leaves out: ptxas bounds the registers by it."""
+    sizes = [*launch.local_size, 1, 1][:3]
+    directive = f".reqntid {sizes[0]}, {sizes[1]}, {sizes[2]}"
+    if ".reqntid" in ptx:
+        return ptx
+    return re.sub(r"(\.visible \.entry \w+\([^)]*\))", rf"\1\n{directive}", ptx, count=1)
+
+
+def _run(command: list[str], *, source: str) -> str:
+    """stdout and stderr of a compiler. Raises BuildError."""
+    result = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    log = result.stdout + result.stderr
+    if result.returncode:
+        raise BuildError(f"{Path(command[0]).name} failed with status {result.returncode}", log=log, source=source)
+    return log
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False).stdout or "unknown"
+
+
+def _first_file(folders: tuple[str, ...], name: str) -> Path | None:
+    return next((file for folder in folders if (file := Path(folder) / name).is_file()), None)
+
+
+def _find_ptxas() -> Path | None:
+    """PyPI's ptxas of this environment (`nvidia/*/bin`), else the PATH's."""
+    packages = Path(sysconfig.get_paths()["purelib"]) / "nvidia"
+    bundled = sorted(packages.glob("*/bin/ptxas"))
+    on_path = shutil.which("ptxas")
+    return bundled[0] if bundled else (Path(on_path) if on_path else None)

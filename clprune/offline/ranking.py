@@ -1,0 +1,254 @@
+"""Estimated time of a tile on a GPU that is not there, to order tiles by: good for a ranking, not for a promise.
+
+A roofline with latency, per compute unit. With w work-groups resident, one column of K takes the longest of
+
+- multiply-adds: w * warps * fmas * warp size / lanes,
+- issue: w * warps * instructions / instructions per clock,
+- loads: w * warps * clocks of the cache and of local memory (their sum where they share a path); uncoalesced loads
+  take a clock per cache line,
+- latency: the chain of one warp, that is its own instructions and the latency of its loads, which is paid once per turn
+  of the inner loop; with staging, the whole work-group's turn and the latency of the staged loads between barriers.
+  Other work-groups hide it.
+
+"The longest" is the 3-norm, since nothing overlaps perfectly. Work-groups run in rounds of (compute units * resident
+work-groups); the last round takes as long as its fullest unit, which is where small layers lose. The result is the
+longest (again) of that, the bytes through the shared cache and the bytes of global memory over their bandwidths.
+
+Sources: Williams, Waterman, Patterson, "Roofline" (CACM 2009); Hong, Kim, "An analytical model for a GPU architecture
+with memory-level and thread-level parallelism awareness" (ISCA 2009); Volkov, "Understanding Latency Hiding on GPUs"
+(Berkeley, 2016).
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clprune.errors import ConfigurationRejected
+from clprune.kernels.base import Kernel, Launch, Workload, ceil_div
+from clprune.offline.architectures import Architecture, imaginary_device
+from clprune.offline.compilers import Toolchain, compile_kernel
+from clprune.offline.demand import Demand, demand_of
+from clprune.offline.occupancy import Occupancy, occupancy
+from clprune.offline.report import Report
+
+_NORM = 3.0
+_LOCAL_LATENCY_CLOCKS = 30
+
+_SWEEP = "sweep"
+
+#: Tiles per problem that are worth compiling: the best by the guess of their registers.
+COMPILED = 24
+
+MULTIPLY_ADDS, ISSUE, LOADS, LATENCY, SHARED_CACHE, MEMORY = (
+    "multiply-adds", "issue", "loads", "latency", "shared cache", "memory",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Estimated milliseconds of one launch, what bounds them, and how full the compute units are."""
+
+    time_ms: float
+    bound: str
+    occupancy: Occupancy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranked:
+    """A tile with its estimate, and what the compiler said where it was asked."""
+
+    tile: Any
+    estimate: Estimate
+    report: Report | None
+
+
+def estimate(architecture: Architecture, demand: Demand, report: Report | None = None) -> Estimate:
+    """Time of `demand`; with `report` its registers and instructions are the compiler's.
+
+    Raises ConfigurationRejected when not even one work-group fits on a compute unit.
+    """
+    resident = occupancy(
+        architecture,
+        work_group_size=demand.work_group_size,
+        registers=report.registers if report else demand.registers,
+        scalar_registers=report.scalar_registers if report else 0,
+        local_mem_bytes=max(report.local_mem_bytes, demand.local_mem_bytes) if report else demand.local_mem_bytes,
+    )
+    if resident.groups == 0:
+        raise ConfigurationRejected(f"no work-group fits on a compute unit of {architecture.name}: {resident.limit}")
+    clocks = _column_clocks(architecture, demand, report)
+    full_rounds, rest = divmod(demand.groups, architecture.compute_units * resident.groups)
+    last_groups = ceil_div(rest, architecture.compute_units)
+    time_s = full_rounds * _round_s(architecture, demand, clocks, groups=resident.groups)
+    if rest:
+        time_s += _round_s(architecture, demand, clocks, groups=last_groups)
+    bounds = {
+        clocks.bound(resident.groups if full_rounds else last_groups): time_s,
+        SHARED_CACHE: demand.shared_cache_bytes / architecture.shared_cache_bytes_per_s,
+        MEMORY: demand.memory_bytes / architecture.global_bytes_per_s,
+    }
+    return Estimate(
+        time_ms=_longest(*bounds.values()) * 1e3, bound=max(bounds, key=bounds.__getitem__), occupancy=resident
+    )
+
+
+def _longest(*values: float) -> float:
+    """A soft maximum: two equal parts take a quarter longer than one alone."""
+    return float(sum(value**_NORM for value in values) ** (1 / _NORM))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ColumnClocks:
+    """Clocks per column of K: of one work-group for each of a unit's resources, and of the chain that waits."""
+
+    by_resource: dict[str, float]
+    chain: float
+
+    def of(self, groups: int) -> float:
+        """With `groups` work-groups on the unit."""
+        return _longest(*(groups * clocks for clocks in self.by_resource.values()), self.chain)
+
+    def bound(self, groups: int) -> str:
+        """What takes the longest."""
+        slowest = max(self.by_resource, key=self.by_resource.__getitem__)
+        return slowest if groups * self.by_resource[slowest] >= self.chain else LATENCY
+
+
+def _column_clocks(architecture: Architecture, demand: Demand, report: Report | None) -> _ColumnClocks:
+    warps = ceil_div(demand.work_group_size, architecture.warp_size)
+    instructions = demand.fmas + demand.load_instructions + demand.other_instructions
+    columns_per_turn = float(demand.columns_per_turn)
+    local_bytes = float(demand.local_bytes)
+    if report is not None and report.loop.fmas:
+        columns_per_turn = max(1.0, report.loop.fmas / demand.fmas)
+        instructions = report.loop.instructions / columns_per_turn
+        local_bytes = report.loop.local_bytes / columns_per_turn
+    local_clocks = architecture.warp_size * local_bytes / architecture.local_bytes_per_clock
+    if architecture.has_one_load_path:
+        load_clocks = demand.cache_clocks + local_clocks
+    else:
+        load_clocks = max(demand.cache_clocks, local_clocks)
+    by_resource = {
+        MULTIPLY_ADDS: warps * demand.fmas * architecture.warp_size / architecture.fma_lanes,
+        ISSUE: warps * instructions / architecture.issue_per_clock,
+        LOADS: warps * load_clocks,
+    }
+    # An offset is loaded first, then what lies there.
+    offset_latency = _LOCAL_LATENCY_CLOCKS if demand.staged_columns else architecture.cache_latency_clocks
+    latency = architecture.memory_latency_clocks if demand.streams else architecture.cache_latency_clocks
+    chain = (offset_latency + latency) / columns_per_turn
+    chain += instructions * architecture.schedulers / architecture.issue_per_clock
+    if demand.staged_columns:
+        chain = max(chain, *by_resource.values()) + architecture.memory_latency_clocks / demand.staged_columns
+    return _ColumnClocks(by_resource=by_resource, chain=chain)
+
+
+def _round_s(architecture: Architecture, demand: Demand, clocks: _ColumnClocks, *, groups: int) -> float:
+    """Seconds of one round with `groups` work-groups on every unit; beginning and end wait for memory once each."""
+    return (demand.columns * clocks.of(groups) + 2 * architecture.memory_latency_clocks) / architecture.clock_hz
+
+
+def preselect(
+    architecture: Architecture,
+    kernel: Kernel[Any, Any],
+    operation: Any,
+    workload: Workload,
+    *,
+    count: int = COMPILED,
+) -> list[Ranked]:
+    """The `count` best tiles of the whole space by a guess of their registers; no compiler is needed.
+
+    Raises ConfigurationRejected when no tile fits.
+    """
+    ranked = [
+        _guess(architecture, kernel, tile, operation, workload) for tile in _space(architecture, kernel, operation)
+    ]
+    if not ranked:
+        kernel.candidates(operation, imaginary_device(architecture))
+    best = sorted(ranked, key=_time_ms)[:count]
+    return [_best_sweep(architecture, kernel, item, operation, workload) for item in best]
+
+
+def _space(architecture: Architecture, kernel: Kernel[Any, Any], operation: Any) -> Iterator[Any]:
+    """Valid tiles for a GPU; sweeps, which change no register, are left to `_best_sweep`."""
+    device = imaginary_device(architecture)
+    parameters = {**kernel.parameters, **({_SWEEP: (0,)} if _SWEEP in kernel.parameters else {})}
+    for values in itertools.product(*parameters.values()):
+        tile = kernel.tile_type(**dict(zip(parameters, values, strict=True)))
+        is_valid = kernel.rejection(tile, operation, device) is None
+        if is_valid and kernel.is_worth_trying(tile, operation, device):
+            yield tile
+
+
+def _guess(
+    architecture: Architecture, kernel: Kernel[Any, Any], tile: Any, operation: Any, workload: Workload
+) -> Ranked:
+    demand = demand_of(kernel, tile, operation, workload, architecture)
+    return Ranked(tile=tile, estimate=estimate(architecture, demand), report=None)
+
+
+def _best_sweep(
+    architecture: Architecture, kernel: Kernel[Any, Any], item: Ranked, operation: Any, workload: Workload
+) -> Ranked:
+    """The same tile in the order of work-groups that reads least from global memory."""
+    device = imaginary_device(architecture)
+    tiles = [dataclasses.replace(item.tile, **{_SWEEP: sweep}) for sweep in kernel.parameters.get(_SWEEP, ())]
+    valid = [tile for tile in tiles if kernel.rejection(tile, operation, device) is None]
+    others = [_guess(architecture, kernel, tile, operation, workload) for tile in valid]
+    return min((item, *others), key=_time_ms)
+
+
+def _time_ms(item: Ranked) -> float:
+    return item.estimate.time_ms
+
+
+class Compiler:
+    """Compiles tiles for one architecture, several at a time, each source once."""
+
+    def __init__(self, toolchain: Toolchain, architecture: Architecture, *, workers: int | None = None) -> None:
+        self.architecture = architecture
+        self._toolchain = toolchain
+        self._workers = workers or os.cpu_count() or 1
+        self._reports: dict[str, Report] = {}
+
+    def reports(self, kernel: Kernel[Any, Any], tiles: Sequence[Any], operation: Any) -> list[Report]:
+        """One report per tile. Raises MissingDependencyError, BuildError."""
+        sources = [kernel.source(tile, operation) for tile in tiles]
+        launches = [kernel.launch(tile, operation) for tile in tiles]
+        new = {source: launch for source, launch in zip(sources, launches, strict=True) if source not in self._reports}
+        with concurrent.futures.ThreadPoolExecutor(self._workers) as pool:
+            self._reports.update(zip(new, pool.map(self._compile, new, new.values()), strict=True))
+        return [self._reports[source] for source in sources]
+
+    def _compile(self, source: str, launch: Launch) -> Report:
+        return compile_kernel(self._toolchain, self.architecture, source=source, launch=launch)
+
+
+def rank(
+    compiler: Compiler, kernel: Kernel[Any, Any], operation: Any, workload: Workload, *, tiles: Sequence[Any] = ()
+) -> list[Ranked]:
+    """Tiles ordered by estimated time, fastest first: the preselected ones, the kernel's own for GPUs, and `tiles`.
+
+    A tile that spills or uses private memory is left out. Raises MissingDependencyError, BuildError, and
+    ConfigurationRejected when nothing is left.
+    """
+    architecture = compiler.architecture
+    device = imaginary_device(architecture)
+    selected = [item.tile for item in preselect(architecture, kernel, operation, workload)]
+    own = [tile for tile in (*kernel.gpu_tiles, *tiles) if kernel.rejection(tile, operation, device) is None]
+    unique = list(dict.fromkeys([*selected, *own]))
+    ranked = []
+    for tile, report in zip(unique, compiler.reports(kernel, unique, operation), strict=True):
+        if report.uses_private_memory:
+            continue
+        demand = demand_of(kernel, tile, operation, workload, architecture)
+        ranked.append(Ranked(tile=tile, estimate=estimate(architecture, demand, report), report=report))
+    if not ranked:
+        raise ConfigurationRejected(f"{kernel.name}: every tile for {operation.key} spills on {architecture.name}")
+    return sorted(ranked, key=_time_ms)

@@ -1,0 +1,192 @@
+"""What a compiler says about a kernel: registers, local memory, spills, scratch, and the mix of its inner loop.
+
+Texts read here: NVIDIA's PTX with what `ptxas -v` prints, and LLVM's AMDGPU assembly with its metadata. The inner loop
+is the basic block with the most multiply-adds, which is where these kernels spend their time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from clprune.errors import BuildError
+
+FMA, GLOBAL_LOAD, LOCAL_LOAD, SCALAR_LOAD, OTHER = "fma", "global load", "local load", "scalar load", "other"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerLoop:
+    """Instructions of one turn of the inner loop, per warp. `fmas` counts multiply-adds: packed ones hold two.
+
+    `local_bytes` are loaded per work-item and turn from local memory. Scalar loads serve the whole warp (AMD).
+    """
+
+    fmas: int = 0
+    fma_instructions: int = 0
+    global_loads: int = 0
+    local_loads: int = 0
+    local_bytes: int = 0
+    scalar_loads: int = 0
+    other: int = 0
+
+    @property
+    def instructions(self) -> int:
+        return self.fma_instructions + self.global_loads + self.local_loads + self.scalar_loads + self.other
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One kernel compiled for one architecture.
+
+    `registers` are vector registers per work-item, `scalar_registers` those shared by a warp (0 on NVIDIA, which does
+    not say). `spill_bytes`: stored and loaded per work-item because registers ran out. `scratch_bytes`: private memory
+    per work-item, spills included.
+    """
+
+    registers: int
+    scalar_registers: int
+    local_mem_bytes: int
+    spill_bytes: int
+    scratch_bytes: int
+    loop: InnerLoop
+
+    @property
+    def uses_private_memory(self) -> bool:
+        """Spills or scratch: on a GPU both are global memory."""
+        return self.spill_bytes > 0 or self.scratch_bytes > 0
+
+
+def nvidia_report(*, ptx: str, ptxas_log: str) -> Report:
+    """Read PTX and the log of `ptxas -v` for it. Raises BuildError when the log is of no kernel."""
+    used = re.search(r"Used (\d+) registers", ptxas_log)
+    frame = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", ptxas_log)
+    if used is None or frame is None:
+        raise BuildError("ptxas: no register count in its log, expected that of one kernel", log=ptxas_log, source=ptx)
+    shared = re.search(r"(\d+) bytes smem", ptxas_log)
+    return Report(
+        registers=int(used[1]),
+        scalar_registers=0,
+        local_mem_bytes=int(shared[1]) if shared else 0,
+        spill_bytes=int(frame[2]) + int(frame[3]),
+        scratch_bytes=int(frame[1]),
+        loop=_inner_loop(_blocks(ptx), classify=_ptx_class),
+    )
+
+
+def amd_report(*, assembly: str) -> Report:
+    """Read LLVM's AMDGPU assembly of one kernel. Raises BuildError when its metadata is missing."""
+
+    def fact(name: str) -> int:
+        match = re.search(rf"^\s*\.{name}:\s+(\d+)", assembly, re.MULTILINE)
+        if match is None:
+            raise BuildError(f"clang: no {name} in the assembly, expected one kernel", log="", source=assembly)
+        return int(match[1])
+
+    return Report(
+        registers=fact("vgpr_count"),
+        scalar_registers=fact("sgpr_count"),
+        local_mem_bytes=fact("group_segment_fixed_size"),
+        spill_bytes=4 * (fact("vgpr_spill_count") + fact("sgpr_spill_count")),
+        scratch_bytes=fact("private_segment_fixed_size"),
+        loop=_inner_loop(_blocks(assembly), classify=_amd_class),
+    )
+
+
+_LABEL = re.compile(r"^[.$]?L[\w$]*:|^; %bb")
+_BRANCH = re.compile(r"^\t(?:@!?%\w+ )?\s*(?:bra\b|s_c?branch)")
+_PTX_STATEMENT = re.compile(r"^\t(?:@!?%\w+ )?\s*([a-z][\w.]*)")
+_AMD_STATEMENT = re.compile(r"^\t([a-z]\w*)")
+_PTX_WIDTHS = {"v2": 2, "v4": 4}
+
+
+def _blocks(text: str) -> Iterator[list[str]]:
+    """Basic blocks: they begin at a label and end with a branch, in both languages."""
+    block: list[str] = []
+    for line in text.splitlines():
+        if _LABEL.match(line):
+            yield block
+            block = []
+        else:
+            block.append(line)
+            if _BRANCH.match(line):
+                yield block
+                block = []
+    yield block
+
+
+#: (class, multiply-adds, bytes per work-item) of an instruction.
+_Class = tuple[str, int, int]
+
+
+def _ptx_class(line: str) -> _Class | None:
+    match = _PTX_STATEMENT.match(line)
+    if match is None:
+        return None
+    name = match[1]
+    words = name.split(".")
+    size = 4 * next((_PTX_WIDTHS[word] for word in words if word in _PTX_WIDTHS), 1)
+    if name.startswith(("fma.rn.f32", "mad.f32")):
+        return FMA, 1, 0
+    if name.startswith("ld.shared"):
+        return LOCAL_LOAD, 0, size
+    if name.startswith("ld.global"):
+        return GLOBAL_LOAD, 0, size
+    return OTHER, 0, 0
+
+
+def _amd_class(line: str) -> _Class | None:
+    match = _AMD_STATEMENT.match(line)
+    if match is None:
+        return None
+    name = match[1]
+    if name in ("s_waitcnt", "s_clause", "s_delay_alu", "s_nop"):
+        return None  # no work: what they wait for is counted elsewhere
+    if name.startswith("v_dual_"):
+        return FMA, line.count("fmac_f32"), 0
+    if name.startswith(("v_pk_fma_f32", "v_pk_fmac_f32")):
+        return FMA, 2, 0
+    if name.startswith(("v_fma_f32", "v_fmac_f32", "v_mac_f32", "v_mad_f32")):
+        return FMA, 1, 0
+    if name.startswith(("ds_read", "ds_load")):
+        return LOCAL_LOAD, 0, _ds_bytes(name)
+    if name.startswith(("global_load", "flat_load", "buffer_load")):
+        return GLOBAL_LOAD, 0, 4
+    if name.startswith(("s_load", "s_buffer_load")):
+        return SCALAR_LOAD, 0, 0
+    return OTHER, 0, 0
+
+
+def _ds_bytes(name: str) -> int:
+    """Bytes per lane of a local load: `ds_read2_b32` loads two values of 32 bits."""
+    match = re.search(r"(2)?(?:st64)?_[bu](\d+)", name)
+    if match is None:
+        return 4
+    return int(match[2]) // 8 * (2 if match[1] else 1)
+
+
+def _inner_loop(blocks: Iterator[list[str]], *, classify: Callable[[str], _Class | None]) -> InnerLoop:
+    return max((_mix(block, classify) for block in blocks), key=lambda mix: mix.fmas, default=InnerLoop())
+
+
+def _mix(block: list[str], classify: Callable[[str], _Class | None]) -> InnerLoop:
+    counts: Counter[str] = Counter()
+    fmas = local_bytes = 0
+    for line in block:
+        found = classify(line)
+        if found is None:
+            continue
+        kind, line_fmas, line_bytes = found
+        counts[kind] += 1
+        fmas += line_fmas
+        local_bytes += line_bytes if kind == LOCAL_LOAD else 0
+    return InnerLoop(
+        fmas=fmas,
+        fma_instructions=counts[FMA],
+        global_loads=counts[GLOBAL_LOAD],
+        local_loads=counts[LOCAL_LOAD],
+        local_bytes=local_bytes,
+        scalar_loads=counts[SCALAR_LOAD],
+        other=counts[OTHER],
+    )
