@@ -177,16 +177,16 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
     template = "conv"
     tile_type = ConvTile
     parameters: ClassVar = {
-        "tile_m": (1, 2, 4, 6, 8, 12, 16),
+        "tile_m": (1, 2, 4, 6, 8, 12, 14, 16),
         "vector_width": (1, 4, 8, 16),
-        "vectors": (1, 2, 3, 4, 6),
+        "vectors": (1, 2, 3, 4, 5, 6),
         "group_m": (1, 2, 4),
         "group_n": (1, 32, 64, 128),
         "tile_k": (0, 16, 32),
-        "k_unroll": (1, 2, 4),
+        "k_unroll": (1, 2),
         "mapping": ("flat", "rows"),
-        "sweep": (0, 1, 4, 16),
-        "prefetch": (0, 16, 32, 64),
+        "sweep": (0, 1, 4),
+        "prefetch": (0, 16, 48),
     }
     constraints = (
         Constraint(
@@ -199,7 +199,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         ),
         Constraint(
             reason="the accumulators of a work-item exceed the registers of any device",
-            holds=lambda t, o: o.accumulators(t) <= (400 if t.work_group_size == 1 else 96),
+            holds=lambda t, o: o.accumulators(t) <= (448 if t.work_group_size == 1 else 96),
         ),
         Constraint(
             reason="work-groups of several items have 64 to 256 of them",
@@ -231,12 +231,12 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         ),
     )
     cpu_tiles = (
-        ConvTile(tile_m=8, vector_width=16, vectors=3, prefetch=32),
-        ConvTile(tile_m=8, vector_width=16, vectors=2, mapping="rows", prefetch=32),
-        ConvTile(tile_m=4, vector_width=16, vectors=3, mapping="rows", prefetch=32),
-        ConvTile(tile_m=8, vector_width=16, vectors=1, mapping="rows", prefetch=32),
-        ConvTile(tile_m=4, vector_width=8, vectors=3, prefetch=32),
-        ConvTile(tile_m=4, vector_width=8, vectors=2, mapping="rows", prefetch=32),
+        ConvTile(tile_m=8, vector_width=16, vectors=3, prefetch=16),
+        ConvTile(tile_m=8, vector_width=16, vectors=2, mapping="rows", prefetch=16),
+        ConvTile(tile_m=4, vector_width=16, vectors=3, mapping="rows", prefetch=16),
+        ConvTile(tile_m=8, vector_width=16, vectors=1, mapping="rows", prefetch=16),
+        ConvTile(tile_m=4, vector_width=8, vectors=3, prefetch=16),
+        ConvTile(tile_m=4, vector_width=8, vectors=2, mapping="rows", prefetch=16),
         ConvTile(tile_m=12, vector_width=16, vectors=1, mapping="rows"),
         ConvTile(tile_m=1, vector_width=8, vectors=2, mapping="rows"),
     )
@@ -268,6 +268,11 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
     def safe_tile(self, operation: ConvOperation) -> ConvTile:
         rows = 4 if operation.problem.group_out_channels >= 4 else 1
         return ConvTile(tile_m=rows, vector_width=4, vectors=1, mapping="rows")
+
+    def is_worth_trying(self, tile: ConvTile, operation: ConvOperation, device: DeviceInfo) -> bool:
+        """As everywhere; on CPUs vectors also fill at least half a register."""
+        is_narrow = device.type == "cpu" and 2 * tile.vector_width < device.native_vector_width_float
+        return super().is_worth_trying(tile, operation, device) and not is_narrow
 
     def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvTile:
         if device.type == "cpu" and device.native_vector_width_float < 16:
