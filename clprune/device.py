@@ -23,6 +23,7 @@ class DeviceInfo:
     they address the device in this process and are not part of its identity (see `device_key`).
     `type` is "gpu", "cpu" or "accelerator"; `origin` is "pip" for the CPU driver installed with the `cpu` extra.
     `simd_width` counts float32 lanes that run in step (warp, wavefront, sub-group, vector register).
+    `keeps_subnormals`: the driver promises that float32 values below the smallest normal one survive.
     `clock_mhz` is 0 where the driver does not say. `guessed` names the fields that the driver does not report.
     """
 
@@ -54,6 +55,7 @@ class DeviceInfo:
     extensions: tuple[str, ...]
     mem_base_align_bytes: int
     clock_mhz: int
+    keeps_subnormals: bool = True
     guessed: frozenset[str] = frozenset()
 
     @property

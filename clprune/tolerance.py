@@ -12,6 +12,15 @@ import math
 FLOAT32_EPSILON = 2.0**-23
 
 
+#: Smallest normal float32: a device may take anything smaller for zero (clprune.quirks.SUBNORMALS_FLUSHED).
+SMALLEST_NORMAL = 2.0**-126
+
+
+def absolute_tolerance(terms: int, *, largest: float) -> float:
+    """Largest allowed |result - reference| where the largest |reference| is `largest`, each term flushed at worst."""
+    return relative_tolerance(terms) * largest + terms * SMALLEST_NORMAL
+
+
 def relative_tolerance(terms: int) -> float:
     """Largest allowed |result - reference| over the largest |reference|, for sums of `terms` products."""
     return FLOAT32_EPSILON * (16 + 4 * math.sqrt(terms))

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from clprune.cli.common import device_option, json_option, print_json, stdout_console
 from clprune.errors import NoDeviceError
+from clprune.quirks import platform_advice
 
 if TYPE_CHECKING:
     from clprune.device import DeviceInfo, PlatformInfo
@@ -45,7 +46,7 @@ def _print_text(platforms: list[PlatformInfo], chosen: DeviceInfo | None) -> Non
     for platform in platforms:
         console.print(f"platform {platform.index}: {platform.name} ({platform.vendor}, {platform.version})")
         if platform.problem:
-            console.print(f"    {platform.problem}{_hint(platform)}")
+            console.print(f"    {platform.problem}{_advice(platform)}")
         for device in platform.devices:
             _print_device(console, device, is_chosen=device == chosen)
     if any(device.guessed for platform in platforms for device in platform.devices):
@@ -93,10 +94,9 @@ def _facts(device: DeviceInfo) -> list[tuple[str, str]]:
     ]
 
 
-def _hint(platform: PlatformInfo) -> str:
-    if platform.name.lower() == "rusticl" and not platform.devices:
-        return " (RUSTICL_ENABLE names the drivers that it may use)"
-    return ""
+def _advice(platform: PlatformInfo) -> str:
+    advice = platform_advice(platform)
+    return f" ({advice})" if advice else ""
 
 
 def _memory(nbytes: int) -> str:

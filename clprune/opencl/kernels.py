@@ -65,6 +65,17 @@ class Kernel:
     local_mem_bytes: int
     private_mem_bytes: int
 
+    def obstacle(self, device: DeviceInfo, *, work_group_size: int) -> str | None:
+        """Why work-groups of that many work-items cannot run, as only the built kernel can tell, or None."""
+        if work_group_size > self.work_group_limit:
+            return f"the built kernel allows work-groups of {self.work_group_limit}, not {work_group_size}"
+        if self.local_mem_bytes > device.local_mem_bytes:
+            return (
+                f"the built kernel needs {self.local_mem_bytes} bytes of local memory, "
+                f"the device has {device.local_mem_bytes}"
+            )
+        return None
+
 
 class BoundKernel:
     """A kernel with its arguments and sizes, to be launched again and again; made by `Session.bind`.

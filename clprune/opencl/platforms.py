@@ -136,6 +136,7 @@ def _device_info(platform: cl.Platform, device: cl.Device, *, platform_index: in
         extensions=extensions,
         mem_base_align_bytes=device.mem_base_addr_align // 8,
         clock_mhz=device.max_clock_frequency,
+        keeps_subnormals=bool(device.single_fp_config & cl.device_fp_config.DENORM),
         guessed=frozenset() if known_width else frozenset({"simd_width"}),
     )
 

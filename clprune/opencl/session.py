@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyopencl as cl
 from pyopencl._cl import _Program
 
+from clprune import quirks
 from clprune.device import DeviceInfo
 from clprune.errors import BuildError, LaunchError, NoDeviceError
 from clprune.opencl import binary_cache, invoker_cache
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 _SMALLEST_BUFFER_BYTES = 16  # OpenCL refuses empty buffers; a fully pruned layer has empty lists
-_LANGUAGE = "-cl-std=CL1.2"
 
 
 def open_device(selection: str | None = None) -> Session:
@@ -41,6 +41,7 @@ class Session:
     def __init__(self, info: DeviceInfo) -> None:
         """Open the device that `info` addresses. Raises NoDeviceError."""
         self.info = info
+        self._language = quirks.language_options(info)
         self._programs: dict[tuple[str, tuple[str, ...]], Program] = {}
         self._programs_lock = threading.Lock()
         invoker_cache.prepare()
@@ -70,6 +71,8 @@ class Session:
     def _make_profiling_queue(self) -> cl.CommandQueue | None:
         """Return a second queue that records times (recording slows some drivers down), or None where none can."""
         profiling = cl.command_queue_properties.PROFILING_ENABLE
+        if quirks.has(self.info, quirks.EVENT_TIMES_COUNT):
+            return None
         try:
             if not self._device.queue_properties & profiling:
                 return None
@@ -101,13 +104,14 @@ class Session:
             kernel = cl.Kernel(program.built, name)
             query = cl.kernel_work_group_info
             ask = kernel.get_work_group_info
+            is_true = not quirks.has(self.info, quirks.KERNEL_LIMITS_UNTRUE)
             return Kernel(
                 name=name,
                 program=program,
                 argument_count=kernel.num_args,
-                work_group_limit=ask(query.WORK_GROUP_SIZE, self._device),
+                work_group_limit=ask(query.WORK_GROUP_SIZE, self._device) if is_true else self.info.max_work_group_size,
                 preferred_multiple=ask(query.PREFERRED_WORK_GROUP_SIZE_MULTIPLE, self._device),
-                local_mem_bytes=ask(query.LOCAL_MEM_SIZE, self._device),
+                local_mem_bytes=ask(query.LOCAL_MEM_SIZE, self._device) if is_true else 0,
                 private_mem_bytes=ask(query.PRIVATE_MEM_SIZE, self._device),
             )
         except DRIVER_ERRORS as error:
@@ -121,7 +125,7 @@ class Session:
         if binary is not None:
             try:
                 built = _Program(self._context, [self._device], [binary])
-                built._build(_joined((_LANGUAGE, *options)), [self._device])
+                built._build(_joined((*self._language, *options)), [self._device])
                 return Program(built=built, source=source, log="")
             except DRIVER_ERRORS:
                 pass  # another build of the same driver wrote it: compile, and replace it
@@ -140,11 +144,11 @@ class Session:
         built = _Program(self._context, source)
         try:
             try:
-                built._build(_joined((_LANGUAGE, *options)), [self._device])
+                built._build(_joined((*self._language, *options)), [self._device])
             except DRIVER_ERRORS as error:
-                if error.code != INVALID_BUILD_OPTIONS:
+                if error.code != INVALID_BUILD_OPTIONS or not self._language:
                     raise
-                built._build(_joined(options), [self._device])  # an old driver that knows one language version
+                built._build(_joined(options), [self._device])  # refuses the language and had not said so
         except DRIVER_ERRORS as error:
             log = self._build_log(built) or str(error)
             raise BuildError(f"{self.info.name} refused a kernel:", log=log, source=source) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,10 @@ import numpy as np
 from clprune.darknet.fold import fold_batch_norm
 from clprune.darknet.layers import BatchNorm
 from clprune.darknet.values import Weights
-from clprune.errors import LaunchError, UsageError
+from clprune.errors import BuildError, LaunchError, UsageError
 from clprune.kernels.base import MatrixKernel, TensorKernel
-from clprune.opencl import BoundKernel, Buffer, Session
-from clprune.runner.plan import Plan, Step
+from clprune.opencl import BoundKernel, Buffer, Kernel, Session
+from clprune.runner.plan import SAFE_ORIGIN, Plan, Step
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +55,9 @@ class BoundPlan:
 def bind_plan(session: Session, plan: Plan, weights: Weights) -> BoundPlan:
     """Upload `weights` packed for the plan's tiles and bind every kernel.
 
+    Where a built kernel's own limits forbid its tile, or the driver does not build it, the step runs with the safe tile
+    and its `tile_origin` says why; the returned plan has these steps.
+
     Raises BuildError, LaunchError (too little memory, a limit of the built kernel), UsageError (a layer without
     weights).
     """
@@ -62,6 +66,7 @@ def bind_plan(session: Session, plan: Plan, weights: Weights) -> BoundPlan:
     tensors = {name: buffers[number] for name, number in plan.memory.buffer_of.items()}
     steps = tuple(_bind_step(session, plan, step, tensors, weights) for step in plan.steps)
     session.finish()
+    plan = dataclasses.replace(plan, steps=tuple(bound.step for bound in steps))
     return BoundPlan(plan=plan, steps=steps, tensors=tensors)
 
 
@@ -76,6 +81,7 @@ def _check_index_range(plan: Plan) -> None:
 
 
 def _bind_step(session: Session, plan: Plan, step: Step, tensors: Mapping[int, Buffer], weights: Weights) -> BoundStep:
+    step, built = _build(session, step)
     x, y = (tensors[step.inputs[0]] if step.inputs else None), tensors[step.output]
     kernel, tile, operation = step.kernel, step.tile, step.operation
     kept_share = 1.0
@@ -96,9 +102,29 @@ def _bind_step(session: Session, plan: Plan, step: Step, tensors: Mapping[int, B
     parameter_bytes = sum(argument.nbytes for argument in arguments if isinstance(argument, np.ndarray))
     on_device = [session.buffer_from(a) if isinstance(a, np.ndarray) else a for a in arguments]
     launch = kernel.launch(tile, operation)
-    built = session.kernel(session.build(kernel.source(tile, operation)), kernel.name)
     bound = session.bind(built, global_size=launch.global_size, local_size=launch.local_size, arguments=on_device)
     return BoundStep(step=step, bound=bound, kept_share=kept_share, parameter_bytes=parameter_bytes)
+
+
+def _build(session: Session, step: Step) -> tuple[Step, Kernel]:
+    """The step and its built kernel, with the safe tile where the planned one cannot run."""
+    safe = step.kernel.safe_tile(step.operation)
+    try:
+        built = _built(session, step)
+        launch = step.kernel.launch(step.tile, step.operation)
+        obstacle = built.obstacle(session.info, work_group_size=launch.work_group_size)
+    except BuildError:
+        if step.tile == safe:
+            raise
+        obstacle = "the driver does not build the other tile"
+    if obstacle is None or step.tile == safe:
+        return step, built
+    fallback = dataclasses.replace(step, tile=safe, tile_origin=f"{SAFE_ORIGIN}: {obstacle}")
+    return fallback, _built(session, fallback)
+
+
+def _built(session: Session, step: Step) -> Kernel:
+    return session.kernel(session.build(step.kernel.source(step.tile, step.operation)), step.kernel.name)
 
 
 def _extras(step: Step, tensors: Mapping[int, Buffer], weights: Weights) -> dict[str, Any]:

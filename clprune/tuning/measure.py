@@ -12,7 +12,7 @@ import numpy.typing as npt
 from clprune.errors import ConfigurationRejected, WrongAnswer
 from clprune.kernels.base import Case, Expected, Kernel, OperationT, TileT
 from clprune.opencl import BoundKernel, Buffer, Session
-from clprune.tolerance import relative_tolerance
+from clprune.tolerance import absolute_tolerance
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,11 +40,9 @@ def bind_case(
     kernel.check(tile, operation, session.info)
     launch = kernel.launch(tile, operation)
     built = session.kernel(session.build(kernel.source(tile, operation), keep=keep), kernel.name)
-    if launch.work_group_size > built.work_group_limit:
-        raise ConfigurationRejected(
-            f"{kernel.name} {tile}: the built kernel allows work-groups of {built.work_group_limit}, "
-            f"not {launch.work_group_size}"
-        )
+    obstacle = built.obstacle(session.info, work_group_size=launch.work_group_size)
+    if obstacle is not None:
+        raise ConfigurationRejected(f"{kernel.name} {tile}: {obstacle}")
     arguments: list[Any] = []
     outputs: list[tuple[Buffer, Expected]] = []
     for argument in case.arguments:
@@ -85,12 +83,13 @@ def _compare(got: npt.NDArray[np.float32], expected: Expected) -> float:
     values, reference = got[expected.written], expected.values[expected.written]
     if not np.all(np.isfinite(values)):
         raise WrongAnswer(f"{np.count_nonzero(~np.isfinite(values))} results are not finite")
-    scale = float(np.abs(reference).max(initial=0)) or 1.0
-    error = float(np.abs(values - reference).max(initial=0)) / scale
-    limit = relative_tolerance(expected.terms)
-    if error > limit:
-        raise WrongAnswer(f"relative error {error:.2e} exceeds {limit:.2e}")
-    return error
+    largest = float(np.abs(reference).max(initial=0))
+    difference = float(np.abs(values - reference).max(initial=0))
+    limit = absolute_tolerance(expected.terms, largest=largest)
+    if difference > limit:
+        scale = largest or 1.0
+        raise WrongAnswer(f"relative error {difference / scale:.2e} exceeds {limit / scale:.2e}")
+    return difference / largest if largest else 0.0
 
 
 def time_candidates(candidates: Sequence[Candidate], *, rounds: int) -> list[float]:

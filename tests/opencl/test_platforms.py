@@ -35,6 +35,7 @@ class ImaginaryHandle:
             "preferred_vector_width_float": 1,
             "mem_base_addr_align": 1024,
             "max_clock_frequency": 1000,
+            "single_fp_config": cl.device_fp_config.DENORM | cl.device_fp_config.FMA,
             **facts,
         }
 

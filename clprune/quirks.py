@@ -1,0 +1,183 @@
+"""Where devices and drivers differ from what OpenCL lets one expect: the one place that knows, with evidence.
+
+Each quirk says what happens, what clprune does about it, on which driver and version it was seen, and which test shows
+it. Whoever must act on one asks `has(device, QUIRK)` or one of the questions at the end of this file. No OpenCL calls.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from clprune.device import DeviceInfo, PlatformInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quirk:
+    """`applies` tells from a device's facts; `evidence` names driver and version, `test` the file and function."""
+
+    name: str
+    what: str
+    effect: str
+    evidence: str
+    test: str
+    applies: Callable[[DeviceInfo], bool]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a bug report needs of it."""
+        facts = asdict(self)
+        del facts["applies"]
+        return facts
+
+
+def _is_mesa_22_rusticl(device: DeviceInfo) -> bool:
+    return device.platform_name.lower() == "rusticl" and device.driver_version.startswith("22.")
+
+
+def _language_version(device: DeviceInfo) -> tuple[int, int]:
+    match = re.search(r"(\d+)\.(\d+)", device.opencl_c_version)
+    return (int(match[1]), int(match[2])) if match else (1, 2)
+
+
+NO_FP64 = Quirk(
+    name="no_fp64",
+    what="double is unknown to the compiler, and a literal without f, which is a double, is refused or slow",
+    effect="kernels compute in float alone; every literal ends in f",
+    evidence="rusticl/llvmpipe of Mesa 22.3.6 reports no cl_khr_fp64",
+    test="tests/test_rendering.py::test_sources_are_pure_single_precision",
+    applies=lambda device: not device.fp64,
+)
+EMULATED_LOCAL_MEMORY = Quirk(
+    name="emulated_local_memory",
+    what="local memory is a part of global memory: staging data there is a copy that gains nothing",
+    effect="of a device's default tiles, those without local memory come first",
+    evidence="Intel's CPU runtime 2026.22.10, PoCL 3.1 and rusticl/llvmpipe 22.3.6 report CL_GLOBAL",
+    test="tests/test_quirks.py::test_default_tile_leaves_emulated_local_memory_alone",
+    applies=lambda device: not device.local_mem_is_dedicated,
+)
+SINGLE_ITEM_WORK_GROUPS = Quirk(
+    name="single_item_work_groups",
+    what="a work-group has one work-item at most",
+    effect="kernels run with their safe tiles: no local memory, no barrier",
+    evidence="the least that OpenCL 1.2 allows; kernels with barriers on Apple's CPU driver 1.2 (CLBlast#139)",
+    test="tests/runner/test_plan.py::test_smallest_device_gets_safe_tiles",
+    applies=lambda device: device.max_work_group_size == 1 or max(device.max_work_item_sizes, default=1) == 1,
+)
+LANGUAGE_OPTION_REFUSED = Quirk(
+    name="language_option_refused",
+    what="-cl-std=CL1.2 is refused with CL_INVALID_BUILD_OPTIONS by a compiler that knows an older language only",
+    effect="kernels are built without the option; one that is refused all the same is built again without it",
+    evidence="drivers of OpenCL C 1.1 and before; -cl-std=CL2.0 is refused alike by many (pytorch_dlprim#51)",
+    test="tests/test_quirks.py::test_language_option",
+    applies=lambda device: _language_version(device) < (1, 2),
+)
+EVENT_TIMES_COUNT = Quirk(
+    name="event_times_count",
+    what="profiling events hold 0, 1, 2, 3 in place of times",
+    effect="kernels are timed by the host's clock, launch included",
+    evidence="rusticl/llvmpipe of Mesa 22.3.6; other versions have not been tried",
+    test="tests/conformance/test_drivers.py::test_driver",
+    applies=_is_mesa_22_rusticl,
+)
+KERNEL_LIMITS_UNTRUE = Quirk(
+    name="kernel_limits_untrue",
+    what="CL_KERNEL_WORK_GROUP_SIZE is 32 for every kernel, those that ran with 1024 items among them, and "
+    "CL_KERNEL_LOCAL_MEM_SIZE is twice what the kernel declares",
+    effect="the device's limits count, and the local memory that a kernel declares",
+    evidence="rusticl/llvmpipe of Mesa 22.3.6; other versions have not been tried",
+    test="tests/conformance/test_drivers.py::test_driver",
+    applies=_is_mesa_22_rusticl,
+)
+WORK_ITEMS_ARE_LANES = Quirk(
+    name="work_items_are_lanes",
+    what="a software renderer maps work-items to the lanes of the processor's vectors and takes explicit vectors "
+    "apart: a tile of 8 x 48 takes 5 s to compile and is slower than one of 64 work-items, which takes 0.2 s",
+    effect="it is given a GPU's tiles, although it runs on the CPU",
+    evidence="rusticl/llvmpipe of Mesa 22.3.6 (LLVM 15)",
+    test="tests/test_quirks.py::test_renderers_get_the_tiles_of_a_gpu",
+    applies=lambda device: "llvmpipe" in device.name.lower(),
+)
+PREFERRED_WIDTH_MISLEADS = Quirk(
+    name="preferred_vector_width_misleads",
+    what="CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT is 1 on a processor with wide vectors: the compiler means to fill "
+    "them with work-items, which does not hold for kernels that have one work-item in a group",
+    effect="tiles go by the native width alone",
+    evidence="Intel's CPU runtime 2026.22.10: preferred 1, native 16; float16 tiles reach 90 % of the peak",
+    test="tests/test_quirks.py::test_vector_width",
+    applies=lambda device: device.preferred_vector_width_float < device.native_vector_width_float,
+)
+NATIVE_WIDTH_MISLEADS = Quirk(
+    name="native_vector_width_misleads",
+    what="CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT is 1 on a driver that computes on a CPU",
+    effect="8 lanes are taken for granted where explicit vectors are wanted",
+    evidence="Oclgrind 21.10 and rusticl/llvmpipe 22.3.6 report 1",
+    test="tests/test_quirks.py::test_vector_width",
+    applies=lambda device: device.type == "cpu" and device.native_vector_width_float <= 1,
+)
+SUBNORMALS_FLUSHED = Quirk(
+    name="subnormals_flushed",
+    what="values below 1.2e-38 may become zero: the device does not promise CL_FP_DENORM for float",
+    effect="no kernel relies on them, and comparisons allow for a flush of each term",
+    evidence="rusticl/llvmpipe of Mesa 22.3.6 does not promise it; most GPUs do not for fast arithmetic",
+    test="tests/test_quirks.py::test_flushed_subnormals_are_no_error",
+    applies=lambda device: not device.keeps_subnormals,
+)
+
+QUIRKS: tuple[Quirk, ...] = (
+    NO_FP64,
+    EMULATED_LOCAL_MEMORY,
+    SINGLE_ITEM_WORK_GROUPS,
+    LANGUAGE_OPTION_REFUSED,
+    EVENT_TIMES_COUNT,
+    KERNEL_LIMITS_UNTRUE,
+    WORK_ITEMS_ARE_LANES,
+    PREFERRED_WIDTH_MISLEADS,
+    NATIVE_WIDTH_MISLEADS,
+    SUBNORMALS_FLUSHED,
+)
+
+
+def has(device: DeviceInfo, quirk: Quirk) -> bool:
+    """Whether `device` has `quirk`."""
+    return quirk.applies(device)
+
+
+def quirks_of(device: DeviceInfo) -> tuple[Quirk, ...]:
+    """Every known quirk of `device`."""
+    return tuple(quirk for quirk in QUIRKS if quirk.applies(device))
+
+
+# --- questions that other rooms ask ---
+
+
+def language_options(device: DeviceInfo) -> tuple[str, ...]:
+    """The compiler option that fixes the language, where the compiler takes it."""
+    return () if has(device, LANGUAGE_OPTION_REFUSED) else ("-cl-std=CL1.2",)
+
+
+def wants_explicit_vectors(device: DeviceInfo) -> bool:
+    """Whether one work-item should compute with wide vectors (CPU drivers) rather than many side by side (GPUs)."""
+    return device.type == "cpu" and not has(device, WORK_ITEMS_ARE_LANES)
+
+
+def vector_width(device: DeviceInfo) -> int:
+    """float32 lanes of the vectors that one work-item should compute with; 1 where work-items are the lanes."""
+    if not wants_explicit_vectors(device):
+        return 1
+    return 8 if has(device, NATIVE_WIDTH_MISLEADS) else device.native_vector_width_float
+
+
+def platform_advice(platform: PlatformInfo) -> str:
+    """Why a platform shows no device and what may help, or empty.
+
+    Seen: Clover of Mesa 22.3.6 without an AMD GPU (Debian installs it beside rusticl); rusticl without its variable.
+    """
+    if platform.devices:
+        return ""
+    if platform.name.lower() == "rusticl":
+        return "RUSTICL_ENABLE names the drivers that it may use"
+    if platform.name.lower() == "clover":
+        return "it serves AMD GPUs only"
+    return ""

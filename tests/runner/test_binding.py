@@ -1,0 +1,111 @@
+"""Limits that only the built kernel tells: the step runs with the safe tile, and says so."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clprune.darknet.network import Network
+from clprune.darknet.weights import random_weights
+from clprune.errors import BuildError, LaunchError
+from clprune.opencl import Kernel, Program, Session
+from clprune.runner import Runner
+from tests.random_networks import answers, tolerance
+from tests.runner.conftest import images
+
+REAL_KERNEL, REAL_BUILD = Session.kernel, Session.build
+
+
+def gpu_tile(kernel: Any, operation: Any, workload: Any) -> tuple[Any, str] | None:
+    """The first of the GPU's tiles that the operation's constraints allow, as if it had been tuned."""
+    for tile in kernel.gpu_tiles:
+        if all(constraint.holds(tile, operation) for constraint in kernel.constraints):
+            return tile, "tuned"
+    return None
+
+
+def check_answers(network: Network, runner: Runner, weights: Any) -> None:
+    x = images(network, 2)
+    wanted = answers(network, weights, x)
+    assert float(np.abs(runner(x) - wanted).max()) <= tolerance(network) * float(np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ({"work_group_limit": 1}, r"safe: the built kernel allows work-groups of 1, not \d+"),
+        (
+            {"local_mem_bytes": 2**40},
+            r"safe: the built kernel needs 1099511627776 bytes of local memory, the device has \d+",
+        ),
+    ],
+)
+def test_built_kernels_limit(
+    device_context: Session,
+    network_of: Callable[..., Network],
+    monkeypatch: pytest.MonkeyPatch,
+    limit: dict[str, int],
+    reason: str,
+) -> None:
+    def limited(session: Session, program: Program, name: str) -> Kernel:
+        """As a driver would: only kernels of large work-groups are affected."""
+        built = REAL_KERNEL(session, program, name)
+        is_single = "reqd_work_group_size(1, 1, 1)" in program.source
+        return built if is_single else dataclasses.replace(built, **limit)
+
+    monkeypatch.setattr(Session, "kernel", limited)
+    network = network_of(batch=2)
+    weights = random_weights(network, seed=1)
+    with Runner(network, weights, session=device_context, lookup=gpu_tile) as runner:
+        check_answers(network, runner, weights)
+        for bound in runner.bound.steps:
+            safe = bound.step.kernel.safe_tile(bound.step.operation)
+            assert bound.step.tile == safe
+            assert re.fullmatch(reason, bound.step.tile_origin)
+        assert [bound.step for bound in runner.bound.steps] == list(runner.bound.plan.steps)
+
+
+def test_tile_that_the_driver_does_not_build(
+    device_context: Session, network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(session: Session, source: str, **options: Any) -> Program:
+        if "reqd_work_group_size(1, 1, 1)" not in source:
+            raise BuildError("refused", log="out of registers", source=source)
+        return REAL_BUILD(session, source, **options)
+
+    monkeypatch.setattr(Session, "build", refuse)
+    network = network_of()
+    weights = random_weights(network, seed=1)
+    with Runner(network, weights, session=device_context, lookup=gpu_tile) as runner:
+        check_answers(network, runner, weights)
+        origins = {bound.step.tile_origin for bound in runner.bound.steps}
+    assert origins == {"safe: the driver does not build the other tile"}
+
+
+def test_nothing_can_be_built(
+    device_context: Session, network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(session: Session, source: str, **options: Any) -> Program:
+        raise BuildError("refused", log="line 1: error", source=source)
+
+    monkeypatch.setattr(Session, "build", refuse)
+    network = network_of()
+    with pytest.raises(BuildError, match="line 1: error"):
+        Runner(network, random_weights(network, seed=1), session=device_context, lookup=gpu_tile)
+
+
+def test_safe_tile_that_does_not_fit_is_an_error_at_launch(
+    device_context: Session, network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limited(session: Session, program: Program, name: str) -> Kernel:
+        return dataclasses.replace(REAL_KERNEL(session, program, name), local_mem_bytes=2**40)
+
+    monkeypatch.setattr(Session, "kernel", limited)
+    network = network_of()
+    with pytest.raises(LaunchError, match="needs 1099511627776 bytes of local memory"):
+        Runner(network, random_weights(network, seed=1), session=device_context, lookup=gpu_tile)
