@@ -14,6 +14,7 @@
 ## group_k       work-items of a work-group that share a row block's columns; their sums meet in local memory
 ## tile_n        images per work-item: each weight is read once for all of them
 ## k_unroll      columns per turn of the inner loop
+## storage       of the weights: "float32" or "float16" (half the memory traffic; sums are float32 in both)
 ##
 ## Source: memory-bound matrix-vector product; unit = tile_m x 1 as in BCBP (AAAI 2023).
 <%namespace name="common" file="common.mako"/>
@@ -21,6 +22,13 @@
     T = vector_type("float", vector_width)
     tile_m = group_m * vectors * vector_width
     slots, images = range(vectors), range(tile_n)
+    stored_type = "half" if storage == "float16" else "float"
+
+    def load_weights(pointer):
+        """vector_width weights as float32; half pointers and vload_half are core OpenCL C, half arithmetic is not."""
+        if storage == "float32":
+            return vector_load(vector_width, pointer)
+        return f"vload_half{'' if vector_width == 1 else vector_width}(0, {pointer})"
 %>
 ${common.multiply_add_macro()}
 ${common.activation_function(activation, vector_width)}
@@ -28,10 +36,10 @@ ${common.partial_store_function(vector_width)}
 <%def name="columns(count)">
 % for u in range(count):
     {
-        __global const float *a = w + (size_t)(k + ${u * group_k}) * ${tile_m};
+        __global const ${stored_type} *a = w + (size_t)(k + ${u * group_k}) * ${tile_m};
         const int o = list[k + ${u * group_k}];
 % for j in slots:
-        const ${T} a${j} = ${vector_load(vector_width, f"a + {j * group_m * vector_width}")};
+        const ${T} a${j} = ${load_weights(f"a + {j * group_m * vector_width}")};
 % endfor
 % for n in images:
         { const ${T} b = (${T})(x${n}[o]);
@@ -45,7 +53,7 @@ ${common.partial_store_function(vector_width)}
 </%def>
 __kernel __attribute__((reqd_work_group_size(${group_m}, ${group_k}, 1)))
 void connected(__global const float *restrict x,
-               __global const float *restrict weights,
+               __global const ${stored_type} *restrict weights,
                __global const int *restrict offsets,
                __global const int *restrict blocks,
                __global const float *restrict bias,
@@ -63,7 +71,7 @@ void connected(__global const float *restrict x,
     __global const int *descriptor = blocks + block * 6;
     const int kept = descriptor[1];
     __global const int *list = offsets + descriptor[0];
-    __global const float *w = weights + descriptor[2] + local_m * ${vector_width};
+    __global const ${stored_type} *w = weights + descriptor[2] + local_m * ${vector_width};
 % for n in images:
     __global const float *x${n} = x + x_origin + (size_t)min(image + ${n}, batch - 1) * x_image_stride;
 % for j in slots:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.activations import activate
+from clprune.errors import UsageError
 from clprune.geometry import ConnectedProblem, Shape
 from clprune.kernels.base import (
     Case,
@@ -24,6 +25,9 @@ from clprune.kernels.base import (
 from clprune.kernels.samples import expected_output, input_buffer, random_matrix
 from clprune.layout import Layout, contiguous_layout, padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
+
+#: How weights may lie in device memory.
+STORAGES = ("float32", "float16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,30 +53,49 @@ class ConnectedTile:
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectedOperation:
-    """A fully connected layer of a network; its K runs over (channel, row, column) of the input's layout."""
+    """A fully connected layer of a network; its K runs over (channel, row, column) of the input's layout.
+
+    `storage` is how weights lie in device memory, one of STORAGES; sums are float32 in any case.
+    """
 
     problem: ConnectedProblem
     input: Layout
     output: Layout
     activation: str = "linear"
+    storage: str = "float32"
 
     @property
     def key(self) -> str:
-        return self.problem.key
+        return self.problem.key + ("" if self.storage == "float32" else f" {self.storage}")
 
     @property
     def flops(self) -> int:
         return self.problem.flops
 
 
-def connected_operation(problem: ConnectedProblem, *, activation: str = "linear") -> ConnectedOperation:
+def connected_operation(
+    problem: ConnectedProblem, *, activation: str = "linear", storage: str = "float32"
+) -> ConnectedOperation:
     """The operation with contiguous layouts on both sides."""
     return ConnectedOperation(
         problem=problem,
         input=contiguous_layout(batch=problem.batch, shape=Shape(channels=problem.inputs, height=1, width=1)),
         output=contiguous_layout(batch=problem.batch, shape=Shape(channels=problem.outputs, height=1, width=1)),
         activation=activation,
+        storage=storage,
     )
+
+
+def stored(matrix: FloatArray, storage: str) -> npt.NDArray[np.float32] | npt.NDArray[np.float16]:
+    """`matrix` rounded to what `storage` can hold. Raises UsageError for another name, or a weight beyond its range."""
+    if storage not in STORAGES:
+        raise UsageError(f"storage {storage!r}: expected one of {', '.join(STORAGES)}")
+    if storage == "float32":
+        return matrix
+    largest = float(np.abs(matrix).max(initial=0))
+    if largest > float(np.finfo(np.float16).max):
+        raise UsageError(f"a weight of {largest:g} does not fit float16, whose largest value is 65504: use float32")
+    return matrix.astype(np.float16)
 
 
 def connected_reference(
@@ -141,7 +164,7 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
         )
 
     def variables(self, tile: ConnectedTile, operation: ConnectedOperation) -> dict[str, Any]:
-        return {"activation": operation.activation}
+        return {"activation": operation.activation, "storage": operation.storage}
 
     def safe_tile(self, operation: ConnectedOperation) -> ConnectedTile:
         return ConnectedTile(vector_width=4, vectors=1)
@@ -157,7 +180,12 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
             + np.arange(shape.height)[None, :, None] * layout.pitch
             + np.arange(shape.width)[None, None, :]
         )
-        return pack_columns(matrix, bias=bias, column_offsets=offsets.reshape(-1).astype(np.int32), tile_m=tile.tile_m)
+        return pack_columns(
+            stored(matrix, operation.storage),
+            bias=bias,
+            column_offsets=offsets.reshape(-1).astype(np.int32),
+            tile_m=tile.tile_m,
+        )
 
     def arguments(
         self,
@@ -187,7 +215,7 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
         x = rng.standard_normal((problem.batch, problem.inputs), np.float32)
         matrix = random_matrix(rng, rows=problem.outputs, columns=problem.inputs, workload=workload)
         bias = rng.standard_normal(problem.outputs, np.float32)
-        answer = activate(operation.activation, connected_reference(x, matrix, bias))
+        answer = activate(operation.activation, connected_reference(x, stored(matrix, operation.storage), bias))
         return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
 
     def case(self, tile: ConnectedTile, operation: ConnectedOperation, sample: Sample) -> Case:
@@ -212,7 +240,11 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
             output=padded_layout(batch=2, shape=Shape(channels=13, height=1, width=1), pitch=2, padding=1),
             activation="tanh",
         )
-        return (*plain, padded)
+        half = tuple(
+            connected_operation(ConnectedProblem(batch=n, inputs=k, outputs=m), activation="relu", storage="float16")
+            for n, k, m in ((1, 67, 37), (3, 31, 66))
+        )
+        return (*plain, padded, *half)
 
 
 CONNECTED = ConnectedKernel()

@@ -27,6 +27,7 @@ from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.samples import expected_output, input_buffer, random_matrix
 from clprune.layout import Layout, padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
+from clprune.quirks import vector_width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +246,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         ConvTile(tile_m=8, vector_width=4, vectors=1, group_n=64, tile_k=16, sweep=1),
         ConvTile(tile_m=8, vector_width=1, vectors=4, group_m=4, group_n=32, tile_k=32, mapping="rows"),
         ConvTile(tile_m=4, vector_width=4, vectors=1, group_m=2, group_n=32, tile_k=32, mapping="rows"),
+        ConvTile(tile_m=4, vector_width=4, vectors=1, group_n=64, mapping="rows"),
         ConvTile(tile_m=1, vector_width=1, vectors=4, group_n=64, mapping="rows"),
     )
 
@@ -271,11 +273,11 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
 
     def is_worth_trying(self, tile: ConvTile, operation: ConvOperation, device: DeviceInfo) -> bool:
         """As everywhere; on CPUs vectors also fill at least half a register."""
-        is_narrow = device.type == "cpu" and 2 * tile.vector_width < device.native_vector_width_float
+        is_narrow = 2 * tile.vector_width < vector_width(device)
         return super().is_worth_trying(tile, operation, device) and not is_narrow
 
     def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvTile:
-        if device.type == "cpu" and device.native_vector_width_float < 16:
+        if 1 < vector_width(device) < 16:
             for tile in self.cpu_tiles:
                 if tile.vector_width <= 8 and self.rejection(tile, operation, device) is None:
                     return tile

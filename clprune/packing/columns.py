@@ -25,7 +25,7 @@ BLOCK_FIELDS = ("list_start", "kept", "value_start", "first_row", "rows", "group
 class PackedColumns:
     """Compact form of a matrix `[rows, columns]` for kernels that compute `tile_m` rows at once.
 
-    values: float32, per row block `[kept, tile_m]`, short blocks filled with zero rows.
+    values: in the matrix's dtype, per row block `[kept, tile_m]`, short blocks filled with zero rows.
     offsets: int32, the lists; the meaning of an entry is the caller's (`column_offsets`).
     blocks: int32 `[row blocks, 6]`, see BLOCK_FIELDS.
     bias: float32 `[row blocks, tile_m]`, zeros behind the last row of a short block.
@@ -33,7 +33,7 @@ class PackedColumns:
     """
 
     tile_m: int
-    values: FloatArray
+    values: npt.NDArray[np.floating]
     offsets: IntArray
     blocks: IntArray
     bias: FloatArray
@@ -46,7 +46,7 @@ class PackedColumns:
 
 
 def pack_columns(
-    matrix: FloatArray,
+    matrix: npt.NDArray[np.floating],
     *,
     bias: FloatArray,
     column_offsets: IntArray,
@@ -56,7 +56,7 @@ def pack_columns(
     blocks_per_group: int = 1,
     lookahead: int = 0,
 ) -> PackedColumns:
-    """Pack `matrix` `[rows, columns]` float32 with `bias` `[rows]` into row blocks of `tile_m`.
+    """Pack `matrix` `[rows, columns]` float32 or float16 with `bias` `[rows]` into row blocks of `tile_m`.
 
     `column_offsets` int32 `[columns]` is what a list holds for each column; rows of group g of `groups` add
     `g * group_offset` to it (grouped convolution reads other input channels). Row blocks never straddle groups.
@@ -66,7 +66,7 @@ def pack_columns(
     """
     rows, columns = matrix.shape
     group_rows = rows // groups
-    values: list[FloatArray] = []
+    values: list[npt.NDArray[np.floating]] = []
     lists: list[IntArray] = []
     blocks: list[tuple[int, int, int, int, int]] = []
     list_start = value_start = 0
@@ -79,7 +79,7 @@ def pack_columns(
             part = matrix[group * group_rows + first : group * group_rows + first + count]
             used = np.any(part != 0, axis=0)
             kept = int(np.count_nonzero(used))
-            filled = np.zeros((kept, tile_m), np.float32)
+            filled = np.zeros((kept, tile_m), matrix.dtype)
             filled[:, :count] = (part if kept == columns else part[:, used]).T
             values.append(filled.reshape(-1))
             if kept == columns and full_list >= 0:

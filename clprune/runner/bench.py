@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from clprune.opencl import Session
+from clprune.quirks import wants_explicit_vectors
 from clprune.rendering import render
 from clprune.runner.binding import BoundStep
 from clprune.runner.runner import Runner
@@ -132,7 +133,7 @@ def measure_limits(session: Session) -> Limits:
 
 
 def _peak_gflops(session: Session) -> float:
-    is_cpu = session.info.type == "cpu"
+    is_cpu = wants_explicit_vectors(session.info)
     items = session.info.compute_units * (4 if is_cpu else 4096)
     group_n = 1 if is_cpu else 64
     best = 0.0
@@ -154,7 +155,7 @@ def _peak_gflops(session: Session) -> float:
 
 
 def _bandwidth(session: Session) -> float:
-    is_cpu = session.info.type == "cpu"
+    is_cpu = wants_explicit_vectors(session.info)
     size_bytes = min(session.info.max_alloc_bytes, session.info.global_mem_bytes // 4, 2**28)
     vector_width, unroll, group_n = (16, 4, 1) if is_cpu else (4, 4, 64)
     per_turn = 4 * vector_width * unroll * group_n

@@ -7,6 +7,7 @@ from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.kernels.base import round_up
 from clprune.kernels.conv import can_pool
+from clprune.quirks import vector_width
 
 #: Largest share of lanes that fused pooling may waste at row ends: more costs the convolution what the pooling saves.
 LARGEST_WASTE = 0.05
@@ -18,7 +19,7 @@ def fused_pools(network: Network, device: DeviceInfo) -> dict[int, int]:
     A fused convolution walks row by row, so its vectors end with the row: worth it where a row is a whole number of
     vectors or nearly so. Nobody else may read the convolution's own output.
     """
-    lanes = max(4, device.native_vector_width_float) if device.type == "cpu" else 4
+    lanes = max(4, vector_width(device))
     fused = {}
     for layer in network.layers:
         if not isinstance(layer, MaxPool):

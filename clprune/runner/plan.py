@@ -99,15 +99,22 @@ def make_plan(
     workloads: Mapping[int, Workload] | None = None,
     lookup: TileLookup | None = None,
     keep_tensors: bool = False,
+    connected_storage: str = "float32",
 ) -> Plan:
     """Plan `network` for `device`.
 
     `workloads` maps layer index -> what was removed (dense where absent); `lookup` finds tuned tiles. A tile that does
     not fit the layer's layouts or the device is not used: the device type's default is, or the kernel's safe one.
-    `keep_tensors` gives every tensor a buffer of its own, so that all can be read after a run.
+    `keep_tensors` gives every tensor a buffer of its own, so that all can be read after a run. `connected_storage` is
+    how weights of fully connected layers lie in device memory ("float32", "float16").
     Raises UnsupportedLayerError for a layer that no kernel runs.
     """
-    builder = _Builder(network=network, fused=fused_pools(network, device), workloads=workloads or {})
+    builder = _Builder(
+        network=network,
+        fused=fused_pools(network, device),
+        workloads=workloads or {},
+        connected_storage=connected_storage,
+    )
     builder.add_all()
     memory = builder.memory(keep_tensors=keep_tensors)
     steps = tuple(_with_tile(step, device, lookup) for step in builder.with_clearing(memory))
@@ -138,6 +145,7 @@ class _Builder:
     network: Network
     fused: Mapping[int, int]
     workloads: Mapping[int, Workload]
+    connected_storage: str
     steps: list[Step] = field(default_factory=list)
     layouts: dict[int, Layout] = field(default_factory=dict)
     aliases: dict[int, int] = field(default_factory=dict)
@@ -234,7 +242,13 @@ class _Builder:
             return
         x, y = self.layouts[sources[0]], self.layouts[layer.index]
         if isinstance(layer, Connected):
-            connected = ConnectedOperation(problem=layer.problem(batch), input=x, output=y, activation=layer.activation)
+            connected = ConnectedOperation(
+                problem=layer.problem(batch),
+                input=x,
+                output=y,
+                activation=layer.activation,
+                storage=self.connected_storage,
+            )
             self._add(layer, CONNECTED, connected, inputs=sources)
         elif isinstance(layer, MaxPool):
             pool = PoolOperation(problem=_pool_problem(layer, batch), input=x, output=y)

@@ -14,7 +14,7 @@ from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import UsageError
 from clprune.kernels.clear_padding import ClearOperation
-from clprune.kernels.connected import connected_reference
+from clprune.kernels.connected import connected_reference, stored
 from clprune.kernels.conv import conv_reference, pool_problem
 from clprune.kernels.pointwise import pointwise_reference
 from clprune.kernels.pool import average_pool_reference, max_pool_reference
@@ -54,7 +54,8 @@ def _step_reference(step: Step, inputs: list[FloatArray], values: LayerWeights |
         if isinstance(layer, Convolutional):
             answer = conv_reference(inputs[0], matrix, weights.biases, operation.problem)
         else:
-            answer = connected_reference(inputs[0].reshape(len(inputs[0]), -1), matrix, weights.biases)
+            x = inputs[0].reshape(len(inputs[0]), -1)
+            answer = connected_reference(x, stored(matrix, operation.storage), weights.biases)
         activated = activate(operation.activation, answer)
         return activated if step.fused is None else max_pool_reference(activated, pool_problem(operation.problem))
     if step.kernel.name == "max_pool":

@@ -28,8 +28,10 @@ class Runner:
     `model` is a `.cfg` path or a Network; `weights` a `.weights` path (by default the file of the same stem beside the
     cfg) or Weights in memory. `device` selects as `clprune.opencl.choose` does. `batch` images run at once. Tuned
     tiles come from the user's tuning database where it has any; nothing is tuned here. Use it as a context manager,
-    or call `close()`. `keep_tensors` keeps every layer's output readable after a run (`clprune.runner.verify`), at the
-    price of memory. One runner may be shared by threads: calls wait for each other.
+    or call `close()`. One runner may be shared by threads: calls wait for each other.
+
+    `keep_tensors` keeps every layer's output readable after a run (`clprune.runner.verify`), at the price of memory.
+    `connected_storage="float16"` halves the memory that fully connected layers read; they still sum in float32.
 
     Raises CfgError, WeightsError, NoDeviceError, BuildError, LaunchError, UnsupportedLayerError.
     """
@@ -44,6 +46,7 @@ class Runner:
         lookup: TileLookup | None = None,
         session: Session | None = None,
         keep_tensors: bool = False,
+        connected_storage: str = "float32",
     ) -> None:
         self.network = model if isinstance(model, Network) else load_network(model, batch=batch)
         if not isinstance(weights, Weights):
