@@ -134,6 +134,9 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
     #: Tiles that suit CPU drivers (one work-item per register tile) and GPUs (work-groups of 64 to 256).
     cpu_tiles: Sequence[TileT]
     gpu_tiles: Sequence[TileT]
+    #: The only values of some parameters that are worth trying there, so that a search need not enumerate the rest.
+    cpu_values: ClassVar[Mapping[str, Sequence[Value]]] = {}
+    gpu_values: ClassVar[Mapping[str, Sequence[Value]]] = {}
 
     @abc.abstractmethod
     def local_mem_bytes(self, tile: TileT, operation: OperationT) -> int:
@@ -191,11 +194,13 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
             return "the tile needs more local memory than the device has"
         return None
 
-    def space(self) -> Iterator[TileT]:
-        """Every combination of parameter values, valid or not."""
-        names = list(self.parameters)
-        for values in itertools.product(*self.parameters.values()):
-            yield self.tile_type(**dict(zip(names, values, strict=True)))
+    def space(self, device: DeviceInfo | None = None) -> Iterator[TileT]:
+        """Every combination of parameter values, valid or not; with `device`, of the values worth trying there."""
+        parameters = dict(self.parameters)
+        if device is not None:
+            parameters |= self.cpu_values if quirks.wants_explicit_vectors(device) else self.gpu_values
+        for values in itertools.product(*parameters.values()):
+            yield self.tile_type(**dict(zip(parameters, values, strict=True)))
 
     def is_worth_trying(self, tile: TileT, operation: OperationT, device: DeviceInfo) -> bool:
         """Whether a search on this type of device should spend time on a valid tile.

@@ -120,6 +120,8 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
         "tile_n": (1, 2, 4, 8),
         "k_unroll": (1, 2, 4),
     }
+    cpu_values: ClassVar = {"group_m": (1,), "group_k": (1,)}
+    gpu_values: ClassVar = {"vector_width": (1, 4)}
     constraints = (
         Constraint(
             reason="a work-item handles more images than the batch has",

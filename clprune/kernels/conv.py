@@ -189,6 +189,8 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         "sweep": (0, 1, 4),
         "prefetch": (0, 16, 48),
     }
+    cpu_values: ClassVar = {"group_m": (1,), "group_n": (1,), "tile_k": (0,)}
+    gpu_values: ClassVar = {"vector_width": (1, 4), "prefetch": (0,)}
     constraints = (
         Constraint(
             reason="mapping flat needs stride 1 and one pitch for input and output",

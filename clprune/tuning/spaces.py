@@ -19,10 +19,10 @@ class Spaces:
         self._worth_trying: dict[str, list[Any]] = {}
 
     def candidates(self, kernel: Kernel[Any, Any], operation: Any) -> list[Any]:
-        """What `kernel.candidates` gives, in its order. Raises ConfigurationRejected with reasons if that is empty."""
+        """What `kernel.candidates` gives. Raises ConfigurationRejected with reasons if that is empty."""
         if kernel.name not in self._worth_trying:
             self._worth_trying[kernel.name] = [
-                tile for tile in kernel.space() if kernel.is_worth_trying(tile, operation, self._device)
+                tile for tile in kernel.space(self._device) if kernel.is_worth_trying(tile, operation, self._device)
             ]
         tiles = self._worth_trying[kernel.name]
         valid = [tile for tile in tiles if kernel.rejection(tile, operation, self._device) is None]

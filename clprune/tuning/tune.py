@@ -10,6 +10,7 @@ from typing import Any
 from clprune.errors import LaunchError
 from clprune.kernels.base import Kernel, MatrixKernel, Workload
 from clprune.opencl import Session
+from clprune.quirks import wants_explicit_vectors
 from clprune.tuning.effort import DEFAULT_EFFORT, Effort, effort_by_name
 from clprune.tuning.evaluate import Evaluation
 from clprune.tuning.model_search import ModelSearch
@@ -25,6 +26,9 @@ FINALIST_RATIO = 1.15
 
 #: Candidates per worker that are built before any of them is timed.
 BATCH_PER_WORKER = 2
+
+#: What a batch is taken to cost before the first one has been measured.
+_FIRST_BATCH_SECONDS = 1.0
 
 #: Seconds kept back for each problem's final comparison.
 _SETTLE_SECONDS = 0.4
@@ -151,7 +155,7 @@ class _TaskRun:
     def _search(self, key: Key, operation: Any, *, seed: int, is_forced: bool) -> ModelSearch:
         kernel, info = self.task.kernel, self.session.info
         similar = similar_problems(self.store, key, kernel)
-        own = kernel.cpu_tiles if info.type == "cpu" else kernel.gpu_tiles
+        own = kernel.cpu_tiles if wants_explicit_vectors(info) else kernel.gpu_tiles
         return ModelSearch(
             self.spaces.candidates(kernel, operation),
             parameters=kernel.parameters,
@@ -164,10 +168,11 @@ class _TaskRun:
     def _go_through(self, search: ModelSearch, key: Key, measured: str, *, deadline: float) -> None:
         """Evaluate what the search asks for until it is content or the time is over."""
         batch = BATCH_PER_WORKER * self.pool.count
-        longest_s, content = 0.0, 0
-        while self.evaluations == 0 or time.monotonic() + longest_s / 2 < deadline:
+        batch_s, content = _FIRST_BATCH_SECONDS, 0
+        while self.evaluations == 0 or time.monotonic() + batch_s / batch < deadline:
             start = time.monotonic()
-            tiles = [tile for tile in (search.ask() for _ in range(batch)) if tile is not None]
+            count = max(1, min(batch, int(batch * (deadline - start) / batch_s)))
+            tiles = [tile for tile in (search.ask() for _ in range(count)) if tile is not None]
             if not tiles:
                 return
             best = search.best
@@ -176,7 +181,7 @@ class _TaskRun:
                 search.tell(evaluation.tile, evaluation.time_ms)
                 self.report(search.best[1] if search.best else None)
             self.pool.keep_only(self._finalists(search))
-            longest_s = max(longest_s, time.monotonic() - start)
+            batch_s = (time.monotonic() - start) * batch / len(tiles)
             content = content + 1 if search.expected_improvement < self.effort.patience else 0
             if content >= 2:
                 return
