@@ -27,6 +27,7 @@ from clprune.cli.model import (
     weights_argument,
 )
 from clprune.cli.tuning import TunedProblem, list_tasks, problem_text, run_tuning, stored_problem
+from clprune.tuning.effort import DEFAULT_EFFORT, EFFORTS
 
 if TYPE_CHECKING:
     from clprune.darknet.network import Network
@@ -39,12 +40,17 @@ TABLE_WIDTH = 120
 @model_argument
 @weights_argument
 @click.option(
+    "--effort",
+    type=click.Choice([effort.name for effort in EFFORTS]),
+    default=DEFAULT_EFFORT,
+    show_default=True,
+    help="; ".join(f"{effort.name}: {effort.problem_seconds:g} s a problem at most" for effort in EFFORTS) + ".",
+)
+@click.option(
     "--budget",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    default=60.0,
-    show_default=True,
-    help="Seconds to spend, shared among the problems.",
+    help="Seconds to spend, shared among the problems, in place of the effort's own.",
 )
 @click.option("--force", is_flag=True, help="Measure again what earlier runs have measured.")
 @click.option("--missing", is_flag=True, help="Leave out problems that have a tuned tile.")
@@ -57,7 +63,8 @@ def command(
     ctx: click.Context,
     model: str,
     weights: str | None,
-    budget: float,
+    effort: str,
+    budget: float | None,
     force: bool,
     missing: bool,
     seed: int,
@@ -68,8 +75,9 @@ def command(
     """Tune MODEL.cfg for a device: time tiles, each checked against float64 first, and keep the fastest.
 
     How much each layer has lost to pruning is read from WEIGHTS (the file of the same stem where there is one), else
-    from the cfg's prune keys. Earlier measurements are used and the search goes on from them. Ctrl-C keeps what was
-    found.
+    from the cfg's prune keys. Earlier measurements are used and the search goes on from them; it ends before its time
+    when it expects nothing more. Candidates run in processes of their own: a driver's crash costs one of them. Ctrl-C
+    keeps what was found.
     """
     from clprune.darknet.network import load_network
     from clprune.opencl import open_device
@@ -82,7 +90,9 @@ def command(
         tasks = list_tasks(network, session.info, workloads)
         if missing:
             tasks = [task for task in tasks if stored_problem(store, session.info, task, evaluations=0) is None]
-        problems, is_interrupted = run_tuning(session, store, tasks, budget_s=budget, seed=seed, is_forced=force)
+        problems, is_interrupted = run_tuning(
+            session, store, tasks, effort=effort, budget_s=budget, seed=seed, is_forced=force
+        )
         facts = device_facts(session.info)
     if as_json:
         result = {"model": model, "batch": batch, **facts, "interrupted": is_interrupted}
@@ -116,6 +126,10 @@ def _print_summary(problems: Sequence[TunedProblem], *, count: int, device: str,
                 f"  {problem.best_ms:.4f} ms, default {default} ms, {speed_up}, {problem.evaluations} tried",
             )
             console.print(Padding(tile_text(problem.tile), (0, 0, 0, 2)))
+    for problem in problems:
+        if problem.measured_problem:
+            measured = problem_text(problem.measured_problem)
+            console.print(f"{problem_text(problem.problem)} was tuned and timed on {measured}", soft_wrap=True)
     if count:
         console.print(f"{len(problems)} of {count} problems tuned on {device}, kept in {place}", soft_wrap=True)
     else:

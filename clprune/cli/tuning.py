@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from clprune.cli.common import stderr_console
+from clprune.tuning.effort import DEFAULT_EFFORT, effort_by_name
 
 if TYPE_CHECKING:
     from clprune.darknet.network import Network
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TunedProblem:
-    """What is known of one problem after a run; `default_ms` is None where the default tile was never timed."""
+    """What is known of one problem after a run; `default_ms` is None where the default tile was never timed.
+
+    `measured_problem`: the key of the smaller problem that all times are of, or empty.
+    """
 
     kernel: str
     problem: str
@@ -33,6 +37,7 @@ class TunedProblem:
     default_ms: float | None
     evaluations: int
     rejected: dict[str, int] = field(default_factory=dict)
+    measured_problem: str = ""
 
     @property
     def speed_up(self) -> float | None:
@@ -79,6 +84,7 @@ def stored_problem(store: Store, device: DeviceInfo, task: Task, *, evaluations:
         best_ms=best[1],
         default_ms=kept[0].default_time_ms if kept else None,
         evaluations=evaluations,
+        measured_problem=kept[0].measured_problem if kept else "",
     )
 
 
@@ -87,19 +93,34 @@ def run_tuning(
     store: Store,
     tasks: Sequence[Task],
     *,
-    budget_s: float,
+    effort: str = DEFAULT_EFFORT,
+    budget_s: float | None = None,
     seed: int = 0,
     is_forced: bool = False,
 ) -> tuple[list[TunedProblem], bool]:
-    """(what was found, whether Ctrl-C ended it early); progress is shown where stderr is a terminal."""
+    """(what was found, whether Ctrl-C ended it early); progress is shown where stderr is a terminal.
+
+    `budget_s` replaces the effort's own. Raises UsageError for an unknown effort, and what `tune` raises.
+    """
     from clprune.tuning.tune import tune
 
     if not tasks:
         return [], False
     watch = _Watch()
+    level = effort_by_name(effort)
+    seconds = level.budget_seconds(len(tasks)) if budget_s is None else budget_s
     try:
-        with _progress(tasks, budget_s=budget_s, watch=watch) as report:
-            outcomes = tune(session, store, tasks, budget_s=budget_s, seed=seed, is_forced=is_forced, progress=report)
+        with _progress(tasks, budget_s=seconds, watch=watch) as report:
+            outcomes = tune(
+                session,
+                store,
+                tasks,
+                budget_s=seconds,
+                effort=level,
+                seed=seed,
+                is_forced=is_forced,
+                progress=report,
+            )
     except KeyboardInterrupt:
         reached = [
             stored_problem(store, session.info, tasks[number], evaluations=count)
@@ -116,6 +137,7 @@ def run_tuning(
             default_ms=outcome.default_time_ms,
             evaluations=outcome.evaluations,
             rejected=outcome.rejected,
+            measured_problem=outcome.measured_problem,
         )
         for outcome in outcomes
     ]
