@@ -116,7 +116,9 @@ def test_declared_local_memory_is_what_the_source_has(kernel: Kernel[Any, Any]) 
         source = kernel.source(point.tile, point.operation)
         total = sum(
             sizes[base] * int(width or 1) * math.prod(int(side) for side in re.findall(r"\[(\d+)\]", sides))
-            for base, width, sides in re.findall(r"__local (\w+?)(\d*) \w+((?:\[\d+\])+);", source)
+            for base, width, sides in re.findall(
+                r"__local (\w+?)(\d*) \w+((?:\[\d+\])+)(?: __attribute__\(\(\w+\(\d+\)\)\))?;", source
+            )
         )
         assert total == kernel.local_mem_bytes(point.tile, point.operation), point
 
