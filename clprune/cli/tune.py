@@ -26,7 +26,7 @@ from clprune.cli.model import (
     seed_option,
     weights_argument,
 )
-from clprune.cli.tuning import TunedProblem, list_tasks, problem_text, run_tuning, stored_problem
+from clprune.cli.tuning import TunedProblem, list_tasks, problem_text, run_tuning, stored_problem, tile_text
 from clprune.tuning.effort import DEFAULT_EFFORT, EFFORTS
 
 if TYPE_CHECKING:
@@ -158,8 +158,3 @@ def _default_texts(problem: TunedProblem) -> tuple[str, str]:
     """Milliseconds of the default tile, and how much faster the tuned one is."""
     default = "-" if problem.default_ms is None else f"{problem.default_ms:.4f}"
     return default, "-" if problem.speed_up is None else f"{problem.speed_up:.2f}x"
-
-
-def tile_text(tile: dict[str, Any]) -> str:
-    """A tile's parameters as `name=value`, those that are 1, 0 or off left out."""
-    return " ".join(f"{name}={value}" for name, value in tile.items() if value not in (0, 1))

@@ -59,6 +59,11 @@ def problem_text(key: str) -> str:
     return " ".join(word for word in key.split()[1:] if word not in ("stride1", "groups1"))
 
 
+def tile_text(tile: dict[str, Any]) -> str:
+    """A tile's parameters as `name=value`, those that are 1, 0 or off left out."""
+    return " ".join(f"{name}={value}" for name, value in tile.items() if value not in (0, 1))
+
+
 def list_tasks(network: Network, device: DeviceInfo, workloads: dict[int, Any]) -> list[Task]:
     """The different problems of a network that are worth tuning on `device`."""
     from clprune.runner.plan import make_plan

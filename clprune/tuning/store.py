@@ -261,10 +261,10 @@ class Store:
         """Keep one candidate's outcome; `facts` are further fields of Measurement."""
         self.put_measurement(Measurement(key=key, tile=tile_text(tile), time_ms=time_ms, **facts))
 
-    def put_measurement(self, measurement: Measurement) -> None:
-        """Keep `measurement` in place of an earlier one of the same tile."""
+    def put_measurement(self, measurement: Measurement, *, is_replacing: bool = True) -> int:
+        """Keep `measurement`, in place of an earlier one of the same tile if `is_replacing`; returns 1 if it is new."""
         row = _row(measurement) | {"timestamp": measurement.timestamp or now_text()}
-        self._put("measurement", row | {"runs_ms": json.dumps(measurement.runs_ms)})
+        return self._put("measurement", row | {"runs_ms": json.dumps(measurement.runs_ms)}, is_replacing=is_replacing)
 
     def measurements(self, key: Key, kernel: Kernel[Any, Any]) -> dict[Any, float | None]:
         """Every tile tried under `key` -> milliseconds, or None where it is invalid."""
@@ -310,13 +310,13 @@ class Store:
             )
         )
 
-    def put_best(self, best: Best) -> None:
-        """Keep `best` in place of an earlier one under its key."""
+    def put_best(self, best: Best, *, is_replacing: bool = True) -> int:
+        """Keep `best`, in place of an earlier one under its key if `is_replacing`; returns 1 if it is new."""
         filled = {
             "clprune_version": best.clprune_version or clprune.__version__,
             "timestamp": best.timestamp or now_text(),
         }
-        self._put("best", _row(best) | filled)
+        return self._put("best", _row(best) | filled, is_replacing=is_replacing)
 
     def best(self, key: Key, kernel: Kernel[Any, Any]) -> tuple[Any, float] | None:
         """(tile, milliseconds) of the winner that was measured under exactly `key`, or None."""
@@ -331,11 +331,11 @@ class Store:
         """Every winner, or those of one kernel or device key."""
         return [Best(**row) for row in self._select("best", Best, kernel=kernel, device=device)]
 
-    def _put(self, table: str, row: Mapping[str, Any]) -> None:
+    def _put(self, table: str, row: Mapping[str, Any], *, is_replacing: bool = True) -> int:
         marks = ",".join("?" * len(row))
-        self._connection.execute(
-            f"INSERT OR REPLACE INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
-        )
+        otherwise = "REPLACE" if is_replacing else "IGNORE"
+        statement = f"INSERT OR {otherwise} INTO {table} ({', '.join(row)}) VALUES ({marks})"
+        return self._connection.execute(statement, tuple(row.values())).rowcount
 
     def _select(
         self, table: str, type_: type[Measurement] | type[Best], *, kernel: str | None, device: str | None

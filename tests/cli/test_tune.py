@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from clprune.cli.tune import tile_text
-from clprune.cli.tuning import problem_text
+from clprune.cli.tuning import problem_text, tile_text
 from clprune.darknet.layers import PruneOptions
 from clprune.darknet.network import annotate_cfg
 from clprune.tile import Unit

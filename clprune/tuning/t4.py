@@ -1,0 +1,252 @@
+"""Tuning results as T4 JSON, the exchange format of Kernel Tuner and others: out of the database and into it.
+
+A document is `{"schema_version": "1.0.0", "metadata": {...}, "results": [...]}`; the results' fields follow
+https://github.com/odgaard/TuningSchema (results-schema.json): `timestamp`, `configuration`, `objectives`, `times`
+(milliseconds), `invalidity`, `correctness` (1 where the answer was checked and right), `measurements`. The schema says
+`times.compilation_time`, Kernel Tuner writes `times.compilation`: both are written, either is read. What the format has
+no place for (device, kernel, problem, winners) is under `metadata.devices` and each result's `clprune`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import clprune
+from clprune.errors import StoreError
+from clprune.files import write_atomically
+from clprune.tuning.store import (
+    COMPILE,
+    CONSTRAINTS,
+    CORRECT,
+    CORRECTNESS,
+    IMPORTED,
+    RUNTIME,
+    TIMEOUT,
+    Best,
+    Key,
+    Measurement,
+    Store,
+    StoredDevice,
+)
+
+T4_VERSION = "1.0.0"
+_INVALIDITIES = (CORRECT, COMPILE, RUNTIME, CORRECTNESS, TIMEOUT, CONSTRAINTS)
+_KEY_FIELDS = tuple(field.name for field in dataclasses.fields(Key))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What a document holds: devices by key, candidates, winners."""
+
+    devices: Mapping[str, StoredDevice]
+    measurements: tuple[Measurement, ...]
+    best: tuple[Best, ...]
+
+
+def from_store(store: Store, *, kernel: str | None = None, device: str | None = None) -> Results:
+    """Everything in the database, or what belongs to one kernel or device key."""
+    best = tuple(store.all_best(kernel=kernel, device=device))
+    measurements = tuple(store.all_measurements(kernel=kernel, device=device))
+    used = {winner.key.device for winner in best} | {measurement.key.device for measurement in measurements}
+    return Results(
+        devices={key: stored for key, stored in store.devices().items() if key in used},
+        measurements=measurements,
+        best=best,
+    )
+
+
+def into_store(store: Store, results: Results) -> int:
+    """Add what the database lacks, marked as imported; what was measured here stays. Returns the candidates added."""
+    added = 0
+    with store.transaction():
+        known = store.devices()
+        for key, device in results.devices.items():
+            if key not in known:
+                store.add_device(device)
+        for measurement in results.measurements:
+            added += store.put_measurement(_imported(measurement), is_replacing=False)
+        for best in results.best:
+            store.put_best(_imported(best), is_replacing=False)
+    return added
+
+
+def to_document(results: Results) -> dict[str, Any]:
+    """The document as `json` can write it."""
+    winners = {(best.key, best.tile): best for best in results.best}
+    entries = []
+    for measurement in results.measurements:
+        entries.append(_entry(measurement, winners.pop((measurement.key, measurement.tile), None)))
+    for best in winners.values():  # predicted, or imported without its measurements
+        candidate = Measurement(
+            key=best.key,
+            tile=best.tile,
+            time_ms=best.time_ms,
+            timestamp=best.timestamp,
+            origin=best.origin,
+            measured_problem=best.measured_problem,
+        )
+        entries.append(_entry(candidate, best))
+    devices = {key: dataclasses.asdict(device) for key, device in results.devices.items()}
+    return {
+        "schema_version": T4_VERSION,
+        "metadata": {"clprune_version": clprune.__version__, "devices": devices},
+        "results": entries,
+    }
+
+
+def _entry(measurement: Measurement, best: Best | None) -> dict[str, Any]:
+    own: dict[str, Any] = dataclasses.asdict(measurement.key)
+    own |= {"origin": measurement.origin, "measured_problem": measurement.measured_problem}
+    if best is not None:
+        names = ("kept_share", "unit_rows", "time_ms", "default_time_ms", "clprune_version", "timestamp", "origin")
+        own["best"] = {name: getattr(best, name) for name in names}
+    measurements = []
+    if measurement.time_ms is not None:
+        measurements.append({"name": "time", "value": measurement.time_ms, "unit": "ms"})
+    if measurement.relative_error is not None:
+        measurements.append({"name": "relative_error", "value": measurement.relative_error, "unit": ""})
+    times: dict[str, Any] = {"runtimes": list(measurement.runs_ms)}
+    if measurement.build_ms is not None:
+        times |= {"compilation": measurement.build_ms, "compilation_time": measurement.build_ms}
+    return {
+        "timestamp": measurement.timestamp,
+        "configuration": json.loads(measurement.tile),
+        "objectives": ["time"],
+        "times": times,
+        "invalidity": measurement.invalidity,
+        "correctness": int(measurement.invalidity == CORRECT and measurement.time_ms is not None),
+        "measurements": measurements,
+        "clprune": own,
+    }
+
+
+def from_document(document: Any, *, path: str | Path) -> Results:
+    """The results of a document. Raises StoreError naming the first thing that is not as it should be."""
+    if not isinstance(document, dict) or not isinstance(document.get("results"), list):
+        raise StoreError("not a T4 file: expected an object with schema_version and results", path=path)
+    version = document.get("schema_version")
+    if not isinstance(version, str) or version.split(".")[0] != T4_VERSION.split(".", maxsplit=1)[0]:
+        raise StoreError(f"schema_version {version!r}: this clprune reads {T4_VERSION}", path=path)
+    reader = _Reader(path=path)
+    metadata = document.get("metadata")
+    devices = metadata.get("devices") if isinstance(metadata, dict) else None
+    measurements, winners = [], []
+    for number, entry in enumerate(document["results"]):
+        measurement, best = reader.entry(entry, f"results[{number}]")
+        measurements.append(measurement)
+        winners += [best] if best is not None else []
+    return Results(
+        devices=reader.devices(devices if isinstance(devices, dict) else {}),
+        measurements=tuple(measurements),
+        best=tuple(winners),
+    )
+
+
+def read_t4(path: str | Path) -> Results:
+    """The results in a `.json` or `.json.gz` file. Raises StoreError."""
+    try:
+        data = Path(path).read_bytes()
+        text = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        document = json.loads(text)
+    except OSError as error:
+        raise StoreError(f"cannot be read: {error.strerror or error}", path=path) from error
+    except (ValueError, EOFError) as error:
+        raise StoreError(f"not JSON: {error}", path=path) from error
+    return from_document(document, path=path)
+
+
+def write_t4(path: str | Path, results: Results) -> None:
+    """Write a file, compressed where its name ends in `.gz`; equal results give equal bytes. Raises FileError."""
+    text = json.dumps(to_document(results), indent=1).encode()
+    write_atomically(path, gzip.compress(text, mtime=0) if str(path).endswith(".gz") else text)
+
+
+def _imported(item: Any) -> Any:
+    """The same with its origin told, unless it was a prediction."""
+    return dataclasses.replace(item, origin=IMPORTED if item.origin == "measured" else item.origin)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reader:
+    """Reads parts of a document from a file that may hold anything."""
+
+    path: str | Path
+
+    def devices(self, devices: Mapping[str, Any]) -> dict[str, StoredDevice]:
+        return {
+            key: StoredDevice(
+                **self._strings(facts, (f.name for f in dataclasses.fields(StoredDevice)), f"device {key!r}")
+            )
+            for key, facts in devices.items()
+        }
+
+    def entry(self, entry: Any, where: str) -> tuple[Measurement, Best | None]:
+        own = entry.get("clprune") if isinstance(entry, dict) else None
+        if not isinstance(own, dict):
+            raise StoreError(
+                f"{where} has no 'clprune': without kernel, problem and device nothing here can use it; "
+                "expected a file that `clprune db export` wrote",
+                path=self.path,
+            )
+        key = Key(**self._strings(own, _KEY_FIELDS, where))
+        tile, invalidity = entry.get("configuration"), entry.get("invalidity")
+        if not isinstance(tile, dict) or not all(isinstance(value, int | str) for value in tile.values()):
+            raise StoreError(f"{where}.configuration: expected an object of numbers and words", path=self.path)
+        if invalidity not in _INVALIDITIES:
+            raise StoreError(f"{where}.invalidity {invalidity!r}: expected {', '.join(_INVALIDITIES)}", path=self.path)
+        times = entry.get("times") if isinstance(entry.get("times"), dict) else {}
+        values = {m.get("name"): m.get("value") for m in entry.get("measurements", ()) if isinstance(m, dict)}
+        measurement = Measurement(
+            key=key,
+            tile=json.dumps(tile, sort_keys=True),
+            time_ms=self._number(values.get("time"), f"{where} time"),
+            invalidity=invalidity,
+            timestamp=str(entry.get("timestamp", "")),
+            origin=str(own.get("origin", "measured")),
+            measured_problem=str(own.get("measured_problem", "")),
+            build_ms=self._number(times.get("compilation_time", times.get("compilation")), f"{where} compilation"),
+            runs_ms=tuple(float(run) for run in times.get("runtimes", ()) if isinstance(run, int | float)),
+            relative_error=self._number(values.get("relative_error"), f"{where} relative_error"),
+        )
+        return measurement, self._best(own.get("best"), measurement, where)
+
+    def _best(self, best: Any, measurement: Measurement, where: str) -> Best | None:
+        if best is None:
+            return None
+        if not isinstance(best, dict):
+            raise StoreError(f"{where}.clprune.best: expected an object", path=self.path)
+        kept_share = self._number(best.get("kept_share", 1.0), f"{where} kept_share")
+        unit_rows = self._number(best.get("unit_rows", 8), f"{where} unit_rows")
+        return Best(
+            key=measurement.key,
+            tile=measurement.tile,
+            kept_share=1.0 if kept_share is None else kept_share,
+            unit_rows=8 if unit_rows is None else int(unit_rows),
+            time_ms=self._number(best.get("time_ms"), f"{where} best time"),
+            default_time_ms=self._number(best.get("default_time_ms"), f"{where} default time"),
+            clprune_version=str(best.get("clprune_version", "")),
+            timestamp=str(best.get("timestamp", "")),
+            origin=str(best.get("origin", "measured")),
+            measured_problem=measurement.measured_problem,
+        )
+
+    def _number(self, value: Any, where: str) -> float | None:
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise StoreError(f"{where}: {value!r} is not a number", path=self.path)
+        return float(value)
+
+    def _strings(self, values: Any, names: Iterable[str], where: str) -> dict[str, str]:
+        """Those of `values`, each of which must be text."""
+        found = {name: values.get(name) if isinstance(values, dict) else None for name in names}
+        wrong = [name for name, value in found.items() if not isinstance(value, str)]
+        if wrong:
+            raise StoreError(f"{where}: {wrong[0]} is {found[wrong[0]]!r}, expected text", path=self.path)
+        return {name: str(value) for name, value in found.items()}
