@@ -55,7 +55,7 @@ class Runner:
         self._owns_session = session is None
         self.session = open_device(device) if session is None else session
         if lookup is None:
-            lookup = open_store().lookup_for(self.session.info)
+            lookup = open_store().lookup_for(self.session.info, session=self.session)
         workloads = weights_workloads(self.network, weights)
         plan = make_plan(self.network, self.session.info, workloads=workloads, lookup=lookup, keep_tensors=keep_tensors)
         self._bound: BoundPlan | None = bind_plan(self.session, plan, weights)
