@@ -16,7 +16,7 @@ import click
 import numpy as np
 
 from clprune.cli.common import STATUS_INTERRUPTED, device_option, one_line_errors, print_table
-from clprune.cli.tuning import list_tasks, run_tuning, stored_problem
+from clprune.cli.tuning import run_tuning, stored_problem
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights
@@ -28,8 +28,10 @@ from clprune.runner import Runner
 from clprune.runner.compare import largest_error, time_in_turns, weights_kept
 from clprune.runner.evaluate import evaluate
 from clprune.runner.inference import image_input, infer_images, top_k
+from clprune.runner.plan import make_plan
 from clprune.runner.workload import weights_workloads
 from clprune.tuning.store import open_store
+from clprune.tuning.tune import unique_tasks
 
 DATA = "digits-on-photos"
 STEMS = {"dense": "vgg16-digits", "pruned": "vgg16-digits-pruned75"}
@@ -83,10 +85,13 @@ def load_model(folder: Path, name: str) -> Model:
 def tune(session: Session, models: Sequence[Model], *, budget_s: float) -> None:
     """Tune what has no tuned tile on this device yet; a second run finds nothing to do."""
     store = open_store()
+    plans = [
+        make_plan(model.network, session.info, workloads=weights_workloads(model.network, model.weights))
+        for model in models
+    ]
     tasks = [
         task
-        for model in models
-        for task in list_tasks(model.network, session.info, weights_workloads(model.network, model.weights))
+        for task in unique_tasks([step for plan in plans for step in plan.steps])
         if stored_problem(store, session.info, task, evaluations=0) is None
     ]
     if not tasks:

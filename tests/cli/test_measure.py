@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,15 @@ def test_eval(run: Run, model: Path) -> None:
     text = run("eval", model, "--data", "synthetic", "--count", "23", "--batch", "4")
     assert text.out.startswith(f"{100 * report['accuracy']:.2f} % right, ")
     assert "of 23 images of synthetic" in text.out
+
+
+def test_eval_needs_no_torch(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "clprune.training", None)
+    result = run("eval", model, "--data", "digits-on-photos", "--count", "5")
+    assert result.status == 0
+    assert "of 5 images of digits-on-photos" in result.out
 
 
 def test_eval_of_a_folder_with_an_unreadable_image(run: Run, model: Path, tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""`tools/demo.py` on two tiny models: what `make demo` prints, and one line where a file is missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clprune.darknet.network import annotate_cfg, load_network
+from clprune.darknet.weights import random_weights, write_weights
+from clprune.pruning.network import prune_random
+from clprune.tile import Unit
+from tests.cli.conftest import CFG
+
+pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+pytestmark = pytest.mark.usefixtures("device_context")
+
+DEMO = Path(__file__).parents[2] / "tools" / "demo.py"
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A folder like models/, of tiny networks with random weights."""
+    dense_cfg, pruned_cfg = tmp_path / "vgg16-digits.cfg", tmp_path / "vgg16-digits-pruned75.cfg"
+    dense_cfg.write_text(CFG)
+    network = load_network(dense_cfg)
+    weights = random_weights(network, seed=1)
+    pruned, options = prune_random(
+        network, weights, method="workgroup", sparsity=0.75, unit_for_layer=lambda layer: Unit(rows=4)
+    )
+    pruned_cfg.write_text(annotate_cfg(dense_cfg, options))
+    write_weights(dense_cfg.with_suffix(".weights"), network, weights)
+    write_weights(pruned_cfg.with_suffix(".weights"), network, pruned)
+    log = {"dense": {"accuracy": 0.125}, "pruned": {"accuracy": 0.0625}}
+    (tmp_path / "vgg16-digits.json").write_text(json.dumps(log))
+    (tmp_path / "samples").mkdir()
+    for index in range(2):
+        pixels = np.random.default_rng(index).integers(0, 256, (11, 13, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "samples" / f"digit-{index}.png")
+    return tmp_path
+
+
+def run_demo(models: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(DEMO), "--models", str(models), "--budget", "0.1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_demo_tunes_once_and_compares(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLPRUNE_DATA_DIR", str(models / "database"))
+    first = run_demo(models)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert "tuned 4 problems" in first.stdout  # three dense ones, and the convolution that lost its units
+    rows = {line.split("  ")[0]: line.split() for line in first.stdout.splitlines() if line}
+    assert {"digit-0", "digit-1", "accuracy", "weights kept", "speed-up"} <= rows.keys()
+    assert rows["accuracy in training"][-2:] == ["12.50%", "6.25%"]
+    assert rows["weights kept"][-2] == "100.0%"
+    assert all(float(error) < 1e-4 for error in rows["largest error"][-2:])
+    assert "tuned before on this device" in run_demo(models).stdout
+
+
+def test_missing_files_are_one_line(models: Path) -> None:
+    log = models / "vgg16-digits.json"
+    log.unlink()
+    result = run_demo(models)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"clprune: error: {log}: expected the log that tools/make_models.py writes")
+    assert result.stderr.count("\n") == 1
