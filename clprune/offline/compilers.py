@@ -7,10 +7,10 @@ but AMD's is built from the same LLVM and NVIDIA's driver ends in the same ptxas
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import subprocess
-import sysconfig
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,8 +174,9 @@ def _first_file(folders: tuple[str, ...], name: str) -> Path | None:
 
 
 def _find_ptxas() -> Path | None:
-    """PyPI's ptxas of this environment (`nvidia/*/bin`), else the PATH's."""
-    packages = Path(sysconfig.get_paths()["purelib"]) / "nvidia"
-    bundled = sorted(packages.glob("*/bin/ptxas"))
+    """PyPI's ptxas (nvidia/cuda_nvcc/bin, nvidia/cu13/bin in a namespace that its packages share), else the PATH's."""
+    namespace = importlib.util.find_spec("nvidia")
+    folders = list(namespace.submodule_search_locations or ()) if namespace is not None else []
+    bundled = sorted(file for folder in folders for file in Path(folder).glob("*/bin/ptxas"))
     on_path = shutil.which("ptxas")
-    return bundled[0] if bundled else (Path(on_path) if on_path else None)
+    return bundled[-1] if bundled else (Path(on_path) if on_path else None)

@@ -1,0 +1,160 @@
+"""Every kernel of the catalogue at its GPU configurations, compiled for every architecture: the figures of a table."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clprune.geometry import ConnectedProblem, ConvProblem, PoolProblem, Shape
+from clprune.kernels.base import Kernel, Launch
+from clprune.kernels.catalogue import CATALOGUE
+from clprune.kernels.connected import CONNECTED, ConnectedTile, connected_operation
+from clprune.kernels.conv import CONV, ConvTile, conv_operation
+from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, PoolOperation, pool_operation
+from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
+from clprune.layout import contiguous_layout, padded_layout
+from clprune.offline.architectures import Architecture, imaginary_device
+from clprune.offline.compilers import Toolchain, compile_kernel
+from clprune.offline.occupancy import Occupancy, occupancy
+from clprune.offline.report import Report
+
+#: Layers of VGG16 that differ most: (input channels, height and width, output channels).
+VGG16_LAYERS = ((3, 224, 64), (64, 224, 64), (256, 56, 256), (512, 14, 512))
+BATCHES = (1, 8)
+
+#: Tiles beyond the catalogue's own, to compare with: other shapes of register tile, and weights from global memory.
+MORE_CONV_TILES = (
+    ConvTile(tile_m=4, vector_width=1, vectors=4, group_m=4, group_n=32, tile_k=32),
+    ConvTile(tile_m=8, vector_width=1, vectors=6, group_m=2, group_n=64, tile_k=32, k_unroll=2),
+    ConvTile(tile_m=16, vector_width=1, vectors=4, group_m=2, group_n=64, tile_k=16),
+    ConvTile(tile_m=8, vector_width=1, vectors=4, group_n=64, k_unroll=2),
+    ConvTile(tile_m=8, vector_width=4, vectors=2, group_m=2, group_n=32, tile_k=32),
+)
+MORE_CONNECTED_TILES = (
+    ConnectedTile(vector_width=1, vectors=1, group_m=64, group_k=4, k_unroll=4),
+    ConnectedTile(vector_width=1, vectors=2, group_m=32, group_k=8, tile_n=8, k_unroll=2),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One source to compile. `is_default`: the tile is one of the kernel's own GPU configurations.
+
+    `operations` are those that render to this source.
+    """
+
+    kernel: Kernel[Any, Any]
+    tile: Any
+    is_default: bool
+    source: str
+    launch: Launch
+    operations: tuple[Any, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One source compiled for one architecture."""
+
+    subject: Subject
+    architecture: Architecture
+    report: Report
+    occupancy: Occupancy
+
+    @property
+    def fails(self) -> bool:
+        """A default GPU configuration spills or uses private memory."""
+        return self.subject.is_default and self.report.uses_private_memory
+
+
+def representative_operations(kernel: Kernel[Any, Any]) -> Sequence[Any]:
+    """Layers as VGG16 has them; for a kernel that it does not use, the largest of the kernel's own samples."""
+    if kernel is CONV:
+        problems = [
+            ConvProblem(batch=n, in_channels=c, in_height=h, in_width=h, out_channels=m, size=3, padding=1)
+            for c, h, m in VGG16_LAYERS
+            for n in BATCHES
+        ]
+        plain = [conv_operation(problem, activation="relu") for problem in problems]
+        pooled = [
+            conv_operation(problem, activation="relu", pooled=True) for problem in problems if problem.in_channels > 3
+        ]
+        return [*plain, *pooled, *(operation for operation in CONV.sample_operations() if operation.problem.stride > 1)]
+    if kernel is CONNECTED:
+        problems_c = [ConnectedProblem(batch=n, inputs=25088, outputs=4096) for n in BATCHES]
+        return [connected_operation(problem, activation="relu") for problem in problems_c]
+    if kernel is MAX_POOL:
+        sizes = ((64, 224), (512, 14))
+        return [pool_operation(_max_pool(channels, size, n), padding=1) for channels, size in sizes for n in BATCHES]
+    if kernel is AVERAGE_POOL:
+        return [_average_pool(n) for n in BATCHES]
+    if kernel is SOFTMAX:
+        return [SoftmaxOperation(count=n, length=1000) for n in BATCHES]
+    return kernel.sample_operations()
+
+
+def _max_pool(channels: int, size: int, batch: int) -> PoolProblem:
+    return PoolProblem(batch=batch, channels=channels, in_height=size, in_width=size, size=2, stride=2)
+
+
+def _average_pool(batch: int) -> PoolOperation:
+    shape = Shape(channels=512, height=7, width=7)
+    return PoolOperation(
+        problem=PoolProblem.average(batch=batch, shape=shape),
+        input=padded_layout(batch=batch, shape=shape, pitch=8, padding=1),
+        output=contiguous_layout(batch=batch, shape=Shape(channels=512, height=1, width=1)),
+    )
+
+
+def subjects(architecture: Architecture) -> list[Subject]:
+    """Every source worth compiling for `architecture`: operations that render alike are one subject."""
+    found: dict[tuple[str, str], Subject] = {}
+    for kernel, tile, is_default, operation in _combinations(architecture):
+        source = kernel.source(tile, operation)
+        known = found.get((kernel.name, source))
+        operations = (*known.operations, operation) if known else (operation,)
+        found[kernel.name, source] = Subject(
+            kernel=kernel,
+            tile=tile,
+            is_default=is_default,
+            source=source,
+            launch=kernel.launch(tile, operation),
+            operations=operations,
+        )
+    return list(found.values())
+
+
+def _combinations(architecture: Architecture) -> Iterator[tuple[Kernel[Any, Any], Any, bool, Any]]:
+    """(kernel, tile, whether it is a default, operation) wherever the kernel's constraints allow it."""
+    device = imaginary_device(architecture)
+    more: dict[str, Sequence[Any]] = {CONV.name: MORE_CONV_TILES, CONNECTED.name: MORE_CONNECTED_TILES}
+    for kernel in CATALOGUE:
+        tiles = dict.fromkeys([*kernel.gpu_tiles, *more.get(kernel.name, ())])
+        for tile in tiles:
+            for operation in representative_operations(kernel):
+                if kernel.rejection(tile, operation, device) is None:
+                    yield kernel, tile, tile in kernel.gpu_tiles, operation
+
+
+def survey(toolchain: Toolchain, architectures: Sequence[Architecture], *, workers: int | None = None) -> Iterator[Row]:
+    """Compile every subject for every architecture, several at a time.
+
+    Raises MissingDependencyError naming what to install, BuildError with the compiler's log.
+    """
+    jobs = [(architecture, subject) for architecture in architectures for subject in subjects(architecture)]
+    with concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        yield from pool.map(lambda job: _row(toolchain, *job), jobs)
+
+
+def _row(toolchain: Toolchain, architecture: Architecture, subject: Subject) -> Row:
+    report = compile_kernel(toolchain, architecture, source=subject.source, launch=subject.launch)
+    resident = occupancy(
+        architecture,
+        work_group_size=subject.launch.work_group_size,
+        registers=report.registers,
+        scalar_registers=report.scalar_registers,
+        local_mem_bytes=report.local_mem_bytes,
+    )
+    return Row(subject=subject, architecture=architecture, report=report, occupancy=resident)
