@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from clprune.opencl import Session
-from clprune.quirks import wants_explicit_vectors
-from clprune.rendering import render
 from clprune.runner.binding import BoundStep
+from clprune.runner.limits import measure_limits
 from clprune.runner.runner import Runner
 
 
@@ -65,14 +63,6 @@ class BenchResult:
         return self.flops / self.best_ms / 1e6 / self.peak_gflops
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a device can do at most, measured: fp32 gigaflops in registers, GB/s read from memory."""
-
-    peak_gflops: float
-    bandwidth_gbytes_per_s: float
-
-
 def bench(runner: Runner, *, rounds: int = 20, warmup: int = 3) -> BenchResult:
     """Time `rounds` inferences of one full batch and every step, after `warmup` that do not count.
 
@@ -120,52 +110,3 @@ def _step_times(bound: BoundStep, times_ms: list[float]) -> StepTimes:
         median_ms=statistics.median(times_ms),
         flops=round(step.operation.flops * bound.kept_share),
     )
-
-
-def convolutions_ms(result: BenchResult) -> float:
-    """Sum of the convolution layers' best milliseconds."""
-    return sum(step.best_ms for step in result.layers if "size" in step.problem and step.label == "convolutional")
-
-
-def measure_limits(session: Session) -> Limits:
-    """Measure both limits, best of several runs and shapes; takes about a second."""
-    return Limits(peak_gflops=_peak_gflops(session), bandwidth_gbytes_per_s=_bandwidth(session))
-
-
-def _peak_gflops(session: Session) -> float:
-    is_cpu = wants_explicit_vectors(session.info)
-    items = session.info.compute_units * (4 if is_cpu else 4096)
-    group_n = 1 if is_cpu else 64
-    best = 0.0
-    for vector_width in (8, 16) if is_cpu else (1, 4):
-        chains = 12
-        source = render("peak", {"vector_width": vector_width, "chains": chains, "group_n": group_n})
-        kernel = session.kernel(session.build(source), "peak")
-        y = session.empty_buffer(4 * items * vector_width)
-        turns = 1000
-        while True:  # a run must be long enough for the clock to read it well
-            arguments = (y, np.int32(turns), np.float32(0.999))
-            bound = session.bind(kernel, global_size=(items,), local_size=(group_n,), arguments=arguments)
-            seconds = min(bound.timed() for _ in range(5))
-            best = max(best, 2 * chains * vector_width * items * turns / seconds / 1e9)
-            if seconds > 0.02 or turns > 2**28:
-                break
-            turns *= 4
-    return best
-
-
-def _bandwidth(session: Session) -> float:
-    is_cpu = wants_explicit_vectors(session.info)
-    size_bytes = min(session.info.max_alloc_bytes, session.info.global_mem_bytes // 4, 2**28)
-    vector_width, unroll, group_n = (16, 4, 1) if is_cpu else (4, 4, 64)
-    per_turn = 4 * vector_width * unroll * group_n
-    groups = session.info.compute_units * (8 if is_cpu else 32)
-    turns = max(1, size_bytes // (per_turn * groups))
-    source = render("bandwidth", {"vector_width": vector_width, "unroll": unroll, "group_n": group_n})
-    kernel = session.kernel(session.build(source), "bandwidth")
-    x = session.zeros(per_turn * groups * turns)
-    y = session.empty_buffer(4 * groups * group_n * vector_width)
-    arguments = (x, y, np.int32(turns))
-    bound = session.bind(kernel, global_size=(groups * group_n,), local_size=(group_n,), arguments=arguments)
-    seconds = min(bound.timed() for _ in range(6))
-    return per_turn * groups * turns / seconds / 1e9
