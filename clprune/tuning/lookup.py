@@ -124,7 +124,7 @@ class Lookup:
         tier, kinship, distance = found.rank
         if tier == _OFFLINE:
             return f"offline, {found.device.architecture}" + (f" for {_brief(found.best)}" if distance else "")
-        words = "imported" if found.best.origin == IMPORTED else "tuned"
+        words = "tuned (imported)" if found.best.origin == IMPORTED else "tuned"
         if kinship:
             words += f", driver {found.device.driver_version}" if kinship == 1 else f" on {found.device.name}"
         return words + (f" for {_brief(found.best)}" if tier == _NEAREST else "")

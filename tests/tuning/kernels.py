@@ -1,0 +1,110 @@
+"""A kernel whose tiles misbehave on request: worker processes import it by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from clprune.kernels.base import Case, DeviceArray, Expected, Kernel, Launch, Sample, Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class OddTile:
+    """`mood` is what goes wrong: nothing, "crash", "hang", "exit", "bug", "wrong", "stray", "syntax" or "slow"."""
+
+    mood: str = "fine"
+    repeats: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class OddOperation:
+    """Doubles `length` numbers."""
+
+    length: int = 7
+
+    @property
+    def key(self) -> str:
+        return f"n{self.length}"
+
+    @property
+    def flops(self) -> int:
+        return self.length
+
+
+class OddKernel(Kernel[OddTile, OddOperation]):
+    name = "odd"
+    template = "none"
+    tile_type = OddTile
+    moods = ("fine", "crash", "hang", "exit", "bug", "wrong", "stray", "syntax", "slow")
+    parameters: ClassVar = {"mood": moods, "repeats": (1, 2, 4)}
+    constraints = ()
+    cpu_tiles = gpu_tiles = (OddTile(),)
+
+    def source_hash(self) -> str:
+        return "0"
+
+    def local_mem_bytes(self, tile: OddTile, operation: OddOperation) -> int:
+        return 0
+
+    def launch(self, tile: OddTile, operation: OddOperation) -> Launch:
+        return Launch(global_size=(operation.length,), local_size=(1,))
+
+    def variables(self, tile: OddTile, operation: OddOperation) -> dict[str, Any]:
+        return {}
+
+    def safe_tile(self, operation: OddOperation) -> OddTile:
+        return OddTile()
+
+    def is_worth_trying(self, tile: OddTile, operation: OddOperation, device: object) -> bool:
+        return True
+
+    def source(self, tile: OddTile, operation: OddOperation) -> str:
+        """The source; this is where a driver would crash, hang or give up."""
+        if tile.mood == "crash":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if tile.mood == "hang":
+            time.sleep(1000)
+        if tile.mood == "exit":
+            sys.stderr.write("the driver says good-bye\n")
+            sys.stderr.flush()
+            os._exit(3)
+        if tile.mood == "bug":
+            raise ZeroDivisionError("a bug of ours")
+        if tile.mood == "syntax":
+            return "__kernel void odd(nonsense"
+        factor = "3.0f" if tile.mood == "wrong" else "2.0f"
+        repeats = 200_000 if tile.mood == "slow" else tile.repeats
+        extra = "if (i == 0) y[get_global_size(0)] = 1.0f;" if tile.mood == "stray" else ""
+        return f"""
+            __kernel void odd(__global const float *x, __global float *y) {{
+                const int i = get_global_id(0);
+                volatile float value = 0.0f;
+                for (int t = 0; t < {repeats}; t++) value = {factor} * x[i];
+                y[i] = value;
+                {extra}
+            }}"""
+
+    def sample(self, operation: OddOperation, workload: Workload) -> Sample:
+        x = np.arange(operation.length, dtype=np.float32)
+        return Sample(inputs={"x": x}, answer=2.0 * x.astype(np.float64))
+
+    def case(self, tile: OddTile, operation: OddOperation, sample: Sample) -> Case:
+        values = np.append(sample.answer, 0.0)
+        written = np.append(np.ones(operation.length, np.bool_), False)
+        initial = np.full(operation.length + 1, -777.25, np.float32)
+        return Case(arguments=(sample.inputs["x"], Expected(values=values, written=written, initial=initial, terms=1)))
+
+    def arguments(self, *arguments: DeviceArray) -> tuple[DeviceArray, ...]:
+        return arguments
+
+    def sample_operations(self) -> tuple[OddOperation, ...]:
+        return (OddOperation(length=3), OddOperation(length=5))
+
+
+ODD = OddKernel()

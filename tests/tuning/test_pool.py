@@ -1,0 +1,109 @@
+"""Worker processes: what a candidate does wrong costs that candidate, and never another one."""
+
+from __future__ import annotations
+
+import _thread
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from clprune.errors import NoDeviceError
+from clprune.kernels.base import Workload
+from clprune.opencl import Session
+from clprune.tuning.evaluate import Evaluation
+from clprune.tuning.pool import WorkerPool
+from tests.tuning.kernels import ODD, OddOperation, OddTile
+
+FINE, SLOWER = OddTile(), OddTile(repeats=2)
+OPERATION = OddOperation()
+
+
+@pytest.fixture(scope="module")
+def pool(device_context: Session) -> Iterator[WorkerPool]:
+    with WorkerPool(device_context.info, count=2, limit_s=20) as opened:
+        opened.set_task(ODD, OPERATION, ODD.sample(OPERATION, Workload()))
+        yield opened
+
+
+def evaluate(pool: WorkerPool, *moods: str) -> list[Evaluation]:
+    """Candidates of these moods, between two that are fine."""
+    tiles = [FINE, *(OddTile(mood=mood) for mood in moods), SLOWER]
+    first, *outcomes, last = pool.evaluate(tiles, best_ms=None)
+    assert (first.tile, last.tile) == (FINE, SLOWER)
+    for outcome in (first, last):
+        assert outcome.invalidity == "correct"
+        assert outcome.time_ms is not None and outcome.time_ms == min(outcome.runs_ms) > 0
+        assert outcome.relative_error == 0
+    return outcomes
+
+
+def test_refusals_have_the_words_of_the_exchange_format(pool: WorkerPool) -> None:
+    outcomes = evaluate(pool, "syntax", "wrong", "stray")
+    assert [outcome.invalidity for outcome in outcomes] == ["compile", "correctness", "correctness"]
+    assert all(outcome.time_ms is None and outcome.detail for outcome in outcomes)
+    assert "outside its output" in outcomes[2].detail
+
+
+def test_crash_costs_one_candidate(pool: WorkerPool) -> None:
+    crash, leaving = evaluate(pool, "crash", "exit")
+    assert (crash.invalidity, leaving.invalidity) == ("runtime", "runtime")
+    assert "status 3: the driver says good-bye" in leaving.detail
+    evaluate(pool)
+
+
+def test_hang_costs_one_candidate_and_its_time_limit(device_context: Session) -> None:
+    start = time.monotonic()
+    with WorkerPool(device_context.info, count=1, limit_s=3) as pool:
+        pool.set_task(ODD, OPERATION, ODD.sample(OPERATION, Workload()))
+        (hang,) = evaluate(pool, "hang")
+    assert hang.invalidity == "timeout"
+    assert "3 s" in hang.detail
+    assert time.monotonic() - start < 60
+
+
+def test_hopeless_candidates_are_not_timed_alone(pool: WorkerPool) -> None:
+    slow = OddTile(mood="slow")
+    (outcome,) = pool.evaluate([slow], best_ms=1e-4)
+    assert outcome.invalidity == "correct"
+    assert not outcome.is_alone
+    (outcome,) = pool.evaluate([slow], best_ms=None)
+    assert outcome.is_alone
+
+
+def test_comparison_in_turns(pool: WorkerPool) -> None:
+    """Tiles that were not prepared yet, or whose worker was lost, are prepared; what cannot run has no entry."""
+    pool.keep_only([])
+    tiles = [FINE, OddTile(mood="crash"), SLOWER]
+    runs = pool.run_in_turns(tiles, rounds=3)
+    assert set(runs) <= {FINE, SLOWER}
+    assert all(len(times) == 3 for times in runs.values())
+    runs = pool.run_in_turns([FINE, SLOWER], rounds=2)
+    assert set(runs) == {FINE, SLOWER}
+
+
+def test_our_own_bugs_surface(device_context: Session) -> None:
+    with WorkerPool(device_context.info, count=1) as pool:
+        pool.set_task(ODD, OPERATION, ODD.sample(OPERATION, Workload()))
+        with pytest.raises(RuntimeError, match="ZeroDivisionError: a bug of ours"):
+            pool.evaluate([OddTile(mood="bug")], best_ms=None)
+
+
+def test_device_that_is_not_there(device_context: Session) -> None:
+    gone = replace(device_context.info, platform_index=99)
+    with WorkerPool(gone, count=1) as pool:
+        pool.set_task(ODD, OPERATION, ODD.sample(OPERATION, Workload()))
+        with pytest.raises(NoDeviceError, match="not there any more"):
+            pool.evaluate([FINE], best_ms=None)
+
+
+def test_interrupt_does_not_wait_for_a_hanging_candidate(device_context: Session) -> None:
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), WorkerPool(device_context.info, count=1, limit_s=600) as pool:
+        pool.set_task(ODD, OPERATION, ODD.sample(OPERATION, Workload()))
+        pool.evaluate([FINE], best_ms=None)
+        threading.Timer(0.3, _thread.interrupt_main).start()
+        pool.evaluate([OddTile(mood="hang")], best_ms=None)
+    assert time.monotonic() - start < 60
