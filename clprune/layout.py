@@ -10,6 +10,7 @@ the next, and the rows under one image are also the top border of the next, so a
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,10 @@ class Layout:
     channel_stride: int
     origin: int
     elements: int
+
+    def of_image(self, image: int) -> Layout:
+        """Where one image of the batch lies in the same buffer."""
+        return dataclasses.replace(self, batch=1, origin=self.origin + image * self.image_stride)
 
     @property
     def has_padding(self) -> bool:

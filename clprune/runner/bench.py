@@ -29,6 +29,15 @@ class StepTimes:
     median_ms: float
     flops: int
 
+    def __add__(self, other: StepTimes) -> StepTimes:
+        """The same work done twice."""
+        return dataclasses.replace(
+            self,
+            best_ms=self.best_ms + other.best_ms,
+            median_ms=self.median_ms + other.median_ms,
+            flops=self.flops + other.flops,
+        )
+
     @property
     def gflops(self) -> float:
         """Operations that remain per nanosecond at the best time."""
@@ -93,7 +102,7 @@ def bench(runner: Runner, *, rounds: int = 20, warmup: int = 3) -> BenchResult:
         bandwidth_gbytes_per_s=limits.bandwidth_gbytes_per_s,
         parameter_bytes=runner.bound.parameter_bytes,
         tensor_bytes=runner.bound.tensor_bytes,
-        layers=tuple(_step_times(step, times) for step, times in zip(steps, step_ms, strict=True)),
+        layers=_by_layer([_step_times(step, times) for step, times in zip(steps, step_ms, strict=True)]),
     )
 
 
@@ -110,3 +119,13 @@ def _step_times(bound: BoundStep, times_ms: list[float]) -> StepTimes:
         median_ms=statistics.median(times_ms),
         flops=round(step.operation.flops * bound.kept_share),
     )
+
+
+def _by_layer(steps: list[StepTimes]) -> tuple[StepTimes, ...]:
+    """One entry per layer: the launches for single images of a batch added up."""
+    layers: dict[tuple[int | None, str, str], StepTimes] = {}
+    for step in steps:
+        key = (step.layer, step.label, step.problem)
+        earlier = layers.get(key)
+        layers[key] = step if earlier is None else earlier + step
+    return tuple(layers.values())

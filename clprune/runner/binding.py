@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from clprune.darknet.fold import fold_batch_norm
 from clprune.darknet.layers import BatchNorm
-from clprune.darknet.values import Weights
+from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import BuildError, LaunchError, UsageError
 from clprune.kernels.base import MatrixKernel, TensorKernel
 from clprune.opencl import BoundKernel, Buffer, Kernel, Session
-from clprune.runner.plan import SAFE_ORIGIN, Plan, Step
+from clprune.packing.columns import PackedColumns
+from clprune.runner.plan import SAFE_ORIGIN, Plan
+from clprune.runner.steps import Step
+
+#: Arrays below this size are compared by content before they are copied.
+SMALL_BYTES = 2**18
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,7 +70,8 @@ def bind_plan(session: Session, plan: Plan, weights: Weights) -> BoundPlan:
     _check_index_range(plan)
     buffers = [session.zeros(size) for size in plan.memory.sizes_bytes]
     tensors = {name: buffers[number] for name, number in plan.memory.buffer_of.items()}
-    steps = tuple(_bind_step(session, plan, step, tensors, weights) for step in plan.steps)
+    binder = _Binder(session=session, plan=plan, weights=weights, tensors=tensors)
+    steps = tuple(binder.bind(step) for step in plan.steps)
     session.finish()
     plan = dataclasses.replace(plan, steps=tuple(bound.step for bound in steps))
     return BoundPlan(plan=plan, steps=steps, tensors=tensors)
@@ -80,30 +87,79 @@ def _check_index_range(plan: Plan) -> None:
             )
 
 
-def _bind_step(session: Session, plan: Plan, step: Step, tensors: Mapping[int, Buffer], weights: Weights) -> BoundStep:
-    step, built = _build(session, step)
-    x, y = (tensors[step.inputs[0]] if step.inputs else None), tensors[step.output]
-    kernel, tile, operation = step.kernel, step.tile, step.operation
-    kept_share = 1.0
-    arguments: Sequence[Any]
-    if step.layer is not None and isinstance(kernel, MatrixKernel):
-        values = weights.layers[step.layer.index]
+@dataclass(kw_only=True)
+class _Binder:
+    """Binds steps; what several steps share (one layer for every image of a batch) is packed and copied once."""
+
+    session: Session
+    plan: Plan
+    weights: Weights
+    tensors: Mapping[int, Buffer]
+    packed: dict[tuple[Any, ...], PackedColumns] = field(default_factory=dict)
+    copied: dict[Hashable, tuple[Buffer, Any]] = field(default_factory=dict)
+
+    def bind(self, step: Step) -> BoundStep:
+        step, built = _build(self.session, step)
+        x, y = (self.tensors[step.inputs[0]] if step.inputs else None), self.tensors[step.output]
+        kernel, tile, operation = step.kernel, step.tile, step.operation
+        kept_share = 1.0
+        arguments: Sequence[Any]
+        if isinstance(kernel, MatrixKernel):
+            packed = self._pack(step, kernel)
+            kept_share = packed.kept_share
+            arguments = kernel.arguments(tile, operation, packed, x=x, y=y)
+        elif isinstance(kernel, TensorKernel):
+            arguments = kernel.arguments(tile, operation, x=x, y=y, **self._extras(step))
+        else:
+            raise TypeError(f"{kernel.name} is neither a MatrixKernel nor a TensorKernel")
+        known = len(self.copied)
+        on_device = [self._on_device(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        parameter_bytes = sum(buffer.nbytes for buffer, _ in list(self.copied.values())[known:])
+        launch = kernel.launch(tile, operation)
+        bound = self.session.bind(
+            built, global_size=launch.global_size, local_size=launch.local_size, arguments=on_device
+        )
+        return BoundStep(step=step, bound=bound, kept_share=kept_share, parameter_bytes=parameter_bytes)
+
+    def _pack(self, step: Step, kernel: MatrixKernel[Any, Any]) -> PackedColumns:
+        layout = step.operation.input
+        key = (step.layer, step.tile, layout.pitch, layout.channel_stride)
+        if key not in self.packed:
+            folded = self._folded(step)
+            matrix = folded.weights.reshape(len(folded.weights), -1)
+            self.packed[key] = kernel.pack(step.tile, step.operation, matrix=matrix, bias=folded.biases)
+        return self.packed[key]
+
+    def _folded(self, step: Step) -> LayerWeights:
+        layer = step.layer
+        if layer is None:
+            raise TypeError(f"{step.label} belongs to no layer and has no weights")
+        values = self.weights.layers[layer.index]
         if values is None:
-            raise UsageError(f"{plan.network.path}:{step.layer.line}: {step.layer} has no weights to run with")
-        folded = fold_batch_norm(step.layer, values)
-        matrix = folded.weights.reshape(len(folded.weights), -1)
-        packed = kernel.pack(tile, operation, matrix=matrix, bias=folded.biases)
-        kept_share = packed.kept_share
-        arguments = kernel.arguments(tile, operation, packed, x=x, y=y)
-    elif isinstance(kernel, TensorKernel):
-        arguments = kernel.arguments(tile, operation, x=x, y=y, **_extras(step, tensors, weights))
-    else:
-        raise TypeError(f"{kernel.name} is neither a MatrixKernel nor a TensorKernel")
-    parameter_bytes = sum(argument.nbytes for argument in arguments if isinstance(argument, np.ndarray))
-    on_device = [session.buffer_from(a) if isinstance(a, np.ndarray) else a for a in arguments]
-    launch = kernel.launch(tile, operation)
-    bound = session.bind(built, global_size=launch.global_size, local_size=launch.local_size, arguments=on_device)
-    return BoundStep(step=step, bound=bound, kept_share=kept_share, parameter_bytes=parameter_bytes)
+            raise UsageError(f"{self.plan.network.path}:{layer.line}: {layer} has no weights to run with")
+        return fold_batch_norm(layer, values)
+
+    def _on_device(self, array: npt.NDArray[Any]) -> Buffer:
+        """A copy of `array`; equal small arrays and the same large one are copied once."""
+        is_small = array.nbytes < SMALL_BYTES
+        key: Hashable = (array.dtype.str, array.tobytes()) if is_small else id(array)
+        if key not in self.copied:
+            self.copied[key] = (self.session.buffer_from(array), array)  # held, so that its id stays its own
+        return self.copied[key][0]
+
+    def _extras(self, step: Step) -> dict[str, Any]:
+        """Arguments that only some pointwise steps have."""
+        extras: dict[str, Any] = {}
+        if len(step.inputs) > 1:
+            extras["other"] = self.tensors[step.inputs[1]]
+        if isinstance(step.layer, BatchNorm):
+            folded = self._folded(step)
+            extras |= {"scale": folded.weights, "shift": folded.biases}
+        elif step.constants is not None:
+            channels = step.operation.input.shape.channels
+            scale, shift = step.constants
+            extras |= {"scale": np.full(channels, scale, np.float32), "shift": np.full(channels, shift, np.float32)}
+        return extras
 
 
 def _build(session: Session, step: Step) -> tuple[Step, Kernel]:
@@ -125,21 +181,3 @@ def _build(session: Session, step: Step) -> tuple[Step, Kernel]:
 
 def _built(session: Session, step: Step) -> Kernel:
     return session.kernel(session.build(step.kernel.source(step.tile, step.operation)), step.kernel.name)
-
-
-def _extras(step: Step, tensors: Mapping[int, Buffer], weights: Weights) -> dict[str, Any]:
-    """Arguments that only some pointwise steps have."""
-    extras: dict[str, Any] = {}
-    if len(step.inputs) > 1:
-        extras["other"] = tensors[step.inputs[1]]
-    channels = step.operation.input.shape.channels if hasattr(step.operation, "input") else 0
-    if isinstance(step.layer, BatchNorm):
-        values = weights.layers[step.layer.index]
-        if values is None:
-            raise UsageError(f"{step.layer} has no weights to run with")
-        folded = fold_batch_norm(step.layer, values)
-        extras |= {"scale": folded.weights, "shift": folded.biases}
-    elif step.constants is not None:
-        scale, shift = step.constants
-        extras |= {"scale": np.full(channels, scale, np.float32), "shift": np.full(channels, shift, np.float32)}
-    return extras

@@ -30,8 +30,8 @@ def tensor_shapes(network: Network) -> dict[int, Shape]:
     return {NETWORK_INPUT: network.input} | {layer.index: layer.output for layer in network.layers}
 
 
-def assign_layouts(network: Network, fused: Mapping[int, int]) -> dict[int, Layout]:
-    """Layout of every tensor that has a buffer; `fused` as in `tensor_aliases`.
+def assign_layouts(network: Network, fused: Mapping[int, int], *, batch: int) -> dict[int, Layout]:
+    """Layout of every tensor for `batch` images; `fused` as in `tensor_aliases`.
 
     Tensors joined by a convolution of stride 1 share pitch and padding, so that output positions and input positions
     differ by a constant and vectors may run over row ends (mapping "flat" of the kernel). Tensors that no convolution
@@ -63,12 +63,12 @@ def assign_layouts(network: Network, fused: Mapping[int, int]) -> dict[int, Layo
         shared_pitch[root(tensor)] = max(shared_pitch.get(root(tensor), 0), pitch)
     return {
         tensor: padded_layout(
-            batch=network.batch,
+            batch=batch,
             shape=shapes[tensor],
             pitch=shared_pitch[root(tensor)],
             padding=shared_padding[root(tensor)],
         )
         if tensor in touched
-        else contiguous_layout(batch=network.batch, shape=shapes[tensor])
+        else contiguous_layout(batch=batch, shape=shapes[tensor])
         for tensor in joined
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,12 +22,19 @@ class MemoryPlan:
     """Buffers and who lives in them.
 
     buffer_of: tensor -> number of its buffer. sizes_bytes: per buffer. to_clear: tensors whose buffer another tensor
-    with another layout uses as well, so that the zero padding has to be written anew before each use.
+    with another layout uses as well, so that the zero padding has to be written anew before each use. is_shared: some
+    results may be gone after a run.
     """
 
     buffer_of: Mapping[int, int]
     sizes_bytes: tuple[int, ...]
     to_clear: frozenset[int]
+    is_shared: bool
+
+    def with_views(self, views: Mapping[int, int]) -> MemoryPlan:
+        """The same with tensors that live inside others (`views`: view -> tensor)."""
+        inside = {view: self.buffer_of[tensor] for view, tensor in views.items()}
+        return dataclasses.replace(self, buffer_of={**self.buffer_of, **inside})
 
     @property
     def total_bytes(self) -> int:
@@ -40,6 +48,7 @@ def separate_buffers(layouts: Mapping[int, Layout]) -> MemoryPlan:
         buffer_of={tensor: number for number, tensor in enumerate(tensors)},
         sizes_bytes=tuple(layouts[tensor].size_bytes for tensor in tensors),
         to_clear=frozenset(),
+        is_shared=False,
     )
 
 
@@ -74,7 +83,7 @@ def share_buffers(
             if last_use[tensor] == step:
                 free.add(buffer_of[tensor])
     to_clear = _to_clear(buffer_of, layouts) - {host_input}
-    return MemoryPlan(buffer_of=buffer_of, sizes_bytes=tuple(sizes), to_clear=to_clear)
+    return MemoryPlan(buffer_of=buffer_of, sizes_bytes=tuple(sizes), to_clear=to_clear, is_shared=True)
 
 
 def _to_clear(buffer_of: Mapping[int, int], layouts: Mapping[int, Layout]) -> frozenset[int]:

@@ -19,31 +19,46 @@ from clprune.kernels.conv import conv_reference, pool_problem
 from clprune.kernels.pointwise import pointwise_reference
 from clprune.kernels.pool import average_pool_reference, max_pool_reference
 from clprune.kernels.softmax import softmax_reference
-from clprune.runner.plan import Plan, Step
+from clprune.runner.plan import Plan
+from clprune.runner.steps import Step
 
 FloatArray = npt.NDArray[np.float64]
 
 
 def reference_outputs(plan: Plan, weights: Weights, x: npt.NDArray[Any]) -> dict[int, FloatArray]:
-    """float64 value `[N, C, H, W]` of every tensor of `plan` for the batch x `[N, C, H, W]`.
+    """float64 value `[N, C, H, W]` of every tensor of `plan` for the batch x `[N, C, H, W]`; N is 1 for views.
 
     Steps are followed in the plan's order, each computed by its kernel's reference.
     """
-    outputs: dict[int, FloatArray] = {plan.host_input: x.astype(np.float64)}
+    outputs: dict[int, FloatArray] = {}
+    for tensor in plan.layouts:
+        _allocate(outputs, plan, tensor)
+    outputs[plan.host_input][:] = x
     for step in plan.steps:
         if isinstance(step.operation, ClearOperation):
             continue
         inputs = [outputs[tensor] for tensor in step.inputs]
         values = weights.layers[step.layer.index] if step.layer is not None else None
         result = _step_reference(step, inputs, values, plan.network)
-        shape = plan.layouts[step.output].shape
+        whole = outputs[step.output]
         if isinstance(step.layer, Route):
-            whole = outputs.setdefault(step.output, np.zeros((len(x), shape.channels, shape.height, shape.width)))
             first = step.operation.channel_offset
             whole[:, first : first + result.shape[1]] = result
         else:
-            outputs[step.output] = result.reshape(len(x), shape.channels, shape.height, shape.width)
+            whole[:] = result.reshape(whole.shape)
     return outputs
+
+
+def _allocate(outputs: dict[int, FloatArray], plan: Plan, tensor: int) -> FloatArray:
+    """The array of a tensor; that of a view lies inside its tensor's, on the device as well as here."""
+    if tensor not in outputs:
+        view, layout = plan.views.get(tensor), plan.layouts[tensor]
+        if view is None:
+            shape = layout.shape
+            outputs[tensor] = np.zeros((layout.batch, shape.channels, shape.height, shape.width))
+        else:
+            outputs[tensor] = _allocate(outputs, plan, view.tensor)[view.image : view.image + 1]
+    return outputs[tensor]
 
 
 def _step_reference(step: Step, inputs: list[FloatArray], values: LayerWeights | None, network: Network) -> FloatArray:

@@ -57,7 +57,14 @@ class Runner:
         if lookup is None:
             lookup = open_store().lookup_for(self.session.info, session=self.session)
         workloads = weights_workloads(self.network, weights)
-        plan = make_plan(self.network, self.session.info, workloads=workloads, lookup=lookup, keep_tensors=keep_tensors)
+        plan = make_plan(
+            self.network,
+            self.session.info,
+            workloads=workloads,
+            lookup=lookup,
+            keep_tensors=keep_tensors,
+            connected_storage=connected_storage,
+        )
         self._bound: BoundPlan | None = bind_plan(self.session, plan, weights)
         self._staging = np.zeros(plan.layouts[plan.host_input].elements, np.float32)
 

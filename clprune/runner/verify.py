@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +10,11 @@ import numpy.typing as npt
 
 from clprune.darknet.values import Weights
 from clprune.errors import UsageError
+from clprune.kernels.clear_padding import ClearOperation
 from clprune.layout import view
-from clprune.runner.plan import Step
 from clprune.runner.reference import reference_outputs
 from clprune.runner.runner import Runner
+from clprune.runner.steps import Step
 from clprune.tolerance import relative_tolerance
 
 
@@ -35,34 +37,33 @@ class LayerError:
 
 
 def verify_network(runner: Runner, weights: Weights, x: npt.NDArray[np.float32]) -> list[LayerError]:
-    """Run x `[batch, C, H, W]` on the device and in float64; one entry per step, in order.
+    """Run x `[batch, C, H, W]` on the device and in float64; one entry per layer, in order.
 
     Errors of earlier layers travel on, so tolerances add up along the network. `runner` was made with
     `keep_tensors=True`, else UsageError.
     """
-    if len(set(runner.bound.plan.memory.buffer_of.values())) != len(runner.bound.plan.layouts):
+    if runner.bound.plan.memory.is_shared:
         raise UsageError("intermediate results are gone after a run: make the Runner with keep_tensors=True")
     runner(x)
     bound = runner.bound
     expected = reference_outputs(bound.plan, weights, x)
-    errors, tolerance = [], 0.0
+    errors: dict[tuple[int | None, str], LayerError] = {}
+    tolerance = 0.0
     for bound_step in bound.steps:
         step = bound_step.step
-        if step.output not in expected:
+        if isinstance(step.operation, ClearOperation):
             continue
         layout = bound.plan.layouts[step.output]
         flat = runner.session.read(bound.tensors[step.output], np.float32, layout.elements)
-        tolerance += relative_tolerance(_terms(step))
         error = _relative_error(view(flat, layout), expected[step.output])
-        errors.append(
-            LayerError(
-                layer=step.layer.index if step.layer is not None else None,
-                label=step.label,
-                relative_error=error,
-                tolerance=tolerance,
-            )
-        )
-    return errors
+        index = step.layer.index if step.layer is not None else None
+        earlier = errors.get((index, step.label))
+        if earlier is None:
+            tolerance += relative_tolerance(_terms(step))
+            earlier = LayerError(layer=index, label=step.label, relative_error=0.0, tolerance=tolerance)
+        worst = max(earlier.relative_error, error)
+        errors[index, step.label] = dataclasses.replace(earlier, relative_error=worst)
+    return list(errors.values())
 
 
 def _relative_error(got: npt.NDArray[np.float32], expected: npt.NDArray[np.float64]) -> float:

@@ -23,7 +23,7 @@ def test_chain_of_stride_one_shares_pitch_and_padding(network_of: Callable[..., 
     network = network_of(
         NET + conv(filters=3, size=3, pad=1) + conv(filters=3, size=5, pad=1) + conv(filters=1, size=1)
     )
-    layouts = assign_layouts(network, {})
+    layouts = assign_layouts(network, {}, batch=network.batch)
     assert set(layouts) == {NETWORK_INPUT, 0, 1, 2}
     assert {layout.pitch for layout in layouts.values()} == {8 + 2}
     assert {layout.origin for layout in layouts.values()} == {2 * 10 + 2}
@@ -31,14 +31,14 @@ def test_chain_of_stride_one_shares_pitch_and_padding(network_of: Callable[..., 
 
 def test_stride_two_begins_a_new_pitch(network_of: Callable[..., Network]) -> None:
     network = network_of(NET + conv(filters=3, size=3, pad=1, stride=2) + conv(filters=3, size=3, pad=1))
-    layouts = assign_layouts(network, {})
+    layouts = assign_layouts(network, {}, batch=network.batch)
     assert layouts[NETWORK_INPUT].pitch == 8 + 1
     assert layouts[0].pitch == layouts[1].pitch == 4 + 1
 
 
 def test_convolution_without_padding_shrinks_inside_one_pitch(network_of: Callable[..., Network]) -> None:
     network = network_of(NET + conv(filters=3, size=3))
-    layouts = assign_layouts(network, {})
+    layouts = assign_layouts(network, {}, batch=network.batch)
     assert layouts[0].pitch == layouts[NETWORK_INPUT].pitch == 8
     assert layouts[0].shape.width == 6
 
@@ -46,7 +46,7 @@ def test_convolution_without_padding_shrinks_inside_one_pitch(network_of: Callab
 def test_tensors_that_no_convolution_touches_are_contiguous(network_of: Callable[..., Network]) -> None:
     network = network_of(NET + "[maxpool]\nsize=2\nstride=2\n\n[connected]\noutput=3\n\n[softmax]\n")
     shapes = tensor_shapes(network)
-    layouts = assign_layouts(network, {})
+    layouts = assign_layouts(network, {}, batch=network.batch)
     assert layouts == {tensor: contiguous_layout(batch=1, shape=shapes[tensor]) for tensor in (NETWORK_INPUT, 0, 1, 2)}
 
 
@@ -55,12 +55,12 @@ def test_identities_have_no_tensor_of_their_own(network_of: Callable[..., Networ
         NET + conv(filters=3, size=1) + "[dropout]\n\n[route]\nlayers=0\n\n[route]\nlayers=0,1\n\n[cost]\n"
     )
     assert tensor_aliases(network, {}) == {NETWORK_INPUT: NETWORK_INPUT, 0: 0, 1: 0, 2: 0, 3: 3, 4: 3}
-    assert set(assign_layouts(network, {})) == {NETWORK_INPUT, 0, 3}
+    assert set(assign_layouts(network, {}, batch=network.batch)) == {NETWORK_INPUT, 0, 3}
 
 
 def test_fused_convolution_has_no_tensor(network_of: Callable[..., Network]) -> None:
     network = network_of(NET + conv(filters=3, size=3, pad=1) + "[maxpool]\nsize=2\nstride=2\n")
-    layouts = assign_layouts(network, {0: 1})
+    layouts = assign_layouts(network, {0: 1}, batch=network.batch)
     assert set(layouts) == {NETWORK_INPUT, 1}
     assert layouts[1].shape.width == 4
 
@@ -70,7 +70,7 @@ def test_every_reader_finds_enough_padding(tmp_path: Path) -> None:
         path = tmp_path / "random.cfg"
         path.write_text(random_cfg(seed))
         network = load_network(path, batch=1 + seed % 3)
-        aliases, layouts = tensor_aliases(network, {}), assign_layouts(network, {})
+        aliases, layouts = tensor_aliases(network, {}), assign_layouts(network, {}, batch=network.batch)
         for layer in network.layers:
             if isinstance(layer, Convolutional):
                 layout = layouts[aliases[layer.sources[0]]]

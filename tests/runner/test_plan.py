@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from clprune.device import DeviceInfo
 from clprune.errors import UnsupportedLayerError
 from clprune.kernels.base import Workload
 from clprune.resources import models_folder
+from clprune.runner.layouts import tensor_aliases
 from clprune.runner.plan import DEFAULT_ORIGIN, SAFE_ORIGIN, Plan, make_plan
 from tests.imaginary import imaginary_device
 from tests.random_networks import random_cfg
@@ -139,9 +141,23 @@ def test_layers_that_change_nothing_cost_nothing(network_of: Callable[..., Netwo
     network = network_of()
     plan = make_plan(network, LARGE_GPU)
     assert {"dropout", "cost"}.isdisjoint(step.label for step in plan.steps)
-    assert plan.tensors[4] == plan.tensors[3]
-    assert plan.tensors[6] == plan.tensors[5]
-    assert plan.host_output == plan.tensors[5]
+    aliases = tensor_aliases(network, {})
+    assert aliases[4] == aliases[3]
+    assert plan.host_output == aliases[6] == aliases[5]
+
+
+def test_cpu_takes_the_images_of_a_batch_one_by_one_up_to_the_first_connected_layer(
+    network_of: Callable[..., Network],
+) -> None:
+    network = dataclasses.replace(network_of(), batch=3)
+    plan = make_plan(network, DEVICES["least of the embedded profile"], by_image=True)
+    convolutions = [step for step in plan.steps if step.kernel.name == "conv"]
+    connected = [step for step in plan.steps if step.kernel.name == "connected"]
+    per_image = len([layer for layer in network.layers if layer.kind == "convolutional"])
+    assert [step.image for step in convolutions] == [image for image in range(3) for _ in range(per_image)]
+    assert {step.operation.problem.batch for step in convolutions} == {1}
+    assert {step.operation.problem.batch for step in connected} == {3}
+    assert {view.image for view in plan.views.values()} == {0, 1, 2}
 
 
 @pytest.mark.parametrize("layer", ["[reorg]\nstride=3", "[normalization]", "[local]\nfilters=2\nsize=3"])

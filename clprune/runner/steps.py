@@ -1,0 +1,31 @@
+"""One kernel launch of a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from clprune.darknet.layers import Layer, MaxPool
+from clprune.kernels.base import Kernel, Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One kernel launch. `inputs` and `output` name tensors of the plan; `layer` is None for copies of the plan's own.
+
+    `constants`: per-channel (scale, shift) that the step needs beside its layer's weights. `fused` is the pooling layer
+    that the step computes as well. `image` is the image of the batch that the step is for, None where it is for all.
+    """
+
+    layer: Layer | None
+    label: str
+    kernel: Kernel[Any, Any]
+    operation: Any
+    workload: Workload
+    inputs: tuple[int, ...]
+    output: int
+    tile: Any = None
+    tile_origin: str = ""
+    constants: tuple[float, float] | None = None
+    fused: MaxPool | None = None
+    image: int | None = None
