@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clprune.darknet.layers import Connected
+from clprune.darknet.layers import Connected, Layer
 from clprune.darknet.network import Network
 from clprune.layout import Layout
 
@@ -32,13 +32,26 @@ class Part:
     names: Mapping[int, int]
 
 
-def image_part_end(network: Network) -> int:
-    """Number of leading layers that gain from taking a batch image by image.
+#: Input and output of a layer, for the whole batch, that may be expected to stay in a CPU's caches.
+CACHED_BYTES = 8 * 2**20
 
-    Fully connected layers gain from the whole batch instead: they read each weight once for all images. The part ends
-    before the first of them, if nothing behind looks back further than the layer at its end; else nothing is split.
+
+def image_part_end(network: Network, fused: Mapping[int, int]) -> int:
+    """Number of leading layers that gain from taking a batch image by image: those that spill the caches otherwise.
+
+    Fully connected layers gain from the whole batch instead, as they read each weight once for all images, and so do
+    small planes, which fill vectors better together. The part ends where only such layers follow, if nothing behind
+    looks back further than the layer at its end; else nothing is split. `fused` maps convolutions to the pooling that
+    they compute as well, which must not be cut off.
     """
     layers = network.layers
-    end = next((layer.index for layer in layers if isinstance(layer, Connected)), len(layers))
+    connected = next((layer.index for layer in layers if isinstance(layer, Connected)), len(layers))
+    end = max((layer.index + 1 for layer in layers[:connected] if _bytes(layer, network) > CACHED_BYTES), default=0)
+    if end in fused.values():
+        end += 1
     looks_back = any(source < end - 1 for layer in layers[end:] for source in layer.sources)
     return 0 if looks_back else end
+
+
+def _bytes(layer: Layer, network: Network) -> int:
+    return 4 * network.batch * (layer.input.elements + layer.output.elements)

@@ -59,7 +59,7 @@ class PlanBuilder:
         """Plan every layer: the convolutional part image by image where `by_image`, the rest for the whole batch."""
         layers, batch = self.network.layers, self.network.batch
         whole = assign_layouts(self.network, self.fused, batch=batch)
-        end = image_part_end(self.network) if self.by_image and batch > 1 else 0
+        end = image_part_end(self.network, self.fused) if self.by_image and batch > 1 else 0
         if end:
             boundary = self.aliases[end - 1]
             self.layouts |= {tensor: whole[tensor] for tensor in (NETWORK_INPUT, boundary)}

@@ -146,9 +146,10 @@ def test_layers_that_change_nothing_cost_nothing(network_of: Callable[..., Netwo
     assert plan.host_output == aliases[6] == aliases[5]
 
 
-def test_cpu_takes_the_images_of_a_batch_one_by_one_up_to_the_first_connected_layer(
-    network_of: Callable[..., Network],
+def test_images_of_a_batch_go_one_by_one_where_activations_spill_the_caches(
+    network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("clprune.runner.batching.CACHED_BYTES", 0)
     network = dataclasses.replace(network_of(), batch=3)
     plan = make_plan(network, DEVICES["least of the embedded profile"], by_image=True)
     convolutions = [step for step in plan.steps if step.kernel.name == "conv"]
@@ -158,6 +159,7 @@ def test_cpu_takes_the_images_of_a_batch_one_by_one_up_to_the_first_connected_la
     assert {step.operation.problem.batch for step in convolutions} == {1}
     assert {step.operation.problem.batch for step in connected} == {3}
     assert {view.image for view in plan.views.values()} == {0, 1, 2}
+    assert make_plan(network, LARGE_GPU).views == {}
 
 
 @pytest.mark.parametrize("layer", ["[reorg]\nstride=3", "[normalization]", "[local]\nfilters=2\nsize=3"])

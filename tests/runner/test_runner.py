@@ -50,6 +50,21 @@ def test_same_bits_from_another_runner_and_another_batch_position(runner_of: Mak
         assert np.array_equal(other(x), first)
 
 
+@pytest.mark.parametrize("cached_bytes", [0, 2000, 20000])
+def test_images_one_by_one_or_together(
+    runner_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cached_bytes: int
+) -> None:
+    """Wherever the part that takes images one by one ends."""
+    monkeypatch.setattr("clprune.runner.batching.CACHED_BYTES", cached_bytes)
+    for seed in range(6):
+        network, weights = random_network(tmp_path, seed, batch=3)
+        x = images(network, 4, seed=seed)
+        wanted = answers(network, weights, x)
+        with runner_of(network, weights) as runner:
+            got = runner(x)
+        assert float(np.abs(got - wanted).max()) <= tolerance(network) * float(np.abs(wanted).max())
+
+
 def test_kept_tensors_change_nothing(runner_of: Make, tmp_path: Path) -> None:
     """Buffers of their own or shared ones: the same bits."""
     for seed in (1, 2, 5):
