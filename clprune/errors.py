@@ -88,3 +88,7 @@ class StoreError(FileError):
 
 class MissingDependencyError(ClpruneError):
     """An optional package is needed for this command; the text names the extra to install."""
+
+
+class WorkerError(ClpruneError):
+    """A benchmark's worker process ended or did not answer; the text is its own last word where it left one."""

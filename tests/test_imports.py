@@ -58,7 +58,8 @@ def test_ground_imports_nothing_of_ours_but_the_ground() -> None:
         ("kernels", ("pruning", "runner", "training", "tuning", "cli")),
         ("pruning", ("device", "kernels", "opencl", "runner", "tuning", "cli")),
         ("tuning", ("runner", "training", "pruning", "cli")),
-        ("runner", ("training", "cli")),
+        ("runner", ("benchmark", "training", "cli")),
+        ("benchmark", ("training", "cli")),
         ("opencl", ("darknet", "kernels", "packing", "pruning", "runner", "training", "tuning", "cli")),
     ],
 )
