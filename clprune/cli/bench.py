@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clprune.runner.bench import BenchResult
 
 WITH_WEIGHTS = ("convolutional", "connected")
+FULL_TABLE_WIDTH = 110
 
 
 @click.command("bench", short_help="Measure milliseconds and GFLOP/s of a model.")
@@ -82,7 +83,9 @@ def result_to_dict(result: BenchResult) -> dict[str, Any]:
 
 
 def print_layers(result: BenchResult) -> None:
-    """One line per launch."""
+    """One line per launch; fewer columns, and tiles' origins in few words, on a narrow terminal."""
+    is_wide = stdout_console().width >= FULL_TABLE_WIDTH
+    columns = ["layer", "kind", "best ms", "median ms", "GFLOP/s", "of peak", "kept", "tile"]
     rows = [
         (
             "-" if step.layer is None else step.layer,
@@ -92,17 +95,25 @@ def print_layers(result: BenchResult) -> None:
             f"{step.gflops:.1f}" if step.flops else "-",
             f"{100 * step.gflops / result.peak_gflops:.0f}%" if step.flops else "-",
             f"{100 * step.kept_share:.0f}%" if step.label in WITH_WEIGHTS else "-",
-            step.tile_origin,
+            step.tile_origin if is_wide else _short_origin(step.tile_origin),
         )
         for step in result.layers
     ]
-    print_table(["layer", "kind", "best ms", "median ms", "GFLOP/s", "of peak", "kept", "tile"], rows)
+    shown = [index for index, name in enumerate(columns) if is_wide or name not in ("median ms", "of peak")]
+    print_table([columns[index] for index in shown], [[row[index] for index in shown] for row in rows])
+
+
+def _short_origin(origin: str) -> str:
+    """Where a tile came from in few words: "tuned" is for exactly this, "tuned, near" for something like it."""
+    first, _, rest = origin.replace(",", " ,").partition(" ")
+    return f"{first}, near" if rest else first
 
 
 def _print_summary(result: BenchResult, facts: dict[str, str]) -> None:
     console = stdout_console()
     gflops = result.flops / result.best_ms / 1e6
-    tuned = sum(step.tile_origin.startswith("tuned") for step in result.layers)
+    origins = [step.tile_origin for step in result.layers if step.label in WITH_WEIGHTS]
+    tuned, default = origins.count("tuned"), sum(origin in ("default", "safe") for origin in origins)
     lines = {
         "device": f"{facts['device']} ({facts['platform']}, driver {facts['driver_version']})",
         "best": f"{result.best_ms:.3f} ms for {result.batch} image{'s' if result.batch > 1 else ''}",
@@ -110,7 +121,7 @@ def _print_summary(result: BenchResult, facts: dict[str, str]) -> None:
         "rate": f"{gflops:.1f} GFLOP/s, {100 * result.share_of_peak:.0f} % of the {result.peak_gflops:.0f} measured",
         "memory": f"{result.parameter_bytes / 2**20:.1f} MiB weights, {result.tensor_bytes / 2**20:.1f} MiB "
         f"activations, read at up to {result.bandwidth_gbytes_per_s:.0f} GB/s",
-        "tiles": f"{tuned} of {len(result.layers)} launches tuned",
+        "tiles": f"{tuned} tuned for their layer, {len(origins) - tuned - default} for another one, {default} default",
     }
     for name, text in lines.items():
         console.print(f"{name:7}{text}", soft_wrap=True)

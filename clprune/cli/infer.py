@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ def command(
             count, seconds = count + 1, seconds + answer.seconds
             failures += answer.values is None
             if answer.error is not None:
-                print_error(str(answer.error))
+                print_error(click.format_filename(str(answer.error)))
             if as_json:
                 _print_line(json.dumps(answer_to_dict(answer, class_names, top=top), ensure_ascii=False))
             elif answer.values is not None:
@@ -104,31 +105,33 @@ def load_names(model: Path, names: str | None, *, outputs: int) -> tuple[str, ..
 
 
 def lines_of_stdin() -> Iterator[str]:
-    """Paths from standard input as they come; a person at a terminal is asked for each."""
+    """Paths from standard input as they come, of any bytes; a person at a terminal is asked for each."""
     is_terminal = sys.stdin.isatty()
     while True:
         if is_terminal:
             click.echo("Enter Image Path: ", nl=False, err=True)
-        line = sys.stdin.readline()
+        line = sys.stdin.buffer.readline()
         if not line:
             if is_terminal:
                 click.echo(err=True)
             return
-        if line.strip():
-            yield line.rstrip("\r\n") if not is_terminal else line.strip()
+        path = os.fsdecode(line.strip() if is_terminal else line.rstrip(b"\r\n"))
+        if path.strip():
+            yield path
 
 
 def answer_to_dict(answer: Answer, names: Sequence[str], *, top: int) -> dict[str, Any]:
     """An answer as JSON can hold it: `image` and either `predictions` or `error`."""
     from clprune.runner.inference import top_k
 
+    image = click.format_filename(answer.path)  # a path may hold bytes that are no text
     if answer.values is None:
-        return {"image": answer.path, "error": str(answer.error)}
+        return {"image": image, "error": click.format_filename(str(answer.error))}
     predictions = [
         {"index": int(index), "name": names[index], "probability": float(answer.values[index])}
         for index in top_k(answer.values, count=top)
     ]
-    return {"image": answer.path, "predictions": predictions, "seconds": answer.seconds}
+    return {"image": image, "predictions": predictions, "seconds": answer.seconds}
 
 
 def _print_text(answer: Answer, names: Sequence[str], *, top: int) -> None:
@@ -137,7 +140,7 @@ def _print_text(answer: Answer, names: Sequence[str], *, top: int) -> None:
 
     assert answer.values is not None
     lines = [f"{100 * answer.values[index]:5.2f}%: {names[index]}" for index in top_k(answer.values, count=top)]
-    _print_line("\n".join([answer.path, *lines]))
+    _print_line("\n".join([click.format_filename(answer.path), *lines]))
 
 
 def _print_line(text: str) -> None:

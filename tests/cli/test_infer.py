@@ -116,11 +116,34 @@ def test_resize(run: Run, model: Path, images: list[Path], resize: str) -> None:
 def test_paths_from_standard_input(
     run: Run, model: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{images[0]}\r\n\n{images[1]}"))
+    text = f"{images[0]}\r\n\n{images[1]}"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     result = run("infer", model, "--top", "1")
     assert result.status == 0
     assert result.out.splitlines()[::2] == [str(images[0]), str(images[1])]
     assert "Enter" not in result.err
+
+
+def test_paths_that_are_no_text(run: Run, model: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = b"caf\xe9.png\n" + os.fsencode(images[0]) + b"\n"
+    for options in ([], ["--json"]):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines), encoding="utf-8"))
+        result = run("infer", model, *options)
+        assert result.status == 1
+        assert result.error.endswith(".png: no such file")
+        assert str(images[0]) in result.out
+    named = images[0].with_name(os.fsdecode(b"caf\xe9.png"))
+    named.write_bytes(images[0].read_bytes())
+    result = run("infer", model, named, "--top", "1")
+    assert result.status == 0
+    assert "caf\N{REPLACEMENT CHARACTER}.png\n" in result.out
+
+
+def test_folders_are_no_files(run: Run, model: Path, images: list[Path], tmp_path: Path) -> None:
+    for arguments in ([tmp_path], [model, tmp_path], [model, images[0], "--names", tmp_path]):
+        result = run("infer", *arguments)
+        assert result.status == 1
+        assert result.error.startswith(f"{tmp_path}: ")
 
 
 def test_each_path_is_answered_at_once(model: Path, images: list[Path]) -> None:
