@@ -49,7 +49,9 @@ ${common.multiply_add_macro()}
 ${common.prefetch_macros()}
 % endif
 ${common.activation_function(activation, vector_width)}
+% if store_width <= 4:
 ${common.partial_store_function(store_width)}
+% endif
 % if pooled:
 ## The larger of two rows, then of neighbouring columns.
 inline ${S} pool(const ${T} upper, const ${T} lower)
@@ -223,9 +225,19 @@ void conv(__global const float *restrict x,
             if (${i} < block_rows) { ${vector_store(store_width, result(i, j), f"out + (size_t){i} * y_channel_stride + out{j}")} }
 % endfor
         } else {
+% if store_width <= 4:
 % for i in rows:
             if (${i} < block_rows) store_first(${result(i, j)}, count${j}, out + (size_t)${i} * y_channel_stride + out${j});
 % endfor
+% else:
+            float ends[${tile_m * store_width}];  // a loop: code that rarely runs should not take long to compile
+% for i in rows:
+            ${vector_store(store_width, result(i, j), f"ends + {i * store_width}")}
+% endfor
+            for (int i = 0; i < block_rows; i++)
+                for (int lane = 0; lane < count${j}; lane++)
+                    out[(size_t)i * y_channel_stride + out${j} + lane] = ends[i * ${store_width} + lane];
+% endif
         }
     }
 % endfor
