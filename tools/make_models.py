@@ -1,7 +1,7 @@
 """Make models/vgg16-digits: train it, prune three quarters of it, retrain, and write weights, samples and a log.
 
-    python tools/make_models.py            about half an hour on two cores; a killed run goes on where it was
-    python tools/make_models.py --quick    a minute, for a look at the way; writes nothing into models/ by default
+python tools/make_models.py            about half an hour on one core that is yours alone; a killed run goes on where it was
+python tools/make_models.py --quick    a minute, for a look at the way; writes nothing into models/ by default
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ SAMPLE_DIGITS = range(8)
 @click.option("--threads", default=0, help="Threads that torch uses [default: one per core].")
 @click.option("--quick", is_flag=True, help="Two short epochs of each, into --work.")
 def main(**options: Any) -> None:
-    """Train, prune, retrain; all choices were made on training data, the held-out images are looked at once."""
+    """Train, prune, retrain; no choice is made on the held-out images: the last epoch counts."""
     if options["threads"]:
         torch.set_num_threads(options["threads"])
     if options["quick"]:

@@ -18,12 +18,11 @@ class Recipe:
 
     `learning_rate` is the peak: it rises linearly over `warm_up` (a share of all steps) and falls to zero by a cosine.
     `optimiser` "sgd" has Nesterov `momentum`; "adamw" ignores it. `weight_decay` spares biases and normalisation.
-    `dropout_strength` multiplies the cfg's dropout probabilities: a pruned layer wants less, by the square root of the
-    share of weights that stay (Han et al. 2015). Dropout rises from nothing over `dropout_ramp` (a share of all steps),
-    as in curriculum dropout (Morerio et al. 2017): a deep network may not start to learn under full dropout.
-    `label_smoothing` is the share of the target spread over all classes. `shift_pixels` and `flip` augment data that
-    is not composed afresh for each epoch. `precision` "bfloat16" computes layers in that format (weights stay
-    float32): faster where the processor has it.
+    Dropout rises from nothing to the cfg's probability over `dropout_ramp` (a share of all steps), as in curriculum
+    dropout (Morerio et al. 2017): a deep network may not start to learn under full dropout. `label_smoothing` is the
+    share of the target spread over all classes. `shift_pixels` and `flip` augment data that is not composed afresh for
+    each epoch. `precision` "bfloat16" computes layers in that format (weights stay float32): faster where the
+    processor has it.
     """
 
     epochs: int
@@ -33,7 +32,6 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warm_up: float = 0.1
-    dropout_strength: float = 1.0
     dropout_ramp: float = 0.1
     label_smoothing: float = 0.1
     shift_pixels: int = 0
@@ -50,7 +48,6 @@ class Recipe:
             "momentum": (0 <= self.momentum < 1, "from 0 to less than 1"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
             "warm_up": (0 <= self.warm_up < 1, "a share from 0 to less than 1"),
-            "dropout_strength": (0 <= self.dropout_strength <= 1, "a share from 0 to 1"),
             "dropout_ramp": (0 <= self.dropout_ramp <= 1, "a share from 0 to 1"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "a share from 0 to less than 1"),
             "shift_pixels": (self.shift_pixels >= 0, "at least 0"),
@@ -71,4 +68,4 @@ class Recipe:
     def dropout_strength_at(self, step: int, *, steps: int) -> float:
         """What multiplies the cfg's dropout probabilities at step `step` of `steps`, counted from 0: 0 to 1."""
         ramp = self.dropout_ramp * steps
-        return self.dropout_strength * (min(step / ramp, 1.0) if ramp > 0 else 1.0)
+        return min(step / ramp, 1.0) if ramp > 0 else 1.0
