@@ -1,6 +1,6 @@
 """Make models/vgg16-digits: train it, prune three quarters of it, retrain, and write weights, samples and a log.
 
-python tools/make_models.py            about half an hour on one core that is yours alone; a killed run goes on where it was
+python tools/make_models.py            half an hour on one free core; a killed run goes on where it was
 python tools/make_models.py --quick    a minute, for a look at the way; writes nothing into models/ by default
 """
 
