@@ -42,7 +42,8 @@
     if mapping == "flat":
         touched = [f"in{v}" for v in parts] + [f"in{vectors - 1} + {vector_width - 1}"]
     else:
-        touched = [f"in{v} + {edge}" for v in parts for edge in (0, stride * (vector_width - 1))]
+        ends = [f"in{v} + {stride * (vector_width - 1)}" for v in parts[-row_step:]]
+        touched = [f"in{v}" for v in parts] + ends
 %>
 ${common.multiply_add_macro()}
 % if prefetch:
@@ -139,11 +140,19 @@ void conv(__global const float *restrict x,
     const int in${j} = ${j * group_n * vector_width};
     const int out${j} = y_origin + position${j};
 % else:
+% if group_n > 1 or j == 0:
     const int slot${j} = min(first_slot + ${j * group_n}, slot_count - 1);
     const int row${j} = slot${j} / slots_per_row;
     const int column${j} = (slot${j} - row${j} * slots_per_row) * ${vector_width};
     const int image${j} = row${j} / rows_per_image;
     const int image_row${j} = row${j} - image${j} * rows_per_image;
+% else:
+    // The next slot by comparison: a division costs as much as a column of the inner loop.
+    const bool is_next_row${j} = column${j - 1} + ${vector_width} >= out_width, is_next_image${j} = is_next_row${j} && image_row${j - 1} + 1 == rows_per_image;
+    const int column${j} = is_slot${j} ? (is_next_row${j} ? 0 : column${j - 1} + ${vector_width}) : column${j - 1};
+    const int image_row${j} = is_slot${j} ? (is_next_image${j} ? 0 : image_row${j - 1} + is_next_row${j}) : image_row${j - 1};
+    const int image${j} = image${j - 1} + (is_slot${j} && is_next_image${j});
+% endif
     const int count${j} = (out_width - column${j}) / ${row_step};
     const int in${j * row_step} = x_origin + image${j} * x_image_stride + image_row${j} * ${stride * row_step} * x_pitch + column${j} * ${stride};
 % if pooled:

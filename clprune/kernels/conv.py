@@ -179,7 +179,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
     tile_type = ConvTile
     parameters: ClassVar = {
         "tile_m": (1, 2, 4, 6, 8, 12, 14, 16),
-        "vector_width": (1, 4, 8, 16),
+        "vector_width": (1, 2, 4, 8, 16),
         "vectors": (1, 2, 3, 4, 5, 6),
         "group_m": (1, 2, 4),
         "group_n": (1, 32, 64, 128),
@@ -197,8 +197,12 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             holds=lambda t, o: t.mapping != "flat" or o.can_be_flat,
         ),
         Constraint(
-            reason="fused pooling needs vectors of at least four positions and whole windows",
-            holds=lambda t, o: not o.pooled or (t.vector_width >= 4 and can_pool(o.problem)),
+            reason="fused pooling needs vectors of at least two positions and whole windows",
+            holds=lambda t, o: not o.pooled or (t.vector_width >= 2 and can_pool(o.problem)),
+        ),
+        Constraint(
+            reason="vectors of two are for fused pooling by work-groups",
+            holds=lambda t, o: t.vector_width != 2 or (o.pooled and t.work_group_size > 1),
         ),
         Constraint(
             reason="the accumulators of a work-item exceed the registers of any device",
@@ -234,21 +238,26 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         ),
     )
     cpu_tiles = (
-        ConvTile(tile_m=8, vector_width=16, vectors=3, prefetch=16),
-        ConvTile(tile_m=8, vector_width=16, vectors=2, mapping="rows", prefetch=16),
-        ConvTile(tile_m=4, vector_width=16, vectors=3, mapping="rows", prefetch=16),
-        ConvTile(tile_m=8, vector_width=16, vectors=1, mapping="rows", prefetch=16),
-        ConvTile(tile_m=4, vector_width=8, vectors=3, prefetch=16),
-        ConvTile(tile_m=4, vector_width=8, vectors=2, mapping="rows", prefetch=16),
+        ConvTile(tile_m=8, vector_width=16, vectors=3, prefetch=48),
+        ConvTile(tile_m=8, vector_width=16, vectors=2, mapping="rows", prefetch=48),
+        ConvTile(tile_m=4, vector_width=16, vectors=3, mapping="rows", prefetch=48),
+        ConvTile(tile_m=8, vector_width=16, vectors=1, mapping="rows", prefetch=48),
+        ConvTile(tile_m=4, vector_width=8, vectors=3, prefetch=48),
+        ConvTile(tile_m=4, vector_width=8, vectors=2, mapping="rows", prefetch=48),
         ConvTile(tile_m=12, vector_width=16, vectors=1, mapping="rows"),
         ConvTile(tile_m=1, vector_width=8, vectors=2, mapping="rows"),
     )
+    # Chosen by the estimates of clprune.offline for seven architectures: positions that neighbouring lanes read lie
+    # side by side (a pooled layer needs two), several columns per turn hide latency, no register is spilled, at least a
+    # quarter of the warps fit. Each staged tile has a twin for devices without local memory of their own.
     gpu_tiles = (
-        ConvTile(tile_m=8, vector_width=1, vectors=4, group_m=4, group_n=32, tile_k=32),
-        ConvTile(tile_m=8, vector_width=4, vectors=1, group_n=64, tile_k=16, sweep=1),
-        ConvTile(tile_m=8, vector_width=1, vectors=4, group_m=4, group_n=32, tile_k=32, mapping="rows"),
-        ConvTile(tile_m=4, vector_width=4, vectors=1, group_m=2, group_n=32, tile_k=32, mapping="rows"),
-        ConvTile(tile_m=4, vector_width=4, vectors=1, group_n=64, mapping="rows"),
+        ConvTile(tile_m=8, vector_width=1, vectors=4, group_n=64, tile_k=32, k_unroll=4),
+        ConvTile(tile_m=8, vector_width=1, vectors=4, group_n=64, k_unroll=4),
+        ConvTile(tile_m=8, vector_width=2, vectors=1, group_m=2, group_n=32, tile_k=16, k_unroll=2, mapping="rows"),
+        ConvTile(tile_m=8, vector_width=2, vectors=1, group_n=64, k_unroll=2, mapping="rows"),
+        ConvTile(tile_m=8, vector_width=1, vectors=2, group_n=64, tile_k=32, k_unroll=2, mapping="rows"),
+        ConvTile(tile_m=8, vector_width=1, vectors=2, group_n=64, k_unroll=2, mapping="rows"),
+        ConvTile(tile_m=2, vector_width=2, vectors=1, group_n=64, mapping="rows"),
         ConvTile(tile_m=1, vector_width=1, vectors=4, group_n=64, mapping="rows"),
     )
 
@@ -284,6 +293,17 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
                 if tile.vector_width <= 8 and self.rejection(tile, operation, device) is None:
                     return tile
         return super().default_tile(operation, device)
+
+    def wavefront_rows(self, tile: ConvTile) -> int:
+        """`tile_m`: the lanes of a SIMD group are positions, and each computes the same `tile_m` output channels.
+
+        All of them follow the one list of kept columns of their row block.
+        """
+        return tile.tile_m
+
+    def workgroup_rows(self, tile: ConvTile) -> int:
+        """`tile_m * group_m`: a work-group computes `group_m` row blocks side by side and stages weights for all."""
+        return tile.tile_m * tile.group_m
 
     def pack(self, tile: ConvTile, operation: ConvOperation, *, matrix: FloatArray, bias: FloatArray) -> PackedColumns:
         """Weights `[out_channels, columns]` and bias `[out_channels]` as this tile reads them."""
