@@ -177,7 +177,14 @@ def _prune_random(
 
     _check_request(random)
     sparsity = random.sparsity or 0.0
-    unit_of = unit_for_layer(device, network, unit=random.unit, sparsity=sparsity, fc_sparsity=random.fc_sparsity)
+    unit_of = unit_for_layer(
+        device,
+        network,
+        method=random.method,
+        unit=random.unit,
+        sparsity=sparsity,
+        fc_sparsity=random.fc_sparsity,
+    )
     weights, options = prune_random(
         network,
         dense,
@@ -190,16 +197,27 @@ def _prune_random(
 
 
 def unit_for_layer(
-    device: DeviceInfo, network: Network, *, unit: Any, sparsity: float, fc_sparsity: float | None
+    device: DeviceInfo, network: Network, *, method: str, unit: Any, sparsity: float, fc_sparsity: float | None
 ) -> Callable[[Any], Any]:
-    """A function from a layer to the unit that is removed from it: `unit`, else that of the tile on `device`."""
+    """A function from a layer to the unit that is removed from it: `unit`, else that of the tile on `device`.
+
+    Which rows of the tile count is the method's business. Raises UsageError for an unknown method.
+    """
+    from clprune.pruning import get_method
     from clprune.runner.pruned import tile_units
     from clprune.tuning.store import open_store
 
     if unit is not None:
         return lambda layer: unit
     lookup = open_store().lookup_for(device)
-    units = tile_units(network, device, lookup=lookup, sparsity=sparsity, fc_sparsity=fc_sparsity)
+    units = tile_units(
+        network,
+        device,
+        lookup=lookup,
+        sparsity=sparsity,
+        fc_sparsity=fc_sparsity,
+        tile_rows=get_method(method).tile_rows,
+    )
     return lambda layer: units[layer.index]
 
 

@@ -153,7 +153,12 @@ def _settings(session: Session, network: Network, options: dict[str, Any]) -> An
     for share in (sparsity, fc_sparsity or 0.0):
         check_sparsity(share)
     unit_of = unit_for_layer(
-        session.info, network, unit=options["unit"], sparsity=sparsity, fc_sparsity=fc_sparsity
+        session.info,
+        network,
+        method=options["method"],
+        unit=options["unit"],
+        sparsity=sparsity,
+        fc_sparsity=fc_sparsity,
     )
     return PruneSettings(
         method=options["method"],

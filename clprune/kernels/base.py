@@ -260,6 +260,18 @@ class MatrixKernel(Kernel[TileT, OperationT]):
     def pack(self, tile: TileT, operation: OperationT, *, matrix: FloatArray, bias: FloatArray) -> PackedColumns:
         """Weights `[rows, columns]` and bias `[rows]`, float32, as this tile reads them."""
 
+    def wavefront_rows(self, tile: TileT) -> int:
+        """Rows of the weight matrix that one lock-step SIMD group computes together, from one list of kept columns.
+
+        A multiply can be skipped for all of them or for none: the finest unit that pruning may remove.
+        """
+        rows: int = tile.tile_m  # type: ignore[attr-defined]  # what every matrix kernel's tile has
+        return rows
+
+    def workgroup_rows(self, tile: TileT) -> int:
+        """Rows that one work-group computes; a column that none of them needs is not even loaded into local memory."""
+        return self.wavefront_rows(tile)
+
     @abc.abstractmethod
     def arguments(
         self, tile: TileT, operation: OperationT, packed: PackedColumns, *, x: DeviceArray, y: DeviceArray

@@ -171,6 +171,14 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
     def safe_tile(self, operation: ConnectedOperation) -> ConnectedTile:
         return ConnectedTile(vector_width=4, vectors=1)
 
+    def wavefront_rows(self, tile: ConnectedTile) -> int:
+        """All rows of the work-group: its lanes lie along the rows, and they share one list of kept columns."""
+        return tile.tile_m
+
+    def workgroup_rows(self, tile: ConnectedTile) -> int:
+        """`group_m * vectors * vector_width`, the same."""
+        return tile.tile_m
+
     def pack(
         self, tile: ConnectedTile, operation: ConnectedOperation, *, matrix: FloatArray, bias: FloatArray
     ) -> PackedColumns:

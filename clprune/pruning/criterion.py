@@ -20,6 +20,16 @@ def list_criteria() -> tuple[str, ...]:
     return tuple(_POWERS)
 
 
+def weight_powers(weights: Matrix, *, criterion: str) -> NDArray[np.float64]:
+    """What a weight adds to a norm: its magnitude ("l1") or its square ("l2"), float64 of the same shape.
+
+    Raises UsageError for an unknown criterion.
+    """
+    if criterion not in _POWERS:
+        raise UsageError(f"criterion {criterion!r}: expected one of {', '.join(list_criteria())}")
+    return _POWERS[criterion](weights.astype(np.float64))
+
+
 def block_scores(
     weights: Matrix, *, row_starts: NDArray[np.int64], column_starts: NDArray[np.int64], criterion: str
 ) -> NDArray[np.float64]:
@@ -29,14 +39,11 @@ def block_scores(
     of the mean square, so that a partial block at the edge competes on equal terms. Raises UsageError for an unknown
     criterion and for weights that are not finite.
     """
-    if criterion not in _POWERS:
-        raise UsageError(f"criterion {criterion!r}: expected one of {', '.join(list_criteria())}")
-    power = _POWERS[criterion]
     row_ends = np.append(row_starts[1:], weights.shape[0])
     sums = np.empty((len(row_starts), len(column_starts)))
     for block, (start, end) in enumerate(zip(row_starts, row_ends, strict=True)):
         # one row block at a time: a float64 copy of a large connected layer would be near a gigabyte
-        columns = power(weights[start:end].astype(np.float64)).sum(axis=0)
+        columns = weight_powers(weights[start:end], criterion=criterion).sum(axis=0)
         sums[block] = columns if len(column_starts) == len(columns) else np.add.reduceat(columns, column_starts)
     if not np.isfinite(sums).all():
         raise UsageError("weights to prune hold NaN or infinity; importance is not defined")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from clprune.errors import UsageError
-from clprune.pruning import unstructured, workgroup
+from clprune.pruning import balanced, bcbp, block, mixed, nm, unstructured, wavefront, workgroup
+from clprune.pruning import filter as filters
 from clprune.pruning.criterion import Matrix
 from clprune.pruning.method import MaskOptions, Method
 from clprune.pruning.unit import Mask, check_sparsity
 from clprune.tile import Unit
 
-_METHODS = {method.name: method for method in (unstructured.METHOD, workgroup.METHOD)}
+_MODULES = (balanced, bcbp, block, filters, mixed, nm, unstructured, wavefront, workgroup)
+_METHODS: dict[str, Method] = {module.METHOD.name: module.METHOD for module in _MODULES}
 
 
 def list_methods() -> tuple[str, ...]:
@@ -30,16 +32,26 @@ def mask_for(
     *,
     unit: Unit,
     sparsity: float,
-    criterion: str = "l1",
+    criterion: str | None = None,
     group_rows: int | None = None,
+    parallel_tiles: int | None = None,
+    vector_kept_share: float | None = None,
 ) -> Mask:
     """The mask of one layer: bool `[M, K]`, True where a weight stays.
 
     `weights_2d` is the layer in the GEMM view, `[out_channels, in_channels / groups * size * size]`; `group_rows` are
-    the output channels of one group. Raises UsageError for an unknown method or criterion, a sparsity outside [0, 1),
-    or weights that are not finite.
+    the output channels of one group; without a `criterion` the method's own counts. The last two are for `bcbp` and
+    `mixed` (see `MaskOptions`). Raises UsageError for an unknown method or criterion, a sparsity outside [0, 1), or
+    weights that are not finite.
     """
     chosen = get_method(method)
     check_sparsity(sparsity)
-    options = MaskOptions(unit=unit, sparsity=sparsity, criterion=criterion, group_rows=group_rows)
+    options = MaskOptions(
+        unit=unit,
+        sparsity=sparsity,
+        criterion=criterion or chosen.criterion,
+        group_rows=group_rows,
+        parallel_tiles=parallel_tiles,
+        vector_kept_share=vector_kept_share,
+    )
     return chosen.mask(weights_2d, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,8 @@ from clprune.darknet.network import Network
 from clprune.darknet.weights import LayerWeights, Weights, convolution_matrix
 from clprune.errors import UsageError
 from clprune.pruning.allocation import allocate
+from clprune.pruning.channels import channel_flow
+from clprune.pruning.method import UnitRequest
 from clprune.pruning.methods import get_method, mask_for
 from clprune.pruning.unit import Mask, UnitGrid, check_sparsity
 from clprune.tile import Unit
@@ -27,16 +30,27 @@ class PruneSettings:
     `sparsity` is the target of the convolutions, `fc_sparsity` of the connected layers (None: they stay dense), both
     shares of units in [0, 1). `unit_for_layer` gives the tuned tile's unit. `allocation` shares the convolutions'
     target among them. The first convolution stays dense unless `first_dense` is False: it has few weights, and all
-    that the network ever sees passes through it.
+    that the network ever sees passes through it. Without a `criterion` the method's own counts.
+
+    `permute` reorders output channels first (`clprune.pruning.permute`). `parallel_tiles` and `vector_kept_share` are
+    for `bcbp` and `mixed` (see `MaskOptions`).
     """
 
     method: str
     sparsity: float
     unit_for_layer: UnitForLayer
     fc_sparsity: float | None = None
-    criterion: str = "l1"
+    criterion: str | None = None
     allocation: str = "uniform"
     first_dense: bool = True
+    permute: bool = False
+    parallel_tiles: int | None = None
+    vector_kept_share: float | None = None
+
+    @property
+    def criterion_name(self) -> str:
+        """The criterion that counts."""
+        return self.criterion or get_method(self.method).criterion
 
     def __post_init__(self) -> None:
         get_method(self.method)
@@ -61,12 +75,12 @@ def prunable_layers(
 def plan_pruning(network: Network, weights: Weights, settings: PruneSettings) -> dict[int, PruneOptions]:
     """Method, unit and sparsity of every layer that is pruned, by layer index; what `annotate_cfg` writes.
 
-    Raises UsageError when the settings leave nothing to prune.
+    A method that removes channels leaves the layers alone whose channels must stay (`layers_left_whole`). Raises
+    UsageError when the settings leave nothing to prune.
     """
-    method = get_method(settings.method)
-    convolutions, connected = prunable_layers(network, first_dense=settings.first_dense)
+    convolutions, connected = _layers_to_prune(network, settings)
     layers: tuple[Convolutional | Connected, ...] = (*convolutions, *connected)
-    units = {layer.index: method.unit_for(settings.unit_for_layer(layer)) for layer in layers}
+    units = {layer.index: _unit_of(layer, settings) for layer in layers}
     allocated = _allocated(convolutions, weights, settings, units)
     shares = {layer.index: share for layer, share in zip(convolutions, allocated, strict=True)}
     if settings.fc_sparsity is not None:
@@ -81,10 +95,32 @@ def plan_pruning(network: Network, weights: Weights, settings: PruneSettings) ->
     }
 
 
+def layers_left_whole(network: Network, settings: PruneSettings) -> dict[int, str]:
+    """Layers that the settings mean and the method must not touch, by index, with the reason.
+
+    That is so for a method that removes channels where something else depends on a layer's channels.
+    """
+    if not get_method(settings.method).removes_channels:
+        return {}
+    convolutions, connected = prunable_layers(network, first_dense=settings.first_dense)
+    layers = (*convolutions, *(connected if settings.fc_sparsity is not None else ()))
+    obstacles = {layer.index: channel_flow(network, layer.index).obstacle for layer in layers}
+    return {index: reason for index, reason in obstacles.items() if reason is not None}
+
+
 def make_masks(
-    network: Network, weights: Weights, plan: Mapping[int, PruneOptions], *, criterion: str = "l1"
+    network: Network,
+    weights: Weights,
+    plan: Mapping[int, PruneOptions],
+    *,
+    criterion: str | None = None,
+    parallel_tiles: int | None = None,
+    vector_kept_share: float | None = None,
 ) -> dict[int, Mask]:
-    """The mask of each layer of `plan`: bool `[out_channels, K]` by layer index, True where a weight stays."""
+    """The mask of each layer of `plan`: bool `[out_channels, K]` by layer index, True where a weight stays.
+
+    Without a `criterion` each layer's method has its own; the last two are for `bcbp` and `mixed`. Raises UsageError.
+    """
     masks = {}
     for index, options in plan.items():
         layer = network.layers[index]
@@ -96,8 +132,24 @@ def make_masks(
             sparsity=options.sparsity,
             criterion=criterion,
             group_rows=group_rows(layer),
+            parallel_tiles=parallel_tiles,
+            vector_kept_share=vector_kept_share,
         )
     return masks
+
+
+def masks_of_plan(
+    network: Network, weights: Weights, plan: Mapping[int, PruneOptions], settings: PruneSettings
+) -> dict[int, Mask]:
+    """`make_masks` with the criterion and the parameters of `settings`. Raises UsageError."""
+    return make_masks(
+        network,
+        weights,
+        plan,
+        criterion=settings.criterion,
+        parallel_tiles=settings.parallel_tiles,
+        vector_kept_share=settings.vector_kept_share,
+    )
 
 
 def apply_masks(weights: Weights, masks: Masks) -> Weights:
@@ -145,20 +197,40 @@ def layer_values(weights: Weights, index: int) -> LayerWeights:
     return values
 
 
+def _layers_to_prune(
+    network: Network, settings: PruneSettings
+) -> tuple[tuple[Convolutional, ...], tuple[Connected, ...]]:
+    convolutions, connected = prunable_layers(network, first_dense=settings.first_dense)
+    whole = layers_left_whole(network, settings)
+    return (
+        tuple(layer for layer in convolutions if layer.index not in whole),
+        tuple(layer for layer in connected if layer.index not in whole),
+    )
+
+
+def _unit_of(layer: Convolutional | Connected, settings: PruneSettings) -> Unit:
+    share = settings.sparsity if isinstance(layer, Convolutional) else settings.fc_sparsity or 0.0
+    columns = math.prod(layer.weights_shape[1:])
+    request = UnitRequest(tile=settings.unit_for_layer(layer), columns=columns, sparsity=share)
+    return get_method(settings.method).unit_for(request)
+
+
 def _allocated(
     convolutions: tuple[Convolutional, ...], weights: Weights, settings: PruneSettings, units: Mapping[int, Unit]
 ) -> tuple[float, ...]:
+    method = get_method(settings.method)
     grids, matrices = [], []
     for layer in convolutions:
         matrix = convolution_matrix(layer_values(weights, layer.index))
         rows, columns = matrix.shape
-        grids.append(UnitGrid.cut(rows=rows, columns=columns, unit=units[layer.index], group_rows=group_rows(layer)))
+        unit = method.removed_unit(units[layer.index])
+        grids.append(UnitGrid.cut(rows=rows, columns=columns, unit=unit, group_rows=group_rows(layer)))
         matrices.append(matrix)
     return allocate(
         settings.allocation,
         grids=grids,
         scores=lambda: [
-            grid.scores(matrix, criterion=settings.criterion) for grid, matrix in zip(grids, matrices, strict=True)
+            grid.scores(matrix, criterion=settings.criterion_name) for grid, matrix in zip(grids, matrices, strict=True)
         ],
         sparsity=settings.sparsity,
     )

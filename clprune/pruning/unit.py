@@ -65,6 +65,17 @@ class UnitGrid:
             weights, row_starts=self.row_starts, column_starts=self.column_starts, criterion=criterion
         )
 
+    def scores_of(self, weights: Matrix, row_blocks: slice, *, criterion: str) -> NDArray[np.float64]:
+        """The same for some of the row blocks only, to work through a large matrix piece by piece."""
+        starts = self.row_starts[row_blocks]
+        end = self.row_starts[row_blocks.stop] if row_blocks.stop < len(self.row_starts) else self.rows
+        return block_scores(
+            weights[starts[0] : end],
+            row_starts=starts - starts[0],
+            column_starts=self.column_starts,
+            criterion=criterion,
+        )
+
     def expand(self, kept: NDArray[np.bool_]) -> Mask:
         """The mask `[rows, columns]` of the units `kept` `[row blocks, column blocks]`; True stays."""
         heights = np.diff(self.row_starts, append=self.rows)

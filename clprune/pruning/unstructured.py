@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from clprune.pruning.criterion import Matrix
-from clprune.pruning.method import MaskOptions, Method
+from clprune.pruning.method import MaskOptions, Method, UnitRequest
+from clprune.pruning.threshold import mask_units
 from clprune.pruning.unit import Mask
-from clprune.pruning.workgroup import mask_workgroup
 from clprune.tile import Unit
 
 SINGLE_WEIGHT = Unit(rows=1, columns=1)
@@ -18,10 +18,10 @@ def mask_unstructured(weights: Matrix, options: MaskOptions) -> Mask:
 
     Raises UsageError.
     """
-    return mask_workgroup(weights, replace(options, unit=SINGLE_WEIGHT))
+    return mask_units(weights, replace(options, unit=SINGLE_WEIGHT))
 
 
-def _single_weight(unit: Unit) -> Unit:
+def _single_weight(request: UnitRequest) -> Unit:
     return SINGLE_WEIGHT
 
 

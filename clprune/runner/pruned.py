@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from clprune.darknet.layers import Connected, Convolutional, PruneOptions
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
-from clprune.kernels.base import Workload
+from clprune.kernels.base import MatrixKernel, Workload
+from clprune.pruning.method import TileRows
 from clprune.runner.plan import TileLookup, make_plan
 from clprune.tile import Unit
 
@@ -20,9 +22,11 @@ def tile_units(
     lookup: TileLookup | None,
     sparsity: float,
     fc_sparsity: float | None = None,
+    tile_rows: TileRows = "wavefront",
 ) -> dict[int, Unit]:
     """Layer index -> rows of the tile that would run the layer on `device` x 1 column.
 
+    `tile_rows` says which rows of the kernel's declaration count: those of one SIMD group or of one work-group.
     Tiles are looked up for what the layer will be once `sparsity` (convolutions) or `fc_sparsity` (connected layers)
     of its units is gone; without a tuned one the kernel's default counts.
     """
@@ -33,10 +37,14 @@ def tile_units(
     workloads = {index: Workload(kept_share=round(share, 2)) for index, share in shares.items()}
     plan = make_plan(network, device, workloads=workloads, lookup=lookup)
     return {
-        step.layer.index: Unit(rows=step.tile.tile_m)
+        step.layer.index: Unit(rows=_rows(step.kernel, step.tile, tile_rows))
         for step in plan.steps
-        if step.layer is not None and step.layer.index in workloads
+        if step.layer is not None and step.layer.index in workloads and isinstance(step.kernel, MatrixKernel)
     }
+
+
+def _rows(kernel: MatrixKernel[Any, Any], tile: Any, tile_rows: TileRows) -> int:
+    return kernel.workgroup_rows(tile) if tile_rows == "workgroup" else kernel.wavefront_rows(tile)
 
 
 def with_prune_options(network: Network, options: Mapping[int, PruneOptions]) -> Network:

@@ -9,10 +9,7 @@ from numpy.testing import assert_array_equal
 from clprune.errors import UsageError
 from clprune.pruning import list_methods, mask_for
 from clprune.tile import Unit
-
-
-def bits(*rows: str) -> np.ndarray:
-    return np.array([[character == "#" for character in row] for row in rows])
+from tests.pruning.drawn import bits
 
 
 def test_column_units_on_a_non_square_matrix() -> None:
@@ -104,7 +101,7 @@ def test_masks_do_not_touch_the_weights_and_are_reproducible() -> None:
 
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, 1.5, float("nan")])
-@pytest.mark.parametrize("method", ["unstructured", "workgroup"])
+@pytest.mark.parametrize("method", list_methods())
 def test_a_sparsity_outside_the_range_is_refused(method: str, sparsity: float) -> None:
     with pytest.raises(UsageError, match="sparsity"):
         mask_for(method, np.ones((2, 2), np.float32), unit=Unit(rows=1), sparsity=sparsity)
@@ -112,7 +109,7 @@ def test_a_sparsity_outside_the_range_is_refused(method: str, sparsity: float) -
 
 def test_unknown_names_say_what_is_known() -> None:
     ones = np.ones((2, 2), np.float32)
-    with pytest.raises(UsageError, match=r"'magic'.*unstructured, workgroup"):
+    with pytest.raises(UsageError, match=r"'magic'.*bcbp.*unstructured, wavefront, workgroup"):
         mask_for("magic", ones, unit=Unit(rows=1), sparsity=0.5)
     with pytest.raises(UsageError, match=r"'l3'.*l1, l2"):
         mask_for("workgroup", ones, unit=Unit(rows=1), sparsity=0.5, criterion="l3")

@@ -1,0 +1,141 @@
+"""Where a layer's output channels go: what must change with them when they are reordered or removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clprune.darknet.layers import (
+    Activation,
+    AvgPool,
+    BatchNorm,
+    Connected,
+    Convolutional,
+    Cost,
+    Crop,
+    Dropout,
+    Layer,
+    MaxPool,
+    Upsample,
+)
+from clprune.darknet.network import Network
+from clprune.darknet.values import LayerWeights, Weights
+from clprune.errors import UsageError
+
+Channels = NDArray[np.int64]
+
+CARRIERS = (Activation, AvgPool, BatchNorm, Cost, Crop, Dropout, MaxPool, Upsample)
+"""Kinds that treat every channel alike and by itself, so that a channel may go or move before them as well."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelFlow:
+    """The way of the output channels of layer `producer`, by layer index.
+
+    `carriers` pass them on one by one (those with values per channel, `[batchnorm]`, change with them), `readers` are
+    the convolutions and connected layers that mix them: each has their weights as inputs. `obstacle` says why the
+    channels must stay as they are; None where they need not.
+    """
+
+    producer: int
+    carriers: tuple[int, ...]
+    readers: tuple[int, ...]
+    obstacle: str | None
+
+
+def channel_flow(network: Network, producer: int) -> ChannelFlow:
+    """Follow the output channels of a convolution or connected layer through the network."""
+    carriers: list[int] = []
+    readers: list[int] = []
+    obstacle = _own_obstacle(network, network.layers[producer])
+    waiting = [producer]
+    while waiting and obstacle is None:
+        index = waiting.pop()
+        for layer in network.layers:
+            if index not in layer.sources:
+                continue
+            obstacle = obstacle or _obstacle(network, layer)
+            if isinstance(layer, Convolutional | Connected):
+                readers.append(layer.index)
+            else:
+                carriers.append(layer.index)
+                waiting.append(layer.index)
+    return ChannelFlow(
+        producer=producer, carriers=tuple(sorted(carriers)), readers=tuple(sorted(readers)), obstacle=obstacle
+    )
+
+
+def select_channels(network: Network, weights: Weights, chosen: Mapping[int, Channels]) -> Weights:
+    """The weights with the output channels of each layer of `chosen` taken in that order, here and where they are read.
+
+    `chosen` maps layer index -> channels (int64; a permutation reorders, a selection removes the others). The new
+    values fit a network with as many channels. Raises UsageError where a layer's channels cannot be changed.
+    """
+    layers = list(weights.layers)
+    for producer, channels in sorted(chosen.items()):
+        flow = channel_flow(network, producer)
+        if flow.obstacle is not None:
+            raise UsageError(f"{network.path}: the channels of {network.layers[producer]} must stay: {flow.obstacle}")
+        changed = (producer, *(index for index in flow.carriers if isinstance(network.layers[index], BatchNorm)))
+        for index in changed:
+            layers[index] = _select_outputs(_values(network, layers, index), channels)
+        for index in flow.readers:
+            layers[index] = _select_inputs(network.layers[index], _values(network, layers, index), channels)
+    return replace(weights, layers=tuple(layers))
+
+
+def _own_obstacle(network: Network, layer: Layer) -> str | None:
+    if layer is network.output_layer:
+        return "they are the network's answer"
+    if isinstance(layer, Convolutional) and layer.groups > 1:
+        return "its channels lie in groups"
+    return None
+
+
+def _obstacle(network: Network, layer: Layer) -> str | None:
+    """Why channels that reach `layer` must stay as they are."""
+    if isinstance(layer, Convolutional) and layer.groups > 1:
+        return f"{layer} reads them in groups"
+    if isinstance(layer, Convolutional | Connected):
+        return None
+    if not isinstance(layer, CARRIERS):
+        return f"they reach {layer}"
+    if layer is network.output_layer:
+        return f"they are the network's answer, by way of {layer}"
+    return None
+
+
+def _values(network: Network, layers: list[LayerWeights | None], index: int) -> LayerWeights:
+    values = layers[index]
+    if values is None:
+        raise UsageError(f"{network.path}: {network.layers[index]} has no weights: expected a file that holds them")
+    return values
+
+
+def _select_outputs(values: LayerWeights, channels: Channels) -> LayerWeights:
+    """Rows of the weights (a `[batchnorm]` layer has none) and everything per output channel."""
+
+    def select(array: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        return None if array is None else array[channels]
+
+    return replace(
+        values,
+        weights=values.weights[channels] if values.weights.size else values.weights,
+        biases=values.biases[channels],
+        scales=select(values.scales),
+        mean=select(values.mean),
+        variance=select(values.variance),
+    )
+
+
+def _select_inputs(layer: Layer, values: LayerWeights, channels: Channels) -> LayerWeights:
+    """Input channels of a convolution; of a connected layer the inputs of whole planes, which lie one after another."""
+    if isinstance(layer, Convolutional):
+        return replace(values, weights=values.weights[:, channels])
+    # as many channels as the weights have, not as the cfg says: an earlier selection may have removed some
+    plane = layer.input.height * layer.input.width
+    planes = values.weights.reshape(len(values.weights), -1, plane)
+    return replace(values, weights=planes[:, channels].reshape(len(values.weights), -1))

@@ -1,0 +1,42 @@
+"""`filter`: whole output channels; the network really shrinks (`clprune.pruning.shrink`).
+
+Known: Li et al. 2016 (arXiv 1608.08710) rank a layer's filters by their L1 norm, remove the lowest and with them the
+next layer's inputs, and retrain. In residual blocks they leave layers whose channels are added to others' alone.
+Our choice: in a grouped convolution every group loses the same number of filters, since groups must stay of one size.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clprune.pruning.criterion import Matrix
+from clprune.pruning.method import MaskOptions, Method, UnitRequest
+from clprune.pruning.unit import Mask, UnitGrid, keep_best, kept_count
+from clprune.tile import Unit
+
+
+def mask_filter(weights: Matrix, options: MaskOptions) -> Mask:
+    """Keep the rows of largest norm, as many in each group: bool `[M, K]`, True where a weight stays.
+
+    `weights` `[M, K]`; `options.unit` does not matter. Raises UsageError.
+    """
+    rows, columns = weights.shape
+    unit = Unit(rows=1, columns=columns)
+    grid = UnitGrid.cut(rows=rows, columns=columns, unit=unit, group_rows=options.group_rows)
+    scores = grid.scores(weights, criterion=options.criterion).reshape(-1, options.group_rows or rows)
+    count = kept_count(scores.shape[1], sparsity=options.sparsity)
+    kept = np.concatenate([keep_best(of_group, count=count) for of_group in scores])
+    return grid.expand(kept.reshape(-1, 1))
+
+
+def _whole_row(request: UnitRequest) -> Unit:
+    return Unit(rows=1, columns=request.columns)
+
+
+METHOD = Method(
+    name="filter",
+    summary="whole output channels by norm; the network becomes smaller",
+    mask=mask_filter,
+    unit_for=_whole_row,
+    removes_channels=True,
+)

@@ -1,0 +1,166 @@
+"""Networks without the output channels that pruning removed: a smaller cfg and smaller weights.
+
+A channel that goes takes along its row of weights, its bias and batch normalization, and the inputs of every layer
+that read it. Channels that a route, a shortcut, a grouped convolution or the network's answer needs cannot go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from clprune.darknet.layers import BatchNorm, Connected, Convolutional, Layer
+from clprune.darknet.network import Network
+from clprune.darknet.resize import resize_cfg
+from clprune.darknet.values import FloatArray, LayerWeights, Weights
+from clprune.errors import UsageError
+from clprune.pruning.channels import CARRIERS, Channels, channel_flow, select_channels
+from clprune.pruning.unit import Mask
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shrunk:
+    """A smaller network: `cfg_text` to write, `network` as it would be loaded from that (its `path` and lines are the
+    original's), its `weights`, and by layer index the channels of the original that are `kept` (int64, rising).
+    """
+
+    cfg_text: str
+    network: Network
+    weights: Weights
+    kept: Mapping[int, Channels]
+
+
+def channels_left(masks: Mapping[int, Mask]) -> dict[int, Channels]:
+    """The channels that keep any weight, by layer index, of the layers that lose some.
+
+    `masks` bool `[out_channels, K]`. Raises UsageError where a layer would lose all.
+    """
+    left = {}
+    for index, mask in sorted(masks.items()):
+        kept = np.flatnonzero(mask.any(axis=1)).astype(np.int64)
+        if not len(kept):
+            raise UsageError(f"the mask of layer {index} removes every channel: expected one that keeps some")
+        if len(kept) < len(mask):
+            left[index] = kept
+    return left
+
+
+def shrink_network(network: Network, weights: Weights, masks: Mapping[int, Mask]) -> Shrunk:
+    """Remove every output channel whose mask keeps no weight, and all that belonged to it.
+
+    `masks` bool `[out_channels, K]` by layer index; a mask that removes parts of a row leaves the channel, with zeros.
+    The answer is that of the original with these channels cleared (`clear_channels`). Raises UsageError where a
+    channel cannot go, and CfgError when the cfg cannot be read.
+    """
+    kept = channels_left(masks)
+    smaller = select_channels(network, weights, kept)
+    counts = {index: len(channels) for index, channels in kept.items()}
+    return Shrunk(
+        cfg_text=resize_cfg(network.path, counts),
+        network=resize_network(network, counts),
+        weights=smaller,
+        kept=kept,
+    )
+
+
+def clear_channels(network: Network, weights: Weights, masks: Mapping[int, Mask]) -> Weights:
+    """The original network's weights with zeros in place of what `shrink_network` would take away.
+
+    Weights, bias and batch normalization of the removed channels become zero (the variance 1), so that the channels
+    are zero after any activation that maps 0 to 0. Raises UsageError where a channel cannot go.
+    """
+    layers = list(weights.layers)
+    for index, kept in channels_left(masks).items():
+        flow = channel_flow(network, index)
+        if flow.obstacle is not None:
+            raise UsageError(f"{network.path}: the channels of {network.layers[index]} must stay: {flow.obstacle}")
+        for changed in (index, *flow.carriers):
+            values = layers[changed]
+            if values is not None and isinstance(network.layers[changed], Convolutional | Connected | BatchNorm):
+                layers[changed] = _cleared(values, kept)
+    return replace(weights, layers=tuple(layers))
+
+
+def expand_weights(network: Network, shrunk: Weights, kept: Mapping[int, Channels]) -> Weights:
+    """The reverse of `shrink_network`: weights of `network` with zeros for the channels that are not `kept`.
+
+    `shrunk` are the smaller network's weights. What the readers' inputs of removed channels were is not known any
+    more: they are zero too.
+    """
+    flows = {index: channel_flow(network, index) for index in kept}
+    layers = list(shrunk.layers)
+    for index, channels in kept.items():
+        for changed in (index, *flows[index].carriers):
+            values, layer = layers[changed], network.layers[changed]
+            if values is not None and isinstance(layer, Convolutional | Connected | BatchNorm):
+                layers[changed] = _spread_outputs(values, channels, total=network.layers[index].output.channels)
+    for index, channels in kept.items():
+        for reader in flows[index].readers:
+            values = layers[reader]
+            if values is not None:
+                layers[reader] = _spread_inputs(network.layers[reader], values, channels)
+    return replace(shrunk, layers=tuple(layers))
+
+
+def resize_network(network: Network, channels: Mapping[int, int]) -> Network:
+    """`network` with so many output channels of the given layers, as its resized cfg would be read.
+
+    Only for layers whose channels end in a layer that mixes them (`channel_flow` without obstacle).
+    """
+    layers: list[Layer] = []
+    for layer in network.layers:
+        source = layer.sources[0]
+        given = network.input if source < 0 else layers[source].output
+        layers.append(_resized(replace(layer, input=given), channels.get(layer.index)))
+    return replace(network, layers=tuple(layers))
+
+
+def _resized(layer: Layer, channels: int | None) -> Layer:
+    if isinstance(layer, Convolutional) and channels is not None:
+        return replace(layer, filters=channels, output=replace(layer.output, channels=channels))
+    if isinstance(layer, Connected) and channels is not None:
+        return replace(layer, outputs=channels, output=replace(layer.output, channels=channels))
+    if isinstance(layer, CARRIERS):
+        return replace(layer, output=replace(layer.output, channels=layer.input.channels))
+    return layer
+
+
+def _cleared(values: LayerWeights, kept: Channels) -> LayerWeights:
+    """Zeros (variance: ones) for the channels that are not `kept`."""
+    selected = _map_arrays(values, lambda array, fill: array[kept])
+    return _spread_outputs(selected, kept, total=len(values.biases))
+
+
+def _spread_outputs(values: LayerWeights, kept: Channels, *, total: int) -> LayerWeights:
+    """`values` of the channels `kept`, put back to their places among `total` channels."""
+
+    def spread(array: FloatArray, fill: float) -> FloatArray:
+        whole = np.full((total, *array.shape[1:]), fill, np.float32)
+        whole[kept] = array
+        return whole
+
+    return _map_arrays(values, spread)
+
+
+def _spread_inputs(layer: Layer, values: LayerWeights, kept: Channels) -> LayerWeights:
+    """Weights of the input channels `kept`, put back to their places among those of `layer`."""
+    outputs, channels = len(values.weights), layer.input.channels
+    if isinstance(layer, Convolutional):
+        shape: tuple[int, ...] = (outputs, channels, layer.size, layer.size)
+    else:
+        shape = (outputs, channels, layer.input.height * layer.input.width)
+    whole = np.zeros(shape, np.float32)
+    whole[:, kept] = values.weights.reshape(outputs, len(kept), *shape[2:])
+    return replace(values, weights=whole if isinstance(layer, Convolutional) else whole.reshape(outputs, -1))
+
+
+def _map_arrays(values: LayerWeights, change: Callable[[FloatArray, float], FloatArray]) -> LayerWeights:
+    """`change(array, fill)` on every array that has one entry per output channel."""
+    changed = {}
+    for name, fill in (("weights", 0.0), ("biases", 0.0), ("scales", 0.0), ("mean", 0.0), ("variance", 1.0)):
+        array = getattr(values, name)
+        has_channels = array is not None and array.size > 0  # a [batchnorm] layer has no weights
+        changed[name] = change(array, fill) if has_channels else array
+    return LayerWeights(**changed)
