@@ -125,6 +125,24 @@ SUBNORMALS_FLUSHED = Quirk(
     applies=lambda device: not device.keeps_subnormals,
 )
 
+FILLS_UNTRACKED = Quirk(
+    name="fills_untracked",
+    what="a buffer that clEnqueueFillBuffer has filled still counts as uninitialised, which hides true reports",
+    effect="zeros are copied from the host",
+    evidence="Oclgrind 21.10 with --uninitialized",
+    test="tests/conformance/test_drivers.py::test_driver",
+    applies=lambda device: "oclgrind" in device.platform_name.lower(),
+)
+
+PREFETCH_FATAL = Quirk(
+    name="prefetch_fatal",
+    what="clang's __builtin_prefetch, which speeds kernels up on CPU drivers, ends the process or hides the kernel",
+    effect="HAS_CPU_PREFETCH stays undefined and kernels are built without the hint, as for everything but real CPUs",
+    evidence="rusticl of Mesa 22.3.6 aborts in its SPIR-V translator; Oclgrind 21.10: CL_INVALID_KERNEL_NAME",
+    test="tests/conformance/test_drivers.py::test_driver",
+    applies=lambda device: device.is_software,
+)
+
 QUIRKS: tuple[Quirk, ...] = (
     NO_FP64,
     EMULATED_LOCAL_MEMORY,
@@ -136,6 +154,8 @@ QUIRKS: tuple[Quirk, ...] = (
     PREFERRED_WIDTH_MISLEADS,
     NATIVE_WIDTH_MISLEADS,
     SUBNORMALS_FLUSHED,
+    FILLS_UNTRACKED,
+    PREFETCH_FATAL,
 )
 
 
@@ -155,6 +175,12 @@ def quirks_of(device: DeviceInfo) -> tuple[Quirk, ...]:
 def language_options(device: DeviceInfo) -> tuple[str, ...]:
     """The compiler option that fixes the language, where the compiler takes it."""
     return () if has(device, LANGUAGE_OPTION_REFUSED) else ("-cl-std=CL1.2",)
+
+
+def defines(device: DeviceInfo) -> tuple[str, ...]:
+    """Macros that kernels may ask for, as compiler options."""
+    is_real_cpu = device.type == "cpu" and not has(device, PREFETCH_FATAL)
+    return ("-DHAS_CPU_PREFETCH",) if is_real_cpu else ()
 
 
 def wants_explicit_vectors(device: DeviceInfo) -> bool:

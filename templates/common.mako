@@ -10,15 +10,13 @@
 </%def>
 
 ## Bring a cache line early. OpenCL's own prefetch() does nothing on CPU drivers; theirs are built on clang, whose builtin
-## takes a plain address, which a CPU's global address is. Elsewhere the hint vanishes.
+## takes a plain address, which a CPU's global address is. HAS_CPU_PREFETCH is defined for drivers that do not stumble
+## over it (clprune.quirks); elsewhere the hint vanishes.
 <%def name="prefetch_macros()">
-#ifdef __has_builtin
-#if __has_builtin(__builtin_prefetch)
+#ifdef HAS_CPU_PREFETCH
 #define PREFETCH(pointer) __builtin_prefetch((const void *)(size_t)(pointer), 0, 3)
 #define PREFETCH_FOR_WRITING(pointer) __builtin_prefetch((const void *)(size_t)(pointer), 1, 3)
-#endif
-#endif
-#ifndef PREFETCH
+#else
 #define PREFETCH(pointer)
 #define PREFETCH_FOR_WRITING(pointer)
 #endif

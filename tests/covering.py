@@ -48,13 +48,23 @@ def roomy_device() -> DeviceInfo:
     return imaginary_device(max_work_group_size=1024, max_work_item_sizes=(1024, 1024, 1024), local_mem_bytes=64 * 1024)
 
 
-def covering_points(kernel: Kernel[Any, Any], device: DeviceInfo, *, pairs: bool = False, seed: int = 0) -> list[Point]:
+def covering_points(
+    kernel: Kernel[Any, Any],
+    device: DeviceInfo,
+    *,
+    pairs: bool = False,
+    longest_source: int | None = None,
+    seed: int = 0,
+) -> list[Point]:
     """Points that are valid on `device`: the kernel's named tiles, and others until every value occurs.
 
     Operations and workloads count as parameters too. `pairs`: also every pair of values that can occur together, as
-    far as a random sample of the space shows. Each operation runs with its default and its safe tile.
+    far as a random sample of the space shows. Each operation runs with its default and its safe tile. With
+    `longest_source`, in characters, tiles whose source is longer are left out: for compilers that are slow on them.
     """
     pool = list(_pool(kernel, device, np.random.default_rng(seed)))
+    if longest_source is not None:
+        pool = [point for point in pool if len(kernel.source(point.tile, point.operation)) <= longest_source]
     goals: dict[Any, int] = {}
     matrix = np.zeros((len(pool), 20_000), np.bool_)
     for row, point in enumerate(pool):

@@ -42,6 +42,7 @@ class Session:
         """Open the device that `info` addresses. Raises NoDeviceError."""
         self.info = info
         self._language = quirks.language_options(info)
+        self._defines = quirks.defines(info)
         self._programs: dict[tuple[str, tuple[str, ...]], Program] = {}
         self._programs_lock = threading.Lock()
         invoker_cache.prepare()
@@ -125,7 +126,7 @@ class Session:
         if binary is not None:
             try:
                 built = _Program(self._context, [self._device], [binary])
-                built._build(_joined((*self._language, *options)), [self._device])
+                built._build(_joined((*self._language, *self._defines, *options)), [self._device])
                 return Program(built=built, source=source, log="")
             except DRIVER_ERRORS:
                 pass  # another build of the same driver wrote it: compile, and replace it
@@ -144,11 +145,11 @@ class Session:
         built = _Program(self._context, source)
         try:
             try:
-                built._build(_joined((*self._language, *options)), [self._device])
+                built._build(_joined((*self._language, *self._defines, *options)), [self._device])
             except DRIVER_ERRORS as error:
                 if error.code != INVALID_BUILD_OPTIONS or not self._language:
                     raise
-                built._build(_joined(options), [self._device])  # refuses the language and had not said so
+                built._build(_joined((*self._defines, *options)), [self._device])  # refuses the language
         except DRIVER_ERRORS as error:
             log = self._build_log(built) or str(error)
             raise BuildError(f"{self.info.name} refused a kernel:", log=log, source=source) from error
@@ -188,6 +189,9 @@ class Session:
     def fill_zeros(self, buffer: Buffer) -> None:
         """Overwrite the whole buffer with zeros, in queue order. Raises LaunchError."""
         size = max(buffer.nbytes, _SMALLEST_BUFFER_BYTES)
+        if quirks.has(self.info, quirks.FILLS_UNTRACKED):
+            self.write(buffer, np.zeros(buffer.nbytes, np.uint8))
+            return
         try:
             cl.enqueue_fill_buffer(self._queue, buffer.memory, np.zeros(1, np.uint8), 0, size)
         except DRIVER_ERRORS as error:

@@ -1,0 +1,198 @@
+"""One part of the suite on one driver, in a process of its own: `python -m tests.conformance.suite PART`.
+
+Parts are the kernels of the catalogue by name, "networks" and "quirks". The result is one JSON object on the last line
+of stdout; a driver that crashes takes no other part with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clprune.errors import ClpruneError
+from clprune.kernels.base import Kernel, Workload
+from clprune.kernels.catalogue import CATALOGUE, kernel_by_name
+from clprune.opencl import Session, open_device
+from clprune.runner import Runner
+from clprune.runner.verify import verify_network
+from clprune.tuning.measure import Candidate, bind_case, compare_outputs, verify
+from tests.conformance.evidence import check_quirks
+from tests.covering import Point, covering_points, values_missed
+from tests.random_networks import answers, random_network, tolerance
+
+NETWORKS, QUIRKS = "networks", "quirks"
+PARTS = (*(kernel.name for kernel in CATALOGUE), NETWORKS, QUIRKS)
+
+
+@dataclass(kw_only=True)
+class Result:
+    """What a part found. `runs` ran and were right; `refused` are points that the built kernel's own limits forbid."""
+
+    part: str
+    device: str = ""
+    driver: str = ""
+    runs: int = 0
+    refused: int = 0
+    failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Log:
+    """What Oclgrind reports, read piece by piece; nothing where another driver runs."""
+
+    def __init__(self) -> None:
+        self._path = Path(os.environ["OCLGRIND_LOG"]) if "OCLGRIND_LOG" in os.environ else None
+        self._read = 0
+
+    def new(self) -> str:
+        """The first report since the last call, or empty."""
+        if self._path is None or not self._path.exists():
+            return ""
+        with self._path.open(encoding="utf-8", errors="replace") as file:
+            file.seek(self._read)
+            text = file.read()
+            self._read = file.tell()
+        return " ".join(text.split()[:40])
+
+
+def run_kernel(session: Session, kernel: Kernel[Any, Any], result: Result, options: argparse.Namespace) -> None:
+    """A covering sample of the kernel's space; each point twice, for the same bits."""
+    points = covering_points(kernel, session.info, pairs=options.pairs, longest_source=options.longest_source)
+    missed = values_missed(kernel, points)
+    if missed:
+        result.failures.append(f"never tried: {missed}")
+    log = Log()
+    for point in points:
+        problem = _problem(lambda point=point: _run_point(session, kernel, point))  # type: ignore[misc]
+        problem = problem or log.new()
+        if "the built kernel" in problem:
+            result.refused += 1
+        elif problem:
+            result.failures.append(f"{point}: {problem}")
+        else:
+            result.runs += 1
+    if result.refused > len(points) / 2:
+        result.failures.append(f"{result.refused} of {len(points)} points refused: {problem}")
+
+
+def _run_point(session: Session, kernel: Kernel[Any, Any], point: Point) -> str:
+    sample = kernel.sample(point.operation, point.workload)
+    case = kernel.case(point.tile, point.operation, sample)
+    candidate = bind_case(session, kernel, point.tile, point.operation, case)
+    verify(session, candidate)
+    return _other_bits(session, candidate)
+
+
+def _other_bits(session: Session, candidate: Candidate) -> str:
+    """Run again over the first answer."""
+    first = [session.read(buffer, np.uint32, wanted.initial.shape) for buffer, wanted in candidate.outputs]
+    candidate.bound.enqueue()
+    compare_outputs(session, candidate)
+    second = [session.read(buffer, np.uint32, wanted.initial.shape) for buffer, wanted in candidate.outputs]
+    same = all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
+    return "" if same else "the second run gave other bits"
+
+
+def run_networks(session: Session, result: Result, options: argparse.Namespace) -> None:
+    """Random networks: default tiles, a GPU's and random ones in turn; batches of 1 to 3; half of them pruned."""
+    log = Log()
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(options.networks):
+            problem = _problem(lambda seed=seed: _run_network(session, Path(folder), seed, options))  # type: ignore[misc]
+            problem = problem or log.new()
+            if problem:
+                result.failures.append(f"random network {seed}: {problem}")
+            else:
+                result.runs += 1
+
+
+def _run_network(session: Session, folder: Path, seed: int, options: argparse.Namespace) -> str:
+    network, weights = random_network(folder, seed, batch=1 + seed % 3)
+    lookup = (_default_tiles, _gpu_tiles, _random_tiles(session, seed, options.longest_source))[seed // 2 % 3]
+    shape = network.input
+    x = np.random.default_rng(seed).standard_normal((4, shape.channels, shape.height, shape.width), np.float32)
+    with Runner(network, weights, session=session, lookup=lookup) as runner:
+        got, again = runner(x), runner(x)
+    wanted = answers(network, weights, x)
+    error = float(np.abs(got - wanted).max()) / (float(np.abs(wanted).max()) or 1.0)
+    if not error <= tolerance(network):
+        return f"relative error {error:.1e} exceeds {tolerance(network):.1e}"
+    if not np.array_equal(got, again):
+        return "the second run gave other bits"
+    with Runner(network, weights, session=session, lookup=lookup, keep_tensors=True) as runner:
+        errors = verify_network(runner, weights, x[: network.batch])
+    wrong = [f"{item.label} {item.relative_error:.1e} > {item.tolerance:.1e}" for item in errors if not item.is_within]
+    return "; ".join(wrong)
+
+
+def _default_tiles(kernel: Any, operation: Any, workload: Workload) -> None:
+    return None
+
+
+def _gpu_tiles(kernel: Any, operation: Any, workload: Workload) -> tuple[Any, str] | None:
+    for tile in kernel.gpu_tiles:
+        if all(constraint.holds(tile, operation) for constraint in kernel.constraints):
+            return tile, "gpu"
+    return None
+
+
+def _random_tiles(session: Session, seed: int, longest_source: int | None) -> Callable[..., tuple[Any, str] | None]:
+    rng = np.random.default_rng(seed)
+
+    def lookup(kernel: Any, operation: Any, workload: Workload) -> tuple[Any, str] | None:
+        for _ in range(200):
+            values = {name: choices[int(rng.integers(len(choices)))] for name, choices in kernel.parameters.items()}
+            tile = kernel.tile_type(**values)
+            if kernel.rejection(tile, operation, session.info) is None and (
+                longest_source is None or len(kernel.source(tile, operation)) <= longest_source
+            ):
+                return tile, "random"
+        return None
+
+    return lookup
+
+
+def _problem(run: Callable[[], str]) -> str:
+    """What went wrong, in words; our own bugs surface."""
+    try:
+        return run()
+    except ClpruneError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def main() -> None:
+    """Run one part and print its result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--pairs", action="store_true")
+    parser.add_argument("--longest-source", type=int, default=None)
+    parser.add_argument("--networks", type=int, default=12)
+    options = parser.parse_args()
+    start = time.monotonic()
+    with open_device() as session:
+        info = session.info
+        result = Result(part=options.part, device=info.name, driver=f"{info.platform_name} {info.driver_version}")
+        if options.part == NETWORKS:
+            run_networks(session, result, options)
+        elif options.part == QUIRKS:
+            evidence = check_quirks(session)
+            result.runs, result.failures, result.notes = evidence.checks, evidence.failures, evidence.quirks
+        else:
+            run_kernel(session, kernel_by_name(options.part), result, options)
+    sys.stdout.write("\n" + json.dumps(asdict(dataclasses.replace(result, seconds=time.monotonic() - start))) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""Device quirks on devices that exist only here: each is recognised, and does what its entry says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clprune import quirks
+from clprune.device import DeviceInfo
+from clprune.kernels.base import Expected, Kernel
+from clprune.kernels.catalogue import CATALOGUE
+from clprune.quirks import QUIRKS, platform_advice, quirks_of, vector_width, wants_explicit_vectors
+from clprune.tolerance import SMALLEST_NORMAL, absolute_tolerance, relative_tolerance
+from tests.imaginary import imaginary_device, imaginary_platform
+
+ROOT = Path(__file__).resolve().parent.parent
+RUSTICL = {
+    "platform_name": "rusticl",
+    "name": "llvmpipe (LLVM 15.0.6, 256 bits)",
+    "type": "cpu",
+    "driver_version": "22.3.6",
+    "fp64": False,
+    "local_mem_is_dedicated": False,
+    "keeps_subnormals": False,
+    "max_work_group_size": 1024,
+    "max_work_item_sizes": (1024, 1024, 1024),
+}
+INTEL = {"type": "cpu", "native_vector_width_float": 16, "preferred_vector_width_float": 1}
+
+
+def names(**facts: Any) -> set[str]:
+    return {quirk.name for quirk in quirks_of(imaginary_device(**facts))}
+
+
+def test_plain_device_has_none() -> None:
+    assert names() == set()
+
+
+@pytest.mark.parametrize(
+    ("facts", "name"),
+    [
+        ({"fp64": False}, "no_fp64"),
+        ({"local_mem_is_dedicated": False}, "emulated_local_memory"),
+        ({"max_work_group_size": 1}, "single_item_work_groups"),
+        ({"max_work_item_sizes": (1, 1, 1)}, "single_item_work_groups"),
+        ({"opencl_c_version": "OpenCL C 1.1 Mesa"}, "language_option_refused"),
+        ({"platform_name": "rusticl", "driver_version": "22.3.6"}, "event_times_count"),
+        ({"platform_name": "rusticl", "driver_version": "22.3.6"}, "kernel_limits_untrue"),
+        ({"name": "llvmpipe (LLVM 15)"}, "work_items_are_lanes"),
+        (INTEL, "preferred_vector_width_misleads"),
+        ({"type": "cpu", "native_vector_width_float": 1}, "native_vector_width_misleads"),
+        ({"keeps_subnormals": False}, "subnormals_flushed"),
+        ({"platform_name": "Oclgrind"}, "fills_untracked"),
+        ({"platform_name": "Oclgrind"}, "prefetch_fatal"),
+    ],
+)
+def test_recognised(facts: dict[str, Any], name: str) -> None:
+    assert name in names(**facts)
+    assert name in {quirk.name for quirk in QUIRKS}
+
+
+def test_every_quirk_is_recognised_somewhere() -> None:
+    """The list above is complete, so that nobody adds an entry without an example."""
+    (mark,) = test_recognised.pytestmark  # type: ignore[attr-defined]
+    assert {name for _, name in mark.args[1]} == {quirk.name for quirk in QUIRKS}
+
+
+def test_mended_drivers_are_trusted() -> None:
+    assert names(platform_name="rusticl", driver_version="24.0.1") == set()
+    assert names(opencl_c_version="OpenCL C 3.0") == set()
+
+
+@pytest.mark.parametrize("quirk", QUIRKS, ids=lambda quirk: quirk.name)
+def test_entries_are_whole(quirk: quirks.Quirk) -> None:
+    """What, effect and evidence say something, and the named test exists."""
+    facts = quirk.to_dict()
+    assert list(facts) == ["name", "what", "effect", "evidence", "test"]
+    assert all(len(text) > 5 for text in facts.values())
+    path, _, test = quirk.test.partition("::")
+    source = (ROOT / path).read_text(encoding="utf-8")
+    assert re.search(rf"^def {test}\(", source, flags=re.MULTILINE), quirk.test
+
+
+def test_language_option() -> None:
+    assert quirks.language_options(imaginary_device()) == ("-cl-std=CL1.2",)
+    assert quirks.language_options(imaginary_device(opencl_c_version="OpenCL C 1.1")) == ()
+    assert quirks.language_options(imaginary_device(opencl_c_version="odd")) == ("-cl-std=CL1.2",)
+
+
+def test_prefetch_is_for_real_cpus() -> None:
+    assert quirks.defines(imaginary_device(type="cpu")) == ("-DHAS_CPU_PREFETCH",)
+    for facts in ({"type": "gpu"}, {"type": "accelerator"}, RUSTICL, {"type": "cpu", "platform_name": "Oclgrind"}):
+        assert quirks.defines(imaginary_device(**facts)) == ()
+
+
+def test_vector_width() -> None:
+    """The native width where it can be believed; preferred widths never."""
+    assert vector_width(imaginary_device(**INTEL)) == 16
+    assert vector_width(imaginary_device(type="cpu", native_vector_width_float=1, preferred_vector_width_float=4)) == 8
+    assert vector_width(imaginary_device(type="gpu", native_vector_width_float=4)) == 1
+    assert vector_width(imaginary_device(**RUSTICL)) == 1
+
+
+def group_sizes(device: DeviceInfo, kernel: Kernel[Any, Any]) -> set[int]:
+    operations = kernel.sample_operations()
+    return {kernel.launch(kernel.default_tile(o, device), o).work_group_size for o in operations}
+
+
+@pytest.mark.parametrize("kernel", CATALOGUE, ids=lambda kernel: kernel.name)
+def test_renderers_get_the_tiles_of_a_gpu(kernel: Kernel[Any, Any]) -> None:
+    renderer, gpu = imaginary_device(**RUSTICL), imaginary_device(local_mem_is_dedicated=False)
+    assert not wants_explicit_vectors(renderer)
+    assert group_sizes(renderer, kernel) == group_sizes(gpu, kernel)
+    for operation in kernel.sample_operations():
+        assert kernel.is_worth_trying(kernel.gpu_tiles[0], operation, renderer)
+
+
+@pytest.mark.parametrize("kernel", CATALOGUE, ids=lambda kernel: kernel.name)
+def test_default_tile_leaves_emulated_local_memory_alone(kernel: Kernel[Any, Any]) -> None:
+    device = imaginary_device(local_mem_is_dedicated=False)
+    for operation in kernel.sample_operations():
+        valid = [tile for tile in kernel.gpu_tiles if kernel.rejection(tile, operation, device) is None]
+        if any(kernel.local_mem_bytes(tile, operation) == 0 for tile in valid):
+            assert kernel.local_mem_bytes(kernel.default_tile(operation, device), operation) == 0
+
+
+def test_flushed_subnormals_are_no_error() -> None:
+    """Results that are all subnormal may come back as zeros; anything larger may not."""
+    assert absolute_tolerance(1, largest=1e-39) > 1e-39
+    assert absolute_tolerance(9, largest=1.0) == pytest.approx(relative_tolerance(9), rel=1e-12)
+    assert absolute_tolerance(1, largest=0.0) == SMALLEST_NORMAL == float(np.finfo(np.float32).smallest_normal)
+
+
+def expected(values: list[float]) -> Expected:
+    array = np.array(values)
+    return Expected(
+        values=array, written=np.ones(len(values), np.bool_), initial=np.zeros(len(values), np.float32), terms=1
+    )
+
+
+def test_comparison_allows_a_flush() -> None:
+    from clprune.errors import WrongAnswer
+    from clprune.tuning.measure import _compare
+
+    assert _compare(np.zeros(2, np.float32), expected([1e-39, -2e-40])) == 1.0
+    assert _compare(np.zeros(2, np.float32), expected([0.0, 0.0])) == 0.0
+    with pytest.raises(WrongAnswer, match="relative error"):
+        _compare(np.zeros(2, np.float32), expected([1e-30, 0.0]))
+
+
+def test_platforms_without_devices() -> None:
+    """Debian installs Clover beside rusticl: a platform that has nothing without an AMD GPU."""
+    assert platform_advice(imaginary_platform(0, "Clover", problem="no devices")) == "it serves AMD GPUs only"
+    assert "RUSTICL_ENABLE" in platform_advice(imaginary_platform(0, "rusticl", problem="no devices"))
+    assert platform_advice(imaginary_platform(0, "rusticl", {})) == ""
+    assert platform_advice(imaginary_platform(0, "Other", problem="no devices")) == ""
