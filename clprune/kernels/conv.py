@@ -184,13 +184,13 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         "group_m": (1, 2, 4),
         "group_n": (1, 32, 64, 128),
         "tile_k": (0, 16, 32),
-        "k_unroll": (1, 2),
+        "k_unroll": (1, 2, 4),
         "mapping": ("flat", "rows"),
         "sweep": (0, 1, 4),
         "prefetch": (0, 16, 48),
     }
-    cpu_values: ClassVar = {"group_m": (1,), "group_n": (1,), "tile_k": (0,)}
-    gpu_values: ClassVar = {"vector_width": (1, 4), "prefetch": (0,)}
+    cpu_values: ClassVar = {"group_m": (1,), "group_n": (1,), "tile_k": (0,), "k_unroll": (1, 2)}
+    gpu_values: ClassVar = {"vector_width": (1, 2, 4), "group_n": (32, 64, 128), "prefetch": (0,)}
     constraints = (
         Constraint(
             reason="mapping flat needs stride 1 and one pitch for input and output",
