@@ -1,10 +1,11 @@
 """What `make demo` shows: tune for this machine, run the pruned model on real images, compare it with the dense one.
 
-    python tools/demo.py [--budget SECONDS] [--device D] [--models FOLDER]
+python tools/demo.py [--budget SECONDS] [--device D] [--models FOLDER] [--update README.md]
 """
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
 import time
@@ -15,13 +16,16 @@ from pathlib import Path
 import click
 import numpy as np
 
+import clprune
 from clprune.cli.common import STATUS_INTERRUPTED, device_option, one_line_errors, print_table
 from clprune.cli.tuning import run_tuning, stored_problem
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights
 from clprune.data import DataSet, load_data
+from clprune.device import DeviceInfo
 from clprune.errors import DataError
+from clprune.files import write_atomically
 from clprune.opencl import Session, open_device
 from clprune.resources import models_folder
 from clprune.runner import Runner
@@ -36,6 +40,7 @@ from clprune.tuning.tune import unique_tasks
 DATA = "digits-on-photos"
 STEMS = {"dense": "vgg16-digits", "pruned": "vgg16-digits-pruned75"}
 LOG = "vgg16-digits.json"
+BEGIN, END = "<!-- demo: begin -->", "<!-- demo: end -->"
 TOP = 5
 ROUNDS = 100
 
@@ -54,8 +59,10 @@ class Model:
 @click.option("--budget", type=click.FloatRange(min=0, min_open=True), default=20.0, show_default=True,
               help="Seconds of tuning, for problems that have no tuned tile yet.")  # fmt: skip
 @click.option("--models", type=click.Path(path_type=Path), help="Folder of the models [default: the shipped ones].")
+@click.option("--update", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Also write the table into this file, between its demo markers.")  # fmt: skip
 @device_option
-def demo(budget: float, models: Path | None, device: str | None) -> None:
+def demo(budget: float, models: Path | None, update: Path | None, device: str | None) -> None:
     """Tune, run, compare."""
     folder = models_folder() if models is None else models
     both = [load_model(folder, name) for name in STEMS]
@@ -67,7 +74,9 @@ def demo(budget: float, models: Path | None, device: str | None) -> None:
         runners = [Runner(model.network, model.weights, session=session) for model in both]
         samples = sorted((folder / "samples").glob("*.png"))
         print_samples(both[1], runners[1], samples)
-        compare(session, both, runners, samples=samples, held_out=held_out)
+        table = compare(session, both, runners, samples=samples, held_out=held_out)
+        if update is not None:
+            write_table(update, table, session.info)
 
 
 def load_model(folder: Path, name: str) -> Model:
@@ -124,7 +133,7 @@ def compare(
     *,
     samples: Sequence[Path],
     held_out: DataSet,
-) -> None:
+) -> list[tuple[str, ...]]:
     """Accuracy on all held-out images, weights kept, and times measured now, in turns."""
     times = time_in_turns(runners, rounds=ROUNDS)
     x = np.stack([image_input(models[0].network, sample, resize="letterbox") for sample in samples])
@@ -145,9 +154,26 @@ def compare(
         )
     click.echo(f"\ndense against pruned on all {len(held_out)} held-out images, one at a time")
     names = ["accuracy", "accuracy in training", "weights kept", f"best ms of {ROUNDS}", "median ms", "speed-up"]
-    rows = zip([*names, "largest error"], *columns, strict=True)
-    print_table(["", *(model.name for model in models)], list(rows))
+    header = ("", *(model.name for model in models))
+    rows = list(zip([*names, "largest error"], *columns, strict=True))
+    print_table(list(header), rows)
     click.echo("Milliseconds are measured now, in turns. The error is relative, against the float64 reference.")
+    return [header, *rows]
+
+
+def write_table(path: Path, table: Sequence[tuple[str, ...]], device: DeviceInfo) -> None:
+    """Replace what stands between the markers in `path` by the table, with device, driver, versions and date."""
+    text = path.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise DataError(f"expected the lines {BEGIN} and {END} to write the table between", path=path)
+    lines = ["| " + " | ".join(row) + " |" for row in table]
+    lines.insert(1, "|---|" + "---:|" * (len(table[0]) - 1))
+    where = f"{device.name}, {device.platform_name} {device.driver_version}"
+    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    caption = f"Measured on {where}, clprune {clprune.__version__}, {today}."
+    write_atomically(path, f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n\n{caption}\n{END}{after}")
 
 
 if __name__ == "__main__":
