@@ -1,0 +1,91 @@
+"""The model of a benchmark: a cfg with its weights, pruned variants of it written as pairs of files, and the answers
+that are right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clprune.benchmark.serve import FloatArray
+from clprune.benchmark.units import Variant, prune_in_units
+from clprune.darknet.annotate import annotate_cfg
+from clprune.darknet.layers import Connected, Convolutional, Softmax
+from clprune.darknet.network import Network, load_network
+from clprune.darknet.random_weights import random_weights
+from clprune.darknet.values import Weights
+from clprune.darknet.weights import read_weights, write_weights
+from clprune.device import DeviceInfo
+from clprune.errors import UsageError
+from clprune.files import write_atomically
+from clprune.resources import models_folder
+from clprune.runner.plan import make_plan
+from clprune.runner.reference import reference_outputs
+from clprune.tile import Unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFiles:
+    """A cfg and its weights file; `units` names the unit of each pruned layer, such as `8x1`."""
+
+    cfg: Path
+    weights: Path
+    units: tuple[str, ...] = ()
+
+
+def find_cfg(model: str) -> Path:
+    """A cfg by its path, or a shipped one by its stem. Raises UsageError."""
+    for path in (Path(model), models_folder() / f"{model}.cfg"):
+        if path.suffix == ".cfg" and path.is_file():
+            return path
+    shipped = ", ".join(sorted(path.stem for path in models_folder().glob("*.cfg")))
+    raise UsageError(f"model {model!r}: expected the path of a cfg, or one of {shipped}")
+
+
+def load_or_make_weights(network: Network, *, seed: int) -> tuple[Weights, str]:
+    """(weights, where they are from): the file beside the cfg where there is one, else seeded random ones."""
+    path = network.path.with_suffix(".weights")
+    if path.is_file():
+        return read_weights(path, network), path.name
+    return random_weights(network, seed=seed), f"random, seed {seed}"
+
+
+def write_variant(
+    network: Network, dense: Weights, variant: Variant, units: Mapping[int, Unit], *, folder: Path
+) -> ModelFiles:
+    """Write the variant's cfg and weights into `folder`: a pair as a pruned model has. Raises FileError."""
+    pruned, weights = prune_in_units(network, dense, variant, units)
+    stem = f"{network.path.stem}-{variant.weights_name}"
+    options = {
+        layer.index: layer.prune
+        for layer in pruned.layers
+        if isinstance(layer, Convolutional | Connected) and layer.prune is not None
+    }
+    cfg, weights_path = folder / f"{stem}.cfg", folder / f"{stem}.weights"
+    write_atomically(cfg, annotate_cfg(network.path, options))
+    write_weights(weights_path, pruned, weights)
+    return ModelFiles(cfg=cfg, weights=weights_path, units=tuple(str(chosen.unit) for chosen in options.values()))
+
+
+def reference_answer(files: ModelFiles, device: DeviceInfo, x: FloatArray) -> FloatArray:
+    """The answer `[N, outputs]` to x `[N, C, H, W]` in float64 NumPy, one image at a time to spare memory."""
+    network = load_network(files.cfg)
+    weights = read_weights(files.weights, network)
+    plan = make_plan(network, device)
+    answers = [reference_outputs(plan, weights, image[None])[plan.host_output].reshape(-1) for image in x]
+    return np.stack(answers).astype(np.float32)
+
+
+def ends_in_softmax(network: Network) -> bool:
+    """Whether the answers are probabilities."""
+    return isinstance(network.output_layer, Softmax)
+
+
+def random_images(network: Network, *, seed: int) -> FloatArray:
+    """One batch of seeded noise in 0..1, `[batch, C, H, W]`."""
+    shape = network.input
+    generator = np.random.default_rng(seed)
+    return generator.random((network.batch, shape.channels, shape.height, shape.width), dtype=np.float32)
