@@ -70,9 +70,17 @@ def test_same_tile_gives_the_same_bits_again(device_context: Session, kernel: Ke
 def test_named_tiles_are_points_of_the_space(kernel: Kernel[Any, Any]) -> None:
     """A default that the search cannot name could never be a start of it."""
     safe = {kernel.safe_tile(operation) for operation in kernel.sample_operations()}
-    for tile in {*kernel.cpu_tiles, *kernel.gpu_tiles, *safe}:
-        for name, values in kernel.parameters.items():
-            assert getattr(tile, name) in values, (tile, name)
+    spaces = (
+        (safe, kernel.parameters),
+        (kernel.cpu_tiles, {**kernel.parameters, **kernel.cpu_values}),
+        (kernel.gpu_tiles, {**kernel.parameters, **kernel.gpu_values}),
+    )
+    for tiles, parameters in spaces:
+        for tile in tiles:
+            for name, values in parameters.items():
+                assert getattr(tile, name) in values, (tile, name)
+    for values_of_type in (kernel.cpu_values, kernel.gpu_values):
+        assert all(set(values) <= set(kernel.parameters[name]) for name, values in values_of_type.items())
 
 
 @each_kernel
