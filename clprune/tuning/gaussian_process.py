@@ -66,26 +66,70 @@ class GaussianProcess:
         half_determinant = float(np.log(np.diag(self._factor)).sum())
         self.log_likelihood = -0.5 * float(centred @ self._weights) - half_determinant
 
-    def predict(self, x: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation `[m]` at points `[m, features]` of group 0, noise not included."""
+    def predict(self, x: Array) -> Prediction:
+        """What the data say of points `[m, features]` of group 0, noise not included."""
         cross = self._covariance(x, np.zeros(len(x), np.int64))
-        mean = self._mean + cross @ self._weights
+        total = float(np.exp(2 * self._parameters.signal) + np.exp(2 * self._parameters.offset))
         reduction = _solve_lower(self._factor, cross.T)
-        total = np.exp(2 * self._parameters.signal) + np.exp(2 * self._parameters.offset)
-        variance = total - np.einsum("nm,nm->m", reduction, reduction)
-        return mean, np.sqrt(np.maximum(variance, 1e-12))
+        return Prediction(
+            process=self,
+            x=x,
+            mean=self._mean + cross @ self._weights,
+            variance=total - np.einsum("nm,nm->m", reduction, reduction),
+            reduction=reduction,
+        )
+
+    def prior(self, x: Array, point: Array) -> Array:
+        """Covariances `[m]` of points of group 0 with one more, before any data."""
+        return _kernel(self._parameters, x, point[None], likeness=1.0, same=True)[:, 0]
+
+    @property
+    def noise_variance(self) -> float:
+        return float(np.exp(2 * self._parameters.noise))
 
     def _covariance(self, x: Array, groups: Integers) -> Array:
         """`[len(x), n]` between new points and the data."""
-        p = self._parameters
-        scaled, data = x / np.exp(p.lengths), self._x / np.exp(p.lengths)
-        squares = (scaled**2).sum(1)[:, None] + (data**2).sum(1)[None, :] - 2 * scaled @ data.T
-        root = _SQRT5 * np.sqrt(np.maximum(squares, 0))
-        matern = (1 + root + root**2 / 3) * np.exp(-root)
-        same = groups[:, None] == self._groups[None, :]
-        likeness = self._likeness[groups[:, None], self._groups[None, :]]
-        covariance: Array = np.exp(2 * p.signal) * matern * likeness + np.exp(2 * p.offset) * same
-        return covariance
+        return _kernel(
+            self._parameters,
+            x,
+            self._x,
+            likeness=self._likeness[groups[:, None], self._groups[None, :]],
+            same=groups[:, None] == self._groups[None, :],
+        )
+
+
+@dataclass(kw_only=True, eq=False)
+class Prediction:
+    """Mean and variance `[m]` at points `x` `[m, features]`, kept up to date while points are chosen for measuring."""
+
+    process: GaussianProcess
+    x: Array
+    mean: Array
+    variance: Array
+    reduction: Array
+
+    @property
+    def deviation(self) -> Array:
+        return np.asarray(np.sqrt(np.maximum(self.variance, 1e-12)), np.float64)
+
+    def choose(self, number: int) -> None:
+        """Expect point `number` to be measured, with the mean as its value: that changes the variances only."""
+        column = self.process.prior(self.x, self.x[number]) - self.reduction.T @ self.reduction[:, number]
+        step = column / np.sqrt(max(self.variance[number], 1e-12) + self.process.noise_variance)
+        self.reduction = np.vstack([self.reduction, step[None]])
+        self.variance = self.variance - step**2
+
+
+def _kernel(
+    p: Hyperparameters, x: Array, y: Array, *, likeness: Array | float, same: npt.NDArray[np.bool_] | bool
+) -> Array:
+    """The covariance of the module's docstring, `[len(x), len(y)]`."""
+    scale = np.exp(-p.lengths)
+    a, b = x * scale, y * scale
+    squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * a @ b.T
+    root = _SQRT5 * np.sqrt(np.maximum(squares, 0))
+    matern = (1 + root + root**2 / 3) * np.exp(-root)
+    return np.asarray(np.exp(2 * p.signal) * matern * likeness + np.exp(2 * p.offset) * same, np.float64)
 
 
 def fit_hyperparameters(

@@ -23,6 +23,7 @@ from clprune.tuning.features import encode
 from clprune.tuning.gaussian_process import (
     GaussianProcess,
     Hyperparameters,
+    Prediction,
     default_hyperparameters,
     fit_hyperparameters,
 )
@@ -40,6 +41,13 @@ DISTANCE_SCALE = 6.0
 MOST_SIMILAR = 3
 MOST_SIMILAR_TILES = 80
 
+#: Points from which hyperparameters are fitted: the fastest, and as many of the others.
+MOST_FITTED = 120
+
+#: Tiles whose times are predicted before one is chosen.
+MOST_PREDICTED = 4000
+_CENTRES, _NEAR_STEPS = 5, 2  # in larger spaces: those that differ from one of so many best in so few parameters
+
 _FIT_STEPS = 30
 _FIT_GROWTH = 1.25  # the hyperparameters are fitted again when there are this many times as many points
 
@@ -50,6 +58,17 @@ class Similar:
 
     times_ms: Mapping[Any, float | None]
     distance: float
+
+
+@dataclass(kw_only=True, eq=False)
+class _View:
+    """Predictions for the tiles `numbers`, and behind them for those that are pending."""
+
+    numbers: npt.NDArray[np.int64]
+    prediction: Prediction
+    is_chosen: npt.NDArray[np.bool_]
+    scale: float
+    best_value: float
 
 
 class ModelSearch:
@@ -81,6 +100,7 @@ class ModelSearch:
         order = self._generator.permutation(len(self._tiles))
         self._queue += [self._tiles[int(number)] for number in order[:count]]
         self._hyperparameters: Hyperparameters | None = None
+        self._view: _View | None = None
         self._fitted_points = 0
         self.expected_improvement = math.inf
 
@@ -112,23 +132,59 @@ class ModelSearch:
         """Report the outcome of a tile: milliseconds, or None where it is invalid."""
         self._pending.pop(tile, None)
         self._known[tile] = time_ms
+        self._view = None
 
     def _most_promising(self) -> int | None:
         """The number of the untried tile with the largest expected improvement."""
-        untried = np.array(
-            [n for n, tile in enumerate(self._tiles) if tile not in self._known and tile not in self._pending], np.int64
-        )
-        if not len(untried):
-            return None
         best = self.best
         if best is None:
-            return int(self._generator.choice(untried))
-        process, scale, best_value = self._condition(best[1])
-        mean, deviation = process.predict(self._points[untried])
-        gain = _expected_improvement(best_value - mean, deviation)
+            untried = self._untried()
+            return int(self._generator.choice(untried)) if len(untried) else None
+        if self._view is None:
+            self._view = self._look(best[1])
+        view = self._view
+        if view is None:
+            return None
+        gain = _expected_improvement(view.best_value - view.prediction.mean, view.prediction.deviation)
+        gain[view.is_chosen] = -1.0
         place = int(np.argmax(gain))
-        self.expected_improvement = float(gain[place] * scale)
-        return int(untried[place])
+        if gain[place] < 0:
+            return None
+        self.expected_improvement = float(gain[place] * view.scale)
+        view.is_chosen[place] = True
+        view.prediction.choose(place)
+        return int(view.numbers[place])
+
+    def _untried(self) -> npt.NDArray[np.int64]:
+        """Numbers of tiles that are neither known nor pending; of very many, those near the best and some others."""
+        untried = [n for n, tile in enumerate(self._tiles) if tile not in self._known and tile not in self._pending]
+        if len(untried) <= MOST_PREDICTED:
+            return np.array(untried, np.int64)
+        points = self._points[untried]
+        centres = self._points[[self._number[tile] for tile, _ in self.fastest(_CENTRES)]]
+        if not len(centres):
+            return np.array(untried, np.int64)
+        steps = np.min([np.count_nonzero(points != centre, axis=1) for centre in centres], axis=0)
+        others = self._generator.random(len(untried))
+        order = np.lexsort((others, steps > _NEAR_STEPS))[:MOST_PREDICTED]
+        return np.array(untried, np.int64)[order]
+
+    def _look(self, best_ms: float) -> _View | None:
+        """What the model says now of the untried tiles; None where there are none left."""
+        untried = self._untried()
+        if not len(untried):
+            return None
+        process, scale, best_value = self._condition(best_ms)
+        prediction = process.predict(np.concatenate([self._points[untried], self._pending_points()]))
+        is_chosen = np.zeros(len(prediction.mean), np.bool_)
+        for place in range(len(untried), len(is_chosen)):
+            prediction.choose(place)
+            is_chosen[place] = True
+        return _View(numbers=untried, prediction=prediction, is_chosen=is_chosen, scale=scale, best_value=best_value)
+
+    def _pending_points(self) -> Array:
+        numbers = [self._number[tile] for tile in self._pending]
+        return self._points[np.array(numbers, np.int64)]
 
     def _condition(self, best_ms: float) -> tuple[GaussianProcess, float, float]:
         """(the process on all points, natural logarithms per unit of its values, the best value)."""
@@ -143,34 +199,28 @@ class ModelSearch:
         mean, scale = float(values.mean()), float(values.std()) or 1.0
         y = (values - mean) / scale
         likeness = self._likeness()
-        self._fit(x, y, groups, likeness)
-        assert self._hyperparameters is not None
-        process = GaussianProcess(x, y, groups=groups, likeness=likeness, hyperparameters=self._hyperparameters)
-        if self._pending:
-            pending = self._points[[self._number[tile] for tile in self._pending]]
-            believed, _ = process.predict(pending)
-            process = GaussianProcess(
-                np.concatenate([pending, x]),
-                np.concatenate([believed, y]),
-                groups=np.concatenate([np.zeros(len(pending), np.int64), groups]),
-                likeness=likeness,
-                hyperparameters=self._hyperparameters,
-            )
+        parameters = self._fit(x, y, groups, likeness)
+        process = GaussianProcess(x, y, groups=groups, likeness=likeness, hyperparameters=parameters)
         return process, scale, (0.0 - mean) / scale
 
-    def _fit(self, x: Array, y: Array, groups: npt.NDArray[np.int64], likeness: Array) -> None:
-        if self._hyperparameters is not None and len(y) < _FIT_GROWTH * self._fitted_points:
-            return
-        self._hyperparameters = fit_hyperparameters(
-            x,
-            y,
-            groups=groups,
-            likeness=likeness,
-            start=self._hyperparameters or default_hyperparameters(x.shape[1]),
-            steps=_FIT_STEPS,
-            generator=self._generator,
-        )
-        self._fitted_points = len(y)
+    def _fit(self, x: Array, y: Array, groups: npt.NDArray[np.int64], likeness: Array) -> Hyperparameters:
+        """Hyperparameters for these points: fitted anew when there are many more of them than the last time."""
+        if self._hyperparameters is None or len(y) >= _FIT_GROWTH * self._fitted_points:
+            self._fitted_points = len(y)
+            order = np.argsort(y, kind="stable")
+            half = MOST_FITTED // 2
+            rest = self._generator.permutation(order[half:])[:half]
+            chosen = np.concatenate([order[:half], rest]).astype(np.int64)
+            self._hyperparameters = fit_hyperparameters(
+                x[chosen],
+                y[chosen],
+                groups=groups[chosen],
+                likeness=likeness,
+                start=self._hyperparameters or default_hyperparameters(x.shape[1]),
+                steps=_FIT_STEPS,
+                generator=self._generator,
+            )
+        return self._hyperparameters
 
     def _likeness(self) -> Array:
         """`[groups, groups]`: from the distances to this problem; two similar problems are as like as their ways."""

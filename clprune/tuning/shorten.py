@@ -15,8 +15,11 @@ from clprune.kernels.base import Workload, round_up
 from clprune.kernels.connected import ConnectedOperation
 from clprune.layout import contiguous_layout
 
-#: Kept weights that a shortened layer has at least: more than last-level caches hold.
+#: Kept weights that a shortened layer has at least, which is more than most last-level caches hold.
 FEWEST_BYTES = 96 * 2**20
+
+#: Weights before pruning that a shortened layer has at most, whatever is kept: making them takes the time.
+MOST_BYTES = 192 * 2**20
 
 #: Rows that keep every compute unit of a GPU busy.
 _ROWS_PER_COMPUTE_UNIT = 32
@@ -31,8 +34,9 @@ def shortened(operation: Any, workload: Workload, device: DeviceInfo) -> Any:
     if not isinstance(operation, ConnectedOperation):
         return operation
     problem = operation.problem
-    row_bytes = 4 * problem.columns * max(workload.kept_share, 0.01)
-    rows = round_up(max(1, int(FEWEST_BYTES / row_bytes)), _ROW_MULTIPLE)
+    row_bytes = 4 * problem.columns
+    wanted = min(FEWEST_BYTES / (row_bytes * max(workload.kept_share, 0.01)), MOST_BYTES / row_bytes)
+    rows = round_up(max(1, int(wanted)), _ROW_MULTIPLE)
     if device.type != "cpu":
         rows = max(rows, _ROWS_PER_COMPUTE_UNIT * device.compute_units)
     if rows >= problem.outputs:

@@ -1,0 +1,119 @@
+"""Recorded spaces: every tile of one problem with its time on one device, to replay searches without a device.
+
+A recording is a T4 file (`clprune.tuning.t4`) whose results all have one key, with `metadata.starts`: the tiles that a
+search on that device begins with. Its tiles are of a type of their own, made from the parameters in the file, so that
+recordings outlive changes of the kernels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from clprune.errors import StoreError
+from clprune.files import write_atomically
+from clprune.kernels.base import Value
+from clprune.tuning.store import Key
+from clprune.tuning.t4 import Results, from_document, to_document
+
+
+class Search(Protocol):
+    """What a recording can be searched with."""
+
+    def ask(self) -> Any | None: ...
+
+    def tell(self, tile: Any, time_ms: float | None) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recording:
+    """A complete space: tile -> milliseconds, None where invalid. `starts` are tiles of the space."""
+
+    name: str
+    key: Key
+    device_name: str
+    parameters: Mapping[str, Sequence[Value]]
+    times_ms: Mapping[Any, float | None]
+    starts: tuple[Any, ...]
+
+    @property
+    def best_ms(self) -> float:
+        """The time of the best tile."""
+        return min(time_ms for time_ms in self.times_ms.values() if time_ms is not None)
+
+    def slowdown(self, tile: Any) -> float:
+        """Time over best time; infinite for an invalid tile."""
+        time_ms = self.times_ms[tile]
+        return float("inf") if time_ms is None else time_ms / self.best_ms
+
+
+def write_recording(path: str | Path, results: Results, *, starts: Sequence[Any]) -> None:
+    """Write the results of one problem, compressed. Raises FileError."""
+    document = to_document(results)
+    document["metadata"]["starts"] = [dataclasses.asdict(tile) for tile in starts]
+    write_atomically(path, gzip.compress(json.dumps(document).encode(), mtime=0))
+
+
+def read_recording(path: str | Path) -> Recording:
+    """Read a recorded space. Raises StoreError when the file is none."""
+    path = Path(path)
+    try:
+        document = json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, ValueError, EOFError) as error:
+        raise StoreError(f"not a recording: {error}", path=path) from error
+    results = from_document(document, path=path)
+    keys = {measurement.key for measurement in results.measurements}
+    if len(keys) != 1:
+        raise StoreError(f"results of {len(keys)} problems, a recording has one", path=path)
+    key = keys.pop()
+    configurations = [json.loads(measurement.tile) for measurement in results.measurements]
+    tile_type = _tile_type(configurations[0])
+    times = [measurement.time_ms for measurement in results.measurements]
+    starts = tuple(tile_type(**start) for start in document.get("metadata", {}).get("starts", ()))
+    return Recording(
+        name=path.name.partition(".")[0],
+        key=key,
+        device_name=results.devices[key.device].name if key.device in results.devices else "",
+        parameters={
+            name: _values(configuration[name] for configuration in configurations) for name in configurations[0]
+        },
+        times_ms={tile_type(**configuration): time for configuration, time in zip(configurations, times, strict=True)},
+        starts=starts,
+    )
+
+
+def read_recordings(folder: str | Path) -> list[Recording]:
+    """Every recording of a folder, by name."""
+    return [read_recording(path) for path in sorted(Path(folder).glob("*.json.gz"))]
+
+
+def replay(recording: Recording, make_search: Callable[[], Search], *, evaluations: int, batch: int = 1) -> list[float]:
+    """Best slowdown after each of at most `evaluations` evaluations; `batch` tiles are asked for before any is told."""
+    search = make_search()
+    course: list[float] = []
+    best = float("inf")
+    while len(course) < evaluations:
+        tiles: list[Any] = []
+        while len(tiles) < min(batch, evaluations - len(course)) and (tile := search.ask()) is not None:
+            tiles.append(tile)
+        if not tiles:
+            break
+        for tile in tiles:
+            best = min(best, recording.slowdown(tile))
+            search.tell(tile, recording.times_ms[tile])
+            course.append(best)
+    return course
+
+
+def _tile_type(configuration: Mapping[str, Value]) -> Any:
+    fields = [(name, type(value)) for name, value in configuration.items()]
+    return dataclasses.make_dataclass("RecordedTile", fields, frozen=True, kw_only=True)
+
+
+def _values(values: Iterable[Any]) -> tuple[Value, ...]:
+    return tuple(sorted(set(values)))
