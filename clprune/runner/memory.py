@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 from clprune.layout import Layout
 
+#: Activations up to this size keep a buffer each: sharing would save little, and costs a launch per tensor to clear its
+#: padding.
+SEPARATE_BYTES = 4 * 2**20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
@@ -57,8 +61,12 @@ def share_buffers(
 ) -> MemoryPlan:
     """Greedy sharing: a new tensor takes the free buffer that has to grow least, or a new one.
 
+    Where all tensors together take at most SEPARATE_BYTES, each has a buffer of its own.
+
     `host_input` is alive from the start and written with its padding, `host_output` is alive to the end.
     """
+    if sum(layout.size_bytes for layout in layouts.values()) <= SEPARATE_BYTES:
+        return separate_buffers(layouts)
     last_use = {tensor: step for step, use in enumerate(uses) for tensor in (*use.inputs, use.output)}
     last_use[host_output] = len(uses)
     buffer_of: dict[int, int] = {}

@@ -49,6 +49,12 @@ activation=linear
 """
 
 
+@pytest.fixture(autouse=True)
+def always_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The networks of the tests are small; they share buffers as large ones do."""
+    monkeypatch.setattr("clprune.runner.memory.SEPARATE_BYTES", 0)
+
+
 @pytest.fixture
 def network_of(tmp_path: Path) -> Callable[..., Network]:
     """The network of a cfg's text."""

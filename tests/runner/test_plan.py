@@ -88,6 +88,15 @@ def test_large_gpu_gets_gpu_tiles_for_vgg16() -> None:
             assert 64 <= step.kernel.launch(step.tile, step.operation).work_group_size <= 256
 
 
+def test_small_networks_share_nothing_and_clear_nothing(
+    network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    plan = make_plan(network_of(), LARGE_GPU)
+    assert not plan.memory.is_shared
+    assert "clear padding" not in {step.label for step in plan.steps}
+
+
 @pytest.mark.parametrize("keep_tensors", [False, True])
 def test_every_tensor_is_there_when_it_is_read(tmp_path: Path, keep_tensors: bool) -> None:
     """Replay who writes which buffer: a step reads what the right step wrote, and never the buffer that it writes."""
