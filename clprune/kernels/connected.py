@@ -145,6 +145,7 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
         ),
     )
     cpu_tiles = (
+        ConnectedTile(vector_width=16, vectors=2, tile_n=8, k_unroll=2),
         ConnectedTile(vector_width=16, vectors=2, tile_n=4),
         ConnectedTile(vector_width=16, vectors=2),
         ConnectedTile(vector_width=8, vectors=1),
