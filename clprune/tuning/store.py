@@ -185,7 +185,7 @@ class Store:
         self._connection = sqlite3.connect(where, timeout=30, isolation_level=None, check_same_thread=False)
         try:
             self._prepare()
-        except sqlite3.OperationalError:
+        except (sqlite3.OperationalError, StoreError):
             self._connection.close()
             raise
         except sqlite3.DatabaseError as error:
@@ -233,8 +233,11 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, also against other processes."""
-        self._connection.execute("BEGIN IMMEDIATE")
+        """All or nothing, also against other processes. Raises StoreError where nothing can be written."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            raise StoreError(f"cannot be written: {error}", path=self.path or "memory") from error
         try:
             yield
         except BaseException:
@@ -335,7 +338,12 @@ class Store:
         marks = ",".join("?" * len(row))
         otherwise = "REPLACE" if is_replacing else "IGNORE"
         statement = f"INSERT OR {otherwise} INTO {table} ({', '.join(row)}) VALUES ({marks})"
-        return self._connection.execute(statement, tuple(row.values())).rowcount
+        try:
+            return self._connection.execute(statement, tuple(row.values())).rowcount
+        except sqlite3.OperationalError as error:  # read-only, full, locked for longer than anyone should
+            message = f"{self.path}: the tuning database cannot be written ({error}); this result is not kept"
+            warnings.warn(message, StoreWarning, stacklevel=3)
+            return 0
 
     def _select(
         self, table: str, type_: type[Measurement] | type[Best], *, kernel: str | None, device: str | None
@@ -384,10 +392,9 @@ class Store:
 
     def set_right(self, device: DeviceInfo, kernel: Kernel[Any, Any], tile: Any, *, is_right: bool) -> None:
         """Keep the outcome of a check."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO checked VALUES (?,?,?,?,?,?)",
-            (device_key(device), kernel.name, kernel.source_hash(), tile_text(tile), is_right, now_text()),
-        )
+        identity = {"device": device_key(device), "kernel": kernel.name, "source_hash": kernel.source_hash()}
+        found = {"tile": tile_text(tile), "is_right": int(is_right), "timestamp": now_text()}
+        self._put("checked", identity | found)
 
     def lookup_for(self, device: DeviceInfo, *, session: Session | None = None) -> Lookup:
         """A look-up of tiles on `device` for the planner, with the fall-backs that `clprune.tuning.lookup` lists.

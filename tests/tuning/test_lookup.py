@@ -1,0 +1,121 @@
+"""From which result a tile is taken: the nearest, checked where it comes from elsewhere, and always named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from clprune.device import DeviceInfo
+from clprune.geometry import ConnectedProblem
+from clprune.kernels.base import Workload
+from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTile, connected_operation
+from clprune.opencl import Session
+from clprune.tuning.store import Store, result_key
+from tests.imaginary import imaginary_device
+from tests.tuning.kernels import ODD, OddOperation, OddTile
+
+DEVICE = imaginary_device(architecture="arch-1")
+OTHER_DRIVER = imaginary_device(architecture="arch-1", driver_version="9.9", version="OpenCL 3.1")
+SIBLING = imaginary_device(architecture="arch-1", name="Example GPU Lite")
+DENSE = Workload()
+
+
+def operation(inputs: int = 512, outputs: int = 256) -> ConnectedOperation:
+    return connected_operation(ConnectedProblem(batch=1, inputs=inputs, outputs=outputs))
+
+
+def tile(k_unroll: int) -> ConnectedTile:
+    return ConnectedTile(vector_width=1, vectors=1, group_m=32, group_k=8, k_unroll=k_unroll)
+
+
+def put(
+    store: Store, device: DeviceInfo, chosen: Any, *, what: ConnectedOperation | None = None, **options: Any
+) -> None:
+    workload = options.pop("workload", DENSE)
+    store.add_device(device)
+    key = result_key(device, CONNECTED, what or operation(), workload)
+    store.set_best(key, chosen, workload=workload, time_ms=1.0, default_time_ms=2.0, **options)
+
+
+def find(store: Store, *, device: DeviceInfo = DEVICE, workload: Workload = DENSE) -> tuple[Any, str] | None:
+    return store.lookup_for(device)(CONNECTED, operation(), workload)
+
+
+def test_the_whole_chain() -> None:
+    """Results are added from the farthest to the nearest: each wins over all before it."""
+    store = Store(None)
+    assert find(store) is None
+    put(store, imaginary_device(name="nowhere", vendor="X", architecture="arch-1"), tile(1), origin="offline")
+    assert find(store) == (tile(1), "offline, arch-1")
+    put(store, SIBLING, tile(2), what=operation(inputs=1023))
+    assert find(store) == (tile(2), "tuned on Example GPU Lite for n1 k1023 m256 dense")
+    put(store, OTHER_DRIVER, tile(4), what=operation(inputs=1023))
+    assert find(store) == (tile(4), "tuned, driver 9.9 for n1 k1023 m256 dense")
+    put(store, DEVICE, tile(1), what=operation(outputs=511))
+    assert find(store) == (tile(1), "tuned for n1 k512 m511 dense")
+    put(store, DEVICE, tile(2), what=operation(outputs=300))
+    assert find(store) == (tile(2), "tuned for n1 k512 m300 dense")
+    put(store, SIBLING, tile(4))
+    assert find(store) == (tile(4), "tuned on Example GPU Lite")
+    put(store, OTHER_DRIVER, tile(1))
+    assert find(store) == (tile(1), "tuned, driver 9.9")
+    put(store, DEVICE, tile(2))
+    assert find(store) == (tile(2), "tuned")
+
+
+def test_nearest_sparsity_and_unit() -> None:
+    store = Store(None)
+    put(store, DEVICE, tile(1))
+    put(store, DEVICE, tile(2), workload=Workload(kept_share=0.25, unit_rows=8))
+    put(store, DEVICE, tile(4), workload=Workload(kept_share=0.3, unit_rows=32))
+    found = find(store, workload=Workload(kept_share=0.3, unit_rows=8))
+    assert found == (tile(2), "tuned for n1 k512 m256 kept0.25 unit8x1")
+    assert find(store, workload=Workload(kept_share=0.98, unit_rows=8)) == (tile(1), "tuned for n1 k512 m256 dense")
+
+
+def test_too_far_is_nothing() -> None:
+    store = Store(None)
+    put(store, DEVICE, tile(1), what=operation(inputs=512 * 2**7))
+    assert find(store) is None
+
+
+def test_tile_that_breaks_a_constraint_here_is_passed_over() -> None:
+    """The sibling's larger work-group does not fit this device."""
+    store = Store(None)
+    large = ConnectedTile(vector_width=1, vectors=1, group_m=64, group_k=8)
+    put(store, SIBLING, large)
+    put(store, SIBLING, tile(2), what=operation(inputs=600))
+    assert find(store) == (tile(2), "tuned on Example GPU Lite for n1 k600 m256 dense")
+
+
+def test_imported_says_so() -> None:
+    store = Store(None)
+    put(store, DEVICE, tile(2), origin="imported")
+    assert find(store) == (tile(2), "tuned (imported)")
+
+
+@pytest.mark.parametrize(("mood", "expected"), [("fine", True), ("wrong", False), ("stray", False), ("syntax", False)])
+def test_tile_from_elsewhere_is_tried_once_before_it_is_used(
+    device_context: Session, mood: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, info, what = Store(None), device_context.info, OddOperation()
+    chosen = OddTile(mood=mood)
+    store.add_device(info)
+    key = result_key(info, ODD, what, DENSE)
+    store.set_best(key, chosen, workload=DENSE, time_ms=1.0, default_time_ms=1.0, origin="imported")
+    answer = (chosen, "tuned (imported)") if expected else None
+    assert store.lookup_for(info)(ODD, what, DENSE) == (chosen, "tuned (imported)")  # no device to try it on yet
+    assert store.lookup_for(info, session=device_context)(ODD, what, DENSE) == answer
+    assert store.is_right(info, ODD, chosen) is expected
+    monkeypatch.setattr("clprune.tuning.check.gives_right_answers", None)  # not asked again
+    assert store.lookup_for(info, session=device_context)(ODD, what, DENSE) == answer
+    assert store.lookup_for(info)(ODD, what, DENSE) == answer
+
+
+def test_own_result_needs_no_trial(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clprune.tuning.check.gives_right_answers", None)
+    store, info, what = Store(None), device_context.info, OddOperation()
+    key = result_key(info, ODD, what, DENSE)
+    store.set_best(key, OddTile(), workload=DENSE, time_ms=1.0, default_time_ms=1.0)
+    assert store.lookup_for(info, session=device_context)(ODD, what, DENSE) == (OddTile(), "tuned")

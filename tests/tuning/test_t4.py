@@ -1,0 +1,162 @@
+"""Exchange: what goes out comes in again, the fields are those of the format, and strangers are refused in words."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clprune.errors import StoreError
+from clprune.kernels.base import Workload
+from clprune.kernels.catalogue import kernel_by_name
+from clprune.tuning.recording import read_recording, read_recordings, write_recording
+from clprune.tuning.store import Key, Store, result_key
+from clprune.tuning.t4 import from_store, into_store, read_t4, to_document, write_t4
+from tests.imaginary import imaginary_device
+
+KERNEL = kernel_by_name("connected")
+OPERATION = max(KERNEL.sample_operations(), key=lambda operation: operation.problem.batch)
+DEVICE = imaginary_device()
+FAST, SLOW, WRONG = KERNEL.gpu_tiles
+PRUNED = Workload(kept_share=0.25, unit_rows=16)
+
+
+def key(workload: Workload = PRUNED) -> Key:
+    return result_key(DEVICE, KERNEL, OPERATION, workload)
+
+
+@pytest.fixture
+def store() -> Store:
+    filled = Store(None)
+    filled.add_device(DEVICE)
+    filled.add_measurement(key(), FAST, time_ms=1.5, build_ms=80.0, runs_ms=(1.6, 1.5), relative_error=1e-7)
+    filled.add_measurement(key(), SLOW, time_ms=2.5, runs_ms=(2.5,), measured_problem="n1 k7 m3")
+    filled.add_measurement(key(), WRONG, time_ms=None, invalidity="correctness")
+    filled.set_best(key(), FAST, workload=PRUNED, time_ms=1.4, default_time_ms=2.4)
+    return filled
+
+
+def test_fields_of_the_format(store: Store) -> None:
+    document = to_document(from_store(store))
+    assert document["schema_version"] == "1.0.0"
+    fast, slow, wrong = document["results"]
+    assert set(fast) == {
+        "timestamp", "configuration", "objectives", "times", "invalidity", "correctness", "measurements", "clprune",
+    }  # fmt: skip
+    assert fast["configuration"]["group_m"] == FAST.group_m
+    assert fast["objectives"] == ["time"]
+    assert fast["times"] == {"runtimes": [1.6, 1.5], "compilation": 80.0, "compilation_time": 80.0}
+    assert (fast["invalidity"], fast["correctness"]) == ("correct", 1)
+    assert fast["measurements"][0] == {"name": "time", "value": 1.5, "unit": "ms"}
+    assert fast["clprune"]["best"]["default_time_ms"] == 2.4
+    assert "best" not in slow["clprune"]
+    assert (wrong["invalidity"], wrong["correctness"], wrong["measurements"]) == ("correctness", 0, [])
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+def test_out_and_in_again(store: Store, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    write_t4(path, from_store(store))
+    assert (path.read_bytes()[:2] == b"\x1f\x8b") == name.endswith(".gz")
+    read = read_t4(path)
+    assert read == from_store(store)
+    other = Store(None)
+    assert into_store(other, read) == 3
+    assert into_store(other, read) == 0
+    assert other.measurements(key(), KERNEL) == {FAST: 1.5, SLOW: 2.5, WRONG: None}
+    (best,) = other.all_best()
+    assert (best.origin, best.time_ms, best.kept_share, best.unit_rows) == ("imported", 1.4, 0.25, 16)
+    assert other.lookup_for(DEVICE)(KERNEL, OPERATION, PRUNED) == (FAST, "tuned (imported)")
+    assert {item.origin for item in other.all_measurements()} == {"imported"}
+
+
+def test_import_does_not_replace_what_was_measured_here(store: Store) -> None:
+    here = Store(None)
+    here.add_measurement(key(), FAST, time_ms=9.0)
+    here.set_best(key(), SLOW, workload=PRUNED, time_ms=8.0, default_time_ms=9.0)
+    assert into_store(here, from_store(store)) == 2
+    assert here.measurements(key(), KERNEL)[FAST] == 9.0
+    assert here.best(key(), KERNEL) == (SLOW, 8.0)
+
+
+def test_prediction_without_a_time_stays_a_prediction() -> None:
+    predicted = Store(None)
+    predicted.add_device(DEVICE)
+    predicted.set_best(key(), FAST, workload=PRUNED, time_ms=None, default_time_ms=None, origin="offline")
+    other = Store(None)
+    into_store(other, from_store(predicted))
+    (best,) = other.all_best()
+    assert (best.origin, best.time_ms) == ("offline", None)
+
+
+def changed(store: Store, change: Any) -> Any:
+    document = json.loads(json.dumps(to_document(from_store(store))))
+    change(document)
+    return document
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.pop("results"), "not a T4 file"),
+        (lambda d: d.update(schema_version="2.0.0"), "schema_version '2.0.0': this clprune reads 1.0.0"),
+        (lambda d: d["results"][1].pop("clprune"), r"results\[1\] has no 'clprune'"),
+        (lambda d: d["results"][0]["clprune"].update(kernel=3), r"results\[0\]: kernel is 3, expected text"),
+        (lambda d: d["results"][0].update(configuration=[1]), r"results\[0\]\.configuration"),
+        (lambda d: d["results"][0].update(configuration={"a": [1]}), r"results\[0\]\.configuration"),
+        (lambda d: d["results"][2].update(invalidity="bad"), r"results\[2\]\.invalidity 'bad': expected correct, "),
+        (lambda d: d["results"][0]["measurements"][0].update(value="x"), r"results\[0\] time: 'x' is not a number"),
+        (lambda d: d["results"][0]["clprune"].update(best=1), r"results\[0\]\.clprune\.best"),
+        (lambda d: d["metadata"]["devices"].update(a={"device": "a"}), "device 'a': platform_vendor is None"),
+        (lambda d: d["results"].append(7), r"results\[3\] has no 'clprune'"),
+    ],
+)
+def test_strangers_are_refused_in_words(store: Store, tmp_path: Path, change: Any, words: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(changed(store, change)))
+    with pytest.raises(StoreError, match=words) as caught:
+        read_t4(path)
+    assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\x1f\x8b broken", b"\xff\xfe"])
+def test_not_even_json(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"not JSON|not a T4 file"):
+        read_t4(path)
+
+
+def test_kernel_tuners_spelling_of_the_compilation_time(store: Store, tmp_path: Path) -> None:
+    document = changed(store, lambda d: d["results"][0]["times"].pop("compilation_time"))
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(document))
+    assert read_t4(path).measurements[0].build_ms == 80.0
+
+
+def test_recording_outlives_the_kernels_parameters(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "small.json.gz"
+    write_recording(path, from_store(store), starts=[SLOW])
+    document = json.loads(gzip.decompress(path.read_bytes()))
+    for entry in (*(result["configuration"] for result in document["results"]), *document["metadata"]["starts"]):
+        entry["of_old"] = 3
+    path.write_bytes(gzip.compress(json.dumps(document).encode()))
+    (recording,) = read_recordings(tmp_path)
+    assert recording.name == "small"
+    assert recording.key == key()
+    assert recording.parameters["of_old"] == (3,)
+    assert recording.parameters["group_m"] == tuple(sorted({FAST.group_m, WRONG.group_m}))
+    assert recording.best_ms == 1.5
+    (start,) = recording.starts
+    assert recording.slowdown(start) == pytest.approx(2.5 / 1.5)
+    assert sorted(map(str, recording.times_ms.values())) == ["1.5", "2.5", "None"]
+
+
+def test_recording_of_two_problems_is_none(store: Store, tmp_path: Path) -> None:
+    store.add_measurement(key(Workload()), FAST, time_ms=1.0)
+    write_recording(tmp_path / "a.json.gz", from_store(store), starts=[])
+    with pytest.raises(StoreError, match="results of 2 problems"):
+        read_recording(tmp_path / "a.json.gz")
