@@ -3,10 +3,9 @@
 Known: Tan et al., NeurIPS 2022, "Accelerating Sparse Convolution with Column Vector-Wise Sparsity", prune V x 1
 columns after permuting a layer's output channels so that those with like patterns share a block, and fold the
 permutation into the next layer's input order: it costs nothing at run time.
-Our choice: a balanced clustering without randomness. Rows are first split again and again along their principal
-direction; then, in turns, each block chooses its columns and pairs of rows change places while that retains more of the
-norm. The given order is refined in the same way, and what retains most wins; the given order stays where nothing
-is gained.
+Our choice: a balanced clustering without randomness. Rows are split again and again along their principal direction;
+then pairs of rows change places while that makes blocks more alike, and then while it retains more of the norm. The
+given order stays where nothing is gained.
 """
 
 from __future__ import annotations
@@ -25,11 +24,15 @@ from clprune.pruning.criterion import Matrix, weight_powers
 from clprune.pruning.unit import check_sparsity, keep_best, kept_count
 from clprune.tile import Unit
 
-Features = NDArray[np.float64]
+Features = NDArray[np.float32]
+Sums = NDArray[np.float64]
 Blocks = NDArray[np.int64]
 
-MOST_ROUNDS = 20
-"""Turns of choosing columns and exchanging rows; few layers need more than ten."""
+MOST_ROUNDS = 4
+"""Passes over all rows in search of exchanges; later ones find next to nothing."""
+
+LARGEST_SEARCH = 2 << 30
+"""Rows x rows x columns up to which exchanges are judged by the norm itself: seconds; beyond it, minutes."""
 
 POWER_STEPS = 12
 """Steps towards a principal direction: it need not be exact to split rows by it."""
@@ -90,40 +93,46 @@ def row_order(weights: Matrix, *, unit: Unit, sparsity: float, criterion: str = 
     check_sparsity(sparsity)
     features = _features(weights, unit=unit, criterion=criterion)
     rows = len(features)
-    given = np.arange(rows) // unit.rows
+    given_order = np.arange(rows)
+    given = given_order // unit.rows
     if given[-1] == 0 or sparsity == 0:
-        return np.arange(rows)
-    starts = (given, _split_by_principal_directions(features, unit_rows=unit.rows))
-    refined = [_refine(features, blocks, sparsity=sparsity) for blocks in starts]
-    gains = [_retained(features, blocks, sparsity=sparsity) for blocks in (given, *refined)]
-    best = int(np.argmax(gains))
-    if best == 0 or gains[best] <= gains[0] * (1 + 1e-9):
-        return np.arange(rows)
-    return _as_order(refined[best - 1], unit_rows=unit.rows)
+        return given_order
+    retained = _retained(features, given, sparsity=sparsity)
+    blocks = _exchange_alike(features, _split_by_principal_directions(features, unit_rows=unit.rows))
+    for start in (blocks, given) if rows * features.size <= LARGEST_SEARCH else ():
+        blocks = _exchange_for_norm(features, start, sparsity=sparsity)
+        if _retained(features, blocks, sparsity=sparsity) > retained:
+            break
+    if _retained(features, blocks, sparsity=sparsity) <= retained * (1 + 1e-9):
+        return given_order
+    return _as_order(blocks, unit_rows=unit.rows)
 
 
 def retained_share(weights: Matrix, *, unit: Unit, sparsity: float, criterion: str = "l1") -> float:
     """The share of the norm (L1: of magnitudes, L2: of squares) that one threshold over the units retains."""
     features = _features(weights, unit=unit, criterion=criterion)
-    total = float(features.sum())
+    total = float(features.sum(dtype=np.float64))
     blocks = np.arange(len(features)) // unit.rows
     return _retained(features, blocks, sparsity=sparsity) / total if total > 0 else 1.0
 
 
 def _features(weights: Matrix, *, unit: Unit, criterion: str) -> Features:
-    """What each row adds to the norm of the units of its row block: float64 `[M, column blocks]`."""
+    """What each row adds to the norm of the units of its row block: float32 `[M, column blocks]`."""
     starts = np.arange(0, weights.shape[1], unit.columns)
-    powers = weight_powers(weights, criterion=criterion)
-    return powers if unit.columns == 1 else np.add.reduceat(powers, starts, axis=1)
+    features = np.empty((len(weights), len(starts)), np.float32)
+    for row, values in zip(features, weights, strict=True):
+        # one row at a time: a float64 copy of a connected layer would be near a gigabyte
+        row[:] = np.add.reduceat(weight_powers(values, criterion=criterion), starts)
+    return features
 
 
-def _kept_units(features: Features, blocks: Blocks, *, sparsity: float) -> tuple[NDArray[np.bool_], Features]:
+def _kept_units(features: Features, blocks: Blocks, *, sparsity: float) -> tuple[NDArray[np.bool_], Sums]:
     """(which units one threshold keeps, the units' sums), both `[row blocks, column blocks]`."""
     count = int(blocks.max()) + 1
     order = np.argsort(blocks, kind="stable")
     sizes = np.bincount(blocks, minlength=count)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    sums = np.add.reduceat(features[order], starts, axis=0)
+    sums = np.add.reduceat(features[order], starts, axis=0, dtype=np.float64)
     kept = keep_best(sums / sizes[:, None], count=kept_count(sums.size, sparsity=sparsity))
     return kept, sums
 
@@ -133,44 +142,63 @@ def _retained(features: Features, blocks: Blocks, *, sparsity: float) -> float:
     return float(sums[kept].sum())
 
 
-def _refine(features: Features, blocks: Blocks, *, sparsity: float) -> Blocks:
-    """Choose columns and exchange rows in turns, as long as more is retained."""
-    best, most = blocks, _retained(features, blocks, sparsity=sparsity)
-    for _ in range(MOST_ROUNDS):
-        kept, _ = _kept_units(features, best, sparsity=sparsity)
-        candidate = _exchange(features @ kept.T.astype(features.dtype), best)
-        found = _retained(features, candidate, sparsity=sparsity)
-        if found <= most * (1 + 1e-9):
-            break
-        best, most = candidate, found
-    return best
+def _exchange_alike(features: Features, blocks: Blocks) -> Blocks:
+    """Exchange pairs of rows as long as blocks become more alike: less variance of the rows within them.
 
-
-def _exchange(gains: Features, blocks: Blocks) -> Blocks:
-    """Exchange pairs of rows between blocks, the most profitable first, until none gains.
-
-    `gains` `[M, row blocks]`: what a row would retain in each block; `blocks` int64 `[M]`: where it is.
+    Works on the inner products of rows only, so that it is quick for the largest layers.
     """
     blocks = blocks.copy()
-    members = [list(np.flatnonzero(blocks == block)) for block in range(gains.shape[1])]
-    moves = gains - gains[np.arange(len(blocks)), blocks][:, None]
-    best = np.stack([moves[rows].max(axis=0) for rows in members])
-    smallest = 1e-9 * max(float(np.abs(gains).max()), 1e-300)
-    for _ in range(4 * len(blocks)):
-        pairs = best + best.T
-        np.fill_diagonal(pairs, -np.inf)
-        first, second = divmod(int(np.argmax(pairs)), len(members))
-        if pairs[first, second] <= smallest:
+    centred = features - features.mean(axis=0)
+    products = (centred @ centred.T).astype(np.float64)
+    affinity = np.stack([products[:, blocks == block].sum(axis=1) for block in range(int(blocks.max()) + 1)], axis=1)
+    squares = products.diagonal()
+    rows = np.arange(len(blocks))
+    smallest = 1e-9 * float(squares.max())
+    for _ in range(MOST_ROUNDS):
+        exchanged = False
+        for row in rows:
+            block = blocks[row]
+            gains = affinity[row, blocks] - affinity[row, block] + squares[row] - 2 * products[row]
+            gains += affinity[:, block] - affinity[rows, blocks] + squares
+            gains[blocks == block] = 0
+            other = int(np.argmax(gains))
+            if gains[other] > smallest:
+                change = products[:, other] - products[:, row]
+                affinity[:, block] += change
+                affinity[:, blocks[other]] -= change
+                blocks[row], blocks[other] = blocks[other], block
+                exchanged = True
+        if not exchanged:
             break
-        one = members[first][int(np.argmax(moves[members[first], second]))]
-        other = members[second][int(np.argmax(moves[members[second], first]))]
-        members[first][members[first].index(one)] = other
-        members[second][members[second].index(other)] = one
-        blocks[one], blocks[other] = second, first
-        for row in (one, other):
-            moves[row] = gains[row] - gains[row, blocks[row]]
-        for block in (first, second):
-            best[block] = moves[members[block]].max(axis=0)
+    return blocks
+
+
+def _exchange_for_norm(features: Features, blocks: Blocks, *, sparsity: float) -> Blocks:
+    """Exchange pairs of rows as long as more of the norm lies above the threshold that decides which units stay."""
+    blocks = blocks.copy()
+    for _ in range(MOST_ROUNDS):
+        kept, sums = _kept_units(features, blocks, sparsity=sparsity)
+        sizes = np.bincount(blocks)
+        floors = float((sums / sizes[:, None])[kept].min()) * sizes[:, None]
+        above = np.maximum(sums - floors, 0).sum(axis=1)
+        exchanged = False
+        for row in range(len(blocks)):
+            block = blocks[row]
+            others = np.flatnonzero(blocks != block)
+            theirs = blocks[others]
+            moved = features[others] - features[row]
+            mine = np.maximum(sums[block] + moved - floors[block], 0).sum(axis=1)
+            other = np.maximum(sums[theirs] - moved - floors[theirs], 0).sum(axis=1)
+            gains = mine + other - above[block] - above[theirs]
+            best = int(np.argmax(gains))
+            if gains[best] > 1e-6 * above[block]:
+                sums[block] += moved[best]
+                sums[theirs[best]] -= moved[best]
+                above[block], above[theirs[best]] = mine[best], other[best]
+                blocks[row], blocks[others[best]] = theirs[best], block
+                exchanged = True
+        if not exchanged:
+            break
     return blocks
 
 
