@@ -7,36 +7,42 @@ import math
 import re
 from collections.abc import Mapping
 
-#: Filter size, stride and groups change how a kernel runs, not only how long: they weigh more.
-_WEIGHTS: Mapping[str, float] = {"size": 2.0, "stride": 2.0, "groups": 2.0, "padding": 0.5}
+#: Dimensions of problems and what a doubling weighs. Filter size, stride and groups change how a kernel runs, not only
+#: for how long.
+_WEIGHTS: Mapping[str, float] = {
+    **dict.fromkeys(("n", "c", "h", "w", "m", "k"), 1.0),
+    **dict.fromkeys(("size", "stride", "groups"), 2.0),
+    "padding": 0.5,
+}
 
 #: Whether a tile's rows divide the unit decides what it can skip.
 _UNIT_WEIGHT = 2.0
 
-#: Something fused into one problem and not into the other.
+#: Something that only one problem has: fused pooling, another storage.
 _WORD_WEIGHT = 1.0
 
-_FIELD = re.compile(r"([a-z]+)(\d*)")
+_FIELD = re.compile(r"\b([a-z]+)(\d+)\b")
 _DENSE_SHARE = 1.0
 
 
 @functools.lru_cache(maxsize=4096)
 def problem_fields(key: str) -> dict[str, int]:
-    """The dimensions in a problem's key: `"n1 k4096 m1000"` -> `{"n": 1, "k": 4096, "m": 1000}`; words get -1."""
-    return {name: int(value or -1) for name, value in _FIELD.findall(key)}
+    """The dimensions in a problem's key: `"n1 k4096 m1000 float16"` -> `{"n": 1, "k": 4096, "m": 1000}`."""
+    return {name: int(value) for name, value in _FIELD.findall(key) if name in _WEIGHTS}
 
 
 def shape_distance(one: str, other: str) -> float:
     """Sum over the dimensions of two problem keys of |log2 of their ratio|, weighted; infinite for different kinds."""
     fields, others = problem_fields(one), problem_fields(other)
-    distance = 0.0
-    for name in fields.keys() | others.keys():
-        value, other_value = fields.get(name), others.get(name)
-        if value is None or other_value is None:
-            distance += _WORD_WEIGHT if -1 in (value, other_value) else math.inf
-        elif value >= 0 and other_value >= 0:
-            distance += _WEIGHTS.get(name, 1.0) * abs(math.log2((value + 1) / (other_value + 1)))
-    return distance
+    if fields.keys() != others.keys():
+        return math.inf
+    distance = sum(_WEIGHTS[name] * abs(math.log2((value + 1) / (others[name] + 1))) for name, value in fields.items())
+    return distance + _WORD_WEIGHT * len(_words(one) ^ _words(other))
+
+
+def _words(key: str) -> set[str]:
+    """What a key says beside dimensions."""
+    return {word for word in key.split() if not ((match := _FIELD.fullmatch(word)) and match[1] in _WEIGHTS)}
 
 
 def workload_distance(*, kept_share: float, unit_rows: int, other_kept_share: float, other_unit_rows: int) -> float:

@@ -34,7 +34,7 @@ def shortened(operation: Any, workload: Workload, device: DeviceInfo) -> Any:
     if not isinstance(operation, ConnectedOperation):
         return operation
     problem = operation.problem
-    row_bytes = 4 * problem.columns
+    row_bytes = (2 if operation.storage == "float16" else 4) * problem.columns
     wanted = min(FEWEST_BYTES / (row_bytes * max(workload.kept_share, 0.01)), MOST_BYTES / row_bytes)
     rows = round_up(max(1, int(wanted)), _ROW_MULTIPLE)
     if device.type != "cpu":

@@ -22,7 +22,7 @@ DEVICE = imaginary_device()
 
 def test_fields_of_a_key() -> None:
     assert problem_fields("n1 k4096 m1000") == {"n": 1, "k": 4096, "m": 1000}
-    assert problem_fields("n1 c3 size3 pooled") == {"n": 1, "c": 3, "size": 3, "pooled": -1}
+    assert problem_fields("n1 c3 size3 pooled float16") == {"n": 1, "c": 3, "size": 3}
 
 
 def test_distance_counts_doublings() -> None:
@@ -31,6 +31,7 @@ def test_distance_counts_doublings() -> None:
     assert shape_distance(CONV_KEY, doubled) == shape_distance(doubled, CONV_KEY) == pytest.approx(1.0)
     assert shape_distance(CONV_KEY, CONV_KEY.replace("stride1", "stride2")) == pytest.approx(2 * math.log2(3 / 2))
     assert shape_distance(CONV_KEY, CONV_KEY + " pooled") == 1
+    assert shape_distance("n1 k7 m3 float16", "n1 k7 m3") == shape_distance("n1 k7 m3", "n1 k7 m3 float16") == 1
     assert shape_distance(CONV_KEY, "n1 k4096 m1000") == math.inf
 
 
