@@ -73,9 +73,20 @@ class Worker:
             raise refusal
 
     def call(self, request: bytes, *, limit_s: float) -> Any:
-        """The answer to a pickled (method, arguments). Raises WorkerLost."""
-        self._send(request)
-        return self._receive(limit_s)
+        """The answer to a pickled (method, arguments). Raises WorkerLost.
+
+        Ctrl-C ends the process: nobody would read its answer.
+        """
+        try:
+            self._send(request)
+            return self._receive(limit_s)
+        except KeyboardInterrupt:
+            self._process.kill()
+            raise
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
 
     def kill(self) -> None:
         """End the process, whatever it is doing; calls that wait for it raise WorkerLost."""
@@ -140,6 +151,7 @@ class WorkerPool:
         self._opened = [False] * self.count
         self._knows_task = [False] * self.count
         self._workers = [Worker(info) for _ in range(self.count)]
+        self._futures: list[Future[None]] = []
         self._is_closing = False
 
     def __enter__(self) -> Self:
@@ -158,6 +170,16 @@ class WorkerPool:
         self._threads.shutdown(wait=True, cancel_futures=True)
         for worker in self._workers:
             worker.close()
+
+    def cancel(self) -> None:
+        """Give up what workers are doing, after Ctrl-C; new ones take the place of those that were busy."""
+        for worker, lock in zip(self._workers, self._locks, strict=True):
+            if lock.locked():
+                worker.kill()
+        wait(self._futures)
+        for number, worker in enumerate(self._workers):
+            if worker.has_ended:
+                self._replace(number)
 
     def set_task(self, kernel: Kernel[Any, Any], operation: Any, sample: Sample) -> None:
         """From now on candidates are tiles of `kernel` for `operation`, checked on `sample`."""
@@ -277,11 +299,11 @@ class WorkerPool:
 
     def _on_each(self, work: Callable[[int], None]) -> None:
         """Run `work` for every worker's number at the same time; raises what one of them raises."""
-        futures = [self._threads.submit(work, number) for number in range(self.count)]
-        unfinished: set[Future[None]] = set(futures)
+        self._futures = [self._threads.submit(work, number) for number in range(self.count)]
+        unfinished = set(self._futures)
         while unfinished:
             _, unfinished = wait(unfinished, timeout=_POLL_SECONDS)
-        for future in futures:
+        for future in self._futures:
             future.result()
 
 

@@ -148,9 +148,11 @@ class _TaskRun:
         self.pool.set_task(task.kernel, operation, task.kernel.sample(operation, task.workload))
         try:
             self._go_through(search, key, measured, deadline=deadline)
-        finally:
-            outcome = self._settle(search, key, measured)
-        return outcome
+        except KeyboardInterrupt:
+            self.pool.cancel()
+            self._settle(search, key, measured)
+            raise
+        return self._settle(search, key, measured)
 
     def _search(self, key: Key, operation: Any, *, seed: int, is_forced: bool) -> ModelSearch:
         kernel, info = self.task.kernel, self.session.info

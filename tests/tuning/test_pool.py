@@ -99,11 +99,15 @@ def test_device_that_is_not_there(device_context: Session) -> None:
             pool.evaluate([FINE], best_ms=None)
 
 
-def test_interrupt_does_not_wait_for_a_hanging_candidate(device_context: Session) -> None:
+def test_interrupt_does_not_wait_for_a_hanging_candidate_and_the_pool_can_go_on(device_context: Session) -> None:
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt), WorkerPool(device_context.info, count=1, limit_s=600) as pool:
         pool.set_task(ODD, OPERATION, ODD.sample(OPERATION, Workload()))
         pool.evaluate([FINE], best_ms=None)
         threading.Timer(0.3, _thread.interrupt_main).start()
-        pool.evaluate([OddTile(mood="hang")], best_ms=None)
+        try:
+            pool.evaluate([OddTile(mood="hang")], best_ms=None)
+        finally:
+            pool.cancel()
+            assert set(pool.run_in_turns([FINE, SLOWER], rounds=1)) == {FINE, SLOWER}
     assert time.monotonic() - start < 60
