@@ -36,6 +36,14 @@ class OddOperation:
     def flops(self) -> int:
         return self.length
 
+    @property
+    def problem(self) -> OddOperation:
+        return self
+
+    @property
+    def columns(self) -> int:
+        return 1
+
 
 class OddKernel(Kernel[OddTile, OddOperation]):
     name = "odd"
@@ -82,7 +90,7 @@ class OddKernel(Kernel[OddTile, OddOperation]):
         repeats = 200_000 if tile.mood == "slow" else tile.repeats
         extra = "if (i == 0) y[get_global_size(0)] = 1.0f;" if tile.mood == "stray" else ""
         return f"""
-            __kernel void odd(__global const float *x, __global float *y) {{
+            __kernel void {self.name}(__global const float *x, __global float *y) {{
                 const int i = get_global_id(0);
                 volatile float value = 0.0f;
                 for (int t = 0; t < {repeats}; t++) value = {factor} * x[i];
@@ -107,4 +115,13 @@ class OddKernel(Kernel[OddTile, OddOperation]):
         return (OddOperation(length=3), OddOperation(length=5))
 
 
+class FragileKernel(OddKernel):
+    """A space of which most is unusable."""
+
+    name = "fragile"
+    parameters: ClassVar = {"mood": ("crash", "wrong", "syntax", "fine"), "repeats": (1, 4)}
+    cpu_tiles = gpu_tiles = (OddTile(repeats=4),)
+
+
 ODD = OddKernel()
+FRAGILE = FragileKernel()

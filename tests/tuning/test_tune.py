@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from clprune.errors import UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Workload
 from clprune.kernels.connected import CONNECTED, connected_operation
 from clprune.kernels.conv import CONV, conv_operation
 from clprune.opencl import Session
-from clprune.tuning.store import Store, result_key
+from clprune.tuning.effort import effort_by_name
+from clprune.tuning.store import Store, result_key, tile_text
 from clprune.tuning.tune import Outcome, Task, tune, unique_tasks
+from tests.tuning.kernels import FRAGILE, OddOperation
 
 PROBLEM = ConvProblem(batch=1, in_channels=3, in_height=11, in_width=9, out_channels=16, size=3, padding=1)
 CONV_TASK = Task(kernel=CONV, operation=conv_operation(PROBLEM), workload=Workload(kept_share=0.25, unit_rows=8))
@@ -65,6 +68,48 @@ def test_interrupt_keeps_what_was_found(device_context: Session, tmp_path: Path)
     key = result_key(device_context.info, CONNECTED, CONNECTED_TASK.operation, CONNECTED_TASK.workload)
     assert len(store.measurements(key, CONNECTED)) == 3
     assert store.best(key, CONNECTED) is not None
+
+
+def test_whole_space_with_a_driver_that_crashes(device_context: Session) -> None:
+    """Every tile is tried once, failures are told apart, and a run that finds all of it known only compares."""
+    store = Store(None)
+    task = Task(kernel=FRAGILE, operation=OddOperation(), workload=Workload())
+    (outcome,) = run(device_context, store, task, budget_s=100)
+    assert outcome.tile.mood == "fine"
+    assert outcome.evaluations == 8
+    assert outcome.rejected == {"runtime": 2, "correctness": 2, "compile": 2}
+    assert not outcome.was_known
+    key = result_key(device_context.info, FRAGILE, task.operation, task.workload)
+    words = {item.tile: item.invalidity for item in store.all_measurements()}
+    assert sorted(words.values()) == ["compile"] * 2 + ["correct"] * 2 + ["correctness"] * 2 + ["runtime"] * 2
+    (again,) = run(device_context, store, task, budget_s=100)
+    assert (again.was_known, again.evaluations, again.tile.mood) == (True, 0, "fine")
+    assert store.best(key, FRAGILE) == (again.tile, again.time_ms)
+    (forced,) = tune(device_context, store, [task], budget_s=0.0, is_forced=True)
+    assert forced.evaluations == 1
+
+
+def test_similar_problem_gives_the_first_tile(device_context: Session) -> None:
+    """After the default the best tile of the nearest problem is tried."""
+    store, info = Store(None), device_context.info
+    other = connected_operation(ConnectedProblem(batch=1, inputs=50, outputs=40))
+    known = CONNECTED.candidates(CONNECTED_TASK.operation, info)[-2:]
+    store.add_device(info)
+    for time_ms, tile in enumerate(known, start=1):
+        store.add_measurement(result_key(info, CONNECTED, other, Workload()), tile, time_ms=float(time_ms))
+    tune(device_context, store, [CONNECTED_TASK], budget_s=2.0, workers=1)
+    tried = [item.tile for item in store.all_measurements() if item.key.problem == CONNECTED_TASK.operation.key]
+    default = CONNECTED.default_tile(CONNECTED_TASK.operation, info)
+    assert tried[:2] == [tile_text(default), tile_text(known[0])]
+
+
+def test_effort_levels_grow() -> None:
+    quick, normal, thorough = (effort_by_name(name) for name in ("quick", "normal", "thorough"))
+    assert quick.budget_seconds(100) < 60
+    assert quick.budget_seconds(12) < normal.budget_seconds(12) < thorough.budget_seconds(12)
+    assert quick.budget_seconds(1) < quick.budget_seconds(2)
+    with pytest.raises(UsageError, match="effort 'hasty': expected one of quick, normal, thorough"):
+        effort_by_name("hasty")
 
 
 def test_no_budget_still_gives_an_answer(device_context: Session, tmp_path: Path) -> None:
