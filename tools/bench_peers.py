@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from bench_options import Preparation, preparation_options, take_preparation
 from peers import ENGINES
 from peers.contestants import PEER_ROWS, RIVALS, VARIANTS, own_contestants, peer_contestants, peer_rows, trained_pairs
 from peers.section import render_section, section_of
@@ -25,13 +26,11 @@ from peers.section import render_section, section_of
 from clprune.benchmark.contest import ROW_COLUMNS, hold_contest
 from clprune.benchmark.figures import FIGURE_COLUMNS
 from clprune.benchmark.machine import usable_cpus
-from clprune.benchmark.prepare import Tuning, prepare
+from clprune.benchmark.prepare import prepare
 from clprune.benchmark.report import Section, write_section
-from clprune.benchmark.units import UnitRows
 from clprune.benchmark.workers import Turn
 from clprune.cli.common import device_option, one_line_errors, print_table
 from clprune.errors import UsageError
-from clprune.tuning.effort import EFFORTS, effort_by_name
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "peers.json"
 MODELS = ("vgg16", "vgg16-digits")
@@ -56,13 +55,7 @@ were compared with a float64 reference first; the error is the largest of the lo
 @click.option("--python", "pythons", multiple=True, metavar="NAME=PATH", help="Another Python for an engine.")
 @click.option("--rounds", type=click.IntRange(min=1), default=12, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="Default: every processor that may be used.")
-@click.option("--tune", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
-              help="Tune what is missing first, for so long per model and batch size.")  # fmt: skip
-@click.option("--effort", type=click.Choice([effort.name for effort in EFFORTS]), default="quick", show_default=True,
-              help="Of that tuning.")  # fmt: skip
-@click.option("--conv-rows", default="8,12", show_default=True, help="Unit rows to choose from in convolutions.")
-@click.option("--fc-rows", default="16,32", show_default=True, help="Unit rows to choose from in connected layers.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@preparation_options
 @click.option("--work", type=click.Path(path_type=Path), help="Keep the models' files there. Default: a new folder.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS, help="JSON file to write.")
 @click.option("--quick", is_flag=True, help="vgg16-digits in batches of 1, 2 rounds; nothing is written.")
@@ -71,7 +64,7 @@ def bench_peers(models: Sequence[str], batches: Sequence[int], out: Path, quick:
     if quick:
         models, batches = models or MODELS[1:], batches or BATCHES[:1]
         options["rounds"] = 2
-    settings = Settings.of(**options)
+    settings = Settings.of(preparation=take_preparation(options), **options)
     for model in models or MODELS:
         for batch in batches or BATCHES:
             with tempfile.TemporaryDirectory(prefix="clprune-bench-") as own:
@@ -90,9 +83,7 @@ class Settings:
     interpreters: Mapping[str, str]
     rounds: int
     cpus: tuple[int, ...]
-    tuning: Tuning
-    unit_rows: UnitRows
-    seed: int
+    preparation: Preparation
     work: Path | None
 
     @classmethod
@@ -104,12 +95,8 @@ class Settings:
         pythons: Sequence[str],
         rounds: int,
         threads: int | None,
-        tune: float | None,
-        effort: str,
-        conv_rows: str,
-        fc_rows: str,
-        seed: int,
         work: Path | None,
+        preparation: Preparation,
     ) -> Settings:
         """From the command line. Raises UsageError."""
         interpreters = parse_pythons(pythons)
@@ -121,9 +108,7 @@ class Settings:
             interpreters=interpreters,
             rounds=rounds,
             cpus=tuple(usable_cpus()[:threads]),
-            tuning=Tuning(effort=effort_by_name(effort), budget_s=tune) if tune else Tuning(),
-            unit_rows=UnitRows(convolution=parse_rows(conv_rows), connected=parse_rows(fc_rows)),
-            seed=seed,
+            preparation=preparation,
             work=work,
         )
 
@@ -136,9 +121,9 @@ def measure(model: str, batch: int, settings: Settings, *, folder: Path) -> tupl
         device=settings.device,
         variants=VARIANTS,
         pairs=trained_pairs(model),
-        unit_rows=settings.unit_rows,
-        tuning=settings.tuning,
-        seed=settings.seed,
+        unit_rows=settings.preparation.unit_rows,
+        tuning=settings.preparation.tuning,
+        seed=settings.preparation.seed,
         folder=folder,
         say=say,
     )
@@ -158,7 +143,7 @@ def measure(model: str, batch: int, settings: Settings, *, folder: Path) -> tupl
         say=say,
     )
     title = f"{prepared.network.path.stem}, {prepared.network.input}, batch {batch}, {prepared.device.platform_name}"
-    facts = {"batch": batch, "threads": threads, "rounds": settings.rounds, "seed": settings.seed}
+    facts = {"batch": batch, "threads": threads, "rounds": settings.rounds, "seed": settings.preparation.seed}
     return title, section_of(prepared, outcome, facts)
 
 
@@ -186,17 +171,6 @@ def choose_peers(text: str | None, interpreters: Mapping[str, str]) -> list[str]
     if missing:
         say(f"not installed: {', '.join(missing)} (pip install -r tools/peers.txt)")
     return found
-
-
-def parse_rows(text: str) -> tuple[int, ...]:
-    """Such as `8,12`. Raises UsageError."""
-    try:
-        rows = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        rows = ()
-    if not rows or min(rows) < 1:
-        raise UsageError(f"unit rows {text!r}: expected numbers such as 8,12")
-    return rows
 
 
 def show(title: str, section: Section) -> None:

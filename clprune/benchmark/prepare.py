@@ -16,24 +16,15 @@ from clprune.benchmark.models import (
     write_variant,
 )
 from clprune.benchmark.serve import FloatArray
-from clprune.benchmark.units import UnitRows, Variant, fastest_units, missing_tasks, tune_missing, variant_tasks
+from clprune.benchmark.units import Tuning, UnitRows, Variant, fastest_units, tune_missing, variant_tasks
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.weights import read_weights
 from clprune.device import DeviceInfo
 from clprune.opencl import open_device
 from clprune.runner.plan import make_plan
 from clprune.runner.workload import weights_workloads
-from clprune.tuning.effort import Effort
 from clprune.tuning.store import open_store
 from clprune.tuning.tune import Task, unique_tasks
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tuning:
-    """How what is not tuned yet is tuned before: `effort`, or None for not at all; `budget_s` replaces its own."""
-
-    effort: Effort | None = None
-    budget_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,12 +65,7 @@ def prepare(
         tasks = variant_tasks(network, session.info, variants, unit_rows)
         for pair in pairs.values():
             tasks += _pair_tasks(pair, session.info, batch=batch)
-        missing = missing_tasks(store, session.info, tasks)
-        if tuning.effort is not None and missing:
-            say(f"tuning {len(missing)} problems")
-            tune_missing(session, store, missing, budget_s=tuning.budget_s, effort=tuning.effort)
-        elif missing:
-            say(f"{len(missing)} of {len(tasks)} problems are not tuned: the nearest tuned tiles are used")
+        tune_missing(session, store, tasks, tuning, say=say)
         info = session.info
     files = dict(pairs)
     for variant in variants:

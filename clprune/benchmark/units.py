@@ -6,7 +6,7 @@ in the tuning database; per layer the one with the fastest tile counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clprune.darknet.layers import Connected, Convolutional
@@ -22,7 +22,7 @@ from clprune.runner.steps import Step
 from clprune.tile import Unit
 from clprune.tuning.effort import Effort
 from clprune.tuning.store import Store, result_key
-from clprune.tuning.tune import Progress, Task, tune, unique_tasks
+from clprune.tuning.tune import Task, tune, unique_tasks
 
 #: Unit rows that are tried where nobody says which. Small units are what accuracy wants, tall ones reuse inputs more.
 CONVOLUTION_ROWS = (8, 12)
@@ -97,20 +97,26 @@ def missing_tasks(store: Store, device: DeviceInfo, tasks: Sequence[Task]) -> li
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """How what is not tuned yet is tuned first: `effort`, or None for not at all; `budget_s` replaces its seconds."""
+
+    effort: Effort | None = None
+    budget_s: float | None = None
+
+
 def tune_missing(
-    session: Session,
-    store: Store,
-    tasks: Sequence[Task],
-    *,
-    budget_s: float | None = None,
-    effort: Effort | None = None,
-    progress: Progress | None = None,
-) -> int:
-    """Tune what is missing with the ordinary tuner; returns how many problems that was. Raises what `tune` raises."""
+    session: Session, store: Store, tasks: Sequence[Task], tuning: Tuning, *, say: Callable[[str], None]
+) -> None:
+    """Tune what is missing with the ordinary tuner, or `say` how much that is. Raises what `tune` raises."""
     missing = missing_tasks(store, session.info, tasks)
-    if missing:
-        tune(session, store, missing, budget_s=budget_s, effort=effort, progress=progress)
-    return len(missing)
+    if not missing:
+        return
+    if tuning.effort is None:
+        say(f"{len(missing)} of {len(tasks)} problems are not tuned: the nearest tuned tiles are used")
+        return
+    say(f"tuning {len(missing)} of {len(tasks)} problems")
+    tune(session, store, missing, budget_s=tuning.budget_s, effort=tuning.effort)
 
 
 def fastest_units(
