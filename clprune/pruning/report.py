@@ -1,0 +1,184 @@
+"""What a pruning run did, as values: per layer what stayed, what that cost, and what it brought on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from clprune.darknet.layers import Connected, Convolutional, PruneOptions
+from clprune.darknet.network import Network
+from clprune.darknet.values import Weights, convolution_matrix
+from clprune.pruning.bcbp import balance_columns
+from clprune.pruning.channels import select_channels
+from clprune.pruning.criterion import Matrix
+from clprune.pruning.imbalance import imbalance, kept_columns
+from clprune.pruning.method import MaskOptions
+from clprune.pruning.methods import get_method
+from clprune.pruning.network import Masks, PruneSettings, group_rows, layer_values
+from clprune.pruning.shrink import channels_left
+from clprune.pruning.unit import Mask
+
+FEWER_OPERATIONS = 0.8
+"""A layer that keeps no more than this share of its weights is expected to take less time."""
+
+SAME_TIME = 0.95
+"""A layer that takes more than this share of its former time has gained nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerReport:
+    """One pruned layer.
+
+    `sparsity` is the share of units that was asked for, `kept_share` the weights that stayed (where channels are
+    removed also without the inputs that went with the layers before). `norm_error` is what went, as the
+    Frobenius norm of the removed weights over that of all, before retraining. `columns_fewest`, `columns_mean` and
+    `columns_most` count the columns that a row block of the unit's rows keeps; `imbalance` is how many times longer
+    the layer takes than if they were spread evenly (see `clprune.pruning.imbalance`), `imbalance_before` the same
+    before `bcbp` balanced them (None for other methods). `ms_before` and `ms_after` are the layer's milliseconds on a
+    device, dense and pruned (None: not measured).
+    """
+
+    layer: int
+    kind: str
+    method: str
+    unit: str
+    sparsity: float
+    kept_share: float
+    norm_error: float
+    columns: int
+    columns_fewest: int
+    columns_mean: float
+    columns_most: int
+    imbalance: float
+    imbalance_before: float | None = None
+    ms_before: float | None = None
+    ms_after: float | None = None
+
+    @property
+    def gained_nothing(self) -> bool:
+        """Operations fell but time did not."""
+        if self.ms_before is None or self.ms_after is None:
+            return False
+        return self.kept_share <= FEWER_OPERATIONS and self.ms_after > SAME_TIME * self.ms_before
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruningReport:
+    """A whole run. Accuracies are shares of held-out images: of the dense network, with the last masks before
+    retraining, and after it; times are milliseconds of one inference on `device`. None: not measured.
+
+    `left` maps layers that could not be pruned or reordered to the reason; `permuted` maps reordered ones to the
+    shares of the norm that pruning retains (before, after).
+    """
+
+    model: str
+    method: str
+    criterion: str
+    allocation: str
+    layers: tuple[LayerReport, ...]
+    left: Mapping[int, str] = field(default_factory=dict)
+    permuted: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    data: str | None = None
+    device: str | None = None
+    accuracy_dense: float | None = None
+    accuracy_masked: float | None = None
+    accuracy_retrained: float | None = None
+    ms_before: float | None = None
+    ms_after: float | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each layer, and for the network, that lost operations and gained no time."""
+        lines = [
+            f"layer {layer.layer} keeps {100 * layer.kept_share:.0f} % of its weights but takes "
+            f"{layer.ms_after:.4g} ms instead of {layer.ms_before:.4g} ms"
+            for layer in self.layers
+            if layer.gained_nothing
+        ]
+        if self.ms_before and self.ms_after and self.ms_after > SAME_TIME * self.ms_before:
+            lines.append(f"the network takes {self.ms_after:.4g} ms instead of {self.ms_before:.4g} ms")
+        return tuple(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON can hold it, with `warnings`."""
+        return {
+            **asdict(self),
+            "layers": [asdict(layer) for layer in self.layers],
+            "left": {str(layer): reason for layer, reason in self.left.items()},
+            "permuted": {str(layer): list(shares) for layer, shares in self.permuted.items()},
+            "warnings": list(self.warnings),
+        }
+
+
+def describe_layers(
+    network: Network, weights: Weights, plan: Mapping[int, PruneOptions], masks: Masks, settings: PruneSettings
+) -> tuple[LayerReport, ...]:
+    """A report for each layer of `plan`; `weights` are those before the masks took anything away."""
+    reports = []
+    left = weights_left(network, weights, masks, settings)
+    for index, options in sorted(plan.items()):
+        layer = network.layers[index]
+        assert isinstance(layer, Convolutional | Connected)
+        matrix, mask = convolution_matrix(layer_values(weights, index)), masks[index]
+        counts = kept_columns(mask, unit_rows=options.unit.rows, group_rows=group_rows(layer))
+        if get_method(options.method).removes_channels:
+            counts = counts[counts > 0]  # a channel that went is no row block that waits
+        reports.append(
+            LayerReport(
+                layer=index,
+                kind=layer.kind,
+                method=options.method,
+                unit=str(options.unit),
+                sparsity=options.sparsity,
+                kept_share=left[index] / mask.size,
+                norm_error=norm_error(matrix, mask),
+                columns=matrix.shape[1],
+                columns_fewest=int(counts.min()),
+                columns_mean=float(counts.mean()),
+                columns_most=int(counts.max()),
+                imbalance=imbalance(counts, parallel_tiles=settings.parallel_tiles),
+                imbalance_before=_imbalance_before(layer, matrix, options, settings),
+            )
+        )
+    return tuple(reports)
+
+
+def weights_left(network: Network, weights: Weights, masks: Masks, settings: PruneSettings) -> dict[int, int]:
+    """How many weights each masked layer keeps, by layer index."""
+    if not get_method(settings.method).removes_channels:
+        return {index: int(np.count_nonzero(mask)) for index, mask in masks.items()}
+    smaller = select_channels(network, weights, channels_left(masks))
+    return {index: layer_values(smaller, index).weights.size for index in masks}
+
+
+def norm_error(weights: Matrix, mask: Mask) -> float:
+    """Frobenius norm of the removed weights over that of all: 0 where nothing went, 1 where all did."""
+    total = removed = 0.0
+    for row, kept in zip(weights, mask, strict=True):
+        squares = row.astype(np.float64) ** 2
+        total += float(squares.sum())
+        removed += float(squares[~kept].sum())
+    return float(np.sqrt(removed / total)) if total > 0 else 0.0
+
+
+def _imbalance_before(
+    layer: Convolutional | Connected,
+    matrix: Matrix,
+    options: PruneOptions,
+    settings: PruneSettings,
+) -> float | None:
+    if options.method != "bcbp":
+        return None
+    return balance_columns(
+        matrix,
+        MaskOptions(
+            unit=options.unit,
+            sparsity=options.sparsity,
+            criterion=settings.criterion_name,
+            group_rows=group_rows(layer),
+            parallel_tiles=settings.parallel_tiles,
+        ),
+    ).imbalance_before
