@@ -10,11 +10,15 @@ from clprune.darknet.layers import PruneOptions
 from clprune.darknet.network import Network
 from clprune.darknet.weights import Weights
 from clprune.data import DataSet
-from clprune.pruning.network import PruneSettings, apply_masks, make_masks, plan_pruning, removed_share
+from clprune.pruning.methods import get_method
+from clprune.pruning.network import Masks, PruneSettings, layers_left_whole, masks_of_plan, plan_pruning, removed_share
+from clprune.pruning.prune import masked_weights, permute_for
+from clprune.pruning.report import LayerReport, describe_layers
 from clprune.pruning.schedule import sparsity_steps
+from clprune.pruning.shrink import expand_weights, shrink_network
 from clprune.training.convert import load_module
 from clprune.training.evaluate import evaluate
-from clprune.training.loop import Report, train
+from clprune.training.loop import Report, TrainingResult, train
 from clprune.training.recipe import Recipe
 
 
@@ -24,10 +28,16 @@ class PruneReport:
 
     `plan` is the last step's, by layer index: what `annotate_cfg` writes. `removed` is the share of each layer's
     weights that is gone. `accuracy_before` (dense), `accuracy_masked` (last masks, before retraining) and
-    `accuracy_after` are on the validation data, None without it. `losses` are one per epoch of all steps.
+    `accuracy_after` are on the validation data, None without it. `losses` are one per epoch of all steps. `masks` are
+    the last step's and `layers` what they took from the weights that came in. `left` maps layers that the method could
+    not prune or reorder to the reason, `permuted` reordered ones to what `Permutation.retained` says.
     """
 
     plan: Mapping[int, PruneOptions]
+    masks: Masks
+    layers: tuple[LayerReport, ...]
+    left: Mapping[int, str]
+    permuted: Mapping[int, tuple[float, float]]
     removed: Mapping[int, float]
     losses: tuple[float, ...]
     accuracy_before: float | None = None
@@ -49,13 +59,18 @@ def prune_and_retrain(
 ) -> tuple[Weights, PruneReport]:
     """Prune `weights` as `settings` say and retrain `recipe.epochs` epochs after each of `steps` rising sparsities.
 
-    Each step's masks come from the weights as the step before left them, and what is zero stays zero. The checkpoint's
-    file name gets the step's number. Raises UsageError and what `train` raises.
+    Each step's masks come from the weights as the step before left them, and what is zero stays zero. Where `settings`
+    ask for it, channels are reordered before the first step; the weights that come back are in that order. A method
+    that removes channels trains the smaller network, and what comes back has zeros in their place:
+    `shrink_network(network, weights, masks)` takes them out. The checkpoint's file name gets the step's number. Raises
+    UsageError and what `train` raises.
     """
     before = _accuracy(network, weights, validation)
+    permutation = permute_for(network, weights, settings) if settings.permute else None
+    weights = dense = weights if permutation is None else permutation.weights
     masked: float | None = None
     plan: dict[int, PruneOptions] = {}
-    removed: dict[int, float] = {}
+    masks: Masks = {}
     losses: tuple[float, ...] = ()
     shares = sparsity_steps(settings.sparsity, steps=steps)
     connected_shares = sparsity_steps(settings.fc_sparsity or 0.0, steps=steps)
@@ -63,16 +78,16 @@ def prune_and_retrain(
         fc_sparsity = None if settings.fc_sparsity is None else connected_share
         step_settings = replace(settings, sparsity=share, fc_sparsity=fc_sparsity)
         plan = plan_pruning(network, weights, step_settings)
-        masks = make_masks(network, weights, plan, criterion=settings.criterion)
-        removed = {index: removed_share(mask) for index, mask in masks.items()}
-        weights = apply_masks(weights, masks)
+        masks = masks_of_plan(network, weights, plan, step_settings)
+        weights = masked_weights(network, weights, masks, method=settings.method)
         masked = _accuracy(network, weights, validation)
-        result = train(
+        result = _retrain(
             network,
-            data,
-            replace(recipe, seed=recipe.seed + number),
-            weights=weights,
-            masks=masks,
+            weights,
+            masks,
+            removes_channels=get_method(settings.method).removes_channels,
+            data=data,
+            recipe=replace(recipe, seed=recipe.seed + number),
             checkpoint=None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}.{number}"),
             report=report,
         )
@@ -80,12 +95,35 @@ def prune_and_retrain(
         losses += result.losses
     return weights, PruneReport(
         plan=plan,
-        removed=removed,
+        masks=masks,
+        layers=describe_layers(network, dense, plan, masks, settings),
+        left={**layers_left_whole(network, settings), **({} if permutation is None else permutation.left)},
+        permuted={} if permutation is None else permutation.retained,
+        removed={index: removed_share(mask) for index, mask in masks.items()},
         losses=losses,
         accuracy_before=before,
         accuracy_masked=masked,
         accuracy_after=_accuracy(network, weights, validation),
     )
+
+
+def _retrain(
+    network: Network,
+    weights: Weights,
+    masks: Masks,
+    *,
+    removes_channels: bool,
+    data: DataSet,
+    recipe: Recipe,
+    checkpoint: Path | None,
+    report: Report | None,
+) -> TrainingResult:
+    """Train with masks held, or without the channels that they remove."""
+    if not removes_channels:
+        return train(network, data, recipe, weights=weights, masks=masks, checkpoint=checkpoint, report=report)
+    small = shrink_network(network, weights, masks)
+    result = train(small.network, data, recipe, weights=small.weights, checkpoint=checkpoint, report=report)
+    return replace(result, weights=expand_weights(network, result.weights, small.kept))
 
 
 def _accuracy(network: Network, weights: Weights, validation: DataSet | None) -> float | None:
