@@ -14,6 +14,9 @@ from clprune.errors import UsageError
 from clprune.kernels.base import Kernel, Workload, ceil_div
 from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTile
 from clprune.kernels.conv import CONV, ConvOperation, ConvTile
+from clprune.kernels.pointwise import POINTWISE
+from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL
+from clprune.kernels.softmax import SOFTMAX
 from clprune.offline.architectures import Architecture
 
 #: Bytes of a cache line; a load that touches more lines takes as many turns more.
@@ -221,3 +224,21 @@ def connected_demand(
         + 2 * tile.tile_n
         + 20,
     )
+
+
+def lane_distance(kernel: Kernel[Any, Any], tile: Any, operation: Any) -> int | None:
+    """Values between what neighbouring work-items of dimension 0 read from the input (or weights); 1 is coalesced.
+
+    None for a kernel that is not described here.
+    """
+    if kernel is CONV:
+        return int(tile.vector_width * operation.problem.stride)
+    if kernel is CONNECTED:
+        return int(tile.vector_width)
+    if kernel is MAX_POOL:
+        return int(tile.vector_width * operation.problem.stride)
+    if kernel is AVERAGE_POOL:
+        return int(operation.input.channel_stride)
+    if kernel in (SOFTMAX, POINTWISE):
+        return 1
+    return None

@@ -43,7 +43,7 @@ _LOCAL_LATENCY_CLOCKS = 30
 _SWEEP = "sweep"
 
 #: Tiles per problem that are worth compiling: the best by the guess of their registers.
-COMPILED = 24
+COMPILED = 12
 
 MULTIPLY_ADDS, ISSUE, LOADS, LATENCY, SHARED_CACHE, MEMORY = (
     "multiply-adds", "issue", "loads", "latency", "shared cache", "memory",
