@@ -22,8 +22,10 @@ from clprune.benchmark.layers import (
     LAYER_COLUMNS,
     LimitSeries,
     ModelTimes,
+    TimedModel,
     layer_rows,
     model_to_dict,
+    remaining_shares,
     share_of_bandwidth,
     share_of_peak,
     time_layers,
@@ -117,14 +119,16 @@ def measure(
     store, variants, unit_rows = open_store(), [case.variant for case in CASES], preparation.unit_rows
     tune_missing(session, store, variant_tasks(network, session.info, variants, unit_rows), preparation.tuning, say=say)
     with contextlib.ExitStack() as stack:
-        runners = {}
+        models = []
         for variant in variants:
             units = fastest_units(network, session.info, store, variant, unit_rows=unit_rows)
             pruned, weights = prune_in_units(network, dense, variant, units)
             runner = Runner(pruned, weights, session=session, connected_storage=variant.connected_storage)
-            runners[variant.name] = stack.enter_context(runner)
+            stack.enter_context(runner)
+            shares = remaining_shares(pruned, weights)
+            models.append(TimedModel(name=variant.name, runner=runner, remaining_shares=shares))
         say("timing")
-        return time_layers(session, runners, rounds=rounds)
+        return time_layers(session, models, rounds=rounds)
 
 
 def goal_figures(limits: LimitSeries, models: list[ModelTimes]) -> list[Figure]:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from clprune.benchmark.figures import Figure, Series
 from clprune.darknet.layers import Connected, Convolutional
+from clprune.darknet.network import Network
+from clprune.darknet.values import Weights
 from clprune.opencl import Session
 from clprune.runner import Runner
 from clprune.runner.binding import BoundStep
@@ -21,15 +25,21 @@ from clprune.runner.limits import BandwidthProbe, PeakProbe
 
 @dataclass(frozen=True, kw_only=True)
 class LayerTimes:
-    """One convolution or connected layer: operations that remain, bytes of its packed weights and lists, times."""
+    """One convolution or connected layer.
+
+    `remaining_share` of its weights are not zero; the kernel multiplies `kept_share` of them, which is more where its
+    tile is taller than the unit. `flops` and `read_bytes` are of what remains: multiplying and reading zeros is no
+    merit. `read_bytes` are packed weights and lists.
+    """
 
     index: int
     problem: str
     tile_origin: str
     is_convolution: bool
+    remaining_share: float
     kept_share: float
     flops: float
-    read_bytes: int
+    read_bytes: float
     series: Series
 
     @property
@@ -73,26 +83,43 @@ class LimitSeries:
     bandwidth_gbytes_per_s: tuple[float, ...]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TimedModel:
+    """A runner to be timed, and the share of weights that are not zero by layer index."""
+
+    name: str
+    runner: Runner
+    remaining_shares: Mapping[int, float]
+
+
+def remaining_shares(network: Network, weights: Weights) -> dict[int, float]:
+    """Layer index -> share of weights that are not zero, of convolutions and connected layers."""
+    return {
+        layer.index: float(np.count_nonzero(values.weights) / values.weights.size)
+        for layer, values in zip(network.layers, weights.layers, strict=True)
+        if values is not None and isinstance(layer, Convolutional | Connected)
+    }
+
+
 @dataclass(kw_only=True)
 class _Watched:
     """A runner's steps with a matrix, and their times so far."""
 
-    name: str
-    runner: Runner
+    model: TimedModel
     steps: list[BoundStep]
-    samples_ms: list[list[float]] = field(default_factory=list)
+    samples_ms: list[list[float]]
 
 
 def time_layers(
-    session: Session, runners: Mapping[str, Runner], *, rounds: int, passes: int = 2
+    session: Session, models: Sequence[TimedModel], *, rounds: int, passes: int = 2
 ) -> tuple[LimitSeries, list[ModelTimes]]:
-    """Time each runner's layers `passes` times in each of `rounds` rounds, with both limits measured in each round.
+    """Time each model's layers `passes` times in each of `rounds` rounds, with both limits measured in each round.
 
     All steps of a network run in order, so that a layer finds in the caches what it finds in an inference; of a pass's
     times the better counts. Raises LaunchError, BuildError.
     """
     peak, bandwidth = PeakProbe(session), BandwidthProbe(session)
-    watched = [_watch(name, runner) for name, runner in runners.items()]
+    watched = [_watch(model) for model in models]
     peaks, bandwidths = [], []
     for _ in range(rounds):
         for item in watched:
@@ -110,14 +137,14 @@ def time_layers(
     return limits, [_model_times(item) for item in watched]
 
 
-def _watch(name: str, runner: Runner) -> _Watched:
-    steps = [bound for bound in runner.bound.steps if isinstance(bound.step.layer, Convolutional | Connected)]
-    return _Watched(name=name, runner=runner, steps=steps, samples_ms=[[] for _ in steps])
+def _watch(model: TimedModel) -> _Watched:
+    steps = [bound for bound in model.runner.bound.steps if isinstance(bound.step.layer, Convolutional | Connected)]
+    return _Watched(model=model, steps=steps, samples_ms=[[] for _ in steps])
 
 
 def _one_pass(item: _Watched) -> list[float]:
     times = []
-    for bound in item.runner.bound.steps:
+    for bound in item.model.runner.bound.steps:
         elapsed_ms = bound.bound.timed() * 1e3
         if isinstance(bound.step.layer, Convolutional | Connected):
             times.append(elapsed_ms)
@@ -125,24 +152,26 @@ def _one_pass(item: _Watched) -> list[float]:
 
 
 def _model_times(item: _Watched) -> ModelTimes:
-    bound = item.runner.bound
+    bound = item.model.runner.bound
     layers = []
     for step, samples in zip(item.steps, item.samples_ms, strict=True):
         assert step.step.layer is not None
+        remaining = item.model.remaining_shares[step.step.layer.index]
         layers.append(
             LayerTimes(
                 index=step.step.layer.index,
                 problem=step.step.operation.key,
                 tile_origin=step.step.tile_origin,
                 is_convolution=isinstance(step.step.layer, Convolutional),
+                remaining_share=remaining,
                 kept_share=step.kept_share,
-                flops=step.step.operation.flops * step.kept_share,
-                read_bytes=step.parameter_bytes,
+                flops=step.step.operation.flops * remaining,
+                read_bytes=step.parameter_bytes * (min(1.0, remaining / step.kept_share) if remaining else 0.0),
                 series=Series(samples_ms=tuple(samples)),
             )
         )
     return ModelTimes(
-        name=item.name,
+        name=item.model.name,
         layers=tuple(layers),
         parameter_bytes=bound.parameter_bytes,
         tensor_bytes=bound.tensor_bytes,
@@ -172,7 +201,18 @@ def _share(
     return Figure(name=name, best=100 * best, median=100 * median, goal=goal, is_at_most=False, unit=" %")
 
 
-LAYER_COLUMNS = ("layer", "kept", "best ms", "median ms", "GFLOP/s", "of peak", "GB/s", "of bandwidth", "tile")
+LAYER_COLUMNS = (
+    "layer",
+    "remain",
+    "multiplied",
+    "best ms",
+    "median ms",
+    "GFLOP/s",
+    "of peak",
+    "GB/s",
+    "of bandwidth",
+    "tile",
+)
 
 
 def layer_rows(times: ModelTimes, limits: LimitSeries) -> list[tuple[str, ...]]:
@@ -181,6 +221,7 @@ def layer_rows(times: ModelTimes, limits: LimitSeries) -> list[tuple[str, ...]]:
     return [
         (
             f"{layer.index} {layer.problem}",
+            f"{100 * layer.remaining_share:.1f} %",
             f"{100 * layer.kept_share:.1f} %",
             f"{layer.series.best_ms:.4g}",
             f"{layer.series.median_ms:.4g}",
@@ -206,6 +247,7 @@ def model_to_dict(times: ModelTimes) -> dict[str, Any]:
             {
                 "layer": layer.index,
                 "problem": layer.problem,
+                "remaining_share": layer.remaining_share,
                 "kept_share": layer.kept_share,
                 "flops": layer.flops,
                 "read_bytes": layer.read_bytes,
