@@ -60,11 +60,16 @@ def covering_points(
 
     Operations and workloads count as parameters too. `pairs`: also every pair of values that can occur together, as
     far as a random sample of the space shows. Each operation runs with its default and its safe tile. With
-    `longest_source`, in characters, tiles whose source is longer are left out: for compilers that are slow on them.
+    `longest_source`, in characters, tiles other than the named ones for GPUs whose source is longer are left out: some
+    compilers are slow on them.
     """
     pool = list(_pool(kernel, device, np.random.default_rng(seed)))
     if longest_source is not None:
-        pool = [point for point in pool if len(kernel.source(point.tile, point.operation)) <= longest_source]
+        pool = [
+            point
+            for point in pool
+            if point.tile in kernel.gpu_tiles or len(kernel.source(point.tile, point.operation)) <= longest_source
+        ]
     goals: dict[Any, int] = {}
     matrix = np.zeros((len(pool), 20_000), np.bool_)
     for row, point in enumerate(pool):

@@ -51,6 +51,8 @@ DRIVERS = (
         title="PoCL",
         packages=("pocl-opencl-icd",),
         pattern="usr/lib/*/libpocl.so.*",
+        pairs=False,
+        networks=12,
     ),
     Driver(
         name="rusticl",
@@ -58,7 +60,7 @@ DRIVERS = (
         packages=("mesa-opencl-icd",),
         pattern="usr/lib/*/libRusticlOpenCL.so.1",
         environment={"RUSTICL_ENABLE": "llvmpipe"},
-        longest_source=9000,
+        longest_source=16_000,
         networks=12,
         needs_root="it reads libclc from /usr/lib/clc only",
     ),

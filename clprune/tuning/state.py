@@ -1,0 +1,66 @@
+"""What the tuning database holds, without changing it: for `clprune info`."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from clprune.device import DeviceInfo, device_key
+from clprune.folders import data_folder
+from clprune.tuning.store import DATABASE_NAME, SCHEMA_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreState:
+    """Counts of a database; all 0 where there is none. `problem` says why it cannot be used, else it is empty.
+
+    `winners_here` are those of one device with its driver.
+    """
+
+    path: str
+    exists: bool = False
+    size_bytes: int = 0
+    schema_version: int = 0
+    devices: int = 0
+    measurements: int = 0
+    winners: int = 0
+    winners_here: int = 0
+    problem: str = ""
+
+
+def store_state(device: DeviceInfo | None, *, path: Path | None = None) -> StoreState:
+    """Look at the user's database, or at `path`, opened for reading only."""
+    file = path or data_folder() / DATABASE_NAME
+    try:
+        size_bytes = file.stat().st_size
+    except FileNotFoundError:
+        return StoreState(path=str(file))
+    except OSError as error:
+        return StoreState(path=str(file), problem=error.strerror or str(error))
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+            return _read(connection, file, size_bytes=size_bytes, device=device)
+    except sqlite3.Error as error:
+        return StoreState(path=str(file), exists=True, size_bytes=size_bytes, problem=str(error))
+
+
+def _read(connection: sqlite3.Connection, file: Path, *, size_bytes: int, device: DeviceInfo | None) -> StoreState:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    state = StoreState(path=str(file), exists=True, size_bytes=size_bytes, schema_version=version)
+    if version != SCHEMA_VERSION:
+        problem = f"schema version {version}, this clprune writes {SCHEMA_VERSION}"
+        return StoreState(**{**vars(state), "problem": problem})
+
+    def count(what: str, *values: str) -> int:
+        return int(connection.execute(f"SELECT COUNT(*) FROM {what}", values).fetchone()[0])
+
+    here = 0 if device is None else count("best WHERE device=?", device_key(device))
+    counts = {
+        "devices": count("device"),
+        "measurements": count("measurement"),
+        "winners": count("best"),
+        "winners_here": here,
+    }
+    return StoreState(**{**vars(state), **counts})
