@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from clprune.device import DeviceInfo
     from clprune.opencl import Session
 
+METHODS_HELP = (
+    "Pruning method: balanced, bcbp, block, filter, mixed, nm, unstructured, wavefront or workgroup. "
+    "filter makes the network smaller."
+)
+
 WEIGHTS_SUFFIXES = (".weights", ".backup")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -71,7 +76,7 @@ def sparsity_options(function: _Command) -> _Command:
     for option in (
         click.option("--fc-sparsity", type=float, metavar="F", help=f"Connected layers: {share}. Default: none."),
         click.option("--sparsity", type=float, metavar="S", help=f"Convolutions: {share}."),
-        click.option("--method", metavar="M", default="workgroup", show_default=True, help="Pruning method."),
+        click.option("--method", metavar="M", default="workgroup", show_default=True, help=METHODS_HELP),
     ):
         function = option(function)
     return function

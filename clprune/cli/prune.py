@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,12 @@ from clprune.cli.model import (
     unit_for_layer,
     unit_option,
 )
+from clprune.cli.shared_unit import for_option, unit_for_devices
 from clprune.cli.training import (
     load_splits,
     output_path,
     recipe_options,
+    report_path,
     take_checkpoint,
     take_recipe,
     training_progress,
@@ -31,12 +33,13 @@ from clprune.cli.training import (
 from clprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from clprune.darknet.layers import PruneOptions
     from clprune.darknet.network import Network
     from clprune.darknet.values import Weights
     from clprune.data import DataSet
     from clprune.opencl import Session
+    from clprune.pruning.report import PruningReport
     from clprune.runner.bench import BenchResult
+    from clprune.training.prune import PruneReport
 
 SLOWEST_GAIN = 1.05
 """A speed-up below this is not worth the name."""
@@ -64,7 +67,8 @@ class Measured:
 @click.argument("weights", metavar="WEIGHTS")
 @sparsity_options
 @unit_option
-@click.option("--criterion", metavar="l1|l2", default="l1", show_default=True, help="Importance of a unit: its norm.")
+@for_option
+@click.option("--criterion", metavar="l1|l2", help="Importance of a unit: its norm. Default: l1, for block l2.")
 @click.option(
     "--allocation",
     metavar="uniform|global",
@@ -76,6 +80,12 @@ class Measured:
     "--steps", type=click.IntRange(min=1), metavar="N", default=1, show_default=True,
     help="Reach the sparsity in N steps, with --epochs after each.",
 )  # fmt: skip
+@click.option("--permute", is_flag=True, help="Reorder output channels first, so that rows with like patterns meet.")
+@click.option(
+    "--parallel-tiles", type=click.IntRange(min=1), metavar="N",
+    help="bcbp: balance among N neighbouring row blocks, those that run together. Default: all of a layer.",
+)  # fmt: skip
+@click.option("--report", metavar="FILE.html", help="Write a page with plots there.")
 @data_option
 @recipe_options(learning_rate=0.02)
 @seed_option
@@ -97,7 +107,8 @@ def command(
 
     What is removed goes in units of the tuned tile of --device, so that its kernels skip it: run `clprune tune` first.
     The first convolution stays dense. The result is a cfg with the unit and share of each layer (keys that darknet
-    ignores) and weights with zeros, which darknet runs too. Ends with times and accuracy before and after.
+    ignores) and weights with zeros, which darknet runs too; after filter pruning, a smaller cfg and its weights. Ends
+    with times and accuracy before and after.
     """
     from clprune.darknet.network import load_network
     from clprune.opencl import open_device
@@ -110,30 +121,35 @@ def command(
     targets = _targets(out, model=model, weights=weights)
     dense = load_weights(network, weights)
     checkpoint = take_checkpoint(options)
+    page = report_path(options["report"])
     with open_device(device) as session:
         settings = _settings(session, network, options)
         images, held_out = load_splits(data, network, seed=seed, count=options["count"])
         with training_progress(rounds=steps) as report:
-            pruned, outcome = prune_and_retrain(
+            trained, outcome = prune_and_retrain(
                 network,
                 dense,
                 settings,
                 data=images,
                 recipe=recipe,
                 steps=steps,
+                validation=held_out,
                 checkpoint=checkpoint,
                 report=report,
             )
-        _write(targets, network, pruned, outcome.plan)
+        pruned = _write(targets, network, trained, outcome, settings)
         before, after = measure_models(
             session, [(network, dense), (load_network(targets[0]), pruned)], held_out=held_out
         )
         facts = device_facts(session.info)
     result = {"model": model, "cfg": str(targets[0]), "weights": str(targets[1]), "data": data, **facts}
+    summary = _summary(result, settings, outcome, before, after)
+    if page is not None:
+        _write_page(page, summary)
     if as_json:
-        print_json(result | _figures(network, outcome.plan, before, after, losses=outcome.losses))
+        print_json(result | _figures(summary, before, after, losses=outcome.losses))
     else:
-        _print_text(network, outcome.plan, before, after, held_out=held_out, facts=result)
+        _print_text(summary, before, after, held_out=held_out, facts=result)
 
 
 def _targets(out: str, *, model: str, weights: str) -> tuple[Path, Path]:
@@ -152,14 +168,13 @@ def _settings(session: Session, network: Network, options: dict[str, Any]) -> An
     sparsity, fc_sparsity = options["sparsity"], options["fc_sparsity"]
     for share in (sparsity, fc_sparsity or 0.0):
         check_sparsity(share)
-    unit_of = unit_for_layer(
-        session.info,
-        network,
-        method=options["method"],
-        unit=options["unit"],
-        sparsity=sparsity,
-        fc_sparsity=fc_sparsity,
-    )
+    asked = {"method": options["method"], "sparsity": sparsity, "fc_sparsity": fc_sparsity}
+    if options["for_devices"] is not None:
+        if options["unit"] is not None:
+            raise click.UsageError("both --unit and --for: expected one of them")
+        unit_of = unit_for_devices(options["for_devices"], network, **asked)
+    else:
+        unit_of = unit_for_layer(session.info, network, unit=options["unit"], **asked)
     return PruneSettings(
         method=options["method"],
         sparsity=sparsity,
@@ -167,26 +182,42 @@ def _settings(session: Session, network: Network, options: dict[str, Any]) -> An
         unit_for_layer=unit_of,
         criterion=options["criterion"],
         allocation=options["allocation"],
+        permute=options["permute"],
+        parallel_tiles=options["parallel_tiles"],
     )
 
 
 def _write(
-    targets: tuple[Path, Path], network: Network, weights: Weights, plan: Mapping[int, PruneOptions]
-) -> None:
-    """Both files or none: the cfg takes its name only after the weights are there."""
+    targets: tuple[Path, Path], network: Network, trained: Weights, outcome: PruneReport, settings: Any
+) -> Weights:
+    """Both files or none: the cfg takes its name only after the weights are there. Returns the weights written."""
     from clprune.darknet.annotate import annotate_cfg
     from clprune.darknet.weights import write_weights
     from clprune.files import atomic_writer
+    from clprune.pruning import get_method, shrink_network
 
+    if get_method(settings.method).removes_channels:
+        small = shrink_network(network, trained, outcome.masks)
+        text, network, trained = small.cfg_text, small.network, small.weights
+    else:
+        text = annotate_cfg(network.path, outcome.plan)
     with atomic_writer(targets[0]) as file:
-        file.write(annotate_cfg(network.path, plan).encode("utf-8", "surrogateescape"))
-        write_weights(targets[1], network, weights)
+        file.write(text.encode("utf-8", "surrogateescape"))
+        write_weights(targets[1], network, trained)
+    return trained
+
+
+def _write_page(path: Path, summary: PruningReport) -> None:
+    from clprune.files import write_atomically
+    from clprune.pruning.report_page import report_page
+
+    write_atomically(path, report_page(summary))
 
 
 def measure_models(
     session: Session, models: Sequence[tuple[Network, Weights]], *, held_out: DataSet
 ) -> list[Measured]:
-    """Times (in turns) and accuracy of each model on the device."""
+    """Times (in turns) and accuracy of each model on the device; weights are counted against the first model's."""
     from clprune.runner import Runner
     from clprune.runner.bench import bench
     from clprune.runner.compare import largest_error, time_in_turns, weights_kept
@@ -194,10 +225,11 @@ def measure_models(
 
     runners = [Runner(network, weights, session=session) for network, weights in models]
     times = time_in_turns(runners)
+    sizes = [_weight_count(weights) for _, weights in models]
     measured = []
     with progress_bar() as progress:
         shown = progress.add_task("measuring", total=len(models) * len(held_out))
-        for (network, weights), runner, whole in zip(models, runners, times, strict=True):
+        for (network, weights), runner, whole, size in zip(models, runners, times, sizes, strict=True):
             layer_ms, layer_kept = _by_layer(bench(runner))
             evaluation = evaluate(runner, network, held_out)
             progress.update(shown, advance=len(held_out))
@@ -206,13 +238,17 @@ def measure_models(
                     best_ms=whole.best_ms,
                     median_ms=whole.median_ms,
                     accuracy=evaluation.accuracy,
-                    weights_kept=weights_kept(network, weights),
+                    weights_kept=weights_kept(network, weights) * size / sizes[0],
                     largest_error=largest_error(session, network, weights, held_out.batch([0])),
                     layer_ms=layer_ms,
                     layer_kept=layer_kept,
                 )
             )
     return measured
+
+
+def _weight_count(weights: Weights) -> int:
+    return sum(values.weights.size for values in weights.layers if values is not None)
 
 
 def _by_layer(result: BenchResult) -> tuple[dict[int, float], dict[int, float]]:
@@ -226,38 +262,55 @@ def _by_layer(result: BenchResult) -> tuple[dict[int, float], dict[int, float]]:
     return layer_ms, layer_kept
 
 
+def _summary(
+    facts: Mapping[str, str], settings: Any, outcome: PruneReport, before: Measured, after: Measured
+) -> PruningReport:
+    """What pruning says about itself, with what was measured on the device."""
+    from clprune.pruning import get_method
+    from clprune.pruning.report import PruningReport
+
+    is_smaller = get_method(settings.method).removes_channels
+    layers = tuple(
+        replace(
+            layer,
+            multiplied_share=after.layer_kept[layer.layer] * (layer.kept_share if is_smaller else 1.0),
+            ms_before=before.layer_ms[layer.layer],
+            ms_after=after.layer_ms[layer.layer],
+        )
+        for layer in outcome.layers
+    )
+    return PruningReport(
+        model=facts["model"],
+        method=settings.method,
+        criterion=settings.criterion_name,
+        allocation=settings.allocation,
+        layers=layers,
+        left=outcome.left,
+        permuted=outcome.permuted,
+        data=facts["data"],
+        device=facts["device"],
+        accuracy_dense=before.accuracy,
+        accuracy_masked=outcome.accuracy_masked,
+        accuracy_retrained=after.accuracy,
+        ms_before=before.best_ms,
+        ms_after=after.best_ms,
+    )
+
+
 def _figures(
-    network: Network,
-    plan: Mapping[int, PruneOptions],
-    before: Measured,
-    after: Measured,
-    *,
-    losses: Sequence[float],
+    summary: PruningReport, before: Measured, after: Measured, *, losses: Sequence[float]
 ) -> dict[str, Any]:
     """All figures as JSON can hold them."""
-    layers = [
-        {
-            "layer": index,
-            "kind": network.layers[index].kind,
-            "method": options.method,
-            "unit": str(options.unit),
-            "sparsity": options.sparsity,
-            "kept_share": after.layer_kept[index],
-            "ms_before": before.layer_ms[index],
-            "ms_after": after.layer_ms[index],
-        }
-        for index, options in sorted(plan.items())
-    ]
     whole = {
         name: {key: value for key, value in asdict(measured).items() if not key.startswith("layer_")}
         for name, measured in (("before", before), ("after", after))
     }
-    return {**whole, "speed_up": before.best_ms / after.best_ms, "losses": list(losses), "layers": layers}
+    speed_up = before.best_ms / after.best_ms
+    return {**summary.to_dict(), **whole, "speed_up": speed_up, "losses": list(losses)}
 
 
 def _print_text(
-    network: Network,
-    plan: Mapping[int, PruneOptions],
+    summary: PruningReport,
     before: Measured,
     after: Measured,
     *,
@@ -266,17 +319,20 @@ def _print_text(
 ) -> None:
     rows = [
         (
-            index,
-            network.layers[index].kind,
-            options.unit,
-            f"{100 * after.layer_kept[index]:.0f}%",
-            f"{before.layer_ms[index]:.4f}",
-            f"{after.layer_ms[index]:.4f}",
-            f"{before.layer_ms[index] / after.layer_ms[index]:.2f}x",
+            layer.layer,
+            layer.kind,
+            layer.unit,
+            f"{100 * layer.kept_share:.0f}%",
+            f"{100 * layer.norm_error:.0f}%",
+            f"{before.layer_ms[layer.layer]:.4f}",
+            f"{after.layer_ms[layer.layer]:.4f}",
+            f"{before.layer_ms[layer.layer] / after.layer_ms[layer.layer]:.2f}x",
         )
-        for index, options in sorted(plan.items())
+        for layer in summary.layers
     ]
-    print_table(["layer", "kind", "unit", "kept", "ms before", "after", "speed-up"], rows)
+    for index, reason in summary.left.items():
+        click.echo(f"clprune: note: the channels of layer {index} stay as they are: {reason}", err=True)
+    print_table(["layer", "kind", "unit", "kept", "norm gone", "ms before", "after", "speed-up"], rows)
     click.echo()
     whole = [
         (
@@ -298,4 +354,7 @@ def _print_text(
             f"this device ({speed_up:.2f}x); try `clprune tune {facts['cfg']}`",
             err=True,
         )
+    slow = [str(layer.layer) for layer in summary.layers if layer.gained_nothing]
+    if slow:
+        click.echo(f"clprune: warning: operations fell but time did not in layers {', '.join(slow)}", err=True)
     click.echo(f"written: {facts['cfg']}, {facts['weights']}")

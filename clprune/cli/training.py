@@ -89,6 +89,15 @@ def output_path(prefix: str, suffix: str) -> Path:
     return target
 
 
+def report_path(text: str | None) -> Path | None:
+    """Where a report goes, None for none. Raises FileError when it could not be written."""
+    if text is None:
+        return None
+    path = Path(text)
+    _check_writable(path)
+    return path
+
+
 def _check_writable(path: Path) -> None:
     """Raise FileError for a file that could not be written: before hours of training, not after."""
     if not path.parent.is_dir():

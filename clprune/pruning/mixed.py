@@ -50,8 +50,8 @@ def search_splits(weights: Matrix, options: MaskOptions) -> tuple[Split, ...]:
     sums, total = _sums_of_best(weights, grid, criterion=options.criterion)
     splits = []
     for vector_kept in _candidates(options):
-        share = _vector_share(weights.shape[1], length=length, kept=vector_kept)
-        block_kept = min(max(round(grid.units * density / share), 1), grid.units)
+        left = _weights_left(grid, length=length, kept=vector_kept).reshape(-1)[order]
+        block_kept = int(np.argmin(np.abs(np.cumsum(left) - density * weights.size))) + 1
         retained = float(sums[:, :, vector_kept - 1].reshape(-1)[order[:block_kept]].sum())
         retained_share = retained / total if total > 0 else 1.0
         splits.append(Split(vector_kept=vector_kept, block_kept=block_kept, retained_share=retained_share))
@@ -119,10 +119,13 @@ def _kept_of(width: int, *, length: int, kept: int) -> int:
     return kept if width == length else max(round(kept * width / length), 1)
 
 
-def _vector_share(columns: int, *, length: int, kept: int) -> float:
-    """The share of a row that the vector mask keeps."""
-    whole, rest = divmod(columns, length)
-    return (whole * kept + (_kept_of(rest, length=length, kept=kept) if rest else 0)) / columns
+def _weights_left(grid: UnitGrid, *, length: int, kept: int) -> NDArray[np.int64]:
+    """Weights of each block that the vector mask keeps: int64 `[row blocks, column blocks]`."""
+    heights = np.diff(grid.row_starts, append=grid.rows)
+    widths = np.diff(grid.column_starts, append=grid.columns)
+    of_vectors = np.array([_kept_of(int(width), length=length, kept=kept) for width in widths], np.int64)
+    left: NDArray[np.int64] = np.outer(heights, of_vectors)
+    return left
 
 
 def _sums_of_best(weights: Matrix, grid: UnitGrid, *, criterion: str) -> tuple[NDArray[np.float64], float]:

@@ -37,8 +37,9 @@ class LayerReport:
     Frobenius norm of the removed weights over that of all, before retraining. `columns_fewest`, `columns_mean` and
     `columns_most` count the columns that a row block of the unit's rows keeps; `imbalance` is how many times longer
     the layer takes than if they were spread evenly (see `clprune.pruning.imbalance`), `imbalance_before` the same
-    before `bcbp` balanced them (None for other methods). `ms_before` and `ms_after` are the layer's milliseconds on a
-    device, dense and pruned (None: not measured).
+    before `bcbp` balanced them (None for other methods). `multiplied_share` is what a device's kernels still multiply,
+    more than `kept_share` where their tiles are taller than the unit; `ms_before` and `ms_after` are the layer's
+    milliseconds on it, dense and pruned (None: not measured).
     """
 
     layer: int
@@ -54,6 +55,7 @@ class LayerReport:
     columns_most: int
     imbalance: float
     imbalance_before: float | None = None
+    multiplied_share: float | None = None
     ms_before: float | None = None
     ms_after: float | None = None
 

@@ -89,8 +89,16 @@ def test_no_split_leaves_it_to_the_blocks() -> None:
     (dense,) = search_splits(WEIGHTS, replace(OPTIONS, sparsity=0.0))
     assert (dense.vector_kept, dense.block_kept, dense.retained_share) == (4, 9, 1.0)
     assert mask_for("mixed", WEIGHTS, unit=Unit(rows=2, columns=4), sparsity=0.0).all()
-    columns = mask_for("mixed", WEIGHTS, unit=Unit(rows=2), sparsity=0.5)
-    assert_array_equal(columns, mask_for("workgroup", WEIGHTS, unit=Unit(rows=2), sparsity=0.5))
+    even = WEIGHTS[:4]
+    columns = mask_for("mixed", even, unit=Unit(rows=2), sparsity=0.5)
+    assert_array_equal(columns, mask_for("workgroup", even, unit=Unit(rows=2), sparsity=0.5))
+
+
+def test_partial_blocks_count_by_their_weights() -> None:
+    # blocks of 4x16 and slivers of 4x1: half of the blocks would be nearly all or nearly none of the weights
+    weights = np.random.default_rng(0).standard_normal((10, 17)).astype(np.float32)
+    mask = mask_for("mixed", weights, unit=Unit(rows=4, columns=16), sparsity=0.5)
+    assert mask.mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_blocks_wider_than_the_matrix() -> None:
