@@ -12,13 +12,17 @@ PACKAGING := setup.cfg pyproject.toml
 RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 
-.PHONY: demo test lint
+.PHONY: demo test lint conformance
 
 demo: $(RUN_STAMP)
 	@$(BIN)/python tools/demo.py
 
 test: $(TEST_STAMP)
 	@$(BIN)/python -m pytest
+
+# Every kernel and whole networks on four OpenCL drivers; installs what is missing, from Debian where root runs it.
+conformance: $(TEST_STAMP)
+	@$(BIN)/python -m pytest tests/conformance
 
 lint: $(TEST_STAMP)
 	@$(BIN)/python -m ruff check .
