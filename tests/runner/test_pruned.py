@@ -59,3 +59,20 @@ def test_network_with_prune_options(network: Network) -> None:
     assert pruned.layers[2].prune is None
     assert {index: workload.key for index, workload in cfg_workloads(pruned).items()} == {0: "kept0.25 unit4x1"}
     assert cfg_workloads(network) == {}
+
+
+def test_rows_of_a_simd_group_and_of_a_work_group(network: Network) -> None:
+    gpu = imaginary_device()
+
+    def lookup(kernel: Any, operation: Any, workload: Any) -> tuple[Any, str] | None:
+        if kernel.name == "conv":
+            return ConvTile(tile_m=4, vector_width=4, vectors=1, group_m=2, group_n=32, mapping="rows"), "tuned"
+        if kernel.name == "connected":
+            return ConnectedTile(vector_width=1, vectors=2, group_m=16, group_k=4), "tuned"
+        return None
+
+    wavefront = tile_units(network, gpu, lookup=lookup, sparsity=0.5, tile_rows="wavefront")
+    workgroup = tile_units(network, gpu, lookup=lookup, sparsity=0.5, tile_rows="workgroup")
+    # lanes of a convolution are positions and share rows; lanes of a connected layer are rows and share columns
+    assert wavefront == {0: Unit(rows=4), 2: Unit(rows=32)}
+    assert workgroup == {0: Unit(rows=8), 2: Unit(rows=32)}
