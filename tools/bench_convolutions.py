@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from bench_options import Preparation, preparation_options, take_preparation
+from bench_options import preparation_options, take_preparation
 
 from clprune.benchmark.figures import FIGURE_COLUMNS, Figure
 from clprune.benchmark.layers import (
@@ -32,6 +32,7 @@ from clprune.benchmark.layers import (
 )
 from clprune.benchmark.machine import package_versions, this_machine, today
 from clprune.benchmark.models import find_cfg, load_or_make_weights
+from clprune.benchmark.prepare import Preparation
 from clprune.benchmark.report import Section, machine_text, markdown_table, write_section
 from clprune.benchmark.units import Variant, fastest_units, prune_in_units, tune_missing, variant_tasks
 from clprune.cli.common import device_option, one_line_errors, print_table

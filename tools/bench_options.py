@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 
+from clprune.benchmark.prepare import Preparation
 from clprune.benchmark.units import CONNECTED_ROWS, CONVOLUTION_ROWS, Tuning, UnitRows
 from clprune.errors import UsageError
 from clprune.tuning.effort import EFFORTS, effort_by_name
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preparation:
-    """What comes before the measuring."""
-
-    tuning: Tuning
-    unit_rows: UnitRows
-    seed: int
 
 
 def preparation_options(function: _Command) -> _Command:

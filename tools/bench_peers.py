@@ -18,19 +18,21 @@ from pathlib import Path
 from typing import Any
 
 import click
-from bench_options import Preparation, preparation_options, take_preparation
+from bench_options import preparation_options, take_preparation
 from peers import ENGINES
 from peers.contestants import PEER_ROWS, RIVALS, VARIANTS, own_contestants, peer_contestants, peer_rows, trained_pairs
-from peers.section import render_section, section_of
+from peers.section import goal_figures, render_section, section_of
 
 from clprune.benchmark.contest import ROW_COLUMNS, hold_contest
 from clprune.benchmark.figures import FIGURE_COLUMNS
 from clprune.benchmark.machine import usable_cpus
-from clprune.benchmark.prepare import prepare
+from clprune.benchmark.prepare import Entry, Preparation, prepare
 from clprune.benchmark.report import Section, write_section
 from clprune.benchmark.workers import Turn
 from clprune.cli.common import device_option, one_line_errors, print_table
+from clprune.device import DeviceInfo
 from clprune.errors import UsageError
+from clprune.opencl import choose
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "peers.json"
 MODELS = ("vgg16", "vgg16-digits")
@@ -78,7 +80,7 @@ def bench_peers(models: Sequence[str], batches: Sequence[int], out: Path, quick:
 class Settings:
     """The options, checked."""
 
-    device: str | None
+    device: DeviceInfo
     engines: tuple[str, ...]
     interpreters: Mapping[str, str]
     rounds: int
@@ -103,7 +105,7 @@ class Settings:
         if work is not None:
             work.mkdir(parents=True, exist_ok=True)
         return cls(
-            device=device,
+            device=choose(device),
             engines=tuple(choose_peers(peers, interpreters)),
             interpreters=interpreters,
             rounds=rounds,
@@ -115,24 +117,14 @@ class Settings:
 
 def measure(model: str, batch: int, settings: Settings, *, folder: Path) -> tuple[str, dict[str, Any]]:
     """Title and content of the section for one model and batch size."""
-    prepared = prepare(
-        model,
-        batch=batch,
-        device=settings.device,
-        variants=VARIANTS,
-        pairs=trained_pairs(model),
-        unit_rows=settings.preparation.unit_rows,
-        tuning=settings.preparation.tuning,
-        seed=settings.preparation.seed,
-        folder=folder,
-        say=say,
-    )
+    entry = Entry(model=model, batch=batch, variants=VARIANTS, pairs=trained_pairs(model))
+    prepared = prepare(entry, settings.preparation, device=settings.device, folder=folder, say=say)
     threads = len(settings.cpus)
     peers = peer_rows(settings.engines, interpreters=settings.interpreters)
     outcome = hold_contest(
         [
-            *own_contestants(prepared, device=settings.device, batch=batch),
-            *peer_contestants(prepared, peers, batch=batch, threads=threads, folder=folder),
+            *own_contestants(prepared),
+            *peer_contestants(prepared, peers, threads=threads, folder=folder),
         ],
         x=prepared.x,
         expected=prepared.expected,
@@ -142,9 +134,9 @@ def measure(model: str, batch: int, settings: Settings, *, folder: Path) -> tupl
         turn=Turn() if batch == 1 else Turn(warmup=1, runs=2),
         say=say,
     )
-    title = f"{prepared.network.path.stem}, {prepared.network.input}, batch {batch}, {prepared.device.platform_name}"
-    facts = {"batch": batch, "threads": threads, "rounds": settings.rounds, "seed": settings.preparation.seed}
-    return title, section_of(prepared, outcome, facts)
+    title = f"{prepared.network.path.stem}, {prepared.network.input}, batch {batch}, {settings.device.platform_name}"
+    facts = {"threads": threads, "rounds": settings.rounds, "seed": settings.preparation.seed}
+    return title, section_of(prepared, outcome, facts, goal_figures(outcome.rows, prepared.network.path.stem))
 
 
 def parse_pythons(texts: Sequence[str]) -> dict[str, str]:

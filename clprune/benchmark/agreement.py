@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 #: Largest relative error of the logits with which an engine counts as right: Winograd's transforms and long sums in
-#: float32 stay far below, a wrong border or a transposed weight far above. Weights rounded to float16 have more.
+#: float32 stay far below, a wrong border or a transposed weight far above. Weights rounded to float16
+#: have more, and so has arithmetic in TF32, whose mantissa has as many bits.
 TOLERANCE = 1e-3
 FLOAT16_TOLERANCE = 1e-2
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from clprune.benchmark.chain import chain_of
+from clprune.benchmark.reference import chain_answer
 from clprune.benchmark.serve import FloatArray
 from clprune.benchmark.units import Variant, prune_in_units
 from clprune.darknet.annotate import annotate_cfg
@@ -18,12 +20,9 @@ from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights, write_weights
-from clprune.device import DeviceInfo
 from clprune.errors import UsageError
 from clprune.files import write_atomically
 from clprune.resources import models_folder
-from clprune.runner.plan import make_plan
-from clprune.runner.reference import reference_outputs
 from clprune.tile import Unit
 
 
@@ -70,13 +69,10 @@ def write_variant(
     return ModelFiles(cfg=cfg, weights=weights_path, units=tuple(str(chosen.unit) for chosen in options.values()))
 
 
-def reference_answer(files: ModelFiles, device: DeviceInfo, x: FloatArray) -> FloatArray:
-    """The answer `[N, outputs]` to x `[N, C, H, W]` in float64 NumPy, one image at a time to spare memory."""
+def reference_answer(files: ModelFiles, x: FloatArray) -> FloatArray:
+    """The answer `[N, outputs]` to x `[N, C, H, W]`, computed in float64. Raises UnsupportedLayerError."""
     network = load_network(files.cfg)
-    weights = read_weights(files.weights, network)
-    plan = make_plan(network, device)
-    answers = [reference_outputs(plan, weights, image[None])[plan.host_output].reshape(-1) for image in x]
-    return np.stack(answers).astype(np.float32)
+    return chain_answer(chain_of(network, read_weights(files.weights, network)), x).astype(np.float32)
 
 
 def ends_in_softmax(network: Network) -> bool:

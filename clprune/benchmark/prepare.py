@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from clprune.benchmark.models import (
@@ -18,21 +18,48 @@ from clprune.benchmark.models import (
 from clprune.benchmark.serve import FloatArray
 from clprune.benchmark.units import Tuning, UnitRows, Variant, fastest_units, tune_missing, variant_tasks
 from clprune.darknet.network import Network, load_network
+from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights
 from clprune.device import DeviceInfo
 from clprune.opencl import open_device
 from clprune.runner.plan import make_plan
 from clprune.runner.workload import weights_workloads
+from clprune.tile import Unit
 from clprune.tuning.store import open_store
 from clprune.tuning.tune import Task, unique_tasks
 
 
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is to be run: the variants of one model, in batches of `batch`.
+
+    `pairs` are further models of the same shape that are taken as they are, by the name of their weights.
+    """
+
+    model: str
+    batch: int
+    variants: Sequence[Variant]
+    pairs: Mapping[str, ModelFiles] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """How much is tuned first, the units to choose from, and the seed of weights that no file has and of the images."""
+
+    tuning: Tuning
+    unit_rows: UnitRows
+    seed: int
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
-    """`files` and `expected` by the name of the weights; `x` is one batch `[N, C, H, W]`."""
+    """`files` and `expected` by the name of the weights; `x` is one batch `[N, C, H, W]`. `device` is that of clprune's
+    rows, None where there are none.
+    """
 
+    entry: Entry
     network: Network
-    device: DeviceInfo
+    device: DeviceInfo | None
     weights_source: str
     files: Mapping[str, ModelFiles]
     expected: Mapping[str, FloatArray]
@@ -41,52 +68,62 @@ class Prepared:
 
 
 def prepare(
-    model: str,
+    entry: Entry,
+    preparation: Preparation,
     *,
-    batch: int,
-    device: str | None,
-    variants: Sequence[Variant],
-    pairs: Mapping[str, ModelFiles],
-    unit_rows: UnitRows,
-    tuning: Tuning,
-    seed: int,
+    device: DeviceInfo | None,
     folder: Path,
     say: Callable[[str], None],
 ) -> Prepared:
-    """Tune what is missing, prune in the fastest units, write the pairs into `folder`, compute the right answers.
+    """Tune what is missing on `device`, prune in its fastest units, write the pairs of files into `folder`, and compute
+    the right answers. Without a device nothing is tuned and only dense variants are made.
 
-    `pairs` are further models of the same shape that are taken as they are, by the name of their weights. Raises
-    UsageError, NoDeviceError, and what tuning and files raise.
+    Raises UsageError, and what tuning and files raise.
     """
-    network = load_network(find_cfg(model), batch=batch)
-    dense, source = load_or_make_weights(network, seed=seed)
-    store = open_store()
-    with open_device(device) as session:
-        tasks = variant_tasks(network, session.info, variants, unit_rows)
-        for pair in pairs.values():
-            tasks += _pair_tasks(pair, session.info, batch=batch)
-        tune_missing(session, store, tasks, tuning, say=say)
-        info = session.info
-    files = dict(pairs)
-    for variant in variants:
-        if variant.weights_name not in files:
-            units = fastest_units(network, info, store, variant, unit_rows=unit_rows)
-            files[variant.weights_name] = write_variant(network, dense, variant, units, folder=folder)
-    del dense
-    x = random_images(network, seed=seed)
+    network = load_network(find_cfg(entry.model), batch=entry.batch)
+    dense, source = load_or_make_weights(network, seed=preparation.seed)
+    if device is not None:
+        tune_entry(entry, network, preparation, device=device, say=say)
+    files = _write_files(entry, network, dense, preparation.unit_rows, device=device, folder=folder)
+    x = random_images(network, seed=preparation.seed)
     expected = {}
     for name, pair in files.items():
         say(f"float64 reference of {pair.weights.name}")
-        expected[name] = reference_answer(pair, info, x)
+        expected[name] = reference_answer(pair, x)
     return Prepared(
+        entry=entry,
         network=network,
-        device=info,
+        device=device,
         weights_source=source,
         files=files,
         expected=expected,
         x=x,
         is_softmax=ends_in_softmax(network),
     )
+
+
+def tune_entry(
+    entry: Entry, network: Network, preparation: Preparation, *, device: DeviceInfo, say: Callable[[str], None]
+) -> None:
+    """Tune what is missing for all variants and pairs. Raises what `tune` raises."""
+    with open_device(device.selector) as session:
+        tasks = variant_tasks(network, session.info, entry.variants, preparation.unit_rows)
+        for pair in entry.pairs.values():
+            tasks += _pair_tasks(pair, session.info, batch=entry.batch)
+        tune_missing(session, open_store(), tasks, preparation.tuning, say=say)
+
+
+def _write_files(
+    entry: Entry, network: Network, dense: Weights, unit_rows: UnitRows, *, device: DeviceInfo | None, folder: Path
+) -> dict[str, ModelFiles]:
+    files = dict(entry.pairs)
+    for variant in entry.variants:
+        units: Mapping[int, Unit] = {}
+        if device is not None:
+            units = fastest_units(network, device, open_store(), variant, unit_rows=unit_rows)
+        if variant.weights_name not in files and (variant.is_dense or units):
+            files[variant.weights_name] = write_variant(network, dense, variant, units, folder=folder)
+    return files
 
 
 def _pair_tasks(pair: ModelFiles, device: DeviceInfo, *, batch: int) -> list[Task]:

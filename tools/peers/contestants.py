@@ -52,32 +52,29 @@ def trained_pairs(model: str) -> dict[str, ModelFiles]:
     return {TRAINED: ModelFiles(cfg=cfg, weights=cfg.with_suffix(".weights"))} if stem and cfg.is_file() else {}
 
 
-def own_contestants(prepared: Prepared, *, device: str | None, batch: int) -> list[Contestant]:
-    """clprune's rows."""
-    rows = [(variant.name, variant.weights_name, variant.connected_storage) for variant in VARIANTS]
-    if TRAINED in prepared.files:
-        rows.append((TRAINED, TRAINED, "float32"))
-    contestants = []
-    for label, weights_name, storage in rows:
-        files = prepared.files[weights_name]
-        options = {
-            "model": str(files.cfg),
-            "weights": str(files.weights),
-            "batch": batch,
-            "device": device,
-            "connected_storage": storage,
-        }
-        contestants.append(
-            Contestant(
-                label=label,
-                engine="clprune",
-                weights_name=weights_name,
-                command=worker_command(sys.executable),
-                options=options,
-                tolerance=TOLERANCE if storage == "float32" else FLOAT16_TOLERANCE,
-            )
+def own_contestants(prepared: Prepared) -> list[Contestant]:
+    """clprune's rows: its variants, and the pairs that are taken as they are. None without a device."""
+    if prepared.device is None:
+        return []
+    rows = [(variant.name, variant.weights_name, variant.connected_storage) for variant in prepared.entry.variants]
+    rows += [(name, name, "float32") for name in prepared.entry.pairs]
+    return [
+        Contestant(
+            label=label,
+            engine="clprune",
+            weights_name=weights_name,
+            command=worker_command(sys.executable),
+            options={
+                "model": str(prepared.files[weights_name].cfg),
+                "weights": str(prepared.files[weights_name].weights),
+                "batch": prepared.entry.batch,
+                "device": prepared.device.selector,
+                "connected_storage": storage,
+            },
+            tolerance=TOLERANCE if storage == "float32" else FLOAT16_TOLERANCE,
         )
-    return contestants
+        for label, weights_name, storage in rows
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +85,7 @@ class PeerRow:
     engine: str
     interpreter: str
     options: Mapping[str, Any]
+    tolerance: float = TOLERANCE
 
 
 def peer_rows(engines: Sequence[str], *, interpreters: Mapping[str, str]) -> list[PeerRow]:
@@ -99,15 +97,13 @@ def peer_rows(engines: Sequence[str], *, interpreters: Mapping[str, str]) -> lis
     ]
 
 
-def peer_contestants(
-    prepared: Prepared, rows: Sequence[PeerRow], *, batch: int, threads: int, folder: Path
-) -> list[Contestant]:
+def peer_contestants(prepared: Prepared, rows: Sequence[PeerRow], *, threads: int, folder: Path) -> list[Contestant]:
     """The other engines' rows, all on the dense weights."""
     files = prepared.files[DENSE.weights_name]
     common = {
         "model": str(files.cfg),
         "weights": str(files.weights),
-        "batch": batch,
+        "batch": prepared.entry.batch,
         "threads": threads,
         "folder": str(folder),
     }
@@ -118,6 +114,7 @@ def peer_contestants(
             weights_name=DENSE.weights_name,
             command=worker_command(row.interpreter),
             options=common | dict(row.options),
+            tolerance=row.tolerance,
         )
         for row in rows
     ]

@@ -17,21 +17,23 @@ from peers.contestants import DENSE, HALF, PRUNED, RIVALS, SPARSER, TRAINED
 GOALS = {"vgg16": (1.0, 0.42)}
 
 
-def section_of(prepared: Prepared, outcome: Outcome, facts: Mapping[str, int]) -> dict[str, Any]:
-    """Everything about one run, as JSON can hold it; `facts`: batch, threads, rounds, seed."""
-    device = prepared.device
-    figures = goal_figures(outcome.rows, prepared.network.path.stem)
+def section_of(
+    prepared: Prepared, outcome: Outcome, facts: Mapping[str, Any], figures: Sequence[Figure]
+) -> dict[str, Any]:
+    """Everything about one run, as JSON can hold it; `facts` go in as they are: threads, rounds, seed."""
+    device, batch = prepared.device, prepared.entry.batch
     versions = {row.engine: str(row.description["version"]) for row in outcome.rows}
     return {
         "date": today(),
         "machine": asdict(this_machine()),
         "versions": versions | package_versions(["numpy", "onnx", "pyopencl"]),
-        "device": f"{device.name}, {device.platform_name}, driver {device.driver_version}",
+        "device": f"{device.name}, {device.platform_name}, driver {device.driver_version}" if device else "none",
+        "batch": batch,
         **facts,
         "weights": prepared.weights_source,
         "units": {name: list(files.units) for name, files in prepared.files.items() if files.units},
         "rows": [row.to_dict() for row in outcome.rows],
-        "table": contest_rows(outcome.rows, batch=facts["batch"]),
+        "table": contest_rows(outcome.rows, batch=batch),
         "failures": dict(outcome.failures),
         "figures": [figure.to_dict() for figure in figures],
         "figures_table": [figure.row() for figure in figures],
