@@ -19,7 +19,7 @@ h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2.
 .soft { color: var(--soft); margin: 0; overflow-wrap: anywhere; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem; margin: 1.4rem 0; }
 .tile { background: var(--card); border-radius: 8px; padding: .8rem 1rem; }
-.tile b { display: block; font-size: 1.45rem; font-variant-numeric: tabular-nums; }
+.tile b { display: block; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
 .warning { background: var(--warn); border-left: 4px solid var(--warn-line); padding: .5rem .9rem; margin: .4rem 0; }
 figure { margin: 0 0 1.6rem; overflow-x: auto; } figcaption { font-weight: 600; margin-bottom: .3rem; }
 .legend { font-weight: 400; color: var(--soft); margin-left: 1rem; }
