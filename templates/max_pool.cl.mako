@@ -6,6 +6,7 @@
 ## Layout   see clprune/layout.py
 ## vector_width  outputs that a work-item computes at once
 ## group_n       work-items of a work-group, which share the vectors of a row
+## group_rows    rows of the output that a work-group works on side by side, each by group_n work-items
 ## tile_rows     output rows per work-group: CPU drivers want few large work-groups
 ## inside        no window leaves the image: no comparison with its borders
 <%
@@ -19,7 +20,7 @@
 %>
 <%namespace name="common" file="common.mako"/>
 ${common.partial_store_function(vector_width)}
-__kernel __attribute__((reqd_work_group_size(${group_n}, 1, 1)))
+__kernel __attribute__((reqd_work_group_size(${group_n}, ${group_rows}, 1)))
 void max_pool(__global const float *restrict x,
               __global float *restrict y,
               const int in_height,
@@ -39,7 +40,7 @@ void max_pool(__global const float *restrict x,
     const int channel = get_global_id(2) / batch, image = get_global_id(2) - channel * batch;
     __global const float *plane = x + x_origin + (size_t)channel * x_channel_stride + (size_t)image * x_image_stride;
     const int last_row = min((int)(get_group_id(1) + 1) * ${tile_rows}, out_height);
-    for (int row = get_group_id(1) * ${tile_rows}; row < last_row; row++) {
+    for (int row = get_group_id(1) * ${tile_rows}${' + get_local_id(1)' if group_rows > 1 else ''}; row < last_row; row += ${group_rows}) {
         const int first_row = row * ${stride} - ${before};
         for (int column = get_local_id(0) * ${vector_width}; column < out_width; column += ${group_n * vector_width}) {
             const int first_column = column * ${stride} - ${before};

@@ -8,10 +8,10 @@
 ## Darknet's shortcut: `other` counts (and alpha with it) only at every other_up-th row and column and only where
 ## c < other_channels, i / other_up < other_rows, j / other_up < other_columns; elsewhere v stays.
 ## up       nearest-neighbour magnification; row_offset, column_offset: where a crop begins
-## group_n  work-items of a work-group along a row
+## group_n, group_rows  work-items of a work-group along a row, and rows
 <%namespace name="common" file="common.mako"/>
 ${common.activation_function(activation, 1)}
-__kernel __attribute__((reqd_work_group_size(${group_n}, 1, 1)))
+__kernel __attribute__((reqd_work_group_size(${group_n}, ${group_rows}, 1)))
 void pointwise(__global const float *restrict x,
 % if scaled:
                __global const float *restrict scale,
@@ -24,6 +24,7 @@ void pointwise(__global const float *restrict x,
                const float alpha,
                const float beta,
                const int batch,
+               const int out_height,
                const int out_width,
                const int row_offset,
                const int column_offset,
@@ -45,7 +46,7 @@ void pointwise(__global const float *restrict x,
 {
     const int column = get_global_id(0), row = get_global_id(1);
     const int channel = get_global_id(2) / batch, image = get_global_id(2) - channel * batch;
-    if (column >= out_width) return;
+    if (column >= out_width || row >= out_height) return;
     const int x_row = row / ${up} + row_offset, x_column = column / ${up} + column_offset;
     float v = x[x_origin + (size_t)channel * x_channel_stride + (size_t)image * x_image_stride + x_row * x_pitch + x_column];
 % if scaled:

@@ -43,10 +43,10 @@ class ClearPaddingKernel(TensorKernel[ClearTile, ClearOperation]):
     name = "clear_padding"
     template = "clear_padding"
     tile_type = ClearTile
-    parameters: ClassVar = {"group_n": (1, 16, 64), "tile_planes": (1, 8, 32)}
+    parameters: ClassVar = {"group_n": (1, 64, 128), "tile_planes": (1, 8, 32)}
     constraints = ()
     cpu_tiles = (ClearTile(group_n=1, tile_planes=32),)
-    gpu_tiles = (ClearTile(group_n=64), ClearTile(group_n=16))
+    gpu_tiles = (ClearTile(group_n=64), ClearTile(group_n=128))
 
     def local_mem_bytes(self, tile: ClearTile, operation: ClearOperation) -> int:
         return 0

@@ -10,10 +10,17 @@ import numpy.typing as npt
 
 from clprune.darknet.activations import ACTIVATIONS, activate
 from clprune.geometry import Shape
-from clprune.kernels.base import Case, DeviceArray, Launch, Sample, TensorKernel, Workload, round_up
-from clprune.kernels.pool import GroupTile
+from clprune.kernels.base import Case, Constraint, DeviceArray, Launch, Sample, TensorKernel, Workload, round_up
 from clprune.kernels.samples import expected_output, input_buffer
 from clprune.layout import Layout, contiguous_layout, padded_layout
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointwiseTile:
+    """Parameters of the template: work-items of a work-group along a row, and rows."""
+
+    group_n: int
+    group_rows: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,28 +93,38 @@ def shortcut_steps(operation: PointwiseOperation) -> tuple[int, int]:
     return max(1, wide // narrow), max(1, narrow // wide)
 
 
-class PointwiseKernel(TensorKernel[GroupTile, PointwiseOperation]):
+class PointwiseKernel(TensorKernel[PointwiseTile, PointwiseOperation]):
     """See `templates/pointwise.cl.mako`."""
 
     name = "pointwise"
     template = "pointwise"
-    tile_type = GroupTile
-    parameters: ClassVar = {"group_n": (1, 16, 64)}
-    constraints = ()
-    cpu_tiles = (GroupTile(group_n=16), GroupTile(group_n=1))
-    gpu_tiles = (GroupTile(group_n=64), GroupTile(group_n=16))
+    tile_type = PointwiseTile
+    parameters: ClassVar = {"group_n": (1, 16, 64), "group_rows": (1, 4)}
+    constraints = (
+        Constraint(
+            reason="four of five work-items of a row would have nothing to do",
+            holds=lambda t, o: t.group_n <= 16 or t.group_n < 5 * o.output.shape.width,
+        ),
+        Constraint(
+            reason="rows of work-items side by side need several items each",
+            holds=lambda t, o: t.group_rows == 1 or t.group_n > 1,
+        ),
+    )
+    cpu_tiles = (PointwiseTile(group_n=16), PointwiseTile(group_n=1))
+    gpu_tiles = (PointwiseTile(group_n=64), PointwiseTile(group_n=16, group_rows=4))
 
-    def local_mem_bytes(self, tile: GroupTile, operation: PointwiseOperation) -> int:
+    def local_mem_bytes(self, tile: PointwiseTile, operation: PointwiseOperation) -> int:
         return 0
 
-    def launch(self, tile: GroupTile, operation: PointwiseOperation) -> Launch:
+    def launch(self, tile: PointwiseTile, operation: PointwiseOperation) -> Launch:
         shape = operation.output.shape
         planes = operation.channels * operation.output.batch
         return Launch(
-            global_size=(round_up(shape.width, tile.group_n), shape.height, planes), local_size=(tile.group_n, 1, 1)
+            global_size=(round_up(shape.width, tile.group_n), round_up(shape.height, tile.group_rows), planes),
+            local_size=(tile.group_n, tile.group_rows, 1),
         )
 
-    def variables(self, tile: GroupTile, operation: PointwiseOperation) -> dict[str, Any]:
+    def variables(self, tile: PointwiseTile, operation: PointwiseOperation) -> dict[str, Any]:
         step, up = shortcut_steps(operation)
         return {
             "activation": operation.activation,
@@ -118,12 +135,12 @@ class PointwiseKernel(TensorKernel[GroupTile, PointwiseOperation]):
             "other_up": up,
         }
 
-    def safe_tile(self, operation: PointwiseOperation) -> GroupTile:
-        return GroupTile(group_n=1)
+    def safe_tile(self, operation: PointwiseOperation) -> PointwiseTile:
+        return PointwiseTile(group_n=1)
 
     def arguments(
         self,
-        tile: GroupTile,
+        tile: PointwiseTile,
         operation: PointwiseOperation,
         *,
         x: DeviceArray,
@@ -136,6 +153,7 @@ class PointwiseKernel(TensorKernel[GroupTile, PointwiseOperation]):
         step, _ = shortcut_steps(operation)
         scalars = (
             layout_out.batch,
+            layout_out.shape.height,
             layout_out.shape.width,
             operation.row_offset,
             operation.column_offset,
@@ -170,7 +188,7 @@ class PointwiseKernel(TensorKernel[GroupTile, PointwiseOperation]):
         parameters = {name: values for name, values in inputs.items() if name != "x"}
         return Sample(inputs=inputs, answer=pointwise_reference(operation, inputs["x"], **parameters))
 
-    def case(self, tile: GroupTile, operation: PointwiseOperation, sample: Sample) -> Case:
+    def case(self, tile: PointwiseTile, operation: PointwiseOperation, sample: Sample) -> Case:
         answer = sample.answer
         whole = np.zeros((operation.output.batch, operation.output.shape.channels, *answer.shape[2:]))
         first = operation.channel_offset

@@ -18,7 +18,6 @@ from clprune.kernels.base import (
     TensorKernel,
     Workload,
     ceil_div,
-    round_up,
 )
 from clprune.kernels.samples import expected_output, input_buffer
 from clprune.layout import Layout, contiguous_layout, padded_layout
@@ -30,6 +29,7 @@ class MaxPoolTile:
 
     vector_width: int
     group_n: int = 1
+    group_rows: int = 1
     tile_rows: int = 1
 
 
@@ -93,7 +93,12 @@ class MaxPoolKernel(TensorKernel[MaxPoolTile, PoolOperation]):
     name = "max_pool"
     template = "max_pool"
     tile_type = MaxPoolTile
-    parameters: ClassVar = {"vector_width": (1, 4, 8, 16), "group_n": (1, 16, 64), "tile_rows": (1, 4, 16, 64)}
+    parameters: ClassVar = {
+        "vector_width": (1, 4, 8, 16),
+        "group_n": (1, 16, 64),
+        "group_rows": (1, 4),
+        "tile_rows": (1, 4, 16, 64),
+    }
     constraints = (
         Constraint(
             reason="a vector is more than twice as long as an output row",
@@ -104,12 +109,24 @@ class MaxPoolKernel(TensorKernel[MaxPoolTile, PoolOperation]):
             holds=lambda t, o: t.vector_width <= 4 or t.group_n == 1,
         ),
         Constraint(
+            reason="four of five work-items of a row would have nothing to do",
+            holds=lambda t, o: t.group_n <= 16 or t.group_n < 5 * ceil_div(o.problem.out_width, t.vector_width),
+        ),
+        Constraint(
+            reason="rows of work-items side by side need as many rows in the tile, and several items each",
+            holds=lambda t, o: t.group_rows == 1 or (t.group_rows <= t.tile_rows and t.group_n > 1),
+        ),
+        Constraint(
             reason="the tile has more than four times the rows of the output",
             holds=lambda t, o: t.tile_rows == 1 or t.tile_rows < 4 * o.problem.out_height or t.group_n == 1,
         ),
     )
     cpu_tiles = (MaxPoolTile(vector_width=8, tile_rows=64), MaxPoolTile(vector_width=4, tile_rows=64))
-    gpu_tiles = (MaxPoolTile(vector_width=1, group_n=64), MaxPoolTile(vector_width=4, group_n=16))
+    # Neighbouring items read neighbouring windows; narrow planes need several rows to fill a work-group.
+    gpu_tiles = (
+        MaxPoolTile(vector_width=1, group_n=64),
+        MaxPoolTile(vector_width=1, group_n=16, group_rows=4, tile_rows=4),
+    )
 
     def local_mem_bytes(self, tile: MaxPoolTile, operation: PoolOperation) -> int:
         return 0
@@ -118,7 +135,9 @@ class MaxPoolKernel(TensorKernel[MaxPoolTile, PoolOperation]):
         problem = operation.problem
         rows = ceil_div(problem.out_height, tile.tile_rows)
         planes = problem.channels * problem.batch
-        return Launch(global_size=(tile.group_n, rows, planes), local_size=(tile.group_n, 1, 1))
+        return Launch(
+            global_size=(tile.group_n, rows * tile.group_rows, planes), local_size=(tile.group_n, tile.group_rows, 1)
+        )
 
     def variables(self, tile: MaxPoolTile, operation: PoolOperation) -> dict[str, Any]:
         problem = operation.problem
@@ -188,11 +207,11 @@ class AveragePoolKernel(TensorKernel[GroupTile, PoolOperation]):
     gpu_tiles = (GroupTile(group_n=64), GroupTile(group_n=128))
 
     def local_mem_bytes(self, tile: GroupTile, operation: PoolOperation) -> int:
-        return 0
+        return 4 * tile.group_n if tile.group_n > 1 else 0
 
     def launch(self, tile: GroupTile, operation: PoolOperation) -> Launch:
         planes = operation.problem.channels * operation.problem.batch
-        return Launch(global_size=(round_up(planes, tile.group_n),), local_size=(tile.group_n,))
+        return Launch(global_size=(planes * tile.group_n,), local_size=(tile.group_n,))
 
     def variables(self, tile: GroupTile, operation: PoolOperation) -> dict[str, Any]:
         return {}
@@ -206,7 +225,6 @@ class AveragePoolKernel(TensorKernel[GroupTile, PoolOperation]):
         """The template's arguments in order."""
         problem, layout_in, layout_out = operation.problem, operation.input, operation.output
         scalars = (
-            problem.channels,
             problem.batch,
             problem.in_height,
             problem.in_width,

@@ -196,6 +196,7 @@ def test_every_activation_has_device_code(name: str) -> None:
 def pointwise_variables(activation: str) -> dict[str, object]:
     return {
         "group_n": 1,
+        "group_rows": 1,
         "activation": activation,
         "scaled": False,
         "summed": False,
