@@ -31,8 +31,11 @@ Blocks = NDArray[np.int64]
 MOST_ROUNDS = 4
 """Passes over all rows in search of exchanges; later ones find next to nothing."""
 
-LARGEST_SEARCH = 2 << 30
-"""Rows x rows x columns up to which exchanges are judged by the norm itself: seconds; beyond it, minutes."""
+MOST_PARTNERS = 48
+"""Rows that each row is tried against: all of a small layer's, and of a large one's those that promise most."""
+
+LARGEST_SEARCH = 1 << 30
+"""Rows x columns x partners up to which exchanges are judged by the norm itself, which takes up to a minute."""
 
 POWER_STEPS = 12
 """Steps towards a principal direction: it need not be exact to split rows by it."""
@@ -99,7 +102,7 @@ def row_order(weights: Matrix, *, unit: Unit, sparsity: float, criterion: str = 
         return given_order
     retained = _retained(features, given, sparsity=sparsity)
     blocks = _exchange_alike(features, _split_by_principal_directions(features, unit_rows=unit.rows))
-    for start in (blocks, given) if rows * features.size <= LARGEST_SEARCH else ():
+    for start in (blocks, given) if features.size * min(rows, MOST_PARTNERS) <= LARGEST_SEARCH else ():
         blocks = _exchange_for_norm(features, start, sparsity=sparsity)
         if _retained(features, blocks, sparsity=sparsity) > retained:
             break
@@ -181,10 +184,11 @@ def _exchange_for_norm(features: Features, blocks: Blocks, *, sparsity: float) -
         sizes = np.bincount(blocks)
         floors = float((sums / sizes[:, None])[kept].min()) * sizes[:, None]
         above = np.maximum(sums - floors, 0).sum(axis=1)
+        gains_of_kept = features @ kept.T.astype(np.float32)
         exchanged = False
         for row in range(len(blocks)):
             block = blocks[row]
-            others = np.flatnonzero(blocks != block)
+            others = _partners(gains_of_kept, blocks, row=row)
             theirs = blocks[others]
             moved = features[others] - features[row]
             mine = np.maximum(sums[block] + moved - floors[block], 0).sum(axis=1)
@@ -200,6 +204,19 @@ def _exchange_for_norm(features: Features, blocks: Blocks, *, sparsity: float) -
         if not exchanged:
             break
     return blocks
+
+
+def _partners(gains: Features, blocks: Blocks, *, row: int) -> NDArray[np.int64]:
+    """The rows of other blocks with which an exchange promises most, were the columns to stay as they are.
+
+    `gains` float32 `[M, row blocks]`: what each row retains in each block.
+    """
+    own = gains[np.arange(len(blocks)), blocks]
+    promises = gains[:, blocks[row]] + gains[row, blocks] - own
+    promises[blocks == blocks[row]] = -np.inf
+    count = min(MOST_PARTNERS, int(np.isfinite(promises).sum()))
+    best: NDArray[np.int64] = np.argpartition(-promises, count - 1)[:count]
+    return np.sort(best)
 
 
 def _split_by_principal_directions(features: Features, *, unit_rows: int) -> Blocks:
