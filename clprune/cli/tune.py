@@ -26,7 +26,9 @@ from clprune.cli.model import (
     seed_option,
     weights_argument,
 )
+from clprune.cli.offline import tune_offline
 from clprune.cli.tuning import TunedProblem, list_tasks, problem_text, run_tuning, stored_problem, tile_text
+from clprune.errors import UsageError
 from clprune.tuning.effort import DEFAULT_EFFORT, EFFORTS
 
 if TYPE_CHECKING:
@@ -54,6 +56,11 @@ TABLE_WIDTH = 120
 )
 @click.option("--force", is_flag=True, help="Measure again what earlier runs have measured.")
 @click.option("--missing", is_flag=True, help="Leave out problems that have a tuned tile.")
+@click.option(
+    "--offline",
+    metavar="ARCHITECTURE",
+    help="Predict starting points for a GPU that is not here, such as sm_90 or gfx90a; needs clang, for NVIDIA ptxas.",
+)
 @seed_option
 @batch_option
 @device_option
@@ -67,6 +74,7 @@ def command(
     budget: float | None,
     force: bool,
     missing: bool,
+    offline: str | None,
     seed: int,
     batch: int,
     device: str | None,
@@ -85,6 +93,11 @@ def command(
 
     network = load_network(model, batch=batch)
     workloads = model_workloads(network, weights)
+    if offline is not None:
+        if device is not None:
+            raise UsageError("--offline predicts for a GPU that is not here: leave out --device")
+        tune_offline(network, workloads, architecture_name=offline, as_json=as_json)
+        return
     store = open_store()
     with open_device(device) as session:
         tasks = list_tasks(network, session.info, workloads)

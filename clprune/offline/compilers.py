@@ -56,6 +56,12 @@ class Toolchain:
             return f"the ROCm device libraries (ocml.bc): {_PACKAGES}"
         return None
 
+    def require(self, architecture: Architecture) -> None:
+        """Raise MissingDependencyError naming what to install before kernels can be compiled for `architecture`."""
+        missing = self.missing(architecture)
+        if missing is not None:
+            raise MissingDependencyError(f"cannot compile for {architecture.name} without {missing}")
+
     def versions(self) -> dict[str, str]:
         """First line of what each tool says of itself."""
         found = {}
@@ -82,9 +88,7 @@ def compile_kernel(toolchain: Toolchain, architecture: Architecture, *, source: 
 
     Raises MissingDependencyError naming what to install, BuildError with the compiler's log.
     """
-    missing = toolchain.missing(architecture)
-    if missing is not None:
-        raise MissingDependencyError(f"cannot compile for {architecture.name} without {missing}")
+    toolchain.require(architecture)
     with tempfile.TemporaryDirectory(prefix="clprune-offline-") as folder:
         file = Path(folder) / "kernel.cl"
         file.write_text(source, encoding="utf-8")

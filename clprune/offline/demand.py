@@ -237,8 +237,6 @@ def lane_distance(kernel: Kernel[Any, Any], tile: Any, operation: Any) -> int | 
         return int(tile.vector_width)
     if kernel is MAX_POOL:
         return int(tile.vector_width * operation.problem.stride)
-    if kernel is AVERAGE_POOL:
-        return int(operation.input.channel_stride)
-    if kernel in (SOFTMAX, POINTWISE):
+    if kernel in (AVERAGE_POOL, SOFTMAX, POINTWISE):
         return 1
     return None

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -166,11 +165,14 @@ def preselect(
 
     Raises ConfigurationRejected when no tile fits.
     """
-    ranked = [
-        _guess(architecture, kernel, tile, operation, workload) for tile in _space(architecture, kernel, operation)
-    ]
+    ranked = []
+    for tile in _space(architecture, kernel, operation):
+        try:
+            ranked.append(_guess(architecture, kernel, tile, operation, workload))
+        except ConfigurationRejected:
+            continue
     if not ranked:
-        kernel.candidates(operation, imaginary_device(architecture))
+        raise ConfigurationRejected(f"{kernel.name}: no tile for {operation.key} fits on {architecture.name}")
     best = sorted(ranked, key=_time_ms)[:count]
     return [_best_sweep(architecture, kernel, item, operation, workload) for item in best]
 
@@ -178,11 +180,8 @@ def preselect(
 def _space(architecture: Architecture, kernel: Kernel[Any, Any], operation: Any) -> Iterator[Any]:
     """Valid tiles for a GPU; sweeps, which change no register, are left to `_best_sweep`."""
     device = imaginary_device(architecture)
-    parameters = {**kernel.parameters, **({_SWEEP: (0,)} if _SWEEP in kernel.parameters else {})}
-    for values in itertools.product(*parameters.values()):
-        tile = kernel.tile_type(**dict(zip(parameters, values, strict=True)))
-        is_valid = kernel.rejection(tile, operation, device) is None
-        if is_valid and kernel.is_worth_trying(tile, operation, device):
+    for tile in kernel.space(device):
+        if getattr(tile, _SWEEP, 0) == 0 and kernel.rejection(tile, operation, device) is None:
             yield tile
 
 
@@ -248,7 +247,11 @@ def rank(
         if report.uses_private_memory:
             continue
         demand = demand_of(kernel, tile, operation, workload, architecture)
-        ranked.append(Ranked(tile=tile, estimate=estimate(architecture, demand, report), report=report))
+        try:
+            ranked.append(Ranked(tile=tile, estimate=estimate(architecture, demand, report), report=report))
+        except ConfigurationRejected:
+            continue
     if not ranked:
-        raise ConfigurationRejected(f"{kernel.name}: every tile for {operation.key} spills on {architecture.name}")
+        problem = f"{kernel.name}, {operation.key}"
+        raise ConfigurationRejected(f"{problem}: every tile spills or does not fit on {architecture.name}")
     return sorted(ranked, key=_time_ms)

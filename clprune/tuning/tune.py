@@ -158,10 +158,11 @@ class _TaskRun:
         kernel, info = self.task.kernel, self.session.info
         similar = similar_problems(self.store, key, kernel)
         own = kernel.cpu_tiles if wants_explicit_vectors(info) else kernel.gpu_tiles
+        known = self.store.lookup_for(info)(kernel, self.task.operation, self.task.workload)  # also what was predicted
         return ModelSearch(
             self.spaces.candidates(kernel, operation),
             parameters=kernel.parameters,
-            starts=[kernel.default_tile(operation, info), *starts_from(similar), *own],
+            starts=[kernel.default_tile(operation, info), *(known or ())[:1], *starts_from(similar), *own],
             known={} if is_forced else self.store.measurements(key, kernel),
             similar=similar,
             seed=seed,

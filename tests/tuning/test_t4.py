@@ -20,7 +20,7 @@ from tests.imaginary import imaginary_device
 KERNEL = kernel_by_name("connected")
 OPERATION = max(KERNEL.sample_operations(), key=lambda operation: operation.problem.batch)
 DEVICE = imaginary_device()
-FAST, SLOW, WRONG = KERNEL.gpu_tiles
+FAST, SLOW, WRONG = KERNEL.gpu_tiles[:3]
 PRUNED = Workload(kept_share=0.25, unit_rows=16)
 
 
