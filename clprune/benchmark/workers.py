@@ -42,7 +42,8 @@ class Worker:
     """One engine in a process. Use it as a context manager, or call `close()`.
 
     `command` starts a program that calls `clprune.benchmark.serve.serve`; `engine` and `options` are what its loader
-    gets; the process and its threads stay on `cpus`. Every method raises WorkerError when the process dies or is late.
+    gets; the process and its threads stay on `cpus`. `environment` is added to this process's; `answer_limit_s` is for
+    every answer but the first. Every method raises WorkerError when the process dies or is late.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class Worker:
         options: Mapping[str, Any],
         cpus: Sequence[int],
         environment: Mapping[str, str] | None = None,
+        answer_limit_s: float = ANSWER_SECONDS,
     ) -> None:
         self.name = name
+        self._answer_limit_s = answer_limit_s
         self._folder = tempfile.TemporaryDirectory(prefix="clprune-worker-")
         self._log = Path(self._folder.name) / "log"
         try:
@@ -104,7 +107,8 @@ class Worker:
     ) -> None:
         self.close()
 
-    def _ask(self, request: Mapping[str, Any], *, limit_s: float = ANSWER_SECONDS) -> Mapping[str, Any]:
+    def _ask(self, request: Mapping[str, Any], *, limit_s: float | None = None) -> Mapping[str, Any]:
+        limit_s = self._answer_limit_s if limit_s is None else limit_s
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._signal("SIGCONT")
@@ -114,7 +118,7 @@ class Worker:
         except OSError:
             raise WorkerError(f"{self.name}: {self._last_words()}") from None
         if not select.select([self._process.stdout], [], [], limit_s)[0]:
-            raise WorkerError(f"{self.name}: no answer to {request['do']!r} within {limit_s:.0f} s")
+            raise WorkerError(f"{self.name}: no answer to {request['do']!r} within {limit_s:g} s")
         line = self._process.stdout.readline()
         if not line:
             raise WorkerError(f"{self.name}: {self._last_words()}")
@@ -128,11 +132,13 @@ class Worker:
             self._process.send_signal(getattr(signal, name))
 
     def _last_words(self) -> str:
-        """The last line of what the process printed: of a traceback, the error."""
+        """How the process ended: the last line of a traceback, else its status and whatever it said last."""
         status = self._process.wait()
         lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
-        return said[-1] if said else f"ended with status {status}"
+        if said and status == 1:
+            return said[-1]
+        return f"ended with status {status}" + (f" after {said[-1]!r}" if said else "")
 
 
 def time_in_rounds(workers: Sequence[Worker], *, rounds: int, turn: Turn) -> list[Series]:

@@ -70,9 +70,7 @@ def plan_gpu(
     device = chosen or _same_card(gpus, torch) or (gpus[0] if gpus else None)
     torch_device = "cuda" if torch is not None and torch.gpu_name else ""
     if device is None and not torch_device:
-        raise NoDeviceError(
-            "no GPU: neither OpenCL nor PyTorch shows one; --dry-run goes through everything on the CPU"
-        )
+        raise NoDeviceError("neither OpenCL nor PyTorch shows a GPU; --dry-run goes through everything on the CPU")
     if device is None:
         notes.append(
             f"No OpenCL driver shows {torch.gpu_name if torch else 'the GPU'}: clprune was not measured. Its driver's "
