@@ -127,7 +127,7 @@ SUBNORMALS_FLUSHED = Quirk(
 
 FILLS_UNTRACKED = Quirk(
     name="fills_untracked",
-    what="a buffer that clEnqueueFillBuffer has filled still counts as uninitialised, which hides true reports",
+    what="a buffer that clEnqueueFillBuffer has filled counts as uninitialised: reading its zeros earns reports",
     effect="zeros are copied from the host",
     evidence="Oclgrind 21.10 with --uninitialized",
     test="tests/conformance/test_drivers.py::test_driver",

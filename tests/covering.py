@@ -91,6 +91,14 @@ def values_missed(kernel: Kernel[Any, Any], points: list[Point]) -> list[tuple[s
     return [(name, value) for name, values in kernel.parameters.items() for value in values if (name, value) not in met]
 
 
+def gpu_tiles_missed(kernel: Kernel[Any, Any], device: DeviceInfo, points: list[Point]) -> list[Any]:
+    """Named tiles for GPUs that are valid on `device` and occur in no point."""
+    met = {point.tile for point in points}
+    operations = kernel.sample_operations()
+    valid = [t for t in kernel.gpu_tiles if any(kernel.rejection(t, o, device) is None for o in operations)]
+    return [tile for tile in valid if tile not in met]
+
+
 def has_weights(kernel: Kernel[Any, Any]) -> bool:
     """What is removed from the weights makes a difference to this kernel."""
     operation = kernel.sample_operations()[-1]

@@ -141,8 +141,8 @@ def install_missing(drivers: list[Driver], folder: Path) -> str:
 
 def _unpack(packages: list[str]) -> None:
     """Download packages and what they need, and unpack them where nobody else is disturbed."""
-    lines = _apt("--print-uris", "-y", "--no-install-recommends", "install", *packages).splitlines()
-    names = [line.split()[1].partition("_")[0] for line in lines if line.startswith("'")]
+    lines = _apt("--simulate", "--no-install-recommends", "install", *packages).splitlines()
+    names = [line.split()[1] for line in lines if line.startswith("Inst ")]
     archives = UNPACKED / "archives"
     archives.mkdir(parents=True, exist_ok=True)
     _apt("download", *names, folder=archives)

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from clprune.device import DeviceInfo
 from clprune.errors import ClpruneError
 from clprune.kernels.base import Kernel, Workload
 from clprune.kernels.catalogue import CATALOGUE, kernel_by_name
@@ -28,7 +29,7 @@ from clprune.runner import Runner
 from clprune.runner.verify import verify_network
 from clprune.tuning.measure import Candidate, bind_case, compare_outputs, verify
 from tests.conformance.evidence import check_quirks
-from tests.covering import Point, covering_points, values_missed
+from tests.covering import Point, covering_points, gpu_tiles_missed, values_missed
 from tests.random_networks import answers, random_network, tolerance
 
 NETWORKS, QUIRKS = "networks", "quirks"
@@ -70,7 +71,7 @@ class Log:
 def run_kernel(session: Session, kernel: Kernel[Any, Any], result: Result, options: argparse.Namespace) -> None:
     """A covering sample of the kernel's space; each point twice, for the same bits."""
     points = covering_points(kernel, session.info, pairs=options.pairs, longest_source=options.longest_source)
-    missed = values_missed(kernel, points)
+    missed = [*values_missed(kernel, points), *gpu_tiles_missed(kernel, session.info, points)]
     if missed:
         result.failures.append(f"never tried: {missed}")
     log = Log()
@@ -164,6 +165,12 @@ def _random_tiles(session: Session, seed: int, longest_source: int | None) -> Ca
     return lookup
 
 
+def _driver_text(info: DeviceInfo) -> str:
+    """Platform and version of the driver, whose text some begin with their name."""
+    is_named = info.driver_version.startswith(info.platform_name)
+    return info.driver_version if is_named else f"{info.platform_name} {info.driver_version}"
+
+
 def _problem(run: Callable[[], str]) -> str:
     """What went wrong, in words; our own bugs surface."""
     try:
@@ -183,7 +190,7 @@ def main() -> None:
     start = time.monotonic()
     with open_device() as session:
         info = session.info
-        result = Result(part=options.part, device=info.name, driver=f"{info.platform_name} {info.driver_version}")
+        result = Result(part=options.part, device=info.name, driver=_driver_text(info))
         if options.part == NETWORKS:
             run_networks(session, result, options)
         elif options.part == QUIRKS:

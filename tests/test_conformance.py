@@ -1,0 +1,117 @@
+"""The conformance suite itself: a wrong kernel does not pass, and the matrix says what happened."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from clprune.kernels.base import Kernel
+from clprune.kernels.pool import GroupTile
+from clprune.kernels.softmax import SoftmaxKernel, SoftmaxOperation
+from clprune.opencl import Session
+from tests.conformance import drivers
+from tests.conformance.drivers import DRIVERS, Driver, find
+from tests.conformance.report import Matrix
+from tests.conformance.suite import PARTS, Result, run_kernel
+
+OPTIONS = argparse.Namespace(pairs=False, longest_source=None)
+POCL = next(driver for driver in DRIVERS if driver.name == "pocl")
+
+
+class Halved(SoftmaxKernel):
+    """Wrong for groups of more than one work-item."""
+
+    def source(self, tile: GroupTile, operation: SoftmaxOperation) -> str:
+        right = super().source(tile, operation)
+        return right if tile.group_n == 1 else right.replace("out[i] /= value", "out[i] /= 2.0f * value")
+
+
+class NeverOne(SoftmaxKernel):
+    """Declares a value that nothing allows."""
+
+    def __init__(self) -> None:
+        self.parameters = {"group_n": (1, 64, 100_000)}  # type: ignore[misc]
+
+
+def run(session: Session, kernel: Kernel[GroupTile, SoftmaxOperation]) -> Result:
+    result = Result(part=kernel.name)
+    run_kernel(session, kernel, result, OPTIONS)
+    return result
+
+
+def test_right_kernel_passes(device_context: Session) -> None:
+    result = run(device_context, SoftmaxKernel())
+    assert result.failures == []
+    assert result.runs >= 4
+
+
+def test_wrong_kernel_fails_where_it_is_wrong(device_context: Session) -> None:
+    result = run(device_context, Halved())
+    assert result.runs > 0
+    assert result.failures
+    assert all("WrongAnswer: relative error" in failure for failure in result.failures)
+    assert all("group_n=1)" not in failure for failure in result.failures)
+
+
+def test_value_that_is_never_tried_fails(device_context: Session) -> None:
+    assert run(device_context, NeverOne()).failures == ["never tried: [('group_n', 100000)]"]
+
+
+def test_every_kernel_is_a_part() -> None:
+    assert PARTS[-2:] == ("networks", "quirks")
+    assert {"conv", "connected"} < set(PARTS)
+
+
+def result(part: str, **facts: object) -> Result:
+    return Result(part=part, device="Example CPU", driver="Example 1.2", **facts)  # type: ignore[arg-type]
+
+
+def test_matrix() -> None:
+    matrix = Matrix()
+    assert matrix.is_empty
+    matrix.add(DRIVERS[0], result("conv", runs=9, refused=2))
+    matrix.add(DRIVERS[0], result("softmax", runs=3, failures=["wrong"]))
+    matrix.add_absent(POCL, "conv", "not installed")
+    matrix.add_absent(POCL, "softmax", "not installed")
+    text = matrix.text().splitlines()
+    assert text[0].split() == ["conv", "softmax", "seconds"]
+    assert text[1].split("  ")[0] == DRIVERS[0].title
+    assert "9 right, 2 refused" in text[1]
+    assert "FAILED 1 of 4" in text[1]
+    assert text[2].split() == ["PoCL", "absent", "absent", "0"]
+
+
+def test_page_keeps_rows_of_other_machines() -> None:
+    matrix = Matrix()
+    for part in PARTS:
+        matrix.add(DRIVERS[0], result(part, runs=1, notes=["no_fp64"] if part == "quirks" else []))
+    cells = " | ".join(["1 right"] * len(PARTS))
+    before = (
+        f"# Old\n\n| driver | x |\n|---|---|\n| {DRIVERS[0].title} | old | {cells} |\n| A GPU | 535.1 | {cells} |\n"
+    )
+    page = matrix.markdown(before=before)
+    assert f"| {DRIVERS[0].title} | Example CPU, Example 1.2 | {cells} |" in page
+    assert f"| A GPU | 535.1 | {cells} |" in page
+    assert "| old |" not in page
+    assert "a literal without f" in page
+    assert matrix.markdown(before=page) == page
+
+
+def test_absent_driver_is_no_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(drivers, "UNPACKED", tmp_path)
+    absent = Driver(name="absent", title="Absent", packages=("absent-icd",), pattern="usr/lib/*/libabsent.so")
+    assert find(absent, tmp_path).problem == "absent-icd is not installed"
+
+
+def test_unpacked_driver_is_shown_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(drivers, "UNPACKED", tmp_path / "unpacked")
+    library = tmp_path / "unpacked/usr/lib/machine/libexample.so.1"
+    library.parent.mkdir(parents=True)
+    library.write_text("")
+    example = Driver(name="example", title="Example", packages=("example-icd",), pattern="usr/lib/*/libexample.so.*")
+    place = find(example, tmp_path / "icd")
+    vendors = Path(place.environment["OCL_ICD_VENDORS"])
+    assert [path.read_text() for path in vendors.iterdir()] == [f"{library}\n"]
+    assert place.environment["LD_LIBRARY_PATH"].split(":")[0] == str(library.parent)
