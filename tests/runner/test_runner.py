@@ -114,7 +114,9 @@ def test_everything_removed_leaves_biases(runner_of: Make, network_of: Callable[
     assert float(np.abs(got - answers(network, bare, x)).max()) < 1e-6
 
 
-def test_from_files_as_the_readme_says(network_of: Callable[..., Network], tmp_path: Path) -> None:
+def test_from_files_as_the_readme_says(
+    device_context: Session, network_of: Callable[..., Network], tmp_path: Path
+) -> None:
     network = network_of()
     weights = random_weights(network, seed=1)
     write_weights(tmp_path / "network.weights", network, weights)
