@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
+
+os.environ.setdefault("NM_DISABLE_ANALYTICS", "1")  # it reports its use otherwise
 
 import deepsparse
 
