@@ -28,11 +28,13 @@ class Architecture:
     `scalar_registers_per_scheduler`: the same for scalar registers where they limit warps, else 0.
     `groups_per_unit`: the most work-groups of more than one warp (`has_group_limit_for_warps`: of any size).
     `local_mem_granule_bytes`, `local_mem_reserved_bytes`: what a work-group's local memory is rounded up to and
-    increased by. `fma_lanes`: float32 multiply-adds per clock and compute unit. `issue_per_clock`: instructions that a
-    compute unit issues per clock. `cache_bytes_per_clock`, `local_bytes_per_clock`: bandwidth per compute unit of the
-    first-level cache and of local memory; `has_one_load_path`: the two share it. `has_vector_loads`: a vector of
-    element alignment is loaded by one instruction. `has_scalar_loads`: values that all lanes share come through a
-    path of their own. `shared_cache_bytes` is the last cache before the memory. Latencies are in clocks.
+    increased by.
+    `fma_lanes`: lanes of multiply-add instructions per clock and compute unit (packed ones of CDNA 2 and RDNA 3 hold
+    two each). `issue_per_clock`: instructions that a compute unit issues per clock.
+    `cache_bytes_per_clock`, `local_bytes_per_clock`: bandwidth per compute unit of the first-level cache and of local
+    memory; `has_one_load_path`: the two share it. `has_vector_loads`: a vector of element alignment is loaded by one
+    instruction. `has_scalar_loads`: values that all lanes share come through a path of their own.
+    `shared_cache_bytes` is the last cache before the memory. Latencies are in clocks.
     """
 
     name: str

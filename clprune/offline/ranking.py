@@ -1,18 +1,18 @@
 """Estimated time of a tile on a GPU that is not there, to order tiles by: good for a ranking, not for a promise.
 
-A roofline with latency, per compute unit. With w work-groups resident, one column of K takes the longest of
+A roofline with latency, per compute unit. A unit works through g = ceil(work-groups / units) work-groups, as many at
+once as fit, so in r = ceil(g / resident) rounds. One column of K of all of them takes the longest of
 
-- multiply-adds: w * warps * fmas * warp size / lanes,
-- issue: w * warps * instructions / instructions per clock,
-- loads: w * warps * clocks of the cache and of local memory (their sum where they share a path); uncoalesced loads
+- multiply-adds: g * warps * instructions that hold them (packed ones hold two) * warp size / lanes,
+- issue: g * warps * instructions / instructions per clock,
+- loads: g * warps * clocks of the cache and of local memory (their sum where they share a path); uncoalesced loads
   take a clock per cache line,
-- latency: the chain of one warp, that is its own instructions and the latency of its loads, which is paid once per turn
-  of the inner loop; with staging, the whole work-group's turn and the latency of the staged loads between barriers.
-  Other work-groups hide it.
+- latency: r times the chain of one warp, that is its own instructions and the latency of its loads, which is paid once
+  per turn of the inner loop; with staging, the whole work-group's turn and the latency of the staged loads between
+  barriers. Other work-groups hide it.
 
-"The longest" is the 3-norm, since nothing overlaps perfectly. Work-groups run in rounds of (compute units * resident
-work-groups); the last round takes as long as its fullest unit, which is where small layers lose. The result is the
-longest (again) of that, the bytes through the shared cache and the bytes of global memory over their bandwidths.
+"The longest" is the 3-norm, since nothing overlaps perfectly. Both roundings are where small layers lose. The result is
+the longest (again) of that, the bytes through the shared cache and the bytes of global memory over their bandwidths.
 
 Sources: Williams, Waterman, Patterson, "Roofline" (CACM 2009); Hong, Kim, "An analytical model for a GPU architecture
 with memory-level and thread-level parallelism awareness" (ISCA 2009); Volkov, "Understanding Latency Hiding on GPUs"
@@ -82,13 +82,14 @@ def estimate(architecture: Architecture, demand: Demand, report: Report | None =
     if resident.groups == 0:
         raise ConfigurationRejected(f"no work-group fits on a compute unit of {architecture.name}: {resident.limit}")
     clocks = _column_clocks(architecture, demand, report)
-    full_rounds, rest = divmod(demand.groups, architecture.compute_units * resident.groups)
-    last_groups = ceil_div(rest, architecture.compute_units)
-    time_s = full_rounds * _round_s(architecture, demand, clocks, groups=resident.groups)
-    if rest:
-        time_s += _round_s(architecture, demand, clocks, groups=last_groups)
+    groups = ceil_div(demand.groups, architecture.compute_units)
+    rounds = ceil_div(groups, resident.groups)
+    parts = {name: groups * clocks.by_resource[name] for name in clocks.by_resource} | {LATENCY: rounds * clocks.chain}
+    # The beginning and the end of every round wait for memory once each.
+    waiting = 2 * rounds * architecture.memory_latency_clocks
+    unit_s = (demand.columns * _longest(*parts.values()) + waiting) / architecture.clock_hz
     bounds = {
-        clocks.bound(resident.groups if full_rounds else last_groups): time_s,
+        max(parts, key=parts.__getitem__): unit_s,
         SHARED_CACHE: demand.shared_cache_bytes / architecture.shared_cache_bytes_per_s,
         MEMORY: demand.memory_bytes / architecture.global_bytes_per_s,
     }
@@ -109,32 +110,24 @@ class _ColumnClocks:
     by_resource: dict[str, float]
     chain: float
 
-    def of(self, groups: int) -> float:
-        """With `groups` work-groups on the unit."""
-        return _longest(*(groups * clocks for clocks in self.by_resource.values()), self.chain)
-
-    def bound(self, groups: int) -> str:
-        """What takes the longest."""
-        slowest = max(self.by_resource, key=self.by_resource.__getitem__)
-        return slowest if groups * self.by_resource[slowest] >= self.chain else LATENCY
-
 
 def _column_clocks(architecture: Architecture, demand: Demand, report: Report | None) -> _ColumnClocks:
     warps = ceil_div(demand.work_group_size, architecture.warp_size)
     instructions = demand.fmas + demand.load_instructions + demand.other_instructions
     columns_per_turn = float(demand.columns_per_turn)
-    local_bytes = float(demand.local_bytes)
+    local_bytes, packed = float(demand.local_bytes), 1.0
     if report is not None and report.loop.fmas:
         columns_per_turn = max(1.0, report.loop.fmas / demand.fmas)
         instructions = report.loop.instructions / columns_per_turn
         local_bytes = report.loop.local_bytes / columns_per_turn
+        packed = report.loop.fmas / report.loop.fma_instructions
     local_clocks = architecture.warp_size * local_bytes / architecture.local_bytes_per_clock
     if architecture.has_one_load_path:
         load_clocks = demand.cache_clocks + local_clocks
     else:
         load_clocks = max(demand.cache_clocks, local_clocks)
     by_resource = {
-        MULTIPLY_ADDS: warps * demand.fmas * architecture.warp_size / architecture.fma_lanes,
+        MULTIPLY_ADDS: warps * demand.fmas / packed * architecture.warp_size / architecture.fma_lanes,
         ISSUE: warps * instructions / architecture.issue_per_clock,
         LOADS: warps * load_clocks,
     }
@@ -146,11 +139,6 @@ def _column_clocks(architecture: Architecture, demand: Demand, report: Report | 
     if demand.staged_columns:
         chain = max(chain, *by_resource.values()) + architecture.memory_latency_clocks / demand.staged_columns
     return _ColumnClocks(by_resource=by_resource, chain=chain)
-
-
-def _round_s(architecture: Architecture, demand: Demand, clocks: _ColumnClocks, *, groups: int) -> float:
-    """Seconds of one round with `groups` work-groups on every unit; beginning and end wait for memory once each."""
-    return (demand.columns * clocks.of(groups) + 2 * architecture.memory_latency_clocks) / architecture.clock_hz
 
 
 def preselect(

@@ -144,7 +144,8 @@ def _amd_class(line: str) -> _Class | None:
     if name in ("s_waitcnt", "s_clause", "s_delay_alu", "s_nop"):
         return None  # no work: what they wait for is counted elsewhere
     if name.startswith("v_dual_"):
-        return FMA, line.count("fmac_f32"), 0
+        fmas = line.count("fmac_f32")
+        return (FMA, fmas, 0) if fmas else (OTHER, 0, 0)
     if name.startswith(("v_pk_fma_f32", "v_pk_fmac_f32")):
         return FMA, 2, 0
     if name.startswith(("v_fma_f32", "v_fmac_f32", "v_mac_f32", "v_mad_f32")):

@@ -1,0 +1,99 @@
+"""Finding compilers and running them; what needs one is skipped, visibly, where it is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from clprune.errors import BuildError, MissingDependencyError
+from clprune.kernels.base import Launch
+from clprune.kernels.catalogue import CATALOGUE
+from clprune.offline.architectures import ARCHITECTURES, Architecture, architecture_by_name, imaginary_device
+from clprune.offline.compilers import Toolchain, compile_kernel, find_toolchain
+from clprune.offline.ranking import Compiler
+from clprune.offline.survey import survey
+from tests.offline.fakes import NOTHING
+from tests.offline.test_report import recorded
+
+LAUNCH = Launch(global_size=(64,), local_size=(64,))
+each_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
+
+
+def toolchain_for(architecture: Architecture) -> Toolchain:
+    toolchain = find_toolchain()
+    missing = toolchain.missing(architecture)
+    if missing:
+        pytest.skip(f"cannot compile for {architecture.name} without {missing}")
+    return toolchain
+
+
+@pytest.mark.parametrize(
+    ("absent", "name", "message"),
+    [
+        ("clang", "gfx906", "without clang: apt-get install clang-15"),
+        ("libclc", "sm_80", "libclc"),
+        ("ptxas", "sm_80", "nvidia-cuda-nvcc-cu12"),
+        ("rocm", "gfx906", "rocm-device-libs"),
+    ],
+)
+def test_missing_compiler_says_what_to_install(absent: str, name: str, message: str) -> None:
+    everything = Toolchain(clang=Path("clang"), libclc=Path("a.bc"), rocm=Path(), ptxas=Path("ptxas"))
+    toolchain = dataclasses.replace(everything, **{absent: None})
+    with pytest.raises(MissingDependencyError, match=message):
+        compile_kernel(toolchain, architecture_by_name(name), source="", launch=LAUNCH)
+
+
+def test_versions_of_nothing() -> None:
+    assert NOTHING.versions() == {}
+
+
+@each_architecture
+def test_small_kernel(architecture: Architecture) -> None:
+    """The kernel that the recorded outputs are of."""
+    toolchain = toolchain_for(architecture)
+    assert "clang" in toolchain.versions()["clang"]
+    report = compile_kernel(toolchain, architecture, source=recorded("dot.cl"), launch=LAUNCH)
+    assert report.local_mem_bytes == 256
+    assert 0 < report.registers <= 64
+    assert report.loop.fmas == 4
+    assert report.loop.local_bytes == 16
+    assert not report.uses_private_memory
+
+
+@pytest.mark.parametrize("name", ["sm_90", "gfx1100"])
+def test_private_arrays_are_seen(name: str) -> None:
+    architecture = architecture_by_name(name)
+    report = compile_kernel(toolchain_for(architecture), architecture, source=recorded("scratch.cl"), launch=LAUNCH)
+    assert report.scratch_bytes >= 96
+
+
+@pytest.mark.parametrize("name", ["sm_80", "gfx90a"])
+def test_source_that_does_not_compile(name: str) -> None:
+    architecture = architecture_by_name(name)
+    with pytest.raises(BuildError, match="undeclared") as caught:
+        compile_kernel(toolchain_for(architecture), architecture, source="__kernel void f() { x = 1; }", launch=LAUNCH)
+    assert "x = 1" in caught.value.source
+
+
+@pytest.mark.parametrize("name", ["sm_80", "gfx1030"])
+def test_equal_sources_are_compiled_once(name: str) -> None:
+    architecture = architecture_by_name(name)
+    kernel = CATALOGUE[0]
+    operation = kernel.sample_operations()[1]
+    device = imaginary_device(architecture)
+    tile = next(tile for tile in kernel.gpu_tiles if kernel.rejection(tile, operation, device) is None)
+    first, second = Compiler(toolchain_for(architecture), architecture).reports(kernel, [tile, tile], operation)
+    assert first is second
+
+
+@pytest.mark.parametrize("name", ["sm_90", "gfx1030"])
+def test_no_default_gpu_configuration_spills(name: str) -> None:
+    """One architecture of each vendor here; `make offline-gpu` compiles for all of them."""
+    architecture = architecture_by_name(name)
+    rows = list(survey(toolchain_for(architecture), [architecture]))
+    assert {row.subject.kernel.name for row in rows} == {kernel.name for kernel in CATALOGUE}
+    assert [row for row in rows if row.fails] == []
+    poor = [row for row in rows if row.subject.is_default and row.occupancy.share < 0.25]
+    assert poor == []
