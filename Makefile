@@ -11,8 +11,9 @@ PACKAGING := setup.cfg pyproject.toml
 # Stamps say which set of extras .venv holds; they are as old as the installation.
 RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
+OFFLINE_STAMP := $(VENV)/.installed-offline
 
-.PHONY: demo test lint conformance
+.PHONY: demo test lint conformance offline-gpu
 
 demo: $(RUN_STAMP)
 	@$(BIN)/python tools/demo.py
@@ -23,6 +24,10 @@ test: $(TEST_STAMP)
 # Every kernel and whole networks on four OpenCL drivers; installs what is missing, from Debian where root runs it.
 conformance: $(TEST_STAMP)
 	@$(BIN)/python -m pytest tests/conformance
+
+# Every kernel compiled for GPUs that are not here; installs clang with apt-get where root runs it.
+offline-gpu: $(OFFLINE_STAMP)
+	@$(BIN)/python tools/offline_gpu.py
 
 lint: $(TEST_STAMP)
 	@$(BIN)/python -m ruff check .
@@ -37,6 +42,11 @@ $(RUN_STAMP): $(PACKAGING) | $(BIN)/pip
 $(TEST_STAMP): $(PACKAGING) constraints.txt | $(BIN)/pip
 	@echo "Installing clprune with what training and the tests need (1 GB; 4 GB where PyTorch brings CUDA)"
 	@$(PIP) install --constraint constraints.txt --editable '.[cpu,train,dev]'
+	@touch $@
+
+$(OFFLINE_STAMP): $(PACKAGING) constraints.txt | $(BIN)/pip
+	@echo "Installing clprune with NVIDIA's assembler (60 MB)"
+	@$(PIP) install --constraint constraints.txt --editable '.[offline]'
 	@touch $@
 
 $(BIN)/pip:

@@ -58,6 +58,7 @@ def test_ground_imports_nothing_of_ours_but_the_ground() -> None:
         ("kernels", ("pruning", "runner", "training", "tuning", "cli")),
         ("pruning", ("device", "kernels", "opencl", "runner", "tuning", "cli")),
         ("tuning", ("runner", "training", "pruning", "cli")),
+        ("offline", ("opencl", "runner", "training", "pruning", "cli")),
         ("runner", ("benchmark", "training", "cli")),
         ("benchmark", ("training", "cli")),
         ("opencl", ("darknet", "kernels", "packing", "pruning", "runner", "training", "tuning", "cli")),
@@ -91,6 +92,11 @@ def test_runner_needs_neither_torch_nor_matplotlib() -> None:
     loaded = loaded_after("from clprune import Runner")
     assert "pyopencl" in loaded
     assert loaded.isdisjoint({"torch", "torchvision", "matplotlib", "sklearn"})
+
+
+def test_offline_room_needs_no_opencl() -> None:
+    loaded = loaded_after("import clprune.offline.start, clprune.offline.survey")
+    assert loaded.isdisjoint({"pyopencl", "torch"})
 
 
 def test_help_loads_neither_torch_nor_opencl() -> None:
