@@ -7,10 +7,15 @@ Covariance of two points (x, group) and (x', group'):
 Groups are problems: `likeness` says how much one problem's measurements tell about another's. Length scales, signal,
 offset and noise maximise the marginal likelihood (Rasmussen and Williams, Gaussian Processes for Machine Learning,
 2006, chapters 2 and 5); a seeded stochastic hill climb is enough for that and needs no gradients.
+
+Points are taken in one after the other, which is a Cholesky factorisation row by row: a search wants to know the mean
+and variance of every candidate after each of them. There is no linear algebra library in this on purpose: its threads
+would fight with the drivers' for the cores.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +25,7 @@ Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 _SQRT5 = np.sqrt(5.0)
-_JITTER = 1e-8
+_LEAST_VARIANCE = 1e-10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,87 +54,65 @@ def default_hyperparameters(features: int) -> Hyperparameters:
 
 
 class GaussianProcess:
-    """Points `x` `[n, features]` of `groups` `[n]` with values `y` `[n]`; predictions are for group 0."""
+    """Mean and variance `[points]` of points `x` `[points, features]` in `groups` `[points]`, given what was observed.
 
-    def __init__(
-        self, x: Array, y: Array, *, groups: Integers, likeness: Array, hyperparameters: Hyperparameters
-    ) -> None:
-        """Condition on the data; costs O(n^3)."""
-        self._x, self._groups, self._likeness = x, groups, likeness
-        self._parameters = hyperparameters
-        self._mean = float(y.mean())
-        centred = y - self._mean
-        covariance = self._covariance(x, groups)
-        covariance[np.diag_indices_from(covariance)] += np.exp(2 * hyperparameters.noise) + _JITTER
-        self._factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
-        self._weights = _solve_upper(self._factor, _solve_lower(self._factor, centred))
-        half_determinant = float(np.log(np.diag(self._factor)).sum())
-        self.log_likelihood = -0.5 * float(centred @ self._weights) - half_determinant
+    Before any observation the mean is 0. `log_likelihood` is that of the observations, up to a constant.
+    """
 
-    def predict(self, x: Array) -> Prediction:
-        """What the data say of points `[m, features]` of group 0, noise not included."""
-        cross = self._covariance(x, np.zeros(len(x), np.int64))
-        total = float(np.exp(2 * self._parameters.signal) + np.exp(2 * self._parameters.offset))
-        reduction = _solve_lower(self._factor, cross.T)
-        return Prediction(
-            process=self,
-            x=x,
-            mean=self._mean + cross @ self._weights,
-            variance=total - np.einsum("nm,nm->m", reduction, reduction),
-            reduction=reduction,
-        )
-
-    def prior(self, x: Array, point: Array) -> Array:
-        """Covariances `[m]` of points of group 0 with one more, before any data."""
-        return _kernel(self._parameters, x, point[None], likeness=1.0, same=True)[:, 0]
-
-    @property
-    def noise_variance(self) -> float:
-        return float(np.exp(2 * self._parameters.noise))
-
-    def _covariance(self, x: Array, groups: Integers) -> Array:
-        """`[len(x), n]` between new points and the data."""
-        return _kernel(
-            self._parameters,
-            x,
-            self._x,
-            likeness=self._likeness[groups[:, None], self._groups[None, :]],
-            same=groups[:, None] == self._groups[None, :],
-        )
-
-
-@dataclass(kw_only=True, eq=False)
-class Prediction:
-    """Mean and variance `[m]` at points `x` `[m, features]`, kept up to date while points are chosen for measuring."""
-
-    process: GaussianProcess
-    x: Array
-    mean: Array
-    variance: Array
-    reduction: Array
+    def __init__(self, x: Array, *, groups: Integers, likeness: Array, hyperparameters: Hyperparameters) -> None:
+        p = hyperparameters
+        self._scaled = np.ascontiguousarray((x * np.exp(-p.lengths)).T)
+        self._groups, self._likeness = groups, likeness
+        self._signal2, self._offset2 = float(np.exp(2 * p.signal)), float(np.exp(2 * p.offset))
+        self._noise2 = float(np.exp(2 * p.noise))
+        self._rows = np.empty((16, len(x)))
+        self._count = 0
+        self._expected: deque[tuple[int, Array, float]] = deque()
+        self.mean = np.zeros(len(x))
+        self.variance = np.full(len(x), self._signal2 + self._offset2)
+        self.log_likelihood = 0.0
 
     @property
     def deviation(self) -> Array:
-        return np.asarray(np.sqrt(np.maximum(self.variance, 1e-12)), np.float64)
+        """Standard deviations `[points]`, noise not included."""
+        return np.asarray(np.sqrt(np.maximum(self.variance, _LEAST_VARIANCE)), np.float64)
 
-    def choose(self, number: int) -> None:
-        """Expect point `number` to be measured, with the mean as its value: that changes the variances only."""
-        column = self.process.prior(self.x, self.x[number]) - self.reduction.T @ self.reduction[:, number]
-        step = column / np.sqrt(max(self.variance[number], 1e-12) + self.process.noise_variance)
-        self.reduction = np.vstack([self.reduction, step[None]])
-        self.variance = self.variance - step**2
+    def observe(self, number: int, value: float) -> None:
+        """Take in the value of point `number`."""
+        self.expect(number)
+        self.resolve(value)
 
+    def expect(self, number: int) -> None:
+        """Point `number` will be observed: its value changes the mean later, that it will be known the variance now."""
+        column = self._covariances(number)
+        if self._count:
+            known = self._rows[: self._count]
+            column -= np.einsum("kp,k->p", known, known[:, number])
+        doubt = max(float(self.variance[number]), 0.0) + self._noise2
+        step = column / np.sqrt(doubt)
+        if self._count == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
+        self._rows[self._count] = step
+        self._count += 1
+        self.variance -= step**2
+        self._expected.append((number, step, doubt))
 
-def _kernel(
-    p: Hyperparameters, x: Array, y: Array, *, likeness: Array | float, same: npt.NDArray[np.bool_] | bool
-) -> Array:
-    """The covariance of the module's docstring, `[len(x), len(y)]`."""
-    scale = np.exp(-p.lengths)
-    a, b = x * scale, y * scale
-    squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * a @ b.T
-    root = _SQRT5 * np.sqrt(np.maximum(squares, 0))
-    matern = (1 + root + root**2 / 3) * np.exp(-root)
-    return np.asarray(np.exp(2 * p.signal) * matern * likeness + np.exp(2 * p.offset) * same, np.float64)
+    def resolve(self, value: float) -> None:
+        """The value of the point that has been expected for longest."""
+        number, step, doubt = self._expected.popleft()
+        surprise = value - float(self.mean[number])
+        self.mean += step * (surprise / np.sqrt(doubt))
+        self.log_likelihood -= 0.5 * (surprise**2 / doubt + float(np.log(doubt)))
+
+    def _covariances(self, number: int) -> Array:
+        """`[points]`: of all points with one, before any observation."""
+        squares = np.zeros(self._scaled.shape[1])
+        for feature in self._scaled:
+            squares += (feature - feature[number]) ** 2
+        root = _SQRT5 * np.sqrt(squares)
+        group = self._groups[number]
+        matern = (1 + root + root**2 / 3) * np.exp(-root) * self._likeness[self._groups, group]
+        return np.asarray(self._signal2 * matern + self._offset2 * (self._groups == group), np.float64)
 
 
 def fit_hyperparameters(
@@ -142,11 +125,16 @@ def fit_hyperparameters(
     steps: int,
     generator: np.random.Generator,
 ) -> Hyperparameters:
-    """Hyperparameters that make the data likelier than `start` does: `steps` random moves, the better ones kept."""
+    """Hyperparameters that make values `y` `[points]` likelier than `start` does.
+
+    `steps` random moves, the better ones kept; costs O(steps * points^3).
+    """
 
     def score(parameters: Hyperparameters) -> float:
-        process = GaussianProcess(x, y, groups=groups, likeness=likeness, hyperparameters=parameters)
-        prior = 0.05 * float(((parameters.lengths) ** 2).sum())  # few points say little about a length scale
+        process = GaussianProcess(x, groups=groups, likeness=likeness, hyperparameters=parameters)
+        for number, value in enumerate(y):
+            process.observe(number, float(value))
+        prior = 0.05 * float((parameters.lengths**2).sum())  # few points say little about a length scale
         return process.log_likelihood - prior
 
     best, best_score, scale = start, score(start), 0.8
@@ -159,12 +147,3 @@ def fit_hyperparameters(
         else:
             scale = max(0.15, scale * 0.93)
     return best
-
-
-def _solve_lower(factor: Array, right: Array) -> Array:
-    """`factor` is lower triangular; NumPy has no triangular solver, and its general one is quick enough here."""
-    return np.asarray(np.linalg.solve(factor, right), np.float64)
-
-
-def _solve_upper(factor: Array, right: Array) -> Array:
-    return np.asarray(np.linalg.solve(factor.T, right), np.float64)

@@ -11,8 +11,9 @@ the model as points of another group, believed the less the farther the problem 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ from clprune.tuning.features import encode
 from clprune.tuning.gaussian_process import (
     GaussianProcess,
     Hyperparameters,
-    Prediction,
     default_hyperparameters,
     fit_hyperparameters,
 )
@@ -49,7 +49,9 @@ MOST_PREDICTED = 4000
 _CENTRES, _NEAR_STEPS = 5, 2  # in larger spaces: those that differ from one of so many best in so few parameters
 
 _FIT_STEPS = 30
-_FIT_GROWTH = 1.25  # the hyperparameters are fitted again when there are this many times as many points
+
+#: The model is made anew, with hyperparameters fitted anew, when there are this many times as many points.
+_REBUILD_GROWTH = 1.4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +64,38 @@ class Similar:
 
 @dataclass(kw_only=True, eq=False)
 class _View:
-    """Predictions for the tiles `numbers`, and behind them for those that are pending."""
+    """The model at work: its first points are the tiles `numbers`; `places` leads back from a number to its point.
 
+    A value is (ln(time / reference) - mean) / scale. `promised` are tiles whose values the process expects, in order.
+    """
+
+    process: GaussianProcess
     numbers: npt.NDArray[np.int64]
-    prediction: Prediction
-    is_chosen: npt.NDArray[np.bool_]
+    places: Mapping[int, int]
+    is_tried: npt.NDArray[np.bool_]
+    scaling: _Scaling
+    known_at_first: int
+    promised: deque[int] = field(default_factory=deque)
+
+    def promise(self, number: int) -> None:
+        """Tile `number` is being measured."""
+        place = self.places.get(number)
+        if place is not None:
+            self.is_tried[place] = True
+            self.process.expect(place)
+            self.promised.append(number)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scaling:
+    """From milliseconds to values of mean 0 and variance 1."""
+
+    reference_ms: float
+    mean: float
     scale: float
-    best_value: float
+
+    def value(self, time_ms: float | None) -> float:
+        return (_log_slowdown(time_ms, self.reference_ms) - self.mean) / self.scale
 
 
 class ModelSearch:
@@ -101,7 +128,6 @@ class ModelSearch:
         self._queue += [self._tiles[int(number)] for number in order[:count]]
         self._hyperparameters: Hyperparameters | None = None
         self._view: _View | None = None
-        self._fitted_points = 0
         self.expected_improvement = math.inf
 
     @property
@@ -116,124 +142,137 @@ class ModelSearch:
 
     def ask(self) -> Any | None:
         """The next tile to measure. `expected_improvement` then says what share of the time the model hopes to save."""
-        while self._queue:
-            tile = self._queue.pop(0)
-            if tile not in self._known and tile not in self._pending:
-                self._pending[tile] = None
-                return tile
-        number = self._most_promising()
-        if number is None:
-            return None
-        tile = self._tiles[number]
+        tile = self._next_in_queue()
+        if tile is None:
+            number = self._most_promising()
+            if number is None:
+                return None
+            tile = self._tiles[number]
         self._pending[tile] = None
+        if self._view is not None:
+            self._view.promise(self._number[tile])
         return tile
 
     def tell(self, tile: Any, time_ms: float | None) -> None:
         """Report the outcome of a tile: milliseconds, or None where it is invalid."""
         self._pending.pop(tile, None)
         self._known[tile] = time_ms
-        self._view = None
+        view = self._view
+        if view is None:
+            return
+        if self._number[tile] not in view.promised:
+            view.promise(self._number[tile])
+        while view.promised and (first := self._tiles[view.promised[0]]) in self._known:
+            view.process.resolve(view.scaling.value(self._known[first]))
+            view.promised.popleft()
+
+    def _next_in_queue(self) -> Any | None:
+        while self._queue:
+            tile = self._queue.pop(0)
+            if tile not in self._known and tile not in self._pending:
+                return tile
+        return None
 
     def _most_promising(self) -> int | None:
         """The number of the untried tile with the largest expected improvement."""
         best = self.best
-        if best is None:
+        if best is None or len(self._known) + len(self._pending) >= len(self._tiles):
             untried = self._untried()
             return int(self._generator.choice(untried)) if len(untried) else None
-        if self._view is None:
-            self._view = self._look(best[1])
         view = self._view
-        if view is None:
-            return None
-        gain = _expected_improvement(view.best_value - view.prediction.mean, view.prediction.deviation)
-        gain[view.is_chosen] = -1.0
-        place = int(np.argmax(gain))
-        if gain[place] < 0:
-            return None
-        self.expected_improvement = float(gain[place] * view.scale)
-        view.is_chosen[place] = True
-        view.prediction.choose(place)
+        if view is None or len(self._known) >= _REBUILD_GROWTH * view.known_at_first or view.is_tried.all():
+            self._view = view = self._look(best[1])
+        count = len(view.numbers)
+        gain = view.scaling.value(best[1]) - view.process.mean[:count]
+        improvement = _expected_improvement(gain, view.process.deviation[:count])
+        improvement[view.is_tried] = -1.0
+        place = int(np.argmax(improvement))
+        self.expected_improvement = float(improvement[place] * view.scaling.scale)
         return int(view.numbers[place])
 
     def _untried(self) -> npt.NDArray[np.int64]:
         """Numbers of tiles that are neither known nor pending; of very many, those near the best and some others."""
-        untried = [n for n, tile in enumerate(self._tiles) if tile not in self._known and tile not in self._pending]
-        if len(untried) <= MOST_PREDICTED:
-            return np.array(untried, np.int64)
-        points = self._points[untried]
+        untried = np.array(
+            [n for n, tile in enumerate(self._tiles) if tile not in self._known and tile not in self._pending], np.int64
+        )
         centres = self._points[[self._number[tile] for tile, _ in self.fastest(_CENTRES)]]
-        if not len(centres):
-            return np.array(untried, np.int64)
-        steps = np.min([np.count_nonzero(points != centre, axis=1) for centre in centres], axis=0)
-        others = self._generator.random(len(untried))
-        order = np.lexsort((others, steps > _NEAR_STEPS))[:MOST_PREDICTED]
-        return np.array(untried, np.int64)[order]
+        if len(untried) <= MOST_PREDICTED or not len(centres):
+            return untried
+        steps = np.min([np.count_nonzero(self._points[untried] != centre, axis=1) for centre in centres], axis=0)
+        order = np.lexsort((self._generator.random(len(untried)), steps > _NEAR_STEPS))
+        return untried[order[:MOST_PREDICTED]]
 
-    def _look(self, best_ms: float) -> _View | None:
-        """What the model says now of the untried tiles; None where there are none left."""
+    def _look(self, best_ms: float) -> _View:
+        """Make the model of everything known now."""
+        known = [(self._number[tile], time_ms) for tile, time_ms in self._known.items()]
+        pending = [self._number[tile] for tile in self._pending]
         untried = self._untried()
-        if not len(untried):
-            return None
-        process, scale, best_value = self._condition(best_ms)
-        prediction = process.predict(np.concatenate([self._points[untried], self._pending_points()]))
-        is_chosen = np.zeros(len(prediction.mean), np.bool_)
-        for place in range(len(untried), len(is_chosen)):
-            prediction.choose(place)
-            is_chosen[place] = True
-        return _View(numbers=untried, prediction=prediction, is_chosen=is_chosen, scale=scale, best_value=best_value)
-
-    def _pending_points(self) -> Array:
-        numbers = [self._number[tile] for tile in self._pending]
-        return self._points[np.array(numbers, np.int64)]
-
-    def _condition(self, best_ms: float) -> tuple[GaussianProcess, float, float]:
-        """(the process on all points, natural logarithms per unit of its values, the best value)."""
-        known = list(self._known.items())
-        raw = np.array([_log_slowdown(time_ms, best_ms) for _, time_ms in known])
-        points = self._points[[self._number[tile] for tile, _ in known]]
-        values = np.concatenate([raw, *(values for _, values, _ in self._similar)])
-        x = np.concatenate([points, *(other for other, _, _ in self._similar)])
+        numbers = np.concatenate([np.array([n for n, _ in known] + pending, np.int64), untried])
+        x = np.concatenate([self._points[numbers], *(other.points for other in self._similar)])
         groups = np.concatenate(
-            [np.zeros(len(raw)), *(np.full(len(v), g + 1) for g, (_, v, _) in enumerate(self._similar))]
-        ).astype(np.int64)
-        mean, scale = float(values.mean()), float(values.std()) or 1.0
-        y = (values - mean) / scale
+            [np.zeros(len(numbers), np.int64)]
+            + [np.full(len(other.points), number, np.int64) for number, other in enumerate(self._similar, start=1)]
+        )
+        raw = np.array([_log_slowdown(time_ms, best_ms) for _, time_ms in known])
+        every = np.concatenate([raw, *(other.values for other in self._similar)])
+        scaling = _Scaling(reference_ms=best_ms, mean=float(every.mean()), scale=float(every.std()) or 1.0)
+        observed = np.concatenate([np.arange(len(known)), np.arange(len(numbers), len(x))]).astype(np.int64)
+        values = (every - scaling.mean) / scaling.scale
         likeness = self._likeness()
-        parameters = self._fit(x, y, groups, likeness)
-        process = GaussianProcess(x, y, groups=groups, likeness=likeness, hyperparameters=parameters)
-        return process, scale, (0.0 - mean) / scale
+        self._fit(x[observed], values, groups[observed], likeness)
+        assert self._hyperparameters is not None
+        process = GaussianProcess(x, groups=groups, likeness=likeness, hyperparameters=self._hyperparameters)
+        for place, value in zip(observed, values, strict=True):
+            process.observe(int(place), float(value))
+        view = _View(
+            process=process,
+            numbers=numbers,
+            places={int(number): place for place, number in enumerate(numbers)},
+            is_tried=np.arange(len(numbers)) < len(known),
+            scaling=scaling,
+            known_at_first=max(1, len(known)),
+        )
+        for number in pending:
+            view.promise(number)
+        return view
 
-    def _fit(self, x: Array, y: Array, groups: npt.NDArray[np.int64], likeness: Array) -> Hyperparameters:
-        """Hyperparameters for these points: fitted anew when there are many more of them than the last time."""
-        if self._hyperparameters is None or len(y) >= _FIT_GROWTH * self._fitted_points:
-            self._fitted_points = len(y)
-            order = np.argsort(y, kind="stable")
-            half = MOST_FITTED // 2
-            rest = self._generator.permutation(order[half:])[:half]
-            chosen = np.concatenate([order[:half], rest]).astype(np.int64)
-            self._hyperparameters = fit_hyperparameters(
-                x[chosen],
-                y[chosen],
-                groups=groups[chosen],
-                likeness=likeness,
-                start=self._hyperparameters or default_hyperparameters(x.shape[1]),
-                steps=_FIT_STEPS,
-                generator=self._generator,
-            )
-        return self._hyperparameters
+    def _fit(self, x: Array, y: Array, groups: npt.NDArray[np.int64], likeness: Array) -> None:
+        """Fit the hyperparameters to the fastest points and as many of the others."""
+        order = np.argsort(y, kind="stable")
+        half = MOST_FITTED // 2
+        rest = self._generator.permutation(order[half:])[:half]
+        chosen = np.concatenate([order[:half], rest]).astype(np.int64)
+        self._hyperparameters = fit_hyperparameters(
+            x[chosen],
+            y[chosen],
+            groups=groups[chosen],
+            likeness=likeness,
+            start=self._hyperparameters or default_hyperparameters(x.shape[1]),
+            steps=_FIT_STEPS,
+            generator=self._generator,
+        )
 
     def _likeness(self) -> Array:
         """`[groups, groups]`: from the distances to this problem; two similar problems are as like as their ways."""
-        to_here = np.array([0.0, *(distance for _, _, distance in self._similar)])
+        to_here = np.array([0.0, *(other.distance for other in self._similar)])
         likeness: Array = np.exp(-(to_here[:, None] + to_here[None, :]) / DISTANCE_SCALE)
         np.fill_diagonal(likeness, 1.0)
         return likeness
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Points:
+    """What the model takes from a similar problem: tiles as `points` `[tiles, features]`, logarithms of slowdown."""
+
+    points: Array
+    values: Array
+    distance: float
+
+
 def _prepared(
     similar: Sequence[Similar], *, parameters: Mapping[str, Sequence[Value]], generator: np.random.Generator
-) -> list[tuple[Array, Array, float]]:
-    """(points, logarithms of slowdown, distance) of the nearest problems: their fast tiles, and some of the others."""
+) -> list[_Points]:
+    """Of the nearest problems: their fast tiles, and some of the others."""
     prepared = []
     for other in sorted(similar, key=lambda item: item.distance)[:MOST_SIMILAR]:
         timed = {tile: time_ms for tile, time_ms in other.times_ms.items() if time_ms is not None}
@@ -245,7 +284,8 @@ def _prepared(
         some = generator.permutation(len(rest))[: MOST_SIMILAR_TILES // 2]
         tiles = fast + [rest[int(number)] for number in some]
         values = np.array([_log_slowdown(timed[tile], timed[ordered[0]]) for tile in tiles])
-        prepared.append((encode(tiles, parameters=parameters), values, other.distance))
+        points = encode(tiles, parameters=parameters)
+        prepared.append(_Points(points=points, values=values, distance=other.distance))
     return prepared
 
 

@@ -13,47 +13,81 @@ from clprune.tuning.gaussian_process import (
 )
 
 ALONE = np.ones((1, 1))
+NOISE = 0.01
 
 
-def process(x: list[list[float]], y: list[float], *, noise: float = 0.01, **others: object) -> GaussianProcess:
-    parameters = Hyperparameters(lengths=np.log([0.5] * len(x[0])), signal=0.0, offset=np.log(0.1), noise=np.log(noise))
-    facts: dict[str, object] = {"groups": np.zeros(len(x), np.int64), "likeness": ALONE, **others}
-    return GaussianProcess(np.array(x), np.array(y), hyperparameters=parameters, **facts)  # type: ignore[arg-type]
+def process(x: list[list[float]], *, groups: list[int] | None = None, likeness: object = ALONE) -> GaussianProcess:
+    """Length scales of 0.5, signal 1, offset 0.1."""
+    parameters = Hyperparameters(lengths=np.log([0.5] * len(x[0])), signal=0.0, offset=np.log(0.1), noise=np.log(NOISE))
+    return GaussianProcess(
+        np.array(x),
+        groups=np.array(groups or [0] * len(x)),
+        likeness=np.array(likeness),
+        hyperparameters=parameters,
+    )
 
 
-def test_data_are_met_and_doubt_grows_away_from_them() -> None:
-    view = process([[0.0], [0.5], [1.0]], [1.0, -1.0, 2.0]).predict(np.array([[0.0], [0.5], [0.25], [4.0]]))
-    assert view.mean[:2] == pytest.approx([1.0, -1.0], abs=0.01)
-    assert view.deviation[0] < 0.02 < view.deviation[2] < view.deviation[3]
-    assert view.mean[3] == pytest.approx(2 / 3, abs=0.05)  # far away: the mean of all
+def covariance(distance: float) -> float:
+    """Matern-5/2 at this distance, and the offset."""
+    root = np.sqrt(5.0) * distance / 0.5
+    return float((1 + root + root**2 / 3) * np.exp(-root)) + 0.01
 
 
-def test_hand_computed_single_point() -> None:
-    """One point: mean and variance follow from one covariance."""
-    view = process([[0.0]], [3.0]).predict(np.array([[0.5]]))
-    root = np.sqrt(5.0)  # distance over length is 1
-    covariance = (1 + root + 5 / 3) * np.exp(-root) + 0.01
-    total = 1 + 0.01
-    assert view.mean[0] == pytest.approx(3.0)
-    assert view.variance[0] == pytest.approx(total - covariance**2 / (total + 1e-4 + 1e-8))
+def test_nothing_observed() -> None:
+    view = process([[0.0], [1.0]])
+    assert view.mean.tolist() == [0, 0]
+    assert view.variance == pytest.approx([1.01, 1.01])
 
 
-def test_choosing_a_point_is_like_measuring_its_mean() -> None:
-    x = np.array([[0.0], [0.3], [0.6], [2.0]])
-    before = process([[0.0], [1.0]], [0.0, 1.0]).predict(x)
-    mean = before.mean.copy()
-    before.choose(1)
-    after = process([[0.0], [1.0], [0.3]], [0.0, 1.0, float(mean[1])]).predict(x)
-    assert before.mean == pytest.approx(mean)
-    assert before.variance == pytest.approx(after.variance, abs=1e-6)
+def test_observations_are_met_and_doubt_grows_away_from_them() -> None:
+    view = process([[0.0], [0.5], [1.0], [0.25], [4.0]])
+    for number, value in enumerate((1.0, -1.0, 2.0)):
+        view.observe(number, value)
+    assert view.mean[:3] == pytest.approx([1.0, -1.0, 2.0], abs=0.01)
+    assert view.deviation[0] < 0.02 < view.deviation[3] < view.deviation[4]
+    assert abs(view.mean[4]) < 0.1
+
+
+def test_same_as_the_textbooks_matrices() -> None:
+    x, y = [[0.0], [0.3], [0.9], [1.4]], np.array([1.0, -2.0, 0.5])
+    view = process(x)
+    for number, value in enumerate(y):
+        view.observe(number, value)
+    full = np.array([[covariance(abs(a[0] - b[0])) for b in x] for a in x])
+    known = full[:3, :3] + NOISE**2 * np.eye(3)
+    assert view.mean == pytest.approx(full[:, :3] @ np.linalg.solve(known, y))
+    assert view.variance == pytest.approx(np.diag(full - full[:, :3] @ np.linalg.solve(known, full[:3])), abs=1e-9)
+    expected = -0.5 * float(y @ np.linalg.solve(known, y)) - 0.5 * np.linalg.slogdet(known)[1]
+    assert view.log_likelihood == pytest.approx(expected)
+
+
+def test_what_is_expected_narrows_the_doubt_at_once_and_moves_the_mean_later() -> None:
+    x = [[0.0], [0.3], [0.6], [2.0]]
+    at_once, later = process(x), process(x)
+    at_once.observe(1, 2.0)
+    at_once.observe(2, -1.0)
+    later.expect(1)
+    later.expect(2)
+    assert later.variance == pytest.approx(at_once.variance)
+    assert later.mean.tolist() == [0] * 4
+    later.resolve(2.0)
+    later.resolve(-1.0)
+    assert later.mean == pytest.approx(at_once.mean)
+
+
+def test_many_observations_of_one_point_are_averaged() -> None:
+    view = process([[0.0], [1.0]])
+    for value in (1.0, 2.0) * 20:
+        view.observe(0, value)
+    assert view.mean[0] == pytest.approx(1.5, abs=0.01)
 
 
 def test_other_groups_count_by_their_likeness() -> None:
     def mean_near(likeness: float) -> float:
-        matrix = np.array([[1.0, likeness], [likeness, 1.0]])
-        groups = np.array([0, 0, 1])
-        x, y = [[0.0], [3.0], [1.0]], [0.0, 0.0, 5.0]
-        return float(process(x, y, groups=groups, likeness=matrix).predict(np.array([[1.0]])).mean[0])
+        view = process([[0.0], [3.0], [1.0], [1.0]], groups=[0, 0, 1, 0], likeness=[[1.0, likeness], [likeness, 1.0]])
+        for number, value in enumerate((0.0, 0.0, 5.0)):
+            view.observe(number, value)
+        return float(view.mean[3])
 
     assert mean_near(0.0) < mean_near(0.5) < mean_near(0.95)
 
@@ -70,6 +104,9 @@ def test_fit_finds_the_feature_that_matters() -> None:
     assert found.lengths[1] > found.lengths[0] + 0.5
 
     def likelihood(parameters: Hyperparameters) -> float:
-        return GaussianProcess(x, y, groups=groups, likeness=ALONE, hyperparameters=parameters).log_likelihood
+        view = GaussianProcess(x, groups=groups, likeness=ALONE, hyperparameters=parameters)
+        for number, value in enumerate(y):
+            view.observe(number, float(value))
+        return view.log_likelihood
 
     assert likelihood(found) > likelihood(start)

@@ -126,6 +126,20 @@ def test_large_spaces_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> 
     assert tried.index(BEST) < 40
 
 
+def test_outcomes_may_come_in_any_order_and_unasked() -> None:
+    """The model that hears them late or out of order still ends where the others do."""
+    search = ModelSearch(SPACE, parameters=PARAMETERS)
+    course(search, most=8)
+    waiting = [search.ask() for _ in range(4)]
+    search.tell(SPACE[0], cost(SPACE[0]))
+    for tile in reversed(waiting):
+        search.tell(tile, cost(tile))
+    rest = course(search)
+    assert search.best == (BEST, 1.0)
+    assert len(rest) == len(set(rest))
+    assert not set(rest) & {*waiting}
+
+
 def test_same_seed_same_course() -> None:
     one, other = (course(ModelSearch(SPACE, parameters=PARAMETERS, seed=3), batch=2, most=20) for _ in range(2))
     assert one == other
