@@ -123,7 +123,7 @@ def _values(tile: Any) -> tuple[Any, ...]:
 def kernel_tuner(strategy: str) -> Course:
     """One of Kernel Tuner's strategies, in its simulation mode. Raises MissingDependencyError."""
     try:
-        from kernel_tuner import tune_kernel
+        from kernel_tuner import tune_cache
     except ImportError as error:
         raise MissingDependencyError(
             f"Kernel Tuner is not installed ({error}): pip install -r tools/compare_search.txt, or --strategy"
@@ -139,19 +139,8 @@ def kernel_tuner(strategy: str) -> Course:
             cache.write_text(json.dumps(_cache(recording, parameters)))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # scikit-learn's, about its own numerics
-                results, _env = tune_kernel(
-                    recording.key.kernel,
-                    "__kernel void conv() {}",
-                    1,
-                    [],
-                    parameters,
-                    restrictions=lambda p: ",".join(str(p[name]) for name in parameters) in known,
-                    lang="OpenCL",
-                    strategy=strategy,
-                    strategy_options={"max_fevals": evaluations},
-                    cache=str(cache),
-                    simulation_mode=True,
-                    quiet=True,
+                results, _env = tune_cache(
+                    str(cache), strategy=strategy, strategy_options={"max_fevals": evaluations}, quiet=True
                 )
         seen = dict.fromkeys(",".join(str(result[name]) for name in parameters) for result in results)
         return _course(recording, [known[key] for key in seen if key in known], evaluations)
