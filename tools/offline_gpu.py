@@ -88,8 +88,9 @@ def _document(toolchain: Toolchain, rows: Sequence[Row]) -> Iterator[str]:
     yield "Written by `make offline-gpu`; do not edit."
     yield ""
     today = datetime.now(timezone.utc).strftime("%Y-%m-%d")
-    versions = "; ".join(f"{name}: {text}" for name, text in toolchain.versions().items())
-    yield f"{today}, clprune {clprune.__version__}, Python {platform.python_version()}; {versions}."
+    versions = {**toolchain.versions(), **_package_versions()}
+    tools = "; ".join(f"{name}: {text}" for name, text in versions.items())
+    yield f"{today}, clprune {clprune.__version__}, Python {platform.python_version()}; {tools}."
     yield ""
     yield from _explanation()
     yield from _summary(rows)
@@ -219,7 +220,7 @@ def _details(architecture: Architecture, rows: Sequence[Row]) -> Iterator[str]:
             [
                 row.subject.kernel.name,
                 tile if row.subject.is_default else f"*{tile}*",
-                _brief(operations[0].key) + (f" and {len(operations) - 1} more" if len(operations) > 1 else ""),
+                _operations_text(operations),
                 *map(str, figures),
                 f"{row.occupancy.share:.0%}",
                 row.occupancy.limit,
@@ -237,6 +238,26 @@ def _tile_text(tile: Any) -> str:
     """A tile's parameters, those that are 1, 0 or plain left out."""
     facts = {name: getattr(tile, name) for name in tile.__dataclass_fields__}
     return " ".join(f"{name}={value}" for name, value in facts.items() if value not in (0, 1, "flat")) or "plain"
+
+
+def _operations_text(operations: Sequence[Any]) -> str:
+    """The first of the operations that share a source, and how many more there are."""
+    activation = getattr(operations[0], "activation", "linear")
+    name = _brief(operations[0].key) + (f" {activation}" if activation not in ("linear", "relu") else "")
+    return name + (f" and {len(operations) - 1} more" if len(operations) > 1 else "")
+
+
+def _package_versions() -> dict[str, str]:
+    """Versions of the distribution's packages, where dpkg knows them."""
+    if shutil.which("dpkg-query") is None:
+        return {}
+    found = {}
+    for package in PACKAGES:
+        command = ["dpkg-query", "--show", "--showformat=${Version}", package]
+        version = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        if version:
+            found[package] = version
+    return found
 
 
 def _brief(key: str) -> str:

@@ -74,16 +74,16 @@ def kept_columns(columns: int, *, tile_m: int, workload: Workload) -> int:
     return max(1, round(columns * (1 - removed_share)))
 
 
-def load_clocks(architecture: Architecture, *, lanes: int, width: int, stride: int = 1) -> float:
-    """Clocks of the first-level cache for one load of `width` float32 per lane, lanes `width * stride` apart.
+def load_clocks(architecture: Architecture, *, lanes: int, width: int, stride: int = 1, value_bytes: int = 4) -> float:
+    """Clocks of the first-level cache for one load of `width` values per lane, lanes `width * stride` apart.
 
     Where vectors need alignment (NVIDIA) the load is `width` loads of one value each, and each touches all the lines.
     """
-    span_bytes = 4 * lanes * width * stride
+    span_bytes = value_bytes * lanes * width * stride
     lines_clocks = max(1.0, span_bytes / _LINE_BYTES) * _LINE_BYTES / architecture.cache_bytes_per_clock
     values = architecture.warp_size / architecture.cache_bytes_per_clock * 4
     if architecture.has_vector_loads:
-        return max(lines_clocks, values * width)
+        return max(lines_clocks, values * max(1, width * value_bytes // 4))
     return width * max(min(lines_clocks, lanes), values)
 
 
@@ -197,10 +197,15 @@ def connected_demand(
     kept = kept_columns(problem.columns, tile_m=tile.tile_m, workload=workload)
     lanes = min(tile.group_m, architecture.warp_size)
     rows_of_lanes = architecture.warp_size // lanes
-    weight_clocks = tile.vectors * rows_of_lanes * load_clocks(architecture, lanes=lanes, width=tile.vector_width)
+    value_bytes = 2 if operation.storage == "float16" else 4
+    weight_clocks = (
+        tile.vectors
+        * rows_of_lanes
+        * load_clocks(architecture, lanes=lanes, width=tile.vector_width, value_bytes=value_bytes)
+    )
     broadcasts = tile.tile_n + 1  # one value of x per image, and the column's offset
     broadcast_clocks = broadcasts * load_clocks(architecture, lanes=rows_of_lanes, width=1)
-    weight_bytes = 4.0 * blocks * kept * (tile.tile_m + 1)
+    weight_bytes = float(blocks * kept * (value_bytes * tile.tile_m + 4))
     x_bytes, y_bytes = 4.0 * problem.batch * kept, 4.0 * problem.batch * problem.outputs
     passes = image_groups if weight_bytes > architecture.shared_cache_bytes else 1
     accumulators = tile.tile_n * tile.vectors * tile.vector_width

@@ -94,3 +94,14 @@ def test_other_kernels_are_not_ranked() -> None:
     operation = SOFTMAX.sample_operations()[0]
     with pytest.raises(UsageError, match="'softmax': only conv and connected"):
         demand_of(SOFTMAX, SOFTMAX.safe_tile(operation), operation, DENSE, NVIDIA)
+
+
+def test_half_precision_weights_are_half_the_bytes() -> None:
+    problem = ConnectedProblem(batch=1, inputs=128, outputs=64)
+    tile = ConnectedTile(vector_width=1, vectors=1, group_m=16, group_k=8, k_unroll=4)
+    full, half = (
+        demand_of(CONNECTED, tile, connected_operation(problem, storage=storage), DENSE, NVIDIA)
+        for storage in ("float32", "float16")
+    )
+    assert full.memory_bytes - half.memory_bytes == 2 * 128 * 64
+    assert full.cache_clocks == half.cache_clocks  # one line per row of lanes in either case
