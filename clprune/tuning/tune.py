@@ -30,6 +30,9 @@ BATCH_PER_WORKER = 2
 #: What a batch is taken to cost before the first one has been measured.
 _FIRST_BATCH_SECONDS = 1.0
 
+#: Seconds go to tasks in proportion to this power of their work.
+_SHARE_EXPONENT = 0.4
+
 #: Seconds kept back for each problem's final comparison.
 _SETTLE_SECONDS = 0.4
 
@@ -89,8 +92,8 @@ def tune(
 ) -> list[Outcome]:
     """Tune each task on `session`'s device and keep the winners in `store`.
 
-    `budget_s` replaces the effort's own budget. Seconds go to tasks in proportion to the square root of their work,
-    so that small layers get their share; what a task does not need goes to the later ones. What an earlier run
+    `budget_s` replaces the effort's own budget. Large layers get more seconds than small ones, though not in
+    proportion to their work; what a task does not need goes to the later ones. What an earlier run
     measured is not measured again unless `is_forced`. KeyboardInterrupt keeps everything found so far.
 
     `workers` processes (by default one per core) run the candidates, so that a driver's crash costs no more than one.
@@ -98,7 +101,7 @@ def tune(
     """
     effort = effort or effort_by_name(DEFAULT_EFFORT)
     end = time.monotonic() + (effort.budget_seconds(len(tasks)) if budget_s is None else budget_s)
-    weights = [_work(task) ** 0.5 for task in tasks]
+    weights = [_work(task) ** _SHARE_EXPONENT for task in tasks]
     store.add_device(session.info)
     outcomes: list[Outcome] = []
     with WorkerPool(session.info, count=workers, limit_s=effort.limit_seconds) as pool:
@@ -119,9 +122,14 @@ def tune(
 
 
 def _work(task: Task) -> float:
-    """A measure of a task's time that holds for layers bound by arithmetic and by memory alike."""
-    weight_bytes = 4 * task.operation.problem.columns * getattr(task.operation.problem, "outputs", 0)
-    return task.workload.kept_share * float(task.operation.flops + 10 * weight_bytes) + 1.0
+    """A guess of a task's time that holds for layers bound by arithmetic, by weights and by activations alike.
+
+    A byte of weights takes as long as about 10 operations, one of activations as long as 30, on CPUs and GPUs.
+    """
+    operation, problem = task.operation, task.operation.problem
+    weight_bytes = 4 * problem.columns * getattr(problem, "outputs", 0)
+    activation_bytes = 4 * operation.output.elements if hasattr(operation, "output") else 0
+    return float(task.workload.kept_share * (operation.flops + 10 * weight_bytes) + 30 * activation_bytes + 1.0)
 
 
 @dataclass(kw_only=True)
