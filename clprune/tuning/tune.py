@@ -157,8 +157,9 @@ class _TaskRun:
         try:
             self._go_through(search, key, measured, deadline=deadline)
         except KeyboardInterrupt:
-            self.pool.cancel()
-            self._settle(search, key, measured)
+            if self.evaluations:
+                self.pool.cancel()
+                self._settle(search, key, measured)
             raise
         return self._settle(search, key, measured)
 
