@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from clprune import quirks
 from clprune.cli.common import device_option, one_line_errors, progress_bar
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Workload
@@ -69,10 +70,9 @@ def record(layers: tuple[str, ...], passes: int, database: Path, out: Path, devi
             pool.set_task(task.kernel, task.operation, sample)
             for number in range(passes):
                 run_pass(pool, store, key, tiles, name=f"{name}, pass {number + 1}", is_first=number == 0)
-            own = [tile for tile in task.kernel.cpu_tiles if tile in set(tiles)]
-            if info.type != "cpu":
-                own = [tile for tile in task.kernel.gpu_tiles if tile in set(tiles)]
-            starts = list(dict.fromkeys([task.kernel.default_tile(task.operation, info), *own]))
+            own = task.kernel.cpu_tiles if quirks.wants_explicit_vectors(info) else task.kernel.gpu_tiles
+            default = task.kernel.default_tile(task.operation, info)
+            starts = [tile for tile in dict.fromkeys([default, *own]) if tile in set(tiles)]
             found = stored(store, key)
             results = Results(
                 devices={key.device: store.devices()[key.device]},
