@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clprune import quirks
 from clprune.errors import LaunchError
 from clprune.kernels.base import Kernel, MatrixKernel, Workload
 from clprune.opencl import Session
