@@ -13,8 +13,8 @@ from clprune.tuning.recording import Recording, read_recordings, replay
 
 FOLDER = Path(__file__).parents[1] / "data" / "recordings"
 SHARE = 0.1  # of the space may be evaluated
-SEEDS = 5  # tools/compare_search.py runs 20
-BATCH = 4
+SEEDS = 3  # tools/compare_search.py runs 20
+BATCH = 8
 
 RECORDINGS = read_recordings(FOLDER)
 
