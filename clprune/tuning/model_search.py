@@ -44,6 +44,9 @@ MOST_SIMILAR_TILES = 80
 #: Points from which hyperparameters are fitted: the fastest, and as many of the others.
 MOST_FITTED = 120
 
+#: Tiles of this problem from which the model is made: the fastest, and as many of the others.
+MOST_OBSERVED = 400
+
 #: Tiles whose times are predicted before one is chosen.
 MOST_PREDICTED = 4000
 _CENTRES, _NEAR_STEPS = 5, 2  # in larger spaces: those that differ from one of so many best in so few parameters
@@ -204,7 +207,7 @@ class ModelSearch:
 
     def _look(self, best_ms: float) -> _View:
         """Make the model of everything known now."""
-        known = [(self._number[tile], time_ms) for tile, time_ms in self._known.items()]
+        known = self._worth_observing()
         pending = [self._number[tile] for tile in self._pending]
         untried = self._untried()
         numbers = np.concatenate([np.array([n for n, _ in known] + pending, np.int64), untried])
@@ -230,11 +233,20 @@ class ModelSearch:
             places={int(number): place for place, number in enumerate(numbers)},
             is_tried=np.arange(len(numbers)) < len(known),
             scaling=scaling,
-            known_at_first=max(1, len(known)),
+            known_at_first=len(self._known),
         )
         for number in pending:
             view.promise(number)
         return view
+
+    def _worth_observing(self) -> list[tuple[int, float | None]]:
+        """Numbers and milliseconds of known tiles, not too many of them."""
+        known = [(self._number[tile], time_ms) for tile, time_ms in self._known.items()]
+        if len(known) <= MOST_OBSERVED:
+            return known
+        known.sort(key=lambda item: math.inf if item[1] is None else item[1])
+        fast, rest = known[: MOST_OBSERVED // 2], known[MOST_OBSERVED // 2 :]
+        return fast + [rest[int(place)] for place in self._generator.permutation(len(rest))[: MOST_OBSERVED // 2]]
 
     def _fit(self, x: Array, y: Array, groups: npt.NDArray[np.int64], likeness: Array) -> None:
         """Fit the hyperparameters to the fastest points and as many of the others."""

@@ -124,6 +124,7 @@ def test_all_invalid_is_survived() -> None:
 
 def test_large_spaces_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clprune.tuning.model_search.MOST_PREDICTED", 12)
+    monkeypatch.setattr("clprune.tuning.model_search.MOST_OBSERVED", 20)
     tried = course(ModelSearch(SPACE, parameters=PARAMETERS, seed=1), batch=2)
     assert len(tried) == len(set(tried)) == len(SPACE)
     assert tried.index(BEST) < 40
