@@ -4,29 +4,50 @@ from __future__ import annotations
 
 from typing import Any
 
+from clprune.device import DeviceInfo
 from clprune.errors import BuildError, ConfigurationRejected, LaunchError
+from clprune.geometry import ConvProblem
 from clprune.kernels.base import Kernel, Workload
+from clprune.kernels.conv import ConvTile, conv_operation
 from clprune.opencl import Session
 from clprune.tuning.measure import bind_case, verify
 
-#: Small problems that a tile must solve; the first that its constraints allow, largest first.
+#: Small problems that a tile must solve, dense and pruned in turns: the largest that its constraints allow.
 MOST_OPERATIONS = 2
+_WORKLOADS = (Workload(), Workload(kept_share=0.5, unit_rows=4))
 
 
 def gives_right_answers(session: Session, kernel: Kernel[Any, Any], tile: Any) -> bool:
-    """Run `tile` on the kernel's small sample problems, dense and pruned, against float64.
+    """Run `tile` on small problems against float64.
 
-    False when the device refuses to build or run it, when an answer is wrong, and when no sample problem allows it.
+    False when the device refuses to build or run it, when an answer is wrong, and when no small problem allows it.
     """
-    operations = [
-        operation for operation in kernel.sample_operations() if kernel.rejection(tile, operation, session.info) is None
-    ]
-    operations.sort(key=lambda operation: -operation.flops)
-    workloads = (Workload(), Workload(kept_share=0.5, unit_rows=4))
+    operations = small_operations(kernel, tile, session.info)
     try:
-        for operation, workload in zip(operations[:MOST_OPERATIONS], workloads, strict=False):
+        for operation, workload in zip(operations, _WORKLOADS, strict=False):
             case = kernel.case(tile, operation, kernel.sample(operation, workload))
             verify(session, bind_case(session, kernel, tile, operation, case))
     except (BuildError, LaunchError, ConfigurationRejected):
         return False
     return bool(operations)
+
+
+def small_operations(kernel: Kernel[Any, Any], tile: Any, device: DeviceInfo) -> list[Any]:
+    """At most MOST_OPERATIONS problems that `tile` may solve, the largest first."""
+    operations = [*kernel.sample_operations(), *(_many_channels(tile) if isinstance(tile, ConvTile) else ())]
+    allowed = [operation for operation in operations if kernel.rejection(tile, operation, device) is None]
+    return sorted(allowed, key=lambda operation: -operation.flops)[:MOST_OPERATIONS]
+
+
+def _many_channels(tile: ConvTile) -> list[Any]:
+    """Convolutions with more output channels than the tile's work-groups sweep over, and a ragged end."""
+    problem = ConvProblem(
+        batch=1,
+        in_channels=3,
+        in_height=14,
+        in_width=34,
+        out_channels=2 * tile.tile_m * tile.group_m * max(tile.sweep, 1) + 3,
+        size=3,
+        padding=1,
+    )
+    return [conv_operation(problem, activation="relu", pooled=pooled) for pooled in (False, True)]

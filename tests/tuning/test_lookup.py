@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from clprune.device import DeviceInfo
-from clprune.geometry import ConnectedProblem
+from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Workload
 from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTile, connected_operation
+from clprune.kernels.conv import CONV, conv_operation
 from clprune.opencl import Session
+from clprune.tuning.check import small_operations
 from clprune.tuning.store import Store, result_key
 from tests.imaginary import imaginary_device
 from tests.tuning.kernels import ODD, OddOperation, OddTile
@@ -19,6 +21,11 @@ DEVICE = imaginary_device(architecture="arch-1")
 OTHER_DRIVER = imaginary_device(architecture="arch-1", driver_version="9.9", version="OpenCL 3.1")
 SIBLING = imaginary_device(architecture="arch-1", name="Example GPU Lite")
 DENSE = Workload()
+LARGE_CONV = ConvProblem(batch=8, in_channels=512, in_height=56, in_width=56, out_channels=512, size=3, padding=1)
+LARGE = {
+    "conv": [conv_operation(LARGE_CONV, pooled=pooled) for pooled in (False, True)],
+    "connected": [connected_operation(ConnectedProblem(batch=8, inputs=4096, outputs=4096))],
+}
 
 
 def operation(inputs: int = 512, outputs: int = 256) -> ConnectedOperation:
@@ -119,3 +126,16 @@ def test_own_result_needs_no_trial(device_context: Session, monkeypatch: pytest.
     key = result_key(info, ODD, what, DENSE)
     store.set_best(key, OddTile(), workload=DENSE, time_ms=1.0, default_time_ms=1.0)
     assert store.lookup_for(info, session=device_context)(ODD, what, DENSE) == (OddTile(), "tuned")
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+@pytest.mark.parametrize("kernel", [CONV, CONNECTED], ids=lambda kernel: kernel.name)
+def test_every_tile_of_a_search_can_be_tried_on_something_small(kernel: Any, kind: str) -> None:
+    device = imaginary_device(
+        type=kind, native_vector_width_float=16, max_work_group_size=1024, max_work_item_sizes=(1024, 1024, 64)
+    )
+    for index, candidate in enumerate(kernel.space(device)):
+        if index % 97 and candidate not in (*kernel.cpu_tiles, *kernel.gpu_tiles):
+            continue
+        large = [what for what in LARGE[kernel.name] if kernel.rejection(candidate, what, device) is None]
+        assert not large or small_operations(kernel, candidate, device), candidate
