@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ from clprune.errors import NoDeviceError
 
 if TYPE_CHECKING:
     from clprune.opencl import Session
+
+# A shell starts background jobs with SIGINT ignored, and their children inherit that: Ctrl-C could not be tested there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
