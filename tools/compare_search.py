@@ -1,7 +1,7 @@
 """Compare clprune's search with Kernel Tuner's strategies on recorded spaces, without any device.
 
     pip install -r tools/compare_search.txt
-    python tools/compare_search.py [--seeds N] [--strategy NAME ...] [--out docs/results/search.md]
+    python tools/compare_search.py [--seeds N] [--strategy NAME ...] [--out FILE.md]
 
 Each search may evaluate a tenth of a space. The figure is the time of the best tile it has seen over the time of the
 space's best tile: geometric mean over recordings and seeds. Kernel Tuner runs in its simulation mode, which reads the
@@ -11,6 +11,7 @@ same recordings; its strategies have their default options.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import math
@@ -40,7 +41,6 @@ from clprune.tuning.transfer import starts_from, workload_of
 
 ROOT = Path(__file__).parents[1]
 RECORDINGS = ROOT / "tests" / "data" / "recordings"
-RESULT = ROOT / "docs" / "results" / "search.md"
 SHARES = (0.025, 0.05, 0.1)  # of the space: where the searches are compared
 BATCH = 4  # tiles that clprune asks for at once, as with two worker processes
 GOAL = 1.05
@@ -262,6 +262,22 @@ def report(rows: Sequence[Row], recordings: Sequence[Recording], *, seeds: int) 
     return "\n".join(lines) + "\n"
 
 
+def figures(rows: Sequence[Row], recordings: Sequence[Recording], *, seeds: int) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "kernel_tuner": _version("kernel_tuner"),
+        "seeds": seeds,
+        "shares": SHARES,
+        "recordings": [
+            {"name": recording.name, **dataclasses.asdict(recording.key), "tiles": len(recording.times_ms)}
+            for recording in recordings
+        ],
+        "strategies": [dataclasses.asdict(row) for row in rows],
+    }
+
+
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
@@ -273,7 +289,7 @@ def _version(package: str) -> str:
 @click.option("--seeds", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option("--strategy", "chosen", multiple=True, help="Only these [default: clprune's and Kernel Tuner's four].")
 @click.option("--recordings", type=click.Path(path_type=Path), default=RECORDINGS, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Write the table there too.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the table there too, and the figures as JSON.")
 def main(seeds: int, chosen: tuple[str, ...], recordings: Path, out: Path | None) -> None:
     """Print the table."""
     spaces = read_recordings(recordings)
@@ -294,6 +310,7 @@ def main(seeds: int, chosen: tuple[str, ...], recordings: Path, out: Path | None
     click.echo(text)
     if out is not None:
         write_atomically(out, text)
+        write_atomically(out.with_suffix(".json"), json.dumps(figures(rows, spaces, seeds=seeds), indent=1) + "\n")
 
 
 if __name__ == "__main__":
