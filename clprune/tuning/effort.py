@@ -29,7 +29,7 @@ class Effort:
 
 
 EFFORTS = (
-    Effort(name="quick", problem_seconds=5, most_seconds=52, patience=0.01, limit_seconds=10, rounds=7),
+    Effort(name="quick", problem_seconds=5, most_seconds=45, patience=0.01, limit_seconds=10, rounds=7),
     Effort(name="normal", problem_seconds=30, most_seconds=900, patience=0.003, limit_seconds=30, rounds=15),
     Effort(name="thorough", problem_seconds=150, most_seconds=7200, patience=0.0, limit_seconds=60, rounds=31),
 )
