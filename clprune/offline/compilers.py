@@ -52,6 +52,8 @@ class Toolchain:
             return f"libclc's nvptx64--nvidiacl.bc: {_PACKAGES}"
         if is_nvidia and self.ptxas is None:
             return f"ptxas: {_PTXAS}"
+        if is_nvidia and self.ptxas is not None and not _knows(self.ptxas, architecture.name):
+            return f"a ptxas that knows it ({self.ptxas} does not): {_PTXAS}"
         if not is_nvidia and self.rocm is None:
             return f"the ROCm device libraries (ocml.bc): {_PACKAGES}"
         return None
@@ -167,6 +169,12 @@ def _run(command: list[str], *, source: str) -> str:
     if result.returncode:
         raise BuildError(f"{Path(command[0]).name} failed with status {result.returncode}", log=log, source=source)
     return log
+
+
+def _knows(ptxas: Path, target: str) -> bool:
+    """Whether this ptxas makes code for `target`: each release drops the oldest cards. An absent file counts as one."""
+    known = set(re.findall(r"sm_\d+\w?", _output([str(ptxas), "--help"]))) if ptxas.is_file() else set()
+    return not known or target in known
 
 
 def _output(command: list[str]) -> str:

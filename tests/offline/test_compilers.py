@@ -45,6 +45,19 @@ def test_missing_compiler_says_what_to_install(absent: str, name: str, message: 
         compile_kernel(toolchain, architecture_by_name(name), source="", launch=LAUNCH)
 
 
+def test_ptxas_too_new_for_a_card_says_what_to_install(tmp_path: Path) -> None:
+    script = tmp_path / "ptxas"
+    script.write_text(
+        "#!/bin/sh\necho \"--gpu-name  Allowed values: 'sm_75','sm_80','sm_90','sm_90a'.\"\n", encoding="utf-8"
+    )
+    script.chmod(0o755)
+    toolchain = Toolchain(clang=Path("clang"), libclc=Path("a.bc"), rocm=Path(), ptxas=script)
+    missing = toolchain.missing(architecture_by_name("sm_70"))
+    assert missing is not None
+    assert "a ptxas that knows it" in missing
+    assert toolchain.missing(architecture_by_name("sm_80")) is None
+
+
 def test_versions_of_nothing() -> None:
     assert NOTHING.versions() == {}
 
