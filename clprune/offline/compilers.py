@@ -173,7 +173,7 @@ def _run(command: list[str], *, source: str) -> str:
 
 def _knows(ptxas: Path, target: str) -> bool:
     """Whether this ptxas makes code for `target`: each release drops the oldest cards. An absent file counts as one."""
-    known = set(re.findall(r"sm_\d+\w?", _output([str(ptxas), "--help"]))) if ptxas.is_file() else set()
+    known = set(re.findall(r"'(sm_\d+\w?)'", _output([str(ptxas), "--help"]))) if ptxas.is_file() else set()
     return not known or target in known
 
 
