@@ -46,6 +46,7 @@ same arrays as weights and the same number of threads, from an array in host mem
 run the dense network in float32. Of clprune's rows, "75 % + 90 %" has 75 % of the weights of the convolutions (but the
 first) and 90 % of those of the fully connected layers removed, in units of the tuned tile's rows x 1 column. Answers
 were compared with a float64 reference first; the error is the largest of the logits', relative to the largest logit.
+ncnn takes a batch image by image.
 """
 
 

@@ -30,11 +30,13 @@ class Series:
         return statistics.median(self.samples_ms)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it, every run included."""
+        """As JSON can hold it: how many runs there were, and how they are spread."""
+        quartiles = statistics.quantiles(self.samples_ms, n=4) if len(self.samples_ms) > 1 else [self.best_ms] * 3
         return {
+            "runs": len(self.samples_ms),
             "best_ms": self.best_ms,
             "median_ms": self.median_ms,
-            "samples_ms": [round(sample, 4) for sample in self.samples_ms],
+            "quartiles_ms": [quartiles[0], quartiles[2]],
         }
 
 

@@ -38,7 +38,7 @@ def this_machine() -> Machine:
         cpus=len(usable_cpus()),
         features=features,
         memory_bytes=_memory_bytes(),
-        system=f"{platform.system()} {platform.release()}, {platform.machine()}",
+        system=f"{platform.system()}, {platform.machine()}",
         python=platform.python_version(),
     )
 

@@ -11,7 +11,8 @@ from clprune.errors import UsageError
 def test_series() -> None:
     series = Series(samples_ms=(4.0, 1.0, 3.0))
     assert (series.best_ms, series.median_ms) == (1.0, 3.0)
-    assert series.to_dict() == {"best_ms": 1.0, "median_ms": 3.0, "samples_ms": [4.0, 1.0, 3.0]}
+    assert series.to_dict() == {"runs": 3, "best_ms": 1.0, "median_ms": 3.0, "quartiles_ms": [1.0, 4.0]}
+    assert Series(samples_ms=(2.0,)).to_dict()["quartiles_ms"] == [2.0, 2.0]
 
 
 def test_series_of_nothing() -> None:
