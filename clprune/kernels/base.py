@@ -71,6 +71,19 @@ class Constraint(Generic[TileT, OperationT]):
     holds: Callable[[TileT, OperationT], bool]
 
 
+#: What holds for every tile that has a work-group and vectors, whatever the kernel.
+WORK_GROUP_CONSTRAINTS: tuple[Constraint[Any, Any], ...] = (
+    Constraint(
+        reason="work-groups of several items have 64 to 256 of them",
+        holds=lambda t, o: t.work_group_size == 1 or 64 <= t.work_group_size <= 256,
+    ),
+    Constraint(
+        reason="wide vectors are for work-groups of one",
+        holds=lambda t, o: t.vector_width <= 4 or t.work_group_size == 1,
+    ),
+)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Expected:
     """An output argument: what must stand in it.

@@ -12,6 +12,7 @@ from clprune.darknet.activations import activate
 from clprune.errors import UsageError
 from clprune.geometry import ConnectedProblem, Shape
 from clprune.kernels.base import (
+    WORK_GROUP_CONSTRAINTS,
     Case,
     Constraint,
     DeviceArray,
@@ -131,14 +132,7 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
             reason="the accumulators of a work-item exceed the registers of any device",
             holds=lambda t, o: t.tile_n * t.vectors * t.vector_width <= (400 if t.work_group_size == 1 else 64),
         ),
-        Constraint(
-            reason="work-groups of several items have 64 to 256 of them",
-            holds=lambda t, o: t.work_group_size == 1 or 64 <= t.work_group_size <= 256,
-        ),
-        Constraint(
-            reason="wide vectors are for work-groups of one",
-            holds=lambda t, o: t.vector_width <= 4 or t.work_group_size == 1,
-        ),
+        *WORK_GROUP_CONSTRAINTS,
         Constraint(
             reason="the tile has more than twice the layer's rows",
             holds=lambda t, o: t.tile_m < 2 * o.problem.outputs or t.tile_m <= 4 or t.work_group_size > 1,

@@ -12,6 +12,7 @@ from clprune.darknet.activations import activate
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem, PoolProblem, Shape
 from clprune.kernels.base import (
+    WORK_GROUP_CONSTRAINTS,
     Case,
     Constraint,
     DeviceArray,
@@ -208,14 +209,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             reason="the accumulators of a work-item exceed the registers of any device",
             holds=lambda t, o: o.accumulators(t) <= (448 if t.work_group_size == 1 else 96),
         ),
-        Constraint(
-            reason="work-groups of several items have 64 to 256 of them",
-            holds=lambda t, o: t.work_group_size == 1 or 64 <= t.work_group_size <= 256,
-        ),
-        Constraint(
-            reason="wide vectors are for work-groups of one",
-            holds=lambda t, o: t.vector_width <= 4 or t.work_group_size == 1,
-        ),
+        *WORK_GROUP_CONSTRAINTS,
         Constraint(
             reason="staging weights in local memory needs a work-group that shares them",
             holds=lambda t, o: t.tile_k == 0 or t.group_n > 1,
