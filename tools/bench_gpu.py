@@ -21,17 +21,17 @@ import click
 from bench_options import preparation_options, take_preparation
 from peers.contestants import DENSE, HALF, PRUNED, SPARSER, VARIANTS, PeerRow, own_contestants, peer_contestants
 from peers.gpu_plan import GpuPlan, ask_torch, plan_gpu
-from peers.section import render_section, section_of
+from peers.section import render_section, say, section_of, show
 
 from clprune.benchmark.agreement import FLOAT16_TOLERANCE, TOLERANCE
-from clprune.benchmark.contest import ROW_COLUMNS, Row, hold_contest
-from clprune.benchmark.figures import FIGURE_COLUMNS, Figure
+from clprune.benchmark.contest import Row, hold_contest
+from clprune.benchmark.figures import Figure
 from clprune.benchmark.layers import TimedModel, remaining_shares, share_of_peak, time_layers
 from clprune.benchmark.machine import usable_cpus
 from clprune.benchmark.prepare import Entry, Preparation, Prepared, prepare
 from clprune.benchmark.report import Section, write_section
 from clprune.benchmark.workers import Turn
-from clprune.cli.common import device_option, one_line_errors, print_table
+from clprune.cli.common import device_option, one_line_errors
 from clprune.darknet.network import load_network
 from clprune.darknet.weights import read_weights
 from clprune.opencl import choose, discovery, open_device
@@ -176,19 +176,6 @@ def speed_up_figures(rows: Sequence[Row]) -> list[Figure]:
 def render_with_notes(section: Section) -> str:
     """A section as Markdown, what is missing first."""
     return "\n\n".join([*section["notes"], render_section(section)])
-
-
-def show(title: str, section: Section) -> None:
-    """The tables on stdout."""
-    print_table(ROW_COLUMNS, section["table"], title=title)
-    click.echo()
-    print_table(FIGURE_COLUMNS, section["figures_table"])
-    click.echo()
-
-
-def say(text: str) -> None:
-    """Progress on stderr."""
-    click.echo(text, err=True)
 
 
 if __name__ == "__main__":

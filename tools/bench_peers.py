@@ -21,15 +21,14 @@ import click
 from bench_options import preparation_options, take_preparation
 from peers import ENGINES
 from peers.contestants import PEER_ROWS, RIVALS, VARIANTS, own_contestants, peer_contestants, peer_rows, trained_pairs
-from peers.section import goal_figures, render_section, section_of
+from peers.section import goal_figures, render_section, say, section_of, show
 
-from clprune.benchmark.contest import ROW_COLUMNS, hold_contest
-from clprune.benchmark.figures import FIGURE_COLUMNS
+from clprune.benchmark.contest import hold_contest
 from clprune.benchmark.machine import usable_cpus
 from clprune.benchmark.prepare import Entry, Preparation, prepare
-from clprune.benchmark.report import Section, write_section
+from clprune.benchmark.report import write_section
 from clprune.benchmark.workers import Turn
-from clprune.cli.common import device_option, one_line_errors, print_table
+from clprune.cli.common import device_option, one_line_errors
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
 from clprune.opencl import choose
@@ -164,19 +163,6 @@ def choose_peers(text: str | None, interpreters: Mapping[str, str]) -> list[str]
     if missing:
         say(f"not installed: {', '.join(missing)} (pip install -r tools/peers.txt)")
     return found
-
-
-def show(title: str, section: Section) -> None:
-    """The tables on stdout."""
-    print_table(ROW_COLUMNS, section["table"], title=title)
-    click.echo()
-    print_table(FIGURE_COLUMNS, section["figures_table"])
-    click.echo()
-
-
-def say(text: str) -> None:
-    """Progress on stderr."""
-    click.echo(text, err=True)
 
 
 if __name__ == "__main__":

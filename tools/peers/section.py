@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import click
+
 from clprune.benchmark.contest import ROW_COLUMNS, Outcome, Row, contest_rows
 from clprune.benchmark.figures import FIGURE_COLUMNS, Figure, time_ratio
 from clprune.benchmark.machine import package_versions, this_machine, today
 from clprune.benchmark.prepare import Prepared
 from clprune.benchmark.report import Section, machine_text, markdown_table
+from clprune.cli.common import print_table
 from peers.contestants import DENSE, HALF, PRUNED, RIVALS, SPARSER, TRAINED
 
 #: Model -> (goal of dense over PyTorch, of pruned over the fastest rival).
@@ -68,3 +71,16 @@ def render_section(section: Section) -> str:
     ]
     parts += [f"{label} was not timed: {reason}." for label, reason in section["failures"].items()]
     return "\n\n".join(parts)
+
+
+def show(title: str, section: Section) -> None:
+    """The tables on stdout."""
+    print_table(ROW_COLUMNS, section["table"], title=title)
+    click.echo()
+    print_table(FIGURE_COLUMNS, section["figures_table"])
+    click.echo()
+
+
+def say(text: str) -> None:
+    """Progress on stderr."""
+    click.echo(text, err=True)
