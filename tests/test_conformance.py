@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,9 +13,11 @@ from clprune.kernels.pool import GroupTile
 from clprune.kernels.softmax import SoftmaxKernel, SoftmaxOperation
 from clprune.opencl import Session
 from tests.conformance import drivers
+from tests.conformance.conftest import MATRIX
 from tests.conformance.drivers import DRIVERS, Driver, find
 from tests.conformance.report import Matrix
 from tests.conformance.suite import PARTS, Result, run_kernel
+from tests.conformance.test_drivers import test_driver as check_driver
 
 OPTIONS = argparse.Namespace(pairs=False, longest_source=None)
 POCL = next(driver for driver in DRIVERS if driver.name == "pocl")
@@ -115,3 +118,18 @@ def test_unpacked_driver_is_shown_alone(monkeypatch: pytest.MonkeyPatch, tmp_pat
     vendors = Path(place.environment["OCL_ICD_VENDORS"])
     assert [path.read_text() for path in vendors.iterdir()] == [f"{library}\n"]
     assert place.environment["LD_LIBRARY_PATH"].split(":")[0] == str(library.parent)
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_absent_driver_is_a_skip_and_on_ci_a_failure(
+    monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    noted: list[str] = []
+    matrix = SimpleNamespace(add_absent=lambda driver, part, problem: noted.append(problem))
+    driver = SimpleNamespace(name="x", title="Driver X")
+    runs = SimpleNamespace(places={"x": SimpleNamespace(problem="no library")})
+    asked = SimpleNamespace(config=SimpleNamespace(stash={MATRIX: matrix}))
+    with pytest.raises(outcome, match="Driver X is absent: no library"):
+        check_driver(asked, runs, driver, "conv")  # type: ignore[arg-type]
+    assert noted == ["no library"]
