@@ -1,0 +1,86 @@
+"""Compressed rows: the weights that are not zero, row after row (CSR), for matrices pruned weight by weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.errors import UsageError
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CompressedRows:
+    """A matrix `[rows, columns_count]` by its entries that are not zero.
+
+    starts: int32 `[rows + 1]`, row r holds entries `starts[r]` to `starts[r + 1]`.
+    columns: int32 `[entries]`, ascending in each row.
+    values: float32 `[entries]`, none of them zero.
+    """
+
+    rows: int
+    columns_count: int
+    starts: IntArray
+    columns: IntArray
+    values: FloatArray
+
+    @classmethod
+    def from_dense(cls, matrix: npt.NDArray[np.floating]) -> CompressedRows:
+        """Compress `matrix` `[rows, columns]`.
+
+        Raises UsageError for NaN and infinity, and for more entries than 32 bits can count.
+        """
+        check_finite(matrix)
+        rows, columns_count = matrix.shape
+        is_kept = matrix != 0
+        counts = np.count_nonzero(is_kept, axis=1)
+        if int(counts.sum()) > np.iinfo(np.int32).max:
+            raise UsageError(
+                f"a layer of {int(counts.sum())} weights that are not zero: at most 2147483647 are possible"
+            )
+        starts = np.zeros(rows + 1, np.int32)
+        np.cumsum(counts, out=starts[1:])
+        columns = np.nonzero(is_kept)[1].astype(np.int32)
+        return cls(
+            rows=rows,
+            columns_count=columns_count,
+            starts=starts,
+            columns=columns,
+            values=matrix[is_kept].astype(np.float32),
+        )
+
+    def to_dense(self) -> FloatArray:
+        """The matrix `[rows, columns_count]`, float32."""
+        matrix = np.zeros((self.rows, self.columns_count), np.float32)
+        matrix[np.repeat(np.arange(self.rows), self.lengths), self.columns] = self.values
+        return matrix
+
+    @property
+    def lengths(self) -> IntArray:
+        """Entries of each row, int32 `[rows]`."""
+        return np.diff(self.starts)
+
+    @property
+    def kept_share(self) -> float:
+        """Entries over weights of the dense matrix."""
+        return len(self.values) / (self.rows * self.columns_count)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the three arrays."""
+        return self.starts.nbytes + self.columns.nbytes + self.values.nbytes
+
+
+def check_finite(matrix: npt.NDArray[np.floating]) -> None:
+    """Raise UsageError where `matrix` `[rows, columns]` holds NaN or infinity: zero times those is no zero."""
+    if np.isfinite(matrix).all():
+        return
+    row, column = np.argwhere(~np.isfinite(matrix))[0]
+    raise UsageError(
+        f"weights hold {np.count_nonzero(~np.isfinite(matrix))} values that are not finite, the first ("
+        f"{matrix[row, column]}) for output channel {row}, column {column}: train again, or start from other weights"
+    )
