@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clprune.darknet.layers import BatchNorm, Connected, Convolutional, Layer, Local
+from clprune.quantization.coding import Coding
 
 FloatArray = NDArray[np.float32]
 
@@ -26,6 +27,10 @@ class LayerWeights:
     | connected | `[outputs, inputs]` | `[outputs]` | with batch_normalize `[outputs]` |
     | local | `[locations, filters, channels, size, size]` | `[outputs]` | None |
     | batchnorm | `[0]`; folded: `[channels]` factors | `[channels]` | `[channels]`; folded: None |
+
+    `winograd` is the output tile m where a convolution's weights live in the Winograd domain F(m x m, 3 x 3): they are
+    then `[m + 2, m + 2, filters, channels]`. `coding` says how the weights lie in few bits; `weights` then equal
+    `coding.decode()` exactly, so that whatever knows nothing of codings keeps working.
     """
 
     weights: FloatArray
@@ -33,6 +38,8 @@ class LayerWeights:
     scales: FloatArray | None = None
     mean: FloatArray | None = None
     variance: FloatArray | None = None
+    winograd: int | None = None
+    coding: Coding | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,115 @@
+"""How a layer's weights lie in few bits: codes together with what turns them back into float32.
+
+`decode()` of every coding is the one definition of the values: kernels that dequantize in registers compute the same
+product (linear), look up the same entry (codebook) or convert the same number (half), so results agree with a network
+that holds the decoded weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clprune.errors import UsageError
+
+LARGEST_CODE = 127
+CODEBOOK_ENTRIES = (16, 256)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LinearCoding:
+    """Symmetric int8, one scale per output channel: `w = code * scale`.
+
+    `codes` int8 of the weights' shape, output channels first, from -127 to 127; `scales` float32 `[output channels]`,
+    positive. `activation_scale` is set where the layer's input is quantized too, one for the whole input:
+    `code = clip(round_half_to_even(x / activation_scale), -127, 127)`, `x = code * activation_scale`. Raises UsageError for arrays of other shapes or types.
+    """
+
+    codes: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    activation_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_dtype("codes", self.codes, np.int8)
+        _check_dtype("scales", self.scales, np.float32)
+        if self.codes.ndim < 2 or self.scales.shape != (len(self.codes),):
+            raise UsageError(
+                f"linear coding: {self.scales.shape} scales for codes {self.codes.shape}: expected one for each of at "
+                "least two dimensions' first"
+            )
+        if self.codes.size and self.codes.min() < -LARGEST_CODE:
+            raise UsageError(f"linear coding: a code of -128: expected codes from -{LARGEST_CODE} to {LARGEST_CODE}")
+        if not (np.isfinite(self.scales).all() and (self.scales > 0).all()):
+            raise UsageError("linear coding: expected scales that are finite and positive")
+        scale = self.activation_scale
+        if scale is not None and not (np.isfinite(scale) and scale > 0):
+            raise UsageError(f"linear coding: an activation scale of {scale}: expected a finite and positive one")
+
+    def decode(self) -> NDArray[np.float32]:
+        """The weights, float32 of the codes' shape: the product of the code as float32 and its channel's scale."""
+        return self.codes.astype(np.float32) * self.scales.reshape(-1, *[1] * (self.codes.ndim - 1))
+
+    @property
+    def bits(self) -> int:
+        """Bits of one weight."""
+        return 8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CodebookCoding:
+    """One table of values for the layer: `w = codebook[code]`.
+
+    `codes` uint8 of the weights' shape; `codebook` float32 `[16]` or `[256]`, with an entry that is exactly 0.0
+    where weights were pruned. Raises UsageError for arrays of other shapes or types, or codes behind the table's end.
+    """
+
+    codes: NDArray[np.uint8]
+    codebook: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        _check_dtype("codes", self.codes, np.uint8)
+        _check_dtype("codebook", self.codebook, np.float32)
+        if self.codebook.ndim != 1 or len(self.codebook) not in CODEBOOK_ENTRIES:
+            raise UsageError(f"codebook coding: a codebook of {self.codebook.shape} entries: expected 16 or 256")
+        if not np.isfinite(self.codebook).all():
+            raise UsageError("codebook coding: expected finite entries")
+        if len(self.codebook) == 16 and self.codes.size and self.codes.max() > 15:
+            raise UsageError(f"codebook coding: code {self.codes.max()} of a codebook with 16 entries")
+
+    def decode(self) -> NDArray[np.float32]:
+        """The weights, float32 of the codes' shape."""
+        return self.codebook[self.codes]
+
+    @property
+    def bits(self) -> int:
+        """Bits of one code: 4 or 8."""
+        return 4 if len(self.codebook) == 16 else 8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HalfCoding:
+    """IEEE half precision: `values` float16 of the weights' shape, subnormals included. Raises UsageError."""
+
+    values: NDArray[np.float16]
+
+    def __post_init__(self) -> None:
+        _check_dtype("values", self.values, np.float16)
+
+    def decode(self) -> NDArray[np.float32]:
+        """The weights, float32 of the values' shape."""
+        return self.values.astype(np.float32)
+
+    @property
+    def bits(self) -> int:
+        """Bits of one weight."""
+        return 16
+
+
+Coding = LinearCoding | CodebookCoding | HalfCoding
+
+
+def _check_dtype(name: str, array: NDArray[np.generic], dtype: type[np.generic]) -> None:
+    if array.dtype != dtype:
+        raise UsageError(f"{name} of {array.dtype}: expected {np.dtype(dtype)}")
