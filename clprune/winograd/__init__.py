@@ -1,0 +1,1 @@
+"""Winograd's minimal filtering: exact transform matrices, NumPy references, numerical error. NumPy only."""
