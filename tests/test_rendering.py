@@ -102,11 +102,10 @@ def test_sources_are_whole(kernel: Kernel[Any, Any]) -> None:
         assert "${" not in source
         assert not re.search(r"^\s*(%|##)", source, flags=re.MULTILINE)
         assert source.count("{") == source.count("}")
-        launch = kernel.launch(point.tile, point.operation)
-        declared = re.search(r"reqd_work_group_size\((\d+), (\d+), (\d+)\)", source)
-        assert declared is not None
-        assert tuple(int(size) for size in declared.groups()) == (*launch.local_size, 1, 1)[:3]
-        assert len(re.findall(rf"\bvoid {kernel.name}\(", source)) == 1
+        for stage in kernel.stages(point.tile, point.operation):
+            declared = re.findall(rf"reqd_work_group_size\((\d+), (\d+), (\d+)\)\)\)\s+void {stage.name}\(", source)
+            assert len(declared) == 1
+            assert tuple(int(size) for size in declared[0]) == (*stage.launch.local_size, 1, 1)[:3]
 
 
 @each_kernel

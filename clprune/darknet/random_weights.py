@@ -8,7 +8,7 @@ import numpy as np
 
 from clprune.darknet.layers import Layer, Local, Shortcut
 from clprune.darknet.network import Network
-from clprune.darknet.values import Field, FloatArray, LayerWeights, Weights, layer_fields
+from clprune.darknet.values import Field, FloatArray, LayerWeights, Weights, layer_fields, layer_weights
 from clprune.errors import UsageError
 
 RECTIFIERS = frozenset({"relu", "leaky", "elu", "selu", "relie", "relu6", "swish", "mish", "hard_mish", "ramp"})
@@ -39,7 +39,7 @@ def _random_layer(layer: Layer, generator: np.random.Generator, *, gain: float) 
     for field in layer_fields(layer, biases=True):
         arrays[field.name] = _random_field(layer, field, generator, gain=gain)
     arrays.setdefault("weights", np.empty(0, dtype=np.float32))
-    return LayerWeights(**arrays)
+    return layer_weights(arrays)
 
 
 def _random_field(layer: Layer, field: Field, generator: np.random.Generator, *, gain: float) -> FloatArray:

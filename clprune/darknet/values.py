@@ -6,6 +6,7 @@ The order of the arrays is that of darknet's weights file (parser.c), which is a
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,17 @@ class LayerWeights:
     variance: FloatArray | None = None
     winograd: int | None = None
     coding: Coding | None = None
+
+
+def layer_weights(arrays: Mapping[str, FloatArray]) -> LayerWeights:
+    """Values of a layer in the spatial domain, by the names of the fields; normalization may be missing."""
+    return LayerWeights(
+        weights=arrays["weights"],
+        biases=arrays["biases"],
+        scales=arrays.get("scales"),
+        mean=arrays.get("mean"),
+        variance=arrays.get("variance"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -31,6 +31,7 @@ from clprune.darknet.values import (
     Weights,
     convolution_matrix,
     layer_fields,
+    layer_weights,
     skipped,
     value_count,
 )
@@ -196,7 +197,7 @@ def _read_layer(file: BinaryIO, layer: Layer, header: _Header, *, biases: bool) 
     if isinstance(layer, BatchNorm):
         arrays.setdefault("biases", np.zeros(layer.input.channels, dtype=np.float32))
         arrays["weights"] = np.empty(0, dtype=np.float32)
-    return LayerWeights(**arrays)
+    return layer_weights(arrays)
 
 
 def _transpose(matrix: FloatArray) -> FloatArray:

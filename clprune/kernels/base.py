@@ -18,15 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune import quirks
+from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import ConfigurationRejected
-from clprune.packing.columns import PackedColumns
 from clprune.rendering import render, template_hash
 
 Value = int | str
 FloatArray = npt.NDArray[np.float32]
 
-#: An argument of a kernel: a device buffer, an array to be copied to one, a scalar, or (in a case) what is expected.
+#: An argument of a kernel: a device buffer, an array to be copied to one, a scalar, scratch memory, or (in a case) what
+#: is expected.
 DeviceArray = Any
 
 
@@ -64,6 +65,42 @@ class Launch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One kernel function of a template: its name, its launch, and which of the arguments it takes (None: all)."""
+
+    name: str
+    launch: Launch
+    takes: tuple[int, ...] | None = None
+
+    def arguments(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
+        """Those that this stage takes, in its own order."""
+        return tuple(arguments) if self.takes is None else tuple(arguments[index] for index in self.takes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scratch:
+    """An argument: device memory for `elements` float32 values that only these stages use. Its contents are undefined
+    before the first stage and may be gone after the last; steps of a plan share it.
+    """
+
+    elements: int
+
+    @property
+    def size_bytes(self) -> int:
+        return 4 * self.elements
+
+
+class Packed(Protocol):
+    """A layer's weights as a tile reads them. `kept_share`: weights multiplied (without fill) over a dense layer's."""
+
+    @property
+    def kept_share(self) -> float: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True)
 class Constraint(Generic[TileT, OperationT]):
     """A condition that a tile must meet; `reason` is what the user reads when it does not."""
 
@@ -98,7 +135,7 @@ class Expected:
     terms: int
 
 
-Argument = npt.NDArray[Any] | np.generic | Expected
+Argument = npt.NDArray[Any] | np.generic | Scratch | Expected
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -157,7 +194,15 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
 
     @abc.abstractmethod
     def launch(self, tile: TileT, operation: OperationT) -> Launch:
-        """Geometry of the launch."""
+        """Geometry of the launch; of several, that of the one that multiplies."""
+
+    def scratch_bytes(self, tile: TileT, operation: OperationT) -> int:
+        """Device memory of the `Scratch` among the arguments."""
+        return 0
+
+    def stages(self, tile: TileT, operation: OperationT) -> tuple[Stage, ...]:
+        """The launches of one run, in order: by default one, of the kernel function that is named like the kernel."""
+        return (Stage(name=self.name, launch=self.launch(tile, operation)),)
 
     @abc.abstractmethod
     def variables(self, tile: TileT, operation: OperationT) -> dict[str, Any]:
@@ -198,11 +243,12 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         for constraint in self.constraints:
             if not constraint.holds(tile, operation):
                 return constraint.reason
-        launch = self.launch(tile, operation)
-        if launch.work_group_size > device.max_work_group_size:
-            return "the work-group is larger than the device allows"
-        if any(size > limit for size, limit in zip(launch.local_size, device.max_work_item_sizes, strict=False)):
-            return "one side of the work-group is larger than the device allows"
+        for stage in self.stages(tile, operation):
+            if stage.launch.work_group_size > device.max_work_group_size:
+                return "the work-group is larger than the device allows"
+            sides = zip(stage.launch.local_size, device.max_work_item_sizes, strict=False)
+            if any(size > limit for size, limit in sides):
+                return "one side of the work-group is larger than the device allows"
         if self.local_mem_bytes(tile, operation) > device.local_mem_bytes:
             return "the tile needs more local memory than the device has"
         return None
@@ -270,8 +316,8 @@ class MatrixKernel(Kernel[TileT, OperationT]):
     """A kernel with a weight matrix, whose packed form depends on the tile: what pruning is for, and worth tuning."""
 
     @abc.abstractmethod
-    def pack(self, tile: TileT, operation: OperationT, *, matrix: FloatArray, bias: FloatArray) -> PackedColumns:
-        """Weights `[rows, columns]` and bias `[rows]`, float32, as this tile reads them."""
+    def pack(self, tile: TileT, operation: OperationT, *, weights: LayerWeights) -> Packed:
+        """`weights`, batch normalization folded, as this tile reads them."""
 
     def wavefront_rows(self, tile: TileT) -> int:
         """Rows of the weight matrix that one lock-step SIMD group computes together, from one list of kept columns.
@@ -287,7 +333,7 @@ class MatrixKernel(Kernel[TileT, OperationT]):
 
     @abc.abstractmethod
     def arguments(
-        self, tile: TileT, operation: OperationT, packed: PackedColumns, *, x: DeviceArray, y: DeviceArray
+        self, tile: TileT, operation: OperationT, packed: Any, *, x: DeviceArray, y: DeviceArray
     ) -> tuple[DeviceArray, ...]:
         """The template's arguments in order; NumPy arrays among them are still to be copied to the device."""
 

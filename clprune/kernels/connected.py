@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.activations import activate
+from clprune.darknet.values import LayerWeights, convolution_matrix
 from clprune.errors import UsageError
 from clprune.geometry import ConnectedProblem, Shape
 from clprune.kernels.base import (
@@ -177,10 +178,8 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
         """`group_m * vectors * vector_width`, the same."""
         return tile.tile_m
 
-    def pack(
-        self, tile: ConnectedTile, operation: ConnectedOperation, *, matrix: FloatArray, bias: FloatArray
-    ) -> PackedColumns:
-        """Weights `[outputs, inputs]` and bias `[outputs]` as this tile reads them."""
+    def pack(self, tile: ConnectedTile, operation: ConnectedOperation, *, weights: LayerWeights) -> PackedColumns:
+        """Kept columns of the weights `[outputs, inputs]` per row block."""
         layout = operation.input
         shape = layout.shape
         offsets = (
@@ -189,8 +188,8 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
             + np.arange(shape.width)[None, None, :]
         )
         return pack_columns(
-            stored(matrix, operation.storage),
-            bias=bias,
+            stored(convolution_matrix(weights), operation.storage),
+            bias=weights.biases,
             column_offsets=offsets.reshape(-1).astype(np.int32),
             tile_m=tile.tile_m,
         )
@@ -229,7 +228,8 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
     def case(self, tile: ConnectedTile, operation: ConnectedOperation, sample: Sample) -> Case:
         shape = operation.input.shape
         expected = expected_output(sample.answer[:, :, None, None], operation.output, terms=operation.problem.inputs)
-        packed = self.pack(tile, operation, matrix=sample.inputs["matrix"], bias=sample.inputs["bias"])
+        weights = LayerWeights(weights=sample.inputs["matrix"], biases=sample.inputs["bias"])
+        packed = self.pack(tile, operation, weights=weights)
         values = sample.inputs["x"].reshape(-1, shape.channels, shape.height, shape.width)
         buffer = input_buffer(values, operation.input)
         arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.activations import activate
+from clprune.darknet.values import LayerWeights, convolution_matrix
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem, PoolProblem, Shape
 from clprune.kernels.base import (
@@ -17,7 +18,6 @@ from clprune.kernels.base import (
     Constraint,
     DeviceArray,
     Expected,
-    FloatArray,
     Launch,
     MatrixKernel,
     Sample,
@@ -301,8 +301,8 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         """`tile_m * group_m`: a work-group computes `group_m` row blocks side by side and stages weights for all."""
         return tile.tile_m * tile.group_m
 
-    def pack(self, tile: ConvTile, operation: ConvOperation, *, matrix: FloatArray, bias: FloatArray) -> PackedColumns:
-        """Weights `[out_channels, columns]` and bias `[out_channels]` as this tile reads them."""
+    def pack(self, tile: ConvTile, operation: ConvOperation, *, weights: LayerWeights) -> PackedColumns:
+        """Kept columns of the weights `[out_channels, channels, size, size]` per row block."""
         problem, layout = operation.problem, operation.input
         taps = np.arange(problem.size) - problem.padding
         offsets = (
@@ -311,8 +311,8 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             + taps[None, None, :]
         )
         return pack_columns(
-            matrix,
-            bias=bias,
+            convolution_matrix(weights),
+            bias=weights.biases,
             column_offsets=offsets.reshape(-1).astype(np.int32),
             tile_m=tile.tile_m,
             groups=problem.groups,
@@ -369,7 +369,8 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         expected = expected_output(sample.answer, operation.output, terms=operation.problem.columns)
         if tile.mapping == "flat":
             _expect_zeros_between(expected, operation)
-        packed = self.pack(tile, operation, matrix=sample.inputs["matrix"], bias=sample.inputs["bias"])
+        weights = LayerWeights(weights=sample.inputs["matrix"], biases=sample.inputs["bias"])
+        packed = self.pack(tile, operation, weights=weights)
         buffer = input_buffer(sample.inputs["x"], operation.input)
         arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
         return Case(arguments=arguments, kept_share=packed.kept_share)

@@ -14,7 +14,7 @@ import numpy as np
 from clprune.darknet.layers import BatchNorm, Connected, Convolutional, Layer
 from clprune.darknet.network import Network
 from clprune.darknet.resize import resize_cfg
-from clprune.darknet.values import FloatArray, LayerWeights, Weights
+from clprune.darknet.values import FloatArray, LayerWeights, Weights, layer_weights
 from clprune.errors import UsageError
 from clprune.pruning.channels import CARRIERS, Channels, channel_flow, select_channels
 from clprune.pruning.unit import Mask
@@ -162,5 +162,6 @@ def _map_arrays(values: LayerWeights, change: Callable[[FloatArray, float], Floa
     for name, fill in (("weights", 0.0), ("biases", 0.0), ("scales", 0.0), ("mean", 0.0), ("variance", 1.0)):
         array = getattr(values, name)
         has_channels = array is not None and array.size > 0  # a [batchnorm] layer has no weights
-        changed[name] = change(array, fill) if has_channels else array
-    return LayerWeights(**changed)
+        if array is not None:
+            changed[name] = change(array, fill) if has_channels else array
+    return layer_weights(changed)

@@ -14,9 +14,9 @@ from clprune.darknet.fold import fold_batch_norm
 from clprune.darknet.layers import BatchNorm
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import BuildError, LaunchError, UsageError
-from clprune.kernels.base import MatrixKernel, TensorKernel
-from clprune.opencl import BoundKernel, Buffer, Kernel, Session
-from clprune.packing.columns import PackedColumns
+from clprune.kernels.base import MatrixKernel, Packed, Scratch, TensorKernel
+from clprune.launching import BoundStages, BuiltStage, bind_stages, build_stages, obstacle
+from clprune.opencl import Buffer, Session
 from clprune.runner.plan import SAFE_ORIGIN, Plan
 from clprune.runner.steps import Step
 
@@ -29,7 +29,7 @@ class BoundStep:
     """A step ready to launch. `kept_share` is the share of the layer's weights that are really multiplied."""
 
     step: Step
-    bound: BoundKernel
+    bound: BoundStages
     kept_share: float
     parameter_bytes: int
 
@@ -41,6 +41,7 @@ class BoundPlan:
     plan: Plan
     steps: tuple[BoundStep, ...]
     tensors: Mapping[int, Buffer]
+    scratch_bytes: int = 0
 
     @property
     def parameter_bytes(self) -> int:
@@ -49,8 +50,8 @@ class BoundPlan:
 
     @property
     def tensor_bytes(self) -> int:
-        """Device bytes of activations."""
-        return self.plan.memory.total_bytes
+        """Device bytes of activations and of what kernels need for themselves."""
+        return self.plan.memory.total_bytes + self.scratch_bytes
 
     def enqueue(self) -> None:
         """Launch every step; returns before they have run."""
@@ -70,11 +71,13 @@ def bind_plan(session: Session, plan: Plan, weights: Weights) -> BoundPlan:
     _check_index_range(plan)
     buffers = [session.zeros(size) for size in plan.memory.sizes_bytes]
     tensors = {name: buffers[number] for name, number in plan.memory.buffer_of.items()}
-    binder = _Binder(session=session, plan=plan, weights=weights, tensors=tensors)
+    scratch = session.empty_buffer(plan.scratch_bytes) if plan.scratch_bytes else None
+    binder = _Binder(session=session, plan=plan, weights=weights, tensors=tensors, scratch=scratch)
     steps = tuple(binder.bind(step) for step in plan.steps)
     session.finish()
     plan = dataclasses.replace(plan, steps=tuple(bound.step for bound in steps))
-    return BoundPlan(plan=plan, steps=steps, tensors=tensors)
+    scratch_bytes = 0 if binder.scratch is None else binder.scratch.nbytes
+    return BoundPlan(plan=plan, steps=steps, tensors=tensors, scratch_bytes=scratch_bytes)
 
 
 def _check_index_range(plan: Plan) -> None:
@@ -95,11 +98,12 @@ class _Binder:
     plan: Plan
     weights: Weights
     tensors: Mapping[int, Buffer]
-    packed: dict[tuple[Any, ...], PackedColumns] = field(default_factory=dict)
+    packed: dict[tuple[Any, ...], Packed] = field(default_factory=dict)
     copied: dict[Hashable, tuple[Buffer, Any]] = field(default_factory=dict)
+    scratch: Buffer | None = None
 
     def bind(self, step: Step) -> BoundStep:
-        step, built = _build(self.session, step)
+        step, stages = _build(self.session, step)
         x, y = (self.tensors[step.inputs[0]] if step.inputs else None), self.tensors[step.output]
         kernel, tile, operation = step.kernel, step.tile, step.operation
         kept_share = 1.0
@@ -113,21 +117,16 @@ class _Binder:
         else:
             raise TypeError(f"{kernel.name} is neither a MatrixKernel nor a TensorKernel")
         known = len(self.copied)
-        on_device = [self._on_device(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        on_device = [self._on_device(argument) for argument in arguments]
         parameter_bytes = sum(buffer.nbytes for buffer, _ in list(self.copied.values())[known:])
-        launch = kernel.launch(tile, operation)
-        bound = self.session.bind(
-            built, global_size=launch.global_size, local_size=launch.local_size, arguments=on_device
-        )
+        bound = bind_stages(self.session, stages, on_device)
         return BoundStep(step=step, bound=bound, kept_share=kept_share, parameter_bytes=parameter_bytes)
 
-    def _pack(self, step: Step, kernel: MatrixKernel[Any, Any]) -> PackedColumns:
+    def _pack(self, step: Step, kernel: MatrixKernel[Any, Any]) -> Packed:
         layout = step.operation.input
-        key = (step.layer, step.tile, layout.pitch, layout.channel_stride)
+        key = (step.layer, kernel.name, step.tile, layout.pitch, layout.channel_stride)
         if key not in self.packed:
-            folded = self._folded(step)
-            matrix = folded.weights.reshape(len(folded.weights), -1)
-            self.packed[key] = kernel.pack(step.tile, step.operation, matrix=matrix, bias=folded.biases)
+            self.packed[key] = kernel.pack(step.tile, step.operation, weights=self._folded(step))
         return self.packed[key]
 
     def _folded(self, step: Step) -> LayerWeights:
@@ -139,7 +138,19 @@ class _Binder:
             raise UsageError(f"{self.plan.network.path}:{layer.line}: {layer} has no weights to run with")
         return fold_batch_norm(layer, values)
 
-    def _on_device(self, array: npt.NDArray[Any]) -> Buffer:
+    def _on_device(self, argument: Any) -> Any:
+        """Arrays become buffers, scratch memory is found; everything else stays."""
+        if isinstance(argument, np.ndarray):
+            return self._copied(argument)
+        return self._scratch(argument) if isinstance(argument, Scratch) else argument
+
+    def _scratch(self, scratch: Scratch) -> Buffer:
+        """One buffer for all, as steps run one after another; a safe tile may need more than was planned."""
+        if self.scratch is None or self.scratch.nbytes < scratch.size_bytes:
+            self.scratch = self.session.empty_buffer(scratch.size_bytes)
+        return self.scratch
+
+    def _copied(self, array: npt.NDArray[Any]) -> Buffer:
         """A copy of `array`; equal small arrays and the same large one are copied once."""
         is_small = array.nbytes < SMALL_BYTES
         key: Hashable = (array.dtype.str, array.tobytes()) if is_small else id(array)
@@ -162,22 +173,17 @@ class _Binder:
         return extras
 
 
-def _build(session: Session, step: Step) -> tuple[Step, Kernel]:
-    """The step and its built kernel, with the safe tile where the planned one cannot run."""
+def _build(session: Session, step: Step) -> tuple[Step, tuple[BuiltStage, ...]]:
+    """The step and its built stages, with the safe tile where the planned one cannot run."""
     safe = step.kernel.safe_tile(step.operation)
     try:
-        built = _built(session, step)
-        launch = step.kernel.launch(step.tile, step.operation)
-        obstacle = built.obstacle(session.info, work_group_size=launch.work_group_size)
+        stages = build_stages(session, step.kernel, step.tile, step.operation)
+        reason = obstacle(session, stages)
     except BuildError:
         if step.tile == safe:
             raise
-        obstacle = "the driver does not build the other tile"
-    if obstacle is None or step.tile == safe:
-        return step, built
-    fallback = dataclasses.replace(step, tile=safe, tile_origin=f"{SAFE_ORIGIN}: {obstacle}")
-    return fallback, _built(session, fallback)
-
-
-def _built(session: Session, step: Step) -> Kernel:
-    return session.kernel(session.build(step.kernel.source(step.tile, step.operation)), step.kernel.name)
+        reason = "the driver does not build the other tile"
+    if reason is None or step.tile == safe:
+        return step, stages
+    fallback = dataclasses.replace(step, tile=safe, tile_origin=f"{SAFE_ORIGIN}: {reason}")
+    return fallback, build_stages(session, fallback.kernel, safe, fallback.operation)

@@ -46,6 +46,11 @@ class Plan:
     host_output: int
 
     @property
+    def scratch_bytes(self) -> int:
+        """Device memory that steps need for themselves, one after another."""
+        return max((step.kernel.scratch_bytes(step.tile, step.operation) for step in self.steps), default=0)
+
+    @property
     def largest_neighbours_bytes(self) -> int:
         """Bytes of the largest pair of activations that one step reads and writes: what no sharing can go below."""
         sizes = {tensor: layout.size_bytes for tensor, layout in self.layouts.items()}

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.errors import ConfigurationRejected, WrongAnswer
-from clprune.kernels.base import Case, Expected, Kernel, OperationT, TileT
-from clprune.opencl import BoundKernel, Buffer, Session
+from clprune.kernels.base import Case, Expected, Kernel, OperationT, Scratch, TileT
+from clprune.launching import BoundStages, bind_stages, build_stages, obstacle
+from clprune.opencl import Buffer, Session
 from clprune.tolerance import absolute_tolerance
 
 
@@ -19,7 +20,7 @@ from clprune.tolerance import absolute_tolerance
 class Candidate:
     """A built kernel bound to a case's data on a device."""
 
-    bound: BoundKernel
+    bound: BoundStages
     outputs: tuple[tuple[Buffer, Expected], ...]
 
 
@@ -38,11 +39,10 @@ def bind_case(
     source, LaunchError when it refuses the sizes or the memory.
     """
     kernel.check(tile, operation, session.info)
-    launch = kernel.launch(tile, operation)
-    built = session.kernel(session.build(kernel.source(tile, operation), keep=keep), kernel.name)
-    obstacle = built.obstacle(session.info, work_group_size=launch.work_group_size)
-    if obstacle is not None:
-        raise ConfigurationRejected(f"{kernel.name} {tile}: {obstacle}")
+    stages = build_stages(session, kernel, tile, operation, keep=keep)
+    reason = obstacle(session, stages)
+    if reason is not None:
+        raise ConfigurationRejected(f"{kernel.name} {tile}: {reason}")
     arguments: list[Any] = []
     outputs: list[tuple[Buffer, Expected]] = []
     for argument in case.arguments:
@@ -52,10 +52,12 @@ def bind_case(
             arguments.append(buffer)
         elif isinstance(argument, np.ndarray):
             arguments.append(session.buffer_from(argument))
+        elif isinstance(argument, Scratch):
+            # Whatever a stage reads before it has written it spoils the answer.
+            arguments.append(session.buffer_from(np.full(argument.elements, np.nan, np.float32)))
         else:
             arguments.append(argument)
-    bound = session.bind(built, global_size=launch.global_size, local_size=launch.local_size, arguments=arguments)
-    return Candidate(bound=bound, outputs=tuple(outputs))
+    return Candidate(bound=bind_stages(session, stages, arguments), outputs=tuple(outputs))
 
 
 def verify(session: Session, candidate: Candidate) -> float:

@@ -123,11 +123,13 @@ def test_default_tile_is_valid_on_any_device(kernel: Kernel[Any, Any]) -> None:
 @each_kernel
 def test_launch_is_whole_work_groups(kernel: Kernel[Any, Any]) -> None:
     for point in covering_points(kernel, roomy_device()):
-        launch = kernel.launch(point.tile, point.operation)
-        assert len(launch.global_size) == len(launch.local_size) <= 3
-        assert all(
-            whole % part == 0 and whole > 0 for whole, part in zip(launch.global_size, launch.local_size, strict=True)
-        )
+        for stage in kernel.stages(point.tile, point.operation):
+            launch = stage.launch
+            assert len(launch.global_size) == len(launch.local_size) <= 3
+            assert all(
+                whole % part == 0 and whole > 0
+                for whole, part in zip(launch.global_size, launch.local_size, strict=True)
+            )
         assert kernel.local_mem_bytes(point.tile, point.operation) >= 0
 
 

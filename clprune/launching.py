@@ -1,0 +1,72 @@
+"""A kernel of the catalogue on a device: its stages built, their limits checked, bound to arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clprune.kernels.base import Kernel, OperationT, Stage, TileT
+from clprune.opencl import BoundKernel, Session
+from clprune.opencl import Kernel as BuiltKernel
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BuiltStage:
+    """A stage and its built kernel function."""
+
+    stage: Stage
+    kernel: BuiltKernel
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BoundStages:
+    """The launches of one run of a kernel, bound to their arguments."""
+
+    kernels: tuple[BoundKernel, ...]
+
+    def enqueue(self) -> None:
+        """Start all stages, in order, and return at once. Raises LaunchError."""
+        for kernel in self.kernels:
+            kernel.enqueue()
+
+    def timed(self) -> float:
+        """Run every stage once, one after another, and return their seconds together. Raises LaunchError."""
+        return sum(kernel.timed() for kernel in self.kernels)
+
+
+def build_stages(
+    session: Session, kernel: Kernel[TileT, OperationT], tile: TileT, operation: OperationT, *, keep: bool = True
+) -> tuple[BuiltStage, ...]:
+    """Build `tile`'s source and look up every stage's function; with `keep` the binary goes to the cache on disk.
+
+    Raises BuildError.
+    """
+    program = session.build(kernel.source(tile, operation), keep=keep)
+    return tuple(
+        BuiltStage(stage=stage, kernel=session.kernel(program, stage.name)) for stage in kernel.stages(tile, operation)
+    )
+
+
+def obstacle(session: Session, stages: Sequence[BuiltStage]) -> str | None:
+    """Why one of the stages cannot run, as only the built kernel can tell, or None."""
+    for built in stages:
+        found = built.kernel.obstacle(session.info, work_group_size=built.stage.launch.work_group_size)
+        if found is not None:
+            return found
+    return None
+
+
+def bind_stages(session: Session, stages: Sequence[BuiltStage], arguments: Sequence[Any]) -> BoundStages:
+    """Bind each stage to those of `arguments` (on the device) that it takes. Raises LaunchError."""
+    return BoundStages(
+        kernels=tuple(
+            session.bind(
+                built.kernel,
+                global_size=built.stage.launch.global_size,
+                local_size=built.stage.launch.local_size,
+                arguments=built.stage.arguments(arguments),
+            )
+            for built in stages
+        )
+    )
