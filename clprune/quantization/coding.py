@@ -24,7 +24,8 @@ class LinearCoding:
 
     `codes` int8 of the weights' shape, output channels first, from -127 to 127; `scales` float32 `[output channels]`,
     positive. `activation_scale` is set where the layer's input is quantized too, one for the whole input:
-    `code = clip(round_half_to_even(x / activation_scale), -127, 127)`, `x = code * activation_scale`. Raises UsageError for arrays of other shapes or types.
+    `code = clip(round_half_to_even(x / activation_scale), -127, 127)`, `x = code * activation_scale`. Raises
+    UsageError for arrays of other shapes or types.
     """
 
     codes: NDArray[np.int8]
@@ -61,8 +62,9 @@ class LinearCoding:
 class CodebookCoding:
     """One table of values for the layer: `w = codebook[code]`.
 
-    `codes` uint8 of the weights' shape; `codebook` float32 `[16]` or `[256]`, with an entry that is exactly 0.0
-    where weights were pruned. Raises UsageError for arrays of other shapes or types, or codes behind the table's end.
+    `codes` uint8 of the weights' shape; `codebook` float32 `[16]` or `[256]`. Where weights were pruned, entry 0 is
+    exactly 0.0 and is theirs alone. Raises UsageError for arrays of other shapes or types, or codes behind the
+    table's end.
     """
 
     codes: NDArray[np.uint8]
