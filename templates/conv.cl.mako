@@ -29,6 +29,7 @@
 ##
 ## Source: direct convolution by offsets as in Escort (arXiv:1802.10280); unit = tile_m x 1 as in BCBP (AAAI 2023).
 <%namespace name="common" file="common.mako"/>
+<%namespace name="convolution" file="convolution.mako"/>
 <%
     T, I = vector_type("float", vector_width), vector_type("int", vector_width)
     local_m = "get_local_id(1)" if group_m > 1 else "0"
@@ -54,12 +55,7 @@ ${common.activation_function(activation, vector_width)}
 ${common.partial_store_function(store_width)}
 % endif
 % if pooled:
-## The larger of two rows, then of neighbouring columns.
-inline ${S} pool(const ${T} upper, const ${T} lower)
-{
-    const ${T} v = upper > lower ? upper : lower;
-    return v.even > v.odd ? v.even : v.odd;
-}
+${convolution.pool_function()}
 % endif
 <%def name="columns(count, weight, offset)">
 % for u in range(count):
@@ -73,11 +69,7 @@ inline ${S} pool(const ${T} upper, const ${T} lower)
         }
 % endif
 % for v in parts:
-% if stride == 1:
-        const ${T} b${v} = ${vector_load(vector_width, f"p + in{v}")};
-% else:
-        const ${T} b${v} = (${T})(${", ".join(f"p[in{v} + {lane * stride}]" for lane in range(vector_width))});
-% endif
+        const ${T} b${v} = ${convolution.load_positions(f"p + in{v}")};
 % endfor
 % for i in rows:
         { const ${T} a = (${T})(${weight(u, i)});
@@ -98,18 +90,7 @@ void conv(__global const float *restrict x,
           __global const char *restrict valid,
           __global float *restrict y,
           const int block_count,
-          const int slot_count,
-          const int positions,
-          const int slots_per_row,
-          const int out_width,
-          const int rows_per_image,
-          const int x_origin,
-          const int x_pitch,
-          const int x_image_stride,
-          const int y_origin,
-          const int y_pitch,
-          const int y_image_stride,
-          const int y_channel_stride)
+          ${convolution.position_parameters()})
 {
     const int local_m = ${local_m}, local_n = ${local_n};
     const int m_groups = (block_count + ${group_m - 1}) / ${group_m}, group = get_group_id(0);
@@ -129,38 +110,7 @@ void conv(__global const float *restrict x,
     const int kept = descriptor[1];
     __global const int *list = offsets + descriptor[0];
     __global const float *w = weights + descriptor[2];
-% if mapping == "flat":
-    x += x_origin + first_slot * ${vector_width};
-% endif
-% for j in slots:
-    const bool is_slot${j} = first_slot + ${j * group_n} < slot_count;
-% if mapping == "flat":
-    const int position${j} = (first_slot + ${j * group_n}) * ${vector_width};
-    const int count${j} = positions - position${j};
-    const int in${j} = ${j * group_n * vector_width};
-    const int out${j} = y_origin + position${j};
-% else:
-% if group_n > 1 or j == 0:
-    const int slot${j} = min(first_slot + ${j * group_n}, slot_count - 1);
-    const int row${j} = slot${j} / slots_per_row;
-    const int column${j} = (slot${j} - row${j} * slots_per_row) * ${vector_width};
-    const int image${j} = row${j} / rows_per_image;
-    const int image_row${j} = row${j} - image${j} * rows_per_image;
-% else:
-    // The next slot by comparison: a division costs as much as a column of the inner loop.
-    const bool is_next_row${j} = column${j - 1} + ${vector_width} >= out_width, is_next_image${j} = is_next_row${j} && image_row${j - 1} + 1 == rows_per_image;
-    const int column${j} = is_slot${j} ? (is_next_row${j} ? 0 : column${j - 1} + ${vector_width}) : column${j - 1};
-    const int image_row${j} = is_slot${j} ? (is_next_image${j} ? 0 : image_row${j - 1} + is_next_row${j}) : image_row${j - 1};
-    const int image${j} = image${j - 1} + (is_slot${j} && is_next_image${j});
-% endif
-    const int count${j} = (out_width - column${j}) / ${row_step};
-    const int in${j * row_step} = x_origin + image${j} * x_image_stride + image_row${j} * ${stride * row_step} * x_pitch + column${j} * ${stride};
-% if pooled:
-    const int in${j * 2 + 1} = in${j * 2} + ${stride} * x_pitch;
-% endif
-    const int out${j} = y_origin + image${j} * y_image_stride + image_row${j} * y_pitch + column${j} / ${row_step};
-% endif
-% endfor
+    ${convolution.positions()}
 % if prefetch:
 % for j in slots:
 % for i in rows:

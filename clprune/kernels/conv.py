@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,22 @@ class ConvTile:
         return self.group_m * self.group_n
 
 
+class PositionTile(Protocol):
+    """What of a tile says how output positions are spread over work-items (templates/convolution.mako)."""
+
+    @property
+    def vector_width(self) -> int: ...
+
+    @property
+    def vectors(self) -> int: ...
+
+    @property
+    def group_n(self) -> int: ...
+
+    @property
+    def mapping(self) -> str: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConvOperation:
     """A convolution of a network: problem, layouts of input and output, fused activation.
@@ -98,12 +114,74 @@ class ConvOperation:
         rows = (self.problem.batch - 1) * self.output.image_stride + (self.problem.out_height - 1) * self.output.pitch
         return rows + self.problem.out_width
 
-    def slots(self, tile: ConvTile) -> int:
+    def slots(self, tile: PositionTile) -> int:
         """Vectors of positions that cover the output."""
         if tile.mapping == "flat":
             return ceil_div(self.positions, tile.vector_width)
         rows = self.problem.batch * self.problem.out_height // self.row_step
         return rows * ceil_div(self.problem.out_width, tile.vector_width)
+
+    def position_groups(self, tile: PositionTile) -> int:
+        """Work-groups along positions."""
+        return ceil_div(self.slots(tile), tile.vectors * tile.group_n)
+
+    def position_arguments(self, tile: PositionTile) -> tuple[np.int32, ...]:
+        """`position_parameters` of templates/convolution.mako, in order."""
+        layout_in, layout_out, problem = self.input, self.output, self.problem
+        scalars = (
+            self.slots(tile),
+            self.positions,
+            ceil_div(problem.out_width, tile.vector_width),
+            problem.out_width,
+            problem.out_height // self.row_step,
+            layout_in.origin,
+            layout_in.pitch,
+            layout_in.image_stride,
+            layout_out.origin,
+            layout_out.pitch,
+            layout_out.image_stride,
+            layout_out.channel_stride,
+        )
+        return tuple(np.int32(value) for value in scalars)
+
+    def valid_positions(self, tile: PositionTile) -> npt.NDArray[np.int8]:
+        """-1 where a flat position is an output, 0 where it is padding; one element when the mapping needs none."""
+        if tile.mapping != "flat":
+            return np.zeros(1, np.int8)
+        layout, problem = self.output, self.problem
+        position = np.arange(self.slots(tile) * tile.vector_width)
+        in_image = position % layout.image_stride if problem.batch > 1 else position
+        row, column = in_image // layout.pitch, in_image % layout.pitch
+        return -((row < problem.out_height) & (column < problem.out_width)).astype(np.int8)
+
+    @property
+    def column_offsets(self) -> npt.NDArray[np.int32]:
+        """Per column of a group's weight matrix, where its input lies from that of the output position."""
+        problem, layout = self.problem, self.input
+        taps = np.arange(problem.size) - problem.padding
+        offsets = (
+            np.arange(problem.group_in_channels)[:, None, None] * layout.channel_stride
+            + taps[None, :, None] * layout.pitch
+            + taps[None, None, :]
+        )
+        return offsets.reshape(-1).astype(np.int32)
+
+    @property
+    def group_offset(self) -> int:
+        """What the input of one group of channels lies behind that of the one before."""
+        return self.problem.group_in_channels * self.input.channel_stride
+
+    def expected(self, answer: npt.NDArray[np.float64], *, mapping: str) -> Expected:
+        """`answer` in the output's buffer; a flat run also writes zeros to the gaps between rows and images."""
+        expected = expected_output(answer, self.output, terms=self.problem.columns)
+        if mapping != "flat":
+            return expected
+        for channel in range(self.output.shape.channels):
+            start = self.output.origin + channel * self.output.channel_stride
+            run = slice(start, start + self.positions)
+            expected.values[run][~expected.written[run]] = 0
+            expected.written[run] = True
+        return expected
 
 
 def conv_operation(
@@ -262,7 +340,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
 
     def launch(self, tile: ConvTile, operation: ConvOperation) -> Launch:
         blocks = operation.problem.groups * ceil_div(operation.problem.group_out_channels, tile.tile_m)
-        groups = ceil_div(blocks, tile.group_m) * ceil_div(operation.slots(tile), tile.vectors * tile.group_n)
+        groups = ceil_div(blocks, tile.group_m) * operation.position_groups(tile)
         # Positions lie along dimension 0 of a work-group: they are the lanes of a warp.
         local_size = (tile.group_n, tile.group_m)
         return Launch(global_size=(groups * tile.group_n, tile.group_m), local_size=local_size)
@@ -303,56 +381,23 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
 
     def pack(self, tile: ConvTile, operation: ConvOperation, *, weights: LayerWeights) -> PackedColumns:
         """Kept columns of the weights `[out_channels, channels, size, size]` per row block."""
-        problem, layout = operation.problem, operation.input
-        taps = np.arange(problem.size) - problem.padding
-        offsets = (
-            np.arange(problem.group_in_channels)[:, None, None] * layout.channel_stride
-            + taps[None, :, None] * layout.pitch
-            + taps[None, None, :]
-        )
         return pack_columns(
             convolution_matrix(weights),
             bias=weights.biases,
-            column_offsets=offsets.reshape(-1).astype(np.int32),
+            column_offsets=operation.column_offsets,
             tile_m=tile.tile_m,
-            groups=problem.groups,
-            group_offset=problem.group_in_channels * layout.channel_stride,
+            groups=operation.problem.groups,
+            group_offset=operation.group_offset,
             blocks_per_group=tile.group_m,
             lookahead=tile.prefetch + tile.k_unroll,
         )
-
-    def valid_positions(self, tile: ConvTile, operation: ConvOperation) -> npt.NDArray[np.int8]:
-        """-1 where a flat position is an output, 0 where it is padding; one element when the mapping needs none."""
-        if tile.mapping != "flat":
-            return np.zeros(1, np.int8)
-        layout, problem = operation.output, operation.problem
-        position = np.arange(operation.slots(tile) * tile.vector_width)
-        in_image = position % layout.image_stride if problem.batch > 1 else position
-        row, column = in_image // layout.pitch, in_image % layout.pitch
-        return -((row < problem.out_height) & (column < problem.out_width)).astype(np.int8)
 
     def arguments(
         self, tile: ConvTile, operation: ConvOperation, packed: PackedColumns, *, x: DeviceArray, y: DeviceArray
     ) -> tuple[DeviceArray, ...]:
         """The template's arguments in order; arrays are still to be copied to the device."""
-        layout_in, layout_out, problem = operation.input, operation.output, operation.problem
-        scalars = (
-            len(packed.blocks),
-            operation.slots(tile),
-            operation.positions,
-            ceil_div(problem.out_width, tile.vector_width),
-            problem.out_width,
-            problem.out_height // operation.row_step,
-            layout_in.origin,
-            layout_in.pitch,
-            layout_in.image_stride,
-            layout_out.origin,
-            layout_out.pitch,
-            layout_out.image_stride,
-            layout_out.channel_stride,
-        )
-        arrays = (packed.values, packed.offsets, packed.blocks, packed.bias, self.valid_positions(tile, operation))
-        return (x, *arrays, y, *(np.int32(value) for value in scalars))
+        arrays = (packed.values, packed.offsets, packed.blocks, packed.bias, operation.valid_positions(tile))
+        return (x, *arrays, y, np.int32(len(packed.blocks)), *operation.position_arguments(tile))
 
     def sample(self, operation: ConvOperation, workload: Workload) -> Sample:
         problem = operation.problem
@@ -366,9 +411,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
 
     def case(self, tile: ConvTile, operation: ConvOperation, sample: Sample) -> Case:
-        expected = expected_output(sample.answer, operation.output, terms=operation.problem.columns)
-        if tile.mapping == "flat":
-            _expect_zeros_between(expected, operation)
+        expected = operation.expected(sample.answer, mapping=tile.mapping)
         weights = LayerWeights(weights=sample.inputs["matrix"], biases=sample.inputs["bias"])
         packed = self.pack(tile, operation, weights=weights)
         buffer = input_buffer(sample.inputs["x"], operation.input)
@@ -403,16 +446,6 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             ConvProblem(batch=1, in_channels=5, in_height=15, in_width=11, out_channels=4, size=2, stride=2, padding=1),
         )
         return (*plain, *(conv_operation(problem, activation="leaky", pooled=True) for problem in pooled))
-
-
-def _expect_zeros_between(expected: Expected, operation: ConvOperation) -> None:
-    """A flat run also writes the gaps between rows and images, as the zeros that the next layer reads there."""
-    layout = operation.output
-    for channel in range(layout.shape.channels):
-        start = layout.origin + channel * layout.channel_stride
-        run = slice(start, start + operation.positions)
-        expected.values[run][~expected.written[run]] = 0
-        expected.written[run] = True
 
 
 CONV = ConvKernel()
