@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from clprune.opencl import Session
 
 METHODS_HELP = (
-    "Pruning method: balanced, bcbp, block, filter, mixed, nm, unstructured, wavefront or workgroup. "
-    "filter makes the network smaller."
+    "Pruning method: balanced, bcbp, block, filter, mixed, nm, unstructured, wavefront or workgroup; in the Winograd "
+    "domain wsp, bwsp or abwsp. filter makes the network smaller."
 )
 
 WEIGHTS_SUFFIXES = (".weights", ".backup")

@@ -52,6 +52,9 @@ UNSUPPORTED: frozenset[str] = frozenset(
 PRUNE_KEYS: tuple[str, ...] = ("prune_method", "prune_unit", "prune_sparsity")
 """clprune's own keys; stock darknet reports them as unused and loads the file."""
 
+PRUNE_WINOGRAD_KEY = "prune_winograd"
+"""A fourth, for convolutions that were pruned in the Winograd domain."""
+
 _NET_SILENT = """
     batch subdivisions time_steps notruth random adam B1 B2 eps max_crop min_crop max_ratio min_ratio center clip
     angle aspect saturation exposure hue policy burn_in power step scale steps scales gamma max_batches learning_rate
@@ -74,7 +77,7 @@ _CONNECTED = "output activation batch_normalize dontload"
 
 _READ: dict[str, str] = {
     "net": "height width channels inputs",
-    "convolutional": _CONVOLUTIONAL + " " + " ".join(PRUNE_KEYS),
+    "convolutional": " ".join((_CONVOLUTIONAL, *PRUNE_KEYS, PRUNE_WINOGRAD_KEY)),
     "connected": _CONNECTED + " " + " ".join(PRUNE_KEYS),
     "maxpool": "stride size padding",
     "avgpool": "",

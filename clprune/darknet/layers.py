@@ -16,12 +16,14 @@ from clprune.tile import Unit
 class PruneOptions:
     """How a layer was pruned, kept in the cfg as `prune_method`, `prune_unit` and `prune_sparsity`.
 
-    `sparsity` is the share of units removed, in [0, 1).
+    `sparsity` is the share of units removed, in [0, 1). `winograd` (`prune_winograd`) is the output tile m where that
+    was done in the Winograd domain F(m x m, 3 x 3): the unit is then one of U's matrices `[out, in]`.
     """
 
     method: str
     unit: Unit
     sparsity: float
+    winograd: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

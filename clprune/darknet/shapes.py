@@ -12,7 +12,7 @@ from typing import TypedDict
 from clprune.darknet import layers as kinds
 from clprune.darknet.activations import ACTIVATIONS
 from clprune.darknet.cfg import Section
-from clprune.darknet.keys import KINDS, PRUNE_KEYS, UNSUPPORTED
+from clprune.darknet.keys import KINDS, PRUNE_KEYS, PRUNE_WINOGRAD_KEY, UNSUPPORTED
 from clprune.darknet.layers import Layer, PruneOptions
 from clprune.errors import UnsupportedLayerError, UsageError
 from clprune.geometry import Shape
@@ -305,8 +305,8 @@ def _windows(section: Section, length: int, *, size: int, stride: int, border: i
 
 
 def _prune_options(section: Section) -> PruneOptions | None:
-    """The layer's `prune_*` keys: all three or none."""
-    given = [key for key in PRUNE_KEYS if key in section.options]
+    """The layer's `prune_*` keys: all three or none, and with them perhaps `prune_winograd`."""
+    given = [key for key in (*PRUNE_KEYS, PRUNE_WINOGRAD_KEY) if key in section.options]
     if not given:
         return None
     for key in PRUNE_KEYS:
@@ -319,4 +319,5 @@ def _prune_options(section: Section) -> PruneOptions | None:
         unit = Unit.parse(section.text("prune_unit"))
     except UsageError as error:
         raise section.error(f"prune_unit: {error}", key="prune_unit") from error
-    return PruneOptions(method=section.text("prune_method"), unit=unit, sparsity=sparsity)
+    winograd = section.integer(PRUNE_WINOGRAD_KEY, minimum=1) if PRUNE_WINOGRAD_KEY in given else None
+    return PruneOptions(method=section.text("prune_method"), unit=unit, sparsity=sparsity, winograd=winograd)

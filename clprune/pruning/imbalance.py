@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from clprune.errors import UsageError
 from clprune.pruning.unit import Mask, UnitGrid
 from clprune.tile import Unit
+from clprune.winograd.transforms import transform_matrices
 
 Counts = NDArray[np.int64]
 
@@ -44,3 +45,15 @@ def imbalance(counts: Counts, *, parallel_tiles: int | None = None) -> float:
     sizes = np.diff(starts, append=len(counts))
     mean = np.add.reduceat(counts, starts) / sizes
     return float(longest.sum() / mean.sum()) if mean.sum() > 0 else 1.0
+
+
+def matrix_imbalance(counts: Counts, *, winograd: int | None) -> float | None:
+    """The longest over the mean work of the matrices U_xi, which batched GEMMs multiply side by side; 1 is balanced.
+
+    `counts` as `kept_columns` gives them for a layer in the Winograd domain of F(m x m, 3 x 3), `winograd` m; None for
+    a layer in the spatial domain.
+    """
+    if winograd is None:
+        return None
+    matrices = counts.reshape(transform_matrices(winograd).matrices, -1).sum(axis=1)
+    return imbalance(matrices)

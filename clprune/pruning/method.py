@@ -12,6 +12,9 @@ from clprune.tile import Unit
 
 TileRows = Literal["wavefront", "workgroup"]
 
+BALANCES = ("list", "matrix")
+"""What `bwsp` keeps equal: the lists of all row blocks, or only the matrices."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MaskOptions:
@@ -21,6 +24,9 @@ class MaskOptions:
     `group_rows` the output channels of one group of a grouped convolution (None: one group).
     `parallel_tiles` row blocks run together and are balanced with each other (None: all of the layer; `bcbp` only).
     `vector_kept_share` is what the vector mask of `mixed` keeps of a vector (None: searched).
+
+    Weights in the Winograd domain F(m x m, 3 x 3) come as `[alpha^2 * out, in]` with `winograd` m and `group_rows` the
+    rows of one matrix; `balance` is what `bwsp` keeps equal, one of `BALANCES`.
     """
 
     unit: Unit
@@ -29,6 +35,8 @@ class MaskOptions:
     group_rows: int | None = None
     parallel_tiles: int | None = None
     vector_kept_share: float | None = None
+    winograd: int | None = None
+    balance: str = "list"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +68,8 @@ class Method:
     `removed_unit` tells which weights go together in such a unit (a vector-wise method removes single weights of it).
     `tile_rows` names the rows of the tuned kernel's declaration that make the unit. `criterion` is the method's own,
     which the user may replace. `removes_channels`: whole output channels go, and the network shrinks
-    (`clprune.pruning.shrink`).
+    (`clprune.pruning.shrink`). `in_winograd_domain`: 3x3 convolutions of stride 1 are pruned as U (`clprune.pruning.
+    winograd`), other layers by columns (`workgroup`).
     """
 
     name: str
@@ -71,3 +80,4 @@ class Method:
     tile_rows: TileRows = "wavefront"
     criterion: str = "l1"
     removes_channels: bool = False
+    in_winograd_domain: bool = False

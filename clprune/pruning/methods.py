@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from clprune.errors import UsageError
-from clprune.pruning import balanced, bcbp, block, mixed, nm, unstructured, wavefront, workgroup
+from clprune.pruning import abwsp, balanced, bcbp, block, bwsp, mixed, nm, unstructured, wavefront, workgroup, wsp
 from clprune.pruning import filter as filters
 from clprune.pruning.criterion import Matrix
 from clprune.pruning.method import MaskOptions, Method
 from clprune.pruning.unit import Mask, check_sparsity
 from clprune.tile import Unit
 
-_MODULES = (balanced, bcbp, block, filters, mixed, nm, unstructured, wavefront, workgroup)
+_MODULES = (abwsp, balanced, bcbp, block, bwsp, filters, mixed, nm, unstructured, wavefront, workgroup, wsp)
 _METHODS: dict[str, Method] = {module.METHOD.name: module.METHOD for module in _MODULES}
 
 
@@ -36,13 +36,15 @@ def mask_for(
     group_rows: int | None = None,
     parallel_tiles: int | None = None,
     vector_kept_share: float | None = None,
+    winograd: int | None = None,
+    balance: str = "list",
 ) -> Mask:
     """The mask of one layer: bool `[M, K]`, True where a weight stays.
 
     `weights_2d` is the layer in the GEMM view, `[out_channels, in_channels / groups * size * size]`; `group_rows` are
-    the output channels of one group; without a `criterion` the method's own counts. The last two are for `bcbp` and
-    `mixed` (see `MaskOptions`). Raises UsageError for an unknown method or criterion, a sparsity outside [0, 1), or
-    weights that are not finite.
+    the output channels of one group; without a `criterion` the method's own counts. The others are for `bcbp`,
+    `mixed` and the Winograd domain (see `MaskOptions`). Raises UsageError for an unknown method or criterion, a
+    sparsity outside [0, 1), or weights that are not finite.
     """
     chosen = get_method(method)
     check_sparsity(sparsity)
@@ -53,5 +55,7 @@ def mask_for(
         group_rows=group_rows,
         parallel_tiles=parallel_tiles,
         vector_kept_share=vector_kept_share,
+        winograd=winograd,
+        balance=balance,
     )
     return chosen.mask(weights_2d, options)

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from clprune.darknet.layers import PruneOptions
 from clprune.darknet.network import Network
-from clprune.darknet.values import Weights, convolution_matrix
+from clprune.darknet.values import LayerWeights, Weights, convolution_matrix
 from clprune.pruning.channels import Channels, channel_flow, select_channels
 from clprune.pruning.criterion import Matrix, weight_powers
 from clprune.pruning.unit import check_sparsity, keep_best, kept_count
+from clprune.pruning.winograd import sensitivities, transformed
 from clprune.tile import Unit
 
 Features = NDArray[np.float32]
@@ -73,7 +74,7 @@ def permute_network(
         if flow.obstacle is not None or options.unit.rows == 1 or values is None:
             left[index] = flow.obstacle or "its unit has one row, for which the order does not matter"
             continue
-        matrix = convolution_matrix(values)
+        matrix = _rows_to_order(network, values, options, index)
         order = row_order(matrix, unit=options.unit, sparsity=options.sparsity, criterion=criterion)
         given = np.arange(len(order))
         shares = tuple(
@@ -86,6 +87,15 @@ def permute_network(
         orders[index], retained[index] = order, (shares[0], shares[1])
         weights = select_channels(network, weights, {index: order})
     return Permutation(weights=weights, orders=orders, left=left, retained=retained)
+
+
+def _rows_to_order(network: Network, values: LayerWeights, options: PruneOptions, index: int) -> Matrix:
+    """What units are cut from, one row per output channel `[out, K]`: in the Winograd domain all of U_xi's columns."""
+    if options.winograd is None:
+        return convolution_matrix(values)
+    u = transformed(network.layers[index], values, winograd=options.winograd).weights
+    scaled = u * sensitivities(options.winograd)[:, :, None, None].astype(np.float32)
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1, 3)).reshape(len(values.biases), -1)
 
 
 def row_order(weights: Matrix, *, unit: Unit, sparsity: float, criterion: str = "l1") -> Channels:

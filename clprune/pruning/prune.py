@@ -8,8 +8,17 @@ from dataclasses import dataclass
 from clprune.darknet.layers import PruneOptions
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
+from clprune.errors import UsageError
 from clprune.pruning.methods import get_method
-from clprune.pruning.network import Masks, PruneSettings, apply_masks, layers_left_whole, masks_of_plan, plan_pruning
+from clprune.pruning.network import (
+    Masks,
+    PruneSettings,
+    apply_masks,
+    in_pruning_domain,
+    layers_left_whole,
+    masks_of_plan,
+    plan_pruning,
+)
 from clprune.pruning.permute import Permutation, permute_network
 from clprune.pruning.report import LayerReport, describe_layers
 from clprune.pruning.shrink import clear_channels
@@ -37,6 +46,7 @@ def prune_network(network: Network, weights: Weights, settings: PruneSettings) -
     permutation = permute_for(network, weights, settings) if settings.permute else None
     dense = weights if permutation is None else permutation.weights
     plan = plan_pruning(network, dense, settings)
+    dense = in_pruning_domain(network, dense, settings)
     masks = masks_of_plan(network, dense, plan, settings)
     return Pruned(
         weights=masked_weights(network, dense, masks, method=settings.method),
@@ -49,7 +59,15 @@ def prune_network(network: Network, weights: Weights, settings: PruneSettings) -
 
 
 def permute_for(network: Network, weights: Weights, settings: PruneSettings) -> Permutation:
-    """Reorder output channels for the units and shares of `settings`; the answers stay. Raises UsageError."""
+    """Reorder output channels for the units and shares of `settings`; the answers stay. Raises UsageError.
+
+    That is done in the spatial domain: weights that have left it are refused.
+    """
+    for index, values in enumerate(weights.layers):
+        if values is not None and values.winograd is not None:
+            raise UsageError(
+                f"layer {index} is in the Winograd domain, where channels keep their order: leave --permute"
+            )
     plan = plan_pruning(network, weights, settings)
     return permute_network(network, weights, plan, criterion=settings.criterion_name)
 

@@ -10,16 +10,17 @@ import numpy as np
 
 from clprune.darknet.layers import Connected, Convolutional, PruneOptions
 from clprune.darknet.network import Network
-from clprune.darknet.values import Weights, convolution_matrix
+from clprune.darknet.values import Weights
 from clprune.pruning.bcbp import balance_columns
 from clprune.pruning.channels import select_channels
 from clprune.pruning.criterion import Matrix
-from clprune.pruning.imbalance import imbalance, kept_columns
+from clprune.pruning.imbalance import imbalance, kept_columns, matrix_imbalance
 from clprune.pruning.method import MaskOptions
 from clprune.pruning.methods import get_method
 from clprune.pruning.network import Masks, PruneSettings, group_rows, layer_values
 from clprune.pruning.shrink import channels_left
 from clprune.pruning.unit import Mask
+from clprune.pruning.winograd import unit_matrix
 
 FEWER_OPERATIONS = 0.8
 """A layer that keeps no more than this share of its weights is expected to take less time."""
@@ -37,7 +38,9 @@ class LayerReport:
     Frobenius norm of the removed weights over that of all, before retraining. `columns_fewest`, `columns_mean` and
     `columns_most` count the columns that a row block of the unit's rows keeps; `imbalance` is how many times longer
     the layer takes than if they were spread evenly (see `clprune.pruning.imbalance`), `imbalance_before` the same
-    before `bcbp` balanced them (None for other methods). `multiplied_share` is what a device's kernels still multiply,
+    before `bcbp` balanced them (None for other methods). A layer pruned in the Winograd domain has its output tile m
+    (`winograd`) and the `matrix_imbalance`: the kept columns of the fullest matrix U_xi over the mean of all.
+    `multiplied_share` is what a device's kernels still multiply,
     more than `kept_share` where their tiles are taller than the unit; `ms_before` and `ms_after` are the layer's
     milliseconds on it, dense and pruned (None: not measured).
     """
@@ -56,6 +59,8 @@ class LayerReport:
     imbalance: float
     imbalance_before: float | None = None
     multiplied_share: float | None = None
+    winograd: int | None = None
+    matrix_imbalance: float | None = None
     ms_before: float | None = None
     ms_after: float | None = None
 
@@ -124,7 +129,7 @@ def describe_layers(
     for index, options in sorted(plan.items()):
         layer = network.layers[index]
         assert isinstance(layer, Convolutional | Connected)
-        matrix, mask = convolution_matrix(layer_values(weights, index)), masks[index]
+        matrix, mask = unit_matrix(layer_values(weights, index)), masks[index]
         counts = kept_columns(mask, unit_rows=options.unit.rows, group_rows=group_rows(layer))
         if get_method(options.method).removes_channels:
             counts = counts[counts > 0]  # a channel that went is no row block that waits
@@ -142,6 +147,8 @@ def describe_layers(
                 columns_mean=float(counts.mean()),
                 columns_most=int(counts.max()),
                 imbalance=imbalance(counts, parallel_tiles=settings.parallel_tiles),
+                winograd=options.winograd,
+                matrix_imbalance=matrix_imbalance(counts, winograd=options.winograd),
                 imbalance_before=_imbalance_before(layer, matrix, options, settings),
             )
         )

@@ -1,0 +1,128 @@
+"""Weights in the Winograd domain, as the methods `wsp`, `bwsp` and `abwsp` prune them.
+
+A 3x3 convolution of stride 1 may keep its weights as U = G g G^T, `[alpha, alpha, out, in]` with alpha = m + 2 for
+F(m x m, 3 x 3) (Lavin & Gray, arXiv 1509.09308). Its matrices U_xi stand below each other in one weight matrix
+`[alpha^2 * out, in]`: a unit's row blocks begin anew in each U_xi, as those of a grouped convolution do in each group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clprune.darknet.layers import Connected, Convolutional, Layer
+from clprune.darknet.network import Network
+from clprune.darknet.values import FloatArray, LayerWeights, Weights, convolution_matrix
+from clprune.errors import UsageError
+from clprune.pruning.criterion import Matrix
+from clprune.winograd.transforms import FILTER_SIZE, transform_filters, transform_matrices
+
+OUTPUT_TILES = (2, 4)
+"""Output tiles m that weights may be pruned for."""
+
+DEFAULT_OUTPUT_TILE = 4
+"""F(4x4, 3x3) multiplies 4 times less than direct convolution, F(2x2, 3x3), which the paper has, 2.25 times. The
+larger tile holds 36/16 of the values, so that a unit is a smaller part of a layer. Our choice."""
+
+
+def can_prune_winograd(layer: Layer) -> bool:
+    """Whether a layer has a Winograd domain to prune in: a 3x3 convolution of stride 1 in one group."""
+    return isinstance(layer, Convolutional) and layer.size == FILTER_SIZE and layer.stride == 1 and layer.groups == 1
+
+
+def output_tile(layer: Layer, *, winograd: int) -> int | None:
+    """The tile m of `layer` where `winograd` is asked for, None where it has no Winograd domain.
+
+    An output of at most 2x2 is one tile of F(2x2, 3x3) already: a larger one would only add multiplications. Our
+    choice. Raises UsageError for a tile that is not offered.
+    """
+    check_output_tile(winograd)
+    if not can_prune_winograd(layer):
+        return None
+    return min(winograd, 2) if max(layer.output.height, layer.output.width) <= 2 else winograd
+
+
+def check_output_tile(winograd: int) -> None:
+    """Raise UsageError for an output tile that is not offered."""
+    if winograd not in OUTPUT_TILES:
+        raise UsageError(f"winograd {winograd}: expected one of {', '.join(map(str, OUTPUT_TILES))}")
+
+
+def to_winograd_domain(network: Network, weights: Weights, tiles: Mapping[int, int]) -> Weights:
+    """The same network with the layers of `tiles` (layer index -> m) in the Winograd domain, as float32.
+
+    Layers that are there already stay. Raises UsageError for a layer that is there with another m, one that cannot be
+    transformed, and one without values.
+    """
+    layers = list(weights.layers)
+    for index, winograd in tiles.items():
+        values = layers[index]
+        if values is None:
+            raise UsageError(f"layer {index} has no weights to transform: expected a file that holds them")
+        layers[index] = transformed(network.layers[index], values, winograd=winograd)
+    return replace(weights, layers=tuple(layers))
+
+
+def transformed(layer: Layer, values: LayerWeights, *, winograd: int) -> LayerWeights:
+    """`to_winograd_domain` of one layer: `values` with weights `[m + 2, m + 2, out, in]`. Raises UsageError."""
+    if not can_prune_winograd(layer):
+        raise UsageError(f"{layer}: expected a 3x3 convolution of stride 1 without groups")
+    if values.winograd is None:
+        u = transform_filters(values.weights, winograd).astype(np.float32)
+        return replace(values, weights=u, winograd=winograd, coding=None)
+    if values.winograd != winograd:
+        raise UsageError(
+            f"{layer} holds weights of F({values.winograd}x{values.winograd}, 3x3), which cannot become those of "
+            f"F({winograd}x{winograd}, 3x3): expected --winograd {values.winograd}, or weights in the spatial domain"
+        )
+    return values
+
+
+def unit_matrix(values: LayerWeights) -> FloatArray:
+    """The matrix that units are cut from: `[M, K]`, in the Winograd domain `[alpha^2 * out, in]`; a view."""
+    if values.winograd is None:
+        return convolution_matrix(values)
+    return values.weights.reshape(-1, values.weights.shape[-1])
+
+
+def unit_matrix_shape(layer: Convolutional | Connected, *, winograd: int | None) -> tuple[int, int]:
+    """Rows and columns of `unit_matrix` of a layer with weights of F(m x m, 3 x 3), None: of spatial weights."""
+    rows = layer.weights_shape[0]
+    columns = int(np.prod(layer.weights_shape[1:]))
+    if winograd is None:
+        return rows, columns
+    return transform_matrices(winograd).matrices * rows, columns // FILTER_SIZE**2
+
+
+def sensitivities(winograd: int) -> NDArray[np.float64]:
+    """What a value of U_xi adds to the layer's output: float64 `[alpha, alpha]`.
+
+    For xi = (i, j) the norm of row i of B^T times that of column i of A^T, times the same of j: for uncorrelated inputs
+    of unit variance an output tile changes by so much (root of the sum of mean squares) when a weight of U_xi changes
+    by one. The transforms scale their rows very differently, so that magnitudes of U alone say little across matrices.
+    Our choice.
+    """
+    transforms = transform_matrices(winograd)
+    one_side = np.linalg.norm(transforms.input_array, axis=1) * np.linalg.norm(transforms.output_array, axis=0)
+    product: NDArray[np.float64] = np.outer(one_side, one_side)
+    return product
+
+
+def comparable_magnitudes(weights: Matrix, *, winograd: int | None, group_rows: int | None) -> Matrix:
+    """`weights` `[alpha^2 * out, in]` times the sensitivity of their matrix; spatial weights (None) as they are.
+
+    `group_rows` are the rows of one U_xi. Raises UsageError when they do not make alpha^2 matrices.
+    """
+    if winograd is None:
+        return weights
+    factors = sensitivities(winograd).reshape(-1)
+    if group_rows is None or len(weights) != len(factors) * group_rows:
+        raise UsageError(
+            f"{len(weights)} rows in groups of {group_rows}: expected {len(factors)} groups, the matrices of "
+            f"F({winograd}x{winograd}, 3x3)"
+        )
+    scaled: Matrix = weights * np.repeat(factors, group_rows)[:, None].astype(weights.dtype)
+    return scaled
