@@ -33,7 +33,7 @@ from clprune.runner.compare import largest_error, time_in_turns, weights_kept
 from clprune.runner.evaluate import evaluate
 from clprune.runner.inference import image_input, infer_images, top_k
 from clprune.runner.plan import make_plan
-from clprune.runner.workload import weights_workloads
+from clprune.runner.workload import weights_forms
 from clprune.tuning.store import open_store
 from clprune.tuning.tune import unique_tasks
 
@@ -95,8 +95,7 @@ def tune(session: Session, models: Sequence[Model], *, budget_s: float) -> None:
     """Tune what has no tuned tile on this device yet; a second run finds nothing to do."""
     store = open_store()
     plans = [
-        make_plan(model.network, session.info, workloads=weights_workloads(model.network, model.weights))
-        for model in models
+        make_plan(model.network, session.info, forms=weights_forms(model.network, model.weights)) for model in models
     ]
     tasks = [
         task

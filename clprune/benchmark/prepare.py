@@ -23,7 +23,7 @@ from clprune.darknet.weights import read_weights
 from clprune.device import DeviceInfo
 from clprune.opencl import open_device
 from clprune.runner.plan import make_plan
-from clprune.runner.workload import weights_workloads
+from clprune.runner.workload import weights_forms
 from clprune.tile import Unit
 from clprune.tuning.store import open_store
 from clprune.tuning.tune import Task, unique_tasks
@@ -128,5 +128,5 @@ def _write_files(
 
 def _pair_tasks(pair: ModelFiles, device: DeviceInfo, *, batch: int) -> list[Task]:
     network = load_network(pair.cfg, batch=batch)
-    workloads = weights_workloads(network, read_weights(pair.weights, network))
-    return unique_tasks(make_plan(network, device, workloads=workloads).steps)
+    forms = weights_forms(network, read_weights(pair.weights, network))
+    return unique_tasks(make_plan(network, device, forms=forms).steps)

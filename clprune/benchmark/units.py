@@ -16,9 +16,11 @@ from clprune.device import DeviceInfo
 from clprune.kernels.base import Workload
 from clprune.opencl import Session
 from clprune.pruning.network import prunable_layers, prune_random
+from clprune.runner.algorithms import Algorithms
 from clprune.runner.plan import make_plan
 from clprune.runner.pruned import tile_units, with_prune_options
 from clprune.runner.steps import Step
+from clprune.runner.workload import WeightForm
 from clprune.tile import Unit
 from clprune.tuning.effort import Effort
 from clprune.tuning.store import Store, result_key
@@ -70,11 +72,18 @@ def variant_steps(
     network: Network, device: DeviceInfo, variant: Variant, *, unit_rows: UnitRows, place: int
 ) -> list[Step]:
     """The plan's steps with every pruned layer in its kind's unit of that `place` in `unit_rows` (or the last)."""
-    workloads = {}
+    forms = {}
     for index, share in variant.kept_shares(network).items():
         rows = unit_rows.convolution if isinstance(network.layers[index], Convolutional) else unit_rows.connected
-        workloads[index] = Workload(kept_share=share, unit_rows=rows[min(place, len(rows) - 1)])
-    plan = make_plan(network, device, workloads=workloads, connected_storage=variant.connected_storage)
+        workload = Workload(kept_share=share, unit_rows=rows[min(place, len(rows) - 1)])
+        forms[index] = WeightForm(workload=workload)
+    plan = make_plan(
+        network,
+        device,
+        forms=forms,
+        connected_storage=variant.connected_storage,
+        algorithms=Algorithms(names=("direct",)),
+    )
     return list(plan.steps)
 
 

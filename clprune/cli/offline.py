@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clprune.offline.start import StartingPoint
 
 
-def tune_offline(network: Network, workloads: dict[int, Any], *, architecture_name: str, as_json: bool) -> None:
+def tune_offline(network: Network, forms: dict[int, Any], *, architecture_name: str, as_json: bool) -> None:
     """Predict a tile for every problem of `network` on an architecture, keep them, and print them.
 
     Raises UsageError for an unknown architecture, MissingDependencyError naming the compilers to install.
@@ -31,7 +31,7 @@ def tune_offline(network: Network, workloads: dict[int, Any], *, architecture_na
     architecture = architecture_by_name(architecture_name)
     toolchain = find_toolchain()
     toolchain.require(architecture)
-    plan = make_plan(network, imaginary_device(architecture), workloads=workloads)
+    plan = make_plan(network, imaginary_device(architecture), forms=forms)
     store = open_store()
     with progress_bar() as bar:
         shown = bar.add_task("compiling", total=None)

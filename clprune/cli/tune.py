@@ -92,15 +92,15 @@ def command(
     from clprune.tuning.store import open_store
 
     network = load_network(model, batch=batch)
-    workloads = model_workloads(network, weights)
+    forms = model_forms(network, weights)
     if offline is not None:
         if device is not None:
             raise UsageError("--offline predicts for a GPU that is not here: leave out --device")
-        tune_offline(network, workloads, architecture_name=offline, as_json=as_json)
+        tune_offline(network, forms, architecture_name=offline, as_json=as_json)
         return
     store = open_store()
     with open_device(device) as session:
-        tasks = list_tasks(network, session.info, workloads)
+        tasks = list_tasks(network, session.info, forms)
         if missing:
             tasks = [task for task in tasks if stored_problem(store, session.info, task, evaluations=0) is None]
         problems, is_interrupted = run_tuning(
@@ -118,13 +118,13 @@ def command(
         ctx.exit(STATUS_INTERRUPTED)
 
 
-def model_workloads(network: Network, weights: str | None) -> dict[int, Any]:
+def model_forms(network: Network, weights: str | None) -> dict[int, Any]:
     """What was removed from each layer: by the weights where there are any, else by the cfg."""
-    from clprune.runner.workload import cfg_workloads, weights_workloads
+    from clprune.runner.workload import cfg_forms, weights_forms
 
     if weights is None and not default_weights(network.path).exists():
-        return cfg_workloads(network)
-    return weights_workloads(network, load_weights(network, weights))
+        return cfg_forms(network)
+    return weights_forms(network, load_weights(network, weights))
 
 
 def _print_summary(problems: Sequence[TunedProblem], *, count: int, device: str, place: str) -> None:

@@ -64,12 +64,12 @@ def tile_text(tile: dict[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in tile.items() if value not in (0, 1))
 
 
-def list_tasks(network: Network, device: DeviceInfo, workloads: dict[int, Any]) -> list[Task]:
+def list_tasks(network: Network, device: DeviceInfo, forms: dict[int, Any]) -> list[Task]:
     """The different problems of a network that are worth tuning on `device`."""
     from clprune.runner.plan import make_plan
     from clprune.tuning.tune import unique_tasks
 
-    return unique_tasks(make_plan(network, device, workloads=workloads).steps)
+    return unique_tasks(make_plan(network, device, forms=forms).steps)
 
 
 def stored_problem(store: Store, device: DeviceInfo, task: Task, *, evaluations: int) -> TunedProblem | None:

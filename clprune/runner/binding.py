@@ -17,7 +17,8 @@ from clprune.errors import BuildError, LaunchError, UsageError
 from clprune.kernels.base import MatrixKernel, Packed, Scratch, TensorKernel
 from clprune.launching import BoundStages, BuiltStage, bind_stages, build_stages, obstacle
 from clprune.opencl import Buffer, Session
-from clprune.runner.plan import SAFE_ORIGIN, Plan
+from clprune.runner.choice import SAFE_ORIGIN
+from clprune.runner.plan import Plan
 from clprune.runner.steps import Step
 
 #: Arrays below this size are compared by content before they are copied.

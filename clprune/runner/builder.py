@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from clprune.darknet.layers import (
@@ -26,15 +26,17 @@ from clprune.geometry import PoolProblem
 from clprune.kernels.base import Kernel, Operation, Workload
 from clprune.kernels.clear_padding import CLEAR_PADDING, ClearOperation
 from clprune.kernels.connected import CONNECTED, ConnectedOperation
-from clprune.kernels.conv import CONV, ConvOperation
+from clprune.kernels.conv import ConvOperation
 from clprune.kernels.pointwise import POINTWISE, PointwiseOperation
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, PoolOperation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
 from clprune.layout import Layout, contiguous_layout
+from clprune.runner.algorithms import Algorithms, Offer, convolution_offers
 from clprune.runner.batching import ImageView, Part, image_part_end
 from clprune.runner.layouts import NETWORK_INPUT, assign_layouts, tensor_aliases
 from clprune.runner.memory import MemoryPlan, Use, separate_buffers, share_buffers
 from clprune.runner.steps import Step
+from clprune.runner.workload import WeightForm
 
 
 @dataclass(kw_only=True)
@@ -43,7 +45,8 @@ class PlanBuilder:
 
     network: Network
     fused: Mapping[int, int]
-    workloads: Mapping[int, Workload]
+    forms: Mapping[int, WeightForm]
+    algorithms: Algorithms
     connected_storage: str
     by_image: bool
     steps: list[Step] = field(default_factory=list)
@@ -113,16 +116,8 @@ class PlanBuilder:
             if tensor in pending:
                 pending.discard(tensor)
                 operation = ClearOperation(output=self.layouts[tensor])
-                clear = Step(
-                    layer=None,
-                    label="clear padding",
-                    kernel=CLEAR_PADDING,
-                    operation=operation,
-                    workload=Workload(),
-                    inputs=(),
-                    output=tensor,
-                )
-                steps.append(clear)
+                offer = Offer(label=CLEAR_PADDING.name, kernel=CLEAR_PADDING, operation=operation, workload=Workload())
+                steps.append(_step(None, (offer,), label="clear padding", inputs=(), output=tensor))
             steps.append(step)
         return steps
 
@@ -156,23 +151,13 @@ class PlanBuilder:
         output: int,
         label: str | None = None,
         constants: tuple[float, float] | None = None,
-        fused: MaxPool | None = None,
     ) -> None:
-        index = layer.index if layer is not None else -1
-        self.steps.append(
-            Step(
-                layer=layer,
-                label=label or (layer.kind if layer is not None else kernel.name),
-                kernel=kernel,
-                operation=operation,
-                workload=self.workloads.get(index, Workload()),
-                inputs=inputs,
-                output=output,
-                constants=constants,
-                fused=fused,
-                image=part.image,
-            )
-        )
+        """A step that only one kernel computes."""
+        form = WeightForm() if layer is None else self.forms.get(layer.index, WeightForm())
+        offer = Offer(label=kernel.name, kernel=kernel, operation=operation, workload=form.workload)
+        label = label or (layer.kind if layer is not None else kernel.name)
+        step = _step(layer, (offer,), label=label, inputs=inputs, output=output)
+        self.steps.append(replace(step, constants=constants, image=part.image))
 
     def _add_layer(self, layer: Layer, part: Part) -> None:
         inputs = tuple(part.names[self.aliases[source]] for source in layer.sources)
@@ -191,7 +176,7 @@ class PlanBuilder:
                 input=x,
                 output=y,
                 activation=layer.activation,
-                storage=self.connected_storage,
+                storage=self.forms.get(layer.index, WeightForm()).storage or self.connected_storage,
             )
             self._add(layer, CONNECTED, connected, part=part, inputs=inputs, output=output)
         elif isinstance(layer, MaxPool):
@@ -215,7 +200,9 @@ class PlanBuilder:
         )
         fused = pool if isinstance(pool, MaxPool) else None
         label = layer.kind if fused is None else f"{layer.kind} + {fused.kind}"
-        self._add(layer, CONV, operation, part=part, inputs=inputs, output=output, label=label, fused=fused)
+        offers = convolution_offers(operation, self.forms.get(layer.index, WeightForm()), self.algorithms)
+        step = _step(layer, tuple(offers), label=label, inputs=inputs, output=output)
+        self.steps.append(replace(step, fused=fused, image=part.image))
 
     def _add_softmax(self, layer: Softmax, source: int, output: int, part: Part) -> None:
         length = layer.input.elements // layer.groups
@@ -267,6 +254,20 @@ class PlanBuilder:
                 "expected a network without it (see the README's list of layers)"
             )
         self._add(layer, POINTWISE, operation, part=part, inputs=inputs, output=output, constants=constants)
+
+
+def _step(layer: Layer | None, offers: tuple[Offer, ...], *, label: str, inputs: tuple[int, ...], output: int) -> Step:
+    """A step that is the first of its offers until one is chosen."""
+    return Step(
+        layer=layer,
+        label=label,
+        kernel=offers[0].kernel,
+        operation=offers[0].operation,
+        workload=offers[0].workload,
+        inputs=inputs,
+        output=output,
+        offers=offers,
+    )
 
 
 def _pool_problem(layer: MaxPool, batch: int) -> PoolProblem:

@@ -6,27 +6,21 @@ can be made for imaginary devices; `clprune.runner.binding` turns it into buffer
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
-from clprune.kernels.base import Kernel, Operation, Workload
 from clprune.layout import Layout
 from clprune.quirks import wants_explicit_vectors
+from clprune.runner.algorithms import Algorithms
 from clprune.runner.batching import ImageView
 from clprune.runner.builder import PlanBuilder
+from clprune.runner.choice import Chooser, TileLookup, TimeLookup
 from clprune.runner.fusion import fused_pools
 from clprune.runner.memory import MemoryPlan
 from clprune.runner.steps import Step
-
-#: Where a tile came from when no look-up found one.
-DEFAULT_ORIGIN, SAFE_ORIGIN = "default", "safe"
-
-#: (kernel, operation, workload) -> (tile, where it came from), or None.
-TileLookup = Callable[[Kernel[Any, Any], Operation, Workload], "tuple[Any, str] | None"]
+from clprune.runner.workload import WeightForm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,16 +55,20 @@ def make_plan(
     network: Network,
     device: DeviceInfo,
     *,
-    workloads: Mapping[int, Workload] | None = None,
+    forms: Mapping[int, WeightForm] | None = None,
     lookup: TileLookup | None = None,
+    times: TimeLookup | None = None,
+    algorithms: Algorithms | None = None,
     keep_tensors: bool = False,
     connected_storage: str = "float32",
     by_image: bool | None = None,
 ) -> Plan:
     """Plan `network` for `device`.
 
-    `workloads` maps layer index -> what was removed (dense where absent); `lookup` finds tuned tiles. A tile that does
-    not fit the layer's layouts or the device is not used: the device type's default is, or the kernel's safe one.
+    `forms` maps layer index -> what is known of its weights (dense where absent); `lookup` finds tuned tiles, `times`
+    what they took. A tile that does not fit the layer's layouts or the device is not used: the device type's default
+    is, or the kernel's safe one. Where a layer can be computed by several of the `algorithms` (by default all), the
+    fastest that was measured is taken.
     `keep_tensors` gives every tensor a buffer of its own, so that all can be read after a run. `connected_storage` is
     how weights of fully connected layers lie in device memory ("float32", "float16").
     `by_image`: the layers before the first fully connected one take the images of a batch one after another, so that
@@ -81,13 +79,15 @@ def make_plan(
     builder = PlanBuilder(
         network=network,
         fused=fused_pools(network, device),
-        workloads=workloads or {},
+        forms=forms or {},
+        algorithms=algorithms or Algorithms(),
         connected_storage=connected_storage,
         by_image=wants_explicit_vectors(device) if by_image is None else by_image,
     )
     builder.add_all()
     memory = builder.memory(keep_tensors=keep_tensors)
-    steps = tuple(_with_tile(step, device, lookup) for step in builder.with_clearing(memory))
+    chooser = Chooser(device=device, lookup=lookup, times=times)
+    steps = tuple(chooser.chosen(step) for step in builder.with_clearing(memory))
     return Plan(
         network=network,
         steps=steps,
@@ -97,12 +97,3 @@ def make_plan(
         host_input=builder.host_input,
         host_output=builder.host_output,
     )
-
-
-def _with_tile(step: Step, device: DeviceInfo, lookup: TileLookup | None) -> Step:
-    found = lookup(step.kernel, step.operation, step.workload) if lookup else None
-    if found is not None and step.kernel.rejection(found[0], step.operation, device) is None:
-        return dataclasses.replace(step, tile=found[0], tile_origin=found[1])
-    tile = step.kernel.default_tile(step.operation, device)
-    is_safe = tile == step.kernel.safe_tile(step.operation)
-    return dataclasses.replace(step, tile=tile, tile_origin=SAFE_ORIGIN if is_safe else DEFAULT_ORIGIN)

@@ -11,7 +11,10 @@ from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.kernels.base import MatrixKernel, Workload
 from clprune.pruning.method import TileRows
-from clprune.runner.plan import TileLookup, make_plan
+from clprune.runner.algorithms import Algorithms
+from clprune.runner.choice import TileLookup
+from clprune.runner.plan import make_plan
+from clprune.runner.workload import WeightForm
 from clprune.tile import Unit
 
 
@@ -34,12 +37,12 @@ def tile_units(
     shares = {
         layer.index: 1 - (sparsity if isinstance(layer, Convolutional) else fc_sparsity or 0.0) for layer in layers
     }
-    workloads = {index: Workload(kept_share=round(share, 2)) for index, share in shares.items()}
-    plan = make_plan(network, device, workloads=workloads, lookup=lookup)
+    forms = {index: WeightForm(workload=Workload(kept_share=round(share, 2))) for index, share in shares.items()}
+    plan = make_plan(network, device, forms=forms, lookup=lookup, algorithms=Algorithms(names=("direct",)))
     return {
         step.layer.index: Unit(rows=_rows(step.kernel, step.tile, tile_rows))
         for step in plan.steps
-        if step.layer is not None and step.layer.index in workloads and isinstance(step.kernel, MatrixKernel)
+        if step.layer is not None and step.layer.index in forms and isinstance(step.kernel, MatrixKernel)
     }
 
 

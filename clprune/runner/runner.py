@@ -16,9 +16,11 @@ from clprune.darknet.weights import read_weights
 from clprune.errors import UsageError
 from clprune.layout import view
 from clprune.opencl import Session, open_device
+from clprune.runner.algorithms import Algorithms
 from clprune.runner.binding import BoundPlan, bind_plan
-from clprune.runner.plan import TileLookup, make_plan
-from clprune.runner.workload import weights_workloads
+from clprune.runner.choice import TileLookup, TimeLookup
+from clprune.runner.plan import make_plan
+from clprune.runner.workload import weights_forms
 from clprune.tuning.store import open_store
 
 
@@ -31,6 +33,7 @@ class Runner:
     or call `close()`. One runner may be shared by threads: calls wait for each other.
 
     `keep_tensors` keeps every layer's output readable after a run (`clprune.runner.verify`), at the price of memory.
+    `algorithms` narrows what each layer's kernel is chosen from (`clprune.runner.algorithms`).
     `connected_storage="float16"` halves the memory that fully connected layers read; they still sum in float32.
 
     Raises CfgError, WeightsError, NoDeviceError, BuildError, LaunchError, UnsupportedLayerError.
@@ -47,6 +50,7 @@ class Runner:
         session: Session | None = None,
         keep_tensors: bool = False,
         connected_storage: str = "float32",
+        algorithms: Algorithms | None = None,
     ) -> None:
         self.network = model if isinstance(model, Network) else load_network(model, batch=batch)
         if not isinstance(weights, Weights):
@@ -54,14 +58,17 @@ class Runner:
         self._lock = threading.Lock()
         self._owns_session = session is None
         self.session = open_device(device) if session is None else session
+        times: TimeLookup | None = None
         if lookup is None:
-            lookup = open_store().lookup_for(self.session.info, session=self.session)
-        workloads = weights_workloads(self.network, weights)
+            tuned = open_store().lookup_for(self.session.info, session=self.session)
+            lookup, times = tuned, tuned.time_ms
         plan = make_plan(
             self.network,
             self.session.info,
-            workloads=workloads,
+            forms=weights_forms(self.network, weights),
             lookup=lookup,
+            times=times,
+            algorithms=algorithms,
             keep_tensors=keep_tensors,
             connected_storage=connected_storage,
         )

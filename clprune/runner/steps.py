@@ -7,6 +7,20 @@ from typing import Any
 
 from clprune.darknet.layers import Layer, MaxPool
 from clprune.kernels.base import Kernel, Workload
+from clprune.runner.algorithms import Offer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alternative:
+    """A way to compute a step: by which kernel, with which tile, and the milliseconds measured with it on this device
+    (None where nobody has).
+    """
+
+    label: str
+    kernel: str
+    tile: Any
+    tile_origin: str
+    time_ms: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +29,8 @@ class Step:
 
     `constants`: per-channel (scale, shift) that the step needs beside its layer's weights. `fused` is the pooling layer
     that the step computes as well. `image` is the image of the batch that the step is for, None where it is for all.
+    `offers` are the ways in which it can be computed; `algorithm`, `reason` and `alternatives` say which was chosen for
+    a device, why, and between what.
     """
 
     layer: Layer | None
@@ -29,3 +45,7 @@ class Step:
     constants: tuple[float, float] | None = None
     fused: MaxPool | None = None
     image: int | None = None
+    offers: tuple[Offer, ...] = ()
+    algorithm: str = ""
+    reason: str = ""
+    alternatives: tuple[Alternative, ...] = ()

@@ -1,6 +1,8 @@
-"""What was removed from each layer, read off its weights: the part of the tuning key that depends on the model."""
+"""What is known of a layer's weights before they are packed: the part of the tuning key that depends on the model."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,24 @@ def kept_column_share(matrix: npt.NDArray[np.float32], *, unit_rows: int) -> flo
     return float(kept / (columns * -(-rows // unit_rows)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class WeightForm:
+    """What was removed from a layer, and how the rest lies.
+
+    `winograd`: output tile m of a layer that lives in the Winograd domain of F(m x m, 3 x 3), else None. `storage`: how
+    the values lie in device memory, one of `clprune.kernels.connected.STORAGES`; empty where nobody has said.
+    """
+
+    workload: Workload = field(default_factory=Workload)
+    winograd: int | None = None
+    storage: str = ""
+
+
+def layer_form(layer: Layer, weights: LayerWeights) -> WeightForm:
+    """The form of a layer's weights."""
+    return WeightForm(workload=layer_workload(layer, weights), winograd=weights.winograd)
+
+
 def layer_workload(layer: Layer, weights: LayerWeights) -> Workload:
     """Dense, or the kept share in the unit that the cfg names (8 x 1 where it names none)."""
     matrix = weights.weights.reshape(len(weights.weights), -1)
@@ -33,19 +53,21 @@ def layer_workload(layer: Layer, weights: LayerWeights) -> Workload:
     return Workload(kept_share=round(kept_column_share(matrix, unit_rows=unit_rows), 2), unit_rows=unit_rows)
 
 
-def weights_workloads(network: Network, weights: Weights) -> dict[int, Workload]:
-    """Layer index -> workload, for the layers that have a matrix."""
+def weights_forms(network: Network, weights: Weights) -> dict[int, WeightForm]:
+    """Layer index -> form, for the layers that have a matrix."""
     return {
-        layer.index: layer_workload(layer, values)
+        layer.index: layer_form(layer, values)
         for layer, values in zip(network.layers, weights.layers, strict=True)
         if values is not None and isinstance(layer, Convolutional | Connected)
     }
 
 
-def cfg_workloads(network: Network) -> dict[int, Workload]:
+def cfg_forms(network: Network) -> dict[int, WeightForm]:
     """The same from the cfg's prune keys alone, for tuning without weights."""
     return {
-        layer.index: Workload(kept_share=round(1 - layer.prune.sparsity, 2), unit_rows=layer.prune.unit.rows)
+        layer.index: WeightForm(
+            workload=Workload(kept_share=round(1 - layer.prune.sparsity, 2), unit_rows=layer.prune.unit.rows)
+        )
         for layer in network.layers
         if isinstance(layer, Convolutional | Connected) and layer.prune is not None
     }

@@ -23,13 +23,17 @@ from typing import TYPE_CHECKING, Any
 from clprune.device import DeviceInfo
 from clprune.kernels.base import Kernel, Operation, Workload
 from clprune.tuning.distance import shape_distance, workload_distance
-from clprune.tuning.store import IMPORTED, OFFLINE, Best, Store, StoredDevice, result_key, tile_from
+from clprune.tuning.shorten import shortened
+from clprune.tuning.store import IMPORTED, MEASURED, OFFLINE, Best, Store, StoredDevice, result_key, tile_from
 
 if TYPE_CHECKING:
     from clprune.opencl import Session
 
 #: Beyond this distance (`clprune.tuning.distance`) a tuned tile says no more than the default.
 FARTHEST = 6.0
+
+#: Times for kept shares that differ by no more than this share say something of each other.
+NEAR_KEPT_SHARE = 0.25
 
 _EXACT, _OTHER_DRIVER, _SAME_ARCHITECTURE, _NEAREST, _OFFLINE, _UNRELATED = range(6)
 
@@ -65,6 +69,21 @@ class Lookup:
             if found.needs_check and not self._is_right(kernel, tile):
                 continue
             return tile, self._origin(found)
+        return None
+
+    def time_ms(self, kernel: Kernel[Any, Any], operation: Operation, workload: Workload) -> float | None:
+        """Milliseconds measured with this device's own winner, or None.
+
+        That of a shortened layer is stretched by the work left out. A winner for nearly as many weights counts in
+        proportion to them: between kernels that differ by more than that, the nearest sparsity decides rightly.
+        """
+        for found in self.ranked(kernel, operation, workload):
+            best = found.best
+            is_own = found.rank[1] == 0 and best.origin == MEASURED and best.key.problem == operation.key
+            if is_own and best.time_ms is not None and _is_near(best, workload):
+                measured = shortened(operation, workload, self._info) if best.measured_problem else operation
+                stretch = operation.flops / measured.flops * workload.kept_share / best.kept_share
+                return float(best.time_ms * stretch)
         return None
 
     def ranked(self, kernel: Kernel[Any, Any], operation: Operation, workload: Workload) -> list[Found]:
@@ -128,6 +147,12 @@ class Lookup:
         if kinship:
             words += f", driver {found.device.driver_version}" if kinship == 1 else f" on {found.device.name}"
         return words + (f" for {_brief(found.best)}" if tier == _NEAREST else "")
+
+
+def _is_near(best: Best, workload: Workload) -> bool:
+    """Whether the winner ran with nearly as many weights, in units of as many rows."""
+    is_same_unit = best.unit_rows == workload.unit_rows or (workload.is_dense and best.key.workload == workload.key)
+    return is_same_unit and abs(best.kept_share - workload.kept_share) <= NEAR_KEPT_SHARE * workload.kept_share
 
 
 def _distance(best: Best, problem: str, workload: Workload) -> float:

@@ -14,8 +14,10 @@ from clprune.device import DeviceInfo
 from clprune.errors import UnsupportedLayerError
 from clprune.kernels.base import Workload
 from clprune.resources import models_folder
+from clprune.runner.choice import DEFAULT_ORIGIN, SAFE_ORIGIN
 from clprune.runner.layouts import tensor_aliases
-from clprune.runner.plan import DEFAULT_ORIGIN, SAFE_ORIGIN, Plan, make_plan
+from clprune.runner.plan import Plan, make_plan
+from clprune.runner.workload import WeightForm
 from tests.imaginary import imaginary_device
 from tests.random_networks import random_cfg
 
@@ -128,8 +130,8 @@ def test_tuned_tile_is_used_and_named(network_of: Callable[..., Network]) -> Non
         asked.append((kernel.name, workload.key))
         return (kernel.safe_tile(operation), "tuned") if kernel.name == "connected" else None
 
-    workloads = {3: Workload(kept_share=0.25, unit_rows=4)}
-    plan = make_plan(network_of(), LARGE_GPU, workloads=workloads, lookup=lookup)
+    forms = {3: WeightForm(workload=Workload(kept_share=0.25, unit_rows=4))}
+    plan = make_plan(network_of(), LARGE_GPU, forms=forms, lookup=lookup)
     origins = {step.kernel.name: step.tile_origin for step in plan.steps}
     assert origins["connected"] == "tuned"
     assert origins["conv"] == DEFAULT_ORIGIN

@@ -12,7 +12,7 @@ from clprune.darknet.network import Network, load_network
 from clprune.kernels.connected import CONNECTED, ConnectedTile
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.runner.pruned import tile_units, with_prune_options
-from clprune.runner.workload import cfg_workloads
+from clprune.runner.workload import cfg_forms
 from clprune.tile import Unit
 from tests.imaginary import imaginary_device
 
@@ -57,8 +57,8 @@ def test_network_with_prune_options(network: Network) -> None:
     assert pruned.layers[0].prune == options[0]
     assert isinstance(pruned.layers[2], Connected)
     assert pruned.layers[2].prune is None
-    assert {index: workload.key for index, workload in cfg_workloads(pruned).items()} == {0: "kept0.25 unit4x1"}
-    assert cfg_workloads(network) == {}
+    assert {index: form.workload.key for index, form in cfg_forms(pruned).items()} == {0: "kept0.25 unit4x1"}
+    assert cfg_forms(network) == {}
 
 
 def test_rows_of_a_simd_group_and_of_a_work_group(network: Network) -> None:
