@@ -1,0 +1,89 @@
+"""What is compared: a method with its unit, with and without permutation, and the share that it removes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from clprune.errors import UsageError
+from clprune.pruning.methods import get_method
+from clprune.tile import Unit
+
+METHODS = ("filter", "block", "balanced", "nm", "unstructured", "wavefront", "workgroup", "bcbp", "mixed")
+"""Methods that prune weights as darknet has them, from coarse to fine and what combines both."""
+
+COLUMN_METHODS = ("wavefront", "workgroup", "bcbp")
+"""Methods that remove columns of row blocks: those whose rows can be permuted to advantage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One line of the comparison. `unit` None: the method's own, which no tile decides (rows of one)."""
+
+    method: str
+    unit: Unit | None = None
+    permute: bool = False
+
+    def __post_init__(self) -> None:
+        get_method(self.method)
+
+    def __str__(self) -> str:
+        unit = "" if self.unit is None else f"-{self.unit}"
+        return f"{self.method}{unit}{'-permute' if self.permute else ''}"
+
+    @classmethod
+    def parse(cls, text: str) -> Variant:
+        """Read what `str` writes, such as `workgroup-16x1-permute`. Raises UsageError."""
+        match = re.fullmatch(r"([a-z]+)(?:-(\d+x\d+))?(-permute)?", text.strip())
+        if match is None:
+            raise UsageError(f"variant {text!r}: expected METHOD[-ROWSxCOLUMNS][-permute]")
+        unit = None if match[2] is None else Unit.parse(match[2])
+        return cls(method=match[1], unit=unit, permute=match[3] is not None)
+
+    @property
+    def tile_unit(self) -> Unit:
+        """What stands for the tuned tile's unit when the method makes its own of it."""
+        return self.unit or Unit(rows=1)
+
+    @property
+    def is_column_method(self) -> bool:
+        """Removes columns of row blocks, which a kernel of such a tile skips."""
+        return self.method in COLUMN_METHODS
+
+    def method_sparsity(self, sparsity: float) -> float:
+        """What to ask of the method so that about `sparsity` of the convolutions' weights go.
+
+        Filter pruning counts filters, and a layer between two pruned ones keeps the square of the share of filters.
+        """
+        return 1 - math.sqrt(1 - sparsity) if get_method(self.method).removes_channels else sparsity
+
+
+def default_variants(*, wavefront: Unit, workgroup: Unit) -> tuple[Variant, ...]:
+    """Every method of `METHODS`, the column methods also permuted.
+
+    `bcbp` and `block` take the rows of `wavefront`: unbalanced, the same unit is the method `wavefront`. `mixed` cuts
+    its own blocks of them.
+    """
+    units = {
+        "wavefront": wavefront,
+        "workgroup": workgroup,
+        "bcbp": wavefront,
+        "block": wavefront,
+        "mixed": wavefront,
+    }
+    plain = tuple(Variant(method=method, unit=units.get(method)) for method in METHODS)
+    return (*plain, *(replace(variant, permute=True) for variant in plain if variant.is_column_method))
+
+
+def parse_variants(text: str) -> tuple[Variant, ...]:
+    """Such as `filter,wavefront-8x1`. Raises UsageError."""
+    return tuple(Variant.parse(part) for part in text.split(","))
+
+
+def check_shares(sparsities: Sequence[float]) -> None:
+    """Raise UsageError where a share of removed weights is none or all."""
+    for sparsity in sparsities:
+        if not 0 < sparsity < 1:
+            raise UsageError(f"sparsity {sparsity}: expected a share of removed weights between 0 and 1")

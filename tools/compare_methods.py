@@ -1,0 +1,140 @@
+"""Every pruning method, retrained alike and measured on one device; writes docs/results/methods.csv, .md and .svg.
+
+python tools/compare_methods.py            over an hour on two cores; a killed run goes on where it was
+python tools/compare_methods.py --quick    under five minutes, into --work, for a look at the way
+
+Two stages that go on separately: `--stage train` (PyTorch, no device) makes the accuracies, `--stage measure` (a
+device, no PyTorch) the milliseconds. `--stage all` does both; each ends with the tables of what is there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clprune.cli.common import device_option, one_line_errors
+from clprune.comparison.experiment import Experiment
+from clprune.comparison.variants import Variant, check_shares, default_variants, parse_variants
+from clprune.errors import UsageError
+from clprune.resources import models_folder
+from clprune.tile import Unit
+
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
+DATA = "digits-on-photos"
+STEM = "vgg16-digits"
+SPARSITIES = "0.5,0.75,0.875,0.9375"
+QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1, "sparsities": "0.75,0.9375"}
+
+
+@click.command()
+@click.option("--stage", type=click.Choice(["all", "train", "measure"]), default="all", show_default=True)
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path),
+    default=Path("build/methods"),
+    show_default=True,
+    help="Folder of what is not finished: rows, pruned networks, images.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results [default: docs/results].")
+@click.option("--cfg", type=click.Path(path_type=Path, exists=True), help=f"The dense network [default: {STEM}.cfg].")
+@click.option(
+    "--dense",
+    type=click.Path(path_type=Path, exists=True),
+    help="Its weights [default: the shipped ones of the shipped network, else it is trained first].",
+)
+@click.option("--train-dense", is_flag=True, help="Train the dense network in any case.")
+@click.option("--data", default=DATA, show_default=True, help="As in `clprune train`, such as cifar10:PATH.")
+@click.option("--variants", metavar="NAME,...", help="METHOD[-ROWSxCOLUMNS][-permute],... [default: every method].")
+@click.option("--wavefront-unit", default="8x1", show_default=True, help="Unit of wavefront, bcbp, block and mixed.")
+@click.option("--workgroup-unit", default="16x1", show_default=True, help="Unit of workgroup.")
+@click.option(
+    "--sparsities", default=SPARSITIES, show_default=True, help="Shares of the convolutions' weights that go."
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--images", type=click.IntRange(min=1), default=15_000, show_default=True, help="Images of an epoch.")
+@click.option("--epochs", type=click.IntRange(min=1), default=2, show_default=True, help="Epochs of each retraining.")
+@click.option("--held-out", type=click.IntRange(min=1), help="Images that are evaluated [default: all].")
+@click.option("--dense-epochs", type=click.IntRange(min=1), default=25, show_default=True)
+@click.option("--dense-images", type=click.IntRange(min=1), default=40_000, show_default=True)
+@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Images of a training step.")
+@click.option("--learning-rate", default=0.02, show_default=True, help="Peak of retraining.")
+@click.option("--shift-pixels", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--flip", is_flag=True, help="Mirror half of the training images.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="bfloat16 trains faster where the processor has it.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads that PyTorch uses [default: its own choice].")
+@click.option("--quick", is_flag=True, help="Few images, one seed, two shares; results into --work by default.")
+@device_option
+def compare_methods(**options: Any) -> None:  # fmt: skip
+    """Train, measure, report."""
+    if options["quick"]:
+        options.update(QUICK)
+    sparsities = _shares(options["sparsities"])
+    variants = _variants(options)
+    experiment = _experiment(options)
+    if options["stage"] in ("all", "train"):
+        _train(experiment, variants, sparsities, options)
+
+
+def _train(
+    experiment: Experiment, variants: tuple[Variant, ...], sparsities: tuple[float, ...], options: dict[str, Any]
+) -> None:
+    from clprune.comparison.retrain import all_runs, retrain_all
+
+    if options["threads"]:
+        import torch
+
+        torch.set_num_threads(options["threads"])
+    runs = all_runs(variants, sparsities, seeds=options["seeds"])
+    retrain_all(experiment, runs, work=options["work"], say=say)
+
+
+def _experiment(options: dict[str, Any]) -> Experiment:
+    """What all runs share; the shipped weights belong to the shipped network and its data alone."""
+    shipped = models_folder() / f"{STEM}.cfg"
+    cfg = options["cfg"] or shipped
+    dense = options["dense"]
+    if options["train_dense"]:
+        if dense is not None:
+            raise UsageError("both --dense and --train-dense: expected one of them")
+    elif dense is None and cfg == shipped and options["data"] == DATA:
+        dense = shipped.with_suffix(".weights")
+    names = (
+        "data", "dense_epochs", "dense_images", "images", "held_out", "epochs", "batch", "learning_rate",
+        "shift_pixels", "flip", "precision",
+    )  # fmt: skip
+    return Experiment(cfg=cfg, dense=dense, **{name: options[name] for name in names})
+
+
+def _variants(options: dict[str, Any]) -> tuple[Variant, ...]:
+    if options["variants"] is not None:
+        return parse_variants(options["variants"])
+    return default_variants(
+        wavefront=Unit.parse(options["wavefront_unit"]), workgroup=Unit.parse(options["workgroup_unit"])
+    )
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        sparsities = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"sparsities {text!r}: expected numbers such as 0.5,0.75") from None
+    check_shares(sparsities)
+    return sparsities
+
+
+def say(text: str) -> None:
+    """Progress on stderr."""
+    click.echo(text, err=True)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        compare_methods(standalone_mode=False)
