@@ -53,9 +53,10 @@ def test_ground_imports_nothing_of_ours_but_the_ground() -> None:
 @pytest.mark.parametrize(
     ("room", "forbidden"),
     [
-        ("darknet", ("kernels", "opencl", "packing", "pruning", "runner", "training", "tuning", "cli")),
+        ("darknet", ("container", "kernels", "opencl", "packing", "pruning", "runner", "training", "tuning", "cli")),
         ("packing", ("opencl", "pruning", "runner", "training", "tuning", "cli")),
-        ("kernels", ("pruning", "runner", "training", "tuning", "cli")),
+        ("container", ("kernels", "opencl", "pruning", "runner", "training", "tuning", "cli")),
+        ("kernels", ("container", "pruning", "runner", "training", "tuning", "cli")),
         ("pruning", ("device", "kernels", "opencl", "runner", "tuning", "cli")),
         ("tuning", ("runner", "training", "pruning", "cli")),
         ("offline", ("opencl", "runner", "training", "pruning", "cli")),

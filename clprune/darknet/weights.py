@@ -214,15 +214,20 @@ def _transpose(matrix: FloatArray) -> FloatArray:
 def _check_values(path: str | Path, network: Network, layer: Layer, weights: LayerWeights | None) -> None:
     """Raise WeightsError for a NaN, an infinity, or a negative variance."""
     for name, array in _named_arrays(weights):
-        # Minimum and maximum carry NaN on and need no temporary array, unlike isfinite.
-        with np.errstate(invalid="ignore"):  # a signalling NaN would warn before it is reported here
-            low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
         where = f"{layer} ({network.path}:{layer.line}), {name}"
-        if not (math.isfinite(low) and math.isfinite(high)):
-            bad = int(array.size - np.count_nonzero(np.isfinite(array)))
-            raise WeightsError(f"{where}: {bad} of {array.size} values are NaN or infinite", path=path)
-        if name == "variance" and low < 0:
-            raise WeightsError(f"{where}: {low:g} found, expected at least 0: is it this network's file?", path=path)
+        check_array(path, where, array, is_variance=name == "variance")
+
+
+def check_array(path: str | Path, where: str, array: NDArray[np.floating], *, is_variance: bool) -> None:
+    """Raise WeightsError about `where` in the file for a NaN, an infinity, or a negative variance."""
+    # Minimum and maximum carry NaN on and need no temporary array, unlike isfinite.
+    with np.errstate(invalid="ignore"):  # a signalling NaN would warn before it is reported here
+        low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+        raise WeightsError(f"{where}: {bad} of {array.size} values are NaN or infinite", path=path)
+    if is_variance and low < 0:
+        raise WeightsError(f"{where}: {low:g} found, expected at least 0: is it this network's file?", path=path)
 
 
 def _named_arrays(weights: LayerWeights | None) -> Iterator[tuple[str, FloatArray]]:

@@ -1,0 +1,54 @@
+"""What a container says of the network that its weights belong to, so that they are never read into another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from clprune.darknet.layers import BatchNorm, Connected, Convolutional, Layer, Local
+from clprune.darknet.network import Network
+from clprune.darknet.values import layer_fields, skipped
+from clprune.errors import UsageError
+
+
+def network_record(network: Network) -> list[dict[str, Any]]:
+    """What must agree between a file and a cfg: kind and shapes of every layer that has values."""
+    return [_layer_facts(layer) for layer in network.layers if has_values(layer)]
+
+
+def has_values(layer: Layer) -> bool:
+    """Whether a file holds values of this layer."""
+    return bool(layer_fields(layer, biases=True)) and not skipped(layer)
+
+
+def check_network(network: Network, found: Any) -> None:
+    """Raise UsageError naming the first layer in which `network` and a file's record of its network differ."""
+    if not isinstance(found, list):
+        raise UsageError("no list of layers: expected a file that clprune wrote")
+    expected = network_record(network)
+    for mine, its in zip(expected, found, strict=False):
+        if mine != its:
+            raise UsageError(
+                f"{_described(its)}: {network.path} expects {_described(mine)}; is it this network's file?"
+            )
+    if len(expected) != len(found):
+        raise UsageError(
+            f"{len(found)} layers with values: {network.path} has {len(expected)}; is it this network's file?"
+        )
+
+
+def _layer_facts(layer: Layer) -> dict[str, Any]:
+    if isinstance(layer, BatchNorm):
+        return {"layer": layer.index, "kind": layer.kind, "channels": layer.input.channels}
+    assert isinstance(layer, Convolutional | Connected | Local)
+    facts = {"layer": layer.index, "kind": layer.kind, "weights": list(layer.weights_shape)}
+    normalizes = not isinstance(layer, Local) and layer.batch_normalize
+    return facts | ({"batch_normalize": True} if normalizes else {})
+
+
+def _described(facts: Any) -> str:
+    if not isinstance(facts, Mapping):
+        return repr(facts)
+    shape = f" weights {facts['weights']}" if "weights" in facts else f" {facts.get('channels')} channels"
+    normalized = ", batch_normalize" if facts.get("batch_normalize") else ""
+    return f"layer {facts.get('layer')} [{facts.get('kind')}]{shape}{normalized}"

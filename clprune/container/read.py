@@ -1,0 +1,161 @@
+"""Reading a packed container."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clprune.container.bits import Bytes, packed_bytes, unpack_bits
+from clprune.container.fingerprint import check_network, has_values
+from clprune.container.gaps import CodedGaps, decode_positions
+from clprune.container.layer import StoredMatrix, StoredWeights
+from clprune.container.record import LayerRecord
+from clprune.container.shapes import matrix_shape, weights_shape
+from clprune.container.source import Source, opened
+from clprune.container.units import DENSE, KeptUnits, Matrix, MatrixShape
+from clprune.darknet.layers import Layer
+from clprune.darknet.network import Network
+from clprune.darknet.values import FloatArray, LayerWeights, Weights, layer_fields, layer_weights
+from clprune.darknet.weights import check_array
+from clprune.errors import UsageError, WeightsError
+from clprune.quantization.coding import LARGEST_CODE, CodebookCoding
+
+DTYPES: Mapping[str, Any] = {"float32": np.float32, "float16": np.float16, "linear": np.int8, "codebook": np.uint8}
+"""NumPy's type of the stored values of each coding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredLayer:
+    """What a container says of one layer: its network's record of it, how its weights are stored, and their bytes."""
+
+    layer: int
+    kind: str
+    shape: tuple[int, ...]
+    record: LayerRecord | None
+    size_bytes: int
+
+
+def read_packed(path: str | Path, network: Network) -> Weights:
+    """Read the weights of `network` from a packed container.
+
+    All of the file is read and checked; values become float32 when they are first asked for (`StoredWeights`). Raises
+    WeightsError saying what was found and expected for a file that is cut short, is no safetensors file or none of
+    clprune's, has a newer version, belongs to another network, or holds what no layer can have.
+    """
+    path = Path(path)
+    with opened(path) as source:
+        check_network(network, source.network)
+        layers = tuple(_read_layer(source, layer) if has_values(layer) else None for layer in network.layers)
+        source.check_all_read()
+    return Weights(layers=layers, seen=source.seen)
+
+
+def describe_packed(path: str | Path) -> list[StoredLayer]:
+    """What a container says of each of its layers, without reading weights or a cfg. Raises WeightsError."""
+    path = Path(path)
+    with opened(path) as source:
+        if not isinstance(source.network, list) or not all(isinstance(facts, Mapping) for facts in source.network):
+            raise UsageError("no list of layers: expected a file that clprune wrote")
+        return [_describe(source, facts) for facts in source.network]
+
+
+def _describe(source: Source, facts: Mapping[str, Any]) -> StoredLayer:
+    index = facts.get("layer")
+    shape = facts.get("weights", [facts.get("channels")])
+    if not isinstance(index, int) or not isinstance(shape, list) or not all(isinstance(n, int) for n in shape):
+        raise UsageError(f"a layer is described as {dict(facts)!r}: expected its number and shape")
+    return StoredLayer(
+        layer=index,
+        kind=str(facts.get("kind")),
+        shape=tuple(shape),
+        record=source.record(index) if "weights" in facts else None,
+        size_bytes=source.bytes_of(index),
+    )
+
+
+def _read_layer(source: Source, layer: Layer) -> LayerWeights:
+    try:
+        fields = {field.name: field.shape for field in layer_fields(layer, biases=True)}
+        has_weights = fields.pop("weights", None) is not None
+        arrays: dict[str, FloatArray] = {}
+        for name, shape in fields.items():
+            arrays[name] = source.array(layer.index, name, dtype=np.float32, shape=shape)
+            check_array(source.path, f"{layer}, {name}", arrays[name], is_variance=name == "variance")
+        record = source.record(layer.index) if has_weights else None
+        stored = None if record is None else _read_matrix(source, layer, record)
+    except UsageError as error:
+        raise WeightsError(f"{layer}: {error}", path=source.path) from error
+    if record is None or stored is None:
+        return layer_weights(arrays | {"weights": np.empty(0, np.float32)})
+    return StoredWeights.make(stored, arrays, winograd=record.output_tile)
+
+
+def _read_matrix(source: Source, layer: Layer, record: LayerRecord) -> StoredMatrix:
+    tile = record.output_tile
+    shape = matrix_shape(layer, output_tile=tile)
+    axes = weights_shape(layer, output_tile=tile)
+    values: KeptUnits | Matrix
+    if record.unit_rows == DENSE:
+        values = _read_values(source, layer, record, shape=(shape.rows, shape.columns))
+        array = values
+    else:
+        values = _read_units(source, layer, record, shape)
+        array = values.values
+    scales = codebook = None
+    if record.coding == "linear":
+        scales = source.array(layer.index, "weights.scales", dtype=np.float32, shape=(axes[0],))
+        _check_linear(array, scales, record.activation_scale)
+    elif record.coding == "codebook":
+        codebook = source.array(layer.index, "weights.codebook", dtype=np.float32, shape=(2**record.bits,))
+        CodebookCoding(codes=array, codebook=codebook)  # for its checks
+    else:
+        check_array(source.path, f"{layer}, weights", array, is_variance=False)
+    return StoredMatrix(
+        shape=axes,
+        matrix_shape=shape,
+        values=values,
+        scales=scales,
+        codebook=codebook,
+        activation_scale=record.activation_scale,
+    )
+
+
+def _read_units(source: Source, layer: Layer, record: LayerRecord, shape: MatrixShape) -> KeptUnits:
+    assert record.kept_units is not None and record.remainder_bits is not None
+    if record.unit_rows > shape.group_rows:
+        raise UsageError(f"units of {record.unit_rows} rows: expected at most {shape.group_rows}")
+    coded = CodedGaps(
+        count=record.kept_units,
+        remainder_bits=record.remainder_bits,
+        quotients=_bytes(source, layer, "weights.quotients"),
+        remainders=_bytes(source, layer, "weights.remainders"),
+    )
+    positions = decode_positions(coded, size=shape.units(record.unit_rows))
+    values = _read_values(source, layer, record, shape=(coded.count, record.unit_rows))
+    return KeptUnits(shape=shape, unit_rows=record.unit_rows, positions=positions, values=values)
+
+
+def _read_values(source: Source, layer: Layer, record: LayerRecord, *, shape: tuple[int, int]) -> Matrix:
+    count = shape[0] * shape[1]
+    if record.bits != 4:
+        return source.array(layer.index, "weights.values", dtype=DTYPES[record.coding], shape=(count,)).reshape(shape)
+    expected = (packed_bytes(count, width=4),)
+    packed = source.array(layer.index, "weights.values", dtype=np.uint8, shape=expected)
+    return unpack_bits(packed, width=4, count=count).reshape(shape)
+
+
+def _bytes(source: Source, layer: Layer, name: str) -> Bytes:
+    return source.array(layer.index, name, dtype=np.uint8, shape=None)
+
+
+def _check_linear(codes: Matrix, scales: FloatArray, activation_scale: float | None) -> None:
+    if codes.size and codes.min() < -LARGEST_CODE:
+        raise UsageError(f"a code of {codes.min()}: expected -{LARGEST_CODE} to {LARGEST_CODE}")
+    if not (np.isfinite(scales).all() and (scales > 0).all()):
+        raise UsageError("scales that are not finite and positive")
+    if activation_scale is not None and not (np.isfinite(activation_scale) and activation_scale > 0):
+        raise UsageError(f"an activation scale of {activation_scale}: expected a finite and positive one")

@@ -1,0 +1,110 @@
+"""What a container says of each layer's weights, as JSON in the file's metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from clprune.container.units import DENSE
+from clprune.errors import UsageError
+
+FORMAT = "clprune packed model"
+VERSION = 1
+"""Raised when a reader of the last version would misread a file; readers refuse files of newer versions."""
+
+CODINGS = ("float32", "float16", "linear", "codebook")
+SPATIAL, WINOGRAD = "spatial", "winograd"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRecord:
+    """How a layer's weights are stored.
+
+    domain: "spatial", or "winograd" with `output_tile` m of F(m x m, 3 x 3).
+    coding: one of CODINGS, in `bits` per weight; `activation_scale` is that of a linear coding's input.
+    unit_rows, kept_units, remainder_bits: see `clprune.container.units` and `gaps`; DENSE where all weights are stored.
+    nonzero: weights that are not zero.
+    method, unit, sparsity: what the cfg says of its pruning (the unit as `8x1`), None where it says nothing.
+    """
+
+    domain: str
+    coding: str
+    bits: int
+    unit_rows: int
+    nonzero: int
+    kept_units: int | None = None
+    remainder_bits: int | None = None
+    output_tile: int | None = None
+    activation_scale: float | None = None
+    method: str | None = None
+    unit: str | None = None
+    sparsity: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field that is not None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: Any) -> LayerRecord:
+        """Read back what `to_json` gave. Raises UsageError for anything else."""
+        fields = _mapping(value, "a layer's record")
+        record = cls(
+            domain=_field(fields, "domain", str),
+            coding=_field(fields, "coding", str),
+            bits=_field(fields, "bits", int),
+            unit_rows=_field(fields, "unit_rows", int),
+            nonzero=_field(fields, "nonzero", int),
+            kept_units=_optional(fields, "kept_units", int),
+            remainder_bits=_optional(fields, "remainder_bits", int),
+            output_tile=_optional(fields, "output_tile", int),
+            activation_scale=_optional(fields, "activation_scale", float),
+            method=_optional(fields, "method", str),
+            unit=_optional(fields, "unit", str),
+            sparsity=_optional(fields, "sparsity", float),
+        )
+        record._check()
+        return record
+
+    def _check(self) -> None:
+        expected_bits = {"float32": (32,), "float16": (16,), "linear": (8,), "codebook": (4, 8)}.get(self.coding, ())
+        if self.bits not in expected_bits:
+            raise UsageError(f"coding {self.coding!r} of {self.bits} bits: expected one of {', '.join(CODINGS)}")
+        if (self.domain == WINOGRAD) != (self.output_tile is not None) or self.domain not in (SPATIAL, WINOGRAD):
+            raise UsageError(
+                f"domain {self.domain!r} with output tile {self.output_tile}: expected spatial or winograd"
+            )
+        is_dense = self.unit_rows == DENSE
+        counts = (self.kept_units, self.remainder_bits)
+        if self.unit_rows < 0 or (not is_dense and None in counts) or any((count or 0) < 0 for count in counts):
+            raise UsageError(f"{self.kept_units} units of {self.unit_rows} rows: expected counts of at least 0")
+
+
+def parse_json(text: str, what: str) -> Any:
+    """Raises UsageError naming `what`."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{what} cannot be read: {error}") from error
+
+
+def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{what} is {value!r}: expected an object")
+    return value
+
+
+def _field(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
+    value = fields.get(name)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise UsageError(f"{name} is {value!r}: expected {kind.__name__}")
+    return value
+
+
+def _optional(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
+    return None if name not in fields else _field(fields, name, kind)

@@ -1,0 +1,109 @@
+"""An open container: its metadata, and its arrays by layer and name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
+from clprune.container.record import FORMAT, VERSION, LayerRecord, parse_json
+from clprune.errors import UsageError, WeightsError
+
+STORED_NAMES = {np.float32: "F32", np.float16: "F16", np.int8: "I8", np.uint8: "U8"}
+"""What a safetensors file calls the types."""
+
+ITEM_BYTES = {"F32": 4, "F16": 2}
+"""Bytes of a value, 1 for all other types that clprune writes."""
+
+
+@dataclass(kw_only=True)
+class Source:
+    """An open file, with what its metadata says and the names that were read so far."""
+
+    path: Path
+    file: Any
+    network: Any
+    layers: Mapping[str, Any]
+    seen: int
+    taken: set[str] = field(default_factory=set)
+
+    def record(self, layer: int) -> LayerRecord:
+        """How a layer's weights are stored. Raises UsageError."""
+        if str(layer) not in self.layers:
+            raise UsageError("nothing is said of its weights: expected a file that clprune wrote")
+        return LayerRecord.from_json(self.layers[str(layer)])
+
+    def array(self, layer: int, name: str, *, dtype: Any, shape: tuple[int, ...] | None) -> npt.NDArray[Any]:
+        """An array of a layer. Raises UsageError when it is not there or has another type or shape (None: any)."""
+        full_name = f"layers.{layer}.{name}"
+        if full_name not in self.file.keys():  # noqa: SIM118 - the file is no mapping
+            raise UsageError(f"{name} is missing")
+        found = self.file.get_slice(full_name)
+        found_shape, expected = tuple(found.get_shape()), STORED_NAMES[dtype]
+        if found.get_dtype() != expected or (shape is not None and found_shape != shape) or len(found_shape) == 0:
+            wanted = "any length" if shape is None else list(shape)
+            raise UsageError(f"{name}: {found.get_dtype()} {list(found_shape)}, expected {expected} {wanted}")
+        self.taken.add(full_name)
+        array: npt.NDArray[Any] = self.file.get_tensor(full_name)
+        return array
+
+    def bytes_of(self, layer: int) -> int:
+        """Bytes of all arrays of a layer."""
+        return sum(
+            int(np.prod(found.get_shape(), dtype=np.int64)) * ITEM_BYTES.get(found.get_dtype(), 1)
+            for name in self.file.keys()  # noqa: SIM118
+            if name.startswith(f"layers.{layer}.")
+            for found in [self.file.get_slice(name)]
+        )
+
+    def check_all_read(self) -> None:
+        """Raise UsageError when an array belongs to no layer."""
+        left = sorted(set(self.file.keys()) - self.taken)
+        if left:
+            raise UsageError(
+                f"{len(left)} arrays belong to no layer, the first is {left[0]}; is it this network's file?"
+            )
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Source]:
+    """Open a container and read its metadata; what goes wrong inside the block becomes a WeightsError as well."""
+    try:
+        if not path.is_file():
+            raise WeightsError("no such file" if not path.exists() else "is no file", path=path)
+        with safe_open(path, framework="numpy") as file:
+            yield _parse_metadata(path, file)
+    except SafetensorError as error:
+        size = path.stat().st_size
+        raise WeightsError(
+            f"{size} bytes, cut short or no safetensors file ({error}): expected a packed model, copy it again",
+            path=path,
+        ) from error
+    except UsageError as error:
+        raise WeightsError(str(error), path=path) from error
+    except OSError as error:
+        raise WeightsError(f"cannot be read: {error.strerror or error}", path=path) from error
+
+
+def _parse_metadata(path: Path, file: Any) -> Source:
+    metadata = file.metadata() or {}
+    if metadata.get("format") != FORMAT:
+        raise UsageError(
+            f"a safetensors file of format {metadata.get('format')!r}: expected {FORMAT!r}, as `clprune prune` and "
+            "`clprune quantize` write it"
+        )
+    version = metadata.get("version", "")
+    if not version.isdecimal() or int(version) != VERSION:
+        raise UsageError(f"version {version!r}: expected {VERSION}; a newer clprune wrote it: update clprune")
+    seen = metadata.get("seen", "")
+    layers = parse_json(metadata.get("layers", ""), "what is said of the layers")
+    if not isinstance(layers, Mapping) or not seen.isdecimal():
+        raise UsageError("metadata of other types: expected a file that clprune wrote")
+    network = parse_json(metadata.get("network", ""), "what is said of the network")
+    return Source(path=path, file=file, network=network, layers=layers, seen=int(seen))
