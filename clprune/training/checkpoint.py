@@ -39,11 +39,21 @@ class Checkpoint:
 
 
 def run_key(
-    network: Network, data: DataSet, recipe: Recipe, *, masks: Mapping[int, Mask], start: Mapping[str, Any]
+    network: Network,
+    data: DataSet,
+    recipe: Recipe,
+    *,
+    masks: Mapping[int, Mask],
+    start: Mapping[str, Any],
+    purpose: str = "",
 ) -> str:
-    """A digest of all that decides a run, `start` being the module's first state: another run's checkpoint differs."""
+    """A digest of all that decides a run: another run's checkpoint differs.
+
+    `start` is the module's first state, `purpose` whatever else it is trained for.
+    """
     digest = hashlib.sha256()
     digest.update(repr((VERSION, network.layers, data.name, len(data), asdict(recipe))).encode())
+    digest.update(purpose.encode())
     digest.update(data.labels.tobytes())
     for index in sorted(masks):
         digest.update(masks[index].tobytes())

@@ -19,6 +19,7 @@ from clprune.darknet import layers as kinds
 from clprune.darknet.fold import BATCH_NORM_EPSILON
 from clprune.errors import UnsupportedLayerError
 from clprune.training.activations import activate
+from clprune.training.rounding import round_input, round_weights
 
 BATCH_NORM_MOMENTUM = 0.1
 """Weight of a batch in the running statistics; darknet uses 0.01, which lags too far behind in short trainings."""
@@ -50,7 +51,10 @@ class Normalize(nn.Module):
 
 
 class Weighted(nn.Module):
-    """What convolutional and connected layers share: weights `[out, ...]`, then normalization or biases, activation."""
+    """What convolutional and connected layers share: weights `[out, ...]`, then normalization or biases, activation.
+
+    `rounds_weights` and `input_scale` let the layer compute with the values of linear codes (`HeldCodes` sets them).
+    """
 
     def __init__(self, layer: kinds.Convolutional | kinds.Connected) -> None:
         super().__init__()
@@ -64,6 +68,13 @@ class Weighted(nn.Module):
             nn.init.kaiming_uniform_(self.weights, a=math.sqrt(5))
         self.normalize = Normalize(shape[0]) if layer.batch_normalize else None
         self.biases = None if layer.batch_normalize else nn.Parameter(torch.zeros(shape[0]))
+        self.rounds_weights = False
+        self.input_scale: float | None = None
+
+    def coded(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(input, weights) as they are multiplied."""
+        weights = round_weights(self.weights) if self.rounds_weights else self.weights
+        return (x if self.input_scale is None else round_input(x, scale=self.input_scale)), weights
 
     def finish(self, x: Tensor) -> Tensor:
         return activate(self.activation, x if self.normalize is None else self.normalize(x))
@@ -79,7 +90,8 @@ class Convolution(Weighted):
         self.groups = layer.groups
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.finish(functional.conv2d(x, self.weights, self.biases, self.stride, self.padding, 1, self.groups))
+        x, weights = self.coded(x)
+        return self.finish(functional.conv2d(x, weights, self.biases, self.stride, self.padding, 1, self.groups))
 
 
 class Connected(Weighted):
@@ -87,8 +99,8 @@ class Connected(Weighted):
 
     def forward(self, x: Tensor) -> Tensor:
         # contiguous() first: flattening a channels-last tensor in place would be HWC order
-        flat = x.contiguous().flatten(1)
-        return self.finish(functional.linear(flat, self.weights, self.biases)[:, :, None, None])
+        x, weights = self.coded(x.contiguous().flatten(1))
+        return self.finish(functional.linear(x, weights, self.biases)[:, :, None, None])
 
 
 class MaxPool(nn.Module):

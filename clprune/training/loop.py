@@ -25,6 +25,7 @@ from clprune.training.convert import load_module, store_weights
 from clprune.training.evaluate import check_classes, evaluate
 from clprune.training.held_masks import HeldMasks
 from clprune.training.module import NetworkModule
+from clprune.training.quantize import HeldCodes, Quantization
 from clprune.training.recipe import Recipe
 
 REPORT_EVERY_STEPS = 20
@@ -65,13 +66,15 @@ def train(
     *,
     weights: Weights | None = None,
     masks: Mapping[int, Mask] | None = None,
+    quantization: Quantization | None = None,
     validation: DataSet | None = None,
     checkpoint: Path | None = None,
     report: Report | None = None,
 ) -> TrainingResult:
     """Train `network` on `data` by `recipe`, from `weights` or from new random ones; the last epoch's weights count.
 
-    `masks` (bool `[out_channels, K]` by layer index) hold removed weights at zero. `validation` is evaluated after each
+    `masks` (bool `[out_channels, K]` by layer index) hold removed weights at zero. With `quantization` the network
+    computes with quantized values, and the resulting weights are coded. `validation` is evaluated after each
     epoch and decides nothing. With `checkpoint` the state is kept there after each epoch, and a run that finds its own
     goes on from it. Raises UsageError when data and network do not fit or the loss diverges, UnsupportedLayerError for
     layers that cannot be trained, FileError for a checkpoint of another run.
@@ -81,30 +84,41 @@ def train(
         module = load_module(network, weights)
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
         check_classes(module, data)
-        run = _Run(module, data, recipe, masks=masks or {}, report=report)
-        key = run_key(network, data, recipe, masks=masks or {}, start=module.state_dict())
+        codes = None if quantization is None else HeldCodes(module, quantization)
+        run = _Run(module, data, recipe, masks=masks or {}, codes=codes, report=report)
+        purpose = "" if quantization is None else quantization.description
+        key = run_key(network, data, recipe, masks=masks or {}, start=module.state_dict(), purpose=purpose)
         run.resume(None if checkpoint is None else load_checkpoint(checkpoint, key=key))
         while run.epochs_done < recipe.epochs:
             run.train_epoch(validation)
             if checkpoint is not None:
                 save_checkpoint(checkpoint, run.state(), key=key)
     seen = (weights.seen if weights is not None else 0) + recipe.epochs * run.steps * recipe.batch
-    return TrainingResult(
-        weights=store_weights(module, seen=seen), losses=tuple(run.losses), accuracies=tuple(run.accuracies)
-    )
+    trained = store_weights(module, seen=seen)
+    if codes is not None:
+        trained = codes.code(network, trained)
+    return TrainingResult(weights=trained, losses=tuple(run.losses), accuracies=tuple(run.accuracies))
 
 
 class _Run:
     """The moving parts of one training: module, optimiser, and what was measured so far."""
 
     def __init__(
-        self, module: NetworkModule, data: DataSet, recipe: Recipe, *, masks: Mapping[int, Mask], report: Report | None
+        self,
+        module: NetworkModule,
+        data: DataSet,
+        recipe: Recipe,
+        *,
+        masks: Mapping[int, Mask],
+        codes: HeldCodes | None,
+        report: Report | None,
     ) -> None:
         self.module = module
         self.data = data
         self.recipe = recipe
         self.report = report
         self.held = HeldMasks(module, masks)
+        self.codes = codes
         self.optimiser = make_optimiser(module, recipe)
         self.steps = max(len(data) // recipe.batch, 1)
         self.epochs_done = 0
@@ -171,6 +185,8 @@ class _Run:
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward without annotations
         self.held.clear_gradients()
+        if self.codes is not None:
+            self.codes.share_gradients()
         self.optimiser.step()
         self.held.clear_weights()
         return value
