@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,14 +14,18 @@ from clprune.darknet.weights import LayerWeights, Weights
 from clprune.errors import UsageError
 from clprune.training.layers import Normalize, Weighted
 from clprune.training.module import NetworkModule
+from clprune.training.winograd_layer import WinogradConvolution
 
 
 def load_module(network: Network, weights: Weights | None = None) -> NetworkModule:
     """A module of `network` that holds copies of `weights`, or torch's current random state's initial values.
 
-    Raises UsageError where a layer's weights are missing, UnsupportedLayerError for layers that cannot be trained.
+    Layers whose weights are in the Winograd domain stay there.     Raises UsageError where a layer's weights are
+    missing, UnsupportedLayerError for layers that cannot be trained.
     """
-    module = NetworkModule(network)
+    found = [] if weights is None else [values.winograd if values else None for values in weights.layers]
+    winograd = {index: tile for index, tile in enumerate(found) if tile is not None}
+    module = NetworkModule(network, winograd=winograd)
     if weights is not None:
         with torch.no_grad():
             for layer, torch_layer in zip(network.layers, module.layers, strict=True):
@@ -41,7 +47,7 @@ def store_weights(module: NetworkModule, *, seen: int = 0) -> Weights:
 def _load_layer(layer: Weighted | Normalize, values: LayerWeights) -> None:
     normalize = layer if isinstance(layer, Normalize) else layer.normalize
     if isinstance(layer, Weighted):
-        _copy(layer.weights, values.weights)
+        _copy(layer.weights, values.weights.reshape(layer.weights.shape))
         if layer.biases is not None:
             _copy(layer.biases, values.biases)
     if normalize is not None:
@@ -58,11 +64,14 @@ def _store_layer(layer: torch.nn.Module) -> LayerWeights | None:
         return _with_statistics(layer, weights=np.empty(0, np.float32))
     if not isinstance(layer, Weighted):
         return None
-    weights = _array(layer.weights)
+    weights, winograd = _array(layer.weights), None
+    if isinstance(layer, WinogradConvolution):
+        winograd = layer.winograd
+        weights = weights.reshape(layer.stored_shape)
     if layer.normalize is not None:
-        return _with_statistics(layer.normalize, weights=weights)
+        return replace(_with_statistics(layer.normalize, weights=weights), winograd=winograd)
     assert layer.biases is not None
-    return LayerWeights(weights=weights, biases=_array(layer.biases))
+    return LayerWeights(weights=weights, biases=_array(layer.biases), winograd=winograd)
 
 
 def _with_statistics(layer: Normalize, *, weights: NDArray[np.float32]) -> LayerWeights:

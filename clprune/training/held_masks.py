@@ -26,9 +26,8 @@ class HeldMasks:
             layer = module.layers[index]
             if not isinstance(layer, Weighted):
                 raise UsageError(f"a mask for layer {index}, which has no weights to prune")
-            if mask.size != layer.weights.numel() or len(mask) != len(layer.weights):
-                found, expected = mask.shape, tuple(layer.weights.shape)
-                raise UsageError(f"a mask of {found} for layer {index}: expected one for weights {expected}")
+            if mask.shape != layer.mask_shape:
+                raise UsageError(f"a mask of {mask.shape} for layer {index}: expected one of {layer.mask_shape}")
             factors = torch.from_numpy(mask).reshape(layer.weights.shape).to(layer.weights)
             self._pairs.append((layer.weights, factors.contiguous(memory_format=_memory_format(layer.weights))))
         self.clear_weights()

@@ -76,6 +76,11 @@ class Weighted(nn.Module):
         weights = round_weights(self.weights) if self.rounds_weights else self.weights
         return (x if self.input_scale is None else round_input(x, scale=self.input_scale)), weights
 
+    @property
+    def mask_shape(self) -> tuple[int, int]:
+        """Rows and columns of the matrix that units are cut from: `[out, K]`."""
+        return len(self.weights), self.weights[0].numel()
+
     def finish(self, x: Tensor) -> Tensor:
         return activate(self.activation, x if self.normalize is None else self.normalize(x))
 

@@ -27,6 +27,7 @@ from clprune.training.held_masks import HeldMasks
 from clprune.training.module import NetworkModule
 from clprune.training.quantize import HeldCodes, Quantization
 from clprune.training.recipe import Recipe
+from clprune.training.winograd_layer import WinogradConvolution
 
 REPORT_EVERY_STEPS = 20
 
@@ -73,11 +74,11 @@ def train(
 ) -> TrainingResult:
     """Train `network` on `data` by `recipe`, from `weights` or from new random ones; the last epoch's weights count.
 
-    `masks` (bool `[out_channels, K]` by layer index) hold removed weights at zero. With `quantization` the network
-    computes with quantized values, and the resulting weights are coded. `validation` is evaluated after each
-    epoch and decides nothing. With `checkpoint` the state is kept there after each epoch, and a run that finds its own
-    goes on from it. Raises UsageError when data and network do not fit or the loss diverges, UnsupportedLayerError for
-    layers that cannot be trained, FileError for a checkpoint of another run.
+    `masks` (bool `[out_channels, K]` by layer index, in the Winograd domain `[alpha^2 * out, in]`) hold removed weights
+    at zero. With `quantization` the network computes with quantized values, and the resulting weights are coded.
+    `validation` is evaluated after each epoch and decides nothing. With `checkpoint` the state is kept there after each
+    epoch, and a run that finds its own goes on from it. Raises UsageError when data and network do not fit or the loss
+    diverges, UnsupportedLayerError for layers that cannot be trained, FileError for a checkpoint of another run.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -181,7 +182,7 @@ class _Run:
         if not math.isfinite(value):
             raise UsageError(f"training diverged at step {step}: the loss is {value}; expected a lower learning rate")
         for group in self.optimiser.param_groups:
-            group["lr"] = recipe.learning_rate_at(step, steps=steps)
+            group["lr"] = group["learning_rate_factor"] * recipe.learning_rate_at(step, steps=steps)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward without annotations
         self.held.clear_gradients()
@@ -210,10 +211,23 @@ class _Run:
 
 
 def make_optimiser(module: NetworkModule, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser; weight decay acts on weights only, not on biases and normalisation."""
-    decayed = [parameter for parameter in module.parameters() if parameter.dim() > 1]
+    """The recipe's optimiser; weight decay acts on weights only, not on biases and normalisation.
+
+    Weights in the Winograd domain are a group of their own, whose learning rate has the recipe's factor.
+    """
+    winograd = [layer.weights for layer in module.modules() if isinstance(layer, WinogradConvolution)]
+    apart = {id(parameter) for parameter in winograd}
+    decayed = [parameter for parameter in module.parameters() if parameter.dim() > 1 and id(parameter) not in apart]
     spared = [parameter for parameter in module.parameters() if parameter.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    groups = [
+        {"params": parameters, "weight_decay": weight_decay, "learning_rate_factor": factor}
+        for parameters, weight_decay, factor in (
+            (decayed, recipe.weight_decay, 1.0),
+            (spared, 0.0, 1.0),
+            (winograd, recipe.weight_decay, recipe.winograd_learning_rate),
+        )
+        if parameters
+    ]
     if recipe.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.learning_rate)
     return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 from torch import Tensor, nn
 
-from clprune.darknet.layers import Softmax
+from clprune.darknet.layers import Convolutional, Layer, Softmax
 from clprune.darknet.network import Network
-from clprune.errors import UnsupportedLayerError
+from clprune.errors import UnsupportedLayerError, UsageError
+from clprune.pruning.winograd import can_prune_winograd
 from clprune.training.layers import Dropout, make_layer
+from clprune.training.winograd_layer import WinogradConvolution
 
 
 class NetworkModule(nn.Module):
     """`network` for training: float32 `[batch, channels, height, width]` in 0..1 to logits `[batch, outputs]`.
 
-    A softmax at the end is left out: losses want logits. Raises UnsupportedLayerError for layers that cannot be
-    trained, a softmax elsewhere among them.
+    A softmax at the end is left out: losses want logits. The layers of `winograd` (layer index -> output tile m) have
+    their weights in the Winograd domain. Raises UnsupportedLayerError for layers that cannot be trained, a softmax
+    elsewhere among them, UsageError for a layer that has no Winograd domain.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, *, winograd: Mapping[int, int] | None = None) -> None:
         super().__init__()
         self.network = network
-        self.layers = nn.ModuleList(make_layer(layer) for layer in network.layers)
+        tiles = winograd or {}
+        self.layers = nn.ModuleList(_make_layer(layer, tiles.get(layer.index)) for layer in network.layers)
         last = network.output_layer.index
         for layer in network.layers[:last]:
             if isinstance(layer, Softmax):
@@ -47,3 +52,11 @@ class NetworkModule(nn.Module):
             sources = [current if source == layer.index - 1 else kept[source] for source in layer.sources]
             current = cast(Tensor, module(*sources))
         return current.contiguous().flatten(1)
+
+
+def _make_layer(layer: Layer, winograd: int | None) -> nn.Module:
+    if winograd is None:
+        return make_layer(layer)
+    if not isinstance(layer, Convolutional) or not can_prune_winograd(layer):
+        raise UsageError(f"{layer} (line {layer.line}): expected a 3x3 convolution of stride 1 without groups")
+    return WinogradConvolution(layer, winograd=winograd)

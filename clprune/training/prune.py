@@ -11,7 +11,15 @@ from clprune.darknet.network import Network
 from clprune.darknet.weights import Weights
 from clprune.data import DataSet
 from clprune.pruning.methods import get_method
-from clprune.pruning.network import Masks, PruneSettings, layers_left_whole, masks_of_plan, plan_pruning, removed_share
+from clprune.pruning.network import (
+    Masks,
+    PruneSettings,
+    in_pruning_domain,
+    layers_left_whole,
+    masks_of_plan,
+    plan_pruning,
+    removed_share,
+)
 from clprune.pruning.prune import masked_weights, permute_for
 from clprune.pruning.report import LayerReport, describe_layers
 from clprune.pruning.schedule import sparsity_steps
@@ -67,7 +75,7 @@ def prune_and_retrain(
     """
     before = _accuracy(network, weights, validation)
     permutation = permute_for(network, weights, settings) if settings.permute else None
-    weights = dense = weights if permutation is None else permutation.weights
+    weights = dense = in_pruning_domain(network, weights if permutation is None else permutation.weights, settings)
     masked: float | None = None
     plan: dict[int, PruneOptions] = {}
     masks: Masks = {}

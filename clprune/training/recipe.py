@@ -22,7 +22,7 @@ class Recipe:
     dropout (Morerio et al. 2017): a deep network may not start to learn under full dropout. `label_smoothing` is the
     share of the target spread over all classes. `shift_pixels` and `flip` augment data that is not composed afresh for
     each epoch. `precision` "bfloat16" computes layers in that format (weights stay float32): faster where the
-    processor has it.
+    processor has it. `winograd_learning_rate` multiplies the learning rate of weights in the Winograd domain.
     """
 
     epochs: int
@@ -31,6 +31,7 @@ class Recipe:
     optimiser: Optimiser = "sgd"
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    winograd_learning_rate: float = 1.0
     warm_up: float = 0.1
     dropout_ramp: float = 0.1
     label_smoothing: float = 0.1
@@ -45,6 +46,7 @@ class Recipe:
             "batch": (self.batch >= 1, "at least 1"),
             "learning_rate": (0 < self.learning_rate < math.inf, "more than 0"),
             "optimiser": (self.optimiser in get_args(Optimiser), f"one of {', '.join(get_args(Optimiser))}"),
+            "winograd_learning_rate": (0 < self.winograd_learning_rate < math.inf, "more than 0"),
             "momentum": (0 <= self.momentum < 1, "from 0 to less than 1"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
             "warm_up": (0 <= self.warm_up < 1, "a share from 0 to less than 1"),

@@ -1,0 +1,146 @@
+"""A convolution whose parameter lives in the Winograd domain: U itself, not a 3x3 kernel.
+
+    Y = A^T [ sum over channels of U_xi (B^T d B)_xi ] A        (Lavin & Gray, arXiv 1509.09308, section 4)
+
+A masked U is no kernel's transform, so it is retrained where it was pruned, with gradients through both transforms.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clprune.darknet import layers as kinds
+from clprune.pruning.winograd import sensitivities
+from clprune.training.layers import Weighted
+from clprune.winograd.transforms import transform_filters, transform_matrices
+
+
+class WinogradConvolution(Weighted):
+    """`[convolutional]` of 3x3 and stride 1 with weights U `[alpha^2, out, in]` of F(m x m, 3 x 3), `winograd` m.
+
+    Matrices of U move the output by very different amounts (`clprune.pruning.winograd.sensitivities`): under one
+    learning rate the most sensitive ones diverge long before the others learn, which is why related work trains here
+    with a very small one. Each matrix's gradient is therefore divided by the square of its sensitivity, as if the
+    parameter were U times it: descent is then as fast in every matrix. Our choice; AdamW, which divides by the size of
+    gradients itself, is indifferent to it. Computed in float32 whatever the precision around it, because the
+    transforms lose digits.
+    """
+
+    def __init__(self, layer: kinds.Convolutional, *, winograd: int) -> None:
+        super().__init__(layer)
+        self.winograd = winograd
+        self.padding = layer.padding
+        transforms = transform_matrices(winograd)
+        kernels = self.weights.detach().numpy()
+        u = transform_filters(kernels, winograd).reshape(transforms.matrices, *kernels.shape[:2])
+        # three axes, not [alpha, alpha, out, in]: torch takes a parameter with four for images when it reorders them
+        self.weights = nn.Parameter(torch.from_numpy(u.astype(np.float32)))
+        sides = {"input_transform": transforms.input_array, "output_transform": transforms.output_array}
+        self.input_transform: Tensor
+        self.output_transform: Tensor
+        self.gradient_factors: Tensor
+        for name, side in sides.items():
+            # rows of a tile, then its columns: both at once are one matrix product with the Kronecker square
+            self._constant(name, np.kron(side, side))
+        self._constant("gradient_factors", sensitivities(winograd).reshape(-1, 1, 1) ** -2)
+
+    @property
+    def stored_shape(self) -> tuple[int, int, int, int]:
+        """`[alpha, alpha, out, in]`, as files and kernels have it."""
+        alpha = transform_matrices(self.winograd).input_tile
+        return (alpha, alpha, self.weights.shape[1], self.weights.shape[2])
+
+    @property
+    def mask_shape(self) -> tuple[int, int]:
+        return (self.weights.shape[0] * self.weights.shape[1], self.weights.shape[2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            u = _scale_gradient(self.weights, self.gradient_factors)
+            y = winograd_conv2d(
+                x.float(),
+                u,
+                input_transform=self.input_transform,
+                output_transform=self.output_transform,
+                padding=self.padding,
+            )
+            if self.biases is not None:
+                y = y + self.biases[:, None, None]
+        return self.finish(y)
+
+    def _constant(self, name: str, values: Any) -> None:
+        self.register_buffer(name, torch.from_numpy(values.astype(np.float32)), persistent=False)
+
+
+def winograd_conv2d(x: Tensor, u: Tensor, *, input_transform: Tensor, output_transform: Tensor, padding: int) -> Tensor:
+    """The convolution of stride 1 of x `[batch, in, height, width]` with U `[alpha^2, out, in]`: `[batch, out, ...]`.
+
+    `input_transform` is the Kronecker square of B^T, `[alpha^2, alpha^2]`, `output_transform` that of A^T,
+    `[m^2, alpha^2]`. Works on, and returns, channels-last memory. Any shape; differentiable in x and u.
+    """
+    tile, alpha = round(len(output_transform) ** 0.5), round(len(input_transform) ** 0.5)
+    batch, channels, height, width = x.shape
+    out_height, out_width = height + 2 * padding - alpha + tile, width + 2 * padding - alpha + tile
+    down, across = -(-out_height // tile), -(-out_width // tile)
+    borders = [
+        (padding, count * tile + alpha - tile - size - padding) for count, size in ((across, width), (down, height))
+    ]
+    padded = functional.pad(x.permute(0, 2, 3, 1), (0, 0, *borders[0], *borders[1]))
+    tiles: Tensor = _Tiles.apply(padded, tile, alpha)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
+    v = input_transform @ tiles.reshape(len(input_transform), -1)
+    products = torch.bmm(v.reshape(len(v), -1, channels), u.transpose(1, 2))
+    y = output_transform @ products.reshape(len(products), -1)
+    y = y.reshape(tile, tile, batch, down, across, -1).permute(2, 3, 0, 4, 1, 5)
+    y = y.reshape(batch, down * tile, across * tile, -1)[:, :out_height, :out_width]
+    return y.permute(0, 3, 1, 2)
+
+
+def _scale_gradient(values: Tensor, factors: Tensor) -> Tensor:
+    """`values`, whose gradient is multiplied by `factors`."""
+    scaled: Tensor = _ScaledGradient.apply(values, factors)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return scaled
+
+
+class _Tiles(torch.autograd.Function):
+    """Overlapping tiles `[alpha, alpha, batch, down, across, channels]` of images `[batch, height, width, channels]`.
+
+    The gradient adds up overlaps, one place of the tile at a time: torch's own for `unfold` works value by value.
+    """
+
+    @staticmethod
+    def forward(context: Any, images: Tensor, tile: int, alpha: int) -> Tensor:
+        context.geometry = (images.shape, tile, alpha)
+        windows = images.unfold(1, alpha, tile).unfold(2, alpha, tile)
+        return windows.permute(4, 5, 0, 1, 2, 3).contiguous()
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = gradients
+        shape, tile, alpha = context.geometry
+        down, across = gradient.shape[3:5]
+        images = gradient.new_zeros(shape)
+        for row in range(alpha):
+            for column in range(alpha):
+                rows = slice(row, row + tile * (down - 1) + 1, tile)
+                columns = slice(column, column + tile * (across - 1) + 1, tile)
+                images[:, rows, columns] += gradient[row, column]
+        return images, None, None
+
+
+class _ScaledGradient(torch.autograd.Function):
+    """The identity; gradients are multiplied by `factors` on their way back."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor, factors: Tensor) -> Tensor:
+        context.save_for_backward(factors)
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (factors,) = context.saved_tensors
+        return gradients[0] * factors, None
