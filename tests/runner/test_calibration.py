@@ -1,0 +1,65 @@
+"""Scales of activations read from a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from clprune.darknet.network import Network
+from clprune.darknet.random_weights import random_weights
+from clprune.errors import UsageError
+from clprune.runner import Runner
+from clprune.runner.calibration import activation_scales
+from clprune.runner.reference import reference_outputs
+
+Make = Callable[..., Runner]
+Load = Callable[..., Network]
+
+CFG = """\
+[net]
+height=7
+width=5
+channels=3
+[convolutional]
+filters=6
+size=3
+pad=1
+activation=relu
+[maxpool]
+size=2
+stride=2
+[connected]
+output=4
+activation=linear
+"""
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_scales_cover_the_layers_inputs(runner_of: Make, network_of: Load, batch: int) -> None:
+    network = network_of(CFG, batch=batch)
+    weights = random_weights(network, seed=1)
+    images = np.random.default_rng(0).random((3, 3, 7, 5), dtype=np.float32)
+    with runner_of(network, weights, keep_tensors=True) as runner:
+        scales = activation_scales(runner, [images[:2], images[2:]], share=1.0)
+    single = network_of(CFG)
+    with runner_of(single, weights, keep_tensors=True) as runner:
+        plan = runner.bound.plan
+    connected = next(step for step in plan.steps if step.layer is single.layers[2])
+    largest = max(float(reference_outputs(plan, weights, x[None])[connected.inputs[0]].max()) for x in images)
+    assert scales[0] == pytest.approx(float(images.max()) / 127)
+    assert scales[2] == pytest.approx(largest / 127, rel=1e-5)
+    assert list(scales) == [0, 2]
+
+
+def test_refusals(runner_of: Make, network_of: Load) -> None:
+    network = network_of(CFG)
+    weights = random_weights(network, seed=1)
+    with runner_of(network, weights, keep_tensors=True) as runner:
+        with pytest.raises(UsageError, match="no calibration images"):
+            activation_scales(runner, [])
+        with pytest.raises(UsageError, match=r"layer 0 \[convolutional\]: its input holds nan"):
+            activation_scales(runner, [np.full((1, 3, 7, 5), np.nan, np.float32)])
+    with runner_of(network, weights) as runner, pytest.raises(UsageError, match="keep_tensors=True"):
+        activation_scales(runner, [])
