@@ -11,7 +11,8 @@
 ##          blocks[row block][6]: start of its list, kept columns, start of its values, first row, rows, and the largest
 ##          `kept` among the row blocks of one work-group
 ##          offsets: lists of input offsets; dense row blocks of a group share one list
-##          weights[row block][kept column][tile_m], bias[row block][tile_m]: short blocks are filled with zeros
+##          weights[row block][kept column][tile_m], bias[row block][tile_m], scales[row block][tile_m]: short blocks are
+##          filled with zeros; see storage.mako
 ##          valid[p] (mapping "flat"): -1 where p is an output, 0 where it is padding, which is written as zero
 ##
 ## tile_m        output channels per work-item
@@ -30,6 +31,7 @@
 ## Source: direct convolution by offsets as in Escort (arXiv:1802.10280); unit = tile_m x 1 as in BCBP (AAAI 2023).
 <%namespace name="common" file="common.mako"/>
 <%namespace name="convolution" file="convolution.mako"/>
+<%namespace name="storages" file="storage.mako"/>
 <%
     T, I = vector_type("float", vector_width), vector_type("int", vector_width)
     local_m = "get_local_id(1)" if group_m > 1 else "0"
@@ -39,6 +41,12 @@
     parts = range(vectors * row_step)
     store_width = vector_width // row_step
     S = vector_type("float", store_width)
+    # 4-bit weights have no addresses of their own: an index moves in place of the pointer.
+    moving = "at" if storage == "codebook4" else "w"
+
+    def weight(index):
+        """A weight of the row block, `index` values behind what moves, as an expression."""
+        return storages.weight("w", f"at + {index}" if storage == "codebook4" else index)
     # One element of every cache line of 16 values that a column's vectors may touch.
     if mapping == "flat":
         touched = [f"in{v}" for v in parts] + [f"in{vectors - 1} + {vector_width - 1}"]
@@ -83,7 +91,8 @@ ${convolution.pool_function()}
 </%def>
 __kernel __attribute__((reqd_work_group_size(${group_n}, ${group_m}, 1)))
 void conv(__global const float *restrict x,
-          __global const float *restrict weights,
+          __global const ${storages.stored_type()} *restrict weights,
+          ${storages.storage_parameters()},
           __global const int *restrict offsets,
           __global const int *restrict blocks,
           __global const float *restrict bias,
@@ -109,7 +118,12 @@ void conv(__global const float *restrict x,
     __global const int *descriptor = blocks + block * 6;
     const int kept = descriptor[1];
     __global const int *list = offsets + descriptor[0];
-    __global const float *w = weights + descriptor[2];
+% if storage == "codebook4":
+    __global const uchar *w = weights;
+    int at = descriptor[2];
+% else:
+    __global const ${storages.stored_type()} *w = weights + descriptor[2];
+% endif
     ${convolution.positions()}
 % if prefetch:
 % for j in slots:
@@ -124,7 +138,7 @@ void conv(__global const float *restrict x,
 % for i in rows:
     const float bias${i} = bias[block * ${tile_m} + ${i}];
 % for v in parts:
-    ${T} c${i}_${v} = (${T})(bias${i});
+    ${T} c${i}_${v} = (${T})(${c_float(0) if storage == "int8" else f"bias{i}"});
 % endfor
 % endfor
 % if tile_k:
@@ -134,7 +148,7 @@ void conv(__global const float *restrict x,
     for (int first = 0; first < group_kept; first += ${tile_k}) {
         const int count = clamp(kept - first, 0, ${tile_k});
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int t = local_n; t < count * ${tile_m}; t += ${group_n}) staged_weights[local_m * ${tile_k * tile_m} + t] = w[first * ${tile_m} + t];
+        for (int t = local_n; t < count * ${tile_m}; t += ${group_n}) staged_weights[local_m * ${tile_k * tile_m} + t] = ${weight(f"first * {tile_m} + t")};
         for (int t = local_n; t < count; t += ${group_n}) staged_offsets[local_m * ${tile_k} + t] = list[first + t];
         barrier(CLK_LOCAL_MEM_FENCE);
         __local const float *tile_weights = staged_weights + local_m * ${tile_k * tile_m};
@@ -153,14 +167,23 @@ void conv(__global const float *restrict x,
     int k = 0;
 % if k_unroll > 1:
     for (; k + ${k_unroll} <= kept; k += ${k_unroll}) {
-        ${columns(k_unroll, lambda u, i: f"w[{u * tile_m + i}]", lambda u: f"list[k + {u}]")}
-        w += ${k_unroll * tile_m};
+        ${columns(k_unroll, lambda u, i: weight(u * tile_m + i), lambda u: f"list[k + {u}]")}
+        ${moving} += ${k_unroll * tile_m};
     }
 % endif
     for (; k < kept; k++) {
-        ${columns(1, lambda u, i: f"w[{i}]", lambda u: "list[k]")}
-        w += ${tile_m};
+        ${columns(1, lambda u, i: weight(i), lambda u: "list[k]")}
+        ${moving} += ${tile_m};
     }
+% endif
+% if storage == "int8":
+% for i in rows:
+    { const ${T} scale = (${T})(scales[block * ${tile_m} + ${i}]), shift = (${T})(bias${i});
+% for v in parts:
+    c${i}_${v} = MULTIPLY_ADD(c${i}_${v}, scale, shift);
+% endfor
+    }
+% endfor
 % endif
     if (!is_block) return;
     const int block_rows = descriptor[4];

@@ -12,9 +12,19 @@ from clprune.kernels.conv import CONV
 from clprune.kernels.pointwise import POINTWISE
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL
 from clprune.kernels.softmax import SOFTMAX
+from clprune.kernels.sparse_conv import SPARSE_CONV
 
 #: Tiles and operations differ from kernel to kernel, hence Any: whoever iterates only passes them back.
-CATALOGUE: tuple[Kernel[Any, Any], ...] = (CONV, CONNECTED, MAX_POOL, AVERAGE_POOL, SOFTMAX, POINTWISE, CLEAR_PADDING)
+CATALOGUE: tuple[Kernel[Any, Any], ...] = (
+    CONV,
+    SPARSE_CONV,
+    CONNECTED,
+    MAX_POOL,
+    AVERAGE_POOL,
+    SOFTMAX,
+    POINTWISE,
+    CLEAR_PADDING,
+)
 
 
 def kernel_by_name(name: str) -> Kernel[Any, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.activations import activate
-from clprune.darknet.values import LayerWeights, convolution_matrix
+from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem, PoolProblem, Shape
 from clprune.kernels.base import (
@@ -25,7 +25,18 @@ from clprune.kernels.base import (
     ceil_div,
 )
 from clprune.kernels.pool import max_pool_reference
-from clprune.kernels.samples import expected_output, input_buffer, random_matrix
+from clprune.kernels.samples import coded_weights, expected_output, input_buffer, random_matrix
+from clprune.kernels.storage import (
+    CODEBOOK4,
+    CODEBOOK8,
+    FLOAT16,
+    FLOAT32,
+    INT8,
+    device_table,
+    device_values,
+    storage_key,
+    stored_matrix,
+)
 from clprune.layout import Layout, padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
 from clprune.quirks import vector_width
@@ -75,6 +86,7 @@ class PositionTile(Protocol):
 class ConvOperation:
     """A convolution of a network: problem, layouts of input and output, fused activation.
 
+    `storage` is how weights lie in device memory (clprune/kernels/storage.py); sums are float32 in any case.
     `pooled`: the 2x2 max pooling of stride 2 that follows is fused; `output` is then the pooled tensor's layout.
     """
 
@@ -83,10 +95,11 @@ class ConvOperation:
     output: Layout
     activation: str = "linear"
     pooled: bool = False
+    storage: str = FLOAT32
 
     @property
     def key(self) -> str:
-        return self.problem.key + (" pooled" if self.pooled else "")
+        return self.problem.key + (" pooled" if self.pooled else "") + storage_key(self.storage)
 
     @property
     def flops(self) -> int:
@@ -185,7 +198,12 @@ class ConvOperation:
 
 
 def conv_operation(
-    problem: ConvProblem, *, activation: str = "linear", next_padding: int | None = None, pooled: bool = False
+    problem: ConvProblem,
+    *,
+    activation: str = "linear",
+    next_padding: int | None = None,
+    pooled: bool = False,
+    storage: str = FLOAT32,
 ) -> ConvOperation:
     """The operation with the layouts that a network would give it: one pitch for both sides where stride is 1.
 
@@ -207,6 +225,7 @@ def conv_operation(
         output=padded_layout(batch=problem.batch, shape=shape_out, pitch=pitch_out, padding=padding_out),
         activation=activation,
         pooled=pooled,
+        storage=storage,
     )
 
 
@@ -350,6 +369,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             "stride": operation.problem.stride,
             "activation": operation.activation,
             "pooled": operation.pooled,
+            "storage": operation.storage,
         }
 
     def safe_tile(self, operation: ConvOperation) -> ConvTile:
@@ -380,9 +400,13 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         return tile.tile_m * tile.group_m
 
     def pack(self, tile: ConvTile, operation: ConvOperation, *, weights: LayerWeights) -> PackedColumns:
-        """Kept columns of the weights `[out_channels, channels, size, size]` per row block."""
+        """Kept columns of the weights `[out_channels, channels, size, size]` per row block.
+
+        Raises UsageError for weights that are not finite or not coded as the operation's storage.
+        """
+        stored = stored_matrix(weights, operation.storage)
         return pack_columns(
-            convolution_matrix(weights),
+            stored.values,
             bias=weights.biases,
             column_offsets=operation.column_offsets,
             tile_m=tile.tile_m,
@@ -390,13 +414,23 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             group_offset=operation.group_offset,
             blocks_per_group=tile.group_m,
             lookahead=tile.prefetch + tile.k_unroll,
+            scales=stored.scales,
+            codebook=stored.codebook,
         )
 
     def arguments(
         self, tile: ConvTile, operation: ConvOperation, packed: PackedColumns, *, x: DeviceArray, y: DeviceArray
     ) -> tuple[DeviceArray, ...]:
         """The template's arguments in order; arrays are still to be copied to the device."""
-        arrays = (packed.values, packed.offsets, packed.blocks, packed.bias, operation.valid_positions(tile))
+        arrays = (
+            device_values(packed.values, operation.storage),
+            device_table(packed.scales),
+            device_table(packed.codebook),
+            packed.offsets,
+            packed.blocks,
+            packed.bias,
+            operation.valid_positions(tile),
+        )
         return (x, *arrays, y, np.int32(len(packed.blocks)), *operation.position_arguments(tile))
 
     def sample(self, operation: ConvOperation, workload: Workload) -> Sample:
@@ -405,16 +439,18 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         x = rng.standard_normal((problem.batch, problem.in_channels, problem.in_height, problem.in_width), np.float32)
         matrix = random_matrix(rng, rows=problem.out_channels, columns=problem.columns, workload=workload)
         bias = rng.standard_normal(problem.out_channels, np.float32)
-        answer = activate(operation.activation, conv_reference(x, matrix, bias, problem))
+        weights = coded_weights(matrix, bias=bias, storage=operation.storage)
+        answer = activate(operation.activation, conv_reference(x, weights.weights, bias, problem))
         if operation.pooled:
             answer = max_pool_reference(answer, pool_problem(problem))
         return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
 
     def case(self, tile: ConvTile, operation: ConvOperation, sample: Sample) -> Case:
         expected = operation.expected(sample.answer, mapping=tile.mapping)
-        weights = LayerWeights(weights=sample.inputs["matrix"], biases=sample.inputs["bias"])
+        inputs = sample.inputs
+        weights = coded_weights(inputs["matrix"], bias=inputs["bias"], storage=operation.storage)
         packed = self.pack(tile, operation, weights=weights)
-        buffer = input_buffer(sample.inputs["x"], operation.input)
+        buffer = input_buffer(inputs["x"], operation.input)
         arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
         return Case(arguments=arguments, kept_share=packed.kept_share)
 
@@ -445,7 +481,14 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             ConvProblem(batch=2, in_channels=3, in_height=6, in_width=38, out_channels=9, size=3, padding=1),
             ConvProblem(batch=1, in_channels=5, in_height=15, in_width=11, out_channels=4, size=2, stride=2, padding=1),
         )
-        return (*plain, *(conv_operation(problem, activation="leaky", pooled=True) for problem in pooled))
+        storages = (FLOAT16, INT8, CODEBOOK8, CODEBOOK4)
+        coded = tuple(
+            conv_operation(problem, activation="relu", storage=storage)
+            for problem, storage in zip((problems[2], problems[7], problems[3], problems[1]), storages, strict=True)
+        )
+        pooled_int8 = conv_operation(pooled[0], activation="relu", pooled=True, storage=INT8)
+        in_one = tuple(conv_operation(problem, activation="leaky", pooled=True) for problem in pooled)
+        return (*plain, *coded, pooled_int8, *in_one)
 
 
 CONV = ConvKernel()

@@ -8,7 +8,7 @@ removed is skipped; a taller tile skips what all its units share (`PackedColumns
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,25 +28,29 @@ class PackedColumns:
     values: in the matrix's dtype, per row block `[kept, tile_m]`, short blocks filled with zero rows.
     offsets: int32, the lists; the meaning of an entry is the caller's (`column_offsets`).
     blocks: int32 `[row blocks, 6]`, see BLOCK_FIELDS.
-    bias: float32 `[row blocks, tile_m]`, zeros behind the last row of a short block.
+    bias, scales: float32 `[row blocks, tile_m]`, zeros behind the last row of a short block; no scales where none are.
+    codebook: float32, what the values are places in, where they are.
     kept_share: weights multiplied (without fill) over weights of the dense matrix.
     """
 
     tile_m: int
-    values: npt.NDArray[np.floating]
+    values: npt.NDArray[Any]
     offsets: IntArray
     blocks: IntArray
     bias: FloatArray
     kept_share: float
+    scales: FloatArray | None = None
+    codebook: FloatArray | None = None
 
     @property
     def size_bytes(self) -> int:
         """Bytes that the packed layer occupies on the device."""
-        return self.values.nbytes + self.offsets.nbytes + self.blocks.nbytes + self.bias.nbytes
+        tables = (table for table in (self.scales, self.codebook) if table is not None)
+        return sum(array.nbytes for array in (self.values, self.offsets, self.blocks, self.bias, *tables))
 
 
 def pack_columns(
-    matrix: npt.NDArray[np.floating],
+    matrix: npt.NDArray[Any],
     *,
     bias: FloatArray,
     column_offsets: IntArray,
@@ -55,18 +59,22 @@ def pack_columns(
     group_offset: int = 0,
     blocks_per_group: int = 1,
     lookahead: int = 0,
+    scales: FloatArray | None = None,
+    codebook: FloatArray | None = None,
 ) -> PackedColumns:
-    """Pack `matrix` `[rows, columns]` float32 or float16 with `bias` `[rows]` into row blocks of `tile_m`.
+    """Pack `matrix` `[rows, columns]` of any dtype with `bias` `[rows]` into row blocks of `tile_m`.
 
     `column_offsets` int32 `[columns]` is what a list holds for each column; rows of group g of `groups` add
     `g * group_offset` to it (grouped convolution reads other input channels). Row blocks never straddle groups.
     `blocks_per_group`: row blocks that one work-group computes together; each block's `group_kept` is the largest
     `kept` among them. A row block that keeps every column shares its group's one full list. `lookahead` entries that
-    point at the first column follow the last list, for kernels that read ahead.
+    point at the first column follow the last list, for kernels that read ahead. `scales` `[rows]` are packed like the
+    bias. With `codebook` the matrix holds places in it, and what counts is whether the value there is zero.
     """
+    is_weight = None if codebook is None else codebook != 0
     rows, columns = matrix.shape
     group_rows = rows // groups
-    values: list[npt.NDArray[np.floating]] = []
+    values: list[npt.NDArray[Any]] = []
     lists: list[IntArray] = []
     blocks: list[tuple[int, int, int, int, int]] = []
     list_start = value_start = 0
@@ -77,7 +85,7 @@ def pack_columns(
         for first in range(0, group_rows, tile_m):
             count = min(tile_m, group_rows - first)
             part = matrix[group * group_rows + first : group * group_rows + first + count]
-            used = np.any(part != 0, axis=0)
+            used = np.any(part != 0 if is_weight is None else is_weight[part], axis=0)
             kept = int(np.count_nonzero(used))
             filled = np.zeros((kept, tile_m), matrix.dtype)
             filled[:, :count] = (part if kept == columns else part[:, used]).T
@@ -97,8 +105,10 @@ def pack_columns(
         values=_never_empty(np.concatenate(values)),
         offsets=_never_empty(np.concatenate([*lists, np.repeat(column_offsets[:1], lookahead)])),
         blocks=_with_group_kept(np.array(blocks, np.int32), blocks_per_group),
-        bias=_bias_blocks(bias, blocks, tile_m),
+        bias=_row_blocks(bias, blocks, tile_m),
         kept_share=kept_weights / matrix.size,
+        scales=None if scales is None else _row_blocks(scales, blocks, tile_m),
+        codebook=codebook,
     )
 
 
@@ -114,8 +124,8 @@ def _with_group_kept(blocks: IntArray, blocks_per_group: int) -> IntArray:
     return np.column_stack([blocks, np.repeat(largest, blocks_per_group)[: len(blocks)]]).astype(np.int32)
 
 
-def _bias_blocks(bias: FloatArray, blocks: list[tuple[int, int, int, int, int]], tile_m: int) -> FloatArray:
+def _row_blocks(values: FloatArray, blocks: list[tuple[int, int, int, int, int]], tile_m: int) -> FloatArray:
     packed = np.zeros((len(blocks), tile_m), np.float32)
     for row, (_, _, _, first, count) in zip(packed, blocks, strict=True):
-        row[:count] = bias[first : first + count]
+        row[:count] = values[first : first + count]
     return packed

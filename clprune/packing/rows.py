@@ -56,13 +56,18 @@ class CompressedRows:
     def to_dense(self) -> FloatArray:
         """The matrix `[rows, columns_count]`, float32."""
         matrix = np.zeros((self.rows, self.columns_count), np.float32)
-        matrix[np.repeat(np.arange(self.rows), self.lengths), self.columns] = self.values
+        matrix[self.row_numbers, self.columns] = self.values
         return matrix
 
     @property
     def lengths(self) -> IntArray:
         """Entries of each row, int32 `[rows]`."""
         return np.diff(self.starts)
+
+    @property
+    def row_numbers(self) -> npt.NDArray[np.intp]:
+        """The row of each entry."""
+        return np.repeat(np.arange(self.rows), self.lengths)
 
     @property
     def kept_share(self) -> float:
@@ -77,7 +82,7 @@ class CompressedRows:
 
 def check_finite(matrix: npt.NDArray[np.floating]) -> None:
     """Raise UsageError where `matrix` `[rows, columns]` holds NaN or infinity: zero times those is no zero."""
-    if np.isfinite(matrix).all():
+    if np.isfinite(np.sum(matrix, dtype=np.float64)):  # finite float32 values cannot overflow it: no mask is needed
         return
     row, column = np.argwhere(~np.isfinite(matrix))[0]
     raise UsageError(

@@ -1,0 +1,236 @@
+"""Direct sparse convolution: single weights removed (`templates/sparse_conv.cl.mako`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from clprune.darknet.activations import activate
+from clprune.darknet.values import LayerWeights, convolution_matrix
+from clprune.device import DeviceInfo
+from clprune.kernels.base import (
+    WORK_GROUP_CONSTRAINTS,
+    Case,
+    Constraint,
+    DeviceArray,
+    Launch,
+    MatrixKernel,
+    Sample,
+    Workload,
+    ceil_div,
+)
+from clprune.kernels.conv import CONV, ConvOperation, can_pool, conv_reference, pool_problem
+from clprune.kernels.pool import max_pool_reference
+from clprune.kernels.samples import coded_weights, input_buffer, ragged_matrix
+from clprune.kernels.storage import device_table, device_values, stored_matrix
+from clprune.packing.row_blocks import PackedRows, pack_rows
+from clprune.packing.rows import CompressedRows
+from clprune.quirks import vector_width
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseConvTile:
+    """Parameters of the template, explained there.
+
+    A work-item computes the rows of one block, one after another, for `vectors * vector_width` positions. With pooling
+    fused a vector covers two rows of positions.
+    """
+
+    block_rows: int
+    vector_width: int
+    vectors: int
+    group_m: int = 1
+    group_n: int = 1
+    k_unroll: int = 1
+    mapping: str = "flat"
+    prefetch: int = 0
+
+    @property
+    def work_group_size(self) -> int:
+        return self.group_m * self.group_n
+
+
+def _accumulators(tile: SparseConvTile, operation: ConvOperation) -> int:
+    """float32 results that one work-item holds in registers."""
+    return tile.vectors * tile.vector_width * operation.row_step
+
+
+class SparseConvKernel(MatrixKernel[SparseConvTile, ConvOperation]):
+    """See `templates/sparse_conv.cl.mako`."""
+
+    name = "sparse_conv"
+    template = "sparse_conv"
+    tile_type = SparseConvTile
+    parameters: ClassVar = {
+        "block_rows": (1, 4, 16, 64),
+        "vector_width": (1, 2, 4, 8, 16),
+        "vectors": (1, 2, 4, 6, 8, 10, 12, 16, 20, 24),
+        "group_m": (1, 2, 4),
+        "group_n": (1, 32, 64, 128),
+        "k_unroll": (1, 2, 4),
+        "mapping": ("flat", "rows"),
+        "prefetch": (0, 2, 4, 8),
+    }
+    cpu_values: ClassVar = {"group_m": (1,), "group_n": (1,), "k_unroll": (1, 2)}
+    gpu_values: ClassVar = {
+        "vector_width": (1, 2, 4),
+        "vectors": (1, 2, 4, 6, 8, 12, 16),
+        "group_n": (32, 64, 128),
+        "prefetch": (0,),
+    }
+    constraints = (
+        Constraint(
+            reason="mapping flat needs stride 1 and one pitch for input and output",
+            holds=lambda t, o: t.mapping != "flat" or o.can_be_flat,
+        ),
+        Constraint(
+            reason="fused pooling needs vectors of at least two positions and whole windows",
+            holds=lambda t, o: not o.pooled or (t.vector_width >= 2 and can_pool(o.problem)),
+        ),
+        Constraint(
+            reason="vectors of two are for fused pooling by work-groups",
+            holds=lambda t, o: t.vector_width != 2 or (o.pooled and t.work_group_size > 1),
+        ),
+        Constraint(
+            reason="the accumulators of a work-item exceed the registers of any device",
+            holds=lambda t, o: _accumulators(t, o) <= (448 if t.work_group_size == 1 else 64),
+        ),
+        *WORK_GROUP_CONSTRAINTS,
+        Constraint(
+            reason="a work-group has more rows than the layer has output channels",
+            holds=lambda t, o: t.block_rows * t.group_m < 2 * o.problem.out_channels or t.block_rows * t.group_m == 1,
+        ),
+        Constraint(
+            reason="prefetching is for work-groups of one, whose caches are a CPU's",
+            holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
+        ),
+        Constraint(
+            reason="the tile has more than twice the layer's positions",
+            holds=lambda t, o: t.vectors == 1 or t.vectors * t.group_n < 2 * o.slots(t),
+        ),
+        Constraint(
+            reason="a vector is more than twice as long as an output row",
+            holds=lambda t, o: t.vector_width <= 4 or t.mapping == "flat" or t.vector_width < 2 * o.problem.out_width,
+        ),
+    )
+    cpu_tiles = (
+        SparseConvTile(block_rows=16, vector_width=16, vectors=16, prefetch=4),
+        SparseConvTile(block_rows=16, vector_width=16, vectors=4, mapping="rows", prefetch=4),
+        SparseConvTile(block_rows=16, vector_width=8, vectors=8, prefetch=4),
+        SparseConvTile(block_rows=16, vector_width=8, vectors=4, mapping="rows", prefetch=4),
+        SparseConvTile(block_rows=4, vector_width=16, vectors=4, prefetch=4),
+        SparseConvTile(block_rows=4, vector_width=8, vectors=1, mapping="rows"),
+    )
+    # Neighbouring lanes read neighbouring positions (a pooled layer needs two side by side), and offsets and values are
+    # the same for all of them; blocks of few rows keep a large GPU busy.
+    gpu_tiles = (
+        SparseConvTile(block_rows=4, vector_width=1, vectors=8, group_n=64, k_unroll=2),
+        SparseConvTile(block_rows=1, vector_width=1, vectors=4, group_n=64, k_unroll=4),
+        SparseConvTile(block_rows=1, vector_width=2, vectors=2, group_n=64, k_unroll=2, mapping="rows"),
+        SparseConvTile(block_rows=1, vector_width=1, vectors=2, group_n=64, k_unroll=4, mapping="rows"),
+        SparseConvTile(block_rows=1, vector_width=1, vectors=1, group_m=2, group_n=32, k_unroll=4, mapping="rows"),
+    )
+
+    def local_mem_bytes(self, tile: SparseConvTile, operation: ConvOperation) -> int:
+        return 0
+
+    def launch(self, tile: SparseConvTile, operation: ConvOperation) -> Launch:
+        blocks = ceil_div(operation.problem.out_channels, tile.block_rows)
+        groups = ceil_div(blocks, tile.group_m) * operation.position_groups(tile)
+        return Launch(global_size=(groups * tile.group_n, tile.group_m), local_size=(tile.group_n, tile.group_m))
+
+    def variables(self, tile: SparseConvTile, operation: ConvOperation) -> dict[str, Any]:
+        return {
+            "stride": operation.problem.stride,
+            "activation": operation.activation,
+            "pooled": operation.pooled,
+            "storage": operation.storage,
+        }
+
+    def safe_tile(self, operation: ConvOperation) -> SparseConvTile:
+        rows = 4 if operation.problem.out_channels >= 4 else 1
+        return SparseConvTile(block_rows=rows, vector_width=4, vectors=1, mapping="rows")
+
+    def is_worth_trying(self, tile: SparseConvTile, operation: ConvOperation, device: DeviceInfo) -> bool:
+        """As everywhere; on CPUs vectors also fill at least half a register."""
+        is_narrow = 2 * tile.vector_width < vector_width(device)
+        return super().is_worth_trying(tile, operation, device) and not is_narrow
+
+    def wavefront_rows(self, tile: SparseConvTile) -> int:
+        """1: the lanes of a SIMD group are positions, and each row has a list of its own."""
+        return 1
+
+    def workgroup_rows(self, tile: SparseConvTile) -> int:
+        """1, the same: nothing is shared between the rows of a work-group."""
+        return 1
+
+    def pack(self, tile: SparseConvTile, operation: ConvOperation, *, weights: LayerWeights) -> PackedRows:
+        """The weights `[out_channels, channels, size, size]` that are not zero, in balanced blocks of rows.
+
+        Raises UsageError for weights that are not finite or not coded as the operation's storage.
+        """
+        stored = stored_matrix(weights, operation.storage)
+        entries = CompressedRows.from_dense(convolution_matrix(weights))
+        return pack_rows(
+            entries,
+            values=stored.values[entries.row_numbers, entries.columns],
+            bias=weights.biases,
+            column_offsets=operation.column_offsets,
+            block_rows=tile.block_rows,
+            groups=operation.problem.groups,
+            group_offset=operation.group_offset,
+            lookahead=tile.prefetch + tile.k_unroll,
+            scales=stored.scales,
+            codebook=stored.codebook,
+        )
+
+    def arguments(
+        self,
+        tile: SparseConvTile,
+        operation: ConvOperation,
+        packed: PackedRows,
+        *,
+        x: DeviceArray,
+        y: DeviceArray,
+    ) -> tuple[DeviceArray, ...]:
+        """The template's arguments in order; arrays are still to be copied to the device."""
+        arrays = (
+            device_values(packed.values, operation.storage),
+            device_table(packed.scales),
+            device_table(packed.codebook),
+            packed.offsets,
+            packed.rows,
+            packed.blocks,
+            packed.bias,
+            operation.valid_positions(tile),
+        )
+        return (x, *arrays, y, np.int32(len(packed.blocks) - 1), *operation.position_arguments(tile))
+
+    def sample(self, operation: ConvOperation, workload: Workload) -> Sample:
+        problem = operation.problem
+        rng = np.random.default_rng(workload.seed)
+        x = rng.standard_normal((problem.batch, problem.in_channels, problem.in_height, problem.in_width), np.float32)
+        matrix = ragged_matrix(rng, rows=problem.out_channels, columns=problem.columns, workload=workload)
+        bias = rng.standard_normal(problem.out_channels, np.float32)
+        weights = coded_weights(matrix, bias=bias, storage=operation.storage)
+        answer = activate(operation.activation, conv_reference(x, weights.weights, bias, problem))
+        if operation.pooled:
+            answer = max_pool_reference(answer, pool_problem(problem))
+        return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
+
+    def case(self, tile: SparseConvTile, operation: ConvOperation, sample: Sample) -> Case:
+        inputs = sample.inputs
+        weights = coded_weights(inputs["matrix"], bias=inputs["bias"], storage=operation.storage)
+        packed = self.pack(tile, operation, weights=weights)
+        expected = operation.expected(sample.answer, mapping=tile.mapping)
+        buffer = input_buffer(inputs["x"], operation.input)
+        arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
+        return Case(arguments=arguments, kept_share=packed.kept_share)
+
+    def sample_operations(self) -> tuple[ConvOperation, ...]:
+        return CONV.sample_operations()
+
+
+SPARSE_CONV = SparseConvKernel()

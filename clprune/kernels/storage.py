@@ -1,0 +1,116 @@
+"""How weights may lie in device memory, and a layer's weights as arrays in one of these storages.
+
+Kernels turn what they load into float32 in registers and sum in float32. A linear code's scale is a row's own, so it is
+multiplied to the row's sum, once, instead of to every weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.darknet.values import LayerWeights, convolution_matrix
+from clprune.errors import UsageError
+from clprune.packing.rows import check_finite
+from clprune.quantization.coding import CodebookCoding, Coding, HalfCoding, LinearCoding
+
+FloatArray = npt.NDArray[np.float32]
+
+FLOAT32, FLOAT16, INT8, CODEBOOK8, CODEBOOK4 = "float32", "float16", "int8", "codebook8", "codebook4"
+STORAGES = (FLOAT32, FLOAT16, INT8, CODEBOOK8, CODEBOOK4)
+
+#: Bits of one weight.
+STORAGE_BITS = {FLOAT32: 32, FLOAT16: 16, INT8: 8, CODEBOOK8: 8, CODEBOOK4: 4}
+
+
+def storage_of(coding: Coding | None) -> str:
+    """The storage that keeps `coding` as it is."""
+    if isinstance(coding, LinearCoding):
+        return INT8
+    if isinstance(coding, CodebookCoding):
+        return CODEBOOK4 if coding.bits == 4 else CODEBOOK8
+    return FLOAT16 if isinstance(coding, HalfCoding) else FLOAT32
+
+
+def storage_key(storage: str) -> str:
+    """What an operation's key has behind its problem's: nothing for float32."""
+    return "" if storage == FLOAT32 else f" {storage}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredMatrix:
+    """A layer's weights `[rows, columns]` as they lie in device memory.
+
+    values: float32, float16, int8 (linear codes) or uint8 (places in the codebook), `[rows, columns]`.
+    scales: float32 `[rows]`, by which the sums of a row are multiplied; None but for int8.
+    codebook: float32 `[16 or 256]`; None but for the codebooks.
+    """
+
+    values: npt.NDArray[Any]
+    scales: FloatArray | None = None
+    codebook: FloatArray | None = None
+
+    @property
+    def is_kept(self) -> npt.NDArray[np.bool_]:
+        """Where the weight is not zero, bool `[rows, columns]`."""
+        kept: npt.NDArray[np.bool_] = self.values != 0 if self.codebook is None else (self.codebook != 0)[self.values]
+        return kept
+
+
+def stored_matrix(weights: LayerWeights, storage: str) -> StoredMatrix:
+    """`weights` `[rows, ...]` in one of STORAGES.
+
+    int8 and the codebooks take the layer's own coding, so that nothing is rounded twice. Raises UsageError for another
+    name, weights that are not finite, a layer without such a coding, and a weight beyond float16's range.
+    """
+    if storage not in STORAGES:
+        raise UsageError(f"storage {storage!r}: expected one of {', '.join(STORAGES)}")
+    matrix = convolution_matrix(weights)
+    check_finite(matrix)
+    if storage == FLOAT32:
+        return StoredMatrix(values=matrix)
+    if storage == FLOAT16:
+        return StoredMatrix(values=_half(matrix, weights.coding))
+    coding = weights.coding
+    if isinstance(coding, LinearCoding) and storage == INT8:
+        return StoredMatrix(values=coding.codes.reshape(matrix.shape), scales=coding.scales)
+    if isinstance(coding, CodebookCoding) and storage == storage_of(coding):
+        return StoredMatrix(values=coding.codes.reshape(matrix.shape), codebook=coding.codebook)
+    raise UsageError(
+        f"weights stored as {storage_of(coding)} cannot run as {storage}: quantize the model that way first"
+    )
+
+
+def _half(matrix: FloatArray, coding: Coding | None) -> npt.NDArray[np.float16]:
+    if isinstance(coding, HalfCoding):
+        return coding.values.reshape(matrix.shape)
+    largest = float(np.abs(matrix).max(initial=0))
+    if largest > float(np.finfo(np.float16).max):
+        raise UsageError(f"a weight of {largest:g} does not fit float16, whose largest value is 65504: use float32")
+    return matrix.astype(np.float16)
+
+
+def device_values(values: npt.NDArray[Any], storage: str, *, width: int = 1) -> npt.NDArray[Any]:
+    """Values as kernels load them, `width` at once: codebook4 goes two to a byte, all others stay what they are."""
+    return pack_nibbles(values, width=width) if storage == CODEBOOK4 else values
+
+
+def device_table(table: FloatArray | None) -> FloatArray:
+    """Scales or a codebook as a kernel's argument: one element that nothing reads where there is none."""
+    return np.zeros(1, np.float32) if table is None else table
+
+
+def pack_nibbles(codes: npt.NDArray[np.uint8], *, width: int) -> npt.NDArray[np.uint8]:
+    """Codes below 16, two to a byte: of each run of `width` codes the first half lies in the low bits.
+
+    So a vector of `width` codes is loaded as half as many bytes. A width of 1 packs like 2. Codes are filled up with
+    zeros to a whole run.
+    """
+    run = max(width, 2)
+    filled = np.zeros(-(-codes.size // run) * run, np.uint8)
+    filled[: codes.size] = codes.reshape(-1)
+    halves = filled.reshape(-1, 2, run // 2)
+    return np.asarray(halves[:, 0] | halves[:, 1] << 4, np.uint8).reshape(-1)
