@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.layers import Connected, Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
@@ -16,7 +17,6 @@ from clprune.device import DeviceInfo
 from clprune.kernels.base import Workload
 from clprune.opencl import Session
 from clprune.pruning.network import prunable_layers, prune_random
-from clprune.runner.algorithms import Algorithms
 from clprune.runner.plan import make_plan
 from clprune.runner.pruned import tile_units, with_prune_options
 from clprune.runner.steps import Step

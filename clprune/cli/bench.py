@@ -9,17 +9,19 @@ import click
 
 from clprune.cli.common import device_option, json_option, print_json, print_table, stdout_console
 from clprune.cli.model import (
+    algorithm_options,
     batch_option,
     device_facts,
     load_model,
     model_argument,
     random_weights_options,
+    take_algorithms,
     take_random_weights,
     weights_argument,
 )
 
 if TYPE_CHECKING:
-    from clprune.runner.bench import BenchResult
+    from clprune.runner.bench import BenchResult, StepTimes
 
 WITH_WEIGHTS = ("convolutional", "connected")
 FULL_TABLE_WIDTH = 110
@@ -29,6 +31,7 @@ FULL_TABLE_WIDTH = 110
 @model_argument
 @weights_argument
 @random_weights_options
+@algorithm_options
 @batch_option
 @device_option
 @click.option("--layers", is_flag=True, help="Also the time of each layer.")
@@ -57,10 +60,11 @@ def command(
     from clprune.runner.bench import bench
 
     random = take_random_weights(options, weights=weights)
+    algorithms = take_algorithms(options)
     network = load_network(model, batch=batch)
     with open_device(device) as session:
         network, loaded = load_model(session, network, weights=weights, random=random)
-        with Runner(network, loaded, session=session) as runner:
+        with Runner(network, loaded, session=session, algorithms=algorithms) as runner:
             result = bench(runner, rounds=rounds)
         facts = {"model": str(model), **device_facts(session.info)}
     if as_json:
@@ -85,11 +89,12 @@ def result_to_dict(result: BenchResult) -> dict[str, Any]:
 def print_layers(result: BenchResult) -> None:
     """One line per launch; fewer columns, and tiles' origins in few words, on a narrow terminal."""
     is_wide = stdout_console().width >= FULL_TABLE_WIDTH
-    columns = ["layer", "kind", "best ms", "median ms", "GFLOP/s", "of peak", "kept", "tile"]
+    columns = ["layer", "kind", "algorithm", "best ms", "median ms", "GFLOP/s", "of peak", "kept", "tile"]
     rows = [
         (
             "-" if step.layer is None else step.layer,
             step.label,
+            step.algorithm if step.label in WITH_WEIGHTS or len(step.alternatives) > 1 else "-",
             f"{step.best_ms:.4f}",
             f"{step.median_ms:.4f}",
             f"{step.gflops:.1f}" if step.flops else "-",
@@ -101,6 +106,16 @@ def print_layers(result: BenchResult) -> None:
     ]
     shown = [index for index, name in enumerate(columns) if is_wide or name not in ("median ms", "of peak")]
     print_table([columns[index] for index in shown], [[row[index] for index in shown] for row in rows])
+    choices = [step for step in result.layers if len(step.alternatives) > 1]
+    if choices:
+        click.echo()
+        print_table(["layer", "algorithm", "why", "milliseconds when tuned"], [_choice_row(step) for step in choices])
+
+
+def _choice_row(step: StepTimes) -> tuple[Any, ...]:
+    """What a layer's algorithm was chosen from."""
+    times = [f"{label} {'-' if time_ms is None else f'{time_ms:.3f}'}" for label, time_ms in step.alternatives]
+    return ("-" if step.layer is None else step.layer, step.algorithm, step.reason, ", ".join(times))
 
 
 def _short_origin(origin: str) -> str:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clprune.cli.common import STATUS_FAILURE, device_option, json_option, print_error
-from clprune.cli.model import batch_option, device_facts, is_weights_file, load_weights, model_argument
+from clprune.cli.model import (
+    algorithm_options,
+    batch_option,
+    device_facts,
+    is_weights_file,
+    load_weights,
+    model_argument,
+    take_algorithms,
+)
 from clprune.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,6 +42,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How an image is made to fit: grey borders, its centre, or another aspect ratio.",
 )
+@algorithm_options
 @batch_option
 @device_option
 @json_option
@@ -41,6 +50,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     model: str,
     files: tuple[str, ...],
     names: str | None,
@@ -50,6 +60,7 @@ def command(
     device: str | None,
     as_json: bool,
     profile: bool,
+    **options: Any,
 ) -> None:
     """Print the most likely classes of each IMAGE.
 
@@ -61,11 +72,12 @@ def command(
     from clprune.runner.inference import check_image_network, infer_images
 
     weights, images = split_files(files)
+    algorithms = take_algorithms(options)
     network = load_network(model, batch=batch)
     check_image_network(network)
     class_names = load_names(Path(model), names, outputs=network.outputs)
     loaded = load_weights(network, weights)
-    with Runner(network, loaded, device=device) as runner:
+    with Runner(network, loaded, device=device, algorithms=algorithms) as runner:
         _print_note(runner, resize)
         failures, seconds, count = 0, 0.0, 0
         for answer in infer_images(runner, network, images or lines_of_stdin(), resize=resize):

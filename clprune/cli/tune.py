@@ -18,12 +18,14 @@ from clprune.cli.common import (
     stdout_console,
 )
 from clprune.cli.model import (
+    algorithm_options,
     batch_option,
     default_weights,
     device_facts,
     load_weights,
     model_argument,
     seed_option,
+    take_algorithms,
     weights_argument,
 )
 from clprune.cli.offline import tune_offline
@@ -61,6 +63,7 @@ TABLE_WIDTH = 120
     metavar="ARCHITECTURE",
     help="Predict starting points for a GPU that is not here, such as sm_90 or gfx90a; needs clang, for NVIDIA ptxas.",
 )
+@algorithm_options
 @seed_option
 @batch_option
 @device_option
@@ -68,6 +71,7 @@ TABLE_WIDTH = 120
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     model: str,
     weights: str | None,
     effort: str,
@@ -79,6 +83,7 @@ def command(
     batch: int,
     device: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Tune MODEL.cfg for a device: time tiles, each checked against float64 first, and keep the fastest.
 
@@ -91,6 +96,7 @@ def command(
     from clprune.opencl import open_device
     from clprune.tuning.store import open_store
 
+    algorithms = take_algorithms(options)
     network = load_network(model, batch=batch)
     forms = model_forms(network, weights)
     if offline is not None:
@@ -100,7 +106,7 @@ def command(
         return
     store = open_store()
     with open_device(device) as session:
-        tasks = list_tasks(network, session.info, forms)
+        tasks = list_tasks(network, session.info, forms, algorithms=algorithms, effort=effort)
         if missing:
             tasks = [task for task in tasks if stored_problem(store, session.info, task, evaluations=0) is None]
         problems, is_interrupted = run_tuning(

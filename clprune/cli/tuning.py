@@ -15,6 +15,7 @@ from clprune.cli.common import stderr_console
 from clprune.tuning.effort import DEFAULT_EFFORT, effort_by_name
 
 if TYPE_CHECKING:
+    from clprune.algorithms import Algorithms
     from clprune.darknet.network import Network
     from clprune.device import DeviceInfo
     from clprune.opencl import Session
@@ -64,12 +65,21 @@ def tile_text(tile: dict[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in tile.items() if value not in (0, 1))
 
 
-def list_tasks(network: Network, device: DeviceInfo, forms: dict[int, Any]) -> list[Task]:
-    """The different problems of a network that are worth tuning on `device`."""
+def list_tasks(
+    network: Network,
+    device: DeviceInfo,
+    forms: dict[int, Any],
+    *,
+    algorithms: Algorithms | None = None,
+    effort: str = DEFAULT_EFFORT,
+) -> list[Task]:
+    """The different problems of a network that are worth tuning on `device`, by every algorithm that may be chosen."""
     from clprune.runner.plan import make_plan
+    from clprune.tuning.effort import effort_by_name
     from clprune.tuning.tune import unique_tasks
 
-    return unique_tasks(make_plan(network, device, forms=forms).steps)
+    plan = make_plan(network, device, forms=forms, algorithms=algorithms)
+    return unique_tasks(plan.steps, likely_only=effort_by_name(effort).likely_only)
 
 
 def stored_problem(store: Store, device: DeviceInfo, task: Task, *, evaluations: int) -> TunedProblem | None:

@@ -17,7 +17,10 @@ from clprune.runner.runner import Runner
 
 @dataclass(frozen=True, kw_only=True)
 class StepTimes:
-    """One launch: milliseconds, and gigaflops on the weights that remain."""
+    """One step: milliseconds, and gigaflops on the weights that remain.
+
+    `algorithm` was chosen for `reason` from `alternatives`: (name, milliseconds that tuning measured or None).
+    """
 
     layer: int | None
     label: str
@@ -28,6 +31,9 @@ class StepTimes:
     best_ms: float
     median_ms: float
     flops: int
+    algorithm: str = ""
+    reason: str = ""
+    alternatives: tuple[tuple[str, float | None], ...] = ()
 
     def __add__(self, other: StepTimes) -> StepTimes:
         """The same work done twice."""
@@ -118,6 +124,9 @@ def _step_times(bound: BoundStep, times_ms: list[float]) -> StepTimes:
         best_ms=min(times_ms),
         median_ms=statistics.median(times_ms),
         flops=round(step.operation.flops * bound.kept_share),
+        algorithm=step.algorithm,
+        reason=step.reason,
+        alternatives=tuple((item.label, item.time_ms) for item in step.alternatives),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.layers import (
     Activation,
     AvgPool,
@@ -31,10 +32,10 @@ from clprune.kernels.pointwise import POINTWISE, PointwiseOperation
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, PoolOperation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
 from clprune.layout import Layout, contiguous_layout
-from clprune.runner.algorithms import Algorithms, Offer, convolution_offers
 from clprune.runner.batching import ImageView, Part, image_part_end
 from clprune.runner.layouts import NETWORK_INPUT, assign_layouts, tensor_aliases
 from clprune.runner.memory import MemoryPlan, Use, separate_buffers, share_buffers
+from clprune.runner.offers import Offer, convolution_offers
 from clprune.runner.steps import Step
 from clprune.runner.workload import WeightForm
 

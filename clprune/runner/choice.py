@@ -9,7 +9,7 @@ from typing import Any
 
 from clprune.device import DeviceInfo
 from clprune.kernels.base import Kernel, Operation, Workload
-from clprune.runner.algorithms import Offer
+from clprune.runner.offers import Offer
 from clprune.runner.steps import Alternative, Step
 
 #: Where a tile came from when no look-up found one.

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.layout import Layout
 from clprune.quirks import wants_explicit_vectors
-from clprune.runner.algorithms import Algorithms
 from clprune.runner.batching import ImageView
 from clprune.runner.builder import PlanBuilder
 from clprune.runner.choice import Chooser, TileLookup, TimeLookup

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.layers import Connected, Convolutional, PruneOptions
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.kernels.base import MatrixKernel, Workload
 from clprune.pruning.method import TileRows
-from clprune.runner.algorithms import Algorithms
 from clprune.runner.choice import TileLookup
 from clprune.runner.plan import make_plan
 from clprune.runner.workload import WeightForm

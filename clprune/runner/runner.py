@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights
 from clprune.errors import UsageError
 from clprune.layout import view
 from clprune.opencl import Session, open_device
-from clprune.runner.algorithms import Algorithms
 from clprune.runner.binding import BoundPlan, bind_plan
 from clprune.runner.choice import TileLookup, TimeLookup
 from clprune.runner.plan import make_plan
@@ -33,7 +33,7 @@ class Runner:
     or call `close()`. One runner may be shared by threads: calls wait for each other.
 
     `keep_tensors` keeps every layer's output readable after a run (`clprune.runner.verify`), at the price of memory.
-    `algorithms` narrows what each layer's kernel is chosen from (`clprune.runner.algorithms`).
+    `algorithms` narrows what each layer's kernel is chosen from (`clprune.algorithms`).
     `connected_storage="float16"` halves the memory that fully connected layers read; they still sum in float32.
 
     Raises CfgError, WeightsError, NoDeviceError, BuildError, LaunchError, UnsupportedLayerError.

@@ -7,7 +7,7 @@ from typing import Any
 
 from clprune.darknet.layers import Layer, MaxPool
 from clprune.kernels.base import Kernel, Workload
-from clprune.runner.algorithms import Offer
+from clprune.runner.offers import Offer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ class Effort:
 
     `problem_seconds`: per problem; `most_seconds`: in all, workers' start included. `patience`: the search of a
     problem ends early when the model hopes to save less than this share of the best time, twice in a row; 0 never.
+    `likely_only`: leave out kernels that a layer could be computed by but hardly ever is fastest with.
     `limit_seconds`: for one candidate, from build to check. `rounds`: of the final comparison in turns.
     """
 
@@ -22,6 +23,7 @@ class Effort:
     patience: float
     limit_seconds: float
     rounds: int
+    likely_only: bool = False
 
     def budget_seconds(self, problems: int) -> float:
         """Seconds for so many problems."""
@@ -29,7 +31,15 @@ class Effort:
 
 
 EFFORTS = (
-    Effort(name="quick", problem_seconds=5, most_seconds=45, patience=0.01, limit_seconds=10, rounds=7),
+    Effort(
+        name="quick",
+        problem_seconds=5,
+        most_seconds=45,
+        patience=0.01,
+        limit_seconds=10,
+        rounds=7,
+        likely_only=True,
+    ),
     Effort(name="normal", problem_seconds=30, most_seconds=900, patience=0.003, limit_seconds=30, rounds=15),
     Effort(name="thorough", problem_seconds=150, most_seconds=7200, patience=0.0, limit_seconds=60, rounds=31),
 )

@@ -68,13 +68,17 @@ class Outcome:
 Progress = Callable[[int, int, float, "float | None"], None]
 
 
-def unique_tasks(steps: Sequence[Any]) -> list[Task]:
-    """The different problems among a plan's steps that are worth tuning: those with weights."""
+def unique_tasks(steps: Sequence[Any], *, likely_only: bool = False) -> list[Task]:
+    """The different problems among a plan's steps that are worth tuning: those with weights, by every kernel that a
+    step offers, or with `likely_only` by those that a short search should not leave out.
+    """
     seen: dict[tuple[str, str, str], Task] = {}
     for step in steps:
-        key = (step.kernel.name, step.operation.key, step.workload.key)
-        if isinstance(step.kernel, MatrixKernel) and key not in seen:
-            seen[key] = Task(kernel=step.kernel, operation=step.operation, workload=step.workload)
+        for offer in step.offers:
+            key = (offer.kernel.name, offer.operation.key, offer.workload.key)
+            is_wanted = isinstance(offer.kernel, MatrixKernel) and (offer.is_likely or not likely_only)
+            if is_wanted and key not in seen:
+                seen[key] = Task(kernel=offer.kernel, operation=offer.operation, workload=offer.workload)
     return list(seen.values())
 
 

@@ -12,6 +12,7 @@ from clprune.kernels.base import Workload
 from clprune.kernels.connected import CONNECTED, connected_operation
 from clprune.kernels.conv import CONV, conv_operation
 from clprune.opencl import Session
+from clprune.runner.offers import Offer
 from clprune.tuning.effort import effort_by_name
 from clprune.tuning.store import Store, result_key, tile_text
 from clprune.tuning.tune import Outcome, Task, tune, unique_tasks
@@ -119,13 +120,23 @@ def test_no_budget_still_gives_an_answer(device_context: Session, tmp_path: Path
 
 def test_equal_problems_are_tuned_once() -> None:
     class Step:
-        def __init__(self, task: Task) -> None:
-            self.kernel, self.operation, self.workload = task.kernel, task.operation, task.workload
+        def __init__(self, *tasks: Task, is_likely: bool = True) -> None:
+            self.offers = [
+                Offer(
+                    label="some",
+                    kernel=task.kernel,
+                    operation=task.operation,
+                    workload=task.workload,
+                    is_likely=is_likely,
+                )
+                for task in tasks
+            ]
 
     other = Task(kernel=CONV, operation=CONV_TASK.operation, workload=Workload())
-    tasks = unique_tasks([Step(CONV_TASK), Step(CONNECTED_TASK), Step(CONV_TASK), Step(other)])
-    assert [(task.kernel.name, task.workload) for task in tasks] == [
+    steps = [Step(CONV_TASK, CONNECTED_TASK), Step(CONNECTED_TASK), Step(CONV_TASK), Step(other, is_likely=False)]
+    assert [(task.kernel.name, task.workload) for task in unique_tasks(steps)] == [
         ("conv", CONV_TASK.workload),
         ("connected", Workload()),
         ("conv", Workload()),
     ]
+    assert [task.workload for task in unique_tasks(steps, likely_only=True)] == [CONV_TASK.workload, Workload()]
