@@ -21,10 +21,8 @@ def has_values(layer: Layer) -> bool:
     return bool(layer_fields(layer, biases=True)) and not skipped(layer)
 
 
-def check_network(network: Network, found: Any) -> None:
+def check_network(network: Network, found: list[Any]) -> None:
     """Raise UsageError naming the first layer in which `network` and a file's record of its network differ."""
-    if not isinstance(found, list):
-        raise UsageError("no list of layers: expected a file that clprune wrote")
     expected = network_record(network)
     for mine, its in zip(expected, found, strict=False):
         if mine != its:

@@ -46,13 +46,17 @@ class CodedGaps:
 def best_remainder_bits(positions: Positions) -> tuple[int, int]:
     """(k, bytes): the remainder bits with which `positions` `[count]`, ascending, take the fewest bytes."""
     gaps = _gaps(positions)
-    # The best k for geometric gaps of this mean, give or take one: the logarithm of about 0.69 times the mean.
+    # For geometric gaps the best k is near the logarithm of about 0.69 times their mean; else it is downhill from there.
     mean = float(gaps.mean()) if gaps.size else 0.0
-    centre = max(int(0.69 * mean), 1).bit_length() - 1
-    candidates = range(max(centre - 1, 0), min(centre + 2, LARGEST_REMAINDER_BITS) + 1)
-    sizes = {k: _coded_bytes(gaps, remainder_bits=k) for k in candidates}
-    best = min(sizes, key=lambda k: sizes[k])
-    return best, sizes[best]
+    best = min(max(int(0.69 * mean), 1).bit_length() - 1, LARGEST_REMAINDER_BITS)
+    size = _coded_bytes(gaps, remainder_bits=best)
+    for step in (-1, 1):
+        while 0 <= best + step <= LARGEST_REMAINDER_BITS:
+            next_size = _coded_bytes(gaps, remainder_bits=best + step)
+            if next_size >= size:
+                break
+            best, size = best + step, next_size
+    return best, size
 
 
 def encode_positions(positions: Positions) -> CodedGaps:

@@ -13,7 +13,7 @@ from clprune.container.bits import Bytes, packed_bytes, unpack_bits
 from clprune.container.fingerprint import check_network, has_values
 from clprune.container.gaps import CodedGaps, decode_positions
 from clprune.container.layer import StoredMatrix, StoredWeights
-from clprune.container.record import LayerRecord
+from clprune.container.record import LayerRecord, mapping
 from clprune.container.shapes import matrix_shape, weights_shape
 from clprune.container.source import Source, opened
 from clprune.container.units import DENSE, KeptUnits, Matrix, MatrixShape
@@ -58,9 +58,7 @@ def describe_packed(path: str | Path) -> list[StoredLayer]:
     """What a container says of each of its layers, without reading weights or a cfg. Raises WeightsError."""
     path = Path(path)
     with opened(path) as source:
-        if not isinstance(source.network, list) or not all(isinstance(facts, Mapping) for facts in source.network):
-            raise UsageError("no list of layers: expected a file that clprune wrote")
-        return [_describe(source, facts) for facts in source.network]
+        return [_describe(source, mapping(facts, "a layer")) for facts in source.network]
 
 
 def _describe(source: Source, facts: Mapping[str, Any]) -> StoredLayer:

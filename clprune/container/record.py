@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 from clprune.container.units import DENSE
 from clprune.errors import UsageError
 
-FORMAT = "clprune packed model"
+METADATA_KEY = "clprune"
+"""Under which all that a file says of itself lies, as one JSON object: several would lie in no fixed order."""
+
 VERSION = 1
 """Raised when a reader of the last version would misread a file; readers refuse files of newer versions."""
 
@@ -51,13 +53,13 @@ class LayerRecord:
     @classmethod
     def from_json(cls, value: Any) -> LayerRecord:
         """Read back what `to_json` gave. Raises UsageError for anything else."""
-        fields = _mapping(value, "a layer's record")
+        fields = mapping(value, "a layer's record")
         record = cls(
-            domain=_field(fields, "domain", str),
-            coding=_field(fields, "coding", str),
-            bits=_field(fields, "bits", int),
-            unit_rows=_field(fields, "unit_rows", int),
-            nonzero=_field(fields, "nonzero", int),
+            domain=required(fields, "domain", str),
+            coding=required(fields, "coding", str),
+            bits=required(fields, "bits", int),
+            unit_rows=required(fields, "unit_rows", int),
+            nonzero=required(fields, "nonzero", int),
             kept_units=_optional(fields, "kept_units", int),
             remainder_bits=_optional(fields, "remainder_bits", int),
             output_tile=_optional(fields, "output_tile", int),
@@ -83,21 +85,24 @@ class LayerRecord:
             raise UsageError(f"{self.kept_units} units of {self.unit_rows} rows: expected counts of at least 0")
 
 
-def parse_json(text: str, what: str) -> Any:
-    """Raises UsageError naming `what`."""
+def parse_object(text: str, what: str) -> Mapping[str, Any]:
+    """A JSON object. Raises UsageError naming `what` for anything else."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError as error:
         raise UsageError(f"{what} cannot be read: {error}") from error
+    return mapping(value, what)
 
 
-def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+def mapping(value: Any, what: str) -> Mapping[str, Any]:
+    """`value`, or UsageError where it is no object."""
     if not isinstance(value, Mapping):
         raise UsageError(f"{what} is {value!r}: expected an object")
     return value
 
 
-def _field(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
+def required(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
+    """The field `name`. Raises UsageError where it is missing or of another type."""
     value = fields.get(name)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
@@ -107,4 +112,4 @@ def _field(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
 
 
 def _optional(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
-    return None if name not in fields else _field(fields, name, kind)
+    return None if name not in fields else required(fields, name, kind)

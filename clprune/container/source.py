@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from clprune.container.record import FORMAT, VERSION, LayerRecord, parse_json
+from clprune.container.record import METADATA_KEY, VERSION, LayerRecord, mapping, parse_object, required
 from clprune.errors import UsageError, WeightsError
 
 STORED_NAMES = {np.float32: "F32", np.float16: "F16", np.int8: "I8", np.uint8: "U8"}
@@ -28,7 +28,7 @@ class Source:
 
     path: Path
     file: Any
-    network: Any
+    network: list[Any]
     layers: Mapping[str, Any]
     seen: int
     taken: set[str] = field(default_factory=set)
@@ -92,18 +92,19 @@ def opened(path: Path) -> Iterator[Source]:
 
 
 def _parse_metadata(path: Path, file: Any) -> Source:
-    metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
+    text = (file.metadata() or {}).get(METADATA_KEY)
+    if text is None:
         raise UsageError(
-            f"a safetensors file of format {metadata.get('format')!r}: expected {FORMAT!r}, as `clprune prune` and "
-            "`clprune quantize` write it"
+            f"a safetensors file without {METADATA_KEY!r} in its metadata: expected a packed model, as `clprune prune` "
+            "and `clprune quantize` write it"
         )
-    version = metadata.get("version", "")
-    if not version.isdecimal() or int(version) != VERSION:
-        raise UsageError(f"version {version!r}: expected {VERSION}; a newer clprune wrote it: update clprune")
-    seen = metadata.get("seen", "")
-    layers = parse_json(metadata.get("layers", ""), "what is said of the layers")
-    if not isinstance(layers, Mapping) or not seen.isdecimal():
-        raise UsageError("metadata of other types: expected a file that clprune wrote")
-    network = parse_json(metadata.get("network", ""), "what is said of the network")
-    return Source(path=path, file=file, network=network, layers=layers, seen=int(seen))
+    facts = parse_object(text, "its metadata")
+    version = required(facts, "version", int)
+    if version != VERSION:
+        advice = "a newer clprune wrote it, update clprune" if version > VERSION else "write it again with clprune"
+        raise UsageError(f"version {version}: expected {VERSION}; {advice}")
+    network = facts.get("network")
+    if not isinstance(network, list):
+        raise UsageError("no list of layers in its metadata: expected a file that clprune wrote")
+    layers = mapping(facts.get("layers"), "what is said of its layers")
+    return Source(path=path, file=file, network=network, layers=layers, seen=required(facts, "seen", int))

@@ -14,7 +14,7 @@ from clprune.container.bits import pack_bits
 from clprune.container.fingerprint import has_values, network_record
 from clprune.container.gaps import encode_positions
 from clprune.container.layer import zero_code
-from clprune.container.record import FORMAT, SPATIAL, VERSION, WINOGRAD, LayerRecord
+from clprune.container.record import METADATA_KEY, SPATIAL, VERSION, WINOGRAD, LayerRecord
 from clprune.container.shapes import matrix_shape, weights_shape
 from clprune.container.units import (
     DENSE,
@@ -62,13 +62,13 @@ def write_packed(path: str | Path, network: Network, weights: Weights) -> None:
         tensors |= {f"layers.{layer.index}.{name}": array for name, array in added.items()}
         if record is not None:
             records[str(layer.index)] = record.to_json()
-    metadata = {
-        "format": FORMAT,
-        "version": str(VERSION),
-        "network": json.dumps(network_record(network)),
-        "layers": json.dumps(records),
-        "seen": str(weights.seen),
+    facts = {
+        "version": VERSION,
+        "seen": weights.seen,
+        "network": network_record(network),
+        "layers": records,
     }
+    metadata = {METADATA_KEY: json.dumps(facts)}
     write_atomically(path, save(tensors, metadata))
 
 
