@@ -165,7 +165,10 @@ class Workload:
     @property
     def key(self) -> str:
         """Stable text under which tuning results of this sparsity are kept."""
-        return "dense" if self.is_dense else f"kept{self.kept_share:.2f} unit{self.unit_rows}x1"
+        if self.is_dense:
+            return "dense"
+        share = f"{self.kept_share:.3f}".removesuffix("0")
+        return f"kept{share} unit{self.unit_rows}x1"
 
     @property
     def is_dense(self) -> bool:

@@ -31,6 +31,7 @@ from clprune.kernels.conv import ConvOperation
 from clprune.kernels.pointwise import POINTWISE, PointwiseOperation
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, PoolOperation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
+from clprune.kernels.storage import FLOAT32
 from clprune.layout import Layout, contiguous_layout
 from clprune.runner.batching import ImageView, Part, image_part_end
 from clprune.runner.layouts import NETWORK_INPUT, assign_layouts, tensor_aliases
@@ -154,11 +155,14 @@ class PlanBuilder:
         constants: tuple[float, float] | None = None,
     ) -> None:
         """A step that only one kernel computes."""
-        form = WeightForm() if layer is None else self.forms.get(layer.index, WeightForm())
+        form = self._form(layer)
         offer = Offer(label=kernel.name, kernel=kernel, operation=operation, workload=form.workload)
         label = label or (layer.kind if layer is not None else kernel.name)
         step = _step(layer, (offer,), label=label, inputs=inputs, output=output)
         self.steps.append(replace(step, constants=constants, image=part.image))
+
+    def _form(self, layer: Layer | None) -> WeightForm:
+        return WeightForm() if layer is None else self.forms.get(layer.index, WeightForm())
 
     def _add_layer(self, layer: Layer, part: Part) -> None:
         inputs = tuple(part.names[self.aliases[source]] for source in layer.sources)
@@ -177,7 +181,7 @@ class PlanBuilder:
                 input=x,
                 output=y,
                 activation=layer.activation,
-                storage=self.forms.get(layer.index, WeightForm()).storage or self.connected_storage,
+                storage=self._form(layer).storage or self.connected_storage,
             )
             self._add(layer, CONNECTED, connected, part=part, inputs=inputs, output=output)
         elif isinstance(layer, MaxPool):
@@ -198,10 +202,11 @@ class PlanBuilder:
             output=self.layouts[output],
             activation=layer.activation,
             pooled=pool is not None,
+            storage=self._form(layer).storage or FLOAT32,
         )
         fused = pool if isinstance(pool, MaxPool) else None
         label = layer.kind if fused is None else f"{layer.kind} + {fused.kind}"
-        offers = convolution_offers(operation, self.forms.get(layer.index, WeightForm()), self.algorithms)
+        offers = convolution_offers(operation, self._form(layer), self.algorithms)
         step = _step(layer, tuple(offers), label=label, inputs=inputs, output=output)
         self.steps.append(replace(step, fused=fused, image=part.image))
 

@@ -11,8 +11,9 @@ from clprune.darknet.activations import activate
 from clprune.darknet.fold import fold_batch_norm
 from clprune.darknet.layers import BatchNorm, Connected, Convolutional, Layer, Route, Softmax
 from clprune.darknet.network import Network
-from clprune.darknet.values import LayerWeights, Weights
+from clprune.darknet.values import LayerWeights, Weights, convolution_matrix
 from clprune.errors import UsageError
+from clprune.geometry import ConvProblem
 from clprune.kernels.clear_padding import ClearOperation
 from clprune.kernels.connected import connected_reference, stored
 from clprune.kernels.conv import conv_reference, pool_problem
@@ -21,6 +22,7 @@ from clprune.kernels.pool import average_pool_reference, max_pool_reference
 from clprune.kernels.softmax import softmax_reference
 from clprune.runner.plan import Plan
 from clprune.runner.steps import Step
+from clprune.winograd.transforms import winograd_convolution
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -65,12 +67,11 @@ def _step_reference(step: Step, inputs: list[FloatArray], values: LayerWeights |
     operation, layer = step.operation, step.layer
     if isinstance(layer, Convolutional | Connected):
         weights = _folded(layer, values, network)
-        matrix = weights.weights.reshape(len(weights.weights), -1)
         if isinstance(layer, Convolutional):
-            answer = conv_reference(inputs[0], matrix, weights.biases, operation.problem)
+            answer = _convolution(inputs[0], weights, operation.problem)
         else:
             x = inputs[0].reshape(len(inputs[0]), -1)
-            answer = connected_reference(x, stored(matrix, operation.storage), weights.biases)
+            answer = connected_reference(x, stored(convolution_matrix(weights), operation.storage), weights.biases)
         activated = activate(operation.activation, answer)
         return activated if step.fused is None else max_pool_reference(activated, pool_problem(operation.problem))
     if step.kernel.name == "max_pool":
@@ -81,6 +82,14 @@ def _step_reference(step: Step, inputs: list[FloatArray], values: LayerWeights |
         rows = inputs[0].reshape(operation.count, operation.length)
         return softmax_reference(rows, temperature=operation.temperature)
     return _pointwise(step, inputs, values, network)
+
+
+def _convolution(x: FloatArray, weights: LayerWeights, problem: ConvProblem) -> FloatArray:
+    """Weights in the Winograd domain are no kernel's transform once they were pruned there: they are used there."""
+    if weights.winograd is None:
+        return conv_reference(x, convolution_matrix(weights), weights.biases, problem)
+    y = winograd_convolution(x, weights.weights, output_tile=weights.winograd, padding=problem.padding)
+    return y + weights.biases.astype(np.float64)[:, None, None]
 
 
 def _pointwise(step: Step, inputs: list[FloatArray], values: LayerWeights | None, network: Network) -> FloatArray:

@@ -9,8 +9,12 @@ import numpy.typing as npt
 
 from clprune.darknet.layers import Connected, Convolutional, Layer
 from clprune.darknet.network import Network
-from clprune.darknet.values import LayerWeights, Weights
+from clprune.darknet.values import LayerWeights, Weights, convolution_matrix
 from clprune.kernels.base import Workload
+from clprune.kernels.storage import storage_of
+
+#: Units that hold this much more than the weights that are left are no units.
+LARGEST_FILL = 1.2
 
 #: Rows by which zeros are counted in layers whose cfg names no unit.
 DEFAULT_UNIT_ROWS = 8
@@ -30,7 +34,7 @@ class WeightForm:
     """What was removed from a layer, and how the rest lies.
 
     `winograd`: output tile m of a layer that lives in the Winograd domain of F(m x m, 3 x 3), else None. `storage`: how
-    the values lie in device memory, one of `clprune.kernels.connected.STORAGES`; empty where nobody has said.
+    the values lie in device memory, one of `clprune.kernels.storage.STORAGES`; empty where nobody has said.
     """
 
     workload: Workload = field(default_factory=Workload)
@@ -39,18 +43,31 @@ class WeightForm:
 
 
 def layer_form(layer: Layer, weights: LayerWeights) -> WeightForm:
-    """The form of a layer's weights."""
-    return WeightForm(workload=layer_workload(layer, weights), winograd=weights.winograd)
+    """The form of a layer's weights; a coding does not outlive the folding of batch normalization."""
+    is_coded = weights.coding is not None and not getattr(layer, "batch_normalize", False)
+    return WeightForm(
+        workload=layer_workload(layer, weights),
+        winograd=weights.winograd,
+        storage=storage_of(weights.coding) if is_coded else "",
+    )
 
 
 def layer_workload(layer: Layer, weights: LayerWeights) -> Workload:
-    """Dense, or the kept share in the unit that the cfg names (8 x 1 where it names none)."""
-    matrix = weights.weights.reshape(len(weights.weights), -1)
+    """Dense, or the kept share in the unit that the cfg names.
+
+    Where it names none: 8 x 1 if whole units are gone, else single weights.
+    """
+    matrix = convolution_matrix(weights)
+    kept = np.count_nonzero(matrix) / matrix.size
+    if kept > 0.99:
+        return Workload()
     prune = layer.prune if isinstance(layer, Convolutional | Connected) else None
     unit_rows = prune.unit.rows if prune is not None else DEFAULT_UNIT_ROWS
-    if np.count_nonzero(matrix) > 0.99 * matrix.size:
-        return Workload()
-    return Workload(kept_share=round(kept_column_share(matrix, unit_rows=unit_rows), 2), unit_rows=unit_rows)
+    share = kept_column_share(matrix, unit_rows=unit_rows)
+    if prune is None and share > LARGEST_FILL * kept:
+        unit_rows, share = 1, kept
+    # Two digits tell tiles apart well enough; of few weights it takes more.
+    return Workload(kept_share=round(share, 2 if share >= 0.1 else 3), unit_rows=unit_rows)
 
 
 def weights_forms(network: Network, weights: Weights) -> dict[int, WeightForm]:
