@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from clprune.data import DataSet
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_OUTPUT_SUFFIXES = (".weights", ".cfg")
+_OUTPUT_SUFFIXES = (".weights", ".cfg", ".safetensors")
 
 
-def recipe_options(*, learning_rate: float) -> Callable[[_Command], _Command]:
-    """A decorator that adds what `take_recipe` and `take_checkpoint` take, and `--count`."""
+def recipe_options(*, learning_rate: float, epochs_required: bool = True) -> Callable[[_Command], _Command]:
+    """A decorator that adds what `take_recipe` and `take_checkpoint` take, and `--count`.
+
+    Where `epochs_required` is False, a command trains only when it is given --epochs.
+    """
     options = (
         click.option("--checkpoint", metavar="FILE",
                      help="Keep the state there after each epoch; a run that finds its own goes on from it."),
@@ -38,8 +41,8 @@ def recipe_options(*, learning_rate: float) -> Callable[[_Command], _Command]:
         click.option("--learning-rate", type=float, metavar="R", default=learning_rate, show_default=True,
                      help="Peak of the learning rate."),
         click.option("--count", type=click.IntRange(min=1), metavar="N", help="Images of an epoch. Default: all."),
-        click.option("--epochs", type=click.IntRange(min=1), metavar="N", required=True,
-                     help="How often to go through the images."),
+        click.option("--epochs", type=click.IntRange(min=1), metavar="N", required=epochs_required,
+                     help=f"How often to go through the images.{'' if epochs_required else ' Default: no training.'}"),
     )  # fmt: skip
 
     def decorate(function: _Command) -> _Command:
