@@ -32,8 +32,8 @@ from clprune.benchmark.prepare import Entry, Preparation, Prepared, prepare
 from clprune.benchmark.report import Section, write_section
 from clprune.benchmark.workers import Turn
 from clprune.cli.common import device_option, one_line_errors
+from clprune.container import load_weights
 from clprune.darknet.network import load_network
-from clprune.darknet.weights import read_weights
 from clprune.opencl import choose, discovery, open_device
 from clprune.runner import Runner
 
@@ -144,7 +144,7 @@ def peak_figures(prepared: Prepared, *, rounds: int) -> list[Figure]:
     say("timing the dense convolutions")
     files = prepared.files[DENSE.weights_name]
     network = load_network(files.cfg, batch=prepared.entry.batch)
-    weights = read_weights(files.weights, network)
+    weights = load_weights(files.weights, network)
     with open_device(prepared.device.selector) as session, Runner(network, weights, session=session) as runner:
         model = TimedModel(name="dense", runner=runner, remaining_shares=remaining_shares(network, weights))
         limits, times = time_layers(session, [model], rounds=rounds)

@@ -14,12 +14,13 @@ from clprune.benchmark.chain import chain_of
 from clprune.benchmark.reference import chain_answer
 from clprune.benchmark.serve import FloatArray
 from clprune.benchmark.units import Variant, prune_in_units
+from clprune.container import default_weights, load_weights
 from clprune.darknet.annotate import annotate_cfg
 from clprune.darknet.layers import Connected, Convolutional, Softmax
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
-from clprune.darknet.weights import read_weights, write_weights
+from clprune.darknet.weights import write_weights
 from clprune.errors import UsageError
 from clprune.files import write_atomically
 from clprune.resources import models_folder
@@ -46,9 +47,9 @@ def find_cfg(model: str) -> Path:
 
 def load_or_make_weights(network: Network, *, seed: int) -> tuple[Weights, str]:
     """(weights, where they are from): the file beside the cfg where there is one, else seeded random ones."""
-    path = network.path.with_suffix(".weights")
+    path = default_weights(network.path)
     if path.is_file():
-        return read_weights(path, network), path.name
+        return load_weights(path, network), path.name
     return random_weights(network, seed=seed), f"random, seed {seed}"
 
 
@@ -72,7 +73,7 @@ def write_variant(
 def reference_answer(files: ModelFiles, x: FloatArray) -> FloatArray:
     """The answer `[N, outputs]` to x `[N, C, H, W]`, computed in float64. Raises UnsupportedLayerError."""
     network = load_network(files.cfg)
-    return chain_answer(chain_of(network, read_weights(files.weights, network)), x).astype(np.float32)
+    return chain_answer(chain_of(network, load_weights(files.weights, network)), x).astype(np.float32)
 
 
 def ends_in_softmax(network: Network) -> bool:

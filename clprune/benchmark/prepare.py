@@ -17,9 +17,9 @@ from clprune.benchmark.models import (
 )
 from clprune.benchmark.serve import FloatArray
 from clprune.benchmark.units import Tuning, UnitRows, Variant, fastest_units, tune_missing, variant_tasks
+from clprune.container import load_weights
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
-from clprune.darknet.weights import read_weights
 from clprune.device import DeviceInfo
 from clprune.opencl import open_device
 from clprune.runner.plan import make_plan
@@ -128,5 +128,5 @@ def _write_files(
 
 def _pair_tasks(pair: ModelFiles, device: DeviceInfo, *, batch: int) -> list[Task]:
     network = load_network(pair.cfg, batch=batch)
-    forms = weights_forms(network, read_weights(pair.weights, network))
+    forms = weights_forms(network, load_weights(pair.weights, network))
     return unique_tasks(make_plan(network, device, forms=forms).steps)

@@ -24,7 +24,7 @@ METHODS_HELP = (
     "domain wsp, bwsp or abwsp. filter makes the network smaller."
 )
 
-WEIGHTS_SUFFIXES = (".weights", ".backup")
+WEIGHTS_SUFFIXES = (".weights", ".backup", ".safetensors")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -161,19 +161,15 @@ def take_random_weights(options: dict[str, Any], *, weights: str | None) -> Rand
 
 def load_weights(network: Network, weights: str | None, *, hint: str = "") -> Weights:
     """Read the file, or the one of the same stem beside the cfg. Raises WeightsError; `hint` says what else helps."""
-    from clprune.darknet.weights import read_weights
+    from clprune.container import default_weights
+    from clprune.container import load_weights as load
 
     path = default_weights(network.path) if weights is None else Path(weights)
     if weights is None and not path.exists():
         raise WeightsError(
             f"no such file: expected the weights beside {network.path.name}, or WEIGHTS{hint}", path=path
         )
-    return read_weights(path, network)
-
-
-def default_weights(model: str | Path) -> Path:
-    """Where the weights of a cfg are when nobody says so: the same stem, beside it."""
-    return Path(model).with_suffix(".weights")
+    return load(path, network)
 
 
 def load_model(

@@ -20,7 +20,6 @@ from clprune.cli.common import (
 from clprune.cli.model import (
     algorithm_options,
     batch_option,
-    default_weights,
     device_facts,
     load_weights,
     model_argument,
@@ -126,6 +125,7 @@ def command(
 
 def model_forms(network: Network, weights: str | None) -> dict[int, Any]:
     """What was removed from each layer: by the weights where there are any, else by the cfg."""
+    from clprune.container import default_weights
     from clprune.runner.workload import cfg_forms, weights_forms
 
     if weights is None and not default_weights(network.path).exists():

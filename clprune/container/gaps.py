@@ -46,7 +46,7 @@ class CodedGaps:
 def best_remainder_bits(positions: Positions) -> tuple[int, int]:
     """(k, bytes): the remainder bits with which `positions` `[count]`, ascending, take the fewest bytes."""
     gaps = _gaps(positions)
-    # For geometric gaps the best k is near the logarithm of about 0.69 times their mean; else it is downhill from there.
+    # For geometric gaps the best k is near the logarithm of about 0.69 times their mean; else downhill from there.
     mean = float(gaps.mean()) if gaps.size else 0.0
     best = min(max(int(0.69 * mean), 1).bit_length() - 1, LARGEST_REMAINDER_BITS)
     size = _coded_bytes(gaps, remainder_bits=best)

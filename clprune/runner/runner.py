@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.algorithms import Algorithms
+from clprune.container import load_weights
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
-from clprune.darknet.weights import read_weights
 from clprune.errors import UsageError
 from clprune.layout import view
 from clprune.opencl import Session, open_device
@@ -27,10 +27,10 @@ from clprune.tuning.store import open_store
 class Runner:
     """Runs a model; `runner(x)` maps float32 `[N, C, H, W]` to float32 `[N, outputs]` for any N.
 
-    `model` is a `.cfg` path or a Network; `weights` a `.weights` path (by default the file of the same stem beside the
-    cfg) or Weights in memory. `device` selects as `clprune.opencl.choose` does. `batch` images run at once. Tuned
-    tiles come from the user's tuning database where it has any; nothing is tuned here. Use it as a context manager,
-    or call `close()`. One runner may be shared by threads: calls wait for each other.
+    `model` is a `.cfg` path or a Network; `weights` a `.weights` or `.safetensors` path (by default the file of the
+    same stem beside the cfg) or Weights in memory. `device` selects as `clprune.opencl.choose` does. `batch` images run
+    at once. Tuned tiles come from the user's tuning database where it has any; nothing is tuned here. Use it as a
+    context manager, or call `close()`. One runner may be shared by threads: calls wait for each other.
 
     `keep_tensors` keeps every layer's output readable after a run (`clprune.runner.verify`), at the price of memory.
     `algorithms` narrows what each layer's kernel is chosen from (`clprune.algorithms`).
@@ -54,7 +54,7 @@ class Runner:
     ) -> None:
         self.network = model if isinstance(model, Network) else load_network(model, batch=batch)
         if not isinstance(weights, Weights):
-            weights = read_weights(weights or self.network.path.with_suffix(".weights"), self.network)
+            weights = load_weights(weights, self.network)
         self._lock = threading.Lock()
         self._owns_session = session is None
         self.session = open_device(device) if session is None else session

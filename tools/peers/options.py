@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from clprune.benchmark.chain import Chain, chain_of
+from clprune.container import load_weights
 from clprune.darknet.network import load_network
-from clprune.darknet.weights import read_weights
 
 
 def load_chain(options: Mapping[str, Any]) -> Chain:
     """The network of `options["model"]` and `options["weights"]` for `options["batch"]` images."""
     network = load_network(options["model"], batch=options["batch"])
-    return chain_of(network, read_weights(options["weights"], network))
+    return chain_of(network, load_weights(options["weights"], network))
