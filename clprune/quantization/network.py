@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clprune.darknet.layers import Connected, Convolutional
 from clprune.darknet.network import Network
@@ -108,6 +109,19 @@ def code_weights(
 def with_coding(values: LayerWeights, coding: Coding) -> LayerWeights:
     """`values` with the coding and the weights that it decodes to."""
     return replace(values, weights=coding.decode(), coding=coding)
+
+
+def zero_masks(network: Network, weights: Weights) -> dict[int, NDArray[np.bool_]]:
+    """bool `[output channels, K]` by layer index, True where a weight is not zero, of the layers that hold zeros.
+
+    With these masks held, training keeps what pruning removed, by whatever method.
+    """
+    masks = {}
+    for layer in quantizable_layers(network):
+        values = weights.layers[layer.index]
+        if values is not None and values.winograd is None and np.count_nonzero(values.weights) < values.weights.size:
+            masks[layer.index] = values.weights.reshape(len(values.weights), -1) != 0
+    return masks
 
 
 def describe_quantized(network: Network, before: Weights, after: Weights) -> tuple[QuantizedLayer, ...]:
