@@ -7,39 +7,35 @@
 ## neighbouring rows of one column; each x value is broadcast.
 ##
 ## Layout   x: image n begins at x_origin + n * x_image_stride; y[n, m] at y_origin + n * y_image_stride + m * y_channel_stride
-##          blocks, offsets, weights, bias: as in conv.cl.mako
+##          blocks, offsets, weights, bias, scales: as in conv.cl.mako
 ##
 ## vector_width  rows per vector;  vectors: vectors per work-item
 ## group_m       work-items of a work-group side by side along rows
 ## group_k       work-items of a work-group that share a row block's columns; their sums meet in local memory
 ## tile_n        images per work-item: each weight is read once for all of them
 ## k_unroll      columns per turn of the inner loop
-## storage       of the weights: "float32" or "float16" (half the memory traffic; sums are float32 in both)
+## storage       of the weights, see storage.mako: fewer bits are less memory traffic, sums are float32 in all of them
 ##
 ## Source: memory-bound matrix-vector product; unit = tile_m x 1 as in BCBP (AAAI 2023).
 <%namespace name="common" file="common.mako"/>
+<%namespace name="storages" file="storage.mako"/>
 <%
     T = vector_type("float", vector_width)
     tile_m = group_m * vectors * vector_width
     slots, images = range(vectors), range(tile_n)
-    stored_type = "half" if storage == "float16" else "float"
-
-    def load_weights(pointer):
-        """vector_width weights as float32; half pointers and vload_half are core OpenCL C, half arithmetic is not."""
-        if storage == "float32":
-            return vector_load(vector_width, pointer)
-        return f"vload_half{'' if vector_width == 1 else vector_width}(0, {pointer})"
+    work_group_size = group_m * group_k
 %>
 ${common.multiply_add_macro()}
 ${common.activation_function(activation, vector_width)}
 ${common.partial_store_function(vector_width)}
+${storages.look_up_function(vector_width, work_group_size == 1)}
 <%def name="columns(count)">
 % for u in range(count):
     {
-        __global const ${stored_type} *a = w + (size_t)(k + ${u * group_k}) * ${tile_m};
+        const size_t a = first + (size_t)(k + ${u * group_k}) * ${tile_m};
         const int o = list[k + ${u * group_k}];
 % for j in slots:
-        const ${T} a${j} = ${load_weights(f"a + {j * group_m * vector_width}")};
+        const ${T} a${j} = ${storages.weights_at("weights", f"a + {j * group_m * vector_width}", vector_width)};
 % endfor
 % for n in images:
         { const ${T} b = (${T})(x${n}[o]);
@@ -53,7 +49,8 @@ ${common.partial_store_function(vector_width)}
 </%def>
 __kernel __attribute__((reqd_work_group_size(${group_m}, ${group_k}, 1)))
 void connected(__global const float *restrict x,
-               __global const ${stored_type} *restrict weights,
+               __global const ${storages.stored_type()} *restrict weights,
+               ${storages.storage_parameters()},
                __global const int *restrict offsets,
                __global const int *restrict blocks,
                __global const float *restrict bias,
@@ -71,7 +68,8 @@ void connected(__global const float *restrict x,
     __global const int *descriptor = blocks + block * 6;
     const int kept = descriptor[1];
     __global const int *list = offsets + descriptor[0];
-    __global const ${stored_type} *w = weights + descriptor[2] + local_m * ${vector_width};
+    const size_t first = (size_t)descriptor[2] + local_m * ${vector_width};
+    ${storages.table_setup(f"local_k * {group_m} + local_m", work_group_size, vector_width)}
 % for n in images:
     __global const float *x${n} = x + x_origin + (size_t)min(image + ${n}, batch - 1) * x_image_stride;
 % for j in slots:
@@ -109,9 +107,12 @@ void connected(__global const float *restrict x,
         const int row = local_m * ${vector_width} + ${j * group_m * vector_width};
         const int count = descriptor[4] - row;
         const ${T} b = ${vector_load(vector_width, f"bias + block * {tile_m} + row")};
+% if storage == "int8":
+        const ${T} scale = ${vector_load(vector_width, f"scales + block * {tile_m} + row")};
+% endif
 % for n in images:
         if (image + ${n} < batch) {
-            const ${T} v = activate(c${n}_${j} + b);
+            const ${T} v = activate(${f"MULTIPLY_ADD(c{n}_{j}, scale, b)" if storage == "int8" else f"c{n}_{j} + b"});
             __global float *out = y + y_origin + (size_t)(image + ${n}) * y_image_stride + (size_t)(descriptor[3] + row) * y_channel_stride;
             if (y_channel_stride == 1 && count >= ${vector_width}) { ${vector_store(vector_width, "v", "out")} }
             else if (y_channel_stride == 1) store_first(v, count, out);

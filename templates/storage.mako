@@ -29,3 +29,62 @@ codebook[${pointer}[${index}]]
 codebook[${pointer}[(${index}) >> 1] >> (((${index}) & 1) << 2) & 15]
 % endif
 </%def>
+
+## `width` weights from number `index` on, a multiple of `width`, as float32. Codebooks need look_up_function before the
+## kernel and table_setup in it.
+<%def name="weights_at(pointer, index, width)" buffered="True" filter="trim">
+% if storage == "float32":
+${vector_load(width, f"{pointer} + {index}")}
+% elif storage == "float16":
+vload_half${"" if width == 1 else width}(0, ${pointer} + ${index})
+% elif storage == "int8":
+convert_${vector_type("float", width)}(${vector_load(width, f"{pointer} + {index}")})
+% elif storage == "codebook8":
+look_up(${vector_load(width, f"{pointer} + {index}")}, table)
+% elif width == 1:
+look_up(${pointer}[(${index}) >> 1] >> (((${index}) & 1) << 2) & 15, table)
+% else:
+look_up(unpack(${vector_load(width // 2, f"{pointer} + (({index}) >> 1)")}), table)
+% endif
+</%def>
+
+## Turns codes into values. A vector of 4-bit codes is one permutation of a table in registers where a work-item is alone
+## (CPU drivers); elsewhere each lane reads the table, which a work-group keeps in local memory.
+<%def name="look_up_function(width, is_alone)">
+% if storage.startswith("codebook"):
+<% T, C = vector_type("float", width), vector_type("uchar", width) %>
+#define TABLE_ENTRIES ${16 if storage == "codebook4" else 256}
+% if is_alone:
+#define TABLE_SPACE __global
+% else:
+#define TABLE_SPACE __local
+% endif
+% if is_alone and storage == "codebook4" and width > 1:
+inline ${T} look_up(const ${C} codes, const float16 table) { return shuffle(table, convert_${vector_type("uint", width)}(codes)); }
+% else:
+inline ${T} look_up(const ${C} codes, TABLE_SPACE const float *table)
+{
+    return (${T})(${", ".join("table[codes]" if width == 1 else f"table[codes.s{'0123456789abcdef'[lane]}]" for lane in range(width))});
+}
+% endif
+% if storage == "codebook4" and width > 1:
+<% H = vector_type("uchar", width // 2) %>
+inline ${C} unpack(const ${H} codes) { return (${C})(codes & (${H})(15), codes >> (${H})(4)); }
+% endif
+% endif
+</%def>
+
+## Brings the codebook to where look_up reads it; `item` is the work-item's number in a work-group of `items`.
+<%def name="table_setup(item, items, width)">
+% if storage.startswith("codebook"):
+% if items > 1:
+    __local float table[TABLE_ENTRIES];
+    for (int entry = ${item}; entry < TABLE_ENTRIES; entry += ${items}) table[entry] = codebook[entry];
+    barrier(CLK_LOCAL_MEM_FENCE);
+% elif storage == "codebook4" and width > 1:
+    const float16 table = vload16(0, codebook);
+% else:
+    __global const float *table = codebook;
+% endif
+% endif
+</%def>

@@ -9,27 +9,33 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.activations import activate
-from clprune.darknet.values import LayerWeights, convolution_matrix
-from clprune.errors import UsageError
+from clprune.darknet.values import LayerWeights
 from clprune.geometry import ConnectedProblem, Shape
 from clprune.kernels.base import (
     WORK_GROUP_CONSTRAINTS,
     Case,
     Constraint,
     DeviceArray,
-    FloatArray,
     Launch,
     MatrixKernel,
     Sample,
     Workload,
     ceil_div,
 )
-from clprune.kernels.samples import expected_output, input_buffer, random_matrix
+from clprune.kernels.samples import coded_weights, expected_output, input_buffer, random_matrix
+from clprune.kernels.storage import (
+    CODEBOOK4,
+    CODEBOOK8,
+    FLOAT16,
+    FLOAT32,
+    INT8,
+    device_table,
+    device_values,
+    storage_key,
+    stored_matrix,
+)
 from clprune.layout import Layout, contiguous_layout, padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
-
-#: How weights may lie in device memory.
-STORAGES = ("float32", "float16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,18 +63,18 @@ class ConnectedTile:
 class ConnectedOperation:
     """A fully connected layer of a network; its K runs over (channel, row, column) of the input's layout.
 
-    `storage` is how weights lie in device memory, one of STORAGES; sums are float32 in any case.
+    `storage` is how weights lie in device memory (clprune/kernels/storage.py); sums are float32 in any case.
     """
 
     problem: ConnectedProblem
     input: Layout
     output: Layout
     activation: str = "linear"
-    storage: str = "float32"
+    storage: str = FLOAT32
 
     @property
     def key(self) -> str:
-        return self.problem.key + ("" if self.storage == "float32" else f" {self.storage}")
+        return self.problem.key + storage_key(self.storage)
 
     @property
     def flops(self) -> int:
@@ -76,7 +82,7 @@ class ConnectedOperation:
 
 
 def connected_operation(
-    problem: ConnectedProblem, *, activation: str = "linear", storage: str = "float32"
+    problem: ConnectedProblem, *, activation: str = "linear", storage: str = FLOAT32
 ) -> ConnectedOperation:
     """The operation with contiguous layouts on both sides."""
     return ConnectedOperation(
@@ -86,18 +92,6 @@ def connected_operation(
         activation=activation,
         storage=storage,
     )
-
-
-def stored(matrix: FloatArray, storage: str) -> npt.NDArray[np.float32] | npt.NDArray[np.float16]:
-    """`matrix` rounded to what `storage` can hold. Raises UsageError for another name, or a weight beyond its range."""
-    if storage not in STORAGES:
-        raise UsageError(f"storage {storage!r}: expected one of {', '.join(STORAGES)}")
-    if storage == "float32":
-        return matrix
-    largest = float(np.abs(matrix).max(initial=0))
-    if largest > float(np.finfo(np.float16).max):
-        raise UsageError(f"a weight of {largest:g} does not fit float16, whose largest value is 65504: use float32")
-    return matrix.astype(np.float16)
 
 
 def connected_reference(
@@ -155,7 +149,9 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
     )
 
     def local_mem_bytes(self, tile: ConnectedTile, operation: ConnectedOperation) -> int:
-        return 0 if tile.group_k == 1 else 4 * tile.group_k * tile.tile_n * tile.tile_m
+        entries = {CODEBOOK4: 16, CODEBOOK8: 256}.get(operation.storage, 0) if tile.work_group_size > 1 else 0
+        sums = 0 if tile.group_k == 1 else tile.group_k * tile.tile_n * tile.tile_m
+        return 4 * (sums + entries)
 
     def launch(self, tile: ConnectedTile, operation: ConnectedOperation) -> Launch:
         blocks = ceil_div(operation.problem.outputs, tile.tile_m)
@@ -179,7 +175,11 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
         return tile.tile_m
 
     def pack(self, tile: ConnectedTile, operation: ConnectedOperation, *, weights: LayerWeights) -> PackedColumns:
-        """Kept columns of the weights `[outputs, inputs]` per row block."""
+        """Kept columns of the weights `[outputs, inputs]` per row block.
+
+        Raises UsageError for weights that are not finite or not coded as the operation's storage.
+        """
+        stored = stored_matrix(weights, operation.storage)
         layout = operation.input
         shape = layout.shape
         offsets = (
@@ -188,10 +188,12 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
             + np.arange(shape.width)[None, None, :]
         )
         return pack_columns(
-            stored(convolution_matrix(weights), operation.storage),
+            stored.values,
             bias=weights.biases,
             column_offsets=offsets.reshape(-1).astype(np.int32),
             tile_m=tile.tile_m,
+            scales=stored.scales,
+            codebook=stored.codebook,
         )
 
     def arguments(
@@ -213,7 +215,14 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
             layout_out.image_stride,
             layout_out.channel_stride,
         )
-        arrays = (packed.values, packed.offsets, packed.blocks, packed.bias)
+        arrays = (
+            device_values(packed.values, operation.storage, width=tile.vector_width),
+            device_table(packed.scales),
+            device_table(packed.codebook),
+            packed.offsets,
+            packed.blocks,
+            packed.bias,
+        )
         return (x, *arrays, y, *(np.int32(value) for value in scalars))
 
     def sample(self, operation: ConnectedOperation, workload: Workload) -> Sample:
@@ -222,15 +231,17 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
         x = rng.standard_normal((problem.batch, problem.inputs), np.float32)
         matrix = random_matrix(rng, rows=problem.outputs, columns=problem.inputs, workload=workload)
         bias = rng.standard_normal(problem.outputs, np.float32)
-        answer = activate(operation.activation, connected_reference(x, stored(matrix, operation.storage), bias))
+        weights = coded_weights(matrix, bias=bias, storage=operation.storage)
+        answer = activate(operation.activation, connected_reference(x, weights.weights, bias))
         return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
 
     def case(self, tile: ConnectedTile, operation: ConnectedOperation, sample: Sample) -> Case:
         shape = operation.input.shape
         expected = expected_output(sample.answer[:, :, None, None], operation.output, terms=operation.problem.inputs)
-        weights = LayerWeights(weights=sample.inputs["matrix"], biases=sample.inputs["bias"])
+        inputs = sample.inputs
+        weights = coded_weights(inputs["matrix"], bias=inputs["bias"], storage=operation.storage)
         packed = self.pack(tile, operation, weights=weights)
-        values = sample.inputs["x"].reshape(-1, shape.channels, shape.height, shape.width)
+        values = inputs["x"].reshape(-1, shape.channels, shape.height, shape.width)
         buffer = input_buffer(values, operation.input)
         arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
         return Case(arguments=arguments, kept_share=packed.kept_share)
@@ -248,11 +259,12 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
             output=padded_layout(batch=2, shape=Shape(channels=13, height=1, width=1), pitch=2, padding=1),
             activation="tanh",
         )
-        half = tuple(
-            connected_operation(ConnectedProblem(batch=n, inputs=k, outputs=m), activation="relu", storage="float16")
+        coded = tuple(
+            connected_operation(ConnectedProblem(batch=n, inputs=k, outputs=m), activation="relu", storage=storage)
+            for storage in (INT8, CODEBOOK8, CODEBOOK4, FLOAT16)
             for n, k, m in ((1, 67, 37), (3, 31, 66))
         )
-        return (*plain, padded, *half)
+        return (*plain, padded, *coded)
 
 
 CONNECTED = ConnectedKernel()

@@ -93,6 +93,12 @@ def _half(matrix: FloatArray, coding: Coding | None) -> npt.NDArray[np.float16]:
     return matrix.astype(np.float16)
 
 
+def decoded_matrix(weights: LayerWeights, storage: str) -> FloatArray:
+    """The float32 weights `[rows, columns]` that a kernel computes with: float16 rounds those of no coding."""
+    matrix = convolution_matrix(weights)
+    return _half(matrix, weights.coding).astype(np.float32) if storage == FLOAT16 else matrix
+
+
 def device_values(values: npt.NDArray[Any], storage: str, *, width: int = 1) -> npt.NDArray[Any]:
     """Values as kernels load them, `width` at once: codebook4 goes two to a byte, all others stay what they are."""
     return pack_nibbles(values, width=width) if storage == CODEBOOK4 else values

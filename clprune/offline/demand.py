@@ -17,6 +17,7 @@ from clprune.kernels.conv import CONV, ConvOperation, ConvTile
 from clprune.kernels.pointwise import POINTWISE
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL
 from clprune.kernels.softmax import SOFTMAX
+from clprune.kernels.storage import STORAGE_BITS
 from clprune.offline.architectures import Architecture
 
 #: Bytes of a cache line; a load that touches more lines takes as many turns more.
@@ -197,7 +198,7 @@ def connected_demand(
     kept = kept_columns(problem.columns, tile_m=tile.tile_m, workload=workload)
     lanes = min(tile.group_m, architecture.warp_size)
     rows_of_lanes = architecture.warp_size // lanes
-    value_bytes = 2 if operation.storage == "float16" else 4
+    value_bytes = max(1, STORAGE_BITS[operation.storage] // 8)  # two of 4 bits are loaded together
     weight_clocks = (
         tile.vectors
         * rows_of_lanes

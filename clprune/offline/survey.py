@@ -11,10 +11,11 @@ from typing import Any
 from clprune.geometry import ConnectedProblem, ConvProblem, PoolProblem, Shape
 from clprune.kernels.base import Kernel, Launch
 from clprune.kernels.catalogue import CATALOGUE
-from clprune.kernels.connected import CONNECTED, STORAGES, ConnectedTile, connected_operation
+from clprune.kernels.connected import CONNECTED, ConnectedTile, connected_operation
 from clprune.kernels.conv import CONV, ConvTile, conv_operation
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, PoolOperation, pool_operation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
+from clprune.kernels.storage import FLOAT16, FLOAT32
 from clprune.layout import contiguous_layout, padded_layout
 from clprune.offline.architectures import Architecture, imaginary_device
 from clprune.offline.compilers import Toolchain, compile_kernel
@@ -84,7 +85,11 @@ def representative_operations(kernel: Kernel[Any, Any]) -> Sequence[Any]:
         return [*plain, *pooled, *(operation for operation in CONV.sample_operations() if operation.problem.stride > 1)]
     if kernel is CONNECTED:
         layers = [ConnectedProblem(batch=n, inputs=25088, outputs=4096) for n in BATCHES]
-        return [connected_operation(layer, activation="relu", storage=kind) for layer in layers for kind in STORAGES]
+        return [
+            connected_operation(layer, activation="relu", storage=kind)
+            for layer in layers
+            for kind in (FLOAT32, FLOAT16)
+        ]
     if kernel is MAX_POOL:
         sizes = ((64, 224), (512, 14))
         return [pool_operation(_max_pool(channels, size, n), padding=1) for channels, size in sizes for n in BATCHES]

@@ -15,11 +15,12 @@ from clprune.darknet.values import LayerWeights, Weights, convolution_matrix
 from clprune.errors import UsageError
 from clprune.geometry import ConvProblem
 from clprune.kernels.clear_padding import ClearOperation
-from clprune.kernels.connected import connected_reference, stored
+from clprune.kernels.connected import connected_reference
 from clprune.kernels.conv import conv_reference, pool_problem
 from clprune.kernels.pointwise import pointwise_reference
 from clprune.kernels.pool import average_pool_reference, max_pool_reference
 from clprune.kernels.softmax import softmax_reference
+from clprune.kernels.storage import decoded_matrix
 from clprune.runner.plan import Plan
 from clprune.runner.steps import Step
 from clprune.winograd.transforms import winograd_convolution
@@ -71,7 +72,7 @@ def _step_reference(step: Step, inputs: list[FloatArray], values: LayerWeights |
             answer = _convolution(inputs[0], weights, operation.problem)
         else:
             x = inputs[0].reshape(len(inputs[0]), -1)
-            answer = connected_reference(x, stored(convolution_matrix(weights), operation.storage), weights.biases)
+            answer = connected_reference(x, decoded_matrix(weights, operation.storage), weights.biases)
         activated = activate(operation.activation, answer)
         return activated if step.fused is None else max_pool_reference(activated, pool_problem(operation.problem))
     if step.kernel.name == "max_pool":

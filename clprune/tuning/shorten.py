@@ -13,6 +13,7 @@ from clprune.device import DeviceInfo
 from clprune.geometry import Shape
 from clprune.kernels.base import Workload, round_up
 from clprune.kernels.connected import ConnectedOperation
+from clprune.kernels.storage import STORAGE_BITS
 from clprune.layout import contiguous_layout
 
 #: Kept weights that a shortened layer has at least, which is more than most last-level caches hold.
@@ -34,7 +35,7 @@ def shortened(operation: Any, workload: Workload, device: DeviceInfo) -> Any:
     if not isinstance(operation, ConnectedOperation):
         return operation
     problem = operation.problem
-    row_bytes = (2 if operation.storage == "float16" else 4) * problem.columns
+    row_bytes = STORAGE_BITS[operation.storage] * problem.columns / 8
     wanted = min(FEWEST_BYTES / (row_bytes * max(workload.kept_share, 0.01)), MOST_BYTES / row_bytes)
     rows = round_up(max(1, int(wanted)), _ROW_MULTIPLE)
     if device.type != "cpu":
