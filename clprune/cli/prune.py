@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from clprune.opencl import Session
     from clprune.pruning.report import PruningReport
     from clprune.runner.bench import BenchResult
+    from clprune.tile import Unit
     from clprune.training.prune import PruneReport
 
 SLOWEST_GAIN = 1.05
@@ -85,6 +87,10 @@ class Measured:
     "--parallel-tiles", type=click.IntRange(min=1), metavar="N",
     help="bcbp: balance among N neighbouring row blocks, those that run together. Default: all of a layer.",
 )  # fmt: skip
+@click.option(
+    "--vector-kept-share", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE",
+    help="mixed: what the vector mask keeps of each vector; the block mask does the rest. Default: searched.",
+)  # fmt: skip
 @click.option("--report", metavar="FILE.html", help="Write a page with plots there.")
 @data_option
 @recipe_options(learning_rate=0.02)
@@ -108,11 +114,12 @@ def command(
     What is removed goes in units of the tuned tile of --device, so that its kernels skip it: run `clprune tune` first.
     The first convolution stays dense. The result is a cfg with the unit and share of each layer (keys that darknet
     ignores) and weights with zeros, which darknet runs too; after filter pruning, a smaller cfg and its weights. Ends
-    with times and accuracy before and after.
+    with times and accuracy before and after. Several processes retrain together: torchrun --nproc-per-node N -m clprune
+    prune ... (the first one has the device, writes the files and reports).
     """
     from clprune.darknet.network import load_network
     from clprune.opencl import open_device
-    from clprune.training import prune_and_retrain
+    from clprune.training import join_ranks, prune_and_retrain
 
     recipe = take_recipe(options, seed=seed)
     if options["sparsity"] is None:
@@ -122,10 +129,10 @@ def command(
     dense = load_weights(network, weights)
     checkpoint = take_checkpoint(options)
     page = report_path(options["report"])
-    with open_device(device) as session:
-        settings = _settings(session, network, options)
+    with join_ranks() as ranks, open_device(device) if ranks.is_first else nullcontext() as session:
+        settings = _settings(options, units=ranks.from_first(lambda: _units(session, network, options)))
         images, held_out = load_splits(data, network, seed=seed, count=options["count"])
-        with training_progress(rounds=steps) as report:
+        with training_progress(rounds=steps, is_shown=ranks.is_first) as report:
             trained, outcome = prune_and_retrain(
                 network,
                 dense,
@@ -137,6 +144,8 @@ def command(
                 checkpoint=checkpoint,
                 report=report,
             )
+        if session is None:
+            return
         pruned = _write(targets, network, trained, outcome, settings)
         before, after = measure_models(
             session, [(network, dense), (load_network(targets[0]), pruned)], held_out=held_out
@@ -161,29 +170,38 @@ def _targets(out: str, *, model: str, weights: str) -> tuple[Path, Path]:
     return targets
 
 
-def _settings(session: Session, network: Network, options: dict[str, Any]) -> Any:
+def _units(session: Session | None, network: Network, options: dict[str, Any]) -> dict[int, Unit]:
+    """Layer index -> the unit of each layer that may be pruned, from the first process's device."""
     from clprune.pruning import check_sparsity
-    from clprune.pruning.network import PruneSettings
+    from clprune.pruning.network import prunable_layers
 
-    sparsity, fc_sparsity = options["sparsity"], options["fc_sparsity"]
-    for share in (sparsity, fc_sparsity or 0.0):
+    assert session is not None
+    asked = {name: options[name] for name in ("method", "sparsity", "fc_sparsity")}
+    for share in (asked["sparsity"], asked["fc_sparsity"] or 0.0):
         check_sparsity(share)
-    asked = {"method": options["method"], "sparsity": sparsity, "fc_sparsity": fc_sparsity}
     if options["for_devices"] is not None:
         if options["unit"] is not None:
             raise click.UsageError("both --unit and --for: expected one of them")
         unit_of = unit_for_devices(options["for_devices"], network, **asked)
     else:
         unit_of = unit_for_layer(session.info, network, unit=options["unit"], **asked)
+    convolutions, connected = prunable_layers(network, first_dense=False)
+    return {layer.index: unit_of(layer) for layer in (*convolutions, *connected)}
+
+
+def _settings(options: dict[str, Any], *, units: Mapping[int, Unit]) -> Any:
+    from clprune.pruning.network import PruneSettings
+
     return PruneSettings(
         method=options["method"],
-        sparsity=sparsity,
-        fc_sparsity=fc_sparsity,
-        unit_for_layer=unit_of,
+        sparsity=options["sparsity"],
+        fc_sparsity=options["fc_sparsity"],
+        unit_for_layer=lambda layer: units[layer.index],
         criterion=options["criterion"],
         allocation=options["allocation"],
         permute=options["permute"],
         parallel_tiles=options["parallel_tiles"],
+        vector_kept_share=options["vector_kept_share"],
     )
 
 
@@ -214,9 +232,7 @@ def _write_page(path: Path, summary: PruningReport) -> None:
     write_atomically(path, report_page(summary))
 
 
-def measure_models(
-    session: Session, models: Sequence[tuple[Network, Weights]], *, held_out: DataSet
-) -> list[Measured]:
+def measure_models(session: Session, models: Sequence[tuple[Network, Weights]], *, held_out: DataSet) -> list[Measured]:
     """Times (in turns) and accuracy of each model on the device; weights are counted against the first model's."""
     from clprune.runner import Runner
     from clprune.runner.bench import bench
@@ -297,9 +313,7 @@ def _summary(
     )
 
 
-def _figures(
-    summary: PruningReport, before: Measured, after: Measured, *, losses: Sequence[float]
-) -> dict[str, Any]:
+def _figures(summary: PruningReport, before: Measured, after: Measured, *, losses: Sequence[float]) -> dict[str, Any]:
     """All figures as JSON can hold them."""
     whole = {
         name: {key: value for key, value in asdict(measured).items() if not key.startswith("layer_")}

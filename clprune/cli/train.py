@@ -28,19 +28,23 @@ from clprune.cli.training import (
 def command(model: str, data: str, seed: int, out: str, as_json: bool, **options: Any) -> None:
     """Train MODEL.cfg on DATA with PyTorch, from random weights, and write darknet's weights file.
 
-    Ends with the accuracy on the held-out images, which decide nothing.
+    Ends with the accuracy on the held-out images, which decide nothing. Several processes, on one machine or more:
+    torchrun --nproc-per-node N -m clprune train ... (a batch is shared among them, the first one writes the files).
     """
     from clprune.darknet.network import load_network
     from clprune.darknet.weights import write_weights
-    from clprune.training import evaluate, load_module, train
+    from clprune.training import evaluate, join_ranks, load_module, train
 
-    recipe = take_recipe(options, seed=seed)
-    network = load_network(model)
-    target = output_path(out, ".weights")
-    checkpoint = take_checkpoint(options)
-    images, held_out = load_splits(data, network, seed=seed, count=options["count"])
-    with training_progress() as report:
-        result = train(network, images, recipe, checkpoint=checkpoint, report=report)
+    with join_ranks() as ranks:
+        recipe = take_recipe(options, seed=seed)
+        network = load_network(model)
+        target = output_path(out, ".weights")
+        checkpoint = take_checkpoint(options)
+        images, held_out = load_splits(data, network, seed=seed, count=options["count"])
+        with training_progress(is_shown=ranks.is_first) as report:
+            result = train(network, images, recipe, checkpoint=checkpoint, report=report)
+    if not ranks.is_first:
+        return
     write_weights(target, network, result.weights)
     evaluation = evaluate(load_module(network, result.weights), held_out)
     if as_json:

@@ -31,8 +31,13 @@ def recipe_options(*, learning_rate: float, epochs_required: bool = True) -> Cal
     options = (
         click.option("--checkpoint", metavar="FILE",
                      help="Keep the state there after each epoch; a run that finds its own goes on from it."),
-        click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
-                     help="bfloat16 is faster where the processor has it."),
+        click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto",
+                     show_default=True, help="auto: bfloat16 where the device multiplies it natively."),
+        click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), metavar="SHARE", default=0.1,
+                     show_default=True, help="Share of the target spread over all classes."),
+        click.option("--weight-decay", type=click.FloatRange(min=0), metavar="R", default=5e-4, show_default=True,
+                     help="Of weights, not of biases and normalization."),
+        click.option("--optimiser", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True),
         click.option("--flip", is_flag=True, help="Mirror half of the images."),
         click.option("--shift-pixels", type=click.IntRange(min=0), metavar="N", default=0, show_default=True,
                      help="Shift images by up to N pixels."),
@@ -55,10 +60,13 @@ def recipe_options(*, learning_rate: float, epochs_required: bool = True) -> Cal
 
 def take_recipe(options: dict[str, Any], *, seed: int) -> Any:
     """Take a `clprune.training.Recipe` out of `options`. Raises UsageError; MissingDependencyError without PyTorch."""
-    from clprune.training import Recipe
+    from clprune.training import Recipe, choose_precision
 
-    names = ("epochs", "batch", "learning_rate", "shift_pixels", "flip", "precision")
-    return Recipe(**{name: options.pop(name) for name in names}, seed=seed)
+    names = (
+        "epochs", "batch", "learning_rate", "shift_pixels", "flip", "label_smoothing", "weight_decay", "optimiser",
+    )  # fmt: skip
+    precision = choose_precision(options.pop("precision"))
+    return Recipe(**{name: options.pop(name) for name in names}, precision=precision, seed=seed)
 
 
 def take_checkpoint(options: dict[str, Any]) -> Path | None:
@@ -110,10 +118,10 @@ def _check_writable(path: Path) -> None:
 
 
 @contextmanager
-def training_progress(*, rounds: int = 1) -> Iterator[Any]:
+def training_progress(*, rounds: int = 1, is_shown: bool = True) -> Iterator[Any]:
     """A function that takes `clprune.training.Progress`, and shows it on stderr where that is a terminal.
 
-    `rounds` is how many trainings follow each other.
+    `rounds` is how many trainings follow each other; of several processes only one has it `is_shown`.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -122,7 +130,9 @@ def training_progress(*, rounds: int = 1) -> Iterator[Any]:
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[state]}"),
     )
-    with Progress(*columns, console=stderr_console(), disable=not sys.stderr.isatty(), transient=True) as bar:
+    with Progress(
+        *columns, console=stderr_console(), disable=not (is_shown and sys.stderr.isatty()), transient=True
+    ) as bar:
         shown = bar.add_task("epoch 1", total=None, state="")
         finished = 0
 

@@ -15,10 +15,24 @@ from clprune.training.convert import load_module, store_weights
 from clprune.training.evaluate import Evaluation, evaluate
 from clprune.training.loop import Progress, TrainingResult, train
 from clprune.training.module import NetworkModule
+from clprune.training.processor import choose_precision
 from clprune.training.prune import PruneReport, prune_and_retrain
+from clprune.training.ranks import Ranks, join_ranks
 from clprune.training.recipe import Recipe
 
 __all__ = [
-    "Evaluation", "NetworkModule", "Progress", "PruneReport", "Recipe", "TrainingResult", "evaluate", "load_module",
-    "prune_and_retrain", "store_weights", "train",
+    "Evaluation",
+    "NetworkModule",
+    "Progress",
+    "PruneReport",
+    "Ranks",
+    "Recipe",
+    "TrainingResult",
+    "choose_precision",
+    "evaluate",
+    "join_ranks",
+    "load_module",
+    "prune_and_retrain",
+    "store_weights",
+    "train",
 ]

@@ -58,7 +58,7 @@ def run_key(
     for index in sorted(masks):
         digest.update(masks[index].tobytes())
     for name in sorted(start):
-        digest.update(start[name].contiguous().numpy().tobytes())
+        digest.update(start[name].contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 

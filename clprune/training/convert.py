@@ -89,4 +89,4 @@ def _copy(target: Tensor, values: NDArray[np.float32]) -> None:
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
-    return np.array(tensor.detach().contiguous().numpy(), np.float32, order="C")
+    return np.array(tensor.detach().contiguous().cpu().numpy(), np.float32, order="C")

@@ -32,11 +32,12 @@ def evaluate(module: NetworkModule, data: DataSet, *, batch: int = BATCH) -> Eva
     module.eval()
     right = top5 = 0
     loss = 0.0
+    device = next(module.parameters()).device
     try:
         for start in range(0, len(data), batch):
             indices = range(start, min(start + batch, len(data)))
-            labels = torch.from_numpy(data.labels[start : indices.stop])
-            logits = module(torch.from_numpy(data.batch(indices)))
+            labels = torch.from_numpy(data.labels[start : indices.stop]).to(device)
+            logits = module(torch.from_numpy(data.batch(indices)).to(device))
             loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
             best = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
             right += int(best[:, 0].sum())

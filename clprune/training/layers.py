@@ -19,6 +19,7 @@ from clprune.darknet import layers as kinds
 from clprune.darknet.fold import BATCH_NORM_EPSILON
 from clprune.errors import UnsupportedLayerError
 from clprune.training.activations import activate
+from clprune.training.ranks import current_ranks, sum_over_ranks
 from clprune.training.rounding import round_input, round_weights
 
 BATCH_NORM_MOMENTUM = 0.1
@@ -30,6 +31,7 @@ class Normalize(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.momentum = BATCH_NORM_MOMENTUM
         self.scales = nn.Parameter(torch.ones(channels))
         self.biases = nn.Parameter(torch.zeros(channels))
         self.mean: Tensor
@@ -38,6 +40,8 @@ class Normalize(nn.Module):
         self.register_buffer("variance", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and current_ranks().count > 1:
+            return self._over_all_ranks(x)
         return functional.batch_norm(
             x,
             self.mean,
@@ -45,9 +49,23 @@ class Normalize(nn.Module):
             self.scales,
             self.biases,
             training=self.training,
-            momentum=BATCH_NORM_MOMENTUM,
+            momentum=self.momentum,
             eps=BATCH_NORM_EPSILON,
         )
+
+    def _over_all_ranks(self, x: Tensor) -> Tensor:
+        """The same with the statistics of all processes' images; torch's own SyncBatchNorm runs on GPUs only."""
+        values = x.float()
+        images = values.new_tensor([values.numel() / values.shape[1]])
+        sums = sum_over_ranks(torch.cat([values.sum((0, 2, 3)), images]))
+        mean, count = sums[:-1] / sums[-1], float(sums[-1])
+        centred = values - mean[:, None, None]
+        variance = sum_over_ranks((centred * centred).sum((0, 2, 3))) / count
+        with torch.no_grad():
+            self.mean.lerp_(mean, BATCH_NORM_MOMENTUM)
+            self.variance.lerp_(variance * (count / max(count - 1, 1)), BATCH_NORM_MOMENTUM)
+        factors = self.scales * torch.rsqrt(variance + BATCH_NORM_EPSILON)
+        return (centred * factors[:, None, None] + self.biases[:, None, None]).to(x.dtype)
 
 
 class Weighted(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -19,13 +20,15 @@ from clprune.darknet.weights import Weights
 from clprune.data import DataSet
 from clprune.errors import UsageError
 from clprune.pruning.unit import Mask
-from clprune.training.augment import augment
+from clprune.training.augment import draw_augmentation
 from clprune.training.checkpoint import Checkpoint, load_checkpoint, run_key, save_checkpoint
 from clprune.training.convert import load_module, store_weights
 from clprune.training.evaluate import check_classes, evaluate
 from clprune.training.held_masks import HeldMasks
 from clprune.training.module import NetworkModule
+from clprune.training.processor import training_device
 from clprune.training.quantize import HeldCodes, Quantization
+from clprune.training.ranks import current_ranks
 from clprune.training.recipe import Recipe
 from clprune.training.winograd_layer import WinogradConvolution
 
@@ -77,22 +80,30 @@ def train(
     `masks` (bool `[out_channels, K]` by layer index, in the Winograd domain `[alpha^2 * out, in]`) hold removed weights
     at zero. With `quantization` the network computes with quantized values, and the resulting weights are coded.
     `validation` is evaluated after each epoch and decides nothing. With `checkpoint` the state is kept there after each
-    epoch, and a run that finds its own goes on from it. Raises UsageError when data and network do not fit or the loss
-    diverges, UnsupportedLayerError for layers that cannot be trained, FileError for a checkpoint of another run.
+    epoch, and a run that finds its own goes on from it. Processes that met in `clprune.training.ranks.join_ranks` train
+    together; the first one keeps the checkpoint and makes the reports. Raises UsageError when data and network do not
+    fit or the loss diverges, UnsupportedLayerError for layers that cannot be trained, FileError for a checkpoint of
+    another run.
     """
-    with torch.random.fork_rng(devices=[]):
+    device, ranks = training_device(), current_ranks()
+    # what cuDNN would choose by timing adds up in another order from run to run
+    deterministic = torch.backends.cudnn.flags(benchmark=False, deterministic=True)
+    with torch.random.fork_rng(devices=[device.index] if device.type == "cuda" else []), deterministic:
         torch.manual_seed(recipe.seed)
-        module = load_module(network, weights)
+        module = load_module(network, weights).to(device)
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
         check_classes(module, data)
         codes = None if quantization is None else HeldCodes(module, quantization)
-        run = _Run(module, data, recipe, masks=masks or {}, codes=codes, report=report)
+        run = _Run(module, data, recipe, masks=masks or {}, codes=codes, report=report if ranks.is_first else None)
         purpose = "" if quantization is None else quantization.description
+        if ranks.count > 1:
+            purpose += f", {ranks.count} processes"  # rounding differs with their number
         key = run_key(network, data, recipe, masks=masks or {}, start=module.state_dict(), purpose=purpose)
-        run.resume(None if checkpoint is None else load_checkpoint(checkpoint, key=key))
+        if checkpoint is not None:
+            run.resume(ranks.from_first(functools.partial(load_checkpoint, checkpoint, key=key)))
         while run.epochs_done < recipe.epochs:
             run.train_epoch(validation)
-            if checkpoint is not None:
+            if checkpoint is not None and ranks.is_first:
                 save_checkpoint(checkpoint, run.state(), key=key)
     seen = (weights.seen if weights is not None else 0) + recipe.epochs * run.steps * recipe.batch
     trained = store_weights(module, seen=seen)
@@ -115,6 +126,9 @@ class _Run:
         report: Report | None,
     ) -> None:
         self.module = module
+        self.ranks = current_ranks()
+        self.wrapped = self.ranks.wrap(module)
+        self.device = next(module.parameters()).device
         self.data = data
         self.recipe = recipe
         self.report = report
@@ -122,6 +136,7 @@ class _Run:
         self.codes = codes
         self.optimiser = make_optimiser(module, recipe)
         self.steps = max(len(data) // recipe.batch, 1)
+        self.augmenting = torch.Generator()
         self.epochs_done = 0
         self.losses: list[float] = []
         self.accuracies: list[float] = []
@@ -148,7 +163,9 @@ class _Run:
         epoch = self.epochs_done
         # each epoch has random numbers of its own, so that a resumed run draws the same ones
         random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.recipe.seed, epoch])))
-        torch.manual_seed(int(random.integers(1 << 62)))
+        seed = int(random.integers(1 << 62))
+        torch.manual_seed(seed + self.ranks.rank)  # for dropout: other values in every process
+        self.augmenting.manual_seed(seed)
         data = self.data.epoch(epoch)
         order = np.argsort(random.random(len(data)), kind="stable")
         self.module.train()
@@ -171,14 +188,10 @@ class _Run:
 
     def _train_step(self, data: DataSet, chosen: NDArray[np.int64], *, step: int) -> float:
         recipe = self.recipe
-        images = torch.from_numpy(data.batch(chosen))
-        if data.renew is None:
-            images = augment(images, shift_pixels=recipe.shift_pixels, flip=recipe.flip)
-        labels = torch.from_numpy(data.labels[chosen])
         steps = recipe.epochs * self.steps
         self.module.set_dropout_strength(recipe.dropout_strength_at(step, steps=steps))
-        loss = self._loss(images.contiguous(memory_format=torch.channels_last), labels)
-        value = float(loss.detach())
+        loss = self._loss(data, chosen)
+        value = self.ranks.sum(float(loss.detach())) / self.ranks.count
         if not math.isfinite(value):
             raise UsageError(f"training diverged at step {step}: the loss is {value}; expected a lower learning rate")
         for group in self.optimiser.param_groups:
@@ -192,11 +205,23 @@ class _Run:
         self.held.clear_weights()
         return value
 
-    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        reduced = self.recipe.precision == "bfloat16"
-        with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
-            logits = self.module(images)
-        return functional.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+    def _loss(self, data: DataSet, chosen: NDArray[np.int64]) -> Tensor:
+        """The mean over this process's part of the batch, so weighed that the mean over processes is the batch's."""
+        recipe = self.recipe
+        part = self.ranks.shard(chosen)
+        images = torch.from_numpy(data.batch(part))
+        if data.renew is None:
+            # drawn for the whole batch, so that it does not depend on the number of processes
+            drawn = draw_augmentation(
+                len(chosen), shift_pixels=recipe.shift_pixels, flip=recipe.flip, generator=self.augmenting
+            )
+            images = drawn.of(self.ranks.shard(np.arange(len(chosen)))).apply(images)
+        images = images.contiguous(memory_format=torch.channels_last).to(self.device)
+        labels = torch.from_numpy(data.labels[part]).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = self.wrapped(images)
+        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+        return loss * (len(part) * self.ranks.count / len(chosen))
 
     def _progress(self, step: int, *, loss: float, started: float) -> Progress:
         elapsed = max(time.perf_counter() - started, 1e-9)

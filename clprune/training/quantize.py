@@ -77,9 +77,9 @@ class HeldCodes:
     def _hold(self, layer: Weighted, *, name: str) -> tuple[torch.nn.Parameter, Tensor, Tensor]:
         """(weights, the code of each in memory order, weights of each code); the weights take their entries' values."""
         coding = codebook_coding(
-            np.ascontiguousarray(layer.weights.detach().numpy()), name=name, bits=self._quantization.settings.bits
+            np.ascontiguousarray(layer.weights.detach().cpu().numpy()), name=name, bits=self._quantization.settings.bits
         )
-        codes = torch.from_numpy(coding.codes.astype(np.int32))
+        codes = torch.from_numpy(coding.codes.astype(np.int32)).to(layer.weights.device)
         with torch.no_grad():
             layer.weights.copy_(torch.from_numpy(coding.decode()))
         members = torch.bincount(codes.flatten(), minlength=len(coding.codebook)).clamp(min=1)
@@ -108,7 +108,7 @@ class HeldCodes:
         for index, (_, codes, members) in self._codebooks.items():
             values = layers[index]
             assert values is not None
-            small = codes.numpy().astype(np.uint8)
+            small = codes.cpu().numpy().astype(np.uint8)
             codebook = np.zeros(len(members), np.float32)
             codebook[small] = values.weights  # all weights of an entry hold the same value
             layers[index] = with_coding(values, CodebookCoding(codes=small, codebook=codebook))

@@ -20,7 +20,7 @@ from clprune.errors import FileError, UsageError
 from clprune.pruning.network import PruneSettings, make_masks, plan_pruning
 from clprune.tile import Unit
 from clprune.training import Progress, Recipe, evaluate, load_module, prune_and_retrain, train
-from clprune.training.augment import augment
+from clprune.training.augment import draw_augmentation
 from clprune.training.held_masks import HeldMasks
 from clprune.training.loop import make_optimiser
 from tests.training.networks import network_of
@@ -51,9 +51,7 @@ def test_a_few_epochs_learn_the_patterns(tmp_path: Path, optimiser: str) -> None
     rate = 0.05 if optimiser == "sgd" else 0.005
     recipe = replace(RECIPE, epochs=6, optimiser=optimiser, learning_rate=rate)  # type: ignore[arg-type]
     reports: list[Progress] = []
-    result = train(
-        network_of(tmp_path), data_of(320), recipe, validation=data_of(100, "test"), report=reports.append
-    )
+    result = train(network_of(tmp_path), data_of(320), recipe, validation=data_of(100, "test"), report=reports.append)
     assert result.losses[-1] < result.losses[0]
     assert result.accuracies[-1] > 0.5
     assert [report.epoch for report in reports if report.step == report.steps] == [1, 2, 3, 4, 5, 6]
@@ -226,11 +224,11 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 def test_shifting_fills_with_the_nearest_pixels() -> None:
     images = torch.arange(9.0).reshape(1, 1, 3, 3).repeat(200, 1, 1, 1)
-    torch.manual_seed(0)
-    shifted = augment(images, shift_pixels=1, flip=False)
+    generator = torch.Generator().manual_seed(0)
+    shifted = draw_augmentation(200, shift_pixels=1, flip=False, generator=generator).apply(images)
     variants = {tuple(image.flatten().int().tolist()) for image in shifted}
     assert len(variants) == 9
     assert (4, 5, 5, 7, 8, 8, 7, 8, 8) in variants
     assert (0, 0, 1, 0, 0, 1, 3, 3, 4) in variants
-    mirrored = augment(images, shift_pixels=0, flip=True)
+    mirrored = draw_augmentation(200, shift_pixels=0, flip=True).apply(images)
     assert {tuple(image[0, 0].int().tolist()) for image in mirrored} == {(0, 1, 2), (2, 1, 0)}

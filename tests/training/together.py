@@ -1,0 +1,57 @@
+"""What the processes of `test_ranks.py` run: a pruned network retrained with augmentation, in two steps of one run.
+
+python -m tests.training.together OUT CFG    the first process writes OUT.npz
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clprune.darknet.network import load_network
+from clprune.darknet.random_weights import random_weights
+from clprune.data import load_data
+from clprune.pruning.network import PruneSettings, make_masks, plan_pruning
+from clprune.tile import Unit
+from clprune.training import Progress, Recipe, join_ranks, train
+
+RECIPE = Recipe(epochs=2, batch=18, learning_rate=0.05, shift_pixels=1, flip=True, seed=3)
+
+
+def main(out: Path, cfg: Path) -> None:
+    """Train and write every value, the losses, and how many reports came."""
+    torch.set_num_threads(1)
+    network = load_network(cfg)
+    weights = random_weights(network, seed=1)
+    settings = PruneSettings(method="workgroup", sparsity=0.6, unit_for_layer=lambda layer: Unit(rows=4))
+    masks = make_masks(network, weights, plan_pruning(network, weights, settings))
+    reports: list[Progress] = []
+    with join_ranks() as ranks:
+        data = load_data("synthetic", split="train", height=8, width=8, count=90)
+        result = train(
+            network,
+            data,
+            RECIPE,
+            weights=weights,
+            masks=masks,
+            checkpoint=out.with_suffix(".checkpoint"),
+            report=reports.append,
+        )
+    if not ranks.is_first:
+        assert not reports
+        return
+    arrays = {"losses": np.array(result.losses), "processes": np.array(ranks.count), "reports": np.array(len(reports))}
+    for index, values in enumerate(result.weights.layers):
+        if values is not None:
+            for name in ("weights", "biases", "scales", "mean", "variance"):
+                value = getattr(values, name)
+                if value is not None:
+                    arrays[f"{index}.{name}"] = value
+    np.savez(out.with_suffix(".npz"), **arrays)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
