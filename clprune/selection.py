@@ -53,13 +53,16 @@ def select_device(
 
 
 def preference(device: DeviceInfo) -> tuple[int, int, int]:
-    """Sort key, best first: GPU, the system's CPU driver, pip's CPU driver, accelerators, software renderers."""
+    """Sort key, best first: GPU, pip's CPU driver, the system's CPU driver, accelerators, software renderers.
+
+    Who has installed a driver by pip wants it used: it starts and runs faster than PoCL (docs/results/start.md).
+    """
     if device.is_software:
         rank = 4
     elif device.type == "gpu":
         rank = 0
     elif device.type == "cpu":
-        rank = 2 if device.origin == "pip" else 1
+        rank = 1 if device.origin == "pip" else 2
     else:
         rank = 3
     return rank, device.platform_index, device.device_index

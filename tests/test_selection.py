@@ -28,13 +28,13 @@ def choose(selection: str | None = None, /, **environment: str) -> str:
     return select_device(MACHINE, selection=selection, environment=environment).name
 
 
-def test_gpu_before_system_cpu_before_pip_cpu_before_the_rest() -> None:
+def test_gpu_before_pip_cpu_before_system_cpu_before_the_rest() -> None:
     machine = list(MACHINE)
     order = []
     for gone in (5, 4, 3, 2, 1):
         order.append(select_device(machine, selection=None, environment={}).name)
         machine = [platform for platform in machine if platform.index != gone]
-    assert order == ["Example RTX 3080", "Example CPU", "Pip CPU", "Example FPGA", "llvmpipe (LLVM)"]
+    assert order == ["Example RTX 3080", "Pip CPU", "Example CPU", "Example FPGA", "llvmpipe (LLVM)"]
 
 
 def test_flag_before_clprune_device_before_pyopencl_ctx() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -31,7 +32,7 @@ from clprune.kernels.conv import ConvOperation
 from clprune.kernels.pointwise import POINTWISE, PointwiseOperation
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, PoolOperation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
-from clprune.kernels.storage import FLOAT32
+from clprune.kernels.storage import FLOAT32, STORAGE_BITS
 from clprune.layout import Layout, contiguous_layout
 from clprune.runner.batching import ImageView, Part, image_part_end
 from clprune.runner.layouts import NETWORK_INPUT, assign_layouts, tensor_aliases
@@ -39,6 +40,9 @@ from clprune.runner.memory import MemoryPlan, Use, separate_buffers, share_buffe
 from clprune.runner.offers import Offer, convolution_offers
 from clprune.runner.steps import Step
 from clprune.runner.workload import WeightForm
+
+#: Device memory that a plan may spend beyond need to save launches, relative to that of weights and activations.
+SPARE_SHARE = 0.095
 
 
 @dataclass(kw_only=True)
@@ -103,8 +107,33 @@ class PlanBuilder:
                 Use(inputs=tuple(self._whole(tensor) for tensor in step.inputs), output=self._whole(step.output))
                 for step in self.steps
             ]
-            plan = share_buffers(uses, layouts, host_input=self.host_input, host_output=self.host_output)
+            plan = share_buffers(
+                uses,
+                layouts,
+                host_input=self.host_input,
+                host_output=self.host_output,
+                most_bytes=self._most_bytes(uses, layouts),
+            )
         return plan.with_views({tensor: view.tensor for tensor, view in self.views.items()})
+
+    def _most_bytes(self, uses: Sequence[Use], layouts: Mapping[int, Layout]) -> int:
+        """Memory for activations beyond which no launch is saved: what two neighbours need and a share of all."""
+        needed = max(sum(layouts[tensor].size_bytes for tensor in {*use.inputs, use.output}) for use in uses)
+        return round(needed + SPARE_SHARE * (needed + self._parameter_bytes()))
+
+    def _parameter_bytes(self) -> int:
+        """About what packed weights will take."""
+        layers = {step.layer for step in self.steps if isinstance(step.layer, Convolutional | Connected)}
+        return round(sum(self._weight_bytes(layer) for layer in layers))
+
+    def _weight_bytes(self, layer: Convolutional | Connected) -> float:
+        kept = math.prod(layer.weights_shape) * self._form(layer).workload.kept_share
+        return kept * STORAGE_BITS[self._storage(layer)] / 8
+
+    def _storage(self, layer: Convolutional | Connected) -> str:
+        """The weights' own; where they have none, that wanted for connected layers, or float32."""
+        wanted = self.connected_storage if isinstance(layer, Connected) else FLOAT32
+        return self._form(layer).storage or wanted
 
     def _whole(self, tensor: int) -> int:
         return self.views[tensor].tensor if tensor in self.views else tensor
@@ -181,7 +210,7 @@ class PlanBuilder:
                 input=x,
                 output=y,
                 activation=layer.activation,
-                storage=self._form(layer).storage or self.connected_storage,
+                storage=self._storage(layer),
             )
             self._add(layer, CONNECTED, connected, part=part, inputs=inputs, output=output)
         elif isinstance(layer, MaxPool):
@@ -202,7 +231,7 @@ class PlanBuilder:
             output=self.layouts[output],
             activation=layer.activation,
             pooled=pool is not None,
-            storage=self._form(layer).storage or FLOAT32,
+            storage=self._storage(layer),
         )
         fused = pool if isinstance(pool, MaxPool) else None
         label = layer.kind if fused is None else f"{layer.kind} + {fused.kind}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from clprune.layout import Layout
 
@@ -57,50 +57,95 @@ def separate_buffers(layouts: Mapping[int, Layout]) -> MemoryPlan:
 
 
 def share_buffers(
-    uses: Sequence[Use], layouts: Mapping[int, Layout], *, host_input: int, host_output: int
+    uses: Sequence[Use],
+    layouts: Mapping[int, Layout],
+    *,
+    host_input: int,
+    host_output: int,
+    most_bytes: int = 0,
 ) -> MemoryPlan:
     """Greedy sharing: a new tensor takes the free buffer that has to grow least, or a new one.
 
-    Where all tensors together take at most SEPARATE_BYTES, each has a buffer of its own.
+    Where all tensors together take at most SEPARATE_BYTES, each has a buffer of its own. The padding of a tensor whose
+    buffer held another layout has to be cleared, by a launch in every run. As long as that saves launches and takes no
+    more than `most_bytes`, tensors of one layout, the smallest first, share among themselves only.
 
     `host_input` is alive from the start and written with its padding, `host_output` is alive to the end.
     """
     if sum(layout.size_bytes for layout in layouts.values()) <= SEPARATE_BYTES:
         return separate_buffers(layouts)
-    last_use = {tensor: step for step, use in enumerate(uses) for tensor in (*use.inputs, use.output)}
-    last_use[host_output] = len(uses)
-    buffer_of: dict[int, int] = {}
-    sizes: list[int] = []
-    free: set[int] = set()
+    lifetimes = _Lifetimes(uses=uses, layouts=layouts, host_input=host_input, host_output=host_output)
+    best = lifetimes.place(frozenset())
+    secluded: frozenset[Layout] = frozenset()
+    for layout in sorted(set(layouts.values()), key=lambda layout: layout.size_bytes):
+        plan = lifetimes.place(secluded | {layout})
+        if plan.total_bytes <= most_bytes and len(plan.to_clear) < len(best.to_clear):
+            best, secluded = plan, secluded | {layout}
+    return best
 
-    def place(tensor: int) -> None:
-        needed = layouts[tensor].size_bytes
-        best = min(free, key=lambda number: (max(0, needed - sizes[number]), sizes[number]), default=None)
+
+@dataclass(frozen=True, kw_only=True)
+class _Lifetimes:
+    """When tensors come and go."""
+
+    uses: Sequence[Use]
+    layouts: Mapping[int, Layout]
+    host_input: int
+    host_output: int
+
+    def place(self, secluded: frozenset[Layout]) -> MemoryPlan:
+        """Every tensor in a buffer; those of a `secluded` layout share with their own kind only."""
+        last_use = {tensor: step for step, use in enumerate(self.uses) for tensor in (*use.inputs, use.output)}
+        last_use[self.host_output] = len(self.uses)
+        placing = _Placing(layouts=self.layouts, secluded=secluded)
+        placing.place(self.host_input)
+        for step, use in enumerate(self.uses):
+            if use.output not in placing.buffer_of:
+                placing.place(use.output)
+            for tensor in {*use.inputs, use.output}:
+                if last_use[tensor] == step:
+                    placing.free.add(placing.buffer_of[tensor])
+        return MemoryPlan(
+            buffer_of=placing.buffer_of,
+            sizes_bytes=tuple(placing.sizes),
+            to_clear=_to_clear(placing.buffer_of, self.layouts) - {self.host_input},
+            is_shared=True,
+        )
+
+
+@dataclass(kw_only=True)
+class _Placing:
+    """Buffers so far, and what kind of tensor each is for: a secluded layout, or None for all others."""
+
+    layouts: Mapping[int, Layout]
+    secluded: frozenset[Layout]
+    buffer_of: dict[int, int] = field(default_factory=dict)
+    sizes: list[int] = field(default_factory=list)
+    kinds: list[Layout | None] = field(default_factory=list)
+    free: set[int] = field(default_factory=set)
+
+    def place(self, tensor: int) -> None:
+        layout = self.layouts[tensor]
+        needed, kind = layout.size_bytes, layout if layout in self.secluded else None
+        fitting = [number for number in self.free if self.kinds[number] == kind]
+        best = min(fitting, key=lambda number: (max(0, needed - self.sizes[number]), self.sizes[number]), default=None)
         if best is None:
-            best = len(sizes)
-            sizes.append(needed)
-        sizes[best] = max(sizes[best], needed)
-        free.discard(best)
-        buffer_of[tensor] = best
-
-    place(host_input)
-    for step, use in enumerate(uses):
-        if use.output not in buffer_of:
-            place(use.output)
-        for tensor in {*use.inputs, use.output}:
-            if last_use[tensor] == step:
-                free.add(buffer_of[tensor])
-    to_clear = _to_clear(buffer_of, layouts) - {host_input}
-    return MemoryPlan(buffer_of=buffer_of, sizes_bytes=tuple(sizes), to_clear=to_clear, is_shared=True)
+            best = len(self.sizes)
+            self.sizes.append(needed)
+            self.kinds.append(kind)
+        self.sizes[best] = max(self.sizes[best], needed)
+        self.free.discard(best)
+        self.buffer_of[tensor] = best
 
 
 def _to_clear(buffer_of: Mapping[int, int], layouts: Mapping[int, Layout]) -> frozenset[int]:
+    """Tensors whose buffer held another layout before them, in this run or, for the first, at the end of the last."""
     tenants: dict[int, list[int]] = {}
-    for tensor, number in buffer_of.items():
+    for tensor, number in buffer_of.items():  # in the order of their use
         tenants.setdefault(number, []).append(tensor)
     return frozenset(
         tensor
         for together in tenants.values()
-        for tensor in together
-        if layouts[tensor].has_padding and any(layouts[other] != layouts[tensor] for other in together)
+        for before, tensor in zip([together[-1], *together], together, strict=False)
+        if layouts[tensor].has_padding and layouts[before] != layouts[tensor]
     )

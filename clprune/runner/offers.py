@@ -41,7 +41,8 @@ def convolution_offers(operation: ConvOperation, form: WeightForm, algorithms: A
     if "direct" in algorithms.names:
         offers.append(_direct(operation, form))
     if "sparse" in algorithms.names and form.workload.kept_share <= SPARSE_KEPT_SHARE:
-        offers.append(_sparse(operation, form))
+        sparse = _sparse(operation, form)
+        offers.insert(0 if sparse.is_likely else len(offers), sparse)
     return offers or [_direct(operation, form)]
 
 
