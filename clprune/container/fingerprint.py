@@ -26,13 +26,9 @@ def check_network(network: Network, found: list[Any]) -> None:
     expected = network_record(network)
     for mine, its in zip(expected, found, strict=False):
         if mine != its:
-            raise UsageError(
-                f"{_described(its)}: {network.path} expects {_described(mine)}; is it this network's file?"
-            )
+            raise UsageError(f"{_described(its)}: expected {_described(mine)}, as {network.path} has it")
     if len(expected) != len(found):
-        raise UsageError(
-            f"{len(found)} layers with values: {network.path} has {len(expected)}; is it this network's file?"
-        )
+        raise UsageError(f"{len(found)} layers with values: expected {len(expected)}, as {network.path} has them")
 
 
 def _layer_facts(layer: Layer) -> dict[str, Any]:

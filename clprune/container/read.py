@@ -77,11 +77,11 @@ def _describe(source: Source, facts: Mapping[str, Any]) -> StoredLayer:
 
 def _read_layer(source: Source, layer: Layer) -> LayerWeights:
     try:
-        fields = {field.name: field.shape for field in layer_fields(layer, biases=True)}
+        fields = {field.name: field.values for field in layer_fields(layer, biases=True)}
         has_weights = fields.pop("weights", None) is not None
         arrays: dict[str, FloatArray] = {}
-        for name, shape in fields.items():
-            arrays[name] = source.array(layer.index, name, dtype=np.float32, shape=shape)
+        for name, length in fields.items():
+            arrays[name] = source.array(layer.index, name, dtype=np.float32, length=length)
             check_array(source.path, f"{layer}, {name}", arrays[name], is_variance=name == "variance")
         record = source.record(layer.index) if has_weights else None
         stored = None if record is None else _read_matrix(source, layer, record)
@@ -105,10 +105,10 @@ def _read_matrix(source: Source, layer: Layer, record: LayerRecord) -> StoredMat
         array = values.values
     scales = codebook = None
     if record.coding == "linear":
-        scales = source.array(layer.index, "weights.scales", dtype=np.float32, shape=(axes[0],))
+        scales = source.array(layer.index, "weights.scales", dtype=np.float32, length=axes[0])
         _check_linear(array, scales, record.activation_scale)
     elif record.coding == "codebook":
-        codebook = source.array(layer.index, "weights.codebook", dtype=np.float32, shape=(2**record.bits,))
+        codebook = source.array(layer.index, "weights.codebook", dtype=np.float32, length=2**record.bits)
         CodebookCoding(codes=array, codebook=codebook)  # for its checks
     else:
         check_array(source.path, f"{layer}, weights", array, is_variance=False)
@@ -140,14 +140,14 @@ def _read_units(source: Source, layer: Layer, record: LayerRecord, shape: Matrix
 def _read_values(source: Source, layer: Layer, record: LayerRecord, *, shape: tuple[int, int]) -> Matrix:
     count = shape[0] * shape[1]
     if record.bits != 4:
-        return source.array(layer.index, "weights.values", dtype=DTYPES[record.coding], shape=(count,)).reshape(shape)
-    expected = (packed_bytes(count, width=4),)
-    packed = source.array(layer.index, "weights.values", dtype=np.uint8, shape=expected)
+        return source.array(layer.index, "weights.values", dtype=DTYPES[record.coding], length=count).reshape(shape)
+    length = packed_bytes(count, width=4)
+    packed = source.array(layer.index, "weights.values", dtype=np.uint8, length=length)
     return unpack_bits(packed, width=4, count=count).reshape(shape)
 
 
 def _bytes(source: Source, layer: Layer, name: str) -> Bytes:
-    return source.array(layer.index, name, dtype=np.uint8, shape=None)
+    return source.array(layer.index, name, dtype=np.uint8, length=None)
 
 
 def _check_linear(codes: Matrix, scales: FloatArray, activation_scale: float | None) -> None:

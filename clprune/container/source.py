@@ -39,16 +39,19 @@ class Source:
             raise UsageError("nothing is said of its weights: expected a file that clprune wrote")
         return LayerRecord.from_json(self.layers[str(layer)])
 
-    def array(self, layer: int, name: str, *, dtype: Any, shape: tuple[int, ...] | None) -> npt.NDArray[Any]:
-        """An array of a layer. Raises UsageError when it is not there or has another type or shape (None: any)."""
+    def array(self, layer: int, name: str, *, dtype: Any, length: int | None) -> npt.NDArray[Any]:
+        """An array of a layer; all have one dimension, of `length` where it is known before.
+
+        Raises UsageError when it is missing or has another type or shape.
+        """
         full_name = f"layers.{layer}.{name}"
         if full_name not in self.file.keys():  # noqa: SIM118 - the file is no mapping
             raise UsageError(f"{name} is missing")
         found = self.file.get_slice(full_name)
-        found_shape, expected = tuple(found.get_shape()), STORED_NAMES[dtype]
-        if found.get_dtype() != expected or (shape is not None and found_shape != shape) or len(found_shape) == 0:
-            wanted = "any length" if shape is None else list(shape)
-            raise UsageError(f"{name}: {found.get_dtype()} {list(found_shape)}, expected {expected} {wanted}")
+        shape, dtype_name = list(found.get_shape()), STORED_NAMES[dtype]
+        if found.get_dtype() != dtype_name or len(shape) != 1 or length not in (None, *shape):
+            wanted = "[any length]" if length is None else [length]
+            raise UsageError(f"{name}: {found.get_dtype()} {shape}, expected {dtype_name} {wanted}")
         self.taken.add(full_name)
         array: npt.NDArray[Any] = self.file.get_tensor(full_name)
         return array
@@ -66,9 +69,7 @@ class Source:
         """Raise UsageError when an array belongs to no layer."""
         left = sorted(set(self.file.keys()) - self.taken)
         if left:
-            raise UsageError(
-                f"{len(left)} arrays belong to no layer, the first is {left[0]}; is it this network's file?"
-            )
+            raise UsageError(f"{len(left)} arrays belong to no layer, first {left[0]}: is it this network's file?")
 
 
 @contextmanager
