@@ -58,7 +58,7 @@ def test_flag_before_clprune_device_before_pyopencl_ctx() -> None:
         ("llvmpipe", "llvmpipe (LLVM)"),
         ("3080 ti", "Example RTX 3080 Ti"),
         ("example rtx 3080", "Example RTX 3080"),
-        ("cpu", "Example CPU"),
+        ("cpu", "Pip CPU"),
         ("gpu", "Example RTX 3080"),
     ],
 )
