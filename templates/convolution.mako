@@ -5,7 +5,7 @@
 ## vector_width, vectors, group_n, mapping, stride, pooled.
 
 ## Arguments of a kernel that say where positions lie, after block counts of its own.
-<%def name="position_parameters()">
+<%def name="position_parameters()" filter="trim">
           const int slot_count,
           const int positions,
           const int slots_per_row,

@@ -10,7 +10,7 @@ ${{"float32": "float", "float16": "half", "int8": "char", "codebook8": "uchar", 
 </%def>
 
 ## Kernel parameters behind `weights` that only some storages read.
-<%def name="storage_parameters()">
+<%def name="storage_parameters()" filter="trim">
           __global const float *restrict scales,
           __global const float *restrict codebook
 </%def>

@@ -126,7 +126,7 @@ class SparseConvKernel(MatrixKernel[SparseConvTile, ConvOperation]):
     # Neighbouring lanes read neighbouring positions (a pooled layer needs two side by side), and offsets and values are
     # the same for all of them; blocks of few rows keep a large GPU busy.
     gpu_tiles = (
-        SparseConvTile(block_rows=4, vector_width=1, vectors=8, group_n=64, k_unroll=2),
+        SparseConvTile(block_rows=4, vector_width=1, vectors=6, group_n=64, k_unroll=2),
         SparseConvTile(block_rows=1, vector_width=1, vectors=4, group_n=64, k_unroll=4),
         SparseConvTile(block_rows=1, vector_width=2, vectors=2, group_n=64, k_unroll=2, mapping="rows"),
         SparseConvTile(block_rows=1, vector_width=1, vectors=2, group_n=64, k_unroll=4, mapping="rows"),
