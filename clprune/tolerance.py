@@ -3,6 +3,10 @@
 A sum of K products in float32, in any order and with or without fused multiply-adds, strays from the exact sum like a
 random walk: about `sqrt(K)` roundings of the largest magnitude. The factor 4 leaves room for unlucky data, the constant
 for what does not grow with K (activations, the final store).
+
+Winograd convolution sums fewer products, but its transforms subtract large numbers from each other: its errors are
+those of a direct sum times an amplification that follows from the norms of the transforms
+(`clprune.winograd.error.amplification`). A random walk a times as wide is one of a^2 times as many steps.
 """
 
 from __future__ import annotations
@@ -24,3 +28,8 @@ def absolute_tolerance(terms: int, *, largest: float) -> float:
 def relative_tolerance(terms: int) -> float:
     """Largest allowed |result - reference| over the largest |reference|, for sums of `terms` products."""
     return FLOAT32_EPSILON * (16 + 4 * math.sqrt(terms))
+
+
+def amplified_terms(terms: int, *, amplification: float) -> int:
+    """As many products as stray like `terms` of them whose errors grow by the factor `amplification`."""
+    return math.ceil(terms * amplification**2)

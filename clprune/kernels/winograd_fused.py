@@ -1,0 +1,241 @@
+"""Winograd convolution in one kernel whose transformed data stays in cache (`templates/winograd_fused.cl.mako`)."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from clprune import quirks
+from clprune.darknet.values import LayerWeights
+from clprune.device import DeviceInfo
+from clprune.kernels.base import (
+    WORK_GROUP_CONSTRAINTS,
+    Case,
+    Constraint,
+    DeviceArray,
+    Launch,
+    MatrixKernel,
+    Sample,
+    Scratch,
+    Workload,
+    ceil_div,
+)
+from clprune.kernels.winograd_operation import (
+    WinogradOperation,
+    has_whole_windows,
+    input_scalars,
+    output_scalars,
+    sample_weights,
+    template_variables,
+    transformed_weights,
+    winograd_case,
+    winograd_sample,
+    winograd_sample_operations,
+)
+from clprune.packing.winograd import PackedWinograd, pack_winograd
+
+#: Numbers of work-groups that a tile may ask for.
+GROUPS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinogradFusedTile:
+    """Parameters of the template, explained there.
+
+    A work-item carries `vectors * vector_width` tiles at once and multiplies `tile_m` output channels of them.
+    """
+
+    tile_m: int
+    vector_width: int
+    vectors: int
+    columns: int = 1
+    group_n: int = 1
+    groups: int = 1
+    sweep: int = 1
+    k_unroll: int = 1
+    prefetch: int = 0
+
+    @property
+    def work_group_size(self) -> int:
+        return self.group_n
+
+    @property
+    def lanes(self) -> int:
+        """Tiles side by side in the scratch."""
+        return self.group_n * self.vector_width
+
+    @property
+    def m_stride(self) -> int:
+        """Elements of the scratch between the products of one U_xi and the next."""
+        return (self.sweep * self.tile_m * self.vectors + 1) * self.lanes
+
+    def v_stride(self, channels: int) -> int:
+        """Elements of the scratch between the transformed inputs of one U_xi and the next."""
+        return (channels * self.vectors + 1) * self.lanes
+
+    def passes(self, operation: WinogradOperation) -> int:
+        """Turns of all work-groups together."""
+        return ceil_div(operation.segments(self.columns) * self.columns, self.vectors * self.lanes)
+
+
+class WinogradFusedKernel(MatrixKernel[WinogradFusedTile, WinogradOperation]):
+    """See `templates/winograd_fused.cl.mako`."""
+
+    name = "winograd_fused"
+    template = "winograd_fused"
+    tile_type = WinogradFusedTile
+    parameters: ClassVar = {
+        "tile_m": (1, 2, 4, 8, 16),
+        "vector_width": (1, 4, 8, 16),
+        "vectors": (1, 2, 3),
+        "columns": (1, 2, 4, 8, 16),
+        "group_n": (1, 64),
+        "groups": GROUPS,
+        "sweep": (1, 2, 4),
+        "k_unroll": (1, 2),
+        "prefetch": (0, 1, 2),
+    }
+    cpu_values: ClassVar = {"group_n": (1,)}
+    gpu_values: ClassVar = {"vector_width": (1,), "columns": (1,), "group_n": (64,), "prefetch": (0,)}
+    constraints = (
+        Constraint(
+            reason="fused pooling needs whole windows of 2x2 outputs",
+            holds=lambda t, o: has_whole_windows(o),
+        ),
+        Constraint(
+            reason="a segment is a part of a vector",
+            holds=lambda t, o: t.vector_width % t.columns == 0,
+        ),
+        Constraint(
+            reason="a segment is more than a third longer than a row of tiles",
+            holds=lambda t, o: (
+                t.columns <= 2 or 3 * o.segments_per_row(t.columns) * t.columns <= 4 * o.segments_per_row(1)
+            ),
+        ),
+        Constraint(
+            reason="the accumulators of a work-item exceed the registers of any device",
+            holds=lambda t, o: t.tile_m * t.vectors * t.vector_width <= (448 if t.work_group_size == 1 else 48),
+        ),
+        *WORK_GROUP_CONSTRAINTS,
+        Constraint(
+            reason="the tile has more rows than the layer has output channels",
+            holds=lambda t, o: t.tile_m < 2 * o.problem.out_channels or t.tile_m == 1,
+        ),
+        Constraint(
+            reason="a sweep is longer than the layer has row blocks",
+            holds=lambda t, o: t.sweep == 1 or t.sweep * t.tile_m < 2 * o.problem.out_channels,
+        ),
+        Constraint(
+            reason="there are more work-groups than passes",
+            holds=lambda t, o: t.groups == 1 or t.groups <= t.passes(o),
+        ),
+        Constraint(
+            reason="prefetching is for work-groups of one, whose caches are a CPU's",
+            holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
+        ),
+        Constraint(
+            reason="the scratch of all work-groups exceeds 1 GiB",
+            holds=lambda t, o: t.groups * t.lanes * o.matrices * (o.problem.in_channels + t.m_stride) < 2**28,
+        ),
+    )
+    cpu_tiles = (
+        WinogradFusedTile(tile_m=8, vector_width=16, vectors=3, columns=8, sweep=2, prefetch=1),
+        WinogradFusedTile(tile_m=8, vector_width=16, vectors=2, columns=4, sweep=2, prefetch=1),
+        WinogradFusedTile(tile_m=8, vector_width=16, vectors=2, columns=2, sweep=2, prefetch=1),
+        WinogradFusedTile(tile_m=8, vector_width=16, vectors=1, columns=1),
+        WinogradFusedTile(tile_m=1, vector_width=4, vectors=1, columns=1),
+    )
+    gpu_tiles = (
+        WinogradFusedTile(tile_m=8, vector_width=1, vectors=2, group_n=64),
+        WinogradFusedTile(tile_m=4, vector_width=1, vectors=1, group_n=64),
+        WinogradFusedTile(tile_m=1, vector_width=1, vectors=1, group_n=64),
+    )
+
+    def local_mem_bytes(self, tile: WinogradFusedTile, operation: WinogradOperation) -> int:
+        return 0
+
+    def launch(self, tile: WinogradFusedTile, operation: WinogradOperation) -> Launch:
+        return Launch(global_size=(tile.groups * tile.group_n,), local_size=(tile.group_n,))
+
+    def scratch(self, tile: WinogradFusedTile, operation: WinogradOperation) -> Scratch:
+        """Transformed inputs and products of every work-group."""
+        stride = tile.v_stride(operation.problem.in_channels) + tile.m_stride
+        return Scratch(elements=tile.groups * operation.matrices * stride)
+
+    def scratch_bytes(self, tile: WinogradFusedTile, operation: WinogradOperation) -> int:
+        return self.scratch(tile, operation).size_bytes
+
+    def variables(self, tile: WinogradFusedTile, operation: WinogradOperation) -> dict[str, Any]:
+        shared = template_variables(operation, vector_width=tile.vector_width, columns=tile.columns)
+        return {**shared, "m_stride": tile.m_stride}
+
+    def safe_tile(self, operation: WinogradOperation) -> WinogradFusedTile:
+        rows = 4 if operation.problem.out_channels >= 4 else 1
+        return WinogradFusedTile(tile_m=rows, vector_width=4, vectors=1)
+
+    def is_worth_trying(self, tile: WinogradFusedTile, operation: WinogradOperation, device: DeviceInfo) -> bool:
+        """As everywhere; on CPUs vectors also fill a register, and there is a work-group per core."""
+        if not super().is_worth_trying(tile, operation, device):
+            return False
+        if not quirks.wants_explicit_vectors(device):
+            return True
+        is_narrow = tile.vector_width < min(quirks.vector_width(device), 16)
+        return not is_narrow and tile.groups == self._groups(tile, operation, device)
+
+    def default_tile(self, operation: WinogradOperation, device: DeviceInfo) -> WinogradFusedTile:
+        """As everywhere, with a work-group per compute unit where there are passes for them."""
+        tile = super().default_tile(operation, device)
+        return dataclasses.replace(tile, groups=self._groups(tile, operation, device))
+
+    def _groups(self, tile: WinogradFusedTile, operation: WinogradOperation, device: DeviceInfo) -> int:
+        """The smallest value that occupies all compute units, or else as many work-groups as there are passes for."""
+        values = [value for value in GROUPS if value == 1 or value <= tile.passes(operation)]
+        return min((value for value in values if value >= device.compute_units), default=values[-1])
+
+    def pack(self, tile: WinogradFusedTile, operation: WinogradOperation, *, weights: LayerWeights) -> PackedWinograd:
+        """Kept channels of U per row block and matrix; spatial weights are transformed exactly."""
+        return pack_winograd(
+            transformed_weights(weights, operation),
+            bias=weights.biases,
+            tile_m=tile.tile_m,
+            channel_stride=tile.vectors * tile.lanes,
+            sweep=tile.sweep,
+        )
+
+    def arguments(
+        self, tile: WinogradFusedTile, operation: WinogradOperation, packed: Any, *, x: DeviceArray, y: DeviceArray
+    ) -> tuple[DeviceArray, ...]:
+        """The template's arguments in order; arrays are still to be copied to the device."""
+        scalars = (
+            operation.problem.in_channels,
+            operation.problem.out_channels,
+            tile.passes(operation),
+            operation.segments(tile.columns),
+            operation.segments_per_row(tile.columns),
+            operation.tile_rows,
+            *input_scalars(operation),
+            *output_scalars(operation),
+        )
+        arrays = (packed.values, packed.offsets, packed.blocks, packed.bias)
+        return (x, *arrays, y, self.scratch(tile, operation), *(np.int32(value) for value in scalars))
+
+    def sample(self, operation: WinogradOperation, workload: Workload) -> Sample:
+        return winograd_sample(operation, workload)
+
+    def case(self, tile: WinogradFusedTile, operation: WinogradOperation, sample: Sample) -> Case:
+        packed = self.pack(tile, operation, weights=sample_weights(sample, operation))
+        return winograd_case(
+            operation,
+            sample,
+            lambda x, y: self.arguments(tile, operation, packed, x=x, y=y),
+            kept_share=packed.kept_share,
+        )
+
+    def sample_operations(self) -> tuple[WinogradOperation, ...]:
+        return winograd_sample_operations()
+
+
+WINOGRAD_FUSED = WinogradFusedKernel()

@@ -1,0 +1,268 @@
+"""What both Winograd kernels share: the operation, how tiles are cut into strips, samples and cases."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.darknet.activations import activate
+from clprune.darknet.values import LayerWeights
+from clprune.errors import UsageError
+from clprune.geometry import ConvProblem
+from clprune.kernels.base import Case, Expected, FloatArray, Sample, Workload, ceil_div
+from clprune.kernels.conv import ConvOperation, can_pool, conv_operation, conv_reference, pool_problem
+from clprune.kernels.pool import max_pool_reference
+from clprune.kernels.samples import expected_output, input_buffer, random_matrix
+from clprune.kernels.transform_source import transform_statements
+from clprune.tolerance import amplified_terms
+from clprune.winograd.error import amplification
+from clprune.winograd.transforms import transform_filters, transform_matrices, winograd_convolution
+
+#: Sides of the output tiles that the templates compute.
+OUTPUT_TILES = (2, 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinogradOperation(ConvOperation):
+    """A convolution computed as F(output_tile x output_tile, 3 x 3)."""
+
+    output_tile: int = 4
+
+    @property
+    def key(self) -> str:
+        return f"{super().key} F{self.output_tile}"
+
+    @property
+    def input_tile(self) -> int:
+        """alpha: side of a tile in the Winograd domain."""
+        return self.output_tile + 2
+
+    @property
+    def matrices(self) -> int:
+        """How many matrices U_xi there are."""
+        return self.input_tile**2
+
+    @property
+    def tile_rows(self) -> int:
+        """Rows of tiles per image."""
+        return ceil_div(self.problem.out_height, self.output_tile)
+
+    def segments_per_row(self, columns: int) -> int:
+        """Segments of `columns` tiles in one row of tiles."""
+        return ceil_div(self.problem.out_width, self.output_tile * columns)
+
+    def segments(self, columns: int) -> int:
+        """Segments of `columns` tiles in the whole batch."""
+        return self.problem.batch * self.tile_rows * self.segments_per_row(columns)
+
+
+def winograd_operation(operation: ConvOperation, *, output_tile: int) -> WinogradOperation:
+    """The same convolution as F(m x m, 3 x 3). Raises UsageError where `winograd_obstacle` finds one."""
+    obstacle = winograd_obstacle(operation.problem)
+    if obstacle is not None:
+        raise UsageError(f"Winograd convolution of {operation.problem.key}: {obstacle}")
+    if output_tile not in OUTPUT_TILES:
+        raise UsageError(f"Winograd output tile {output_tile}: expected one of {', '.join(map(str, OUTPUT_TILES))}")
+    return WinogradOperation(
+        problem=operation.problem,
+        input=operation.input,
+        output=operation.output,
+        activation=operation.activation,
+        pooled=operation.pooled,
+        output_tile=output_tile,
+    )
+
+
+def winograd_obstacle(problem: ConvProblem) -> str | None:
+    """Why a convolution cannot be computed by these kernels, or None."""
+    if problem.size != 3:
+        return f"filters are {problem.size}x{problem.size}, not 3x3"
+    if problem.stride != 1:
+        return f"the stride is {problem.stride}, not 1"
+    if problem.groups != 1:
+        return f"channels are split into {problem.groups} groups"
+    if problem.padding > 2:
+        return f"the padding is {problem.padding}, more than 2"
+    return None
+
+
+def template_variables(operation: WinogradOperation, *, vector_width: int, columns: int) -> dict[str, Any]:
+    """What `templates/winograd.mako` needs."""
+    transforms = transform_matrices(operation.output_tile)
+    return {
+        "output_tile": operation.output_tile,
+        "input_tile": operation.input_tile,
+        "BT": transforms.BT,
+        "AT": transforms.AT,
+        "combine": transform_statements,
+        "columns": columns,
+        "segments": vector_width // columns,
+        "partial_rows": operation.problem.out_height % operation.output_tile != 0,
+        "partial_columns": operation.problem.out_width % operation.output_tile != 0,
+        "activation": operation.activation,
+        "pooled": operation.pooled,
+    }
+
+
+def input_scalars(operation: WinogradOperation) -> tuple[int, ...]:
+    """x_start, x_pitch, x_image_stride, x_channel_stride, last_row, padded_width of the templates."""
+    problem, layout = operation.problem, operation.input
+    return (
+        layout.origin - problem.padding * (layout.pitch + 1),
+        layout.pitch,
+        layout.image_stride,
+        layout.channel_stride,
+        problem.in_height + 2 * problem.padding - 1,
+        problem.in_width + 2 * problem.padding,
+    )
+
+
+def output_scalars(operation: WinogradOperation) -> tuple[int, ...]:
+    """y_origin, y_pitch, y_image_stride, y_channel_stride, out_width, out_height of the templates."""
+    layout = operation.output
+    return (
+        layout.origin,
+        layout.pitch,
+        layout.image_stride,
+        layout.channel_stride,
+        operation.problem.out_width // operation.row_step,
+        operation.problem.out_height // operation.row_step,
+    )
+
+
+def transformed_weights(weights: LayerWeights, operation: WinogradOperation) -> npt.NDArray[Any]:
+    """U `[alpha, alpha, filters, channels]`: as given in the Winograd domain, or transformed exactly (float64).
+
+    Raises UsageError if the weights are another F's.
+    """
+    if weights.winograd is None:
+        problem = operation.problem
+        spatial = weights.weights.reshape(problem.out_channels, problem.in_channels, 3, 3)
+        return transform_filters(spatial, operation.output_tile)
+    if weights.winograd != operation.output_tile:
+        raise UsageError(
+            f"weights of F({weights.winograd}x{weights.winograd}, 3x3) cannot be computed as "
+            f"F({operation.output_tile}x{operation.output_tile}, 3x3): they are no filters' transform"
+        )
+    return weights.weights
+
+
+def winograd_sample(operation: WinogradOperation, workload: Workload) -> Sample:
+    """Seeded data: dense weights are filters, pruned ones lie in the Winograd domain, as many kept in each U_xi.
+
+    The answer is direct convolution's, or float64 Winograd's where weights are no filters.
+    """
+    problem = operation.problem
+    rng = np.random.default_rng(workload.seed)
+    x = rng.standard_normal((problem.batch, problem.in_channels, problem.in_height, problem.in_width), np.float32)
+    dense = Workload(seed=workload.seed)
+    matrix = random_matrix(rng, rows=problem.out_channels, columns=problem.columns, workload=dense)
+    bias = rng.standard_normal(problem.out_channels, np.float32)
+    if workload.kept_share >= 1:
+        inputs = {"x": x, "weights": matrix, "bias": bias}
+        answer = conv_reference(x, matrix, bias, problem)
+    else:
+        spatial = matrix.reshape(problem.out_channels, problem.in_channels, 3, 3)
+        transformed = transform_filters(spatial, operation.output_tile).astype(np.float32)
+        remove_units(transformed, rng, workload)
+        inputs = {"x": x, "weights": transformed, "bias": bias}
+        answer = winograd_convolution(
+            x, transformed, output_tile=operation.output_tile, padding=problem.padding
+        ) + bias.astype(np.float64).reshape(-1, 1, 1)
+    answer = activate(operation.activation, answer)
+    if operation.pooled:
+        answer = max_pool_reference(answer, pool_problem(problem))
+    return Sample(inputs=inputs, answer=answer)
+
+
+def remove_units(transformed: FloatArray, rng: np.random.Generator, workload: Workload) -> None:
+    """Zero units of `unit_rows` x 1 of U `[alpha, alpha, rows, channels]` in place, as many in each block of rows."""
+    alpha, _, rows, channels = transformed.shape
+    removed = channels - round(channels * workload.kept_share)
+    for first in range(0, rows, workload.unit_rows):
+        order = rng.random((alpha, alpha, channels)).argsort(axis=2)
+        block = transformed[:, :, first : first + workload.unit_rows]
+        np.copyto(block, np.float32(0), where=(order < removed)[:, :, None, :])
+
+
+def sample_weights(sample: Sample, operation: WinogradOperation) -> LayerWeights:
+    """The weights of a sample: a matrix of filters, or U."""
+    weights, biases = sample.inputs["weights"], sample.inputs["bias"]
+    domain = operation.output_tile if weights.ndim == 4 else None
+    return LayerWeights(weights=weights, biases=biases, winograd=domain)
+
+
+def winograd_expected(operation: WinogradOperation, sample: Sample) -> Expected:
+    """What must come out, with a tolerance that the transforms' norms widen."""
+    terms = amplified_terms(operation.problem.in_channels, amplification=amplification(operation.output_tile))
+    return expected_output(sample.answer, operation.output, terms=terms)
+
+
+@functools.cache
+def winograd_sample_operations() -> tuple[WinogradOperation, ...]:
+    """Small odd shapes that cover every branch of the templates."""
+    shapes = (
+        # F, channels, height, width, filters, padding, batch
+        (4, 1, 1, 1, 1, 1, 1),
+        (2, 3, 5, 7, 5, 1, 1),
+        (4, 5, 7, 31, 17, 1, 2),
+        (2, 17, 13, 13, 3, 0, 2),
+        (4, 3, 13, 5, 16, 2, 1),
+        (4, 17, 28, 28, 33, 1, 1),
+        (2, 5, 31, 13, 8, 2, 1),
+        (4, 3, 34, 66, 9, 0, 1),
+        (4, 1, 3, 3, 17, 0, 3),
+    )
+    activations = ("leaky", "relu", "logistic", "linear")
+    plain = tuple(
+        winograd_operation(
+            conv_operation(
+                ConvProblem(
+                    batch=batch,
+                    in_channels=channels,
+                    in_height=height,
+                    in_width=width,
+                    out_channels=filters,
+                    size=3,
+                    padding=padding,
+                ),
+                activation=activations[index % len(activations)],
+            ),
+            output_tile=output_tile,
+        )
+        for index, (output_tile, channels, height, width, filters, padding, batch) in enumerate(shapes)
+    )
+    pooled = (
+        (4, ConvProblem(batch=2, in_channels=3, in_height=14, in_width=38, out_channels=9, size=3, padding=1)),
+        (2, ConvProblem(batch=1, in_channels=5, in_height=6, in_width=34, out_channels=17, size=3, padding=1)),
+        (4, ConvProblem(batch=1, in_channels=17, in_height=64, in_width=64, out_channels=31, size=3, padding=1)),
+    )
+    return (
+        *plain,
+        *(
+            winograd_operation(conv_operation(problem, activation="leaky", pooled=True), output_tile=output_tile)
+            for output_tile, problem in pooled
+        ),
+    )
+
+
+def winograd_case(operation: WinogradOperation, sample: Sample, arguments: Any, kept_share: float) -> Case:
+    """A case: `arguments(x, y)` makes the template's arguments of the input buffer and what is expected."""
+    buffer = input_buffer(sample.inputs["x"], operation.input)
+    return Case(arguments=arguments(buffer, winograd_expected(operation, sample)), kept_share=kept_share)
+
+
+def has_whole_windows(operation: WinogradOperation) -> bool:
+    """Whether fused pooling finds whole 2x2 windows."""
+    return not operation.pooled or can_pool(operation.problem)
+
+
+def vectors_of_row(operation: WinogradOperation, columns: int) -> float:
+    """Tiles computed over tiles needed in a row: 1 where segments of `columns` tiles fit."""
+    needed = math.ceil(operation.problem.out_width / operation.output_tile)
+    return operation.segments_per_row(columns) * columns / needed

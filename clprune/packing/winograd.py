@@ -1,0 +1,101 @@
+"""Weights in the Winograd domain: per row block and matrix U_xi, the input channels that are kept, and their values.
+
+The unit is a block of consecutive output channels x 1 input channel in one matrix U_xi. What is skipped follows from
+the zeros alone: a row block of `tile_m` rows keeps a channel in U_xi when any of its rows needs it. Lists may differ in
+length (wsp), or be equally long in all matrices (bwsp).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int32]
+
+#: Fields of one row of `PackedWinograd.blocks`, in order.
+WINOGRAD_FIELDS = ("list_start", "kept", "value_start")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PackedWinograd:
+    """Compact form of U `[alpha, alpha, rows, channels]` for kernels that compute `tile_m` rows at once.
+
+    values: float32, per row block and matrix `[kept, tile_m]`, short blocks filled with zero rows.
+    offsets: int32, the lists; an entry is the channel's number times the caller's `channel_stride`.
+    blocks: int32 `[row blocks, alpha * alpha, 3]`, see WINOGRAD_FIELDS.
+    bias: float32 `[row blocks, tile_m]`, zeros behind the last row of a short block.
+    kept_share: weights multiplied (without fill) over weights of the dense U.
+    """
+
+    tile_m: int
+    values: FloatArray
+    offsets: IntArray
+    blocks: IntArray
+    bias: FloatArray
+    kept_share: float
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that the packed layer occupies on the device."""
+        return self.values.nbytes + self.offsets.nbytes + self.blocks.nbytes + self.bias.nbytes
+
+    @property
+    def imbalance(self) -> float:
+        """The longest list over the mean: what concurrent products of unequal length wait for; 1 without any list."""
+        kept = self.blocks[:, :, 1]
+        return float(kept.max() / kept.mean()) if kept.any() else 1.0
+
+
+def pack_winograd(
+    transformed: npt.NDArray[Any],
+    *,
+    bias: FloatArray,
+    tile_m: int,
+    channel_stride: int = 1,
+    sweep: int = 1,
+    lookahead: int = 0,
+) -> PackedWinograd:
+    """Pack U `[alpha, alpha, rows, channels]`, rounded to float32, with `bias` `[rows]` into row blocks of `tile_m`.
+
+    Values lie in the order of use: sweeps of `sweep` row blocks (0: all), in them matrix by matrix, then block by
+    block. Where every list is full they are one. `lookahead` entries that point at channel 0 follow the last list, and
+    as many columns of zeros the last values, for kernels that read ahead.
+    """
+    rows, channels = transformed.shape[2:]
+    matrices = transformed.shape[0] * transformed.shape[1]
+    row_blocks = -(-rows // tile_m)
+    filled = np.zeros((matrices, row_blocks * tile_m, channels), np.float32)
+    filled[:, :rows] = transformed.reshape(matrices, rows, channels)
+    columns = filled.reshape(matrices, row_blocks, tile_m, channels).transpose(1, 0, 3, 2)
+    used = np.any(columns != 0, axis=3)  # [row blocks, matrices, channels]
+    order = _order_of_use(row_blocks, matrices, sweep)
+    kept = used.sum(axis=2).astype(np.int64)
+    starts = np.zeros(row_blocks * matrices, np.int64)
+    starts[order] = np.concatenate([[0], np.cumsum(kept.reshape(-1)[order])[:-1]])
+    ordered_used = used.reshape(-1, channels)[order]
+    values = columns.reshape(row_blocks * matrices, channels, tile_m)[order][ordered_used]
+    is_full = bool(used.all())
+    channel_of = np.arange(channels) if is_full else np.nonzero(ordered_used)[1]
+    lists = np.concatenate([channel_of * channel_stride, np.zeros(max(lookahead, 1), np.int64)])
+    descriptors = np.stack([np.zeros_like(starts) if is_full else starts, kept.reshape(-1), starts * tile_m], axis=1)
+    packed_bias = np.zeros(row_blocks * tile_m, np.float32)
+    packed_bias[:rows] = bias
+    lengths = np.minimum(tile_m, rows - tile_m * np.arange(row_blocks))
+    return PackedWinograd(
+        tile_m=tile_m,
+        values=np.concatenate([values.reshape(-1), np.zeros(max(lookahead, 1) * tile_m, np.float32)]),
+        offsets=lists.astype(np.int32),
+        blocks=descriptors.reshape(row_blocks, matrices, len(WINOGRAD_FIELDS)).astype(np.int32),
+        bias=packed_bias.reshape(row_blocks, tile_m),
+        kept_share=float((kept.sum(axis=1) * lengths).sum() / transformed.size),
+    )
+
+
+def _order_of_use(row_blocks: int, matrices: int, sweep: int) -> npt.NDArray[np.int64]:
+    """Indices into (row block, matrix), flattened, in the order in which kernels come by."""
+    block, matrix = np.divmod(np.arange(row_blocks * matrices), matrices)
+    return np.lexsort((block, matrix, block // (sweep or row_blocks)))

@@ -1,0 +1,201 @@
+## Shared pieces of the Winograd kernels: where tiles lie, the input transform and the output transform.
+##
+##   V = B^T d B    one tile d [alpha, alpha] of one input channel
+##   Y = A^T M A    one tile of products M [alpha, alpha] of one output channel, then bias, activation, pooling
+##
+## A lane of a vector is one tile. A *segment* is a run of `columns` tiles side by side in one row of tiles of one image;
+## a *strip* is the `segments` = vector_width / columns segments that make one vector: they are numbered row by row, image
+## by image, and may lie apart. So narrow images fill whole vectors.
+##
+## Loads are whole runs of `output_tile * columns` values; lanes come out of them by taking even and odd elements apart,
+## and go back by interleaving.
+##
+## Partial tiles at the right border read into the next row: those elements count as zeros (partial_columns). At the
+## bottom the last padded row is read again (partial_rows). Neither reaches an output that exists.
+
+## Declares, for the strip that begins at `first_segment`, the corner of every segment in x.
+<%def name="input_corners()">
+% for g in range(segments):
+    const int segment${g} = min(first_segment + ${g}, segment_count - 1);
+    const int tile_row${g} = segment${g} / segments_per_row;
+    const int column${g} = (segment${g} - tile_row${g} * segments_per_row) * ${output_tile * columns};
+    const int image${g} = tile_row${g} / tile_rows;
+    const int row${g} = (tile_row${g} - image${g} * tile_rows) * ${output_tile};
+    const int corner${g} = x_start + image${g} * x_image_stride + column${g};
+% for r in range(input_tile):
+% if partial_rows:
+    const int line${g}_${r} = corner${g} + min(row${g} + ${r}, last_row) * x_pitch;
+% else:
+    const int line${g}_${r} = corner${g} + (row${g} + ${r}) * x_pitch;
+% endif
+% endfor
+% endfor
+% if partial_columns:
+<%
+    starts = ", ".join(f"column{lane // columns} + {lane % columns * output_tile}" for lane in range(vector_width))
+%>
+    const ${vector_type("int", vector_width)} left = padded_width - (${vector_type("int", vector_width)})(${starts});
+% endif
+</%def>
+
+## Transforms the tiles of a strip in the channel at `channel`; `store(xi, value)` prints what becomes of V_xi.
+<%def name="input_transform(channel, store)">
+<%
+    T = vector_type("float", vector_width)
+    length = output_tile * columns
+
+    def raw(r, index, shift):
+        """Vector number `index` of those that hold the strip's elements of row r, from element `shift` of a tile on."""
+        if length >= vector_width:
+            g, piece = divmod(index * vector_width, length)
+            return vector_load(vector_width, f"{channel} + line{g}_{r} + {piece + shift}")
+        count = vector_width // length
+        parts = (vector_load(length, f"{channel} + line{index * count + n}_{r} + {shift}") for n in range(count))
+        return f"({T})({', '.join(parts)})"
+
+    def streams(names, wanted, declare):
+        """Names of the vectors that hold element 0, 1, ... `wanted` - 1 of every tile."""
+        if len(names) == 1:
+            return names
+        pairs = list(zip(names[::2], names[1::2]))
+        even = [declare(f"({T})({a}.even, {b}.even)") for a, b in pairs]
+        odd = [declare(f"({T})({a}.odd, {b}.odd)") for a, b in pairs] if wanted > 1 else []
+        even, odd = streams(even, (wanted + 1) // 2, declare), streams(odd, wanted // 2, declare) if odd else []
+        return [name for pair in zip(even, odd) for name in pair] if odd else even
+%>
+% for r in range(input_tile):
+<%
+    lines = []
+
+    def declare(expression):
+        name = f"s{r}_{len(lines)}"
+        lines.append(f"const {T} {name} = {expression};")
+        return name
+
+    if vector_width == 1:
+        elements = [declare(f"*({channel} + line0_{r} + {k})") for k in range(input_tile)]
+    else:
+        elements = streams([declare(raw(r, n, 0)) for n in range(output_tile)], output_tile, declare)[:output_tile]
+        shifted = [declare(raw(r, n, output_tile)) for n in range(output_tile)]
+        elements = elements + streams(shifted, 2, declare)[:2]
+    if partial_columns:
+        zero = f"({T})({c_float(0)})"
+        for k in range(3, input_tile):
+            elements[k] = declare(f"left > {k} ? {elements[k]} : {zero}")
+    lines += combine(BT, elements, [f"t{r}_{j}" for j in range(input_tile)], vector=T, prefix=f"b{r}_")
+%>
+% for line in lines:
+    ${line}
+% endfor
+% endfor
+% for j in range(input_tile):
+% for line in combine(BT, [f"t{r}_{j}" for r in range(input_tile)], [f"v{i}_{j}" for i in range(input_tile)], vector=T, prefix=f"c{j}_"):
+    ${line}
+% endfor
+% for i in range(input_tile):
+    ${store(i * input_tile + j, f"v{i}_{j}")}
+% endfor
+% endfor
+</%def>
+
+## Declares, for the strip that begins at `first_segment`, where its outputs lie and how many there are.
+<%def name="output_corners()">
+<% step = 2 if pooled else 1 %>
+% for g in range(segments):
+    const int segment${g} = min(first_segment + ${g}, segment_count - 1);
+    const int tile_row${g} = segment${g} / segments_per_row;
+    const int column${g} = (segment${g} - tile_row${g} * segments_per_row) * ${output_tile * columns // step};
+    const int image${g} = tile_row${g} / tile_rows;
+    const int row${g} = (tile_row${g} - image${g} * tile_rows) * ${output_tile // step};
+    const int out${g} = y_origin + image${g} * y_image_stride + row${g} * y_pitch + column${g};
+    const int width${g} = first_segment + ${g} < segment_count ? min(out_width - column${g}, ${output_tile * columns // step}) : 0;
+    const int height${g} = min(out_height - row${g}, ${output_tile // step});
+% endfor
+    const bool is_whole = ${" && ".join(f"width{g} == {output_tile * columns // step} && height{g} == {output_tile // step}" for g in range(segments))};
+</%def>
+
+## Transforms products back and stores them in the plane at `plane`; `load(xi)` is the expression of M_xi.
+<%def name="output_transform(plane, load)">
+<%
+    T = vector_type("float", vector_width)
+    step = 2 if pooled else 1
+    side = output_tile // step
+    length = side * columns
+    alpha, lines = input_tile, []
+
+    def declare(expression, name=None):
+        name = name or f"z{len(lines)}"
+        lines.append(f"const {T} {name} = {expression};")
+        return name
+
+    def mixed(first, second):
+        """Two vectors in turns: the lower halves, then the upper ones."""
+        half = vector_width // 2
+        for begin in (0, half):
+            lanes = ", ".join(f"{v}.s{lane:x}" for lane in range(begin, begin + half) for v in (first, second))
+            yield declare(f"({T})({lanes})")
+
+    def interleaved(streams):
+        """Vectors whose elements follow each other as in memory, from one vector per column of a tile."""
+        if len(streams) == 1 or vector_width == 1:
+            return streams
+        even, odd = interleaved(streams[::2]), interleaved(streams[1::2])
+        return [name for a, b in zip(even, odd) for name in mixed(a, b)]
+
+    def larger(a, b):
+        return declare(f"{a} > {b} ? {a} : {b}")
+
+    for j in range(alpha):
+        loaded = [declare(load(i * alpha + j), f"e{i}_{j}") for i in range(alpha)]
+        lines += combine(AT, loaded, [f"a{r}_{j}" for r in range(output_tile)], vector=T, prefix=f"f{j}_")
+    rows = []
+    for r in range(output_tile):
+        names = [f"q{r}_{k}" for k in range(output_tile)]
+        lines += combine(AT, [f"a{r}_{j}" for j in range(alpha)], names, vector=T, prefix=f"g{r}_")
+        rows.append([declare(f"activate({name} + bias_value)") for name in names])
+    if pooled:
+        rows = [[larger(a, b) for a, b in zip(*rows[r : r + 2])] for r in range(0, output_tile, 2)]
+        rows = [[larger(*row[k : k + 2]) for k in range(0, output_tile, 2)] for row in rows]
+    stored = [interleaved(row) for row in rows]
+
+    def pieces(vectors):
+        """(segment, offset, width, value) of each store of a whole row of outputs."""
+        for index, name in enumerate(vectors):
+            if length >= vector_width:
+                g, piece = divmod(index * vector_width, length)
+                yield g, piece, vector_width, name
+            else:
+                for n in range(vector_width // length):
+                    lanes = "".join(f"{lane:x}" for lane in range(n * length, (n + 1) * length))
+                    yield index * (vector_width // length) + n, 0, length, f"{name}.s{lanes}"
+%>
+% for line in lines:
+    ${line}
+% endfor
+% if vector_width == 1:
+% for r, row in enumerate(stored):
+% for k, name in enumerate(row):
+    if (${r} < height0 && ${k} < width0) ${plane}[out0 + ${r} * y_pitch + ${k}] = ${name};
+% endfor
+% endfor
+% else:
+    if (is_whole) {
+% for r, vectors in enumerate(stored):
+% for g, piece, width, value in pieces(vectors):
+        ${vector_store(width, value, f"{plane} + out{g} + {r} * y_pitch + {piece}")}
+% endfor
+% endfor
+    } else {
+        float ends[${side * side * vector_width}];  // loops: code that rarely runs should not take long to compile
+% for r, vectors in enumerate(stored):
+% for index, name in enumerate(vectors):
+        ${vector_store(vector_width, name, f"ends + {(r * side + index) * vector_width}")}
+% endfor
+% endfor
+% for g in range(segments):
+        for (int r = 0; r < height${g}; r++)
+            for (int k = 0; k < width${g}; k++) ${plane}[out${g} + r * y_pitch + k] = ends[r * ${side * vector_width} + ${g * length} + k];
+% endfor
+    }
+% endif
+</%def>
