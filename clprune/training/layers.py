@@ -58,7 +58,7 @@ class Normalize(nn.Module):
         values = x.float()
         images = values.new_tensor([values.numel() / values.shape[1]])
         sums = sum_over_ranks(torch.cat([values.sum((0, 2, 3)), images]))
-        mean, count = sums[:-1] / sums[-1], float(sums[-1])
+        mean, count = sums[:-1] / sums[-1], float(sums[-1].detach())
         centred = values - mean[:, None, None]
         variance = sum_over_ranks((centred * centred).sum((0, 2, 3))) / count
         with torch.no_grad():

@@ -72,8 +72,7 @@ class Ranks:
         """The module whose backward pass averages gradients over all processes."""
         if self.count == 1:
             return module
-        # buffers are statistics of the whole batch already, the same in every process
-        return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(module)
 
 
 def current_ranks() -> Ranks:
