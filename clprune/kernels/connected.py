@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -187,7 +187,7 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
             + np.arange(shape.height)[None, :, None] * layout.pitch
             + np.arange(shape.width)[None, None, :]
         )
-        return pack_columns(
+        packed = pack_columns(
             stored.values,
             bias=weights.biases,
             column_offsets=offsets.reshape(-1).astype(np.int32),
@@ -195,6 +195,7 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
             scales=stored.scales,
             codebook=stored.codebook,
         )
+        return replace(packed, values=device_values(packed.values, operation.storage, width=tile.vector_width))
 
     def arguments(
         self,
@@ -216,7 +217,7 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
             layout_out.channel_stride,
         )
         arrays = (
-            device_values(packed.values, operation.storage, width=tile.vector_width),
+            packed.values,
             device_table(packed.scales),
             device_table(packed.codebook),
             packed.offsets,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -405,7 +405,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         Raises UsageError for weights that are not finite or not coded as the operation's storage.
         """
         stored = stored_matrix(weights, operation.storage)
-        return pack_columns(
+        packed = pack_columns(
             stored.values,
             bias=weights.biases,
             column_offsets=operation.column_offsets,
@@ -417,13 +417,14 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             scales=stored.scales,
             codebook=stored.codebook,
         )
+        return replace(packed, values=device_values(packed.values, operation.storage))
 
     def arguments(
         self, tile: ConvTile, operation: ConvOperation, packed: PackedColumns, *, x: DeviceArray, y: DeviceArray
     ) -> tuple[DeviceArray, ...]:
         """The template's arguments in order; arrays are still to be copied to the device."""
         arrays = (
-            device_values(packed.values, operation.storage),
+            packed.values,
             device_table(packed.scales),
             device_table(packed.codebook),
             packed.offsets,

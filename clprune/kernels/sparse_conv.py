@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -173,7 +173,7 @@ class SparseConvKernel(MatrixKernel[SparseConvTile, ConvOperation]):
         """
         stored = stored_matrix(weights, operation.storage)
         entries = CompressedRows.from_dense(convolution_matrix(weights))
-        return pack_rows(
+        packed = pack_rows(
             entries,
             values=stored.values[entries.row_numbers, entries.columns],
             bias=weights.biases,
@@ -185,6 +185,7 @@ class SparseConvKernel(MatrixKernel[SparseConvTile, ConvOperation]):
             scales=stored.scales,
             codebook=stored.codebook,
         )
+        return replace(packed, values=device_values(packed.values, operation.storage))
 
     def arguments(
         self,
@@ -197,7 +198,7 @@ class SparseConvKernel(MatrixKernel[SparseConvTile, ConvOperation]):
     ) -> tuple[DeviceArray, ...]:
         """The template's arguments in order; arrays are still to be copied to the device."""
         arrays = (
-            device_values(packed.values, operation.storage),
+            packed.values,
             device_table(packed.scales),
             device_table(packed.codebook),
             packed.offsets,
