@@ -38,7 +38,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "one.npz") as one, np.load(tmp_path / "two.npz") as two:
         assert (int(one["processes"]), int(two["processes"])) == (1, 2)
-        assert int(one["reports"]) == int(two["reports"]) == 2
+        assert int(one["reports"]) == int(two["reports"]) == 3
         assert set(one.files) == set(two.files)
         for name in set(one.files) - {"processes"}:
             assert_allclose(two[name], one[name], rtol=2e-3, atol=2e-5, err_msg=name)

@@ -1,10 +1,14 @@
-"""What the processes of `test_ranks.py` run: a pruned network retrained with augmentation, in two steps of one run.
+"""What the processes of `test_ranks.py` and `test_killed.py` run: a pruned network retrained with augmentation.
 
-python -m tests.training.together OUT CFG    the first process writes OUT.npz
+python -m tests.training.together OUT CFG [EPOCH]    the first process writes OUT.npz
+
+With EPOCH the process kills itself at the end of that one, before its checkpoint.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -18,10 +22,10 @@ from clprune.pruning.network import PruneSettings, make_masks, plan_pruning
 from clprune.tile import Unit
 from clprune.training import Progress, Recipe, join_ranks, train
 
-RECIPE = Recipe(epochs=2, batch=18, learning_rate=0.05, shift_pixels=1, flip=True, seed=3)
+RECIPE = Recipe(epochs=3, batch=18, learning_rate=0.05, shift_pixels=1, flip=True, seed=3)
 
 
-def main(out: Path, cfg: Path) -> None:
+def main(out: Path, cfg: Path, last_epoch: int | None = None) -> None:
     """Train and write every value, the losses, and how many reports came."""
     torch.set_num_threads(1)
     network = load_network(cfg)
@@ -29,6 +33,12 @@ def main(out: Path, cfg: Path) -> None:
     settings = PruneSettings(method="workgroup", sparsity=0.6, unit_for_layer=lambda layer: Unit(rows=4))
     masks = make_masks(network, weights, plan_pruning(network, weights, settings))
     reports: list[Progress] = []
+
+    def report(progress: Progress) -> None:
+        reports.append(progress)
+        if progress.epoch == last_epoch:
+            os.kill(os.getpid(), signal.SIGKILL)
+
     with join_ranks() as ranks:
         data = load_data("synthetic", split="train", height=8, width=8, count=90)
         result = train(
@@ -38,7 +48,7 @@ def main(out: Path, cfg: Path) -> None:
             weights=weights,
             masks=masks,
             checkpoint=out.with_suffix(".checkpoint"),
-            report=reports.append,
+            report=report,
         )
     if not ranks.is_first:
         assert not reports
@@ -54,4 +64,4 @@ def main(out: Path, cfg: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))
