@@ -23,13 +23,12 @@ from clprune.cli.model import (
 )
 from clprune.cli.training import (
     load_splits,
-    output_path,
+    model_targets,
     recipe_options,
     take_checkpoint,
     take_recipe,
     training_progress,
 )
-from clprune.errors import UsageError
 
 if TYPE_CHECKING:
     from clprune.darknet.network import Network
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from clprune.opencl import Session
     from clprune.quantization.network import QuantizedLayer, QuantizeSettings
 
-CODED_RATE = 0.1
+CODED_RATE = 0.25
 """Learning rate of quantization-aware training over that of retraining after pruning: weights only settle."""
 
 TRAINING_OPTIONS = ("batch", "learning_rate", "shift_pixels", "flip", "precision", "checkpoint", "count")
@@ -107,7 +106,7 @@ def command(
     """Store a model's weights in fewer bits, pruned or not.
 
     Batch normalization becomes part of the weights. With --epochs the network is retrained with PyTorch: after
-    --prune-first as by `clprune prune`, then for its codes, at a tenth of the learning rate. Random weights show size
+    --prune-first as by `clprune prune`, then for its codes, at a quarter of the learning rate. Random weights show size
     and speed. The cfg and the packed weights written are a model like any other.
     """
     from clprune.darknet.network import load_network
@@ -115,7 +114,7 @@ def command(
 
     request, random = _take_request(options, weights=weights, data=data)
     network = load_network(model)
-    targets = _targets(out, model=model, weights=weights)
+    targets = model_targets(out, ".safetensors", sources=(model, *([] if weights is None else [weights])))
     splits = None
     if data is not None:
         splits = load_splits(data, network, seed=request.seed, count=options["count"])
@@ -193,16 +192,6 @@ def _take_recipe(options: dict[str, Any], *, seed: int, data: str | None) -> Any
     return None
 
 
-def _targets(out: str, *, model: str, weights: str | None) -> tuple[Path, Path]:
-    """(cfg, weights) to write, which must not be what is read. Raises UsageError, FileError."""
-    targets = output_path(out, ".cfg"), output_path(out, ".safetensors")
-    for target in targets:
-        for source in (model, *([] if weights is None else [weights])):
-            if target.exists() and Path(source).exists() and target.samefile(source):
-                raise UsageError(f"--out {out} would replace {source}, which is read: expected another PREFIX")
-    return targets
-
-
 def _pruned(
     session: Session,
     network: Network,
@@ -214,6 +203,7 @@ def _pruned(
     """The model with units removed where asked for, retrained where asked for; else as it was given."""
     from clprune.darknet.annotate import annotate_cfg
     from clprune.pruning import PruneSettings, get_method, prune_network, shrink_network
+    from clprune.runner.pruned import with_prune_options
 
     pruning = request.pruning
     if pruning is None:
@@ -255,7 +245,7 @@ def _pruned(
         small = shrink_network(network, trained, outcome.masks)
         return Model(cfg_text=small.cfg_text, network=small.network, weights=small.weights, losses=losses)
     text = annotate_cfg(network.path, outcome.plan)
-    return Model(cfg_text=text, network=network, weights=trained, losses=losses)
+    return Model(cfg_text=text, network=with_prune_options(network, outcome.plan), weights=trained, losses=losses)
 
 
 def _cfg_text(network: Network) -> str:

@@ -1,0 +1,350 @@
+"""What fewer bits cost in accuracy: a network pruned weight by weight, retrained, coded, and retrained for its codes.
+
+    python tools/compare_quantization.py            about half an hour of one core; a killed run goes on where it was
+    python tools/compare_quantization.py --quick    a minute, into --work, for a look at the way
+
+Writes docs/results/quantization.md and .json. All seeds start from the shipped dense network; a seed moves what
+retraining draws. Each coding starts from its seed's pruned network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from clprune.benchmark.machine import package_versions, this_machine, today
+from clprune.benchmark.report import Section, machine_text, markdown_table, write_section
+from clprune.cli.common import device_option, one_line_errors, print_table
+from clprune.comparison.journal import append_row, check_experiment, read_rows
+from clprune.container import read_packed, write_packed
+from clprune.darknet.folded import fold_network
+from clprune.darknet.layers import PruneOptions
+from clprune.darknet.network import Network, load_network
+from clprune.darknet.values import Weights
+from clprune.darknet.weights import read_weights
+from clprune.data import DataSet, load_data
+from clprune.opencl import open_device
+from clprune.pruning.allocation import erdos_renyi
+from clprune.pruning.network import apply_masks, make_masks
+from clprune.quantization.network import QuantizeSettings, quantizable_layers, quantize_network, zero_masks
+from clprune.resources import models_folder
+from clprune.runner import Runner
+from clprune.runner.calibration import activation_scales
+from clprune.tile import Unit
+from clprune.training import Recipe, evaluate, load_module, train
+from clprune.training.quantize import HeldCodes, Quantization
+
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "quantization.json"
+STEM = "vgg16-digits"
+DATA = "digits-on-photos"
+CALIBRATION_IMAGES = 128
+FIRST_SEED = 2000
+"""Seeds of retraining count from here, so that none is the dense training's."""
+QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "coded_epochs": 1, "seeds": 1}
+
+HEADING = """
+# Accuracy in fewer bits
+
+Written by `tools/compare_quantization.py`. Points are percentage points below the dense network, which all runs start
+from; "as coded" is before retraining for the codes. Best and worst are of the seeds. Sizes are those of the packed
+container, all layers; float32 is 4 bytes for each weight of the dense network.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coded:
+    """One way to code the pruned network, and how many points below the dense one it may end."""
+
+    name: str
+    settings: QuantizeSettings
+    activations: bool = False
+    goal_points: float | None = None
+
+
+PRUNED = "float32"
+CODINGS = (
+    Coded(name="int8", settings=QuantizeSettings(scheme="linear", bits=8), goal_points=0.5),
+    Coded(name="4-bit codebook", settings=QuantizeSettings(scheme="codebook", bits=4), goal_points=1.0),
+    Coded(name="int8, int8 activations", settings=QuantizeSettings(scheme="linear", bits=8), activations=True),
+    Coded(name="8-bit codebook", settings=QuantizeSettings(scheme="codebook", bits=8)),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What all runs share."""
+
+    options: Mapping[str, Any]
+    key: str
+    network: Network
+    dense: Weights
+    held_out: DataSet
+
+    @property
+    def work(self) -> Path:
+        return Path(self.options["work"])
+
+    def images(self, seed: int) -> DataSet:
+        """Training images, composed afresh for each seed and epoch."""
+        shape = self.network.input
+        count = self.options["images"]
+        return load_data(DATA, split="train", height=shape.height, width=shape.width, seed=seed, count=count)
+
+    def recipe(self, seed: int, *, epochs: int, learning_rate: float) -> Recipe:
+        return Recipe(
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch=self.options["batch"],
+            precision=self.options["precision"],
+            dropout_ramp=0.0,
+            seed=FIRST_SEED + seed,
+        )
+
+    def accuracy(self, network: Network, weights: Weights) -> float:
+        return evaluate(load_module(network, weights), self.held_out).accuracy
+
+
+@click.command()
+@click.option("--work", type=click.Path(path_type=Path), default=Path("build/quantization"), show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file to write [default: in docs/results].")
+@click.option("--sparsity", type=float, default=0.9, show_default=True, help="Share of all prunable layers' weights.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--images", type=click.IntRange(min=64), default=15_000, show_default=True, help="Images of an epoch.")
+@click.option("--held-out", type=click.IntRange(min=1), help="Images that are evaluated [default: all].")
+@click.option("--epochs", type=click.IntRange(min=1), default=16, show_default=True, help="After pruning.")
+@click.option("--coded-epochs", type=click.IntRange(min=1), default=2, show_default=True, help="For each coding.")
+@click.option("--learning-rate", default=0.03, show_default=True, help="Peak after pruning.")
+@click.option("--coded-rate", default=0.005, show_default=True, help="Peak of retraining for codes.")
+@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="bfloat16", show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--quick", is_flag=True, help="Few images and one seed; results into --work.")
+@device_option
+def compare_quantization(out: Path | None, device: str | None, **options: Any) -> None:
+    """Prune, retrain, code, retrain, report."""
+    if options.pop("quick"):
+        options.update(QUICK)
+        out = out or options["work"] / "quantization.json"
+    torch.set_num_threads(options["threads"])
+    setting = prepare(options)
+    journal = setting.work / "runs.jsonl"
+    check_experiment(read_rows(journal), key=setting.key, path=journal)
+    for seed in range(options["seeds"]):
+        for name in (PRUNED, *(coded.name for coded in CODINGS)):
+            if not any((row["seed"], row["name"]) == (seed, name) for row in read_rows(journal)):
+                started = time.monotonic()
+                row = run(setting, name, seed=seed, device=device)
+                train_s = round(time.monotonic() - started, 1)
+                append_row(journal, {"experiment": setting.key, "seed": seed, "name": name, "train_s": train_s, **row})
+                say(f"seed {seed}, {name}: {100 * row['accuracy']:.2f} % in {train_s:.0f} s")
+    section = make_section(setting, read_rows(journal))
+    write_section(out or RESULTS, f"{STEM}, {DATA}", section, heading=HEADING, render=render_section)
+    print_table(section["columns"], section["table"])
+
+
+def prepare(options: dict[str, Any]) -> Setting:
+    """Read the dense network and the held-out images."""
+    network = load_network(models_folder() / f"{STEM}.cfg")
+    shape = network.input
+    held_out = load_data(DATA, split="test", height=shape.height, width=shape.width, count=options["held_out"])
+    path = network.path.with_suffix(".weights")
+    decisive = {name: value for name, value in options.items() if name not in ("work", "seeds", "threads")}
+    digest = hashlib.sha256(path.read_bytes() + repr(sorted(decisive.items())).encode())
+    options["work"].mkdir(parents=True, exist_ok=True)
+    return Setting(
+        options=options,
+        key=digest.hexdigest()[:16],
+        network=network,
+        dense=read_weights(path, network),
+        held_out=held_out,
+    )
+
+
+def run(setting: Setting, name: str, *, seed: int, device: str | None) -> dict[str, Any]:
+    """One row: the pruned network of a seed, or one of its codings."""
+    if name == PRUNED:
+        return prune(setting, seed=seed)
+    coded = next(coded for coded in CODINGS if coded.name == name)
+    return code(setting, coded, seed=seed, device=device)
+
+
+def plan(setting: Setting) -> dict[int, PruneOptions]:
+    """What is removed of each layer but the first: the same share of all their weights together, as Erdos-Renyi."""
+    layers = quantizable_layers(setting.network)[1:]
+    shapes = [(layer.weights_shape[0], math.prod(layer.weights_shape[1:])) for layer in layers]
+    shares = erdos_renyi(shapes, sparsity=setting.options["sparsity"])
+    return {
+        layer.index: PruneOptions(method="unstructured", unit=Unit(rows=1), sparsity=share)
+        for layer, share in zip(layers, shares, strict=True)
+        if share > 0
+    }
+
+
+def prune(setting: Setting, *, seed: int) -> dict[str, Any]:
+    """Prune the dense network weight by weight, retrain it, and keep it with batch normalization folded."""
+    options = setting.options
+    masks = make_masks(setting.network, setting.dense, plan(setting))
+    result = train(
+        setting.network,
+        setting.images(seed),
+        setting.recipe(seed, epochs=options["epochs"], learning_rate=options["learning_rate"]),
+        weights=apply_masks(setting.dense, masks),
+        masks=masks,
+        checkpoint=setting.work / f"pruned-{seed}.checkpoint",
+    )
+    weights = result.weights
+    folded, values = fold_network(setting.network, weights)
+    path = setting.work / f"pruned-{seed}.safetensors"
+    write_packed(path, folded, values)
+    return {
+        "accuracy": setting.accuracy(folded, values),
+        "dense_accuracy": setting.accuracy(setting.network, setting.dense),
+        "kept_share": kept_share(values),
+        "size_bytes": path.stat().st_size,
+        "float32_bytes": 4 * sum(layer.weights.size for layer in setting.dense.layers if layer is not None),
+        "held_out": len(setting.held_out),
+    }
+
+
+def code(setting: Setting, coded: Coded, *, seed: int, device: str | None) -> dict[str, Any]:
+    """Code the seed's pruned network and retrain it for its codes."""
+    options = setting.options
+    network, _ = fold_network(setting.network, setting.dense)
+    weights = read_packed(setting.work / f"pruned-{seed}.safetensors", network)
+    images = setting.images(seed)
+    scales = calibrate(network, weights, images, device=device) if coded.activations else None
+    untrained = quantize_network(network, weights, coded.settings, activation_scales=scales)
+    result = train(
+        network,
+        images,
+        setting.recipe(seed, epochs=options["coded_epochs"], learning_rate=options["coded_rate"]),
+        weights=weights,
+        masks=zero_masks(network, weights),
+        quantization=Quantization(settings=coded.settings, activation_scales=scales),
+    )
+    path = setting.work / f"{coded.name.replace(', ', '-').replace(' ', '-')}-{seed}.safetensors"
+    write_packed(path, network, result.weights)
+    row: dict[str, Any] = {"size_bytes": path.stat().st_size, "kept_share": kept_share(result.weights)}
+    if scales is None:
+        return row | {
+            "accuracy": setting.accuracy(network, result.weights),
+            "accuracy_as_coded": setting.accuracy(network, untrained),
+        }
+    return row | {
+        "accuracy": rounded_accuracy(setting, network, result.weights, coded.settings, scales),
+        "accuracy_as_coded": rounded_accuracy(setting, network, weights, coded.settings, scales),
+    }
+
+
+def rounded_accuracy(
+    setting: Setting, network: Network, weights: Weights, settings: QuantizeSettings, scales: Mapping[int, float]
+) -> float:
+    """Accuracy where layers' inputs are rounded to their codes as well."""
+    module = load_module(network, weights)
+    HeldCodes(module, Quantization(settings=settings, activation_scales=scales))
+    return evaluate(module, setting.held_out).accuracy
+
+
+def calibrate(network: Network, weights: Weights, images: DataSet, *, device: str | None) -> dict[int, float]:
+    """Scales of layers' inputs from the first training images, computed on a device."""
+    with (
+        open_device(device) as session,
+        Runner(network, weights, session=session, keep_tensors=True) as runner,
+    ):
+        return activation_scales(runner, [images.batch(slice(0, CALIBRATION_IMAGES))])
+
+
+def kept_share(weights: Weights) -> float:
+    """Share of all layers' weights that are not zero."""
+    arrays = [layer.weights for layer in weights.layers if layer is not None]
+    return sum(int((array != 0).sum()) for array in arrays) / sum(array.size for array in arrays)
+
+
+COLUMNS = ("weights", "as coded", "retrained", "worst", "best", "points below dense", "goal", "met", "kept", "kB")
+
+
+def make_section(setting: Setting, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Everything that was measured, and the table of it."""
+    options = {name: value for name, value in setting.options.items() if name not in ("work", "device")}
+    return {
+        "date": today(),
+        "machine": asdict(this_machine()),
+        "versions": package_versions(["clprune", "numpy", "torch"]),
+        "options": options,
+        "rows": list(rows),
+        "columns": COLUMNS,
+        "table": table(rows),
+    }
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """A row of text for the dense network and for each form, over its seeds."""
+    pruned = [row for row in rows if row["name"] == PRUNED]
+    dense = statistics.fmean(row["dense_accuracy"] for row in pruned)
+    size = statistics.fmean(row["float32_bytes"] for row in pruned)
+    cells = [("dense float32", "-", percent(dense), "-", "-", "-", "-", "-", "100.0 %", f"{size / 1e3:.0f}")]
+    goals = {PRUNED: None, **{coded.name: coded.goal_points for coded in CODINGS}}
+    for name, goal in goals.items():
+        of_name = [row for row in rows if row["name"] == name]
+        if not of_name:
+            continue
+        accuracies = [row["accuracy"] for row in of_name]
+        points = 100 * (dense - statistics.fmean(accuracies))
+        cells.append(
+            (
+                f"pruned, {name}",
+                mean_of(of_name, "accuracy_as_coded", percent) if name != PRUNED else "-",
+                percent(statistics.fmean(accuracies)),
+                percent(min(accuracies)),
+                percent(max(accuracies)),
+                f"{points:.2f}",
+                "-" if goal is None else f"<= {goal:g}",
+                "-" if goal is None else "yes" if points <= goal else "no",
+                mean_of(of_name, "kept_share", percent),
+                mean_of(of_name, "size_bytes", lambda size: f"{size / 1e3:.0f}"),
+            )
+        )
+    return cells
+
+
+def mean_of(rows: Sequence[Mapping[str, Any]], name: str, show: Callable[[float], str]) -> str:
+    return show(statistics.fmean(row[name] for row in rows))
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def render_section(section: Section) -> str:
+    """A section as Markdown."""
+    options, rows = section["options"], section["rows"]
+    seeds = len({row["seed"] for row in rows})
+    held_out = next(row["held_out"] for row in rows if "held_out" in row)
+    return "\n\n".join(
+        [
+            f"{machine_text(section)} {100 * options['sparsity']:g} % of the weights of all layers but the first "
+            f"removed one by one, shares of layers by Erdos-Renyi; {seeds} seeds; {options['epochs']} epochs of "
+            f"{options['images']} images after pruning, {options['coded_epochs']} for each coding; {held_out} held-out "
+            "images, which decide nothing.",
+            markdown_table(section["columns"], section["table"]),
+        ]
+    )
+
+
+def say(text: str) -> None:
+    """Progress on stderr."""
+    click.echo(text, err=True)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        compare_quantization(standalone_mode=False)
