@@ -17,6 +17,7 @@ from typing import Any
 import click
 from bench_options import preparation_options, take_preparation
 
+from clprune.algorithms import Algorithms
 from clprune.benchmark.figures import FIGURE_COLUMNS, Figure
 from clprune.benchmark.layers import (
     LAYER_COLUMNS,
@@ -34,7 +35,7 @@ from clprune.benchmark.machine import package_versions, this_machine, today
 from clprune.benchmark.models import find_cfg, load_or_make_weights
 from clprune.benchmark.prepare import Preparation
 from clprune.benchmark.report import Section, machine_text, markdown_table, write_section
-from clprune.benchmark.units import Variant, fastest_units, prune_in_units, tune_missing, variant_tasks
+from clprune.benchmark.units import Variant, fastest_cuts, prune_in_cuts, tune_missing, variant_tasks
 from clprune.cli.common import device_option, one_line_errors, print_table
 from clprune.darknet.network import Network, load_network
 from clprune.opencl import Session, open_device
@@ -122,9 +123,15 @@ def measure(
     with contextlib.ExitStack() as stack:
         models = []
         for variant in variants:
-            units = fastest_units(network, session.info, store, variant, unit_rows=unit_rows)
-            pruned, weights = prune_in_units(network, dense, variant, units)
-            runner = Runner(pruned, weights, session=session, connected_storage=variant.connected_storage)
+            cuts = fastest_cuts(network, session.info, store, variant, unit_rows=unit_rows)
+            pruned, weights = prune_in_cuts(network, dense, variant, cuts)
+            runner = Runner(
+                pruned,
+                weights,
+                session=session,
+                connected_storage=variant.connected_storage,
+                algorithms=Algorithms(names=variant.algorithms),
+            )
             stack.enter_context(runner)
             shares = remaining_shares(pruned, weights)
             models.append(TimedModel(name=variant.name, runner=runner, remaining_shares=shares))

@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 from bench_options import preparation_options, take_preparation
-from peers.contestants import DENSE, HALF, PRUNED, SPARSER, VARIANTS, PeerRow, own_contestants, peer_contestants
+from peers.contestants import DENSE, HALF, PRUNED, VARIANTS, PeerRow, own_contestants, peer_contestants
 from peers.gpu_plan import GpuPlan, ask_torch, plan_gpu
 from peers.section import render_section, say, section_of, show
 
@@ -158,7 +158,7 @@ def speed_up_figures(rows: Sequence[Row]) -> list[Figure]:
     figures = []
     for kind, goals in ((FP32, {PRUNED.name: SPEED_UP_GOAL, HALF.name: SPEED_UP_GOAL}), (TF32, {})):
         rivals = [series for label, series in by_label.items() if label.startswith(kind)]
-        for variant in (DENSE, PRUNED, HALF, SPARSER):
+        for variant in VARIANTS:
             if rivals and variant.name in by_label:
                 own = by_label[variant.name]
                 figure = Figure(

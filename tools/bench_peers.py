@@ -40,10 +40,12 @@ BATCHES = (1, 8)
 HEADING = """
 # clprune beside other engines
 
-Written by `tools/bench_peers.py`. Every engine runs in a process of its own, stopped while it is not its turn, with the
-same arrays as weights and the same number of threads, from an array in host memory to an array in host memory. Peers
-run the dense network in float32. Of clprune's rows, "75 % + 90 %" has 75 % of the weights of the convolutions (but the
-first) and 90 % of those of the fully connected layers removed, in units of the tuned tile's rows x 1 column. Answers
+Written by `tools/bench_peers.py`. Every engine runs in a process of its own, stopped while it is not its turn, with
+the same arrays as weights and the same number of threads, from an array in host memory to an array in host memory.
+Peers run the dense network in float32. Of clprune's rows, "75 % + 90 %" has 75 % of the weights of the convolutions
+(but the first) and 90 % of those of the fully connected layers removed, in units of the tuned tile's rows x 1 column.
+"direct" computes convolutions directly; in the other rows each layer's algorithm is the fastest that tuning measured,
+and "best domain" prunes each layer spatially or in the Winograd domain of F(4x4, 3x3), whichever is faster. Answers
 were compared with a float64 reference first; the error is the largest of the logits', relative to the largest logit.
 ncnn takes a batch image by image.
 """

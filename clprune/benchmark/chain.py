@@ -28,7 +28,10 @@ ACTIVATIONS = ("linear", "relu", "leaky")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ConvolutionLink:
-    """weights float32 `[out, in / groups, size, size]`, bias `[out]`; `padding` on each side."""
+    """weights float32 `[out, in / groups, size, size]`, bias `[out]`; `padding` on each side.
+
+    `winograd`: output tile m of weights that are matrices U `[m + 2, m + 2, out, in]`; no other engine has such.
+    """
 
     weights: FloatArray
     bias: FloatArray
@@ -36,6 +39,7 @@ class ConvolutionLink:
     padding: int
     groups: int
     activation: str
+    winograd: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,12 +109,13 @@ def _link(network: Network, layer: Layer, values: LayerWeights | None) -> Link:
         if isinstance(layer, Connected):
             return ConnectedLink(weights=folded.weights, bias=folded.biases, activation=layer.activation)
         return ConvolutionLink(
-            weights=folded.weights.reshape(layer.weights_shape),
+            weights=folded.weights if folded.winograd else folded.weights.reshape(layer.weights_shape),
             bias=folded.biases,
             stride=layer.stride,
             padding=layer.padding,
             groups=layer.groups,
             activation=layer.activation,
+            winograd=folded.winograd,
         )
     if isinstance(layer, MaxPool):
         before = layer.padding // 2

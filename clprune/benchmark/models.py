@@ -13,23 +13,22 @@ import numpy as np
 from clprune.benchmark.chain import chain_of
 from clprune.benchmark.reference import chain_answer
 from clprune.benchmark.serve import FloatArray
-from clprune.benchmark.units import Variant, prune_in_units
-from clprune.container import default_weights, load_weights
+from clprune.benchmark.units import Cut, Variant, prune_in_cuts
+from clprune.container import default_weights, load_weights, save_weights
+from clprune.container.load import DARKNET_SUFFIX, PACKED_SUFFIX
 from clprune.darknet.annotate import annotate_cfg
 from clprune.darknet.layers import Connected, Convolutional, Softmax
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
-from clprune.darknet.weights import write_weights
 from clprune.errors import UsageError
 from clprune.files import write_atomically
 from clprune.resources import models_folder
-from clprune.tile import Unit
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFiles:
-    """A cfg and its weights file; `units` names the unit of each pruned layer, such as `8x1`."""
+    """A cfg and its weights file; `units` names the cut of each pruned layer, such as `8x1` or `16x1 F(4x4)`."""
 
     cfg: Path
     weights: Path
@@ -54,20 +53,21 @@ def load_or_make_weights(network: Network, *, seed: int) -> tuple[Weights, str]:
 
 
 def write_variant(
-    network: Network, dense: Weights, variant: Variant, units: Mapping[int, Unit], *, folder: Path
+    network: Network, dense: Weights, variant: Variant, cuts: Mapping[int, Cut], *, folder: Path
 ) -> ModelFiles:
     """Write the variant's cfg and weights into `folder`: a pair as a pruned model has. Raises FileError."""
-    pruned, weights = prune_in_units(network, dense, variant, units)
+    pruned, weights = prune_in_cuts(network, dense, variant, cuts)
     stem = f"{network.path.stem}-{variant.weights_name}"
     options = {
         layer.index: layer.prune
         for layer in pruned.layers
         if isinstance(layer, Convolutional | Connected) and layer.prune is not None
     }
-    cfg, weights_path = folder / f"{stem}.cfg", folder / f"{stem}.weights"
+    has_domain = any(chosen.winograd is not None for chosen in options.values())
+    cfg, path = folder / f"{stem}.cfg", folder / f"{stem}{PACKED_SUFFIX if has_domain else DARKNET_SUFFIX}"
     write_atomically(cfg, annotate_cfg(network.path, options))
-    write_weights(weights_path, pruned, weights)
-    return ModelFiles(cfg=cfg, weights=weights_path, units=tuple(str(chosen.unit) for chosen in options.values()))
+    save_weights(path, pruned, weights)
+    return ModelFiles(cfg=cfg, weights=path, units=tuple(str(cuts[index]) for index in options))
 
 
 def reference_answer(files: ModelFiles, x: FloatArray) -> FloatArray:

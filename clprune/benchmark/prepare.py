@@ -16,7 +16,7 @@ from clprune.benchmark.models import (
     write_variant,
 )
 from clprune.benchmark.serve import FloatArray
-from clprune.benchmark.units import Tuning, UnitRows, Variant, fastest_units, tune_missing, variant_tasks
+from clprune.benchmark.units import Cut, Tuning, UnitRows, Variant, fastest_cuts, tune_missing, variant_tasks
 from clprune.container import load_weights
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
@@ -24,7 +24,6 @@ from clprune.device import DeviceInfo
 from clprune.opencl import open_device
 from clprune.runner.plan import make_plan
 from clprune.runner.workload import weights_forms
-from clprune.tile import Unit
 from clprune.tuning.store import open_store
 from clprune.tuning.tune import Task, unique_tasks
 
@@ -107,7 +106,8 @@ def tune_entry(
 ) -> None:
     """Tune what is missing for all variants and pairs. Raises what `tune` raises."""
     with open_device(device.selector) as session:
-        tasks = variant_tasks(network, session.info, entry.variants, preparation.unit_rows)
+        likely_only = preparation.tuning.effort is not None and preparation.tuning.effort.likely_only
+        tasks = variant_tasks(network, session.info, entry.variants, preparation.unit_rows, likely_only=likely_only)
         for pair in entry.pairs.values():
             tasks += _pair_tasks(pair, session.info, batch=entry.batch)
         tune_missing(session, open_store(), tasks, preparation.tuning, say=say)
@@ -118,11 +118,11 @@ def _write_files(
 ) -> dict[str, ModelFiles]:
     files = dict(entry.pairs)
     for variant in entry.variants:
-        units: Mapping[int, Unit] = {}
+        cuts: Mapping[int, Cut] = {}
         if device is not None:
-            units = fastest_units(network, device, open_store(), variant, unit_rows=unit_rows)
-        if variant.weights_name not in files and (variant.is_dense or units):
-            files[variant.weights_name] = write_variant(network, dense, variant, units, folder=folder)
+            cuts = fastest_cuts(network, device, open_store(), variant, unit_rows=unit_rows)
+        if variant.weights_name not in files and (variant.is_dense or cuts):
+            files[variant.weights_name] = write_variant(network, dense, variant, cuts, folder=folder)
     return files
 
 

@@ -14,6 +14,7 @@ from clprune.benchmark.chain import (
     Link,
     MaxPoolLink,
 )
+from clprune.winograd.transforms import winograd_convolution
 
 Images = npt.NDArray[np.float64]
 
@@ -49,6 +50,9 @@ def _apply(link: Link, x: Images) -> Images:
 
 
 def _convolve(link: ConvolutionLink, x: Images) -> Images:
+    if link.winograd is not None:
+        planes = winograd_convolution(x, link.weights, output_tile=link.winograd, padding=link.padding)
+        return planes + link.bias.astype(np.float64).reshape(-1, 1, 1)
     out_channels, group_channels, size, _ = link.weights.shape
     pad = (link.padding, link.padding)
     windows = _windows(np.pad(x, ((0, 0), (0, 0), pad, pad)), size, link.stride)
@@ -60,7 +64,7 @@ def _convolve(link: ConvolutionLink, x: Images) -> Images:
         columns = taken.transpose(0, 3, 4, 1, 2).reshape(group_channels * size * size, -1)
         matrix = link.weights[group * rows : (group + 1) * rows].reshape(rows, -1).astype(np.float64)
         parts.append(matrix @ columns)
-    planes: Images = np.concatenate(parts) + link.bias.astype(np.float64)[:, None]
+    planes = np.concatenate(parts) + link.bias.astype(np.float64)[:, None]
     return planes.reshape(1, out_channels, *windows.shape[2:4])
 
 

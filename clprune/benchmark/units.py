@@ -1,4 +1,4 @@
-"""Which unit to prune a layer in, so that it is fastest on a device: the tile's rows and the unit are found together.
+"""How to prune a layer so that it is fastest on a device: the tile's rows, the unit and the domain are found together.
 
 A tile tuned for units of 8 rows says nothing of how fast units of 16 would be, so each height is a workload of its own
 in the tuning database; per layer the one with the fastest tile counts.
@@ -10,19 +10,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clprune.algorithms import Algorithms
-from clprune.darknet.layers import Connected, Convolutional
+from clprune.darknet.layers import Connected, Convolutional, Layer, PruneOptions
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
 from clprune.kernels.base import Workload
 from clprune.opencl import Session
-from clprune.pruning.network import prunable_layers, prune_random
+from clprune.pruning.network import apply_masks, make_masks, prunable_layers
+from clprune.pruning.winograd import can_prune_winograd, to_winograd_domain
 from clprune.runner.plan import make_plan
 from clprune.runner.pruned import tile_units, with_prune_options
 from clprune.runner.steps import Step
-from clprune.runner.workload import WeightForm
+from clprune.runner.workload import WeightForm, rounded_share
 from clprune.tile import Unit
 from clprune.tuning.effort import Effort
+from clprune.tuning.lookup import Lookup
 from clprune.tuning.store import Store, result_key
 from clprune.tuning.tune import Task, tune, unique_tasks
 
@@ -31,16 +33,26 @@ CONVOLUTION_ROWS = (8,)
 CONNECTED_ROWS = (32,)
 
 
+#: Output tile of the Winograd domain in which layers may be pruned.
+WINOGRAD_OUTPUT_TILE = 4
+
+#: Layers with fewer input channels have too few units to choose from in the Winograd domain.
+FEWEST_WINOGRAD_CHANNELS = 16
+
+
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """How a network is run: shares of units removed from convolutions but the first and from connected layers, and how
-    the latter's weights lie in memory. Zero shares leave it dense.
+    """How a network is run: shares of units removed from convolutions but the first and from connected layers, how the
+    latter's weights lie in memory, and by which algorithms convolutions may be computed. Zero shares leave it dense.
+
+    With "winograd" among the `algorithms` each layer is pruned in the domain where it is faster.
     """
 
     name: str
     sparsity: float = 0.0
     fc_sparsity: float = 0.0
     connected_storage: str = "float32"
+    algorithms: tuple[str, ...] = ("direct",)
 
     @property
     def is_dense(self) -> bool:
@@ -50,14 +62,17 @@ class Variant:
     @property
     def weights_name(self) -> str:
         """The same for variants that run the same weights."""
-        return "dense" if self.is_dense else f"{100 * self.sparsity:g}-{100 * self.fc_sparsity:g}"
+        if self.is_dense:
+            return "dense"
+        domains = "-winograd" if "winograd" in self.algorithms else ""
+        return f"{100 * self.sparsity:g}-{100 * self.fc_sparsity:g}{domains}"
 
     def kept_shares(self, network: Network) -> dict[int, float]:
         """Layer index -> share of units kept, of the layers that lose some."""
         convolutions, connected = prunable_layers(network)
         removed = {layer.index: self.sparsity for layer in convolutions}
         removed |= {layer.index: self.fc_sparsity for layer in connected}
-        return {index: round(1 - share, 2) for index, share in removed.items() if share}
+        return {index: rounded_share(1 - share) for index, share in removed.items() if share}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,33 +83,76 @@ class UnitRows:
     connected: tuple[int, ...] = CONNECTED_ROWS
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """How a layer is pruned: in which unit, and in the Winograd domain of which output tile (None: spatially)."""
+
+    unit: Unit
+    winograd: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.unit}" if self.winograd is None else f"{self.unit} F({self.winograd}x{self.winograd})"
+
+
+def layer_cuts(layer: Layer, variant: Variant, unit_rows: UnitRows) -> list[Cut]:
+    """The ways to prune a layer that are tried."""
+    if not isinstance(layer, Convolutional):
+        return [Cut(unit=Unit(rows=rows)) for rows in unit_rows.connected]
+    cuts = [Cut(unit=Unit(rows=rows)) for rows in unit_rows.convolution]
+    has_domain = can_prune_winograd(layer) and layer.input.channels >= FEWEST_WINOGRAD_CHANNELS
+    if "winograd" in variant.algorithms and has_domain:
+        cuts += [Cut(unit=Unit(rows=rows), winograd=WINOGRAD_OUTPUT_TILE) for rows in unit_rows.convolution]
+    return cuts
+
+
 def variant_steps(
-    network: Network, device: DeviceInfo, variant: Variant, *, unit_rows: UnitRows, place: int
+    network: Network,
+    device: DeviceInfo,
+    variant: Variant,
+    *,
+    unit_rows: UnitRows,
+    place: int,
+    lookup: Lookup | None = None,
 ) -> list[Step]:
-    """The plan's steps with every pruned layer in its kind's unit of that `place` in `unit_rows` (or the last)."""
+    """The plan's steps with every pruned layer cut in the way of that `place` in `layer_cuts` (or the last)."""
     forms = {}
     for index, share in variant.kept_shares(network).items():
-        rows = unit_rows.convolution if isinstance(network.layers[index], Convolutional) else unit_rows.connected
-        workload = Workload(kept_share=share, unit_rows=rows[min(place, len(rows) - 1)])
-        forms[index] = WeightForm(workload=workload)
+        cuts = layer_cuts(network.layers[index], variant, unit_rows)
+        cut = cuts[min(place, len(cuts) - 1)]
+        workload = Workload(kept_share=share, unit_rows=cut.unit.rows)
+        forms[index] = WeightForm(workload=workload, winograd=cut.winograd)
     plan = make_plan(
         network,
         device,
         forms=forms,
+        lookup=lookup,
+        times=lookup.time_ms if lookup else None,
         connected_storage=variant.connected_storage,
-        algorithms=Algorithms(names=("direct",)),
+        algorithms=Algorithms(names=variant.algorithms),
     )
     return list(plan.steps)
 
 
-def variant_tasks(network: Network, device: DeviceInfo, variants: Sequence[Variant], unit_rows: UnitRows) -> list[Task]:
+def count_places(network: Network, variant: Variant, unit_rows: UnitRows) -> int:
+    """How many ways to cut have to be gone through so that every layer's have been."""
+    indices = variant.kept_shares(network)
+    return max((len(layer_cuts(network.layers[index], variant, unit_rows)) for index in indices), default=1)
+
+
+def variant_tasks(
+    network: Network,
+    device: DeviceInfo,
+    variants: Sequence[Variant],
+    unit_rows: UnitRows,
+    *,
+    likely_only: bool = False,
+) -> list[Task]:
     """Everything worth tuning for these variants, each problem once."""
-    places = max(len(unit_rows.convolution), len(unit_rows.connected))
     steps: list[Step] = []
     for variant in variants:
-        for place in range(1 if variant.is_dense else places):
+        for place in range(count_places(network, variant, unit_rows)):
             steps += variant_steps(network, device, variant, unit_rows=unit_rows, place=place)
-    return unique_tasks(steps)
+    return unique_tasks(steps, likely_only=likely_only)
 
 
 def missing_tasks(store: Store, device: DeviceInfo, tasks: Sequence[Task]) -> list[Task]:
@@ -128,46 +186,45 @@ def tune_missing(
     tune(session, store, missing, budget_s=tuning.budget_s, effort=tuning.effort)
 
 
-def fastest_units(
+def fastest_cuts(
     network: Network, device: DeviceInfo, store: Store, variant: Variant, *, unit_rows: UnitRows
-) -> dict[int, Unit]:
-    """Layer index -> the unit whose tuned tile is fastest, for layers that `variant` prunes.
+) -> dict[int, Cut]:
+    """Layer index -> the cut whose tuned tile is fastest, for layers that `variant` prunes.
 
-    A layer for which none of the units is tuned gets that of the tile that would run it.
+    A layer for which none is tuned gets the unit of the tile that would run it.
     """
-    best: dict[int, tuple[float, Unit]] = {}
-    for place in range(max(len(unit_rows.convolution), len(unit_rows.connected))):
-        for step in variant_steps(network, device, variant, unit_rows=unit_rows, place=place):
+    lookup = store.lookup_for(device)
+    best: dict[int, tuple[float, Cut]] = {}
+    for place in range(count_places(network, variant, unit_rows)):
+        for step in variant_steps(network, device, variant, unit_rows=unit_rows, place=place, lookup=lookup):
             if step.layer is None or step.workload.is_dense:
                 continue
-            found = store.best(result_key(device, step.kernel, step.operation, step.workload), step.kernel)
-            if found is not None and found[1] < best.get(step.layer.index, (float("inf"),))[0]:
-                best[step.layer.index] = found[1], Unit(rows=step.workload.unit_rows)
-    units = tile_units(
-        network,
-        device,
-        lookup=store.lookup_for(device),
-        sparsity=variant.sparsity,
-        fc_sparsity=variant.fc_sparsity,
-    )
-    return units | {index: unit for index, (_, unit) in best.items()}
+            times = [item.time_ms for item in step.alternatives if item.time_ms is not None]
+            cuts = layer_cuts(step.layer, variant, unit_rows)
+            if times and min(times) < best.get(step.layer.index, (float("inf"),))[0]:
+                best[step.layer.index] = min(times), cuts[min(place, len(cuts) - 1)]
+    units = tile_units(network, device, lookup=lookup, sparsity=variant.sparsity, fc_sparsity=variant.fc_sparsity)
+    return {index: Cut(unit=unit) for index, unit in units.items()} | {index: cut for index, (_, cut) in best.items()}
 
 
-def prune_in_units(
-    network: Network, weights: Weights, variant: Variant, units: Mapping[int, Unit]
+def prune_in_cuts(
+    network: Network, weights: Weights, variant: Variant, cuts: Mapping[int, Cut]
 ) -> tuple[Network, Weights]:
     """The network with its prune options, and weights without the smallest units; both as they are for a dense one."""
     if variant.is_dense:
         return network, weights
-    pruned, options = prune_random(
-        network,
-        weights,
-        method="workgroup",
-        sparsity=variant.sparsity,
-        fc_sparsity=variant.fc_sparsity or None,
-        unit_for_layer=lambda layer: units[layer.index],
-    )
-    return with_prune_options(network, options), pruned
+    options = {
+        index: PruneOptions(
+            method="workgroup" if cuts[index].winograd is None else "bwsp",
+            unit=cuts[index].unit,
+            sparsity=variant.sparsity if isinstance(network.layers[index], Convolutional) else variant.fc_sparsity,
+            winograd=cuts[index].winograd,
+        )
+        for index in variant.kept_shares(network)
+    }
+    tiles = {index: chosen.winograd for index, chosen in options.items() if chosen.winograd is not None}
+    weights = to_winograd_domain(network, weights, tiles)
+    return with_prune_options(network, options), apply_masks(weights, make_masks(network, weights, options))
 
 
 def has_matrix(step: Step) -> bool:

@@ -55,6 +55,7 @@ class PlanBuilder:
     algorithms: Algorithms
     connected_storage: str
     by_image: bool
+    is_cpu: bool
     steps: list[Step] = field(default_factory=list)
     layouts: dict[int, Layout] = field(default_factory=dict)
     views: dict[int, ImageView] = field(default_factory=dict)
@@ -235,7 +236,7 @@ class PlanBuilder:
         )
         fused = pool if isinstance(pool, MaxPool) else None
         label = layer.kind if fused is None else f"{layer.kind} + {fused.kind}"
-        offers = convolution_offers(operation, self._form(layer), self.algorithms)
+        offers = convolution_offers(operation, self._form(layer), self.algorithms, is_cpu=self.is_cpu)
         step = _step(layer, tuple(offers), label=label, inputs=inputs, output=output)
         self.steps.append(replace(step, fused=fused, image=part.image))
 

@@ -9,11 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from clprune.algorithms import Algorithms
+from clprune.algorithms import ALGORITHMS, Algorithms
+from clprune.errors import UnsupportedLayerError
 from clprune.kernels.base import Kernel, Workload
 from clprune.kernels.conv import CONV, ConvOperation
 from clprune.kernels.sparse_conv import SPARSE_CONV
+from clprune.kernels.storage import FLOAT32
+from clprune.kernels.winograd_fused import WINOGRAD_FUSED
+from clprune.kernels.winograd_operation import winograd_obstacle, winograd_operation
 from clprune.runner.workload import WeightForm
+from clprune.winograd.error import expected_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,32 +32,75 @@ class Offer:
     is_likely: bool = True
 
 
+#: Input channels below which spatial weights stay there.
+FEWEST_WINOGRAD_CHANNELS = 16
+
 #: Kept shares of weights up to which a list of them may be faster than multiplying whole columns, and up to which
 #: it is likely to be.
 SPARSE_KEPT_SHARE, LIKELY_SPARSE_KEPT_SHARE = 0.5, 0.2
 
 
-def convolution_offers(operation: ConvOperation, form: WeightForm, algorithms: Algorithms) -> list[Offer]:
+def convolution_offers(
+    operation: ConvOperation, form: WeightForm, algorithms: Algorithms, *, is_cpu: bool
+) -> list[Offer]:
     """Every way to compute a convolution with weights of that form, the one to take untuned first.
 
-    Where the wanted algorithms cannot compute the layer, the direct one does.
+    Where the wanted algorithms cannot compute the layer, all others are offered. Raises UnsupportedLayerError where
+    none can.
     """
-    offers = []
-    if "direct" in algorithms.names:
-        offers.append(_direct(operation, form))
-    if "sparse" in algorithms.names and form.workload.kept_share <= SPARSE_KEPT_SHARE:
-        sparse = _sparse(operation, form)
-        offers.insert(0 if sparse.is_likely else len(offers), sparse)
-    return offers or [_direct(operation, form)]
+    for names in (algorithms.names, ALGORITHMS):
+        offers = _direct(operation, form) if "direct" in names else []
+        if "winograd" in names:
+            offers += _winograd(operation, form, algorithms, is_cpu=is_cpu)
+        if "sparse" in names:
+            sparse = _sparse(operation, form)
+            offers = sparse + offers if any(offer.is_likely for offer in sparse) else offers + sparse
+        if offers:
+            return offers
+    raise UnsupportedLayerError(
+        f"convolution {operation.problem.key} with weights of F({form.winograd}x{form.winograd}, 3x3): "
+        f"{winograd_obstacle(operation.problem) or 'no kernel computes it'}"
+    )
 
 
-def _direct(operation: ConvOperation, form: WeightForm) -> Offer:
+def _direct(operation: ConvOperation, form: WeightForm) -> list[Offer]:
     """Direct convolution: possible for all weights in the spatial domain."""
-    return Offer(label="direct", kernel=CONV, operation=operation, workload=form.workload)
+    if form.winograd is not None:
+        return []
+    return [Offer(label="direct", kernel=CONV, operation=operation, workload=form.workload)]
 
 
-def _sparse(operation: ConvOperation, form: WeightForm) -> Offer:
+def _winograd(operation: ConvOperation, form: WeightForm, algorithms: Algorithms, *, is_cpu: bool) -> list[Offer]:
+    """Weights of the Winograd domain as they are; spatial ones transformed, which leaves hardly a zero among them."""
+    problem = operation.problem
+    is_spatial = form.winograd is None
+    if winograd_obstacle(problem) is not None or (is_spatial and not _is_worth_transforming(operation)):
+        return []
+    offers = []
+    for output_tile in (form.winograd,) if form.winograd else (4, 2):
+        if is_spatial and expected_error(output_tile, problem.in_channels) > algorithms.max_error:
+            continue
+        for kernel, is_fused in ((WINOGRAD_FUSED, True),):
+            offer = Offer(
+                label=f"winograd F({output_tile}x{output_tile})" + (" fused" if is_fused else ""),
+                kernel=kernel,
+                operation=winograd_operation(operation, output_tile=output_tile),
+                workload=Workload() if is_spatial else form.workload,
+                is_likely=is_fused == is_cpu and output_tile in (4, form.winograd),
+            )
+            offers.append(offer)
+    return sorted(offers, key=lambda offer: not offer.is_likely)
+
+
+def _is_worth_transforming(operation: ConvOperation) -> bool:
+    """Few channels do not make up for the transforms, and a coding would not survive them."""
+    return operation.problem.in_channels >= FEWEST_WINOGRAD_CHANNELS and operation.storage == FLOAT32
+
+
+def _sparse(operation: ConvOperation, form: WeightForm) -> list[Offer]:
     """Direct sparse convolution: for single weights, of which few are left."""
     workload = form.workload
+    if form.winograd is not None or workload.kept_share > SPARSE_KEPT_SHARE:
+        return []
     is_likely = workload.unit_rows == 1 and workload.kept_share <= LIKELY_SPARSE_KEPT_SHARE
-    return Offer(label="sparse", kernel=SPARSE_CONV, operation=operation, workload=workload, is_likely=is_likely)
+    return [Offer(label="sparse", kernel=SPARSE_CONV, operation=operation, workload=workload, is_likely=is_likely)]

@@ -83,6 +83,7 @@ def make_plan(
         algorithms=algorithms or Algorithms(),
         connected_storage=connected_storage,
         by_image=wants_explicit_vectors(device) if by_image is None else by_image,
+        is_cpu=wants_explicit_vectors(device),
     )
     builder.add_all()
     memory = builder.memory(keep_tensors=keep_tensors)

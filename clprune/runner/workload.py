@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from clprune.darknet.layers import Connected, Convolutional, Layer
 from clprune.darknet.network import Network
-from clprune.darknet.values import LayerWeights, Weights, convolution_matrix
+from clprune.darknet.values import LayerWeights, Weights
 from clprune.kernels.base import Workload
 from clprune.kernels.storage import storage_of
+from clprune.pruning.winograd import unit_matrix
 
 #: Units that hold this much more than the weights that are left are no units.
 LARGEST_FILL = 1.2
@@ -57,7 +58,7 @@ def layer_workload(layer: Layer, weights: LayerWeights) -> Workload:
 
     Where it names none: 8 x 1 if whole units are gone, else single weights.
     """
-    matrix = convolution_matrix(weights)
+    matrix = unit_matrix(weights)
     kept = np.count_nonzero(matrix) / matrix.size
     if kept > 0.99:
         return Workload()
@@ -66,8 +67,12 @@ def layer_workload(layer: Layer, weights: LayerWeights) -> Workload:
     share = kept_column_share(matrix, unit_rows=unit_rows)
     if prune is None and share > LARGEST_FILL * kept:
         unit_rows, share = 1, kept
-    # Two digits tell tiles apart well enough; of few weights it takes more.
-    return Workload(kept_share=round(share, 2 if share >= 0.1 else 3), unit_rows=unit_rows)
+    return Workload(kept_share=rounded_share(share), unit_rows=unit_rows)
+
+
+def rounded_share(share: float) -> float:
+    """Two digits tell tiles apart well enough; of few weights it takes more."""
+    return round(share, 2 if share >= 0.1 else 3)
 
 
 def weights_forms(network: Network, weights: Weights) -> dict[int, WeightForm]:
@@ -83,7 +88,8 @@ def cfg_forms(network: Network) -> dict[int, WeightForm]:
     """The same from the cfg's prune keys alone, for tuning without weights."""
     return {
         layer.index: WeightForm(
-            workload=Workload(kept_share=round(1 - layer.prune.sparsity, 2), unit_rows=layer.prune.unit.rows)
+            workload=Workload(kept_share=rounded_share(1 - layer.prune.sparsity), unit_rows=layer.prune.unit.rows),
+            winograd=layer.prune.winograd,
         )
         for layer in network.layers
         if isinstance(layer, Convolutional | Connected) and layer.prune is not None

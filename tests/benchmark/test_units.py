@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from clprune.benchmark.units import (
+    Cut,
     Tuning,
     UnitRows,
     Variant,
-    fastest_units,
+    fastest_cuts,
     missing_tasks,
-    prune_in_units,
+    prune_in_cuts,
     tune_missing,
     variant_tasks,
 )
@@ -105,19 +106,19 @@ def test_fastest_unit_wins(network: Network) -> None:
             set_best(store, task, time_ms=3.0)
         if task.workload == Workload(kept_share=0.25, unit_rows=4):
             set_best(store, task, time_ms=2.0)
-    assert fastest_units(network, DEVICE, store, PRUNED, unit_rows=ROWS)[1] == Unit(rows=4)
+    assert fastest_cuts(network, DEVICE, store, PRUNED, unit_rows=ROWS)[1] == Cut(unit=Unit(rows=4))
     assert [task.kernel.name for task in missing_tasks(store, DEVICE, tasks)] == ["conv", "connected"]
 
 
 def test_unit_of_the_tile_where_nothing_is_tuned(network: Network) -> None:
-    units = fastest_units(network, DEVICE, Store(None), PRUNED, unit_rows=ROWS)
+    units = fastest_cuts(network, DEVICE, Store(None), PRUNED, unit_rows=ROWS)
     step = next(task for task in variant_tasks(network, DEVICE, [PRUNED], ROWS) if task.workload.kept_share == 0.25)
-    assert units[1] == Unit(rows=step.kernel.default_tile(step.operation, DEVICE).tile_m)
+    assert units[1] == Cut(unit=Unit(rows=step.kernel.default_tile(step.operation, DEVICE).tile_m))
 
 
 def test_pruned_in_units(network: Network) -> None:
     weights = random_weights(network, seed=0)
-    pruned, values = prune_in_units(network, weights, PRUNED, {0: Unit(rows=1), 1: Unit(rows=4), 2: Unit(rows=8)})
+    pruned, values = prune_in_cuts(network, weights, PRUNED, {1: Cut(unit=Unit(rows=4)), 2: Cut(unit=Unit(rows=8))})
     layer, matrix = pruned.layers[1], values.layers[1]
     assert isinstance(layer, Convolutional)
     assert layer.prune is not None
@@ -126,7 +127,7 @@ def test_pruned_in_units(network: Network) -> None:
     kept = matrix.weights.reshape(2, 4, -1) != 0
     assert np.array_equal(kept.any(axis=1), kept.all(axis=1))
     assert np.count_nonzero(kept) == pytest.approx(0.25 * kept.size)
-    assert prune_in_units(network, weights, DENSE, {}) == (network, weights)
+    assert prune_in_cuts(network, weights, DENSE, {}) == (network, weights)
 
 
 def test_untuned_is_said(network: Network) -> None:

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import clprune
+from clprune.algorithms import Algorithms
 from clprune.benchmark.serve import FloatArray
 from clprune.runner import Runner
 
 
 class ClpruneEngine:
-    """Options: model, weights, batch, device (None: the one that would be chosen), connected_storage."""
+    """Options: model, weights, batch, device (None: the one that would be chosen), connected_storage,
+    algorithms (separated by commas).
+    """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._runner = Runner(
@@ -21,6 +24,7 @@ class ClpruneEngine:
             batch=options["batch"],
             device=options["device"],
             connected_storage=options["connected_storage"],
+            algorithms=Algorithms(names=tuple(options["algorithms"].split(","))),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -34,6 +38,7 @@ class ClpruneEngine:
             "platform": info.platform_name,
             "driver_version": info.driver_version,
             "tile_origins": dict(origins),
+            "algorithms": dict(Counter(step.step.algorithm for step in bound.steps if step.step.layer is not None)),
             "operations_share": kept / dense,
             "parameter_bytes": bound.parameter_bytes,
             "tensor_bytes": bound.tensor_bytes,

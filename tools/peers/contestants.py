@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clprune.algorithms import ALGORITHMS
 from clprune.benchmark.agreement import FLOAT16_TOLERANCE, TOLERANCE
 from clprune.benchmark.contest import Contestant
 from clprune.benchmark.models import ModelFiles
@@ -15,16 +16,25 @@ from clprune.benchmark.prepare import Prepared
 from clprune.benchmark.units import Variant
 from clprune.resources import models_folder
 
-DENSE = Variant(name="clprune, dense")
-PRUNED = Variant(name="clprune, 75 % + 90 %", sparsity=0.75, fc_sparsity=0.9)
+DENSE = Variant(name="clprune, dense, direct")
+FASTEST_DENSE = Variant(name="clprune, dense", algorithms=("direct", "winograd"))
+PRUNED = Variant(name="clprune, 75 % + 90 %, direct", sparsity=0.75, fc_sparsity=0.9)
 HALF = Variant(
-    name="clprune, 75 % + 90 %, fully connected stored as float16",
+    name="clprune, 75 % + 90 %, direct, fully connected stored as float16",
     sparsity=0.75,
     fc_sparsity=0.9,
     connected_storage="float16",
 )
-SPARSER = Variant(name="clprune, 87.5 % + 90 %", sparsity=0.875, fc_sparsity=0.9)
-VARIANTS = (DENSE, PRUNED, HALF, SPARSER)
+BEST_DOMAINS = tuple(
+    Variant(
+        name=f"clprune, {100 * sparsity:g} % + 90 %, best domain",
+        sparsity=sparsity,
+        fc_sparsity=0.9,
+        algorithms=("direct", "winograd"),
+    )
+    for sparsity in (0.75, 0.875, 0.95)
+)
+VARIANTS = (DENSE, FASTEST_DENSE, PRUNED, HALF, *BEST_DOMAINS)
 TRAINED = "clprune, trained at 75 %"
 
 #: Models that came of training and pruning, beside the dense model of the same shape.
@@ -56,8 +66,11 @@ def own_contestants(prepared: Prepared) -> list[Contestant]:
     """clprune's rows: its variants, and the pairs that are taken as they are. None without a device."""
     if prepared.device is None:
         return []
-    rows = [(variant.name, variant.weights_name, variant.connected_storage) for variant in prepared.entry.variants]
-    rows += [(name, name, "float32") for name in prepared.entry.pairs]
+    rows = [
+        (variant.name, variant.weights_name, variant.connected_storage, variant.algorithms)
+        for variant in prepared.entry.variants
+    ]
+    rows += [(name, name, "float32", ALGORITHMS) for name in prepared.entry.pairs]
     return [
         Contestant(
             label=label,
@@ -70,10 +83,11 @@ def own_contestants(prepared: Prepared) -> list[Contestant]:
                 "batch": prepared.entry.batch,
                 "device": prepared.device.selector,
                 "connected_storage": storage,
+                "algorithms": ",".join(algorithms),
             },
             tolerance=TOLERANCE if storage == "float32" else FLOAT16_TOLERANCE,
         )
-        for label, weights_name, storage in rows
+        for label, weights_name, storage, algorithms in rows
     ]
 
 
