@@ -1,4 +1,4 @@
-"""`clprune info`: what a bug report needs."""
+"""`clprune info`: what a bug report needs; with a packed model, what that holds."""
 
 from __future__ import annotations
 
@@ -20,14 +20,21 @@ PACKAGES = ("numpy", "pyopencl", "mako", "intel-opencl-rt", "torch")
 
 
 @click.command("info")
+@click.argument("file", metavar="[FILE.safetensors]", required=False)
 @device_option
 @json_option
-def command(device: str | None, as_json: bool) -> None:
+def command(file: str | None, device: str | None, as_json: bool) -> None:
     """Print versions, the device with its driver and quirks, and the state of the tuning database.
 
-    This is what a bug report should hold. It works without any device, too.
+    This is what a bug report should hold. It works without any device, too. With a packed model, print instead how
+    each of its layers is stored.
     """
+    from clprune.cli.container import print_container
     from clprune.opencl import choose
+
+    if file is not None:
+        print_container(file, as_json=as_json)
+        return
 
     chosen: DeviceInfo | None = None
     problem = ""

@@ -24,14 +24,13 @@ from clprune.cli.model import (
 from clprune.cli.shared_unit import for_option, unit_for_devices
 from clprune.cli.training import (
     load_splits,
-    output_path,
+    model_targets,
     recipe_options,
     report_path,
     take_checkpoint,
     take_recipe,
     training_progress,
 )
-from clprune.errors import UsageError
 
 if TYPE_CHECKING:
     from clprune.darknet.network import Network
@@ -73,10 +72,10 @@ class Measured:
 @click.option("--criterion", metavar="l1|l2", help="Importance of a unit: its norm. Default: l1, for block l2.")
 @click.option(
     "--allocation",
-    metavar="uniform|global",
+    metavar="uniform|global|erdos-renyi",
     default="uniform",
     show_default=True,
-    help="The same share of every convolution, or the least important units of all.",
+    help="The same share of every convolution, the least important units of all, or less of small layers.",
 )
 @click.option(
     "--steps", type=click.IntRange(min=1), metavar="N", default=1, show_default=True,
@@ -96,7 +95,11 @@ class Measured:
 @recipe_options(learning_rate=0.02)
 @seed_option
 @device_option
-@click.option("--out", metavar="PREFIX", required=True, help="Write PREFIX.cfg and PREFIX.weights.")
+@click.option("--out", metavar="PREFIX", required=True, help="Write PREFIX.cfg and the weights beside it.")
+@click.option(
+    "--format", "file_format", type=click.Choice(["darknet", "packed"]), default="darknet", show_default=True,
+    help="PREFIX.weights, which darknet reads, or the smaller PREFIX.safetensors; in the Winograd domain always that.",
+)  # fmt: skip
 @json_option
 def command(
     model: str,
@@ -106,6 +109,7 @@ def command(
     seed: int,
     device: str | None,
     out: str,
+    file_format: str,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -125,7 +129,7 @@ def command(
     if options["sparsity"] is None:
         raise click.UsageError("Missing option '--sparsity'.")
     network = load_network(model)
-    targets = _targets(out, model=model, weights=weights)
+    targets = _targets(out, file_format=file_format, method=options["method"], sources=(model, weights))
     dense = load_weights(network, weights)
     checkpoint = take_checkpoint(options)
     page = report_path(options["report"])
@@ -161,13 +165,12 @@ def command(
         _print_text(summary, before, after, held_out=held_out, facts=result)
 
 
-def _targets(out: str, *, model: str, weights: str) -> tuple[Path, Path]:
-    """(cfg, weights) to write, which must not be the ones that are read. Raises UsageError, FileError."""
-    targets = output_path(out, ".cfg"), output_path(out, ".weights")
-    for target, source in zip(targets, (model, weights), strict=True):
-        if target.exists() and Path(source).exists() and target.samefile(source):
-            raise UsageError(f"--out {out} would replace {source}, which is read: expected another PREFIX")
-    return targets
+def _targets(out: str, *, file_format: str, method: str, sources: tuple[str, str]) -> tuple[Path, Path]:
+    """(cfg, weights) to write. Raises UsageError for an unknown method, and what `model_targets` raises."""
+    from clprune.pruning import get_method
+
+    is_packed = file_format == "packed" or get_method(method).in_winograd_domain
+    return model_targets(out, ".safetensors" if is_packed else ".weights", sources=sources)
 
 
 def _units(session: Session | None, network: Network, options: dict[str, Any]) -> dict[int, Unit]:
@@ -209,19 +212,20 @@ def _write(
     targets: tuple[Path, Path], network: Network, trained: Weights, outcome: PruneReport, settings: Any
 ) -> Weights:
     """Both files or none: the cfg takes its name only after the weights are there. Returns the weights written."""
+    from clprune.container import save_weights
     from clprune.darknet.annotate import annotate_cfg
-    from clprune.darknet.weights import write_weights
     from clprune.files import atomic_writer
     from clprune.pruning import get_method, shrink_network
+    from clprune.runner.pruned import with_prune_options
 
     if get_method(settings.method).removes_channels:
         small = shrink_network(network, trained, outcome.masks)
         text, network, trained = small.cfg_text, small.network, small.weights
     else:
-        text = annotate_cfg(network.path, outcome.plan)
+        text, network = annotate_cfg(network.path, outcome.plan), with_prune_options(network, outcome.plan)
     with atomic_writer(targets[0]) as file:
         file.write(text.encode("utf-8", "surrogateescape"))
-        write_weights(targets[1], network, trained)
+        save_weights(targets[1], network, trained)
     return trained
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +13,7 @@ import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from clprune.cli.common import stderr_console
-from clprune.errors import FileError
+from clprune.errors import FileError, UsageError
 
 if TYPE_CHECKING:
     from clprune.darknet.network import Network
@@ -98,6 +98,25 @@ def output_path(prefix: str, suffix: str) -> Path:
     target = stem.with_name(stem.name + suffix)
     _check_writable(target)
     return target
+
+
+def model_targets(prefix: str, suffix: str, *, sources: Sequence[str]) -> tuple[Path, Path]:
+    """(cfg, weights with `suffix`) of PREFIX to write, which must not be among the `sources` that are read.
+
+    Raises UsageError for one that is, and for packed weights beside darknet's, which would be loaded in their place;
+    FileError when they could not be written.
+    """
+    targets = output_path(prefix, ".cfg"), output_path(prefix, suffix)
+    for target in targets:
+        for source in sources:
+            if target.exists() and Path(source).exists() and target.samefile(source):
+                raise UsageError(f"--out {prefix} would replace {source}, which is read: expected another PREFIX")
+    darknet = targets[1].with_suffix(".weights")
+    if darknet != targets[1] and darknet.exists():
+        raise UsageError(
+            f"--out {prefix}: {darknet} would be loaded in place of {targets[1].name}; remove it, or use another PREFIX"
+        )
+    return targets
 
 
 def report_path(text: str | None) -> Path | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from clprune.container.read import read_packed
+from clprune.container.write import write_packed
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
-from clprune.darknet.weights import read_weights
+from clprune.darknet.weights import read_weights, write_weights
 from clprune.errors import WeightsError
 
 PACKED_SUFFIX = ".safetensors"
@@ -37,6 +38,17 @@ def load_weights(path: str | Path | None, network: Network) -> Weights:
                 path=path,
             )
     return read_packed(path, network) if is_packed(path) else read_weights(path, network)
+
+
+def save_weights(path: str | Path, network: Network, weights: Weights) -> None:
+    """Write what `load_weights` reads, in the format that the suffix of `path` names.
+
+    Raises what `write_packed` and `write_weights` raise.
+    """
+    if is_packed(path):
+        write_packed(path, network, weights)
+    else:
+        write_weights(path, network, weights)
 
 
 def is_packed(path: str | Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from clprune.container.layer import StoredMatrix, StoredWeights
 from clprune.container.record import LayerRecord, mapping
 from clprune.container.shapes import matrix_shape, weights_shape
 from clprune.container.source import Source, opened
-from clprune.container.units import DENSE, KeptUnits, Matrix, MatrixShape
+from clprune.container.units import KeptUnits, Matrix, MatrixShape
 from clprune.darknet.layers import Layer
 from clprune.darknet.network import Network
 from clprune.darknet.values import FloatArray, LayerWeights, Weights, layer_fields, layer_weights
@@ -30,13 +31,26 @@ DTYPES: Mapping[str, Any] = {"float32": np.float32, "float16": np.float16, "line
 
 @dataclass(frozen=True, kw_only=True)
 class StoredLayer:
-    """What a container says of one layer: its network's record of it, how its weights are stored, and their bytes."""
+    """What a container says of one layer.
+
+    `shape` is that of its weights in the spatial domain (`[channels]` of a `[batchnorm]` layer, which has no `record`),
+    `size_bytes` what all its arrays take.
+    """
 
     layer: int
     kind: str
     shape: tuple[int, ...]
     record: LayerRecord | None
     size_bytes: int
+
+    @property
+    def kept_share(self) -> float:
+        """Weights that are not zero over all of them, in the domain that they are stored in."""
+        if self.record is None:
+            return 1.0
+        tile = self.record.output_tile
+        weights = math.prod(self.shape if tile is None else (tile + 2, tile + 2, *self.shape[:2]))
+        return self.record.nonzero / weights
 
 
 def read_packed(path: str | Path, network: Network) -> Weights:
@@ -97,7 +111,7 @@ def _read_matrix(source: Source, layer: Layer, record: LayerRecord) -> StoredMat
     shape = matrix_shape(layer, output_tile=tile)
     axes = weights_shape(layer, output_tile=tile)
     values: KeptUnits | Matrix
-    if record.unit_rows == DENSE:
+    if record.is_dense:
         values = _read_values(source, layer, record, shape=(shape.rows, shape.columns))
         array = values
     else:

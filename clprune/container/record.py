@@ -46,6 +46,11 @@ class LayerRecord:
     unit: str | None = None
     sparsity: float | None = None
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether all weights are stored."""
+        return self.unit_rows == DENSE
+
     def to_json(self) -> dict[str, Any]:
         """Every field that is not None."""
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -79,9 +84,8 @@ class LayerRecord:
             raise UsageError(
                 f"domain {self.domain!r} with output tile {self.output_tile}: expected spatial or winograd"
             )
-        is_dense = self.unit_rows == DENSE
         counts = (self.kept_units, self.remainder_bits)
-        if self.unit_rows < 0 or (not is_dense and None in counts) or any((count or 0) < 0 for count in counts):
+        if self.unit_rows < 0 or (not self.is_dense and None in counts) or any((count or 0) < 0 for count in counts):
             raise UsageError(f"{self.kept_units} units of {self.unit_rows} rows: expected counts of at least 0")
 
 

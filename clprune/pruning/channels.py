@@ -128,14 +128,15 @@ def _select_outputs(values: LayerWeights, channels: Channels) -> LayerWeights:
         scales=select(values.scales),
         mean=select(values.mean),
         variance=select(values.variance),
+        coding=None,
     )
 
 
 def _select_inputs(layer: Layer, values: LayerWeights, channels: Channels) -> LayerWeights:
     """Input channels of a convolution; of a connected layer the inputs of whole planes, which lie one after another."""
     if isinstance(layer, Convolutional):
-        return replace(values, weights=values.weights[:, channels])
+        return replace(values, weights=values.weights[:, channels], coding=None)
     # as many channels as the weights have, not as the cfg says: an earlier selection may have removed some
     plane = layer.input.height * layer.input.width
     planes = values.weights.reshape(len(values.weights), -1, plane)
-    return replace(values, weights=planes[:, channels].reshape(len(values.weights), -1))
+    return replace(values, weights=planes[:, channels].reshape(len(values.weights), -1), coding=None)

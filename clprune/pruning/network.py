@@ -233,13 +233,16 @@ def masks_of_plan(
 
 
 def apply_masks(weights: Weights, masks: Masks) -> Weights:
-    """The same weights with zeros where a mask says so; biases and batch normalisation stay. Inputs are not changed."""
+    """The same weights with zeros where a mask says so, as float32; biases and batch normalisation stay.
+
+    Inputs are not changed.
+    """
     layers = list(weights.layers)
     for index, mask in masks.items():
         values = layer_values(weights, index)
         pruned = unit_matrix(values).copy()
         np.copyto(pruned, np.float32(0), where=~mask)
-        layers[index] = replace(values, weights=pruned.reshape(values.weights.shape))
+        layers[index] = replace(values, weights=pruned.reshape(values.weights.shape), coding=None)
     return replace(weights, layers=tuple(layers))
 
 

@@ -153,7 +153,8 @@ def _spread_inputs(layer: Layer, values: LayerWeights, kept: Channels) -> LayerW
         shape = (outputs, channels, layer.input.height * layer.input.width)
     whole = np.zeros(shape, np.float32)
     whole[:, kept] = values.weights.reshape(outputs, len(kept), *shape[2:])
-    return replace(values, weights=whole if isinstance(layer, Convolutional) else whole.reshape(outputs, -1))
+    whole = whole if isinstance(layer, Convolutional) else whole.reshape(outputs, -1)
+    return replace(values, weights=whole, coding=None)
 
 
 def _map_arrays(values: LayerWeights, change: Callable[[FloatArray, float], FloatArray]) -> LayerWeights:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clprune.darknet import weights as weights_module
 from clprune.darknet.layers import Connected, Convolutional
 from clprune.darknet.network import load_network
 from clprune.darknet.weights import read_weights
@@ -140,7 +139,7 @@ def test_neither_file_without_the_other(
     def full(*arguments: object) -> None:
         raise FileError("cannot be written: No space left on device", path=f"{out}.weights")
 
-    monkeypatch.setattr(weights_module, "write_weights", full)
+    monkeypatch.setattr("clprune.container.load.write_weights", full)
     result = run("prune", model, model.with_suffix(".weights"), *SHORT, "--sparsity", ".5", "--out", out)
     assert (result.status, result.error) == (1, f"{out}.weights: cannot be written: No space left on device")
     assert list(out.parent.iterdir()) == []

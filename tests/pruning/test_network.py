@@ -23,6 +23,7 @@ from clprune.pruning.network import (
     removed_share,
 )
 from clprune.pruning.schedule import sparsity_steps
+from clprune.quantization.coding import HalfCoding
 from clprune.tile import Unit
 
 CFG = """
@@ -103,6 +104,19 @@ def test_removed_units_are_zero_and_all_else_is_untouched(network: Network) -> N
             assert after.weights.dtype == np.float32
         else:
             assert after is before
+
+
+def test_a_coding_does_not_outlive_a_mask(network: Network) -> None:
+    weights = random_weights(network, seed=0)
+    values = weights.layers[1]
+    assert values is not None
+    coding = HalfCoding(values=values.weights.astype(np.float16))
+    coded = replace(values, weights=coding.decode(), coding=coding)
+    mask = np.zeros((len(values.weights), values.weights[0].size), np.bool_)
+    pruned = apply_masks(replace(weights, layers=(weights.layers[0], coded, *weights.layers[2:])), {1: mask}).layers[1]
+    assert pruned is not None
+    assert pruned.coding is None
+    assert not pruned.weights.any()
 
 
 def test_row_blocks_of_a_grouped_layer_end_with_its_group(network: Network) -> None:
