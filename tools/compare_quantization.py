@@ -35,6 +35,7 @@ from clprune.data import DataSet, load_data
 from clprune.opencl import open_device
 from clprune.pruning.allocation import erdos_renyi
 from clprune.pruning.network import apply_masks, make_masks
+from clprune.pruning.schedule import sparsity_steps
 from clprune.quantization.network import QuantizeSettings, quantizable_layers, quantize_network, zero_masks
 from clprune.resources import models_folder
 from clprune.runner import Runner
@@ -49,7 +50,7 @@ DATA = "digits-on-photos"
 CALIBRATION_IMAGES = 128
 FIRST_SEED = 2000
 """Seeds of retraining count from here, so that none is the dense training's."""
-QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "coded_epochs": 1, "seeds": 1}
+QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "steps": 2, "step_epochs": 1, "coded_epochs": 1, "seeds": 1}
 
 HEADING = """
 # Accuracy in fewer bits
@@ -75,7 +76,6 @@ CODINGS = (
     Coded(name="int8", settings=QuantizeSettings(scheme="linear", bits=8), goal_points=0.5),
     Coded(name="4-bit codebook", settings=QuantizeSettings(scheme="codebook", bits=4), goal_points=1.0),
     Coded(name="int8, int8 activations", settings=QuantizeSettings(scheme="linear", bits=8), activations=True),
-    Coded(name="8-bit codebook", settings=QuantizeSettings(scheme="codebook", bits=8)),
 )
 
 
@@ -120,7 +120,13 @@ class Setting:
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--images", type=click.IntRange(min=64), default=15_000, show_default=True, help="Images of an epoch.")
 @click.option("--held-out", type=click.IntRange(min=1), help="Images that are evaluated [default: all].")
-@click.option("--epochs", type=click.IntRange(min=1), default=16, show_default=True, help="After pruning.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=16, show_default=True, help="After the last step of pruning."
+)
+@click.option("--steps", type=click.IntRange(min=1), default=3, show_default=True, help="Of pruning.")
+@click.option(
+    "--step-epochs", type=click.IntRange(min=1), default=4, show_default=True, help="After each but the last."
+)
 @click.option("--coded-epochs", type=click.IntRange(min=1), default=2, show_default=True, help="For each coding.")
 @click.option("--learning-rate", default=0.03, show_default=True, help="Peak after pruning.")
 @click.option("--coded-rate", default=0.005, show_default=True, help="Peak of retraining for codes.")
@@ -177,31 +183,37 @@ def run(setting: Setting, name: str, *, seed: int, device: str | None) -> dict[s
     return code(setting, coded, seed=seed, device=device)
 
 
-def plan(setting: Setting) -> dict[int, PruneOptions]:
-    """What is removed of each layer but the first: the same share of all their weights together, as Erdos-Renyi."""
+def plan(setting: Setting, *, sparsity: float) -> dict[int, PruneOptions]:
+    """What is removed of each layer but the first: `sparsity` of all their weights together, shares by Erdos-Renyi."""
     layers = quantizable_layers(setting.network)[1:]
     shapes = [(layer.weights_shape[0], math.prod(layer.weights_shape[1:])) for layer in layers]
-    shares = erdos_renyi(shapes, sparsity=setting.options["sparsity"])
     return {
         layer.index: PruneOptions(method="unstructured", unit=Unit(rows=1), sparsity=share)
-        for layer, share in zip(layers, shares, strict=True)
+        for layer, share in zip(layers, erdos_renyi(shapes, sparsity=sparsity), strict=True)
         if share > 0
     }
 
 
 def prune(setting: Setting, *, seed: int) -> dict[str, Any]:
-    """Prune the dense network weight by weight, retrain it, and keep it with batch normalization folded."""
+    """Prune the dense network in steps, retrain it after each, and keep it with batch normalization folded."""
     options = setting.options
-    masks = make_masks(setting.network, setting.dense, plan(setting))
-    result = train(
-        setting.network,
-        setting.images(seed),
-        setting.recipe(seed, epochs=options["epochs"], learning_rate=options["learning_rate"]),
-        weights=apply_masks(setting.dense, masks),
-        masks=masks,
-        checkpoint=setting.work / f"pruned-{seed}.checkpoint",
-    )
-    weights = result.weights
+    weights, images = setting.dense, setting.images(seed)
+    shares = sparsity_steps(options["sparsity"], steps=options["steps"])
+    for number, sparsity in enumerate(shares):
+        is_last = number == len(shares) - 1
+        masks = make_masks(setting.network, weights, plan(setting, sparsity=sparsity))
+        weights = train(
+            setting.network,
+            images,
+            setting.recipe(
+                seed + 100 * number,
+                epochs=options["epochs" if is_last else "step_epochs"],
+                learning_rate=options["learning_rate"],
+            ),
+            weights=apply_masks(weights, masks),
+            masks=masks,
+            checkpoint=setting.work / f"pruned-{seed}-{number}.checkpoint",
+        ).weights
     folded, values = fold_network(setting.network, weights)
     path = setting.work / f"pruned-{seed}.safetensors"
     write_packed(path, folded, values)
@@ -332,8 +344,9 @@ def render_section(section: Section) -> str:
     return "\n\n".join(
         [
             f"{machine_text(section)} {100 * options['sparsity']:g} % of the weights of all layers but the first "
-            f"removed one by one, shares of layers by Erdos-Renyi; {seeds} seeds; {options['epochs']} epochs of "
-            f"{options['images']} images after pruning, {options['coded_epochs']} for each coding; {held_out} held-out "
+            f"removed one by one, shares of layers by Erdos-Renyi; {seeds} seeds; pruned in {options['steps']} steps with "
+            f"{options['step_epochs']} epochs after each and {options['epochs']} after the last, of {options['images']} "
+            f"images; {options['coded_epochs']} epochs for each coding; {held_out} held-out "
             "images, which decide nothing.",
             markdown_table(section["columns"], section["table"]),
         ]
