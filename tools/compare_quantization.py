@@ -344,9 +344,9 @@ def render_section(section: Section) -> str:
     return "\n\n".join(
         [
             f"{machine_text(section)} {100 * options['sparsity']:g} % of the weights of all layers but the first "
-            f"removed one by one, shares of layers by Erdos-Renyi; {seeds} seeds; pruned in {options['steps']} steps with "
-            f"{options['step_epochs']} epochs after each and {options['epochs']} after the last, of {options['images']} "
-            f"images; {options['coded_epochs']} epochs for each coding; {held_out} held-out "
+            f"removed one by one, shares of layers by Erdos-Renyi; {seeds} seeds; pruned in {options['steps']} steps, "
+            f"{options['step_epochs']} epochs after each and {options['epochs']} after the last, of "
+            f"{options['images']} images; {options['coded_epochs']} epochs for each coding; {held_out} held-out "
             "images, which decide nothing.",
             markdown_table(section["columns"], section["table"]),
         ]
