@@ -94,12 +94,12 @@ def print_layers(result: BenchResult) -> None:
         (
             "-" if step.layer is None else step.layer,
             step.label,
-            step.algorithm if step.label in WITH_WEIGHTS or len(step.alternatives) > 1 else "-",
+            step.algorithm if _has_weights(step) else "-",
             f"{step.best_ms:.4f}",
             f"{step.median_ms:.4f}",
             f"{step.gflops:.1f}" if step.flops else "-",
             f"{100 * step.gflops / result.peak_gflops:.0f}%" if step.flops else "-",
-            f"{100 * step.kept_share:.0f}%" if step.label in WITH_WEIGHTS else "-",
+            f"{100 * step.kept_share:.0f}%" if _has_weights(step) else "-",
             step.tile_origin if is_wide else _short_origin(step.tile_origin),
         )
         for step in result.layers
@@ -110,6 +110,11 @@ def print_layers(result: BenchResult) -> None:
     if choices:
         click.echo()
         print_table(["layer", "algorithm", "why", "milliseconds when tuned"], [_choice_row(step) for step in choices])
+
+
+def _has_weights(step: StepTimes) -> bool:
+    """Whether a step's layer has weights; pooling that is fused is named behind a plus."""
+    return step.label.partition(" + ")[0] in WITH_WEIGHTS
 
 
 def _choice_row(step: StepTimes) -> tuple[Any, ...]:
@@ -127,7 +132,7 @@ def _short_origin(origin: str) -> str:
 def _print_summary(result: BenchResult, facts: dict[str, str]) -> None:
     console = stdout_console()
     gflops = result.flops / result.best_ms / 1e6
-    origins = [step.tile_origin for step in result.layers if step.label in WITH_WEIGHTS]
+    origins = [step.tile_origin for step in result.layers if _has_weights(step)]
     tuned, default = origins.count("tuned"), sum(origin in ("default", "safe") for origin in origins)
     lines = {
         "device": f"{facts['device']} ({facts['platform']}, driver {facts['driver_version']})",

@@ -228,13 +228,22 @@ def _prune_random(
 
 
 def unit_for_layer(
-    device: DeviceInfo, network: Network, *, method: str, unit: Any, sparsity: float, fc_sparsity: float | None
+    device: DeviceInfo,
+    network: Network,
+    *,
+    method: str,
+    unit: Any,
+    sparsity: float,
+    fc_sparsity: float | None,
+    winograd: int | None = None,
 ) -> Callable[[Any], Any]:
     """A function from a layer to the unit that is removed from it: `unit`, else that of the tile on `device`.
 
-    Which rows of the tile count is the method's business. Raises UsageError for an unknown method.
+    Which rows of the tile count is the method's business, and whether it is a tile of Winograd convolution: then of
+    F(m x m, 3 x 3) with `winograd` as m, or the default. Raises UsageError for an unknown method.
     """
     from clprune.pruning import get_method
+    from clprune.pruning.winograd import DEFAULT_OUTPUT_TILE
     from clprune.runner.pruned import tile_units
     from clprune.tuning.store import open_store
 
@@ -248,6 +257,7 @@ def unit_for_layer(
         sparsity=sparsity,
         fc_sparsity=fc_sparsity,
         tile_rows=get_method(method).tile_rows,
+        winograd=(winograd or DEFAULT_OUTPUT_TILE) if get_method(method).in_winograd_domain else None,
     )
     return lambda layer: units[layer.index]
 

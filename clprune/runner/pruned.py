@@ -12,9 +12,10 @@ from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.kernels.base import MatrixKernel, Workload
 from clprune.pruning.method import TileRows
+from clprune.pruning.winograd import output_tile
 from clprune.runner.choice import TileLookup
 from clprune.runner.plan import make_plan
-from clprune.runner.workload import WeightForm
+from clprune.runner.workload import WeightForm, rounded_share
 from clprune.tile import Unit
 
 
@@ -26,18 +27,26 @@ def tile_units(
     sparsity: float,
     fc_sparsity: float | None = None,
     tile_rows: TileRows = "wavefront",
+    winograd: int | None = None,
 ) -> dict[int, Unit]:
     """Layer index -> rows of the tile that would run the layer on `device` x 1 column.
 
     `tile_rows` says which rows of the kernel's declaration count: those of one SIMD group or of one work-group.
     Tiles are looked up for what the layer will be once `sparsity` (convolutions) or `fc_sparsity` (connected layers)
-    of its units is gone; without a tuned one the kernel's default counts.
+    of its units is gone; without a tuned one the kernel's default counts. `winograd`: layers that have a Winograd
+    domain are pruned there, for F(m x m, 3 x 3) with this m.
     """
     layers = [layer for layer in network.layers if isinstance(layer, Convolutional | Connected)]
     shares = {
         layer.index: 1 - (sparsity if isinstance(layer, Convolutional) else fc_sparsity or 0.0) for layer in layers
     }
-    forms = {index: WeightForm(workload=Workload(kept_share=round(share, 2))) for index, share in shares.items()}
+    forms = {
+        layer.index: WeightForm(
+            workload=Workload(kept_share=rounded_share(shares[layer.index])),
+            winograd=None if winograd is None else output_tile(layer, winograd=winograd),
+        )
+        for layer in layers
+    }
     plan = make_plan(network, device, forms=forms, lookup=lookup, algorithms=Algorithms(names=("direct",)))
     return {
         step.layer.index: Unit(rows=_rows(step.kernel, step.tile, tile_rows))
