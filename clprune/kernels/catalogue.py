@@ -12,6 +12,7 @@ from clprune.kernels.conv import CONV
 from clprune.kernels.pointwise import POINTWISE
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL
 from clprune.kernels.softmax import SOFTMAX
+from clprune.kernels.sparse_connected import SPARSE_CONNECTED
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.winograd_fused import WINOGRAD_FUSED
 
@@ -21,6 +22,7 @@ CATALOGUE: tuple[Kernel[Any, Any], ...] = (
     WINOGRAD_FUSED,
     SPARSE_CONV,
     CONNECTED,
+    SPARSE_CONNECTED,
     MAX_POOL,
     AVERAGE_POOL,
     SOFTMAX,

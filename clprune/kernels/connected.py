@@ -33,6 +33,7 @@ from clprune.kernels.storage import (
     device_values,
     storage_key,
     stored_matrix,
+    table_bytes,
 )
 from clprune.layout import Layout, contiguous_layout, padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
@@ -79,6 +80,36 @@ class ConnectedOperation:
     @property
     def flops(self) -> int:
         return self.problem.flops
+
+    @property
+    def column_offsets(self) -> npt.NDArray[np.int32]:
+        """Per column of the weight matrix, where its input lies from that of the first one."""
+        layout, shape = self.input, self.input.shape
+        offsets = (
+            np.arange(shape.channels)[:, None, None] * layout.channel_stride
+            + np.arange(shape.height)[None, :, None] * layout.pitch
+            + np.arange(shape.width)[None, None, :]
+        )
+        return offsets.reshape(-1).astype(np.int32)
+
+    @property
+    def last_column_offset(self) -> int:
+        """The largest of `column_offsets`."""
+        layout, shape = self.input, self.input.shape
+        return (shape.channels - 1) * layout.channel_stride + (shape.height - 1) * layout.pitch + shape.width - 1
+
+    @property
+    def layout_arguments(self) -> tuple[np.int32, ...]:
+        """Batch, and where images and outputs lie: the last parameters of the kernels."""
+        scalars = (
+            self.problem.batch,
+            self.input.origin,
+            self.input.image_stride,
+            self.output.origin,
+            self.output.image_stride,
+            self.output.channel_stride,
+        )
+        return tuple(np.int32(value) for value in scalars)
 
 
 def connected_operation(
@@ -149,9 +180,8 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
     )
 
     def local_mem_bytes(self, tile: ConnectedTile, operation: ConnectedOperation) -> int:
-        entries = {CODEBOOK4: 16, CODEBOOK8: 256}.get(operation.storage, 0) if tile.work_group_size > 1 else 0
-        sums = 0 if tile.group_k == 1 else tile.group_k * tile.tile_n * tile.tile_m
-        return 4 * (sums + entries)
+        sums = 0 if tile.group_k == 1 else 4 * tile.group_k * tile.tile_n * tile.tile_m
+        return sums + (table_bytes(operation.storage) if tile.work_group_size > 1 else 0)
 
     def launch(self, tile: ConnectedTile, operation: ConnectedOperation) -> Launch:
         blocks = ceil_div(operation.problem.outputs, tile.tile_m)
@@ -180,17 +210,10 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
         Raises UsageError for weights that are not finite or not coded as the operation's storage.
         """
         stored = stored_matrix(weights, operation.storage)
-        layout = operation.input
-        shape = layout.shape
-        offsets = (
-            np.arange(shape.channels)[:, None, None] * layout.channel_stride
-            + np.arange(shape.height)[None, :, None] * layout.pitch
-            + np.arange(shape.width)[None, None, :]
-        )
         packed = pack_columns(
             stored.values,
             bias=weights.biases,
-            column_offsets=offsets.reshape(-1).astype(np.int32),
+            column_offsets=operation.column_offsets,
             tile_m=tile.tile_m,
             scales=stored.scales,
             codebook=stored.codebook,
@@ -207,15 +230,6 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
         y: DeviceArray,
     ) -> tuple[DeviceArray, ...]:
         """The template's arguments in order; arrays are still to be copied to the device."""
-        layout_in, layout_out = operation.input, operation.output
-        scalars = (
-            operation.problem.batch,
-            layout_in.origin,
-            layout_in.image_stride,
-            layout_out.origin,
-            layout_out.image_stride,
-            layout_out.channel_stride,
-        )
         arrays = (
             packed.values,
             device_table(packed.scales),
@@ -224,7 +238,7 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
             packed.blocks,
             packed.bias,
         )
-        return (x, *arrays, y, *(np.int32(value) for value in scalars))
+        return (x, *arrays, y, *operation.layout_arguments)
 
     def sample(self, operation: ConnectedOperation, workload: Workload) -> Sample:
         problem = operation.problem

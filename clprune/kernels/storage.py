@@ -59,6 +59,11 @@ class StoredMatrix:
         kept: npt.NDArray[np.bool_] = self.values != 0 if self.codebook is None else (self.codebook != 0)[self.values]
         return kept
 
+    @property
+    def zero(self) -> int:
+        """What stands for 0.0 among the values; without such an entry, 0: nothing is removed then."""
+        return 0 if self.codebook is None else int(np.abs(self.codebook).argmin())
+
 
 def stored_matrix(weights: LayerWeights, storage: str) -> StoredMatrix:
     """`weights` `[rows, ...]` in one of STORAGES.
@@ -107,6 +112,11 @@ def device_values(values: npt.NDArray[Any], storage: str, *, width: int = 1) -> 
 def device_table(table: FloatArray | None) -> FloatArray:
     """Scales or a codebook as a kernel's argument: one element that nothing reads where there is none."""
     return np.zeros(1, np.float32) if table is None else table
+
+
+def table_bytes(storage: str) -> int:
+    """Bytes of the codebook that a work-group keeps in local memory."""
+    return {CODEBOOK4: 4 * 16, CODEBOOK8: 4 * 256}.get(storage, 0)
 
 
 def pack_nibbles(codes: npt.NDArray[np.uint8], *, width: int) -> npt.NDArray[np.uint8]:

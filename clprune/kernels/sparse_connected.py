@@ -1,0 +1,203 @@
+"""Fully connected layers with single weights removed (`templates/sparse_connected.cl.mako`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from clprune.darknet.activations import activate
+from clprune.darknet.values import LayerWeights, convolution_matrix
+from clprune.kernels.base import (
+    WORK_GROUP_CONSTRAINTS,
+    Case,
+    Constraint,
+    DeviceArray,
+    Launch,
+    MatrixKernel,
+    Sample,
+    Workload,
+    ceil_div,
+)
+from clprune.kernels.connected import CONNECTED, ConnectedOperation, connected_reference
+from clprune.kernels.samples import coded_weights, expected_output, input_buffer, ragged_matrix
+from clprune.kernels.storage import (
+    device_table,
+    device_values,
+    stored_matrix,
+    table_bytes,
+)
+from clprune.packing.row_lanes import PackedLanes, pack_lanes
+from clprune.packing.rows import CompressedRows
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseConnectedTile:
+    """Parameters of the template, explained there."""
+
+    vector_width: int
+    vectors: int
+    group_m: int = 1
+    group_k: int = 1
+    tile_n: int = 1
+    k_unroll: int = 1
+    offset_bits: int = 32
+
+    @property
+    def tile_m(self) -> int:
+        """Rows of one work-group, one to a lane."""
+        return self.group_m * self.vectors * self.vector_width
+
+    @property
+    def work_group_size(self) -> int:
+        return self.group_m * self.group_k
+
+
+class SparseConnectedKernel(MatrixKernel[SparseConnectedTile, ConnectedOperation]):
+    """See `templates/sparse_connected.cl.mako`."""
+
+    name = "sparse_connected"
+    template = "sparse_connected"
+    tile_type = SparseConnectedTile
+    parameters: ClassVar = {
+        "vector_width": (1, 4, 8, 16),
+        "vectors": (1, 2, 4, 8),
+        "group_m": (1, 16, 32, 64),
+        "group_k": (1, 2, 4, 8, 16),
+        "tile_n": (1, 2, 4, 8),
+        "k_unroll": (1, 2, 4, 8),
+        "offset_bits": (8, 16, 32),
+    }
+    cpu_values: ClassVar = {"group_m": (1,), "group_k": (1,), "k_unroll": (1, 2, 4)}
+    gpu_values: ClassVar = {"vector_width": (1,), "group_m": (16, 32, 64)}
+    constraints = (
+        Constraint(
+            reason="a work-item handles more images than the batch has",
+            holds=lambda t, o: t.tile_n == 1 or t.tile_n < 2 * o.problem.batch,
+        ),
+        Constraint(
+            reason="the accumulators of a work-item exceed the registers of any device",
+            holds=lambda t, o: t.tile_n * t.vectors * t.vector_width <= (256 if t.work_group_size == 1 else 32),
+        ),
+        *WORK_GROUP_CONSTRAINTS,
+        Constraint(
+            reason="the tile has more than twice the layer's rows",
+            holds=lambda t, o: t.tile_m < 2 * o.problem.outputs or t.tile_m <= 4 or t.work_group_size > 1,
+        ),
+        Constraint(
+            reason="distances of 8 bits are added up from the first step on, by one work-item",
+            holds=lambda t, o: t.offset_bits != 8 or t.group_k == 1,
+        ),
+        Constraint(
+            reason="offsets of 16 bits do not reach the end of the input",
+            holds=lambda t, o: t.offset_bits != 16 or o.last_column_offset < 2**16,
+        ),
+    )
+    cpu_tiles = (
+        SparseConnectedTile(vector_width=16, vectors=1, tile_n=8, offset_bits=16),
+        SparseConnectedTile(vector_width=16, vectors=1, tile_n=4, offset_bits=16),
+        SparseConnectedTile(vector_width=16, vectors=1, offset_bits=16),
+        SparseConnectedTile(vector_width=8, vectors=1, offset_bits=16),
+        SparseConnectedTile(vector_width=8, vectors=1),
+    )
+    # A layer of 4096 rows fills a large GPU only when many items share its steps.
+    gpu_tiles = (
+        SparseConnectedTile(vector_width=1, vectors=1, group_m=16, group_k=16, tile_n=4, k_unroll=4, offset_bits=16),
+        SparseConnectedTile(vector_width=1, vectors=1, group_m=16, group_k=16, k_unroll=8, offset_bits=16),
+        SparseConnectedTile(vector_width=1, vectors=1, group_m=16, group_k=16, k_unroll=8),
+        SparseConnectedTile(vector_width=1, vectors=1, group_m=64, k_unroll=4),
+    )
+
+    def local_mem_bytes(self, tile: SparseConnectedTile, operation: ConnectedOperation) -> int:
+        sums = 0 if tile.group_k == 1 else 4 * tile.group_k * tile.tile_n * tile.tile_m
+        return sums + (table_bytes(operation.storage) if tile.work_group_size > 1 else 0)
+
+    def launch(self, tile: SparseConnectedTile, operation: ConnectedOperation) -> Launch:
+        blocks = ceil_div(operation.problem.outputs, tile.tile_m)
+        images = ceil_div(operation.problem.batch, tile.tile_n)
+        return Launch(
+            global_size=(blocks * tile.group_m, images * tile.group_k), local_size=(tile.group_m, tile.group_k)
+        )
+
+    def variables(self, tile: SparseConnectedTile, operation: ConnectedOperation) -> dict[str, Any]:
+        return {"activation": operation.activation, "storage": operation.storage}
+
+    def safe_tile(self, operation: ConnectedOperation) -> SparseConnectedTile:
+        return SparseConnectedTile(vector_width=4, vectors=1)
+
+    def wavefront_rows(self, tile: SparseConnectedTile) -> int:
+        """1: each lane follows a row of its own."""
+        return 1
+
+    def workgroup_rows(self, tile: SparseConnectedTile) -> int:
+        """1, the same: nothing is shared between the rows of a work-group."""
+        return 1
+
+    def pack(self, tile: SparseConnectedTile, operation: ConnectedOperation, *, weights: LayerWeights) -> PackedLanes:
+        """The weights `[outputs, inputs]` that are not zero, in blocks of rows of like length.
+
+        Raises UsageError for weights that are not finite or not coded as the operation's storage.
+        """
+        stored = stored_matrix(weights, operation.storage)
+        entries = CompressedRows.from_dense(convolution_matrix(weights))
+        packed = pack_lanes(
+            entries,
+            values=stored.values[entries.row_numbers, entries.columns],
+            zero=stored.zero,
+            bias=weights.biases,
+            column_offsets=operation.column_offsets,
+            tile_m=tile.tile_m,
+            offset_bits=tile.offset_bits,
+            scales=stored.scales,
+            codebook=stored.codebook,
+        )
+        return replace(packed, values=device_values(packed.values, operation.storage, width=tile.vector_width))
+
+    def arguments(
+        self,
+        tile: SparseConnectedTile,
+        operation: ConnectedOperation,
+        packed: PackedLanes,
+        *,
+        x: DeviceArray,
+        y: DeviceArray,
+    ) -> tuple[DeviceArray, ...]:
+        """The template's arguments in order; arrays are still to be copied to the device."""
+        arrays = (
+            packed.values,
+            device_table(packed.scales),
+            device_table(packed.codebook),
+            packed.offsets,
+            packed.blocks,
+            packed.rows,
+            packed.starts,
+            packed.bias,
+        )
+        return (x, *arrays, y, *operation.layout_arguments)
+
+    def sample(self, operation: ConnectedOperation, workload: Workload) -> Sample:
+        problem = operation.problem
+        rng = np.random.default_rng(workload.seed)
+        x = rng.standard_normal((problem.batch, problem.inputs), np.float32)
+        matrix = ragged_matrix(rng, rows=problem.outputs, columns=problem.inputs, workload=workload)
+        bias = rng.standard_normal(problem.outputs, np.float32)
+        weights = coded_weights(matrix, bias=bias, storage=operation.storage)
+        answer = activate(operation.activation, connected_reference(x, weights.weights, bias))
+        return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
+
+    def case(self, tile: SparseConnectedTile, operation: ConnectedOperation, sample: Sample) -> Case:
+        shape, inputs = operation.input.shape, sample.inputs
+        expected = expected_output(sample.answer[:, :, None, None], operation.output, terms=operation.problem.inputs)
+        weights = coded_weights(inputs["matrix"], bias=inputs["bias"], storage=operation.storage)
+        packed = self.pack(tile, operation, weights=weights)
+        values = inputs["x"].reshape(-1, shape.channels, shape.height, shape.width)
+        buffer = input_buffer(values, operation.input)
+        arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
+        return Case(arguments=arguments, kept_share=packed.kept_share)
+
+    def sample_operations(self) -> tuple[ConnectedOperation, ...]:
+        return CONNECTED.sample_operations()
+
+
+SPARSE_CONNECTED = SparseConnectedKernel()

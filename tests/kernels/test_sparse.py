@@ -1,0 +1,81 @@
+"""Sparse kernels on layers whose answers can be told by hand: empty rows, one weight, nothing at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clprune.geometry import ConnectedProblem, ConvProblem
+from clprune.kernels.base import MatrixKernel, Sample
+from clprune.kernels.connected import CONNECTED, connected_operation, connected_reference
+from clprune.kernels.conv import CONV, conv_operation, conv_reference
+from clprune.kernels.sparse_connected import SPARSE_CONNECTED, SparseConnectedTile
+from clprune.kernels.sparse_conv import SPARSE_CONV
+from clprune.opencl import Session
+from clprune.tuning.measure import bind_case, verify
+
+RNG = np.random.default_rng(0)
+
+
+def one_weight(rows: int, columns: int) -> np.ndarray:
+    matrix = np.zeros((rows, columns), np.float32)
+    matrix[rows // 2, columns - 1] = -1.5
+    return matrix
+
+
+def ragged(rows: int, columns: int) -> np.ndarray:
+    """Row r keeps r of its weights."""
+    matrix = RNG.standard_normal((rows, columns)).astype(np.float32)
+    for row in range(rows):
+        matrix[row, row:] = 0
+    return matrix
+
+
+matrices = pytest.mark.parametrize("matrix_of", [lambda m, k: np.zeros((m, k), np.float32), one_weight, ragged])
+
+
+@matrices
+@pytest.mark.parametrize("storage", ["float32", "int8", "codebook4"])
+@pytest.mark.parametrize("kernel", [SPARSE_CONV, CONV], ids=lambda kernel: kernel.name)
+def test_convolutions(device_context: Session, kernel, storage: str, matrix_of) -> None:  # type: ignore[no-untyped-def]
+    problem = ConvProblem(batch=1, in_channels=3, in_height=6, in_width=5, out_channels=9, size=3, padding=1)
+    operation = conv_operation(problem, storage=storage)
+    matrix = np.sign(matrix_of(9, 27)).astype(np.float32)  # every storage holds -1, 0 and 1 exactly
+    x = RNG.standard_normal((1, 3, 6, 5)).astype(np.float32)
+    bias = np.arange(9, dtype=np.float32)
+    answer = conv_reference(x, matrix, bias, problem)
+    check(device_context, kernel, operation, Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer))
+
+
+@matrices
+@pytest.mark.parametrize("storage", ["float32", "int8", "codebook4"])
+@pytest.mark.parametrize("kernel", [SPARSE_CONNECTED, CONNECTED], ids=lambda kernel: kernel.name)
+def test_connected(device_context: Session, kernel, storage: str, matrix_of) -> None:  # type: ignore[no-untyped-def]
+    operation = connected_operation(ConnectedProblem(batch=2, inputs=700, outputs=21), storage=storage)
+    matrix = np.sign(matrix_of(21, 700)).astype(np.float32)
+    x = RNG.standard_normal((2, 700)).astype(np.float32)
+    bias = np.arange(21, dtype=np.float32)
+    sample = Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=connected_reference(x, matrix, bias))
+    check(device_context, kernel, operation, sample)
+
+
+@pytest.mark.parametrize("offset_bits", [8, 16, 32])
+def test_far_columns(device_context: Session, offset_bits: int) -> None:
+    matrix = np.zeros((5, 3000), np.float32)
+    matrix[[0, 1, 1, 3, 3], [2999, 0, 2999, 255, 511]] = [1, 2, 3, 4, 5]
+    operation = connected_operation(ConnectedProblem(batch=1, inputs=3000, outputs=5))
+    x = RNG.standard_normal((1, 3000)).astype(np.float32)
+    bias = np.zeros(5, np.float32)
+    sample = Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=connected_reference(x, matrix, bias))
+    tile = SparseConnectedTile(vector_width=4, vectors=1, k_unroll=2, offset_bits=offset_bits)
+    case = SPARSE_CONNECTED.case(tile, operation, sample)
+    verify(device_context, bind_case(device_context, SPARSE_CONNECTED, tile, operation, case))
+
+
+def check(session: Session, kernel: MatrixKernel, operation, sample: Sample) -> None:  # type: ignore[no-untyped-def,type-arg]
+    for tile in (kernel.default_tile(operation, session.info), kernel.safe_tile(operation)):
+        case = kernel.case(tile, operation, sample)
+        assert case.kept_share == pytest.approx(
+            np.count_nonzero(sample.inputs["matrix"]) / sample.inputs["matrix"].size
+        ) or (kernel in (CONV, CONNECTED))
+        verify(session, bind_case(session, kernel, tile, operation, case))
