@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from clprune.container.units import KeptUnits, Matrix, MatrixShape, row_numbers, to_matrix
 from clprune.darknet.values import FloatArray, LayerWeights
-from clprune.packing.rows import CompressedRows
 from clprune.quantization.coding import CodebookCoding, Coding, HalfCoding, LinearCoding
 
 
@@ -63,21 +62,6 @@ class StoredMatrix:
         )
         return to_matrix(decoded, zero=0).reshape(self.shape)
 
-    def rows(self) -> CompressedRows | None:
-        """The weights as compressed rows, None where they are not stored one by one."""
-        if not isinstance(self.values, KeptUnits) or self.values.unit_rows != 1:
-            return None
-        shape, positions = self.matrix_shape, self.values.positions
-        starts = np.searchsorted(positions, np.arange(shape.rows + 1) * shape.columns).astype(np.int32)
-        first = np.repeat(np.arange(shape.rows) * shape.columns, np.diff(starts))
-        return CompressedRows(
-            rows=shape.rows,
-            columns_count=shape.columns,
-            starts=starts,
-            columns=(positions - first).astype(np.int32),
-            values=self._decoded(self.values)[:, 0],
-        )
-
     def _whole(self) -> npt.NDArray[Any]:
         if isinstance(self.values, KeptUnits):
             return to_matrix(self.values, zero=self.zero).reshape(self.shape)
@@ -103,8 +87,8 @@ def zero_code(codebook: FloatArray | None) -> int:
 class StoredWeights(LayerWeights):
     """LayerWeights of a container: `weights` and `coding` are decoded when first asked for.
 
-    A layer of VGG16 is a few megabytes in its file and hundreds as float32: what runs it from compressed rows or codes
-    never makes them. `dataclasses.replace` makes one that is decoded, without `rows`.
+    A layer is up to a hundred times smaller in its file than as float32; what only checks, copies or describes a model
+    never makes that. `dataclasses.replace` gives one that is decoded.
     """
 
     _stored: StoredMatrix | None = None
@@ -125,10 +109,6 @@ class StoredWeights(LayerWeights):
     @cached_property
     def coding(self) -> Coding | None:
         return self._matrix.coding()
-
-    @property
-    def rows(self) -> CompressedRows | None:
-        return None if self._stored is None else self._stored.rows()
 
     @property
     def _matrix(self) -> StoredMatrix:

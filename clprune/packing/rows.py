@@ -34,23 +34,22 @@ class CompressedRows:
 
         Raises UsageError for NaN and infinity, and for more entries than 32 bits can count.
         """
-        check_finite(matrix)
         rows, columns_count = matrix.shape
-        is_kept = matrix != 0
-        counts = np.count_nonzero(is_kept, axis=1)
-        if int(counts.sum()) > np.iinfo(np.int32).max:
-            raise UsageError(
-                f"a layer of {int(counts.sum())} weights that are not zero: at most 2147483647 are possible"
-            )
-        starts = np.zeros(rows + 1, np.int32)
-        np.cumsum(counts, out=starts[1:])
-        columns = np.nonzero(is_kept)[1].astype(np.int32)
+        places = np.flatnonzero(matrix != 0)
+        values = matrix.reshape(-1)[places]
+        if not np.isfinite(values).all():
+            check_finite(matrix)
+        if len(places) > np.iinfo(np.int32).max:
+            raise UsageError(f"a layer of {len(places)} weights that are not zero: at most 2147483647 are possible")
+        row_places = np.arange(rows + 1) * columns_count
+        starts = np.searchsorted(places, row_places).astype(np.int32)
+        places -= np.repeat(row_places[:-1], np.diff(starts))
         return cls(
             rows=rows,
             columns_count=columns_count,
             starts=starts,
-            columns=columns,
-            values=matrix[is_kept].astype(np.float32),
+            columns=places.astype(np.int32),
+            values=values.astype(np.float32, copy=False),
         )
 
     def to_dense(self) -> FloatArray:

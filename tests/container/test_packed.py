@@ -180,39 +180,9 @@ def test_replaced_values_are_not_the_stored_ones(tmp_path: Path) -> None:
     network = odd_network(tmp_path)
     layer = read_back(network, odd_weights(network, unstructured)).layers[CONVOLUTION]
     assert layer is not None
-    assert layer.rows is not None
     other = replace(layer, weights=layer.weights + 1)
     np.testing.assert_array_equal(other.weights, layer.weights + 1)
-    assert other.rows is None
     assert replace(layer, biases=layer.biases + 1).weights is layer.weights
-
-
-@pytest.mark.parametrize("coding", CODINGS)
-def test_compressed_rows(tmp_path: Path, coding: str) -> None:
-    def change(values: LayerWeights) -> LayerWeights:
-        values = empty_rows(values)
-        if CODINGS[coding] is None:
-            return values
-        coded = CODINGS[coding](values.weights)
-        return replace(values, weights=coded.decode(), coding=coded)
-
-    network = odd_network(tmp_path)
-    layer = read_back(network, odd_weights(network, change)).layers[CONVOLUTION]
-    assert isinstance(layer, StoredWeights)
-    rows = layer.rows
-    assert rows is not None
-    assert rows.starts.dtype == rows.columns.dtype == np.int32
-    assert rows.starts[0] == rows.starts[1] == 0
-    assert rows.starts[-1] == np.count_nonzero(layer.weights) == len(rows.values)
-    np.testing.assert_array_equal(rows.to_dense(), layer.weights.reshape(7, -1))
-
-
-def test_only_single_weights_are_compressed_rows(tmp_path: Path) -> None:
-    network = odd_network(tmp_path)
-    for pattern in (dense, whole_columns):
-        layer = read_back(network, odd_weights(network, pattern)).layers[CONVOLUTION]
-        assert layer is not None
-        assert layer.rows is None
 
 
 def test_what_is_read_can_be_written_again(tmp_path: Path) -> None:
