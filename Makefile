@@ -13,7 +13,7 @@ RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 OFFLINE_STAMP := $(VENV)/.installed-offline
 
-.PHONY: demo test lint conformance offline-gpu
+.PHONY: demo test lint conformance offline-gpu compare-methods
 
 demo: $(RUN_STAMP)
 	@$(BIN)/python tools/demo.py
@@ -28,6 +28,11 @@ conformance: $(TEST_STAMP)
 # Every kernel compiled for GPUs that are not here; installs clang with apt-get where root runs it.
 offline-gpu: $(OFFLINE_STAMP)
 	@$(BIN)/python tools/offline_gpu.py
+
+# Every pruning method retrained and measured: hours on few cores; a killed run goes on where it was.
+# A look at the way in under five minutes: COMPARE=--quick make compare-methods
+compare-methods: $(TEST_STAMP)
+	@$(BIN)/python tools/compare_methods.py $(COMPARE)
 
 lint: $(TEST_STAMP)
 	@$(BIN)/python -m ruff check .

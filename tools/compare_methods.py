@@ -9,17 +9,26 @@ device, no PyTorch) the milliseconds. `--stage all` does both; each ends with th
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 
 from clprune.cli.common import device_option, one_line_errors
+from clprune.cli.model import algorithm_options, take_algorithms
 from clprune.comparison.experiment import Experiment
+from clprune.comparison.files import DENSE, MODELS, RUNS, TIMES
+from clprune.comparison.journal import check_experiment, read_rows
+from clprune.comparison.page import comparison_page
+from clprune.comparison.plot import plot
+from clprune.comparison.results import latest_times, points, results_csv
 from clprune.comparison.variants import Variant, check_shares, default_variants, parse_variants
 from clprune.errors import UsageError
+from clprune.files import write_atomically
 from clprune.resources import models_folder
 from clprune.tile import Unit
+from clprune.tuning.effort import EFFORTS
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 DATA = "digits-on-photos"
@@ -71,6 +80,16 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1, "sparsitie
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads that PyTorch uses [default: its own choice].")
 @click.option("--quick", is_flag=True, help="Few images, one seed, two shares; results into --work by default.")
+@click.option(
+    "--timing-batch", type=click.IntRange(min=1), default=32, show_default=True, help="Images at once when timed."
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=40, show_default=True, help="Rounds of timing.")
+@click.option(
+    "--tune", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Tune what is missing first."
+)
+@click.option("--effort", type=click.Choice([one.name for one in EFFORTS]), default="quick", show_default=True)
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Begin no further group after so long.")
+@algorithm_options
 @device_option
 def compare_methods(**options: Any) -> None:  # fmt: skip
     """Train, measure, report."""
@@ -81,6 +100,9 @@ def compare_methods(**options: Any) -> None:  # fmt: skip
     experiment = _experiment(options)
     if options["stage"] in ("all", "train"):
         _train(experiment, variants, sparsities, options)
+    if options["stage"] in ("all", "measure"):
+        _measure(experiment, options)
+    _report(options["work"], options["out"] or (options["work"] if options["quick"] else RESULTS))
 
 
 def _train(
@@ -94,6 +116,61 @@ def _train(
         torch.set_num_threads(options["threads"])
     runs = all_runs(variants, sparsities, seeds=options["seeds"])
     retrain_all(experiment, runs, work=options["work"], say=say)
+
+
+def _measure(experiment: Experiment, options: dict[str, Any]) -> None:
+    from clprune.benchmark.units import Tuning
+    from clprune.comparison.measure import (
+        Timing,
+        check_models,
+        kept_models,
+        measure_group,
+        missing_models,
+        tune_models,
+    )
+    from clprune.opencl import open_device
+    from clprune.tuning.effort import effort_by_name
+
+    work: Path = options["work"]
+    end = time.monotonic() + (options["seconds"] or float("inf"))
+    runs = read_rows(work / RUNS)
+    check_experiment(runs, key=experiment.key, path=work / RUNS)
+    models = kept_models(runs, work / MODELS)
+    check_models(models, work=work)
+    dense = (experiment.cfg, experiment.dense or work / DENSE)
+    timing = Timing(
+        batch=options["timing_batch"],
+        rounds=options["rounds"],
+        algorithms=take_algorithms(options),
+    )
+    with open_device(options["device"]) as session:
+        if options["tune"]:
+            tuning = Tuning(effort=effort_by_name(options["effort"]), budget_s=options["tune"])
+            tune_models(session, dense, models, batch=timing.batch, tuning=tuning, say=say)
+        missing = missing_models(models, session, timing, work=work)
+        say(f"{len(models) - len(missing)} of {len(models)} networks are measured")
+        for sparsity in sorted({share for _, share in missing}):
+            if time.monotonic() > end:
+                break
+            group = {key: model for key, model in missing.items() if key[1] == sparsity}
+            measure_group(session, dense, group, timing, work=work, experiment=experiment.key)
+            say(f"measured {len(group)} networks without {100 * sparsity:g} %")
+
+
+def _report(work: Path, out: Path) -> None:
+    """Write what is there: all runs, with the times of the last device that was measured."""
+    runs = read_rows(work / RUNS)
+    times = latest_times(read_rows(work / TIMES))
+    if not runs:
+        raise UsageError(f"no runs in {work}: expected the stage `train` first")
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "methods.csv", results_csv(runs, times))
+    write_atomically(out / "methods.md", comparison_page(runs, times))
+    if times:
+        subtitle = f"{times[-1]['device']}, batch {times[-1]['batch']}"
+        title = "Pruning methods, retrained alike: accuracy against measured time"
+        write_atomically(out / "methods.svg", plot(points(runs, times), title=title, subtitle=subtitle))
+    say(f"written: {out}/methods.csv, .md{' and .svg' if times else ''}")
 
 
 def _experiment(options: dict[str, Any]) -> Experiment:

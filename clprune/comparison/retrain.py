@@ -15,6 +15,7 @@ from typing import Any
 
 from clprune.comparison.data import cached_data
 from clprune.comparison.experiment import Experiment
+from clprune.comparison.files import DENSE, MODELS, RUNS
 from clprune.comparison.journal import append_row, check_experiment, read_rows
 from clprune.comparison.models import KeptModel, convolution_weights
 from clprune.comparison.variants import Variant
@@ -27,8 +28,6 @@ from clprune.pruning import get_method, shrink_network
 from clprune.pruning.network import PruneSettings
 from clprune.training import PruneReport, Recipe, evaluate, load_module, prune_and_retrain, train
 
-RUNS = "runs.jsonl"
-MODELS = "models"
 FIRST_SEED = 1000
 """Seeds of retraining count from here, so that none is the dense training's."""
 
@@ -177,7 +176,7 @@ def _recipe(experiment: Experiment, *, seed: int) -> Recipe:
 def _dense_weights(experiment: Experiment, network: Network, *, work: Path, say: Say) -> Weights:
     if experiment.dense is not None:
         return read_weights(experiment.dense, network)
-    path = work / "dense.weights"
+    path = work / DENSE
     if path.exists():
         return read_weights(path, network)
     say("training the dense network")

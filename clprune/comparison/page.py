@@ -1,0 +1,109 @@
+"""The Markdown file of a comparison: claims and verdicts, a table of all points, and how they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from clprune.benchmark.machine import package_versions, this_machine, today
+from clprune.benchmark.report import machine_text, markdown_table
+from clprune.comparison.claims import Verdict, all_verdicts
+from clprune.comparison.journal import Row
+from clprune.comparison.results import Point, Spread, points
+
+HEADING = """
+# Pruning methods compared
+
+Written by `tools/compare_methods.py`. One dense network, pruned by every method and retrained alike; accuracy on
+held-out images, which decided nothing, and time on one device, the dense network beside all others in every round.
+`methods.csv` beside this file has a row per run.
+
+![Accuracy against measured time](methods.svg)
+"""
+
+READING = """
+- *Removed* is the share of the convolutions' weights (the first one stays dense, connected layers too). Filter pruning
+  counts filters: it removed so many of them that the same share of weights went; a layer between two pruned ones keeps
+  the square of its share of filters.
+- All seeds start from the same dense weights, and masks follow from these alone: a seed moves the order of images and
+  dropout in retraining. Differences between variants are taken seed by seed; ± is the standard deviation over seeds.
+- Times are the same for all seeds of a variant, whose masks are the same: one network of each was measured. Ratios are
+  medians over rounds of the network's time over the dense one's in the same round. *Direct* compares with the dense
+  network by direct convolution alone, where the planner runs it by a faster algorithm.
+- On a CPU one SIMD group computes a work-group's rows, so that `wavefront` and `workgroup` have the same unit there:
+  here they are told apart by their units. `bcbp` has the unit of `wavefront`, which is the same without balance.
+- *Imbalance* is the kept columns of a layer's fullest row block over the mean, weighed by the layers' work.
+"""
+
+POINT_COLUMNS = (
+    "variant", "removed", "kept", "accuracy %", "seeds", "time ms", "of dense", "convolutions ms", "of dense",
+    "of direct", "imbalance", "algorithms",
+)  # fmt: skip
+
+
+def comparison_page(runs: Sequence[Row], times: Sequence[Row], *, notes: Sequence[str] = ()) -> str:
+    """The whole file; `notes` are further lines under the claims. Raises UsageError without runs."""
+    table = points(runs, times)
+    parts = [HEADING.strip(), "## Claims", _verdict_table(all_verdicts(table))]
+    parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
+    algorithms = {(row["variant"], row["sparsity"]): str(row["algorithms_used"]) for row in times}
+    rows = [_point_row(point, algorithms) for point in sorted(table, key=lambda point: point.sparsity)]
+    parts += ["## Every variant", markdown_table(POINT_COLUMNS, rows)]
+    parts += ["## How to read it", READING.strip(), "## How it was made", _circumstances(runs, times)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _verdict_table(verdicts: Sequence[Verdict]) -> str:
+    words = {True: "holds", False: "**does not hold**", None: "no goal"}
+    rows = [(one.claim, one.subject, one.found, words[one.holds]) for one in verdicts]
+    return markdown_table(("claim", "of", "found, by the share removed", "verdict"), rows, left=4)
+
+
+def _point_row(point: Point, algorithms: dict[tuple[str, float], str]) -> tuple[str, ...]:
+    times = point.times
+    return (
+        point.variant,
+        f"{100 * point.sparsity:g} %",
+        f"{100 * point.kept_share:.1f} %",
+        point.accuracy.text(scale=100),
+        str(point.accuracy.count),
+        _cell(times.get("time_ms")),
+        _cell(times.get("time_ratio")),
+        _cell(times.get("conv_time_ms")),
+        _cell(times.get("conv_time_ratio")),
+        _cell(times.get("direct_conv_time_ratio")),
+        f"{times['imbalance']:.2f}" if "imbalance" in times else "",
+        algorithms.get((point.variant, point.sparsity), ""),
+    )
+
+
+def _circumstances(runs: Sequence[Row], times: Sequence[Row]) -> str:
+    first = runs[0]
+    dates = sorted({row["date"] for row in runs})
+    section = {
+        "machine": asdict(this_machine()),
+        "versions": package_versions(["clprune", "numpy", "pyopencl", "torch"]),
+        "date": today(),
+    }
+    lines = [
+        machine_text(section),
+        f"Dense accuracy {100 * first['dense_accuracy']:.2f} % of {first['held_out']} held-out images. Retraining: "
+        f"{first['epochs']} epochs of {first['images']} images, seeds {_seeds(runs)}, {dates[0]} to {dates[-1]}, "
+        f"{Spread.of(row['train_s'] for row in runs).mean:.0f} s a run on average.",
+    ]
+    if times:
+        last = times[-1]
+        lines.append(
+            f"OpenCL device: {last['device']}; batch {last['batch']}, {last['rounds']} rounds, algorithms to choose "
+            f"from: {last['algorithms']}; dense {last['dense_time_ms']:.2f} ms, its convolutions "
+            f"{last['dense_conv_time_ms']:.2f} ms; measured {last['date']}."
+        )
+    return "\n\n".join(lines)
+
+
+def _seeds(runs: Sequence[Row]) -> str:
+    return ", ".join(str(seed) for seed in sorted({row["seed"] for row in runs}))
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
