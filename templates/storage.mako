@@ -53,7 +53,6 @@ look_up(unpack(${vector_load(width // 2, f"{pointer} + (({index}) >> 1)")}), tab
 <%def name="look_up_function(width, is_alone)">
 % if storage.startswith("codebook"):
 <% T, C = vector_type("float", width), vector_type("uchar", width) %>
-#define TABLE_ENTRIES ${16 if storage == "codebook4" else 256}
 % if is_alone:
 #define TABLE_SPACE __global
 % else:
@@ -78,8 +77,9 @@ inline ${C} unpack(const ${H} codes) { return (${C})(codes & (${H})(15), codes >
 <%def name="table_setup(item, items, width)">
 % if storage.startswith("codebook"):
 % if items > 1:
-    __local float table[TABLE_ENTRIES];
-    for (int entry = ${item}; entry < TABLE_ENTRIES; entry += ${items}) table[entry] = codebook[entry];
+<% entries = 16 if storage == "codebook4" else 256 %>
+    __local float table[${entries}];
+    for (int entry = ${item}; entry < ${entries}; entry += ${items}) table[entry] = codebook[entry];
     barrier(CLK_LOCAL_MEM_FENCE);
 % elif storage == "codebook4" and width > 1:
     const float16 table = vload16(0, codebook);
