@@ -52,8 +52,8 @@ class PruneSettings:
     for `bcbp` and `mixed` (see `MaskOptions`).
 
     For methods of the Winograd domain: `winograd` is the output tile m of F(m x m, 3 x 3), `winograd_unit` one of
-    `WINOGRAD_UNITS`, `balance` what `bwsp` keeps equal, and `variants` what `abwsp` chose for a layer ("wsp" or "bwsp"
-    by layer index; "bwsp" where nothing was chosen).
+    `WINOGRAD_UNITS`, `winograd_refit` whether what stays is fitted to what goes, `balance` what `bwsp` keeps equal, and
+    `variants` what `abwsp` chose for a layer ("wsp" or "bwsp" by layer index; "bwsp" where nothing was chosen).
     """
 
     method: str
@@ -68,6 +68,7 @@ class PruneSettings:
     vector_kept_share: float | None = None
     winograd: int = DEFAULT_OUTPUT_TILE
     winograd_unit: str = "tile"
+    winograd_refit: bool = True
     balance: str = "list"
     variants: Mapping[int, str] = field(default_factory=dict)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clprune.darknet.layers import PruneOptions
 from clprune.darknet.network import Network
@@ -15,11 +15,13 @@ from clprune.pruning.network import (
     PruneSettings,
     apply_masks,
     in_pruning_domain,
+    layer_values,
     layers_left_whole,
     masks_of_plan,
     plan_pruning,
 )
 from clprune.pruning.permute import Permutation, permute_network
+from clprune.pruning.refit import refit
 from clprune.pruning.report import LayerReport, describe_layers
 from clprune.pruning.shrink import clear_channels
 
@@ -49,7 +51,7 @@ def prune_network(network: Network, weights: Weights, settings: PruneSettings) -
     dense = in_pruning_domain(network, dense, settings)
     masks = masks_of_plan(network, dense, plan, settings)
     return Pruned(
-        weights=masked_weights(network, dense, masks, method=settings.method),
+        weights=masked_weights(network, dense, masks, settings),
         plan=plan,
         masks=masks,
         layers=describe_layers(network, dense, plan, masks, settings),
@@ -72,7 +74,18 @@ def permute_for(network: Network, weights: Weights, settings: PruneSettings) -> 
     return permute_network(network, weights, plan, criterion=settings.criterion_name)
 
 
-def masked_weights(network: Network, weights: Weights, masks: Masks, *, method: str) -> Weights:
-    """The weights with zeros where a mask says so; a method that removes channels clears all that belongs to them."""
+def masked_weights(network: Network, weights: Weights, masks: Masks, settings: PruneSettings) -> Weights:
+    """The weights with zeros where a mask says so.
+
+    A method that removes channels clears all that belongs to them. In the Winograd domain what stays is fitted to what
+    goes (`clprune.pruning.refit`), unless the settings say otherwise.
+    """
     masked = apply_masks(weights, masks)
-    return clear_channels(network, masked, masks) if get_method(method).removes_channels else masked
+    if get_method(settings.method).removes_channels:
+        return clear_channels(network, masked, masks)
+    layers = list(masked.layers)
+    for index, mask in masks.items() if settings.winograd_refit else ():
+        values = layer_values(weights, index)
+        if values.winograd is not None:
+            layers[index] = refit(values, mask)
+    return replace(masked, layers=tuple(layers))

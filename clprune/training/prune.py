@@ -87,7 +87,7 @@ def prune_and_retrain(
         step_settings = replace(settings, sparsity=share, fc_sparsity=fc_sparsity)
         plan = plan_pruning(network, weights, step_settings)
         masks = masks_of_plan(network, weights, plan, step_settings)
-        weights = masked_weights(network, weights, masks, method=settings.method)
+        weights = masked_weights(network, weights, masks, settings)
         masked = _accuracy(network, weights, validation)
         result = _retrain(
             network,

@@ -128,7 +128,7 @@ def test_masks_hold_and_what_stays_is_trained(tmp_path: Path, method: str, optim
     network = network_of(tmp_path)
     weights = random_weights(network, seed=0)
     data = load_data("synthetic", split="train", height=8, width=8, count=48)
-    settings = PruneSettings(method=method, sparsity=0.6, unit_for_layer=lambda layer: Unit(rows=4))
+    settings = PruneSettings(method=method, sparsity=0.6, winograd=4, unit_for_layer=lambda layer: Unit(rows=4))
     recipe = replace(RECIPE, optimiser=optimiser, learning_rate=0.01)  # type: ignore[arg-type]
     trained, report = prune_and_retrain(network, weights, settings, data=data, recipe=recipe, steps=2, validation=data)
     values, dense = trained.layers[1], to_winograd_domain(network, weights, {1: 4}).layers[1]
