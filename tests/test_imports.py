@@ -60,8 +60,9 @@ def test_ground_imports_nothing_of_ours_but_the_ground() -> None:
         ("pruning", ("device", "kernels", "opencl", "runner", "tuning", "cli")),
         ("tuning", ("runner", "training", "pruning", "cli")),
         ("offline", ("opencl", "runner", "training", "pruning", "cli")),
-        ("runner", ("benchmark", "training", "cli")),
-        ("benchmark", ("training", "cli")),
+        ("runner", ("benchmark", "comparison", "training", "cli")),
+        ("benchmark", ("comparison", "training", "cli")),
+        ("comparison", ("cli",)),
         ("opencl", ("darknet", "kernels", "packing", "pruning", "runner", "training", "tuning", "cli")),
     ],
 )
@@ -98,6 +99,11 @@ def test_runner_needs_neither_torch_nor_matplotlib() -> None:
 def test_offline_room_needs_no_opencl() -> None:
     loaded = loaded_after("import clprune.offline.start, clprune.offline.survey")
     assert loaded.isdisjoint({"pyopencl", "torch"})
+
+
+def test_only_the_stage_that_retrains_needs_torch() -> None:
+    stages = "import clprune.comparison.measure, clprune.comparison.page, clprune.comparison.plot"
+    assert "torch" not in loaded_after(stages)
 
 
 def test_help_loads_neither_torch_nor_opencl() -> None:
