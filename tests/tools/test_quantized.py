@@ -1,0 +1,82 @@
+"""Tables and figures of what fewer bits cost and gain; nothing is trained or timed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from clprune.benchmark.figures import Series
+from clprune.benchmark.layers import LayerTimes, ModelTimes
+
+
+@pytest.mark.parametrize(
+    ("ratios", "expected"),
+    [((0.9, 0.5, 0.2), "below 50 %"), ((2.0, 1.5, 1.1), "above 90 %"), ((1.5, 0.5, 0.2), "60 %"), ((3, 2, 1), "90 %")],
+)
+def test_break_even_lies_between_measured_ratios(ratios: tuple[float, ...], expected: str) -> None:
+    from bench_quantized import break_even
+
+    assert break_even((0.5, 0.7, 0.9), ratios) == expected
+
+
+def times_of(name: str, *milliseconds: float) -> ModelTimes:
+    layers = tuple(
+        LayerTimes(
+            index=index, problem=f"problem{index}", tile_origin="tuned", is_convolution=True, remaining_share=1.0,
+            kept_share=1.0, flops=1.0, read_bytes=1.0, series=Series(samples_ms=(value, 2 * value)),
+        )
+        for index, value in enumerate(milliseconds)
+    )  # fmt: skip
+    return ModelTimes(name=name, layers=layers, parameter_bytes=1, tensor_bytes=1, largest_neighbours_bytes=1)
+
+
+def test_first_convolution_does_not_count() -> None:
+    from bench_quantized import DENSE, DIRECT, SPARSITIES, break_even_table, sparse_figures
+
+    times = {DENSE.name: times_of(DENSE.name, 100, 2, 4), DIRECT.name: times_of(DIRECT.name, 100, 4, 8)}
+    times |= {
+        f"{100 * share:g} % removed": times_of("", 100, 4 * (1 - share) * 2, 8 * (1 - share)) for share in SPARSITIES
+    }
+    figures = {figure.name: figure for figure in sparse_figures(times)}
+    met = figures["95 % of single weights removed / dense"]
+    assert met.best == pytest.approx((0.4 + 0.4) / 6)
+    assert met.goal == 0.25
+    columns, rows = break_even_table(times)
+    assert len(rows) == 2
+    assert len(rows[0]) == len(columns)
+    assert rows[0][-1] == "75 %"
+    assert rows[1][-1] == "below 50 %"
+
+
+def test_names_of_forms() -> None:
+    from quantized.forms import Form
+
+    from clprune.quantization.network import QuantizeSettings
+
+    int8 = QuantizeSettings(scheme="linear", bits=8)
+    assert Form(name="a").weights_name == "dense"
+    assert Form(name="b", sparsity=0.9, settings=int8).weights_name == "unstructured90-linear8"
+    assert Form(name="c", settings=int8, activations=True).weights_name == "dense-linear8a"
+
+
+def row(name: str, seed: int, accuracy: float, **more: Any) -> dict[str, Any]:
+    return {"name": name, "seed": seed, "accuracy": accuracy, "kept_share": 0.1, "size_bytes": 1000, **more}
+
+
+def test_table_of_accuracies() -> None:
+    pytest.importorskip("torch", reason="the script trains")
+    from compare_quantization import COLUMNS, PRUNED, table
+
+    rows = [
+        row(PRUNED, 0, 0.95, dense_accuracy=0.96, float32_bytes=9000, held_out=10),
+        row("int8", 0, 0.954, accuracy_as_coded=0.94),
+        row("int8", 1, 0.958, accuracy_as_coded=0.95),
+        row("4-bit codebook", 0, 0.94, accuracy_as_coded=0.9),
+    ]
+    cells = table(rows)
+    assert all(len(line) == len(COLUMNS) for line in cells)
+    by_name = {line[0]: line for line in cells}
+    assert by_name["dense float32"][2] == "96.00 %"
+    assert by_name["pruned, int8"][1:8] == ("94.50 %", "95.60 %", "95.40 %", "95.80 %", "0.40", "<= 0.5", "yes")
+    assert by_name["pruned, 4-bit codebook"][5:8] == ("2.00", "<= 1", "no")
