@@ -127,7 +127,11 @@ class _Binder:
         layout = step.operation.input
         key = (step.layer, kernel.name, step.tile, layout.pitch, layout.channel_stride)
         if key not in self.packed:
-            self.packed[key] = kernel.pack(step.tile, step.operation, weights=self._folded(step))
+            try:
+                self.packed[key] = kernel.pack(step.tile, step.operation, weights=self._folded(step))
+            except UsageError as error:
+                line = "" if step.layer is None else f":{step.layer.line}: {step.layer}"
+                raise UsageError(f"{self.plan.network.path}{line}: {error}") from error
         return self.packed[key]
 
     def _folded(self, step: Step) -> LayerWeights:

@@ -56,7 +56,11 @@ def test_wrong_layer_is_found(runner_of: Make, network_of: Callable[..., Network
 def test_result_that_is_not_finite_is_infinitely_wrong(runner_of: Make, network_of: Callable[..., Network]) -> None:
     network = network_of()
     weights = random_weights(network, seed=1)
-    with runner_of(network, changed(weights, 3, np.inf), keep_tensors=True) as runner:
+    layers = list(weights.layers)
+    assert layers[3] is not None
+    layers[3] = dataclasses.replace(layers[3], biases=layers[3].biases * np.float32(np.inf))
+    weights = dataclasses.replace(weights, layers=tuple(layers))
+    with runner_of(network, weights, keep_tensors=True) as runner:
         errors = verify_network(runner, weights, images(network, 1))
     (connected,) = [error for error in errors if error.layer == 3]
     assert connected.relative_error == float("inf")
@@ -68,3 +72,12 @@ def test_shared_buffers_cannot_be_verified(runner_of: Make, network_of: Callable
     weights = random_weights(network, seed=1)
     with runner_of(network, weights) as runner, pytest.raises(UsageError, match="keep_tensors=True"):
         verify_network(runner, weights, images(network, 1))
+
+
+def test_weights_that_are_not_finite_are_refused_with_their_layer(
+    runner_of: Make, network_of: Callable[..., Network]
+) -> None:
+    network = network_of()
+    weights = changed(random_weights(network, seed=1), 3, np.inf)
+    with pytest.raises(UsageError, match=r"network\.cfg:\d+: layer 3 \[connected\]: weights hold 1 values that are not"):
+        runner_of(network, weights)
