@@ -10,6 +10,7 @@ from clprune.darknet.layers import PruneOptions
 from clprune.darknet.network import Network
 from clprune.darknet.weights import Weights
 from clprune.data import DataSet
+from clprune.pruning.abwsp import VariantChoice
 from clprune.pruning.methods import get_method
 from clprune.pruning.network import (
     Masks,
@@ -28,6 +29,7 @@ from clprune.training.convert import load_module
 from clprune.training.evaluate import evaluate
 from clprune.training.loop import Report, TrainingResult, train
 from clprune.training.recipe import Recipe
+from clprune.training.variants import LayerTimes, choose_layer_variants
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,8 @@ class PruneReport:
     weights that is gone. `accuracy_before` (dense), `accuracy_masked` (last masks, before retraining) and
     `accuracy_after` are on the validation data, None without it. `losses` are one per epoch of all steps. `masks` are
     the last step's and `layers` what they took from the weights that came in. `left` maps layers that the method could
-    not prune or reorder to the reason, `permuted` reordered ones to what `Permutation.retained` says.
+    not prune or reorder to the reason, `permuted` reordered ones to what `Permutation.retained` says. `choices` are
+    those of `abwsp`, layer by layer.
     """
 
     plan: Mapping[int, PruneOptions]
@@ -48,6 +51,7 @@ class PruneReport:
     permuted: Mapping[int, tuple[float, float]]
     removed: Mapping[int, float]
     losses: tuple[float, ...]
+    choices: tuple[VariantChoice, ...] = ()
     accuracy_before: float | None = None
     accuracy_masked: float | None = None
     accuracy_after: float | None = None
@@ -64,18 +68,25 @@ def prune_and_retrain(
     validation: DataSet | None = None,
     checkpoint: Path | None = None,
     report: Report | None = None,
+    calibration: DataSet | None = None,
+    layer_times: LayerTimes | None = None,
 ) -> tuple[Weights, PruneReport]:
     """Prune `weights` as `settings` say and retrain `recipe.epochs` epochs after each of `steps` rising sparsities.
 
     Each step's masks come from the weights as the step before left them, and what is zero stays zero. Where `settings`
     ask for it, channels are reordered before the first step; the weights that come back are in that order. A method
     that removes channels trains the smaller network, and what comes back has zeros in their place:
-    `shrink_network(network, weights, masks)` takes them out. The checkpoint's file name gets the step's number. Raises
-    UsageError and what `train` raises.
+    `shrink_network(network, weights, masks)` takes them out. With `calibration` images and `layer_times`, `abwsp`
+    chooses a variant for each layer before the first step (else those of `settings` hold). The checkpoint's file name
+    gets the step's number. Raises UsageError and what `train` raises.
     """
     before = _accuracy(network, weights, validation)
     permutation = permute_for(network, weights, settings) if settings.permute else None
     weights = dense = in_pruning_domain(network, weights if permutation is None else permutation.weights, settings)
+    choices: tuple[VariantChoice, ...] = ()
+    if settings.method == "abwsp" and calibration is not None and layer_times is not None:
+        choices = choose_layer_variants(network, weights, settings, calibration=calibration, layer_times=layer_times)
+        settings = replace(settings, variants={choice.layer: choice.variant for choice in choices})
     masked: float | None = None
     plan: dict[int, PruneOptions] = {}
     masks: Masks = {}
@@ -109,6 +120,7 @@ def prune_and_retrain(
         permuted={} if permutation is None else permutation.retained,
         removed={index: removed_share(mask) for index, mask in masks.items()},
         losses=losses,
+        choices=choices,
         accuracy_before=before,
         accuracy_masked=masked,
         accuracy_after=_accuracy(network, weights, validation),
