@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clprune.cli.common import device_option, json_option, print_json, print_table, progress_bar
+from clprune.cli.common import device_option, json_option, print_json, progress_bar
 from clprune.cli.model import (
     data_option,
     device_facts,
@@ -21,6 +21,7 @@ from clprune.cli.model import (
     unit_for_layer,
     unit_option,
 )
+from clprune.cli.prune_text import print_text
 from clprune.cli.shared_unit import for_option, unit_for_devices
 from clprune.cli.training import (
     load_splits,
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from clprune.runner.bench import BenchResult
     from clprune.tile import Unit
     from clprune.training.prune import PruneReport
-
-SLOWEST_GAIN = 1.05
-"""A speed-up below this is not worth the name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +160,7 @@ def command(
     if as_json:
         print_json(result | _figures(summary, before, after, losses=outcome.losses))
     else:
-        _print_text(summary, before, after, held_out=held_out, facts=result)
+        print_text(summary, before, after, held_out=held_out, facts=result)
 
 
 def _targets(out: str, *, file_format: str, method: str, sources: tuple[str, str]) -> tuple[Path, Path]:
@@ -325,54 +323,3 @@ def _figures(summary: PruningReport, before: Measured, after: Measured, *, losse
     }
     speed_up = before.best_ms / after.best_ms
     return {**summary.to_dict(), **whole, "speed_up": speed_up, "losses": list(losses)}
-
-
-def _print_text(
-    summary: PruningReport,
-    before: Measured,
-    after: Measured,
-    *,
-    held_out: DataSet,
-    facts: Mapping[str, str],
-) -> None:
-    rows = [
-        (
-            layer.layer,
-            layer.kind,
-            layer.unit,
-            f"{100 * layer.kept_share:.0f}%",
-            f"{100 * layer.norm_error:.0f}%",
-            f"{before.layer_ms[layer.layer]:.4f}",
-            f"{after.layer_ms[layer.layer]:.4f}",
-            f"{before.layer_ms[layer.layer] / after.layer_ms[layer.layer]:.2f}x",
-        )
-        for layer in summary.layers
-    ]
-    for index, reason in summary.left.items():
-        click.echo(f"clprune: note: the channels of layer {index} stay as they are: {reason}", err=True)
-    print_table(["layer", "kind", "unit", "kept", "norm gone", "ms before", "after", "speed-up"], rows)
-    click.echo()
-    whole = [
-        (
-            name,
-            f"{100 * model.accuracy:.2f}%",
-            f"{100 * model.weights_kept:.1f}%",
-            f"{model.best_ms:.3f}",
-            f"{model.median_ms:.3f}",
-            f"{model.largest_error:.1e}",
-        )
-        for name, model in (("before", before), ("after", after))
-    ]
-    print_table(["model", "accuracy", "weights kept", "best ms", "median ms", "largest error"], whole)
-    click.echo(f"on {len(held_out)} held-out images of {held_out.name}; times of one image on {facts['device']}")
-    speed_up = before.best_ms / after.best_ms
-    if speed_up < SLOWEST_GAIN:
-        click.echo(
-            f"clprune: warning: removing {100 * (1 - after.weights_kept):.0f} % of the weights gained no time on "
-            f"this device ({speed_up:.2f}x); try `clprune tune {facts['cfg']}`",
-            err=True,
-        )
-    slow = [str(layer.layer) for layer in summary.layers if layer.gained_nothing]
-    if slow:
-        click.echo(f"clprune: warning: operations fell but time did not in layers {', '.join(slow)}", err=True)
-    click.echo(f"written: {facts['cfg']}, {facts['weights']}")

@@ -1,0 +1,80 @@
+"""What `clprune prune` says when it is done, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from clprune.cli.common import print_table
+
+if TYPE_CHECKING:
+    from clprune.cli.prune import Measured
+    from clprune.data import DataSet
+    from clprune.pruning.report import LayerReport, PruningReport
+
+SLOWEST_GAIN = 1.05
+"""A speed-up below this is not worth the name."""
+
+
+def print_text(
+    summary: PruningReport,
+    before: Measured,
+    after: Measured,
+    *,
+    held_out: DataSet,
+    facts: Mapping[str, str],
+) -> None:
+    """Tables of layers and of both models on stdout; notes and warnings on stderr."""
+    rows = [
+        (
+            layer.layer,
+            layer.kind,
+            layer.unit,
+            f"{100 * layer.kept_share:.0f}%",
+            f"{100 * layer.norm_error:.0f}%",
+            _imbalance(layer),
+            f"{before.layer_ms[layer.layer]:.4f}",
+            f"{after.layer_ms[layer.layer]:.4f}",
+            f"{before.layer_ms[layer.layer] / after.layer_ms[layer.layer]:.2f}x",
+        )
+        for layer in summary.layers
+    ]
+    for index, reason in summary.left.items():
+        click.echo(f"clprune: note: the channels of layer {index} stay as they are: {reason}", err=True)
+    print_table(["layer", "kind", "unit", "kept", "norm gone", "imbalance", "ms before", "after", "speed-up"], rows)
+    click.echo()
+    whole = [
+        (
+            name,
+            f"{100 * model.accuracy:.2f}%",
+            f"{100 * model.weights_kept:.1f}%",
+            f"{model.best_ms:.3f}",
+            f"{model.median_ms:.3f}",
+            f"{model.largest_error:.1e}",
+        )
+        for name, model in (("before", before), ("after", after))
+    ]
+    if summary.accuracy_masked is not None:
+        whole.insert(1, ("masked, before retraining", f"{100 * summary.accuracy_masked:.2f}%", "", "", "", ""))
+    print_table(["model", "accuracy", "weights kept", "best ms", "median ms", "largest error"], whole)
+    click.echo(f"on {len(held_out)} held-out images of {held_out.name}; times of one image on {facts['device']}")
+    speed_up = before.best_ms / after.best_ms
+    if speed_up < SLOWEST_GAIN:
+        click.echo(
+            f"clprune: warning: removing {100 * (1 - after.weights_kept):.0f} % of the weights gained no time on "
+            f"this device ({speed_up:.2f}x); try `clprune tune {facts['cfg']}`",
+            err=True,
+        )
+    slow = [str(layer.layer) for layer in summary.layers if layer.gained_nothing]
+    if slow:
+        click.echo(f"clprune: warning: operations fell but time did not in layers {', '.join(slow)}", err=True)
+    click.echo(f"written: {facts['cfg']}, {facts['weights']}")
+
+
+def _imbalance(layer: LayerReport) -> str:
+    """The fullest row block over the mean; for `bcbp` also before it balanced them."""
+    if layer.imbalance_before is None:
+        return f"{layer.imbalance:.2f}"
+    return f"{layer.imbalance_before:.2f} to {layer.imbalance:.2f}"
