@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 CODED_RATE = 0.25
 """Learning rate of quantization-aware training over that of retraining after pruning: weights only settle."""
 
-TRAINING_OPTIONS = ("batch", "learning_rate", "shift_pixels", "flip", "precision", "checkpoint", "count")
+TRAINING_OPTIONS = (
+    "batch", "learning_rate", "shift_pixels", "flip", "optimiser", "weight_decay", "label_smoothing", "precision",
+    "checkpoint", "count",
+)  # fmt: skip
 """What says nothing without --epochs."""
 
 

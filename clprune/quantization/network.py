@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -114,13 +115,15 @@ def with_coding(values: LayerWeights, coding: Coding) -> LayerWeights:
 def zero_masks(network: Network, weights: Weights) -> dict[int, NDArray[np.bool_]]:
     """bool `[output channels, K]` by layer index, True where a weight is not zero, of the layers that hold zeros.
 
-    With these masks held, training keeps what pruning removed, by whatever method.
+    Of layers in the Winograd domain `[alpha^2 * output channels, input channels]`. With these masks held, training
+    keeps what pruning removed, by whatever method.
     """
     masks = {}
     for layer in quantizable_layers(network):
         values = weights.layers[layer.index]
-        if values is not None and values.winograd is None and np.count_nonzero(values.weights) < values.weights.size:
-            masks[layer.index] = values.weights.reshape(len(values.weights), -1) != 0
+        if values is not None and np.count_nonzero(values.weights) < values.weights.size:
+            rows = math.prod(values.weights.shape[: 1 if values.winograd is None else 3])
+            masks[layer.index] = values.weights.reshape(rows, -1) != 0
     return masks
 
 

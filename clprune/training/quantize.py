@@ -32,6 +32,7 @@ from clprune.quantization.network import (
 )
 from clprune.training.layers import Weighted
 from clprune.training.module import NetworkModule
+from clprune.training.winograd_layer import WinogradConvolution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,8 @@ class HeldCodes:
         for layer in quantizable_layers(module.network):
             torch_layer = module.layers[layer.index]
             assert isinstance(torch_layer, Weighted)
+            if isinstance(torch_layer, WinogradConvolution):
+                continue  # stays float32, as in quantize_network
             name = layer_name(module.network, layer)
             if layer.batch_normalize:
                 raise UsageError(f"{name} has batch normalization: fold it first (clprune.darknet.folded)")

@@ -14,7 +14,7 @@ from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import UsageError
 from clprune.quantization.coding import CodebookCoding, HalfCoding, LinearCoding
-from clprune.quantization.network import QuantizeSettings, Scheme, describe_quantized, quantize_network
+from clprune.quantization.network import QuantizeSettings, Scheme, describe_quantized, quantize_network, zero_masks
 
 CFG = """\
 [net]
@@ -114,3 +114,21 @@ def test_layers_without_weights_and_in_the_winograd_domain_stay(network: Network
     given = replace(weights, layers=(winograd, None))
     after = quantize_network(folded, given, QuantizeSettings(scheme="linear", bits=8))
     assert after.layers == given.layers
+
+
+def test_masks_of_zeros(network: Network) -> None:
+    folded, weights = fold_network(network, random_weights(network, seed=0))
+    assert zero_masks(folded, weights) == {}
+    values = weights.layers[0]
+    assert values is not None
+    spatial = values.weights.copy()
+    spatial[2, 1, 0, 2] = 0
+    masks = zero_masks(folded, replace(weights, layers=(replace(values, weights=spatial), weights.layers[1])))
+    assert list(masks) == [0]
+    assert masks[0].shape == (7, 27)
+    assert np.argwhere(~masks[0]).tolist() == [[2, 11]]
+    u = np.ones((4, 4, 7, 3), np.float32)
+    u[1, 0, 5, 2] = 0
+    masks = zero_masks(folded, replace(weights, layers=(replace(values, weights=u, winograd=2), weights.layers[1])))
+    assert masks[0].shape == (16 * 7, 3)
+    assert np.argwhere(~masks[0]).tolist() == [[4 * 7 + 5, 2]]
