@@ -25,12 +25,13 @@ from clprune.comparison.models import KeptModel
 from clprune.comparison.variants import Variant
 from clprune.darknet.layers import Convolutional
 from clprune.darknet.network import Network, load_network
-from clprune.darknet.values import Weights, convolution_matrix
+from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights
 from clprune.device import DeviceInfo
 from clprune.errors import DataError
 from clprune.opencl import Session
 from clprune.pruning.imbalance import imbalance, kept_columns
+from clprune.pruning.winograd import unit_matrix
 from clprune.runner import Runner
 from clprune.runner.plan import make_plan
 from clprune.runner.steps import Step
@@ -204,7 +205,7 @@ def mean_imbalance(network: Network, weights: Weights) -> float:
     longer = even = 0.0
     for layer, values in zip(network.layers, weights.layers, strict=True):
         if isinstance(layer, Convolutional) and layer.prune is not None and values is not None:
-            mask = convolution_matrix(values) != 0
+            mask = unit_matrix(values) != 0
             rows = layer.filters // layer.groups
             counts = kept_columns(mask, unit_rows=layer.prune.unit.rows, group_rows=rows)
             work = float(counts.sum()) * layer.output.height * layer.output.width

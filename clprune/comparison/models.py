@@ -1,4 +1,7 @@
-"""The pruned networks of a comparison on the disk: a cfg, and darknet's weights file compressed by gzip."""
+"""The pruned networks of a comparison on the disk: a cfg, and darknet's weights file compressed by gzip.
+
+Weights in the Winograd domain, which darknet's file cannot hold, lie in a packed container instead.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clprune.container import read_packed, write_packed
 from clprune.darknet.layers import Convolutional
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
@@ -21,7 +25,9 @@ GZIP_LEVEL = 6
 
 @dataclass(frozen=True, kw_only=True)
 class KeptModel:
-    """Where a run's network lies: `folder/name.cfg` and `folder/name.weights.gz` (gunzip makes darknet's file)."""
+    """Where a run's network lies: `folder/name.cfg` and `folder/name.weights.gz` (gunzip makes darknet's file), or
+    `folder/name.safetensors`.
+    """
 
     folder: Path
     name: str
@@ -32,11 +38,19 @@ class KeptModel:
 
     @property
     def weights(self) -> Path:
-        return self.folder / f"{self.name}.weights.gz"
+        return self._packed if self._packed.exists() else self.folder / f"{self.name}.weights.gz"
+
+    @property
+    def _packed(self) -> Path:
+        return self.folder / f"{self.name}.safetensors"
 
     def write(self, cfg_text: str, network: Network, weights: Weights) -> None:
         """Write both files. Raises FileError."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if any(values is not None and values.winograd is not None for values in weights.layers):
+            write_packed(self._packed, network, weights)
+            write_atomically(self.cfg, cfg_text)
+            return
         with tempfile.TemporaryDirectory() as temporary:
             plain = Path(temporary) / "plain.weights"
             write_weights(plain, network, weights)
@@ -47,6 +61,8 @@ class KeptModel:
     def read(self, *, batch: int = 1) -> tuple[Network, Weights]:
         """Read both files. Raises CfgError, WeightsError, and DataError where one is missing or damaged."""
         network = load_network(self.cfg, batch=batch)
+        if self._packed.exists():
+            return network, read_packed(self._packed, network)
         with tempfile.TemporaryDirectory() as temporary:
             plain = Path(temporary) / "plain.weights"
             try:

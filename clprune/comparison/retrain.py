@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from clprune.darknet.weights import read_weights, write_weights
 from clprune.data import DataSet, load_data
 from clprune.pruning import get_method, shrink_network
 from clprune.pruning.network import PruneSettings
+from clprune.pruning.winograd import DEFAULT_OUTPUT_TILE
 from clprune.training import PruneReport, Recipe, evaluate, load_module, prune_and_retrain, train
 
 FIRST_SEED = 1000
@@ -50,7 +51,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Setting:
-    """What all runs start from."""
+    """What all runs start from. `choices`: share -> layer index -> what `abwsp` chose for it."""
 
     experiment: Experiment
     work: Path
@@ -59,6 +60,7 @@ class Setting:
     dense_accuracy: float
     images: DataSet
     held_out: DataSet
+    choices: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
 
 def all_runs(variants: Sequence[Variant], sparsities: Sequence[float], *, seeds: int) -> list[Run]:
@@ -71,7 +73,14 @@ def all_runs(variants: Sequence[Variant], sparsities: Sequence[float], *, seeds:
     ]
 
 
-def retrain_all(experiment: Experiment, runs: Sequence[Run], *, work: Path, say: Say) -> None:
+def retrain_all(
+    experiment: Experiment,
+    runs: Sequence[Run],
+    *,
+    work: Path,
+    say: Say,
+    choices: Mapping[str, Mapping[int, str]] | None = None,
+) -> None:
     """Do all `runs` whose rows are not in `work` yet; each adds its row when it is done.
 
     Raises DataError for rows of other settings in that folder, and what training raises.
@@ -85,7 +94,7 @@ def retrain_all(experiment: Experiment, runs: Sequence[Run], *, work: Path, say:
     say(f"{len(runs) - len(missing)} of {len(runs)} runs are done")
     if not missing:
         return
-    setting = prepare(experiment, work=work, say=say)
+    setting = replace(prepare(experiment, work=work, say=say), choices=choices or {})
     started = time.monotonic()
     for number, run in enumerate(missing, start=1):
         row = retrain(setting, run)
@@ -117,16 +126,22 @@ def prepare(experiment: Experiment, *, work: Path, say: Say) -> Setting:
     )
 
 
+def prune_settings(variant: Variant, sparsity: float) -> PruneSettings:
+    """How a variant prunes a share of the convolutions' weights."""
+    return PruneSettings(
+        method=variant.method,
+        sparsity=variant.method_sparsity(sparsity),
+        unit_for_layer=lambda layer: variant.tile_unit,
+        permute=variant.permute,
+        winograd=variant.winograd or DEFAULT_OUTPUT_TILE,
+    )
+
+
 def retrain(setting: Setting, run: Run) -> dict[str, Any]:
     """Prune, retrain, keep the network, and say what came of it: one row."""
     experiment, variant = setting.experiment, run.variant
     method_sparsity = variant.method_sparsity(run.sparsity)
-    settings = PruneSettings(
-        method=variant.method,
-        sparsity=method_sparsity,
-        unit_for_layer=lambda layer: variant.tile_unit,
-        permute=variant.permute,
-    )
+    settings = replace(prune_settings(variant, run.sparsity), variants=setting.choices.get(str(run.sparsity), {}))
     started = time.monotonic()
     weights, report = prune_and_retrain(
         setting.network,

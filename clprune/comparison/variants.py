@@ -18,29 +18,39 @@ COLUMN_METHODS = ("wavefront", "workgroup", "bcbp")
 """Methods that remove columns of row blocks: those whose rows can be permuted to advantage."""
 
 
+WINOGRAD_METHODS = ("wsp", "bwsp", "abwsp")
+"""Methods that remove columns of row blocks in the Winograd domain."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One line of the comparison. `unit` None: the method's own, which no tile decides (rows of one)."""
+    """One line of the comparison. `unit` None: the method's own, which no tile decides (rows of one).
+
+    `winograd` is the output tile m of F(m x m, 3 x 3) for methods of the Winograd domain, None: the default.
+    """
 
     method: str
     unit: Unit | None = None
     permute: bool = False
+    winograd: int | None = None
 
     def __post_init__(self) -> None:
         get_method(self.method)
 
     def __str__(self) -> str:
         unit = "" if self.unit is None else f"-{self.unit}"
-        return f"{self.method}{unit}{'-permute' if self.permute else ''}"
+        tile = "" if self.winograd is None else f"-winograd{self.winograd}"
+        return f"{self.method}{unit}{tile}{'-permute' if self.permute else ''}"
 
     @classmethod
     def parse(cls, text: str) -> Variant:
         """Read what `str` writes, such as `workgroup-16x1-permute`. Raises UsageError."""
-        match = re.fullmatch(r"([a-z]+)(?:-(\d+x\d+))?(-permute)?", text.strip())
+        match = re.fullmatch(r"([a-z]+)(?:-(\d+x\d+))?(?:-winograd(\d+))?(-permute)?", text.strip())
         if match is None:
-            raise UsageError(f"variant {text!r}: expected METHOD[-ROWSxCOLUMNS][-permute]")
+            raise UsageError(f"variant {text!r}: expected METHOD[-ROWSxCOLUMNS][-winogradM][-permute]")
         unit = None if match[2] is None else Unit.parse(match[2])
-        return cls(method=match[1], unit=unit, permute=match[3] is not None)
+        winograd = None if match[3] is None else int(match[3])
+        return cls(method=match[1], unit=unit, winograd=winograd, permute=match[4] is not None)
 
     @property
     def tile_unit(self) -> Unit:
@@ -50,7 +60,7 @@ class Variant:
     @property
     def is_column_method(self) -> bool:
         """Removes columns of row blocks, which a kernel of such a tile skips."""
-        return self.method in COLUMN_METHODS
+        return self.method in (*COLUMN_METHODS, *WINOGRAD_METHODS)
 
     def method_sparsity(self, sparsity: float) -> float:
         """What to ask of the method so that about `sparsity` of the convolutions' weights go.
