@@ -39,11 +39,6 @@ class Layout:
         """Where one image of the batch lies in the same buffer."""
         return dataclasses.replace(self, batch=1, origin=self.origin + image * self.image_stride)
 
-    def of_rows(self, first: int, count: int) -> Layout:
-        """Where `count` rows of each plane lie in the same buffer, from row `first` on."""
-        shape = dataclasses.replace(self.shape, height=count)
-        return dataclasses.replace(self, shape=shape, origin=self.origin + first * self.pitch)
-
     @property
     def has_padding(self) -> bool:
         """Whether zeros lie between or around the values."""

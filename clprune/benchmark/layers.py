@@ -103,10 +103,10 @@ def remaining_shares(network: Network, weights: Weights) -> dict[int, float]:
 
 @dataclass(kw_only=True)
 class _Watched:
-    """A runner's steps with a matrix by layer (there are several where it runs band by band), and the times so far."""
+    """A runner's steps with a matrix, and their times so far."""
 
     model: TimedModel
-    layers: dict[int, list[BoundStep]]
+    steps: list[BoundStep]
     samples_ms: list[list[float]]
 
 
@@ -138,38 +138,35 @@ def time_layers(
 
 
 def _watch(model: TimedModel) -> _Watched:
-    layers: dict[int, list[BoundStep]] = {}
-    for bound in model.runner.bound.steps:
-        if isinstance(bound.step.layer, Convolutional | Connected):
-            layers.setdefault(bound.step.layer.index, []).append(bound)
-    return _Watched(model=model, layers=layers, samples_ms=[[] for _ in layers])
+    steps = [bound for bound in model.runner.bound.steps if isinstance(bound.step.layer, Convolutional | Connected)]
+    return _Watched(model=model, steps=steps, samples_ms=[[] for _ in steps])
 
 
 def _one_pass(item: _Watched) -> list[float]:
-    times = dict.fromkeys(item.layers, 0.0)
+    times = []
     for bound in item.model.runner.bound.steps:
         elapsed_ms = bound.bound.timed() * 1e3
         if isinstance(bound.step.layer, Convolutional | Connected):
-            times[bound.step.layer.index] += elapsed_ms
-    return list(times.values())
+            times.append(elapsed_ms)
+    return times
 
 
 def _model_times(item: _Watched) -> ModelTimes:
     bound = item.model.runner.bound
     layers = []
-    for (index, steps), samples in zip(item.layers.items(), item.samples_ms, strict=True):
-        step, kept_share = steps[0].step, steps[0].kept_share
-        remaining = item.model.remaining_shares[index]
+    for step, samples in zip(item.steps, item.samples_ms, strict=True):
+        assert step.step.layer is not None
+        remaining = item.model.remaining_shares[step.step.layer.index]
         layers.append(
             LayerTimes(
-                index=index,
-                problem=step.whole.key,
-                tile_origin=step.tile_origin,
-                is_convolution=isinstance(step.layer, Convolutional),
+                index=step.step.layer.index,
+                problem=step.step.operation.key,
+                tile_origin=step.step.tile_origin,
+                is_convolution=isinstance(step.step.layer, Convolutional),
                 remaining_share=remaining,
-                kept_share=kept_share,
-                flops=step.whole.flops * remaining,
-                read_bytes=steps[0].parameter_bytes * (min(1.0, remaining / kept_share) if remaining else 0.0),
+                kept_share=step.kept_share,
+                flops=step.step.operation.flops * remaining,
+                read_bytes=step.parameter_bytes * (min(1.0, remaining / step.kept_share) if remaining else 0.0),
                 series=Series(samples_ms=tuple(samples)),
             )
         )

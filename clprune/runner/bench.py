@@ -117,7 +117,7 @@ def _step_times(bound: BoundStep, times_ms: list[float]) -> StepTimes:
     return StepTimes(
         layer=step.layer.index if step.layer is not None else None,
         label=step.label,
-        problem=step.whole.key,
+        problem=step.operation.key,
         tile=dataclasses.asdict(step.tile),
         tile_origin=step.tile_origin,
         kept_share=bound.kept_share,

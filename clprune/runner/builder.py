@@ -34,7 +34,6 @@ from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, PoolOperation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
 from clprune.kernels.storage import FLOAT32, STORAGE_BITS
 from clprune.layout import Layout, contiguous_layout
-from clprune.runner.bands import banded_pairs, cut_bands, in_band
 from clprune.runner.batching import ImageView, Part, image_part_end
 from clprune.runner.layouts import NETWORK_INPUT, assign_layouts, tensor_aliases
 from clprune.runner.memory import MemoryPlan, Use, separate_buffers, share_buffers
@@ -57,7 +56,6 @@ class PlanBuilder:
     connected_storage: str
     by_image: bool
     is_cpu: bool
-    band_bytes: int
     steps: list[Step] = field(default_factory=list)
     layouts: dict[int, Layout] = field(default_factory=dict)
     views: dict[int, ImageView] = field(default_factory=dict)
@@ -96,26 +94,9 @@ class PlanBuilder:
 
     def _add_layers(self, layers: Sequence[Layer], part: Part) -> None:
         done = set(self.fused.values())
-        pairs = banded_pairs(self.network, self.fused, band_bytes=self.band_bytes) if part.batch == 1 else {}
         for layer in layers:
-            if self.aliases.get(layer.index, layer.index) != layer.index or layer.index in done:
-                continue
-            second = self.network.layers[pairs[layer.index]] if layer.index in pairs else None
-            if second is not None and second in layers:
-                self._add_bands(layer, second, part)
-                done.add(second.index)
-            else:
+            if self.aliases.get(layer.index, layer.index) == layer.index and layer.index not in done:
                 self._add_layer(layer, part)
-
-    def _add_bands(self, first: Layer, second: Layer, part: Part) -> None:
-        """Two convolutions, the second following the first band by band."""
-        assert isinstance(first, Convolutional)
-        assert isinstance(second, Convolutional)
-        whole = self._convolution_step(first, part), self._convolution_step(second, part)
-        for bands in cut_bands(whole[0].operation, whole[1].operation, band_bytes=self.band_bytes):
-            for step, band in zip(whole, bands, strict=True):
-                offers = tuple(replace(offer, part=in_band(offer.operation, band)) for offer in step.offers)
-                self.steps.append(replace(step, offers=offers, band=band))
 
     def memory(self, *, keep_tensors: bool) -> MemoryPlan:
         """Which tensors share a buffer; a view lives in its tensor's."""
@@ -216,7 +197,7 @@ class PlanBuilder:
     def _add_layer(self, layer: Layer, part: Part) -> None:
         inputs = tuple(part.names[self.aliases[source]] for source in layer.sources)
         if isinstance(layer, Convolutional):
-            self.steps.append(self._convolution_step(layer, part))
+            self._add_convolution(layer, inputs, part)
             return
         output = part.names[layer.index]
         x, y, batch = self.layouts[inputs[0]], self.layouts[output], part.batch
@@ -242,8 +223,7 @@ class PlanBuilder:
         else:
             self._add_pointwise(layer, inputs, output, part)
 
-    def _convolution_step(self, layer: Convolutional, part: Part) -> Step:
-        inputs = tuple(part.names[self.aliases[source]] for source in layer.sources)
+    def _add_convolution(self, layer: Convolutional, inputs: tuple[int, ...], part: Part) -> None:
         pool = self.network.layers[self.fused[layer.index]] if layer.index in self.fused else None
         output = part.names[layer.index if pool is None else pool.index]
         operation = ConvOperation(
@@ -258,7 +238,7 @@ class PlanBuilder:
         label = layer.kind if fused is None else f"{layer.kind} + {fused.kind}"
         offers = convolution_offers(operation, self._form(layer), self.algorithms, is_cpu=self.is_cpu)
         step = _step(layer, tuple(offers), label=label, inputs=inputs, output=output)
-        return replace(step, fused=fused, image=part.image)
+        self.steps.append(replace(step, fused=fused, image=part.image))
 
     def _add_softmax(self, layer: Softmax, source: int, output: int, part: Part) -> None:
         length = layer.input.elements // layer.groups

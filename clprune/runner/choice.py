@@ -43,8 +43,7 @@ class Chooser:
         return dataclasses.replace(
             step,
             kernel=offer.kernel,
-            operation=offer.launched,
-            whole=offer.operation,
+            operation=offer.operation,
             workload=offer.workload,
             tile=known[best].tile,
             tile_origin=known[best].tile_origin,
@@ -54,8 +53,8 @@ class Chooser:
         )
 
     def _is_possible(self, offer: Offer) -> bool:
-        safe = offer.kernel.safe_tile(offer.launched)
-        return offer.kernel.rejection(safe, offer.launched, self.device) is None
+        safe = offer.kernel.safe_tile(offer.operation)
+        return offer.kernel.rejection(safe, offer.operation, self.device) is None
 
     def _alternative(self, offer: Offer) -> Alternative:
         tile, origin = self._tile(offer)
@@ -67,10 +66,10 @@ class Chooser:
     def _tile(self, offer: Offer) -> tuple[Any, str]:
         kernel, operation = offer.kernel, offer.operation
         found = self.lookup(kernel, operation, offer.workload) if self.lookup else None
-        if found is not None and kernel.rejection(found[0], offer.launched, self.device) is None:
+        if found is not None and kernel.rejection(found[0], operation, self.device) is None:
             return found
-        tile = kernel.default_tile(offer.launched, self.device)
-        return tile, SAFE_ORIGIN if tile == kernel.safe_tile(offer.launched) else DEFAULT_ORIGIN
+        tile = kernel.default_tile(operation, self.device)
+        return tile, SAFE_ORIGIN if tile == kernel.safe_tile(operation) else DEFAULT_ORIGIN
 
 
 def _best(known: list[Alternative]) -> tuple[int, str]:

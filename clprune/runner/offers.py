@@ -23,22 +23,13 @@ from clprune.winograd.error import expected_error
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """One way to compute a step. `label` names it to people; `is_likely`: a short search should not leave it out.
-
-    `part` is what the step launches where that is a part of `operation`, which is tuned and looked up as a whole.
-    """
+    """One way to compute a step. `label` names it to people; `is_likely`: a short search should not leave it out."""
 
     label: str
     kernel: Kernel[Any, Any]
     operation: Any
     workload: Workload
     is_likely: bool = True
-    part: Any = None
-
-    @property
-    def launched(self) -> Any:
-        """The operation that the step launches."""
-        return self.operation if self.part is None else self.part
 
 
 #: Input channels below which spatial weights stay there.

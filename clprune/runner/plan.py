@@ -14,7 +14,6 @@ from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.layout import Layout
 from clprune.quirks import wants_explicit_vectors
-from clprune.runner.bands import BYTES_PER_UNIT
 from clprune.runner.batching import ImageView
 from clprune.runner.builder import PlanBuilder
 from clprune.runner.choice import Chooser, TileLookup, TimeLookup
@@ -85,7 +84,6 @@ def make_plan(
         connected_storage=connected_storage,
         by_image=wants_explicit_vectors(device) if by_image is None else by_image,
         is_cpu=wants_explicit_vectors(device),
-        band_bytes=BYTES_PER_UNIT * device.compute_units if wants_explicit_vectors(device) else 0,
     )
     builder.add_all()
     memory = builder.memory(keep_tensors=keep_tensors)

@@ -38,7 +38,7 @@ def reference_outputs(plan: Plan, weights: Weights, x: npt.NDArray[Any]) -> dict
         _allocate(outputs, plan, tensor)
     outputs[plan.host_input][:] = x
     for step in plan.steps:
-        if isinstance(step.operation, ClearOperation) or not _is_first_band(step):
+        if isinstance(step.operation, ClearOperation):
             continue
         inputs = [outputs[tensor] for tensor in step.inputs]
         values = weights.layers[step.layer.index] if step.layer is not None else None
@@ -50,11 +50,6 @@ def reference_outputs(plan: Plan, weights: Weights, x: npt.NDArray[Any]) -> dict
         else:
             whole[:] = result.reshape(whole.shape)
     return outputs
-
-
-def _is_first_band(step: Step) -> bool:
-    """Steps of a layer that is computed band by band: the first stands for all."""
-    return step.band is None or step.band.first == 0
 
 
 def _allocate(outputs: dict[int, FloatArray], plan: Plan, tensor: int) -> FloatArray:
@@ -70,7 +65,7 @@ def _allocate(outputs: dict[int, FloatArray], plan: Plan, tensor: int) -> FloatA
 
 
 def _step_reference(step: Step, inputs: list[FloatArray], values: LayerWeights | None, network: Network) -> FloatArray:
-    operation, layer = step.whole, step.layer
+    operation, layer = step.operation, step.layer
     if isinstance(layer, Convolutional | Connected):
         weights = _folded(layer, values, network)
         if isinstance(layer, Convolutional):

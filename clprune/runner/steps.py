@@ -7,7 +7,6 @@ from typing import Any
 
 from clprune.darknet.layers import Layer, MaxPool
 from clprune.kernels.base import Kernel, Workload
-from clprune.runner.bands import Band
 from clprune.runner.offers import Offer
 
 
@@ -30,7 +29,6 @@ class Step:
 
     `constants`: per-channel (scale, shift) that the step needs beside its layer's weights. `fused` is the pooling layer
     that the step computes as well. `image` is the image of the batch that the step is for, None where it is for all.
-    `band`: the rows that the step is for, None where it is for all; `whole` is the operation for all of them.
     `offers` are the ways in which it can be computed; `algorithm`, `reason` and `alternatives` say which was chosen for
     a device, why, and between what.
     """
@@ -47,8 +45,6 @@ class Step:
     constants: tuple[float, float] | None = None
     fused: MaxPool | None = None
     image: int | None = None
-    band: Band | None = None
-    whole: Any = None
     offers: tuple[Offer, ...] = ()
     algorithm: str = ""
     reason: str = ""

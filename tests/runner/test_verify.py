@@ -79,5 +79,7 @@ def test_weights_that_are_not_finite_are_refused_with_their_layer(
 ) -> None:
     network = network_of()
     weights = changed(random_weights(network, seed=1), 3, np.inf)
-    with pytest.raises(UsageError, match=r"network\.cfg:\d+: layer 3 \[connected\]: weights hold 1 values that are not"):
+    with pytest.raises(
+        UsageError, match=r"network\.cfg:\d+: layer 3 \[connected\]: weights hold 1 values that are not"
+    ):
         runner_of(network, weights)
