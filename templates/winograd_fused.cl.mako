@@ -87,27 +87,29 @@ void winograd_fused(__global const float *restrict x,
     const int block_count = (filters + ${tile_m - 1}) / ${tile_m};
     __global float *V = scratch + get_group_id(0) * (size_t)(${matrices} * (v_stride + ${m_stride})) + item * ${vector_width};
     __global float *M = V + (size_t)${matrices} * v_stride;
-    for (int pass = get_group_id(0); pass < pass_count; pass += get_num_groups(0)) {
-        for (int n = 0; n < ${vectors}; n++) {
-            const int first_segment = ((pass * ${vectors} + n) * ${group_n} + item) * ${segments};
-            ${winograd.input_corners()}
-            __global const float *channel = x;
-            __global float *v = V + n * ${lanes};
-            for (int c = 0; c < channels; c++) {
+    // Passes one above the other share rows of x: each work-group has a run of them.
+    const int first_pass = (int)((long)pass_count * get_group_id(0) / get_num_groups(0));
+    const int last_pass = (int)((long)pass_count * (get_group_id(0) + 1) / get_num_groups(0));
+    for (int pass = first_pass; pass < last_pass; pass++) {
+% for n in slots:
+        const int first_segment${n} = ((pass * ${vectors} + ${n}) * ${group_n} + item) * ${segments};
+        ${winograd.input_corners(f"first_segment{n}", f"n{n}_")}
+% endfor
+        __global const float *channel = x;
+        __global float *v = V;
+        for (int c = 0; c < channels; c++) {
 % if prefetch:
-% for g in range(segments):
-% for r in range(input_tile):
-                PREFETCH(channel + line${g}_${r} + ${prefetch} * x_channel_stride);
-% for line in range(16, output_tile * columns + 2, 16):
-                PREFETCH(channel + line${g}_${r} + ${prefetch} * x_channel_stride + ${line});
-% endfor
-% endfor
+% for n in slots:
+            ${winograd.prefetch_channel("channel", f"n{n}_")}
 % endfor
 % endif
-                ${winograd.input_transform("channel", lambda xi, value: vector_store(vector_width, value, f"v + {xi} * v_stride"))}
-                channel += x_channel_stride;
-                v += ${vectors * lanes};
+% for n in slots:
+            {
+                ${winograd.input_transform("channel", f"n{n}_", lambda xi, value, n=n: vector_store(vector_width, value, f"v + {xi} * v_stride + {n * lanes}"))}
             }
+% endfor
+            channel += x_channel_stride;
+            v += ${vectors * lanes};
         }
         for (int first_block = 0; first_block < block_count; first_block += ${sweep}) {
             const int last_block = min(first_block + ${sweep}, block_count);

@@ -14,11 +14,13 @@ from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL
 from clprune.kernels.softmax import SOFTMAX
 from clprune.kernels.sparse_connected import SPARSE_CONNECTED
 from clprune.kernels.sparse_conv import SPARSE_CONV
+from clprune.kernels.winograd import WINOGRAD
 from clprune.kernels.winograd_fused import WINOGRAD_FUSED
 
 #: Tiles and operations differ from kernel to kernel, hence Any: whoever iterates only passes them back.
 CATALOGUE: tuple[Kernel[Any, Any], ...] = (
     CONV,
+    WINOGRAD,
     WINOGRAD_FUSED,
     SPARSE_CONV,
     CONNECTED,

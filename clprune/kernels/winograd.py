@@ -1,0 +1,298 @@
+"""Winograd convolution in three stages, the middle one a batched matrix product (`templates/winograd.cl.mako`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from clprune import quirks
+from clprune.darknet.values import LayerWeights
+from clprune.device import DeviceInfo
+from clprune.kernels.base import (
+    WORK_GROUP_CONSTRAINTS,
+    Case,
+    Constraint,
+    DeviceArray,
+    Launch,
+    MatrixKernel,
+    Sample,
+    Scratch,
+    Stage,
+    Workload,
+    ceil_div,
+    round_up,
+)
+from clprune.kernels.winograd_operation import (
+    WinogradOperation,
+    has_whole_windows,
+    input_scalars,
+    output_scalars,
+    sample_weights,
+    template_variables,
+    transformed_weights,
+    winograd_case,
+    winograd_sample,
+    winograd_sample_operations,
+)
+from clprune.packing.winograd import PackedWinograd, pack_winograd
+
+#: Elements behind each matrix of V and M: a cache line, so that equal places of the matrices fall into different sets.
+GAP = 16
+
+#: Names of what the stages take; `arguments` has them in the order of _ARGUMENTS.
+_ARRAYS = ("x", "values", "offsets", "blocks", "bias", "y", "V", "M")
+_SIZES = ("channels", "filters", "block_count", "strip_count", "row_stride")
+_TILES = ("segment_count", "segments_per_row", "tile_rows")
+_X = ("x_start", "x_pitch", "x_image_stride", "x_channel_stride", "last_row", "padded_width")
+_Y = ("y_origin", "y_pitch", "y_image_stride", "y_channel_stride", "out_width", "out_height")
+_ARGUMENTS = (*_ARRAYS, *_SIZES, *_TILES, *_X, *_Y)
+_INPUT = ("x", "V", "channels", "strip_count", "row_stride", *_TILES, *_X)
+_MULTIPLY = ("V", "values", "offsets", "blocks", "M", "channels", "block_count", "row_stride")
+_OUTPUT = ("M", "bias", "y", "filters", "block_count", "strip_count", "row_stride", *_TILES, *_Y)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinogradTile:
+    """Parameters of the template, explained there.
+
+    A work-item multiplies `tile_m` output channels x `vectors * vector_width` tiles of one matrix.
+    """
+
+    tile_m: int
+    vector_width: int
+    vectors: int
+    columns: int = 1
+    group_m: int = 1
+    group_n: int = 1
+    tile_k: int = 0
+    k_unroll: int = 1
+    sweep: int = 1
+    channels_per_item: int = 1
+    prefetch: int = 0
+
+    @property
+    def work_group_size(self) -> int:
+        return self.group_m * self.group_n
+
+    def strips(self, operation: WinogradOperation) -> int:
+        """Vectors of tiles."""
+        return ceil_div(operation.segments(self.columns) * self.columns, self.vector_width)
+
+    def row_stride(self, operation: WinogradOperation) -> int:
+        """Tiles in a row of V and M, filled up to whole register tiles of whole work-groups."""
+        return round_up(self.strips(operation), self.vectors * self.group_n) * self.vector_width
+
+    def row_blocks(self, operation: WinogradOperation) -> int:
+        """Blocks of `tile_m` output channels."""
+        return ceil_div(operation.problem.out_channels, self.tile_m)
+
+
+class WinogradKernel(MatrixKernel[WinogradTile, WinogradOperation]):
+    """See `templates/winograd.cl.mako`."""
+
+    name = "winograd"
+    template = "winograd"
+    tile_type = WinogradTile
+    parameters: ClassVar = {
+        "tile_m": (1, 2, 4, 8, 16),
+        "vector_width": (1, 4, 8, 16),
+        "vectors": (1, 2, 3, 4),
+        "columns": (1, 2, 4, 8, 16),
+        "group_m": (1, 2, 4),
+        "group_n": (1, 16, 32, 64),
+        "tile_k": (0, 16, 32),
+        "k_unroll": (1, 2, 4),
+        "sweep": (1, 4, 16),
+        "channels_per_item": (1, 8, 32),
+        "prefetch": (0, 1, 2),
+    }
+    cpu_values: ClassVar = {
+        "group_m": (1,),
+        "group_n": (1,),
+        "tile_k": (0,),
+        "k_unroll": (1, 2),
+    }
+    gpu_values: ClassVar = {
+        "vector_width": (1,),
+        "columns": (1,),
+        "group_n": (16, 32, 64),
+        "sweep": (1,),
+        "channels_per_item": (1,),
+        "prefetch": (0,),
+    }
+    constraints = (
+        Constraint(
+            reason="fused pooling needs whole windows of 2x2 outputs",
+            holds=lambda t, o: has_whole_windows(o),
+        ),
+        Constraint(
+            reason="a segment is a part of a vector",
+            holds=lambda t, o: t.vector_width % t.columns == 0,
+        ),
+        Constraint(
+            reason="a segment is more than a third longer than a row of tiles",
+            holds=lambda t, o: (
+                t.columns <= 2 or 3 * o.segments_per_row(t.columns) * t.columns <= 4 * o.segments_per_row(1)
+            ),
+        ),
+        Constraint(
+            reason="the accumulators of a work-item exceed the registers of any device",
+            holds=lambda t, o: t.tile_m * t.vectors * t.vector_width <= (448 if t.work_group_size == 1 else 64),
+        ),
+        *WORK_GROUP_CONSTRAINTS,
+        Constraint(
+            reason="staging weights in local memory needs a work-group that shares them",
+            holds=lambda t, o: t.tile_k == 0 or t.group_n > 1,
+        ),
+        Constraint(
+            reason="the tile has more rows than the layer has output channels",
+            holds=lambda t, o: t.tile_m * t.group_m < 2 * o.problem.out_channels or t.tile_m * t.group_m == 1,
+        ),
+        Constraint(
+            reason="a sweep is longer than the layer has row blocks",
+            holds=lambda t, o: t.sweep == 1 or t.sweep * t.group_m * t.tile_m < 2 * o.problem.out_channels,
+        ),
+        Constraint(
+            reason="rows of tiles are filled up to more than twice their length",
+            holds=lambda t, o: t.vectors == 1 or t.row_stride(o) < 2 * t.strips(o) * t.vector_width,
+        ),
+        Constraint(
+            reason="a work-item has more channels to transform than the layer has",
+            holds=lambda t, o: (
+                t.channels_per_item == 1 or t.channels_per_item <= max(o.problem.in_channels, o.problem.out_channels)
+            ),
+        ),
+        Constraint(
+            reason="prefetching is for work-groups of one that transform several channels",
+            holds=lambda t, o: t.prefetch == 0 or (t.work_group_size == 1 and t.channels_per_item > 1),
+        ),
+        Constraint(
+            reason="a transformed input or output exceeds what 32-bit offsets reach",
+            holds=lambda t, o: (
+                o.matrices * t.row_stride(o) * max(o.problem.in_channels, o.problem.out_channels + t.tile_m) < 2**30
+            ),
+        ),
+    )
+    cpu_tiles = (
+        WinogradTile(tile_m=8, vector_width=16, vectors=2, columns=4, sweep=4, channels_per_item=8),
+        WinogradTile(tile_m=8, vector_width=16, vectors=2, columns=1, sweep=4, channels_per_item=8),
+        WinogradTile(tile_m=8, vector_width=16, vectors=1, columns=4, sweep=4, channels_per_item=8),
+        WinogradTile(tile_m=8, vector_width=16, vectors=1, columns=1),
+        WinogradTile(tile_m=1, vector_width=4, vectors=1),
+    )
+    gpu_tiles = (
+        WinogradTile(tile_m=8, vector_width=1, vectors=4, group_m=2, group_n=32, tile_k=16, k_unroll=2),
+        WinogradTile(tile_m=8, vector_width=1, vectors=4, group_m=2, group_n=32, k_unroll=2),
+        WinogradTile(tile_m=8, vector_width=1, vectors=1, group_m=4, group_n=16, tile_k=16, k_unroll=2),
+        WinogradTile(tile_m=8, vector_width=1, vectors=1, group_m=4, group_n=16, k_unroll=2),
+        WinogradTile(tile_m=1, vector_width=1, vectors=1, group_n=64),
+    )
+
+    def local_mem_bytes(self, tile: WinogradTile, operation: WinogradOperation) -> int:
+        return 4 * tile.group_m * tile.tile_k * (tile.tile_m + 1)
+
+    def launch(self, tile: WinogradTile, operation: WinogradOperation) -> Launch:
+        chunks = tile.row_stride(operation) // (tile.vectors * tile.group_n * tile.vector_width)
+        block_groups = ceil_div(tile.row_blocks(operation), tile.group_m * tile.sweep)
+        groups = operation.matrices * block_groups * chunks
+        # Tiles lie along dimension 0 of a work-group: they are the lanes of a warp.
+        return Launch(global_size=(groups * tile.group_n, tile.group_m), local_size=(tile.group_n, tile.group_m))
+
+    def stages(self, tile: WinogradTile, operation: WinogradOperation) -> tuple[Stage, ...]:
+        """Input transform, multiplication, output transform."""
+
+        def takes(names: tuple[str, ...]) -> tuple[int, ...]:
+            return tuple(_ARGUMENTS.index(name) for name in names)
+
+        def transform(channels: int) -> Launch:
+            items = ceil_div(channels, tile.channels_per_item) * tile.strips(operation)
+            size = tile.work_group_size
+            return Launch(global_size=(round_up(items, size),), local_size=(size,))
+
+        problem = operation.problem
+        return (
+            Stage(name="winograd_input", launch=transform(problem.in_channels), takes=takes(_INPUT)),
+            Stage(name="winograd_multiply", launch=self.launch(tile, operation), takes=takes(_MULTIPLY)),
+            Stage(name="winograd_output", launch=transform(problem.out_channels), takes=takes(_OUTPUT)),
+        )
+
+    def scratch(self, tile: WinogradTile, operation: WinogradOperation) -> tuple[Scratch, Scratch]:
+        """V and M."""
+        stride = tile.row_stride(operation)
+        rows = operation.problem.in_channels, tile.row_blocks(operation) * tile.tile_m
+        v, m = (Scratch(elements=operation.matrices * (count * stride + GAP)) for count in rows)
+        return v, m
+
+    def scratch_bytes(self, tile: WinogradTile, operation: WinogradOperation) -> int:
+        return sum(scratch.size_bytes for scratch in self.scratch(tile, operation))
+
+    def variables(self, tile: WinogradTile, operation: WinogradOperation) -> dict[str, Any]:
+        shared = template_variables(operation, vector_width=tile.vector_width, columns=tile.columns)
+        return {**shared, "gap": GAP}
+
+    def safe_tile(self, operation: WinogradOperation) -> WinogradTile:
+        rows = 4 if operation.problem.out_channels >= 4 else 1
+        return WinogradTile(tile_m=rows, vector_width=4, vectors=1)
+
+    def is_worth_trying(self, tile: WinogradTile, operation: WinogradOperation, device: DeviceInfo) -> bool:
+        """As everywhere; on CPUs vectors also fill a register."""
+        if not super().is_worth_trying(tile, operation, device):
+            return False
+        return tile.vector_width >= min(quirks.vector_width(device), 16)
+
+    def wavefront_rows(self, tile: WinogradTile) -> int:
+        """`tile_m`: lanes are tiles, and each multiplies the same `tile_m` output channels."""
+        return tile.tile_m
+
+    def workgroup_rows(self, tile: WinogradTile) -> int:
+        """`tile_m * group_m`: row blocks that a work-group multiplies side by side."""
+        return tile.tile_m * tile.group_m
+
+    def pack(self, tile: WinogradTile, operation: WinogradOperation, *, weights: LayerWeights) -> PackedWinograd:
+        """Kept channels of U per row block and matrix; spatial weights are transformed exactly."""
+        return pack_winograd(
+            transformed_weights(weights, operation),
+            bias=weights.biases,
+            tile_m=tile.tile_m,
+            channel_stride=tile.row_stride(operation),
+            sweep=0,
+        )
+
+    def arguments(
+        self, tile: WinogradTile, operation: WinogradOperation, packed: Any, *, x: DeviceArray, y: DeviceArray
+    ) -> tuple[DeviceArray, ...]:
+        """All stages' arguments, named in _ARGUMENTS; arrays are still to be copied to the device."""
+        scalars = (
+            operation.problem.in_channels,
+            operation.problem.out_channels,
+            tile.row_blocks(operation),
+            tile.strips(operation),
+            tile.row_stride(operation),
+            operation.segments(tile.columns),
+            operation.segments_per_row(tile.columns),
+            operation.tile_rows,
+            *input_scalars(operation),
+            *output_scalars(operation),
+        )
+        arrays = (packed.values, packed.offsets, packed.blocks, packed.bias)
+        return (x, *arrays, y, *self.scratch(tile, operation), *(np.int32(value) for value in scalars))
+
+    def sample(self, operation: WinogradOperation, workload: Workload) -> Sample:
+        return winograd_sample(operation, workload)
+
+    def case(self, tile: WinogradTile, operation: WinogradOperation, sample: Sample) -> Case:
+        packed = self.pack(tile, operation, weights=sample_weights(sample, operation))
+        return winograd_case(
+            operation,
+            sample,
+            lambda x, y: self.arguments(tile, operation, packed, x=x, y=y),
+            kept_share=packed.kept_share,
+        )
+
+    def sample_operations(self) -> tuple[WinogradOperation, ...]:
+        return winograd_sample_operations()
+
+
+WINOGRAD = WinogradKernel()
