@@ -34,8 +34,6 @@
 <%namespace name="storages" file="storage.mako"/>
 <%
     T, I = vector_type("float", vector_width), vector_type("int", vector_width)
-    local_m = "get_local_id(1)" if group_m > 1 else "0"
-    local_n = "get_local_id(0)" if group_n > 1 else "0"
     row_step = 2 if pooled else 1
     rows, slots = range(tile_m), range(vectors)
     parts = range(vectors * row_step)
@@ -101,23 +99,7 @@ void conv(__global const float *restrict x,
           const int block_count,
           ${convolution.position_parameters()})
 {
-    const int local_m = ${local_m}, local_n = ${local_n};
-    const int m_groups = (block_count + ${group_m - 1}) / ${group_m}, group = get_group_id(0);
-% if sweep == 0:
-    const int n_group = group / m_groups, m_group = group - n_group * m_groups;
-% else:
-    const int n_groups = get_num_groups(0) / m_groups;
-    const int first_m_group = group / (n_groups * ${sweep}) * ${sweep}, in_sweep = group - first_m_group * n_groups;
-    const int height = min(${sweep}, m_groups - first_m_group);
-    const int n_group = in_sweep / height, m_group = first_m_group + in_sweep - n_group * height;
-% endif
-    const int wanted_block = m_group * ${group_m} + ${local_m};
-    const int block = min(wanted_block, block_count - 1);
-    const bool is_block = wanted_block < block_count;
-    const int first_slot = n_group * ${group_n * vectors} + ${local_n};
-    __global const int *descriptor = blocks + block * 6;
-    const int kept = descriptor[1];
-    __global const int *list = offsets + descriptor[0];
+    ${convolution.work_group()}
 % if storage == "codebook4":
     __global const uchar *w = weights;
     int at = descriptor[2];
@@ -125,16 +107,7 @@ void conv(__global const float *restrict x,
     __global const ${storages.stored_type()} *w = weights + descriptor[2];
 % endif
     ${convolution.positions()}
-% if prefetch:
-% for j in slots:
-% for i in rows:
-    PREFETCH_FOR_WRITING(y + (size_t)(descriptor[3] + ${i}) * y_channel_stride + out${j});
-% if mapping != "flat" or j == vectors - 1:
-    PREFETCH_FOR_WRITING(y + (size_t)(descriptor[3] + ${i}) * y_channel_stride + out${j} + ${store_width - 1});
-% endif
-% endfor
-% endfor
-% endif
+    ${convolution.prefetch_output()}
 % for i in rows:
     const float bias${i} = bias[block * ${tile_m} + ${i}];
 % for v in parts:
@@ -185,42 +158,5 @@ void conv(__global const float *restrict x,
     }
 % endfor
 % endif
-    if (!is_block) return;
-    const int block_rows = descriptor[4];
-    __global float *out = y + (size_t)descriptor[3] * y_channel_stride;
-<%
-    def result(i, j):
-        """What is stored for row i and slot j, as an expression."""
-        if pooled:
-            return f"pool(activate(c{i}_{2 * j}), activate(c{i}_{2 * j + 1}))"
-        if mapping == "flat":
-            return f"as_{T}(as_{I}(activate(c{i}_{j})) & keep{j})"
-        return f"activate(c{i}_{j})"
-%>
-% for j in slots:
-    if (is_slot${j}) {
-% if mapping == "flat":
-        const ${I} keep${j} = convert_${I}(${vector_load(vector_width, f"valid + position{j}")});
-% endif
-        if (count${j} >= ${store_width}) {
-% for i in rows:
-            if (${i} < block_rows) { ${vector_store(store_width, result(i, j), f"out + (size_t){i} * y_channel_stride + out{j}")} }
-% endfor
-        } else {
-% if store_width <= 4:
-% for i in rows:
-            if (${i} < block_rows) store_first(${result(i, j)}, count${j}, out + (size_t)${i} * y_channel_stride + out${j});
-% endfor
-% else:
-            float ends[${tile_m * store_width}];  // a loop: code that rarely runs should not take long to compile
-% for i in rows:
-            ${vector_store(store_width, result(i, j), f"ends + {i * store_width}")}
-% endfor
-            for (int i = 0; i < block_rows; i++)
-                for (int lane = 0; lane < count${j}; lane++)
-                    out[(size_t)i * y_channel_stride + out${j} + lane] = ends[i * ${store_width} + lane];
-% endif
-        }
-    }
-% endfor
+    ${convolution.store()}
 }

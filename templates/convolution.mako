@@ -2,7 +2,7 @@
 ##
 ## A work-item holds `vectors` slots of `vector_width` positions, `group_n` slots apart: slot j of work-group n_group is
 ## slot number n_group * group_n * vectors + local_n + j * group_n. These pieces read the template's variables
-## vector_width, vectors, group_n, mapping, stride, pooled.
+## vector_width, vectors, group_n, mapping, stride, pooled; those for row blocks also tile_m, group_m, sweep, prefetch.
 
 ## Arguments of a kernel that say where positions lie, after block counts of its own.
 <%def name="position_parameters()" filter="trim">
@@ -76,4 +76,85 @@ ${vector_load(vector_width, pointer)}
 % else:
 (${T})(${", ".join(f"({pointer})[{lane * stride}]" for lane in range(vector_width))})
 % endif
+</%def>
+
+## Which row block and which slots a work-item has: `block` (of descriptor, kept and list), `is_block`, `first_slot`.
+## Work-groups go through `sweep` blocks before the next positions (0: through all).
+<%def name="work_group()">
+    const int local_m = ${"get_local_id(1)" if group_m > 1 else "0"}, local_n = ${"get_local_id(0)" if group_n > 1 else "0"};
+    const int m_groups = (block_count + ${group_m - 1}) / ${group_m}, group = get_group_id(0);
+% if sweep == 0:
+    const int n_group = group / m_groups, m_group = group - n_group * m_groups;
+% else:
+    const int n_groups = get_num_groups(0) / m_groups;
+    const int first_m_group = group / (n_groups * ${sweep}) * ${sweep}, in_sweep = group - first_m_group * n_groups;
+    const int height = min(${sweep}, m_groups - first_m_group);
+    const int n_group = in_sweep / height, m_group = first_m_group + in_sweep - n_group * height;
+% endif
+    const int wanted_block = m_group * ${group_m} + local_m;
+    const int block = min(wanted_block, block_count - 1);
+    const bool is_block = wanted_block < block_count;
+    const int first_slot = n_group * ${group_n * vectors} + local_n;
+    __global const int *descriptor = blocks + block * 6;
+    const int kept = descriptor[1];
+    __global const int *list = offsets + descriptor[0];
+</%def>
+
+## Brings the output's lines before they are written, where `prefetch` asks for it.
+<%def name="prefetch_output()">
+% if prefetch:
+% for j in range(vectors):
+% for i in range(tile_m):
+    PREFETCH_FOR_WRITING(y + (size_t)(descriptor[3] + ${i}) * y_channel_stride + out${j});
+% if mapping != "flat" or j == vectors - 1:
+    PREFETCH_FOR_WRITING(y + (size_t)(descriptor[3] + ${i}) * y_channel_stride + out${j} + ${vector_width // (2 if pooled else 1) - 1});
+% endif
+% endfor
+% endfor
+% endif
+</%def>
+
+## Stores the results c<row>_<part> of a row block, activated and, where `pooled`, pooled.
+<%def name="store()">
+    if (!is_block) return;
+    const int block_rows = descriptor[4];
+    __global float *out = y + (size_t)descriptor[3] * y_channel_stride;
+<%
+    T, I = vector_type("float", vector_width), vector_type("int", vector_width)
+    store_width = vector_width // (2 if pooled else 1)
+
+    def result(i, j):
+        """What is stored for row i and slot j, as an expression."""
+        if pooled:
+            return f"pool(activate(c{i}_{2 * j}), activate(c{i}_{2 * j + 1}))"
+        if mapping == "flat":
+            return f"as_{T}(as_{I}(activate(c{i}_{j})) & keep{j})"
+        return f"activate(c{i}_{j})"
+%>
+% for j in range(vectors):
+    if (is_slot${j}) {
+% if mapping == "flat":
+        const ${I} keep${j} = convert_${I}(${vector_load(vector_width, f"valid + position{j}")});
+% endif
+        if (count${j} >= ${store_width}) {
+% for i in range(tile_m):
+            if (${i} < block_rows) { ${vector_store(store_width, result(i, j), f"out + (size_t){i} * y_channel_stride + out{j}")} }
+% endfor
+        } else {
+% if store_width <= 4:
+% for i in range(tile_m):
+            if (${i} < block_rows) store_first(${result(i, j)}, count${j}, out + (size_t)${i} * y_channel_stride + out${j});
+% endfor
+% else:
+            float ends[${tile_m * store_width}];  // a loop: code that rarely runs should not take long to compile
+% for i in range(tile_m):
+            ${vector_store(store_width, result(i, j), f"ends + {i * store_width}")}
+% endfor
+            for (int i = 0; i < block_rows; i++)
+                for (int lane = 0; lane < count${j}; lane++)
+                    out[(size_t)i * y_channel_stride + out${j} + lane] = ends[i * ${store_width} + lane];
+% endif
+        }
+    }
+% endfor
 </%def>
