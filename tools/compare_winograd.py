@@ -1,0 +1,194 @@
+"""wsp, bwsp and abwsp retrained alike and measured on one device; writes docs/results/winograd.md.
+
+python tools/compare_winograd.py            half an hour on two cores; a killed run goes on where it was
+python tools/compare_winograd.py --quick    a few minutes, into --work, for a look at the way
+
+Stages that go on separately: `train` (PyTorch, no device) retrains wsp and bwsp, and abwsp where it has chosen;
+`choose` (both) lets abwsp choose; `measure` (a device) times the networks. `all` does train, choose, train, measure.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clprune.algorithms import Algorithms
+from clprune.cli.common import device_option, one_line_errors
+from clprune.comparison.choices import CHOICES, choose_all, chosen_variants, read_choices
+from clprune.comparison.experiment import Experiment
+from clprune.comparison.files import MODELS, RUNS, TIMES
+from clprune.comparison.journal import check_experiment, read_rows
+from clprune.comparison.measure import (
+    Timing,
+    check_models,
+    kept_models,
+    measure_group,
+    missing_models,
+    tune_models,
+)
+from clprune.comparison.results import latest_times
+from clprune.comparison.retrain import all_runs, prepare, retrain_all
+from clprune.comparison.variants import Variant, check_shares
+from clprune.comparison.winograd_page import winograd_page
+from clprune.errors import UsageError
+from clprune.files import write_atomically
+from clprune.resources import models_folder
+from clprune.tile import Unit
+
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
+DATA = "digits-on-photos"
+STEM = "vgg16-digits"
+QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1}
+
+
+@click.command()
+@click.option("--stage", type=click.Choice(["all", "train", "choose", "measure"]), default="all", show_default=True)
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path),
+    default=Path("build/winograd"),
+    show_default=True,
+    help="Folder of what is not finished: rows, choices, pruned networks, images.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results [default: docs/results].")
+@click.option("--unit", default="8x1", show_default=True, help="Output channels x 1 that go together in each matrix.")
+@click.option(
+    "--winograd", type=click.IntRange(min=2), default=2, show_default=True, help="Output tile m of F(m x m, 3 x 3)."
+)
+@click.option("--sparsities", default="0.75,0.9", show_default=True, help="Shares of the convolutions' units that go.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--images", type=click.IntRange(min=1), default=10_000, show_default=True, help="Images of an epoch.")
+@click.option("--epochs", type=click.IntRange(min=1), default=2, show_default=True, help="Epochs of each retraining.")
+@click.option("--held-out", type=click.IntRange(min=1), help="Images that are evaluated [default: all].")
+@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Images of a training step.")
+@click.option("--learning-rate", default=0.02, show_default=True, help="Peak of retraining.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of layers in the spatial domain; bfloat16 is faster where the processor has it.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads that PyTorch uses [default: its own choice].")
+@click.option("--timing-batch", type=click.IntRange(min=1), default=32, show_default=True, help="Images when timed.")
+@click.option("--rounds", type=click.IntRange(min=1), default=40, show_default=True, help="Rounds of timing.")
+@click.option(
+    "--tune", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Tune what is missing first."
+)
+@click.option("--quick", is_flag=True, help="Few images, one seed; results into --work by default.")
+@device_option
+def compare_winograd(**options: Any) -> None:  # fmt: skip
+    """Train, choose, train what was chosen, measure, report."""
+    if options["quick"]:
+        options.update(QUICK)
+    stage, work = options["stage"], options["work"]
+    experiment = _experiment(options)
+    sparsities = _shares(options["sparsities"])
+    if options["threads"]:
+        import torch
+
+        torch.set_num_threads(options["threads"])
+    if stage in ("all", "train"):
+        _train(experiment, sparsities, options)
+    if stage in ("all", "choose"):
+        _choose(experiment, sparsities, options)
+    if stage == "all":
+        _train(experiment, sparsities, options)
+    if stage in ("all", "measure"):
+        _measure(experiment, options)
+    _report(work, options["out"] or (work if options["quick"] else RESULTS))
+
+
+def _train(experiment: Experiment, sparsities: tuple[float, ...], options: dict[str, Any]) -> None:
+    """wsp and bwsp first; abwsp where its choice is there."""
+    work, seeds = options["work"], options["seeds"]
+    choices = chosen_variants(read_choices(work / CHOICES))
+    chosen = tuple(share for share in sparsities if str(share) in choices)
+    runs = all_runs([_variant(name, options) for name in ("wsp", "bwsp")], sparsities, seeds=seeds)
+    runs += all_runs([_variant("abwsp", options)], chosen, seeds=seeds)
+    retrain_all(experiment, runs, work=work, say=say, choices=choices)
+
+
+def _choose(experiment: Experiment, sparsities: tuple[float, ...], options: dict[str, Any]) -> None:
+    from clprune.opencl import open_device
+    from clprune.runner.layer_times import layer_times
+
+    work = options["work"]
+    work.mkdir(parents=True, exist_ok=True)
+    setting = prepare(experiment, work=work, say=say)
+    timing = {"batch": options["timing_batch"], "rounds": options["rounds"]}
+    with open_device(options["device"]) as session:
+        choose_all(
+            setting,
+            _variant("abwsp", options),
+            sparsities,
+            layer_times=lambda network, weights, plan: layer_times(session, network, weights, plan, **timing),
+            say=say,
+        )
+
+
+def _measure(experiment: Experiment, options: dict[str, Any]) -> None:
+    from clprune.benchmark.units import Tuning
+    from clprune.opencl import open_device
+    from clprune.tuning.effort import effort_by_name
+
+    work = options["work"]
+    runs = read_rows(work / RUNS)
+    check_experiment(runs, key=experiment.key, path=work / RUNS)
+    models = kept_models(runs, work / MODELS)
+    check_models(models, work=work)
+    assert experiment.dense is not None
+    dense = (experiment.cfg, experiment.dense)
+    timing = Timing(batch=options["timing_batch"], rounds=options["rounds"], algorithms=Algorithms())
+    with open_device(options["device"]) as session:
+        if options["tune"]:
+            tuning = Tuning(effort=effort_by_name("quick"), budget_s=options["tune"])
+            tune_models(session, dense, models, batch=timing.batch, tuning=tuning, say=say)
+        missing = missing_models(models, session, timing, work=work)
+        for sparsity in sorted({share for _, share in missing}):
+            # all of a share in the same rounds: they are compared with each other
+            group = {key: model for key, model in models.items() if key[1] == sparsity}
+            measure_group(session, dense, group, timing, work=work, experiment=experiment.key)
+            say(f"measured {len(group)} networks without {100 * sparsity:g} %")
+
+
+def _report(work: Path, out: Path) -> None:
+    """Write what is there."""
+    runs = read_rows(work / RUNS)
+    if not runs:
+        raise UsageError(f"no runs in {work}: expected the stage `train` first")
+    times = latest_times(read_rows(work / TIMES))
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "winograd.md", winograd_page(runs, times, read_choices(work / CHOICES)))
+    say(f"written: {out}/winograd.md")
+
+
+def _variant(method: str, options: dict[str, Any]) -> Variant:
+    return Variant(method=method, unit=Unit.parse(options["unit"]), winograd=options["winograd"])
+
+
+def _experiment(options: dict[str, Any]) -> Experiment:
+    cfg = models_folder() / f"{STEM}.cfg"
+    names = ("images", "held_out", "epochs", "batch", "learning_rate", "precision")
+    return Experiment(cfg=cfg, data=DATA, dense=cfg.with_suffix(".weights"), **{name: options[name] for name in names})
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        sparsities = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"sparsities {text!r}: expected numbers such as 0.75,0.9") from None
+    check_shares(sparsities)
+    return sparsities
+
+
+def say(text: str) -> None:
+    """Progress on stderr."""
+    click.echo(text, err=True)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        compare_winograd(standalone_mode=False)
