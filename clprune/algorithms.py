@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from clprune.errors import UsageError
 
-#: By which a convolution may be computed, in the order in which they are taken where nothing has been measured.
+#: By which a layer may be computed. Fully connected layers know "sparse" and, always, kept columns.
 ALGORITHMS = ("direct", "winograd", "sparse")
 
 #: Largest error of a layer, relative to its largest result, for which the planner may leave direct convolution.

@@ -27,7 +27,7 @@ from clprune.errors import UnsupportedLayerError
 from clprune.geometry import PoolProblem
 from clprune.kernels.base import Kernel, Operation, Workload
 from clprune.kernels.clear_padding import CLEAR_PADDING, ClearOperation
-from clprune.kernels.connected import CONNECTED, ConnectedOperation
+from clprune.kernels.connected import ConnectedOperation
 from clprune.kernels.conv import ConvOperation
 from clprune.kernels.pointwise import POINTWISE, PointwiseOperation
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, PoolOperation
@@ -37,7 +37,7 @@ from clprune.layout import Layout, contiguous_layout
 from clprune.runner.batching import ImageView, Part, image_part_end
 from clprune.runner.layouts import NETWORK_INPUT, assign_layouts, tensor_aliases
 from clprune.runner.memory import MemoryPlan, Use, separate_buffers, share_buffers
-from clprune.runner.offers import Offer, convolution_offers
+from clprune.runner.offers import Offer, connected_offers, convolution_offers
 from clprune.runner.steps import Step
 from clprune.runner.workload import WeightForm
 
@@ -213,7 +213,9 @@ class PlanBuilder:
                 activation=layer.activation,
                 storage=self._storage(layer),
             )
-            self._add(layer, CONNECTED, connected, part=part, inputs=inputs, output=output)
+            offers = tuple(connected_offers(connected, self._form(layer), self.algorithms))
+            step = _step(layer, offers, label=layer.kind, inputs=inputs, output=output)
+            self.steps.append(replace(step, image=part.image))
         elif isinstance(layer, MaxPool):
             pool = PoolOperation(problem=_pool_problem(layer, batch), input=x, output=y)
             self._add(layer, MAX_POOL, pool, part=part, inputs=inputs, output=output)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from clprune.darknet.layers import Convolutional, Layer, MaxPool
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
@@ -13,11 +15,12 @@ from clprune.quirks import vector_width
 LARGEST_WASTE = 0.05
 
 
-def fused_pools(network: Network, device: DeviceInfo) -> dict[int, int]:
+def fused_pools(network: Network, device: DeviceInfo, *, tiled: Collection[int] = ()) -> dict[int, int]:
     """Convolution's index -> index of the pooling layer that it computes as well.
 
-    A fused convolution walks row by row, so its vectors end with the row: worth it where a row is a whole number of
-    vectors or nearly so. Nobody else may read the convolution's own output.
+    A fused direct convolution walks row by row, so its vectors end with the row: worth it where a row is a whole number
+    of vectors or nearly so. `tiled` convolutions are computed in square tiles, as those of the Winograd domain are:
+    they hold whole windows in any case. Nobody else may read the convolution's own output.
     """
     lanes = max(4, vector_width(device))
     fused = {}
@@ -27,7 +30,7 @@ def fused_pools(network: Network, device: DeviceInfo) -> dict[int, int]:
         source = network.layers[layer.sources[0]] if layer.sources[0] >= 0 else None
         if isinstance(source, Convolutional) and _is_fusable(source, layer, network):
             width = source.output.width
-            if round_up(width, lanes) - width <= LARGEST_WASTE * width:
+            if source.index in tiled or round_up(width, lanes) - width <= LARGEST_WASTE * width:
                 fused[source.index] = layer.index
     return fused
 

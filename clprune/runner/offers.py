@@ -12,7 +12,9 @@ from typing import Any
 from clprune.algorithms import ALGORITHMS, Algorithms
 from clprune.errors import UnsupportedLayerError
 from clprune.kernels.base import Kernel, Workload
+from clprune.kernels.connected import CONNECTED, ConnectedOperation
 from clprune.kernels.conv import CONV, ConvOperation
+from clprune.kernels.sparse_connected import SPARSE_CONNECTED
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.storage import FLOAT32
 from clprune.kernels.winograd_fused import WINOGRAD_FUSED
@@ -61,6 +63,17 @@ def convolution_offers(
         f"convolution {operation.problem.key} with weights of F({form.winograd}x{form.winograd}, 3x3): "
         f"{winograd_obstacle(operation.problem) or 'no kernel computes it'}"
     )
+
+
+def connected_offers(operation: ConnectedOperation, form: WeightForm, algorithms: Algorithms) -> list[Offer]:
+    """Every way to compute a fully connected layer with weights of that form, the one to take untuned first."""
+    workload = form.workload
+    columns = Offer(label="columns", kernel=CONNECTED, operation=operation, workload=workload)
+    if workload.kept_share > SPARSE_KEPT_SHARE or "sparse" not in algorithms.names:
+        return [columns]
+    is_likely = workload.unit_rows == 1
+    rows = Offer(label="sparse", kernel=SPARSE_CONNECTED, operation=operation, workload=workload, is_likely=is_likely)
+    return [rows, columns] if is_likely else [columns, rows]
 
 
 def _direct(operation: ConvOperation, form: WeightForm) -> list[Offer]:

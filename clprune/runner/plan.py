@@ -76,10 +76,11 @@ def make_plan(
 
     Raises UnsupportedLayerError for a layer that no kernel runs.
     """
+    forms = forms or {}
     builder = PlanBuilder(
         network=network,
-        fused=fused_pools(network, device),
-        forms=forms or {},
+        fused=fused_pools(network, device, tiled=[index for index, form in forms.items() if form.winograd]),
+        forms=forms,
         algorithms=algorithms or Algorithms(),
         connected_storage=connected_storage,
         by_image=wants_explicit_vectors(device) if by_image is None else by_image,
