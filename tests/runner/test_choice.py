@@ -1,0 +1,151 @@
+"""Which algorithms a layer is offered, and which of them a plan takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from clprune.algorithms import Algorithms
+from clprune.darknet.network import Network
+from clprune.errors import UnsupportedLayerError, UsageError
+from clprune.geometry import ConnectedProblem, ConvProblem
+from clprune.kernels.base import Workload
+from clprune.kernels.connected import connected_operation
+from clprune.kernels.conv import ConvOperation, conv_operation
+from clprune.runner.offers import connected_offers, convolution_offers
+from clprune.runner.plan import make_plan
+from clprune.runner.steps import Step
+from clprune.runner.workload import WeightForm
+from tests.imaginary import imaginary_device
+
+CPU = imaginary_device(type="cpu", native_vector_width_float=16)
+SINGLE_WEIGHTS = Workload(kept_share=0.1, unit_rows=1)
+UNITS = Workload(kept_share=0.25, unit_rows=8)
+NETWORK = """\
+[net]
+height=16
+width=16
+channels=32
+
+[convolutional]
+filters=32
+size=3
+pad=1
+activation=relu
+"""
+
+
+def operation(*, in_channels: int = 64, size: int = 3, stride: int = 1) -> ConvOperation:
+    return conv_operation(
+        ConvProblem(
+            batch=1,
+            in_channels=in_channels,
+            in_height=16,
+            in_width=16,
+            out_channels=32,
+            size=size,
+            stride=stride,
+            padding=1,
+        )
+    )
+
+
+def labels(what: ConvOperation, form: WeightForm, *names: str, is_cpu: bool = True, **more: Any) -> list[str]:
+    algorithms = Algorithms(**({"names": names} if names else {}), **more)
+    return [offer.label for offer in convolution_offers(what, form, algorithms, is_cpu=is_cpu)]
+
+
+def test_dense_layers_may_be_direct_or_winograd() -> None:
+    found = labels(operation(), WeightForm())
+    assert found[0] == "direct"
+    assert any(label.startswith("winograd F(4x4)") for label in found)
+    assert any(label.startswith("winograd F(2x2)") for label in found)
+    assert labels(operation(), WeightForm(), "direct") == ["direct"]
+
+
+def test_error_that_is_allowed_decides_about_winograd() -> None:
+    strict = labels(operation(), WeightForm(), max_error=2e-6)
+    assert any(label.startswith("winograd F(2x2)") for label in strict)
+    assert not any(label.startswith("winograd F(4x4)") for label in strict)
+    assert labels(operation(), WeightForm(), max_error=1e-9) == ["direct"]
+
+
+@pytest.mark.parametrize("what", [operation(in_channels=3), operation(size=5), operation(stride=2)])
+def test_layers_that_gain_nothing_or_cannot_be_transformed_are_direct(what: ConvOperation) -> None:
+    assert labels(what, WeightForm()) == ["direct"]
+
+
+def test_single_weights_come_first_as_lists() -> None:
+    assert labels(operation(), WeightForm(workload=SINGLE_WEIGHTS))[0] == "sparse"
+    assert labels(operation(), WeightForm(workload=UNITS))[0] == "direct"
+    assert "sparse" in labels(operation(), WeightForm(workload=UNITS))
+    assert "sparse" not in labels(operation(), WeightForm(workload=Workload(kept_share=0.7, unit_rows=1)))
+
+
+def test_weights_of_the_winograd_domain_leave_no_choice() -> None:
+    form = WeightForm(workload=UNITS, winograd=4)
+    for names in ((), ("direct",), ("sparse",)):
+        found = labels(operation(), form, *names)
+        assert found
+        assert all(label.startswith("winograd F(4x4)") for label in found)
+    with pytest.raises(UnsupportedLayerError, match="the stride is 2, not 1"):
+        labels(operation(stride=2), form)
+
+
+def test_fully_connected_layers_know_columns_and_single_weights() -> None:
+    what = connected_operation(ConnectedProblem(batch=1, inputs=64, outputs=32))
+    for workload, expected in (
+        (Workload(), ["columns"]),
+        (UNITS, ["columns", "sparse"]),
+        (SINGLE_WEIGHTS, ["sparse", "columns"]),
+    ):
+        offers = connected_offers(what, WeightForm(workload=workload), Algorithms())
+        assert [offer.label for offer in offers] == expected
+    only = connected_offers(what, WeightForm(workload=SINGLE_WEIGHTS), Algorithms(names=("direct",)))
+    assert [offer.label for offer in only] == ["columns"]
+
+
+def chosen(network: Network, times_ms: dict[str, float]) -> Step:
+    """The convolution's step where tuning measured these milliseconds by kernel and F."""
+
+    def lookup(kernel: Any, operation: Any, workload: Workload) -> tuple[Any, str] | None:
+        return kernel.default_tile(operation, CPU), "tuned"
+
+    def times(kernel: Any, operation: Any, workload: Workload) -> float | None:
+        return times_ms.get(f"{kernel.name} {getattr(operation, 'output_tile', '')}".strip())
+
+    (step,) = make_plan(network, CPU, lookup=lookup, times=times).steps
+    return step
+
+
+def test_fastest_that_was_measured_is_taken(network_of: Callable[..., Network]) -> None:
+    network = network_of(NETWORK)
+    step = chosen(network, {"conv": 2.0, "winograd_fused 4": 1.0, "winograd_fused 2": 1.5})
+    assert step.kernel.name == "winograd_fused"
+    assert step.operation.output_tile == 4
+    assert step.algorithm.startswith("winograd F(4x4)")
+    assert step.reason.startswith("fastest of 3 measured")
+    measured = {item.label: item.time_ms for item in step.alternatives}
+    assert measured["direct"] == 2.0
+    assert chosen(network, {"conv": 0.5, "winograd_fused 4": 1.0}).algorithm == "direct"
+
+
+def test_what_nobody_measured_is_not_preferred(network_of: Callable[..., Network]) -> None:
+    network = network_of(NETWORK)
+    assert chosen(network, {"winograd_fused 2": 9.0}).algorithm.startswith("winograd F(2x2)")
+    step = chosen(network, {})
+    assert step.algorithm == "direct"
+    assert step.reason == "nothing was measured: the first of the list"
+    (only,) = make_plan(network, CPU, algorithms=Algorithms(names=("direct",))).steps
+    assert only.reason == "the only way for these weights here"
+
+
+def test_unknown_algorithms_are_refused() -> None:
+    with pytest.raises(UsageError, match="algorithm 'fft': expected one or more of direct, winograd, sparse"):
+        Algorithms(names=("fft",))
+    with pytest.raises(UsageError, match="no algorithm"):
+        Algorithms(names=())
+    with pytest.raises(UsageError, match=r"max_error 0: expected a positive number"):
+        Algorithms(max_error=0)
