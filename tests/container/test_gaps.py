@@ -32,6 +32,11 @@ def test_remainders_and_quotients(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decode_positions(found, size=17).tolist() == [5, 6, 16]
 
 
+def test_the_example_of_the_format() -> None:
+    found = coded([3, 9, 17])
+    assert (found.remainder_bits, found.remainders.tolist(), found.quotients.tolist()) == (2, [0x37], [0x15])
+
+
 @pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.5, 0.9, 1.0])
 def test_round_trip(share: float) -> None:
     positions = np.flatnonzero(np.random.default_rng(1).random(4999) < share)
