@@ -4,7 +4,7 @@
     python tools/compare_quantization.py --quick    a minute, into --work, for a look at the way
 
 Writes docs/results/quantization.md and .json. All seeds start from the shipped dense network; a seed moves what
-retraining draws. Each coding starts from its seed's pruned network.
+retraining draws. Each coding starts from its seed's pruned network; with fewer --pruned-seeds, seeds share one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 from clprune.benchmark.machine import package_versions, this_machine, today
 from clprune.benchmark.report import Section, machine_text, markdown_table, write_section
 from clprune.cli.common import device_option, one_line_errors, print_table
-from clprune.comparison.journal import append_row, check_experiment, read_rows
+from clprune.comparison.journal import Row, append_row, check_experiment, read_rows
 from clprune.container import read_packed, write_packed
 from clprune.darknet.folded import fold_network
 from clprune.darknet.layers import PruneOptions
@@ -118,6 +118,12 @@ class Setting:
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file to write [default: in docs/results].")
 @click.option("--sparsity", type=float, default=0.9, show_default=True, help="Share of all prunable layers' weights.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option(
+    "--pruned-seeds",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Prune and retrain so many networks [default: one for each seed].",
+)
 @click.option("--images", type=click.IntRange(min=64), default=15_000, show_default=True, help="Images of an epoch.")
 @click.option("--held-out", type=click.IntRange(min=1), help="Images that are evaluated [default: all].")
 @click.option(
@@ -137,6 +143,7 @@ class Setting:
 @device_option
 def compare_quantization(out: Path | None, device: str | None, **options: Any) -> None:
     """Prune, retrain, code, retrain, report."""
+    pruned_seeds = options.pop("pruned_seeds") or options["seeds"]
     if options.pop("quick"):
         options.update(QUICK)
         out = out or options["work"] / "quantization.json"
@@ -144,17 +151,26 @@ def compare_quantization(out: Path | None, device: str | None, **options: Any) -
     setting = prepare(options)
     journal = setting.work / "runs.jsonl"
     check_experiment(read_rows(journal), key=setting.key, path=journal)
-    for seed in range(options["seeds"]):
-        for name in (PRUNED, *(coded.name for coded in CODINGS)):
-            if not any((row["seed"], row["name"]) == (seed, name) for row in read_rows(journal)):
-                started = time.monotonic()
-                row = run(setting, name, seed=seed, device=device)
-                train_s = round(time.monotonic() - started, 1)
-                append_row(journal, {"experiment": setting.key, "seed": seed, "name": name, "train_s": train_s, **row})
-                say(f"seed {seed}, {name}: {100 * row['accuracy']:.2f} % in {train_s:.0f} s")
-    section = make_section(setting, read_rows(journal))
+    wanted = [(seed, seed, PRUNED) for seed in range(pruned_seeds)]
+    wanted += [(seed, seed % pruned_seeds, coded.name) for seed in range(options["seeds"]) for coded in CODINGS]
+    for seed, pruned_seed, name in sorted(wanted, key=lambda one: one[:2]):
+        if find_row(read_rows(journal), seed=seed, pruned_seed=pruned_seed, name=name) is None:
+            started = time.monotonic()
+            row = run(setting, name, seed=seed, pruned_seed=pruned_seed, device=device)
+            facts = {"experiment": setting.key, "seed": seed, "pruned_seed": pruned_seed, "name": name}
+            append_row(journal, facts | {"train_s": round(time.monotonic() - started, 1)} | row)
+            say(f"seed {seed}, {name}: {100 * row['accuracy']:.2f} %")
+    rows = read_rows(journal)
+    found = [find_row(rows, seed=seed, pruned_seed=pruned_seed, name=name) for seed, pruned_seed, name in wanted]
+    section = make_section(setting, [row for row in found if row is not None])
     write_section(out or RESULTS, f"{STEM}, {DATA}", section, heading=HEADING, render=render_section)
     print_table(section["columns"], section["table"])
+
+
+def find_row(rows: Sequence[Row], *, seed: int, pruned_seed: int, name: str) -> Row | None:
+    """The row of a piece of work that is done, else None."""
+    sought = (seed, pruned_seed, name)
+    return next((row for row in rows if (row["seed"], row["pruned_seed"], row["name"]) == sought), None)
 
 
 def prepare(options: dict[str, Any]) -> Setting:
@@ -175,12 +191,12 @@ def prepare(options: dict[str, Any]) -> Setting:
     )
 
 
-def run(setting: Setting, name: str, *, seed: int, device: str | None) -> dict[str, Any]:
+def run(setting: Setting, name: str, *, seed: int, pruned_seed: int, device: str | None) -> dict[str, Any]:
     """One row: the pruned network of a seed, or one of its codings."""
     if name == PRUNED:
         return prune(setting, seed=seed)
     coded = next(coded for coded in CODINGS if coded.name == name)
-    return code(setting, coded, seed=seed, device=device)
+    return code(setting, coded, seed=seed, pruned_seed=pruned_seed, device=device)
 
 
 def plan(setting: Setting, *, sparsity: float) -> dict[int, PruneOptions]:
@@ -227,11 +243,11 @@ def prune(setting: Setting, *, seed: int) -> dict[str, Any]:
     }
 
 
-def code(setting: Setting, coded: Coded, *, seed: int, device: str | None) -> dict[str, Any]:
-    """Code the seed's pruned network and retrain it for its codes."""
+def code(setting: Setting, coded: Coded, *, seed: int, pruned_seed: int, device: str | None) -> dict[str, Any]:
+    """Code a pruned network and retrain it for its codes."""
     options = setting.options
     network, _ = fold_network(setting.network, setting.dense)
-    weights = read_packed(setting.work / f"pruned-{seed}.safetensors", network)
+    weights = read_packed(setting.work / f"pruned-{pruned_seed}.safetensors", network)
     images = setting.images(seed)
     scales = calibrate(network, weights, images, device=device) if coded.activations else None
     untrained = quantize_network(network, weights, coded.settings, activation_scales=scales)
@@ -339,13 +355,14 @@ def percent(share: float) -> str:
 def render_section(section: Section) -> str:
     """A section as Markdown."""
     options, rows = section["options"], section["rows"]
-    seeds = len({row["seed"] for row in rows})
+    seeds, networks = (len({row[name] for row in rows}) for name in ("seed", "pruned_seed"))
+    networks = f"{networks} networks" if networks > 1 else "One network"
     held_out = next(row["held_out"] for row in rows if "held_out" in row)
     return "\n\n".join(
         [
             f"{machine_text(section)} {100 * options['sparsity']:g} % of the weights of all layers but the first "
-            f"removed one by one, shares of layers by Erdos-Renyi; {seeds} seeds; pruned in {options['steps']} steps, "
-            f"{options['step_epochs']} epochs after each and {options['epochs']} after the last, of "
+            f"removed one by one, shares of layers by Erdos-Renyi. {networks} pruned and retrained, then {seeds} seeds "
+            f"of retraining for the codes. {options['steps']} steps of pruning, {options['step_epochs']} epochs after each and {options['epochs']} after the last, of "
             f"{options['images']} images; {options['coded_epochs']} epochs for each coding; {held_out} held-out "
             "images, which decide nothing.",
             markdown_table(section["columns"], section["table"]),
