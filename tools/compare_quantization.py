@@ -362,9 +362,9 @@ def render_section(section: Section) -> str:
         [
             f"{machine_text(section)} {100 * options['sparsity']:g} % of the weights of all layers but the first "
             f"removed one by one, shares of layers by Erdos-Renyi. {networks} pruned and retrained, then {seeds} seeds "
-            f"of retraining for the codes. {options['steps']} steps of pruning, {options['step_epochs']} epochs after each and {options['epochs']} after the last, of "
-            f"{options['images']} images; {options['coded_epochs']} epochs for each coding; {held_out} held-out "
-            "images, which decide nothing.",
+            f"of retraining for the codes. {options['steps']} steps of pruning, {options['step_epochs']} epochs after "
+            f"each and {options['epochs']} after the last, of {options['images']} images; {options['coded_epochs']} "
+            f"epochs for each coding; {held_out} held-out images, which decide nothing.",
             markdown_table(section["columns"], section["table"]),
         ]
     )
