@@ -22,5 +22,6 @@ def round_weights(weights: Tensor) -> Tensor:
 def round_input(x: Tensor, *, scale: float) -> Tensor:
     """Values of any shape to the nearest of `scale` x (-127 to 127); the gradient passes where nothing saturates."""
     clipped = x.clamp(-LARGEST_CODE * scale, LARGEST_CODE * scale)
-    rounded = (clipped.detach() / scale).round().clamp(-LARGEST_CODE, LARGEST_CODE) * scale
+    inverse = 1 / torch.tensor(scale, dtype=torch.float32)  # as devices have it
+    rounded = (clipped.detach() * inverse).round().clamp(-LARGEST_CODE, LARGEST_CODE) * scale
     return rounded + (clipped - clipped.detach())
