@@ -42,7 +42,7 @@ def build_stages(
 
     Raises BuildError.
     """
-    program = session.build(kernel.source(tile, operation), keep=keep)
+    program = session.build(kernel.source(tile, operation), options=kernel.build_options(session.info), keep=keep)
     return tuple(
         BuiltStage(stage=stage, kernel=session.kernel(program, stage.name)) for stage in kernel.stages(tile, operation)
     )

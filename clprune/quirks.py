@@ -183,6 +183,14 @@ def defines(device: DeviceInfo) -> tuple[str, ...]:
     return ("-DHAS_CPU_PREFETCH",) if is_real_cpu else ()
 
 
+def has_integer_dot_product(device: DeviceInfo) -> bool:
+    """Whether kernels may call the dot products of cl_khr_integer_dot_product, which OpenCL C 3.0 declares.
+
+    Intel's CPU runtime 2026.22.10 reports the extension and compiles the calls under -cl-std=CL3.0 only.
+    """
+    return "cl_khr_integer_dot_product" in device.extensions and _language_version(device) >= (3, 0)
+
+
 def wants_explicit_vectors(device: DeviceInfo) -> bool:
     """Whether one work-item should compute with wide vectors (CPU drivers) rather than many side by side (GPUs)."""
     return device.type == "cpu" and not has(device, WORK_ITEMS_ARE_LANES)

@@ -68,9 +68,9 @@ inline ${S} pool(const ${T} upper, const ${T} lower)
 }
 </%def>
 
-## vector_width inputs at `pointer`, `stride` apart.
-<%def name="load_positions(pointer)" filter="trim">
-<% T = vector_type("float", vector_width) %>
+## vector_width inputs of type `base` at `pointer`, `stride` apart.
+<%def name="load_positions(pointer, base='float')" filter="trim">
+<% T = vector_type(base, vector_width) %>
 % if stride == 1:
 ${vector_load(vector_width, pointer)}
 % else:

@@ -231,6 +231,10 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         """OpenCL C of this tile for this operation."""
         return render(self.template, {**dataclasses.asdict(tile), **self.variables(tile, operation)})
 
+    def build_options(self, device: DeviceInfo) -> tuple[str, ...]:
+        """Compiler options that this kernel's source needs on `device` beside those that all have."""
+        return ()
+
     def source_hash(self) -> str:
         """Changes whenever the kernel's source may have: old tuning results are then left alone."""
         return template_hash(self.template)

@@ -1,0 +1,390 @@
+"""Convolution with weights and activations in 8 bits (`templates/conv_int8.cl.mako`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.darknet.activations import activate
+from clprune.darknet.values import LayerWeights
+from clprune.device import DeviceInfo
+from clprune.errors import UsageError
+from clprune.geometry import ConvProblem
+from clprune.kernels.base import (
+    WORK_GROUP_CONSTRAINTS,
+    Case,
+    Constraint,
+    DeviceArray,
+    FloatArray,
+    Launch,
+    MatrixKernel,
+    Sample,
+    Scratch,
+    Stage,
+    Workload,
+    ceil_div,
+    round_up,
+)
+from clprune.kernels.conv import ConvOperation, can_pool, conv_operation, conv_reference, pool_problem
+from clprune.kernels.pool import max_pool_reference
+from clprune.kernels.samples import input_buffer, random_matrix
+from clprune.kernels.storage import INT8, stored_matrix
+from clprune.layout import READ_MARGIN, padded_layout
+from clprune.packing.columns import PackedColumns, pack_columns
+from clprune.quantization.coding import LARGEST_CODE, LinearCoding
+from clprune.quantization.linear import linear_coding
+from clprune.quirks import has_integer_dot_product, vector_width
+
+#: Products of two codes that 32 bits can sum up whatever the codes.
+MOST_COLUMNS = (2**31 - 1) // LARGEST_CODE**2
+
+#: The input is quantized by work-groups of so many items on GPUs, and in runs of so many vectors on CPUs.
+_QUANTIZE_GROUP, _QUANTIZE_STEPS = 64, 16
+
+#: Which arguments each stage takes, as `ConvInt8Kernel.arguments` orders them.
+_QUANTIZE_TAKES = tuple(range(10))
+_CONV_TAKES = (1, *range(10, 30))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvInt8Tile:
+    """Parameters of the template, explained there and in conv.cl.mako."""
+
+    tile_m: int
+    vector_width: int
+    vectors: int
+    channels_packed: int
+    group_m: int = 1
+    group_n: int = 1
+    k_unroll: int = 1
+    mapping: str = "flat"
+    sweep: int = 0
+    prefetch: int = 0
+
+    @property
+    def work_group_size(self) -> int:
+        return self.group_m * self.group_n
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PackedInt8:
+    """Words of weight codes in column lists (their scales are those of the sums), and the input's inverse scale."""
+
+    columns: PackedColumns
+    inverse_scale: np.float32
+
+    @property
+    def kept_share(self) -> float:
+        return self.columns.kept_share
+
+    @property
+    def size_bytes(self) -> int:
+        return self.columns.size_bytes
+
+
+def inverse_scale(activation_scale: float) -> np.float32:
+    """What inputs are multiplied by: float32 like everything that decides about a code, so that devices agree."""
+    return np.float32(np.float32(1) / np.float32(activation_scale))
+
+
+def input_codes(x: FloatArray, activation_scale: float) -> npt.NDArray[np.int8]:
+    """Codes of float32 activations of any shape as the kernel computes them: rounded half to even, saturated."""
+    codes = np.rint(x * inverse_scale(activation_scale))
+    return np.asarray(np.clip(codes, -LARGEST_CODE, LARGEST_CODE), np.int8)
+
+
+def conv_int8_reference(x: FloatArray, weights: LayerWeights, problem: ConvProblem) -> npt.NDArray[np.float64]:
+    """float64 answer before the activation: x `[N, C, H, W]` float32, exact sums of codes, scaled.
+
+    Raises UsageError for weights without linear codes or without a scale for activations.
+    """
+    coding, scale = _coding(weights)
+    codes = coding.codes.reshape(len(coding.codes), -1)
+    sums = conv_reference(input_codes(x, scale), codes, np.zeros(len(codes)), problem)
+    factors = (coding.scales * np.float32(scale)).astype(np.float64)
+    answer: npt.NDArray[np.float64] = sums * factors[:, None, None] + weights.biases.astype(np.float64)[:, None, None]
+    return answer
+
+
+def _coding(weights: LayerWeights) -> tuple[LinearCoding, float]:
+    coding = weights.coding
+    if not isinstance(coding, LinearCoding) or coding.activation_scale is None:
+        raise UsageError("integer convolution needs linear codes and a scale for activations: quantize --activations")
+    return coding, coding.activation_scale
+
+
+def channel_words(codes: npt.NDArray[np.int8], channels_packed: int) -> npt.NDArray[np.int32]:
+    """`[rows, channels, ...]` codes to `[rows, words, ...]` int32: neighbouring channels in a word, low bits first."""
+    words = ceil_div(codes.shape[1], channels_packed)
+    filled = np.zeros((len(codes), words * channels_packed, *codes.shape[2:]), np.int8)
+    filled[:, : codes.shape[1]] = codes
+    bits = 32 // channels_packed
+    packed = np.zeros((len(codes), words, *codes.shape[2:]), np.uint32)
+    for channel in range(channels_packed):
+        part = filled[:, channel::channels_packed].astype(np.int32).astype(np.uint32)
+        packed |= (part & np.uint32(2**bits - 1)) << np.uint32(channel * bits)
+    return packed.view(np.int32)
+
+
+def word_operation(operation: ConvOperation, channels_packed: int) -> ConvOperation:
+    """The same convolution over words of channels, which lie in a scratch with the input's pitch and padding."""
+    layout, problem = operation.input, operation.problem
+    words = ceil_div(problem.in_channels, channels_packed)
+    return replace(
+        operation,
+        problem=replace(problem, in_channels=words),
+        input=padded_layout(
+            batch=problem.batch,
+            shape=replace(layout.shape, channels=words),
+            pitch=layout.pitch,
+            padding=layout.padding_rows,
+        ),
+    )
+
+
+class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
+    """See `templates/conv_int8.cl.mako`."""
+
+    name = "conv_int8"
+    template = "conv_int8"
+    tile_type = ConvInt8Tile
+    parameters: ClassVar = {
+        "tile_m": (1, 2, 4, 6, 8, 12, 14),
+        "vector_width": (1, 2, 4, 8, 16),
+        "vectors": (1, 2, 3, 4, 6),
+        "channels_packed": (2, 4),
+        "group_m": (1, 2, 4),
+        "group_n": (1, 32, 64, 128),
+        "k_unroll": (1, 2, 4),
+        "mapping": ("flat", "rows"),
+        "sweep": (0, 1, 4),
+        "prefetch": (0, 16, 48),
+    }
+    cpu_values: ClassVar = {"group_m": (1,), "group_n": (1,), "k_unroll": (1, 2), "channels_packed": (2,)}
+    gpu_values: ClassVar = {
+        "vector_width": (1, 2, 4),
+        "group_n": (32, 64, 128),
+        "prefetch": (0,),
+        "channels_packed": (4,),
+    }
+    constraints = (
+        Constraint(
+            reason="integer sums are for layers without channel groups, and of int8 weights",
+            holds=lambda t, o: o.problem.groups == 1 and o.storage == INT8,
+        ),
+        Constraint(
+            reason="sums of so many products may exceed 32 bits",
+            holds=lambda t, o: o.problem.columns <= MOST_COLUMNS,
+        ),
+        Constraint(
+            reason="mapping flat needs stride 1 and one pitch for input and output",
+            holds=lambda t, o: t.mapping != "flat" or o.can_be_flat,
+        ),
+        Constraint(
+            reason="fused pooling needs vectors of at least two positions and whole windows",
+            holds=lambda t, o: not o.pooled or (t.vector_width >= 2 and can_pool(o.problem)),
+        ),
+        Constraint(
+            reason="vectors of two are for fused pooling by work-groups",
+            holds=lambda t, o: t.vector_width != 2 or (o.pooled and t.work_group_size > 1),
+        ),
+        Constraint(
+            reason="pairs of 16 bits are for work-groups of one with wide vectors",
+            holds=lambda t, o: t.channels_packed == 4 or (t.vector_width >= 4 and t.work_group_size == 1),
+        ),
+        Constraint(
+            reason="the accumulators of a work-item exceed the registers of any device",
+            holds=lambda t, o: (
+                t.tile_m * t.vectors * t.vector_width * o.row_step <= (448 if t.work_group_size == 1 else 64)
+            ),
+        ),
+        *WORK_GROUP_CONSTRAINTS,
+        Constraint(
+            reason="the tile has more rows than the layer has output channels",
+            holds=lambda t, o: t.tile_m * t.group_m < 2 * o.problem.out_channels or t.tile_m * t.group_m == 1,
+        ),
+        Constraint(
+            reason="prefetching is for work-groups of one, whose caches are a CPU's",
+            holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
+        ),
+        Constraint(
+            reason="a sweep is longer than the layer has row blocks",
+            holds=lambda t, o: t.sweep <= 1 or t.sweep * t.group_m * t.tile_m < o.problem.out_channels,
+        ),
+        Constraint(
+            reason="a vector is more than twice as long as an output row",
+            holds=lambda t, o: t.vector_width <= 4 or t.mapping == "flat" or t.vector_width < 2 * o.problem.out_width,
+        ),
+    )
+    cpu_tiles = (
+        ConvInt8Tile(tile_m=8, vector_width=16, vectors=3, channels_packed=2, prefetch=48),
+        ConvInt8Tile(tile_m=8, vector_width=16, vectors=2, channels_packed=2, mapping="rows", prefetch=48),
+        ConvInt8Tile(tile_m=4, vector_width=16, vectors=3, channels_packed=2, mapping="rows", prefetch=48),
+        ConvInt8Tile(tile_m=8, vector_width=16, vectors=1, channels_packed=2, mapping="rows", prefetch=48),
+        ConvInt8Tile(tile_m=4, vector_width=8, vectors=3, channels_packed=2, prefetch=48),
+        ConvInt8Tile(tile_m=4, vector_width=8, vectors=2, channels_packed=2, mapping="rows", prefetch=48),
+        ConvInt8Tile(tile_m=1, vector_width=8, vectors=2, channels_packed=2, mapping="rows"),
+    )
+    gpu_tiles = (
+        ConvInt8Tile(tile_m=8, vector_width=1, vectors=4, channels_packed=4, group_n=64, k_unroll=2),
+        ConvInt8Tile(tile_m=8, vector_width=2, vectors=1, channels_packed=4, group_n=64, k_unroll=2, mapping="rows"),
+        ConvInt8Tile(tile_m=8, vector_width=1, vectors=2, channels_packed=4, group_n=64, k_unroll=2, mapping="rows"),
+        ConvInt8Tile(tile_m=2, vector_width=2, vectors=1, channels_packed=4, group_n=64, mapping="rows"),
+        ConvInt8Tile(tile_m=1, vector_width=1, vectors=4, channels_packed=4, group_n=64, mapping="rows"),
+    )
+
+    def build_options(self, device: DeviceInfo) -> tuple[str, ...]:
+        """The dot product of a device that has one needs a newer language than the rest of clprune."""
+        return ("-cl-std=CL3.0", "-DHAS_INTEGER_DOT_PRODUCT") if has_integer_dot_product(device) else ()
+
+    def local_mem_bytes(self, tile: ConvInt8Tile, operation: ConvOperation) -> int:
+        return 0
+
+    def launch(self, tile: ConvInt8Tile, operation: ConvOperation) -> Launch:
+        blocks = ceil_div(operation.problem.out_channels, tile.tile_m)
+        groups = ceil_div(blocks, tile.group_m) * operation.position_groups(tile)
+        return Launch(global_size=(groups * tile.group_n, tile.group_m), local_size=(tile.group_n, tile.group_m))
+
+    def stages(self, tile: ConvInt8Tile, operation: ConvOperation) -> tuple[Stage, ...]:
+        """Quantize the input, multiply."""
+        words = word_operation(operation, tile.channels_packed)
+        group, steps = _quantize_sizes(tile)
+        runs = ceil_div(words.input.image_stride, steps * tile.vector_width)
+        rows = words.problem.in_channels * operation.problem.batch + 1
+        quantize = Launch(global_size=(round_up(runs, group), rows), local_size=(group, 1))
+        return (
+            Stage(name="quantize_input", launch=quantize, takes=_QUANTIZE_TAKES),
+            Stage(name=self.name, launch=self.launch(tile, operation), takes=_CONV_TAKES),
+        )
+
+    def variables(self, tile: ConvInt8Tile, operation: ConvOperation) -> dict[str, Any]:
+        group, steps = _quantize_sizes(tile)
+        return {
+            "stride": operation.problem.stride,
+            "activation": operation.activation,
+            "pooled": operation.pooled,
+            "quantize_group": group,
+            "quantize_steps": steps,
+        }
+
+    def safe_tile(self, operation: ConvOperation) -> ConvInt8Tile:
+        rows = 4 if operation.problem.out_channels >= 4 else 1
+        return ConvInt8Tile(tile_m=rows, vector_width=4, vectors=1, channels_packed=4, mapping="rows")
+
+    def is_worth_trying(self, tile: ConvInt8Tile, operation: ConvOperation, device: DeviceInfo) -> bool:
+        """As everywhere; on CPUs vectors also fill at least half a register."""
+        is_narrow = 2 * tile.vector_width < vector_width(device)
+        return super().is_worth_trying(tile, operation, device) and not is_narrow
+
+    def workgroup_rows(self, tile: ConvInt8Tile) -> int:
+        """`tile_m * group_m`: a work-group computes `group_m` row blocks side by side."""
+        return tile.tile_m * tile.group_m
+
+    def pack(self, tile: ConvInt8Tile, operation: ConvOperation, *, weights: LayerWeights) -> PackedInt8:
+        """Kept columns of words of the weights' codes `[out_channels, channels, size, size]` per row block.
+
+        Raises UsageError for weights that are not finite, or without linear codes and a scale for activations.
+        """
+        stored_matrix(weights, operation.storage)
+        coding, activation_scale = _coding(weights)
+        problem, words = operation.problem, word_operation(operation, tile.channels_packed)
+        codes = coding.codes.reshape(problem.out_channels, problem.in_channels, problem.size, problem.size)
+        columns = pack_columns(
+            channel_words(codes, tile.channels_packed).reshape(problem.out_channels, -1),
+            bias=weights.biases,
+            column_offsets=words.column_offsets,
+            tile_m=tile.tile_m,
+            blocks_per_group=tile.group_m,
+            lookahead=tile.prefetch + tile.k_unroll,
+            scales=coding.scales * np.float32(activation_scale),
+        )
+        return PackedInt8(columns=columns, inverse_scale=inverse_scale(activation_scale))
+
+    def arguments(
+        self, tile: ConvInt8Tile, operation: ConvOperation, packed: PackedInt8, *, x: DeviceArray, y: DeviceArray
+    ) -> tuple[DeviceArray, ...]:
+        """Arguments of both stages; arrays are still to be copied to the device."""
+        layout, words, columns = operation.input, word_operation(operation, tile.channels_packed), packed.columns
+        scratch = words.problem.in_channels * words.input.channel_stride + words.input.image_stride + READ_MARGIN
+        quantize = (
+            layout.origin - words.input.origin,
+            layout.channel_stride,
+            layout.image_stride,
+            words.input.channel_stride,
+            words.input.image_stride,
+            operation.problem.in_channels,
+            operation.problem.batch,
+        )
+        arrays = (columns.values, columns.offsets, columns.blocks, columns.bias, columns.scales)
+        return (
+            x,
+            Scratch(elements=scratch),
+            packed.inverse_scale,
+            *(np.int32(value) for value in quantize),
+            *arrays,
+            operation.valid_positions(tile),
+            y,
+            np.int32(len(columns.blocks)),
+            *words.position_arguments(tile),
+        )
+
+    def sample(self, operation: ConvOperation, workload: Workload) -> Sample:
+        problem = operation.problem
+        rng = np.random.default_rng(workload.seed)
+        x = rng.standard_normal((problem.batch, problem.in_channels, problem.in_height, problem.in_width), np.float32)
+        matrix = random_matrix(rng, rows=problem.out_channels, columns=problem.columns, workload=workload)
+        bias = rng.standard_normal(problem.out_channels, np.float32)
+        inputs = {"x": x, "matrix": matrix, "bias": bias}
+        answer = activate(operation.activation, conv_int8_reference(x, _sample_weights(inputs, operation), problem))
+        if operation.pooled:
+            answer = max_pool_reference(answer, pool_problem(problem))
+        return Sample(inputs=inputs, answer=answer)
+
+    def case(self, tile: ConvInt8Tile, operation: ConvOperation, sample: Sample) -> Case:
+        expected = operation.expected(sample.answer, mapping=tile.mapping)
+        packed = self.pack(tile, operation, weights=_sample_weights(sample.inputs, operation))
+        buffer = input_buffer(sample.inputs["x"], operation.input)
+        arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
+        return Case(arguments=arguments, kept_share=packed.kept_share)
+
+    def sample_operations(self) -> tuple[ConvOperation, ...]:
+        shapes = (
+            # channels, height, width, filters, size, stride, padding, batch, pooled
+            (1, 1, 1, 1, 1, 1, 0, 1, False),
+            (3, 13, 13, 7, 3, 1, 1, 1, False),
+            (5, 7, 33, 16, 3, 1, 1, 2, False),
+            (4, 13, 7, 31, 3, 2, 1, 2, False),
+            (7, 9, 11, 5, 1, 1, 0, 3, False),
+            (9, 59, 61, 3, 3, 1, 1, 1, False),
+            (3, 6, 38, 9, 3, 1, 1, 2, True),
+            (2, 12, 12, 33, 3, 1, 0, 2, False),
+        )
+        names = ("in_channels", "in_height", "in_width", "out_channels", "size", "stride", "padding", "batch")
+        return tuple(
+            conv_operation(
+                ConvProblem(**dict(zip(names, shape[:-1], strict=True))),
+                activation=("leaky", "relu", "linear")[number % 3],
+                pooled=shape[-1],
+                storage=INT8,
+            )
+            for number, shape in enumerate(shapes)
+        )
+
+
+def _quantize_sizes(tile: ConvInt8Tile) -> tuple[int, int]:
+    """Work-items of a work-group that quantizes, and vectors of one work-item."""
+    return (1, _QUANTIZE_STEPS) if tile.work_group_size == 1 else (_QUANTIZE_GROUP, 1)
+
+
+def _sample_weights(inputs: Any, operation: ConvOperation) -> LayerWeights:
+    """Linear codes; a scale of activations so small that the largest of them saturate."""
+    problem = operation.problem
+    shape = (problem.out_channels, problem.group_in_channels, problem.size, problem.size)
+    coding = linear_coding(inputs["matrix"].reshape(shape), name="sample", activation_scale=2.5 / LARGEST_CODE)
+    return LayerWeights(weights=coding.decode(), biases=inputs["bias"], coding=coding)
+
+
+CONV_INT8 = ConvInt8Kernel()
