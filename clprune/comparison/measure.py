@@ -6,6 +6,7 @@ Masks follow from the dense weights alone, so that all seeds of a variant take t
 from __future__ import annotations
 
 import contextlib
+import math
 import statistics
 import time
 from collections import Counter
@@ -124,8 +125,11 @@ def measure_group(
             Runner(first.network, first.weights, session=session, algorithms=Algorithms(names=("direct",)))
         )
         *samples, direct_samples = time_in_rounds([*runners, direct], rounds=timing.rounds)
-        used = [algorithms_used(runner) for runner in runners]
-    for candidate, algorithms, timed in list(zip(candidates, used, samples, strict=True))[1:]:
+        facts = [
+            {"algorithms_used": algorithms_used(runner), "groups_per_unit": groups_per_unit(runner)}
+            for runner in runners
+        ]
+    for candidate, fact, timed in list(zip(candidates, facts, samples, strict=True))[1:]:
         append_row(
             work / TIMES,
             {
@@ -134,7 +138,7 @@ def measure_group(
                 "sparsity": candidate.sparsity,
                 **_asked(session.info, timing),
                 "rounds": timing.rounds,
-                "algorithms_used": algorithms,
+                **fact,
                 "imbalance": mean_imbalance(candidate.network, candidate.weights),
                 **compare(timed, dense=samples[0], direct=direct_samples),
                 "date": today(),
@@ -195,6 +199,22 @@ def algorithms_used(runner: Runner) -> str:
         if isinstance(step.step.layer, Convolutional)
     }
     return ", ".join(f"{name} {count}" for name, count in sorted(Counter(layers.values()).items()))
+
+
+def groups_per_unit(runner: Runner) -> float:
+    """Work-groups of a convolution over the device's compute units, the median over layers (of one launch each).
+
+    Far above 1, a compute unit works through many row blocks one after another, and the fullest one sets no pace.
+    """
+    units = runner.session.info.compute_units
+    counts = []
+    for bound in runner.bound.steps:
+        step = bound.step
+        if isinstance(step.layer, Convolutional):
+            launches = [stage.launch for stage in step.kernel.stages(step.tile, step.operation)]
+            groups = [math.prod(launch.global_size) / math.prod(launch.local_size) for launch in launches]
+            counts.append(max(groups) / units)
+    return statistics.median(counts)
 
 
 def mean_imbalance(network: Network, weights: Weights) -> float:

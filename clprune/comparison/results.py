@@ -18,7 +18,7 @@ RUN_COLUMNS = (
 TIME_COLUMNS = (
     "time_ms", "time_median_ms", "dense_time_ms", "dense_time_median_ms", "time_ratio", "conv_time_ms",
     "dense_conv_time_ms", "conv_time_ratio", "direct_conv_time_ms", "direct_conv_time_ratio", "imbalance",
-    "algorithms_used", "batch", "rounds", "device",
+    "groups_per_unit", "algorithms_used", "batch", "rounds", "device",
 )  # fmt: skip
 
 

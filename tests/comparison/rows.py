@@ -48,6 +48,7 @@ def timed(
         "batch": 32,
         "algorithms": "direct,sparse",
         "rounds": 5,
+        "groups_per_unit": 2.0,
         "algorithms_used": "direct 3",
         "imbalance": imbalance,
         "time_ms": 10 * ratio,

@@ -58,7 +58,7 @@ def test_filters_are_also_compared_by_their_own_share() -> None:
 
 def test_balance_is_held_against_the_same_unit_without() -> None:
     line = verdict("faster than the same unit without balance", "convolutions")
-    assert line.found == "75 %: 0.833 (fullest row block over the mean: 75 %: 1.20 to 1.00)"
+    assert line.found == "75 %: 0.833; fullest row block over the mean 75 %: 1.20 to 1.00"
     assert line.holds
     assert verdict("costs in accuracy", "bcbp").holds is None
 

@@ -71,6 +71,7 @@ def test_a_comparison_is_trained_resumed_and_measured(
         assert row["time_ms"] > 0
         assert row["conv_time_ms"] > 0
         assert row["imbalance"] >= 1
+        assert row["groups_per_unit"] > 0
     assert read_rows(work / TIMES)[1]["imbalance"] == 1  # bcbp
 
 
