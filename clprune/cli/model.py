@@ -101,13 +101,15 @@ def unit_option(function: _Command) -> _Command:
 
 
 def sparsity_options(function: _Command) -> _Command:
-    """Add `--method`, `--sparsity` and `--fc-sparsity`; without `--sparsity` the command receives None."""
+    """Add `--method`, `--sparsity`, `--fc-sparsity` and `--winograd`; None where not given, but for the method."""
     share = "share of units to remove, at least 0 and less than 1"
     for option in (
+        click.option("--winograd", type=int, metavar="M",
+                     help="wsp, bwsp, abwsp: prune in the domain of F(MxM, 3x3), M being 2 or 4. Default: 2."),
         click.option("--fc-sparsity", type=float, metavar="F", help=f"Connected layers: {share}. Default: none."),
         click.option("--sparsity", type=float, metavar="S", help=f"Convolutions: {share}."),
         click.option("--method", metavar="M", default="workgroup", show_default=True, help=METHODS_HELP),
-    ):
+    ):  # fmt: skip
         function = option(function)
     return function
 
@@ -137,6 +139,7 @@ class RandomWeights:
     fc_sparsity: float | None
     unit: Any
     seed: int
+    winograd: int | None = None
 
 
 def take_random_weights(options: dict[str, Any], *, weights: str | None) -> RandomWeights | None:
@@ -146,13 +149,18 @@ def take_random_weights(options: dict[str, Any], *, weights: str | None) -> Rand
     """
     is_random = options.pop("random_weights")
     request = RandomWeights(
-        **{name: options.pop(name) for name in ("method", "sparsity", "fc_sparsity", "unit", "seed")}
+        **{name: options.pop(name) for name in ("method", "sparsity", "fc_sparsity", "unit", "seed", "winograd")}
     )
     if is_random and weights is not None:
         raise click.UsageError(f"both {weights} and --random-weights: expected one of them")
     if is_random:
         return request
-    given = {"--sparsity": request.sparsity, "--fc-sparsity": request.fc_sparsity, "--unit": request.unit}
+    given = {
+        "--sparsity": request.sparsity,
+        "--fc-sparsity": request.fc_sparsity,
+        "--unit": request.unit,
+        "--winograd": request.winograd,
+    }
     stray = [name for name, value in given.items() if value is not None]
     if stray:
         raise click.UsageError(f"{stray[0]} without --random-weights: weights of a file are run as they are")
@@ -196,6 +204,7 @@ def _check_request(random: RandomWeights) -> None:
     from clprune.pruning import check_sparsity, get_method
 
     get_method(random.method)
+    asked_output_tile(random.method, random.winograd)
     for share in (random.sparsity, random.fc_sparsity):
         check_sparsity(share or 0.0)
 
@@ -215,6 +224,7 @@ def _prune_random(
         unit=random.unit,
         sparsity=sparsity,
         fc_sparsity=random.fc_sparsity,
+        winograd=random.winograd,
     )
     weights, options = prune_random(
         network,
@@ -223,6 +233,7 @@ def _prune_random(
         sparsity=sparsity,
         fc_sparsity=random.fc_sparsity,
         unit_for_layer=unit_of,
+        winograd=random.winograd,
     )
     return with_prune_options(network, options), weights
 
@@ -243,7 +254,6 @@ def unit_for_layer(
     F(m x m, 3 x 3) with `winograd` as m, or the default. Raises UsageError for an unknown method.
     """
     from clprune.pruning import get_method
-    from clprune.pruning.winograd import DEFAULT_OUTPUT_TILE
     from clprune.runner.pruned import tile_units
     from clprune.tuning.store import open_store
 
@@ -257,9 +267,26 @@ def unit_for_layer(
         sparsity=sparsity,
         fc_sparsity=fc_sparsity,
         tile_rows=get_method(method).tile_rows,
-        winograd=(winograd or DEFAULT_OUTPUT_TILE) if get_method(method).in_winograd_domain else None,
+        winograd=asked_output_tile(method, winograd),
     )
     return lambda layer: units[layer.index]
+
+
+def asked_output_tile(method: str, winograd: int | None) -> int | None:
+    """The output tile m that `--method` prunes for: `winograd` or the default; None in the spatial domain.
+
+    Raises UsageError for a tile that is not offered, and for one that the method has no use for.
+    """
+    from clprune.errors import UsageError
+    from clprune.pruning import get_method
+    from clprune.pruning.winograd import DEFAULT_OUTPUT_TILE, check_output_tile
+
+    if get_method(method).in_winograd_domain:
+        check_output_tile(DEFAULT_OUTPUT_TILE if winograd is None else winograd)
+        return DEFAULT_OUTPUT_TILE if winograd is None else winograd
+    if winograd is not None:
+        raise UsageError(f"--winograd {winograd} with --method {method}: expected wsp, bwsp or abwsp")
+    return None
 
 
 def is_weights_file(path: str) -> bool:

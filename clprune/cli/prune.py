@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -32,6 +33,7 @@ from clprune.cli.training import (
     take_recipe,
     training_progress,
 )
+from clprune.cli.winograd import winograd_options
 
 if TYPE_CHECKING:
     from clprune.darknet.network import Network
@@ -42,6 +44,10 @@ if TYPE_CHECKING:
     from clprune.runner.bench import BenchResult
     from clprune.tile import Unit
     from clprune.training.prune import PruneReport
+
+
+CALIBRATION_IMAGES = 2_000
+"""Of the training images, by which abwsp judges its variants."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +94,7 @@ class Measured:
     "--vector-kept-share", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE",
     help="mixed: what the vector mask keeps of each vector; the block mask does the rest. Default: searched.",
 )  # fmt: skip
+@winograd_options
 @click.option("--report", metavar="FILE.html", help="Write a page with plots there.")
 @data_option
 @recipe_options(learning_rate=0.02)
@@ -123,7 +130,8 @@ def command(
     from clprune.opencl import open_device
     from clprune.training import join_ranks, prune_and_retrain
 
-    recipe = take_recipe(options, seed=seed)
+    factor = options["winograd_learning_rate"]
+    recipe = replace(take_recipe(options, seed=seed), winograd_learning_rate=factor)
     if options["sparsity"] is None:
         raise click.UsageError("Missing option '--sparsity'.")
     network = load_network(model)
@@ -145,6 +153,8 @@ def command(
                 validation=held_out,
                 checkpoint=checkpoint,
                 report=report,
+                calibration=images.first(CALIBRATION_IMAGES),
+                layer_times=lambda *pruned: ranks.from_first(lambda: _layer_times(session, *pruned)),
             )
         if session is None:
             return
@@ -177,7 +187,7 @@ def _units(session: Session | None, network: Network, options: dict[str, Any]) -
     from clprune.pruning.network import prunable_layers
 
     assert session is not None
-    asked = {name: options[name] for name in ("method", "sparsity", "fc_sparsity")}
+    asked = {name: options[name] for name in ("method", "sparsity", "fc_sparsity", "winograd")}
     for share in (asked["sparsity"], asked["fc_sparsity"] or 0.0):
         check_sparsity(share)
     if options["for_devices"] is not None:
@@ -191,7 +201,9 @@ def _units(session: Session | None, network: Network, options: dict[str, Any]) -
 
 
 def _settings(options: dict[str, Any], *, units: Mapping[int, Unit]) -> Any:
+    from clprune.cli.model import asked_output_tile
     from clprune.pruning.network import PruneSettings
+    from clprune.pruning.winograd import DEFAULT_OUTPUT_TILE
 
     return PruneSettings(
         method=options["method"],
@@ -203,7 +215,19 @@ def _settings(options: dict[str, Any], *, units: Mapping[int, Unit]) -> Any:
         permute=options["permute"],
         parallel_tiles=options["parallel_tiles"],
         vector_kept_share=options["vector_kept_share"],
+        winograd=asked_output_tile(options["method"], options["winograd"]) or DEFAULT_OUTPUT_TILE,
+        winograd_unit=options["winograd_unit"],
+        winograd_refit=options["refit"],
+        balance=options["balance"],
     )
+
+
+def _layer_times(session: Session | None, *pruned: Any) -> dict[int, float]:
+    """Milliseconds of the layers of a network, its weights and its plan, on the first process's device."""
+    from clprune.runner.layer_times import layer_times
+
+    assert session is not None
+    return layer_times(session, *pruned)
 
 
 def _write(
@@ -243,7 +267,7 @@ def measure_models(session: Session, models: Sequence[tuple[Network, Weights]], 
 
     runners = [Runner(network, weights, session=session) for network, weights in models]
     times = time_in_turns(runners)
-    sizes = [_weight_count(weights) for _, weights in models]
+    sizes = [_weight_count(network) for network, _ in models]
     measured = []
     with progress_bar() as progress:
         shown = progress.add_task("measuring", total=len(models) * len(held_out))
@@ -265,8 +289,9 @@ def measure_models(session: Session, models: Sequence[tuple[Network, Weights]], 
     return measured
 
 
-def _weight_count(weights: Weights) -> int:
-    return sum(values.weights.size for values in weights.layers if values is not None)
+def _weight_count(network: Network) -> int:
+    """Weights that the layers of a network have in the spatial domain."""
+    return sum(math.prod(getattr(layer, "weights_shape", (0,))) for layer in network.layers)
 
 
 def _by_layer(result: BenchResult) -> tuple[dict[int, float], dict[int, float]]:
@@ -312,6 +337,7 @@ def _summary(
         accuracy_retrained=after.accuracy,
         ms_before=before.best_ms,
         ms_after=after.best_ms,
+        choices=outcome.choices,
     )
 
 

@@ -45,6 +45,8 @@ def print_text(
         click.echo(f"clprune: note: the channels of layer {index} stay as they are: {reason}", err=True)
     print_table(["layer", "kind", "unit", "kept", "norm gone", "imbalance", "ms before", "after", "speed-up"], rows)
     click.echo()
+    if summary.choices:
+        _print_choices(summary)
     whole = [
         (
             name,
@@ -73,8 +75,26 @@ def print_text(
     click.echo(f"written: {facts['cfg']}, {facts['weights']}")
 
 
+def _print_choices(summary: PruningReport) -> None:
+    """What abwsp chose for each layer, and why."""
+    rows = [
+        (
+            choice.layer,
+            choice.variant,
+            *(f"{cost.time_ms:.4f}" for cost in (choice.wsp, choice.bwsp)),
+            *(f"{cost.loss:.4f}" for cost in (choice.wsp, choice.bwsp)),
+            choice.reason,
+        )
+        for choice in summary.choices
+    ]
+    print_table(["layer", "variant", "wsp ms", "bwsp ms", "wsp loss", "bwsp loss", "because"], rows)
+    click.echo()
+
+
 def _imbalance(layer: LayerReport) -> str:
-    """The fullest row block over the mean; for `bcbp` also before it balanced them."""
+    """The fullest row block over the mean; for `bcbp` also before it balanced them, for U also that of its matrices."""
+    if layer.matrix_imbalance is not None:
+        return f"{layer.imbalance:.2f}, matrices {layer.matrix_imbalance:.2f}"
     if layer.imbalance_before is None:
         return f"{layer.imbalance:.2f}"
     return f"{layer.imbalance_before:.2f} to {layer.imbalance:.2f}"

@@ -158,9 +158,9 @@ def _take_request(
         if options["sparsity"] is None:
             raise click.UsageError("--prune-first without --sparsity")
         pruning = RandomWeights(
-            **{name: options[name] for name in ("method", "sparsity", "fc_sparsity", "unit", "seed")}
+            **{name: options[name] for name in ("method", "sparsity", "fc_sparsity", "unit", "seed", "winograd")}
         )
-        options.update(sparsity=None, fc_sparsity=None, unit=None)
+        options.update(sparsity=None, fc_sparsity=None, unit=None, winograd=None)
     random = take_random_weights(options, weights=weights)
     activations, calibrate = options.pop("activations"), options.pop("calibrate")
     if activations and settings.scheme != "linear":
@@ -204,8 +204,10 @@ def _pruned(
     splits: tuple[DataSet, DataSet] | None,
 ) -> Model:
     """The model with units removed where asked for, retrained where asked for; else as it was given."""
+    from clprune.cli.model import asked_output_tile
     from clprune.darknet.annotate import annotate_cfg
     from clprune.pruning import PruneSettings, get_method, prune_network, shrink_network
+    from clprune.pruning.winograd import DEFAULT_OUTPUT_TILE
     from clprune.runner.pruned import with_prune_options
 
     pruning = request.pruning
@@ -223,7 +225,9 @@ def _pruned(
             unit=pruning.unit,
             sparsity=sparsity,
             fc_sparsity=pruning.fc_sparsity,
+            winograd=pruning.winograd,
         ),
+        winograd=asked_output_tile(pruning.method, pruning.winograd) or DEFAULT_OUTPUT_TILE,
     )
     outcome: Any
     if request.recipe is None or splits is None:

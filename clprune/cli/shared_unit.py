@@ -26,12 +26,13 @@ def for_option(function: _Command) -> _Command:
 
 
 def unit_for_devices(
-    text: str, network: Network, *, method: str, sparsity: float, fc_sparsity: float | None
+    text: str, network: Network, *, method: str, sparsity: float, fc_sparsity: float | None, winograd: int | None = None
 ) -> Callable[[Any], Any]:
     """A function from a layer to the unit that all devices named in `text` skip; warns where there is none.
 
     Raises NoDeviceError for a name that fits no device and no architecture.
     """
+    from clprune.cli.model import asked_output_tile
     from clprune.pruning import get_method
     from clprune.pruning.common_unit import common_unit
     from clprune.runner.pruned import tile_units
@@ -47,6 +48,7 @@ def unit_for_devices(
             sparsity=sparsity,
             fc_sparsity=fc_sparsity,
             tile_rows=get_method(method).tile_rows,
+            winograd=asked_output_tile(method, winograd),
         )
         for device in devices
     ]

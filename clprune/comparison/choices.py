@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +31,7 @@ def choose_all(
     """Choose for each share that has no choice in the folder of work yet. Raises DataError, and what times raise."""
     path = setting.work / CHOICES
     kept = read_choices(path)
-    calibration = replace(
-        setting.images,
-        images=setting.images.images[slice(0, CALIBRATION_IMAGES)],
-        labels=setting.images.labels[:CALIBRATION_IMAGES],
-    )
+    calibration = setting.images.first(CALIBRATION_IMAGES)
     for sparsity in sparsities:
         if str(sparsity) in kept:
             continue

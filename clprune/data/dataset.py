@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -50,6 +50,11 @@ class DataSet:
         scaled: NDArray[np.float32] = self.images[indices].astype(np.float32)
         scaled /= np.float32(255)
         return scaled
+
+    def first(self, count: int) -> DataSet:
+        """The first `count` images (all where there are fewer), the same ones in every epoch."""
+        chosen = slice(0, count)
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], renew=None)
 
     def epoch(self, number: int) -> DataSet:
         """The set to train on in this epoch: fresh compositions where the data has them, else the set itself."""

@@ -13,7 +13,7 @@ Nothing here knows a device or PyTorch: times and losses are values.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from clprune.errors import UsageError
@@ -49,13 +49,7 @@ class VariantChoice:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON can hold it."""
-        return {
-            "layer": self.layer,
-            "variant": self.variant,
-            "reason": self.reason,
-            "wsp": vars(self.wsp),
-            "bwsp": vars(self.bwsp),
-        }
+        return asdict(self)
 
 
 def choose_variants(

@@ -260,13 +260,21 @@ def prune_random(
     sparsity: float,
     unit_for_layer: UnitForLayer,
     fc_sparsity: float | None = None,
+    winograd: int | None = None,
 ) -> tuple[Weights, dict[int, PruneOptions]]:
     """Prune weights that nobody will retrain, to measure speed: the first convolution stays dense, every other one
-    loses `sparsity` and every connected layer `fc_sparsity` (None: nothing) of its units.
+    loses `sparsity` and every connected layer `fc_sparsity` (None: nothing) of its units. `winograd` is the output tile
+    of methods of the Winograd domain (None: the default).
 
     Returns the weights and the options of each pruned layer by index. Raises UsageError.
     """
-    settings = PruneSettings(method=method, sparsity=sparsity, fc_sparsity=fc_sparsity, unit_for_layer=unit_for_layer)
+    settings = PruneSettings(
+        method=method,
+        sparsity=sparsity,
+        fc_sparsity=fc_sparsity,
+        unit_for_layer=unit_for_layer,
+        winograd=DEFAULT_OUTPUT_TILE if winograd is None else winograd,
+    )
     plan = plan_pruning(network, weights, settings)
     weights = in_pruning_domain(network, weights, settings)
     return apply_masks(weights, make_masks(network, weights, plan)), plan

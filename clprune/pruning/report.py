@@ -11,6 +11,7 @@ import numpy as np
 from clprune.darknet.layers import Connected, Convolutional, PruneOptions
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
+from clprune.pruning.abwsp import VariantChoice
 from clprune.pruning.bcbp import balance_columns
 from clprune.pruning.channels import select_channels
 from clprune.pruning.criterion import Matrix
@@ -78,7 +79,7 @@ class PruningReport:
     retraining, and after it; times are milliseconds of one inference on `device`. None: not measured.
 
     `left` maps layers that could not be pruned or reordered to the reason; `permuted` maps reordered ones to the
-    shares of the norm that pruning retains (before, after).
+    shares of the norm that pruning retains (before, after). `choices` are those of `abwsp`.
     """
 
     model: str
@@ -95,6 +96,7 @@ class PruningReport:
     accuracy_retrained: float | None = None
     ms_before: float | None = None
     ms_after: float | None = None
+    choices: tuple[VariantChoice, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -114,6 +116,7 @@ class PruningReport:
         return {
             **asdict(self),
             "layers": [asdict(layer) for layer in self.layers],
+            "choices": [choice.to_dict() for choice in self.choices],
             "left": {str(layer): reason for layer, reason in self.left.items()},
             "permuted": {str(layer): list(shares) for layer, shares in self.permuted.items()},
             "warnings": list(self.warnings),
