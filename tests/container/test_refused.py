@@ -17,7 +17,7 @@ from clprune.container import describe_packed, read_packed, write_packed
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import FileError, WeightsError
-from clprune.quantization.coding import CodebookCoding, LinearCoding
+from clprune.quantization.coding import CodebookCoding, HalfCoding, LinearCoding
 from tests.container.networks import CFG, CONVOLUTION, changed, odd_network, odd_weights, pruned
 
 Tensors = dict[str, np.ndarray]
@@ -158,6 +158,15 @@ def test_values_that_are_not_finite(path: Path, network: Network) -> None:
 
     rewrite(path, spoil)
     assert "layer 6 [connected], weights: 1 of" in refusal(path, network)
+
+
+def test_halves_that_are_not_finite(path: Path, network: Network) -> None:
+    coding = HalfCoding(values=np.full((7, 13, 3, 3), np.inf, np.float16))
+    weights = changed(
+        odd_weights(network), CONVOLUTION, lambda values: replace(values, weights=coding.decode(), coding=coding)
+    )
+    with pytest.raises(WeightsError, match="weights: 819 of 819 values are NaN or infinite"):
+        write_packed(path, network, weights)
 
 
 def test_missing_array(path: Path, network: Network) -> None:
