@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from clprune.runner.bench import BenchResult, StepTimes
 
 WITH_WEIGHTS = ("convolutional", "connected")
-FULL_TABLE_WIDTH = 110
+FULL_TABLE_WIDTH = 120
+WIDE_COLUMNS = ("median ms", "of peak", "imbalance")
 
 
 @click.command("bench", short_help="Measure milliseconds and GFLOP/s of a model.")
@@ -89,7 +90,7 @@ def result_to_dict(result: BenchResult) -> dict[str, Any]:
 def print_layers(result: BenchResult) -> None:
     """One line per launch; fewer columns, and tiles' origins in few words, on a narrow terminal."""
     is_wide = stdout_console().width >= FULL_TABLE_WIDTH
-    columns = ["layer", "kind", "algorithm", "best ms", "median ms", "GFLOP/s", "of peak", "kept", "tile"]
+    columns = ["layer", "kind", "algorithm", "best ms", "median ms", "GFLOP/s", "of peak", "kept", "imbalance", "tile"]
     rows = [
         (
             "-" if step.layer is None else step.layer,
@@ -100,11 +101,14 @@ def print_layers(result: BenchResult) -> None:
             f"{step.gflops:.1f}" if step.flops else "-",
             f"{100 * step.gflops / result.peak_gflops:.0f}%" if step.flops else "-",
             f"{100 * step.kept_share:.0f}%" if _has_weights(step) else "-",
+            f"{step.imbalance:.2f}" if _has_weights(step) else "-",
             step.tile_origin if is_wide else _short_origin(step.tile_origin),
         )
         for step in result.layers
     ]
-    shown = [index for index, name in enumerate(columns) if is_wide or name not in ("median ms", "of peak")]
+    shown = [
+        index for index, name in enumerate(columns) if is_wide or name not in ("median ms", "of peak", "imbalance")
+    ]
     print_table([columns[index] for index in shown], [[row[index] for index in shown] for row in rows])
     choices = [step for step in result.layers if len(step.alternatives) > 1]
     if choices:

@@ -91,13 +91,20 @@ class Scratch:
 
 
 class Packed(Protocol):
-    """A layer's weights as a tile reads them. `kept_share`: weights multiplied (without fill) over a dense layer's."""
+    """A layer's weights as a tile reads them.
+
+    `kept_share`: weights multiplied (without fill) over a dense layer's. `imbalance`: the longest of the parts that
+    run at the same time over their mean.
+    """
 
     @property
     def kept_share(self) -> float: ...
 
     @property
     def size_bytes(self) -> int: ...
+
+    @property
+    def imbalance(self) -> float: ...
 
 
 @dataclass(frozen=True, kw_only=True)

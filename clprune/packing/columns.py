@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from clprune.packing.balance import longest_over_mean
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 ScalarT = TypeVar("ScalarT", bound=np.generic)
@@ -47,6 +49,11 @@ class PackedColumns:
         """Bytes that the packed layer occupies on the device."""
         tables = (table for table in (self.scales, self.codebook) if table is not None)
         return sum(array.nbytes for array in (self.values, self.offsets, self.blocks, self.bias, *tables))
+
+    @property
+    def imbalance(self) -> float:
+        """The longest list of a row block over the mean."""
+        return longest_over_mean(self.blocks[:, 1])
 
 
 def pack_columns(

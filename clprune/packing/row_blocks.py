@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clprune.packing.balance import longest_over_mean
 from clprune.packing.rows import CompressedRows
 
 FloatArray = npt.NDArray[np.float32]
@@ -46,6 +47,12 @@ class PackedRows:
         arrays = (self.values, self.offsets, self.rows, self.blocks, self.bias)
         tables = (table for table in (self.scales, self.codebook) if table is not None)
         return sum(array.nbytes for array in (*arrays, *tables))
+
+    @property
+    def imbalance(self) -> float:
+        """Entries of the fullest block over the mean."""
+        entries = self.rows[:, ROW_FIELDS.index("entries")]
+        return longest_over_mean(np.add.reduceat(entries, self.blocks[:-1]))
 
 
 def balanced_blocks(lengths: npt.NDArray[np.integer[Any]], *, block_rows: int) -> list[list[int]]:

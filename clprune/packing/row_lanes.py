@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clprune.packing.balance import longest_over_mean
 from clprune.packing.rows import CompressedRows
 
 FloatArray = npt.NDArray[np.float32]
@@ -51,6 +52,11 @@ class PackedLanes:
         arrays = (self.values, self.offsets, self.blocks, self.rows, self.starts, self.bias)
         tables = (table for table in (self.scales, self.codebook) if table is not None)
         return sum(array.nbytes for array in (*arrays, *tables))
+
+    @property
+    def imbalance(self) -> float:
+        """Steps of the longest block over the mean."""
+        return longest_over_mean(self.blocks[:, 1])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clprune.packing.balance import longest_over_mean
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 
@@ -45,9 +47,8 @@ class PackedWinograd:
 
     @property
     def imbalance(self) -> float:
-        """The longest list over the mean: what concurrent products of unequal length wait for; 1 without any list."""
-        kept = self.blocks[:, :, 1]
-        return float(kept.max() / kept.mean()) if kept.any() else 1.0
+        """The longest list over the mean: what concurrent products of unequal length wait for."""
+        return longest_over_mean(self.blocks[:, :, 1])
 
 
 def pack_winograd(

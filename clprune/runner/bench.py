@@ -19,7 +19,8 @@ from clprune.runner.runner import Runner
 class StepTimes:
     """One step: milliseconds, and gigaflops on the weights that remain.
 
-    `algorithm` was chosen for `reason` from `alternatives`: (name, milliseconds that tuning measured or None).
+    `imbalance`: the longest list of kept weights that runs beside others, over their mean. `algorithm` was chosen for
+    `reason` from `alternatives`: (name, milliseconds that tuning measured or None).
     """
 
     layer: int | None
@@ -34,6 +35,7 @@ class StepTimes:
     algorithm: str = ""
     reason: str = ""
     alternatives: tuple[tuple[str, float | None], ...] = ()
+    imbalance: float = 1.0
 
     def __add__(self, other: StepTimes) -> StepTimes:
         """The same work done twice."""
@@ -124,6 +126,7 @@ def _step_times(bound: BoundStep, times_ms: list[float]) -> StepTimes:
         best_ms=min(times_ms),
         median_ms=statistics.median(times_ms),
         flops=round(step.operation.flops * bound.kept_share),
+        imbalance=bound.imbalance,
         algorithm=step.algorithm,
         reason=step.reason,
         alternatives=tuple((item.label, item.time_ms) for item in step.alternatives),

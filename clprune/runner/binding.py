@@ -27,12 +27,15 @@ SMALL_BYTES = 2**18
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BoundStep:
-    """A step ready to launch. `kept_share` is the share of the layer's weights that are really multiplied."""
+    """A step ready to launch. `kept_share` is the share of the layer's weights that are really multiplied, `imbalance`
+    the longest list of them over the mean.
+    """
 
     step: Step
     bound: BoundStages
     kept_share: float
     parameter_bytes: int
+    imbalance: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,11 +110,11 @@ class _Binder:
         step, stages = _build(self.session, step)
         x, y = (self.tensors[step.inputs[0]] if step.inputs else None), self.tensors[step.output]
         kernel, tile, operation = step.kernel, step.tile, step.operation
-        kept_share = 1.0
+        kept_share = imbalance = 1.0
         arguments: Sequence[Any]
         if isinstance(kernel, MatrixKernel):
             packed = self._pack(step, kernel)
-            kept_share = packed.kept_share
+            kept_share, imbalance = packed.kept_share, packed.imbalance
             arguments = kernel.arguments(tile, operation, packed, x=x, y=y)
         elif isinstance(kernel, TensorKernel):
             arguments = kernel.arguments(tile, operation, x=x, y=y, **self._extras(step))
@@ -121,7 +124,9 @@ class _Binder:
         on_device = [self._on_device(argument) for argument in arguments]
         parameter_bytes = sum(buffer.nbytes for buffer, _ in list(self.copied.values())[known:])
         bound = bind_stages(self.session, stages, on_device)
-        return BoundStep(step=step, bound=bound, kept_share=kept_share, parameter_bytes=parameter_bytes)
+        return BoundStep(
+            step=step, bound=bound, kept_share=kept_share, parameter_bytes=parameter_bytes, imbalance=imbalance
+        )
 
     def _pack(self, step: Step, kernel: MatrixKernel[Any, Any]) -> Packed:
         layout = step.operation.input
