@@ -106,9 +106,7 @@ def print_layers(result: BenchResult) -> None:
         )
         for step in result.layers
     ]
-    shown = [
-        index for index, name in enumerate(columns) if is_wide or name not in ("median ms", "of peak", "imbalance")
-    ]
+    shown = [index for index, name in enumerate(columns) if is_wide or name not in WIDE_COLUMNS]
     print_table([columns[index] for index in shown], [[row[index] for index in shown] for row in rows])
     choices = [step for step in result.layers if len(step.alternatives) > 1]
     if choices:
