@@ -23,6 +23,7 @@
 ## sweep         row blocks multiplied with one V_xi before the next: it then comes from the first level of cache
 ## k_unroll      channels per turn of the inner loop
 ## prefetch      channels by which the input transform runs ahead to bring x into cache (0: not at all)
+## prefetch_values  weights by which the multiplication runs ahead to bring them into cache (0: not at all)
 ##
 ## Source: Lavin & Gray, arXiv:1509.09308; unit tile_m x 1 in U_xi: our reading of WSP/BWSP (ICCV 2025). Persistent
 ## work-groups with the scratch in cache: ours.
@@ -37,24 +38,6 @@
 ${common.multiply_add_macro()}
 ${common.prefetch_macros()}
 ${common.activation_function(activation, vector_width)}
-<%def name="columns_of(count)">
-% for u in range(count):
-    {
-        __global const float *p = v + list[k + ${u}];
-% for n in range(vectors):
-        const ${vector_type("float", vector_width)} b${n} = ${vector_load(vector_width, f"p + {n * group_n * vector_width}")};
-% endfor
-% for i in range(tile_m):
-        { const ${vector_type("float", vector_width)} a = (${vector_type("float", vector_width)})(u[${u * tile_m + i}]);
-% for n in range(vectors):
-        c${i}_${n} = MULTIPLY_ADD(a, b${n}, c${i}_${n});
-% endfor
-        }
-% endfor
-    }
-% endfor
-    u += ${count * tile_m};
-</%def>
 __kernel __attribute__((reqd_work_group_size(${group_n}, 1, 1)))
 void winograd_fused(__global const float *restrict x,
                     __global const float *restrict values,
@@ -129,11 +112,13 @@ void winograd_fused(__global const float *restrict x,
                     int k = 0;
 % if k_unroll > 1:
                     for (; k + ${k_unroll} <= kept; k += ${k_unroll}) {
-                        ${columns_of(k_unroll)}
+                        ${winograd.columns_of(k_unroll, lambda u, i: f"u[{u * tile_m + i}]", lambda u: f"list[k + {u}]", prefetch_values)}
+                        u += ${k_unroll * tile_m};
                     }
 % endif
                     for (; k < kept; k++) {
-                        ${columns_of(1)}
+                        ${winograd.columns_of(1, lambda u, i: f"u[{i}]", lambda u: "list[k]", prefetch_values)}
+                        u += ${tile_m};
                     }
 % for i in rows:
 % for n in slots:

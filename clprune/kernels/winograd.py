@@ -71,6 +71,7 @@ class WinogradTile:
     sweep: int = 1
     channels_per_item: int = 1
     prefetch: int = 0
+    prefetch_values: int = 0
 
     @property
     def work_group_size(self) -> int:
@@ -107,6 +108,7 @@ class WinogradKernel(MatrixKernel[WinogradTile, WinogradOperation]):
         "sweep": (1, 4, 16),
         "channels_per_item": (1, 8, 32),
         "prefetch": (0, 1, 2),
+        "prefetch_values": (0, 512, 2048),
     }
     cpu_values: ClassVar = {
         "group_m": (1,),
@@ -121,6 +123,7 @@ class WinogradKernel(MatrixKernel[WinogradTile, WinogradOperation]):
         "sweep": (1,),
         "channels_per_item": (1,),
         "prefetch": (0,),
+        "prefetch_values": (0,),
     }
     constraints = (
         Constraint(
@@ -165,8 +168,12 @@ class WinogradKernel(MatrixKernel[WinogradTile, WinogradOperation]):
             ),
         ),
         Constraint(
-            reason="prefetching is for work-groups of one that transform several channels",
-            holds=lambda t, o: t.prefetch == 0 or (t.work_group_size == 1 and t.channels_per_item > 1),
+            reason="prefetching is for work-groups of one, whose caches are a CPU's",
+            holds=lambda t, o: t.prefetch == t.prefetch_values == 0 or t.work_group_size == 1,
+        ),
+        Constraint(
+            reason="prefetching channels is for work-items that transform several",
+            holds=lambda t, o: t.prefetch == 0 or t.channels_per_item > 1,
         ),
         Constraint(
             reason="a transformed input or output exceeds what 32-bit offsets reach",
@@ -176,9 +183,15 @@ class WinogradKernel(MatrixKernel[WinogradTile, WinogradOperation]):
         ),
     )
     cpu_tiles = (
-        WinogradTile(tile_m=8, vector_width=16, vectors=2, columns=4, sweep=4, channels_per_item=8),
-        WinogradTile(tile_m=8, vector_width=16, vectors=2, columns=1, sweep=4, channels_per_item=8),
-        WinogradTile(tile_m=8, vector_width=16, vectors=1, columns=4, sweep=4, channels_per_item=8),
+        WinogradTile(
+            tile_m=8, vector_width=16, vectors=2, columns=4, sweep=4, channels_per_item=8, prefetch_values=2048
+        ),
+        WinogradTile(
+            tile_m=8, vector_width=16, vectors=2, columns=1, sweep=4, channels_per_item=8, prefetch_values=2048
+        ),
+        WinogradTile(
+            tile_m=8, vector_width=16, vectors=1, columns=4, sweep=16, channels_per_item=8, prefetch_values=2048
+        ),
         WinogradTile(tile_m=8, vector_width=16, vectors=1, columns=1),
         WinogradTile(tile_m=1, vector_width=4, vectors=1),
     )

@@ -57,6 +57,7 @@ class WinogradFusedTile:
     sweep: int = 1
     k_unroll: int = 1
     prefetch: int = 0
+    prefetch_values: int = 0
 
     @property
     def work_group_size(self) -> int:
@@ -97,9 +98,16 @@ class WinogradFusedKernel(MatrixKernel[WinogradFusedTile, WinogradOperation]):
         "sweep": (1, 2, 4),
         "k_unroll": (1, 2),
         "prefetch": (0, 1, 2),
+        "prefetch_values": (0, 512, 2048),
     }
     cpu_values: ClassVar = {"group_n": (1,)}
-    gpu_values: ClassVar = {"vector_width": (1,), "columns": (1,), "group_n": (64,), "prefetch": (0,)}
+    gpu_values: ClassVar = {
+        "vector_width": (1,),
+        "columns": (1,),
+        "group_n": (64,),
+        "prefetch": (0,),
+        "prefetch_values": (0,),
+    }
     constraints = (
         Constraint(
             reason="fused pooling needs whole windows of 2x2 outputs",
@@ -134,7 +142,7 @@ class WinogradFusedKernel(MatrixKernel[WinogradFusedTile, WinogradOperation]):
         ),
         Constraint(
             reason="prefetching is for work-groups of one, whose caches are a CPU's",
-            holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
+            holds=lambda t, o: t.prefetch == t.prefetch_values == 0 or t.work_group_size == 1,
         ),
         Constraint(
             reason="the scratch of all work-groups exceeds 1 GiB",
@@ -142,9 +150,8 @@ class WinogradFusedKernel(MatrixKernel[WinogradFusedTile, WinogradOperation]):
         ),
     )
     cpu_tiles = (
-        WinogradFusedTile(tile_m=8, vector_width=16, vectors=3, columns=8, sweep=2, prefetch=1),
-        WinogradFusedTile(tile_m=8, vector_width=16, vectors=2, columns=4, sweep=2, prefetch=1),
-        WinogradFusedTile(tile_m=8, vector_width=16, vectors=2, columns=2, sweep=2, prefetch=1),
+        WinogradFusedTile(tile_m=8, vector_width=16, vectors=2, columns=4, sweep=2, prefetch=1, prefetch_values=2048),
+        WinogradFusedTile(tile_m=8, vector_width=16, vectors=2, columns=2, sweep=2, prefetch=1, prefetch_values=2048),
         WinogradFusedTile(tile_m=8, vector_width=16, vectors=1, columns=1),
         WinogradFusedTile(tile_m=1, vector_width=4, vectors=1, columns=1),
     )
