@@ -32,14 +32,13 @@ from clprune.benchmark.serve import FloatArray
 from clprune.benchmark.units import Tuning, tune_missing
 from clprune.benchmark.workers import Turn
 from clprune.cli.common import device_option, one_line_errors, print_table
-from clprune.darknet.network import load_network
+from clprune.darknet.network import Network, load_network
 from clprune.device import DeviceInfo
 from clprune.opencl import Session, open_device
 from clprune.quantization.network import QuantizeSettings
 from clprune.resources import models_folder
 from clprune.runner import Runner
 from clprune.runner.plan import make_plan
-from clprune.runner.workload import weights_forms
 from clprune.tuning.effort import EFFORTS, effort_by_name
 from clprune.tuning.store import open_store
 from clprune.tuning.tune import Task, unique_tasks
@@ -52,6 +51,8 @@ DENSE = Form(name="dense", algorithms=("direct", "winograd"))
 DIRECT = Form(name="dense, direct", algorithms=("direct",))
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95)
 SPARSE_GOALS = {0.9: 0.45, 0.95: 0.25}
+TUNED_SPARSITIES = tuple(SPARSE_GOALS)
+"""The others take the nearest tiles."""
 CONNECTED_GOAL, ACTIVATIONS_GOAL = 0.08, 0.6
 ROUNDED_TOLERANCE = 0.1
 """Of logits where activations are rounded to 8 bits: the reference does not round them."""
@@ -119,7 +120,8 @@ def bench_quantized(
         cfg = write_part(models_folder() / "vgg16.cfg", name, work)
         with open_device(device) as session:
             kept = keep_forms(session, cfg, forms, seed=SEED, with_answers=part != "sparse")
-            tune_missing(session, open_store(), tasks(session.info, forms, kept), tuning, say=say)
+            wanted = [form for form in forms if not form.sparsity or form.sparsity in TUNED_SPARSITIES]
+            tune_missing(session, open_store(), tasks(session.info, load_network(cfg), wanted), tuning, say=say)
             if prepare_only:
                 continue
             info = session.info
@@ -133,13 +135,12 @@ def bench_quantized(
         write_section(out, f"{part}, {info.platform_name}", section, heading=HEADING, render=render_section)
 
 
-def tasks(device: DeviceInfo, forms: Sequence[Form], kept: Mapping[str, tuple[ModelFiles, FloatArray]]) -> list[Task]:
-    """Everything worth tuning for these forms, each problem once."""
+def tasks(device: DeviceInfo, network: Network, forms: Sequence[Form]) -> list[Task]:
+    """Everything worth tuning for these forms, each problem once; no weights are looked at."""
     steps: list[Any] = []
     for form in forms:
-        network, weights = load_form(kept[form.weights_name][0])
         plan = make_plan(
-            network, device, forms=weights_forms(network, weights), algorithms=Algorithms(names=form.algorithms)
+            network, device, forms=form.weight_forms(network), algorithms=Algorithms(names=form.algorithms)
         )
         steps += plan.steps
     return unique_tasks(steps, likely_only=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clprune.benchmark.figures import Series
 from clprune.benchmark.layers import LayerTimes, ModelTimes
+from clprune.errors import NoDeviceError
 
 
 @pytest.mark.parametrize(
@@ -80,3 +82,28 @@ def test_table_of_accuracies() -> None:
     assert by_name["dense float32"][2] == "96.00 %"
     assert by_name["pruned, int8"][1:8] == ("94.50 %", "95.60 %", "95.40 %", "95.80 %", "0.40", "<= 0.5", "yes")
     assert by_name["pruned, 4-bit codebook"][5:8] == ("2.00", "<= 1", "no")
+
+
+def test_forms_are_what_their_weights_show(tmp_path: Path) -> None:
+    from quantized.forms import Form, keep_forms, load_form
+
+    from clprune.opencl import open_device
+    from clprune.quantization.network import QuantizeSettings
+    from clprune.runner.workload import weights_forms
+
+    cfg = tmp_path / "small.cfg"
+    cfg.write_text(
+        "[net]\nheight=8\nwidth=8\nchannels=3\n[convolutional]\nfilters=16\nsize=3\npad=1\nactivation=relu\n"
+        "[convolutional]\nfilters=32\nsize=3\npad=1\nactivation=relu\n[connected]\noutput=20\nactivation=linear\n"
+    )
+    codebook = QuantizeSettings(scheme="codebook", bits=4)
+    forms = [Form(name="a", sparsity=0.9, settings=codebook), Form(name="b", settings=codebook)]
+    try:
+        session = open_device()
+    except NoDeviceError:
+        pytest.skip("no OpenCL device")
+    with session:
+        kept = keep_forms(session, cfg, forms, seed=0, with_answers=False)
+    for form in forms:
+        network, weights = load_form(kept[form.weights_name][0])
+        assert weights_forms(network, weights) == form.weight_forms(network)

@@ -18,11 +18,14 @@ from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
 from clprune.files import write_atomically
+from clprune.kernels.base import Workload
+from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, FLOAT16, FLOAT32, INT8
 from clprune.opencl import Session
 from clprune.pruning.network import apply_masks, make_masks, prunable_layers
-from clprune.quantization.network import QuantizeSettings, quantize_network
+from clprune.quantization.network import QuantizeSettings, quantizable_layers, quantize_network
 from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
+from clprune.runner.workload import WeightForm, rounded_share
 from clprune.tile import Unit
 
 CONNECTED_INPUT = "[net]\nheight=7\nwidth=7\nchannels=512\n\n"
@@ -47,6 +50,23 @@ class Form:
         if self.settings is not None:
             parts.append(f"{self.settings.scheme}{self.settings.bits}{'a' if self.activations else ''}")
         return "-".join(parts)
+
+    def weight_forms(self, network: Network) -> dict[int, WeightForm]:
+        """What `weights_forms` would find, by layer index."""
+        convolutions, connected = prunable_layers(network)
+        pruned = {layer.index for layer in (*convolutions, *connected)} if self.sparsity else set()
+        workload = Workload(kept_share=rounded_share(1 - self.sparsity), unit_rows=1)
+        return {
+            layer.index: WeightForm(workload=workload if layer.index in pruned else Workload(), storage=self._storage)
+            for layer in quantizable_layers(network)
+        }
+
+    @property
+    def _storage(self) -> str:
+        if self.settings is None:
+            return FLOAT32
+        stored = {"linear": INT8, "codebook": CODEBOOK4 if self.settings.bits == 4 else CODEBOOK8, "half": FLOAT16}
+        return stored[self.settings.scheme]
 
 
 def write_part(cfg: Path, part: str, folder: Path) -> Path:
