@@ -8,6 +8,9 @@ from clprune.container.units import MatrixShape
 from clprune.darknet.layers import Connected, Convolutional, Layer, Local
 from clprune.errors import UsageError
 
+LARGEST_OUTPUT_TILE = 8
+"""Larger tiles lose all digits of float32: a file that names one is damaged. Our choice."""
+
 
 def weights_shape(layer: Layer, *, output_tile: int | None) -> tuple[int, ...]:
     """The axes of a layer's weights; in the Winograd domain `[m + 2, m + 2, filters, channels]`.
@@ -19,8 +22,8 @@ def weights_shape(layer: Layer, *, output_tile: int | None) -> tuple[int, ...]:
         return layer.weights_shape
     if not isinstance(layer, Convolutional) or (layer.size, layer.stride, layer.groups) != (3, 1, 1):
         raise UsageError("weights in the Winograd domain: expected a 3x3 convolution of stride 1 in one group")
-    if output_tile < 1:
-        raise UsageError(f"an output tile of {output_tile}: expected at least 1")
+    if not 1 <= output_tile <= LARGEST_OUTPUT_TILE:
+        raise UsageError(f"an output tile of {output_tile}: expected 1 to {LARGEST_OUTPUT_TILE}")
     return (output_tile + 2, output_tile + 2, layer.filters, layer.weights_shape[1])
 
 

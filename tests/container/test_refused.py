@@ -205,6 +205,11 @@ def test_wrong_facts(path: Path, network: Network, name: str, value: object) -> 
     refusal(path, network)
 
 
+def test_winograd_tile_of_no_use(path: Path, network: Network) -> None:
+    rewrite(path, lambda facts, tensors: facts["layers"]["1"].update(domain="winograd", output_tile=10**6))
+    assert "an output tile of 1000000: expected 1 to 8" in refusal(path, network)
+
+
 def test_winograd_domain_of_a_layer_that_has_none(path: Path, network: Network) -> None:
     rewrite(path, lambda facts, tensors: facts["layers"]["6"].update(domain="winograd", output_tile=2))
     assert "expected a 3x3 convolution of stride 1 in one group" in refusal(path, network)
@@ -255,7 +260,7 @@ def test_not_finite_is_not_written(network: Network, path: Path, name: str, valu
             r"weights of shape \(7, 12, 3, 3\): expected \(7, 13, 3, 3\)",
         ),
         ({"winograd": 4}, r"weights of shape \(7, 13, 3, 3\): expected \(6, 6, 7, 13\)"),
-        ({"winograd": 0}, "an output tile of 0: expected at least 1"),
+        ({"winograd": 0}, "an output tile of 0: expected 1 to 8"),
         ({"biases": np.zeros(3, np.float32)}, r"biases of shape \(3,\): expected \(7,\)"),
     ],
 )
