@@ -87,7 +87,7 @@ class PackedInt8:
 
 def inverse_scale(activation_scale: float) -> np.float32:
     """What inputs are multiplied by: float32 like everything that decides about a code, so that devices agree."""
-    return np.float32(np.float32(1) / np.float32(activation_scale))
+    return np.float32(1.0 / float(np.float32(activation_scale)))
 
 
 def input_codes(x: FloatArray, activation_scale: float) -> npt.NDArray[np.int8]:
