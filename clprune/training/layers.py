@@ -62,8 +62,8 @@ class Normalize(nn.Module):
         centred = values - mean[:, None, None]
         variance = sum_over_ranks((centred * centred).sum((0, 2, 3))) / count
         with torch.no_grad():
-            self.mean.lerp_(mean, BATCH_NORM_MOMENTUM)
-            self.variance.lerp_(variance * (count / max(count - 1, 1)), BATCH_NORM_MOMENTUM)
+            self.mean.lerp_(mean, self.momentum)
+            self.variance.lerp_(variance * (count / max(count - 1, 1)), self.momentum)
         factors = self.scales * torch.rsqrt(variance + BATCH_NORM_EPSILON)
         return (centred * factors[:, None, None] + self.biases[:, None, None]).to(x.dtype)
 
