@@ -18,7 +18,6 @@ from clprune.kernels.base import (
     Case,
     Constraint,
     DeviceArray,
-    FloatArray,
     Launch,
     MatrixKernel,
     Sample,
@@ -74,7 +73,7 @@ class PackedInt8:
     """Words of weight codes in column lists (their scales are those of the sums), and the input's inverse scale."""
 
     columns: PackedColumns
-    inverse_scale: np.float32
+    inverse_scale: float
 
     @property
     def kept_share(self) -> float:
@@ -84,20 +83,26 @@ class PackedInt8:
     def size_bytes(self) -> int:
         return self.columns.size_bytes
 
+    @property
+    def imbalance(self) -> float:
+        return self.columns.imbalance
 
-def inverse_scale(activation_scale: float) -> np.float32:
-    """What inputs are multiplied by: float32 like everything that decides about a code, so that devices agree."""
-    return np.float32(1.0 / float(np.float32(activation_scale)))
+
+def inverse_scale(activation_scale: float) -> float:
+    """What inputs are multiplied by: a float32 value like everything that decides about a code: devices agree."""
+    return float(np.float32(1.0 / float(np.float32(activation_scale))))
 
 
-def input_codes(x: FloatArray, activation_scale: float) -> npt.NDArray[np.int8]:
-    """Codes of float32 activations of any shape as the kernel computes them: rounded half to even, saturated."""
-    codes = np.rint(x * inverse_scale(activation_scale))
+def input_codes(x: npt.NDArray[np.floating[Any]], activation_scale: float) -> npt.NDArray[np.int8]:
+    """Codes of activations of any shape as the kernel computes them, in float32: rounded half to even, saturated."""
+    codes = np.rint(x.astype(np.float32) * np.float32(inverse_scale(activation_scale)))
     return np.asarray(np.clip(codes, -LARGEST_CODE, LARGEST_CODE), np.int8)
 
 
-def conv_int8_reference(x: FloatArray, weights: LayerWeights, problem: ConvProblem) -> npt.NDArray[np.float64]:
-    """float64 answer before the activation: x `[N, C, H, W]` float32, exact sums of codes, scaled.
+def conv_int8_reference(
+    x: npt.NDArray[np.floating[Any]], weights: LayerWeights, problem: ConvProblem
+) -> npt.NDArray[np.float64]:
+    """float64 answer before the activation: x `[N, C, H, W]`, exact sums of codes, scaled.
 
     Raises UsageError for weights without linear codes or without a scale for activations.
     """
@@ -322,7 +327,7 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
         return (
             x,
             Scratch(elements=scratch),
-            packed.inverse_scale,
+            np.float32(packed.inverse_scale),
             *(np.int32(value) for value in quantize),
             *arrays,
             operation.valid_positions(tile),

@@ -14,6 +14,7 @@ from clprune.errors import UnsupportedLayerError
 from clprune.kernels.base import Kernel, Workload
 from clprune.kernels.connected import CONNECTED, ConnectedOperation
 from clprune.kernels.conv import CONV, ConvOperation
+from clprune.kernels.conv_int8 import CONV_INT8
 from clprune.kernels.sparse_connected import SPARSE_CONNECTED
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.storage import FLOAT32
@@ -77,10 +78,13 @@ def connected_offers(operation: ConnectedOperation, form: WeightForm, algorithms
 
 
 def _direct(operation: ConvOperation, form: WeightForm) -> list[Offer]:
-    """Direct convolution: possible for all weights in the spatial domain."""
+    """Direct convolution: possible for all weights in the spatial domain; in integers where the model says so."""
     if form.winograd is not None:
         return []
-    return [Offer(label="direct", kernel=CONV, operation=operation, workload=form.workload)]
+    direct = Offer(label="direct", kernel=CONV, operation=operation, workload=form.workload)
+    if not form.quantizes_input or operation.problem.groups > 1:
+        return [direct]
+    return [Offer(label="direct int8", kernel=CONV_INT8, operation=operation, workload=form.workload), direct]
 
 
 def _winograd(operation: ConvOperation, form: WeightForm, algorithms: Algorithms, *, is_cpu: bool) -> list[Offer]:

@@ -17,6 +17,7 @@ from clprune.geometry import ConvProblem
 from clprune.kernels.clear_padding import ClearOperation
 from clprune.kernels.connected import connected_reference
 from clprune.kernels.conv import conv_reference, pool_problem
+from clprune.kernels.conv_int8 import CONV_INT8, conv_int8_reference
 from clprune.kernels.pointwise import pointwise_reference
 from clprune.kernels.pool import average_pool_reference, max_pool_reference
 from clprune.kernels.softmax import softmax_reference
@@ -69,7 +70,9 @@ def _step_reference(step: Step, inputs: list[FloatArray], values: LayerWeights |
     if isinstance(layer, Convolutional | Connected):
         weights = _folded(layer, values, network)
         if isinstance(layer, Convolutional):
-            answer = _convolution(inputs[0], weights, operation.problem)
+            is_integer = step.kernel is CONV_INT8
+            reference = conv_int8_reference if is_integer else _convolution
+            answer = reference(inputs[0], weights, operation.problem)
         else:
             x = inputs[0].reshape(len(inputs[0]), -1)
             answer = connected_reference(x, decoded_matrix(weights, operation.storage), weights.biases)

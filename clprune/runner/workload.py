@@ -36,11 +36,13 @@ class WeightForm:
 
     `winograd`: output tile m of a layer that lives in the Winograd domain of F(m x m, 3 x 3), else None. `storage`: how
     the values lie in device memory, one of `clprune.kernels.storage.STORAGES`; empty where nobody has said.
+    `quantizes_input`: the layer's input may be multiplied as codes of 8 bits.
     """
 
     workload: Workload = field(default_factory=Workload)
     winograd: int | None = None
     storage: str = ""
+    quantizes_input: bool = False
 
 
 def layer_form(layer: Layer, weights: LayerWeights) -> WeightForm:
@@ -50,6 +52,7 @@ def layer_form(layer: Layer, weights: LayerWeights) -> WeightForm:
         workload=layer_workload(layer, weights),
         winograd=weights.winograd,
         storage=storage_of(weights.coding) if is_coded else "",
+        quantizes_input=is_coded and getattr(weights.coding, "activation_scale", None) is not None,
     )
 
 

@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
-from clprune.quantization.coding import HalfCoding
+from clprune.kernels.conv import conv_operation
+from clprune.quantization.coding import HalfCoding, LinearCoding
+from clprune.runner.offers import convolution_offers
 from clprune.runner.workload import layer_form, weights_forms
 
 CFG = "[net]\nheight=8\nwidth=8\nchannels=4\n\n[convolutional]\nfilters=16\nsize=3\npad=1\n{more}"
@@ -48,3 +51,17 @@ def test_a_coding_names_the_storage_unless_normalization_will_undo_it(network_of
     assert weights_forms(network, Weights(layers=(values,)))[0].storage == "float16"
     normalized = network_of(CFG.format(more="batch_normalize=1\n")).layers[0]
     assert layer_form(normalized, values).storage == ""
+
+
+def test_scales_of_activations_offer_integer_convolution(network_of: Callable[..., Network]) -> None:
+    codes = np.ones((16, 4, 3, 3), np.int8)
+    network = network_of(CFG.format(more=""))
+    problem = network.layers[0].problem(1)  # type: ignore[attr-defined]
+    for scale, kernels in ((None, ["conv"]), (0.5, ["conv_int8", "conv"])):
+        coding = LinearCoding(codes=codes, scales=np.ones(16, np.float32), activation_scale=scale)
+        values = LayerWeights(weights=coding.decode(), biases=np.zeros(16, np.float32), coding=coding)
+        form = layer_form(network.layers[0], values)
+        assert form.quantizes_input == (scale is not None)
+        operation = conv_operation(problem, storage=form.storage)
+        offers = convolution_offers(operation, form, Algorithms(names=("direct",)), is_cpu=True)
+        assert [offer.kernel.name for offer in offers] == kernels
