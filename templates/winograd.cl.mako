@@ -59,14 +59,14 @@ void winograd_input(__global const float *restrict x,
     const int first_channel = chunk * ${channels_per_item}, last_channel = min(first_channel + ${channels_per_item}, channels);
     const int first_segment = strip * ${segments};
     const int v_stride = channels * row_stride + ${gap};
-    ${winograd.input_corners("first_segment")}
+    ${winograd.input_corners()}
     __global const float *channel = x + (size_t)first_channel * x_channel_stride;
     __global float *v = V + (size_t)first_channel * row_stride + strip * ${vector_width};
     for (int c = first_channel; c < last_channel; c++) {
 % if prefetch:
         ${winograd.prefetch_channel("channel")}
 % endif
-        ${winograd.input_transform("channel", "", lambda xi, value: vector_store(vector_width, value, f"v + {xi} * (size_t)v_stride"))}
+        ${winograd.input_transform("channel", lambda xi, value: vector_store(vector_width, value, f"v + {xi} * (size_t)v_stride"))}
         channel += x_channel_stride;
         v += row_stride;
     }

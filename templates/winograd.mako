@@ -13,44 +13,44 @@
 ## Partial tiles at the right border read into the next row: those elements count as zeros (partial_columns). At the
 ## bottom the last padded row is read again (partial_rows). Neither reaches an output that exists.
 
-## Declares, for the strip that begins at `first_segment`, the corner of every segment in x; `mark` begins all names.
-<%def name="input_corners(first_segment, mark='')">
+## Declares, for the strip that begins at `first_segment`, the corner of every segment in x.
+<%def name="input_corners()">
 % for g in range(segments):
-    const int ${mark}segment${g} = min(${first_segment} + ${g}, segment_count - 1);
-    const int ${mark}tile_row${g} = ${mark}segment${g} / segments_per_row;
-    const int ${mark}column${g} = (${mark}segment${g} - ${mark}tile_row${g} * segments_per_row) * ${output_tile * columns};
-    const int ${mark}image${g} = ${mark}tile_row${g} / tile_rows;
-    const int ${mark}row${g} = (${mark}tile_row${g} - ${mark}image${g} * tile_rows) * ${output_tile};
-    const int ${mark}corner${g} = x_start + ${mark}image${g} * x_image_stride + ${mark}column${g};
+    const int segment${g} = min(first_segment + ${g}, segment_count - 1);
+    const int tile_row${g} = segment${g} / segments_per_row;
+    const int column${g} = (segment${g} - tile_row${g} * segments_per_row) * ${output_tile * columns};
+    const int image${g} = tile_row${g} / tile_rows;
+    const int row${g} = (tile_row${g} - image${g} * tile_rows) * ${output_tile};
+    const int corner${g} = x_start + image${g} * x_image_stride + column${g};
 % for r in range(input_tile):
 % if partial_rows:
-    const int ${mark}line${g}_${r} = ${mark}corner${g} + min(${mark}row${g} + ${r}, last_row) * x_pitch;
+    const int line${g}_${r} = corner${g} + min(row${g} + ${r}, last_row) * x_pitch;
 % else:
-    const int ${mark}line${g}_${r} = ${mark}corner${g} + (${mark}row${g} + ${r}) * x_pitch;
+    const int line${g}_${r} = corner${g} + (row${g} + ${r}) * x_pitch;
 % endif
 % endfor
 % endfor
 % if partial_columns:
 <%
-    starts = ", ".join(f"{mark}column{lane // columns} + {lane % columns * output_tile}" for lane in range(vector_width))
+    starts = ", ".join(f"column{lane // columns} + {lane % columns * output_tile}" for lane in range(vector_width))
 %>
-    const ${vector_type("int", vector_width)} ${mark}left = padded_width - (${vector_type("int", vector_width)})(${starts});
+    const ${vector_type("int", vector_width)} left = padded_width - (${vector_type("int", vector_width)})(${starts});
 % endif
 </%def>
 
 ## Brings what the strip reads `prefetch` channels behind the one at `channel` into cache.
-<%def name="prefetch_channel(channel, mark='')">
+<%def name="prefetch_channel(channel)">
 % for g in range(segments):
 % for r in range(input_tile):
 % for first in range(0, output_tile * columns + 2, 16):
-    PREFETCH(${channel} + ${prefetch} * x_channel_stride + ${mark}line${g}_${r} + ${first});
+    PREFETCH(${channel} + ${prefetch} * x_channel_stride + line${g}_${r} + ${first});
 % endfor
 % endfor
 % endfor
 </%def>
 
 ## Transforms the tiles of a strip in the channel at `channel`; `store(xi, value)` prints what becomes of V_xi.
-<%def name="input_transform(channel, mark, store)">
+<%def name="input_transform(channel, store)">
 <%
     T = vector_type("float", vector_width)
     length = output_tile * columns
@@ -59,9 +59,9 @@
         """Vector number `index` of those that hold the strip's elements of row r, from element `shift` of a tile on."""
         if length >= vector_width:
             g, piece = divmod(index * vector_width, length)
-            return vector_load(vector_width, f"{channel} + {mark}line{g}_{r} + {piece + shift}")
+            return vector_load(vector_width, f"{channel} + line{g}_{r} + {piece + shift}")
         count = vector_width // length
-        parts = (vector_load(length, f"{channel} + {mark}line{index * count + n}_{r} + {shift}") for n in range(count))
+        parts = (vector_load(length, f"{channel} + line{index * count + n}_{r} + {shift}") for n in range(count))
         return f"({T})({', '.join(parts)})"
 
     def streams(names, wanted, declare):
@@ -84,7 +84,7 @@
         return name
 
     if vector_width == 1:
-        elements = [declare(f"*({channel} + {mark}line0_{r} + {k})") for k in range(input_tile)]
+        elements = [declare(f"*({channel} + line0_{r} + {k})") for k in range(input_tile)]
     else:
         elements = streams([declare(raw(r, n, 0)) for n in range(output_tile)], output_tile, declare)[:output_tile]
         shifted = [declare(raw(r, n, output_tile)) for n in range(output_tile)]
@@ -92,7 +92,7 @@
     if partial_columns:
         zero = f"({T})({c_float(0)})"
         for k in range(3, input_tile):
-            elements[k] = declare(f"{mark}left > {k} ? {elements[k]} : {zero}")
+            elements[k] = declare(f"left > {k} ? {elements[k]} : {zero}")
     lines += combine(BT, elements, [f"t{r}_{j}" for j in range(input_tile)], vector=T, prefix=f"b{r}_")
 %>
 % for line in lines:
@@ -203,10 +203,12 @@
         ${vector_store(vector_width, name, f"ends + {(r * side + index) * vector_width}")}
 % endfor
 % endfor
-% for g in range(segments):
-        for (int r = 0; r < height${g}; r++)
-            for (int k = 0; k < width${g}; k++) ${plane}[out${g} + r * y_pitch + k] = ends[r * ${side * vector_width} + ${g * length} + k];
+% for name in ("out", "width", "height"):
+        const int ${name}s[${segments}] = {${", ".join(f"{name}{g}" for g in range(segments))}};
 % endfor
+        for (int g = 0; g < ${segments}; g++)
+            for (int r = 0; r < heights[g]; r++)
+                for (int k = 0; k < widths[g]; k++) ${plane}[outs[g] + r * y_pitch + k] = ends[r * ${side * vector_width} + g * ${length} + k];
     }
 % endif
 </%def>

@@ -74,25 +74,38 @@ void winograd_fused(__global const float *restrict x,
     const int first_pass = (int)((long)pass_count * get_group_id(0) / get_num_groups(0));
     const int last_pass = (int)((long)pass_count * (get_group_id(0) + 1) / get_num_groups(0));
     for (int pass = first_pass; pass < last_pass; pass++) {
-% for n in slots:
-        const int first_segment${n} = ((pass * ${vectors} + ${n}) * ${group_n} + item) * ${segments};
-        ${winograd.input_corners(f"first_segment{n}", f"n{n}_")}
-% endfor
-        __global const float *channel = x;
-        __global float *v = V;
-        for (int c = 0; c < channels; c++) {
-% if prefetch:
-% for n in slots:
-            ${winograd.prefetch_channel("channel", f"n{n}_")}
-% endfor
+<% lines = [(g, r) for g in range(segments) for r in range(input_tile)] %>
+        int lines[${vectors}][${len(lines)}];
+% if partial_columns:
+        ${vector_type("int", vector_width)} lefts[${vectors}];
 % endif
-% for n in slots:
-            {
-                ${winograd.input_transform("channel", f"n{n}_", lambda xi, value, n=n: vector_store(vector_width, value, f"v + {xi} * v_stride + {n * lanes}"))}
-            }
+        for (int n = 0; n < ${vectors}; n++) {
+            const int first_segment = ((pass * ${vectors} + n) * ${group_n} + item) * ${segments};
+            ${winograd.input_corners()}
+% for index, (g, r) in enumerate(lines):
+            lines[n][${index}] = line${g}_${r};
 % endfor
-            channel += x_channel_stride;
-            v += ${vectors * lanes};
+% if partial_columns:
+            lefts[n] = left;
+% endif
+        }
+        // Strips side by side share lines of cache, hence strip after strip in one channel. A loop: code that is as long
+        // as all strips' takes minutes to compile.
+        for (int c = 0; c < channels; c++) {
+            for (int n = 0; n < ${vectors}; n++) {
+                __global const float *channel = x + (size_t)c * x_channel_stride;
+                __global float *v = V + (c * ${vectors} + n) * ${lanes};
+% for index, (g, r) in enumerate(lines):
+                const int line${g}_${r} = lines[n][${index}];
+% endfor
+% if partial_columns:
+                const ${vector_type("int", vector_width)} left = lefts[n];
+% endif
+% if prefetch:
+                ${winograd.prefetch_channel("channel")}
+% endif
+                ${winograd.input_transform("channel", lambda xi, value: vector_store(vector_width, value, f"v + {xi} * v_stride"))}
+            }
         }
         for (int first_block = 0; first_block < block_count; first_block += ${sweep}) {
             const int last_block = min(first_block + ${sweep}, block_count);

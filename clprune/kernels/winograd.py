@@ -97,24 +97,23 @@ class WinogradKernel(MatrixKernel[WinogradTile, WinogradOperation]):
     template = "winograd"
     tile_type = WinogradTile
     parameters: ClassVar = {
-        "tile_m": (1, 2, 4, 8, 16),
+        "tile_m": (1, 4, 8, 16),
         "vector_width": (1, 4, 8, 16),
-        "vectors": (1, 2, 3, 4),
-        "columns": (1, 2, 4, 8, 16),
+        "vectors": (1, 2, 4),
+        "columns": (1, 2, 4, 8),
         "group_m": (1, 2, 4),
         "group_n": (1, 16, 32, 64),
-        "tile_k": (0, 16, 32),
-        "k_unroll": (1, 2, 4),
+        "tile_k": (0, 16),
+        "k_unroll": (1, 2),
         "sweep": (1, 4, 16),
-        "channels_per_item": (1, 8, 32),
-        "prefetch": (0, 1, 2),
-        "prefetch_values": (0, 512, 2048),
+        "channels_per_item": (1, 8),
+        "prefetch": (0, 1),
+        "prefetch_values": (0, 2048),
     }
     cpu_values: ClassVar = {
         "group_m": (1,),
         "group_n": (1,),
         "tile_k": (0,),
-        "k_unroll": (1, 2),
     }
     gpu_values: ClassVar = {
         "vector_width": (1,),

@@ -89,16 +89,16 @@ class WinogradFusedKernel(MatrixKernel[WinogradFusedTile, WinogradOperation]):
     template = "winograd_fused"
     tile_type = WinogradFusedTile
     parameters: ClassVar = {
-        "tile_m": (1, 2, 4, 8, 16),
+        "tile_m": (1, 4, 8, 16),
         "vector_width": (1, 4, 8, 16),
-        "vectors": (1, 2, 3),
-        "columns": (1, 2, 4, 8, 16),
+        "vectors": (1, 2),
+        "columns": (1, 2, 4, 8),
         "group_n": (1, 64),
         "groups": GROUPS,
         "sweep": (1, 2, 4),
         "k_unroll": (1, 2),
         "prefetch": (0, 1, 2),
-        "prefetch_values": (0, 512, 2048),
+        "prefetch_values": (0, 2048),
     }
     cpu_values: ClassVar = {"group_n": (1,)}
     gpu_values: ClassVar = {
