@@ -33,12 +33,14 @@ CONNECTED_INPUT = "[net]\nheight=7\nwidth=7\nchannels=512\n\n"
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """`sparsity` of the weights of every layer but the first convolution are removed one by one; `settings` say how
-    the rest is coded (None: float32); with `activations` layers' inputs are too. `algorithms` may compute it.
+    """`sparsity` of the weights of every layer but the first convolution are removed in columns of `unit_rows`, one by
+    one where that is 1; `settings` say how the rest is coded (None: float32); with `activations` layers' inputs are
+    too. `algorithms` may compute it.
     """
 
     name: str
     sparsity: float = 0.0
+    unit_rows: int = 1
     settings: QuantizeSettings | None = None
     activations: bool = False
     algorithms: tuple[str, ...] = ("direct", "winograd", "sparse")
@@ -46,7 +48,9 @@ class Form:
     @property
     def weights_name(self) -> str:
         """The same for forms that run the same weights."""
-        parts = ["dense" if not self.sparsity else f"unstructured{100 * self.sparsity:g}"]
+        parts = ["dense"]
+        if self.sparsity:
+            parts = [f"{'unstructured' if self.unit_rows == 1 else f'columns{self.unit_rows}-'}{100 * self.sparsity:g}"]
         if self.settings is not None:
             parts.append(f"{self.settings.scheme}{self.settings.bits}{'a' if self.activations else ''}")
         return "-".join(parts)
@@ -55,7 +59,7 @@ class Form:
         """What `weights_forms` would find, by layer index."""
         convolutions, connected = prunable_layers(network)
         pruned = {layer.index for layer in (*convolutions, *connected)} if self.sparsity else set()
-        workload = Workload(kept_share=rounded_share(1 - self.sparsity), unit_rows=1)
+        workload = Workload(kept_share=rounded_share(1 - self.sparsity), unit_rows=self.unit_rows)
         return {
             layer.index: WeightForm(workload=workload if layer.index in pruned else Workload(), storage=self._storage)
             for layer in quantizable_layers(network)
@@ -87,8 +91,9 @@ def make_form(
     weights = dense
     if form.sparsity:
         convolutions, connected = prunable_layers(network)
+        method = "unstructured" if form.unit_rows == 1 else "workgroup"
         options = {
-            layer.index: PruneOptions(method="unstructured", unit=Unit(rows=1), sparsity=form.sparsity)
+            layer.index: PruneOptions(method=method, unit=Unit(rows=form.unit_rows), sparsity=form.sparsity)
             for layer in (*convolutions, *connected)
         }
         weights = apply_masks(dense, make_masks(network, dense, options))
