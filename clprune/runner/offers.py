@@ -11,13 +11,15 @@ from typing import Any
 
 from clprune.algorithms import ALGORITHMS, Algorithms
 from clprune.errors import UnsupportedLayerError
-from clprune.kernels.base import Kernel, Workload
+from clprune.geometry import ConvProblem
+from clprune.kernels.base import Kernel, Workload, ceil_div
 from clprune.kernels.connected import CONNECTED, ConnectedOperation
 from clprune.kernels.conv import CONV, ConvOperation
 from clprune.kernels.conv_int8 import CONV_INT8
 from clprune.kernels.sparse_connected import SPARSE_CONNECTED
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.storage import FLOAT32
+from clprune.kernels.winograd import WINOGRAD
 from clprune.kernels.winograd_fused import WINOGRAD_FUSED
 from clprune.kernels.winograd_operation import winograd_obstacle, winograd_operation
 from clprune.runner.workload import WeightForm
@@ -37,6 +39,9 @@ class Offer:
 
 #: Input channels below which spatial weights stay there.
 FEWEST_WINOGRAD_CHANNELS = 16
+
+#: Tiles of F(4x4, 3x3) up to which a layer has too few of them to keep every core busy with tiles of its own.
+FEW_TILES = 64
 
 #: Kept shares of weights up to which a list of them may be faster than multiplying whole columns, and up to which
 #: it is likely to be.
@@ -93,20 +98,27 @@ def _winograd(operation: ConvOperation, form: WeightForm, algorithms: Algorithms
     is_spatial = form.winograd is None
     if winograd_obstacle(problem) is not None or (is_spatial and not _is_worth_transforming(operation)):
         return []
+    # One stage keeps a CPU's caches warm; three share a few tiles among all cores, and give GPUs enough to do.
+    wanted = {is_cpu, is_cpu and _tiles(problem) > FEW_TILES}
     offers = []
     for output_tile in (form.winograd,) if form.winograd else (4, 2):
         if is_spatial and expected_error(output_tile, problem.in_channels) > algorithms.max_error:
             continue
-        for kernel, is_fused in ((WINOGRAD_FUSED, True),):
+        for kernel, is_fused in ((WINOGRAD_FUSED, True), (WINOGRAD, False)):
             offer = Offer(
                 label=f"winograd F({output_tile}x{output_tile})" + (" fused" if is_fused else ""),
                 kernel=kernel,
                 operation=winograd_operation(operation, output_tile=output_tile),
                 workload=Workload() if is_spatial else form.workload,
-                is_likely=is_fused == is_cpu and output_tile in (4, form.winograd),
+                is_likely=output_tile in (4, form.winograd) and is_fused in wanted,
             )
             offers.append(offer)
     return sorted(offers, key=lambda offer: not offer.is_likely)
+
+
+def _tiles(problem: ConvProblem) -> int:
+    """Tiles of F(4x4, 3x3)."""
+    return problem.batch * ceil_div(problem.out_height, 4) * ceil_div(problem.out_width, 4)
 
 
 def _is_worth_transforming(operation: ConvOperation) -> bool:
