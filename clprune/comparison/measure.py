@@ -30,6 +30,7 @@ from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights
 from clprune.device import DeviceInfo
 from clprune.errors import DataError
+from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.opencl import Session
 from clprune.pruning.imbalance import imbalance, kept_columns
 from clprune.pruning.winograd import unit_matrix
@@ -248,15 +249,15 @@ def tune_models(
     Raises what `tune` raises.
     """
     network = load_network(dense[0], batch=batch)
-    fine, coarse = [], _steps(session, network, read_weights(dense[1], network))
+    steps, of_single_weights = _steps(session, network, read_weights(dense[1], network)), []
     for one in _candidates(models, batch=batch):
-        steps = _steps(session, one.network, one.weights)
-        # algorithms for single weights are no likely choice at shares where whole columns are skipped better
-        if Variant.parse(one.variant).is_column_method:
-            coarse += steps
-        else:
-            fine += steps
-    tasks = {_task_key(task): task for task in [*unique_tasks(coarse, likely_only=True), *unique_tasks(fine)]}
+        found = _steps(session, one.network, one.weights)
+        steps += found
+        if not Variant.parse(one.variant).is_column_method:
+            of_single_weights += found
+    # no likely choice where whole columns can be skipped, but for single weights it may be the only good one
+    sparse = [task for task in unique_tasks(of_single_weights) if task.kernel.name == SPARSE_CONV.name]
+    tasks = {_task_key(task): task for task in [*unique_tasks(steps, likely_only=True), *sparse]}
     tune_missing(session, open_store(), list(tasks.values()), tuning, say=say)
 
 
