@@ -17,7 +17,7 @@ def test_amplification_by_hand() -> None:
 
 @pytest.mark.parametrize("m", [2, 4])
 def test_expected_error_is_the_right_size(m: int) -> None:
-    """float32 transforms and products of 64 channels stay within a factor of 4 of what is expected."""
+    """float32 transforms and products of 64 channels stay near what is expected, and rather below."""
     generator = np.random.default_rng(2)
     x = generator.standard_normal((1, 64, 24, 24)).astype(np.float32)
     weights = (generator.standard_normal((16, 64, 3, 3)) / 24).astype(np.float32)
@@ -32,7 +32,7 @@ def test_expected_error_is_the_right_size(m: int) -> None:
     products = np.einsum("ijoc,ijcyx->ijoyx", u.astype(np.float32), v, dtype=np.float32)
     y = np.einsum("ia,aboyx,jb->oyixj", at, products, at, dtype=np.float32).reshape(16, 24, 24)
     error = np.abs(y - exact[0]).max() / np.abs(exact).max()
-    assert expected_error(m, 64) / 4 < error < expected_error(m, 64) * 4
+    assert expected_error(m, 64) / 8 < error < expected_error(m, 64) * 2
 
 
 def test_more_channels_more_error() -> None:
