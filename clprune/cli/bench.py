@@ -121,7 +121,7 @@ def _has_weights(step: StepTimes) -> bool:
 
 def _choice_row(step: StepTimes) -> tuple[Any, ...]:
     """What a layer's algorithm was chosen from."""
-    times = [f"{label} {'-' if time_ms is None else f'{time_ms:.3f}'}" for label, time_ms in step.alternatives]
+    times = [f"{label} {time_ms:.3f}" for label, time_ms in step.alternatives if time_ms is not None]
     return ("-" if step.layer is None else step.layer, step.algorithm, step.reason, ", ".join(times))
 
 

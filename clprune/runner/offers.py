@@ -6,7 +6,7 @@ is wanted, and measured times what is taken (`clprune.runner.choice`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clprune.algorithms import ALGORITHMS, Algorithms
@@ -38,7 +38,7 @@ class Offer:
 
 
 #: Input channels below which spatial weights stay there.
-FEWEST_WINOGRAD_CHANNELS = 16
+FEWEST_WINOGRAD_CHANNELS = 32
 
 #: Tiles of F(4x4, 3x3) up to which a layer has too few of them to keep every core busy with tiles of its own.
 FEW_TILES = 64
@@ -59,7 +59,10 @@ def convolution_offers(
     for names in (algorithms.names, ALGORITHMS):
         offers = _direct(operation, form) if "direct" in names else []
         if "winograd" in names:
-            offers += _winograd(operation, form, algorithms, is_cpu=is_cpu)
+            winograd = _winograd(operation, form, algorithms, is_cpu=is_cpu)
+            # On CPUs a dense layer has always been faster there, by more than any tuning changes.
+            is_settled = is_cpu and form.workload.is_dense and len(winograd) > 0
+            offers = [replace(offer, is_likely=offer.is_likely and not is_settled) for offer in offers] + winograd
         if "sparse" in names:
             sparse = _sparse(operation, form)
             offers = sparse + offers if any(offer.is_likely for offer in sparse) else offers + sparse
