@@ -3,8 +3,9 @@
 python tools/compare_winograd.py            half an hour on two cores; a killed run goes on where it was
 python tools/compare_winograd.py --quick    a few minutes, into --work, for a look at the way
 
-Stages that go on separately: `train` (PyTorch, no device) retrains wsp and bwsp, and abwsp where it has chosen;
-`choose` (both) lets abwsp choose; `measure` (a device) times the networks. `all` does train, choose, train, measure.
+Stages that go on separately: `time` (a device) times the layers of wsp and bwsp, `choose` (PyTorch) lets abwsp choose
+by that and by losses, `train` (PyTorch) retrains wsp and bwsp, and abwsp where it has chosen, `measure` (a device)
+times the networks. `all` does them in this order.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import click
 
 from clprune.algorithms import Algorithms
 from clprune.cli.common import device_option, one_line_errors
-from clprune.comparison.choices import CHOICES, choose_all, chosen_variants, read_choices
+from clprune.comparison.choices import CHOICES, choose_all, chosen_variants, read_choices, time_all
 from clprune.comparison.experiment import Experiment
 from clprune.comparison.files import MODELS, RUNS, TIMES
 from clprune.comparison.journal import check_experiment, read_rows
@@ -30,8 +31,10 @@ from clprune.comparison.measure import (
 )
 from clprune.comparison.results import latest_times
 from clprune.comparison.retrain import all_runs, prepare, retrain_all
-from clprune.comparison.variants import Variant, check_shares
+from clprune.comparison.variants import WINOGRAD_METHODS, Variant, check_shares
 from clprune.comparison.winograd_page import winograd_page
+from clprune.darknet.network import load_network
+from clprune.darknet.weights import read_weights
 from clprune.errors import UsageError
 from clprune.files import write_atomically
 from clprune.resources import models_folder
@@ -44,7 +47,9 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1}
 
 
 @click.command()
-@click.option("--stage", type=click.Choice(["all", "train", "choose", "measure"]), default="all", show_default=True)
+@click.option(
+    "--stage", type=click.Choice(["all", "time", "choose", "train", "measure"]), default="all", show_default=True
+)
 @click.option(
     "--work",
     type=click.Path(path_type=Path),
@@ -57,6 +62,7 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1}
 @click.option(
     "--winograd", type=click.IntRange(min=2), default=2, show_default=True, help="Output tile m of F(m x m, 3 x 3)."
 )
+@click.option("--methods", default=",".join(WINOGRAD_METHODS), show_default=True, help="What to train.")
 @click.option("--sparsities", default="0.75,0.9", show_default=True, help="Shares of the convolutions' units that go.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--images", type=click.IntRange(min=1), default=10_000, show_default=True, help="Images of an epoch.")
@@ -80,7 +86,7 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1}
 @click.option("--quick", is_flag=True, help="Few images, one seed; results into --work by default.")
 @device_option
 def compare_winograd(**options: Any) -> None:  # fmt: skip
-    """Train, choose, train what was chosen, measure, report."""
+    """Time, choose, train, measure, report."""
     if options["quick"]:
         options.update(QUICK)
     stage, work = options["stage"], options["work"]
@@ -90,43 +96,54 @@ def compare_winograd(**options: Any) -> None:  # fmt: skip
         import torch
 
         torch.set_num_threads(options["threads"])
-    if stage in ("all", "train"):
-        _train(experiment, sparsities, options)
+    work.mkdir(parents=True, exist_ok=True)
+    if stage in ("all", "time"):
+        _time(experiment, sparsities, options)
     if stage in ("all", "choose"):
         _choose(experiment, sparsities, options)
-    if stage == "all":
+    if stage in ("all", "train"):
         _train(experiment, sparsities, options)
     if stage in ("all", "measure"):
         _measure(experiment, options)
-    _report(work, options["out"] or (work if options["quick"] else RESULTS))
+    if stage in ("all", "train", "measure"):
+        _report(work, options["out"] or (work if options["quick"] else RESULTS))
 
 
 def _train(experiment: Experiment, sparsities: tuple[float, ...], options: dict[str, Any]) -> None:
-    """wsp and bwsp first; abwsp where its choice is there."""
+    """abwsp where its choice is there."""
     work, seeds = options["work"], options["seeds"]
     choices = chosen_variants(read_choices(work / CHOICES))
     chosen = tuple(share for share in sparsities if str(share) in choices)
-    runs = all_runs([_variant(name, options) for name in ("wsp", "bwsp")], sparsities, seeds=seeds)
-    runs += all_runs([_variant("abwsp", options)], chosen, seeds=seeds)
+    methods = [method for method in WINOGRAD_METHODS if method in options["methods"].split(",")]
+    variants = {method: _variant(method, options) for method in methods}
+    abwsp = variants.pop("abwsp", None)
+    runs = all_runs(list(variants.values()), sparsities, seeds=seeds)
+    runs += [] if abwsp is None else all_runs([abwsp], chosen, seeds=seeds)
     retrain_all(experiment, runs, work=work, say=say, choices=choices)
 
 
-def _choose(experiment: Experiment, sparsities: tuple[float, ...], options: dict[str, Any]) -> None:
+def _time(experiment: Experiment, sparsities: tuple[float, ...], options: dict[str, Any]) -> None:
     from clprune.opencl import open_device
     from clprune.runner.layer_times import layer_times
 
-    work = options["work"]
-    work.mkdir(parents=True, exist_ok=True)
-    setting = prepare(experiment, work=work, say=say)
+    assert experiment.dense is not None
+    network = load_network(experiment.cfg)
     timing = {"batch": options["timing_batch"], "rounds": options["rounds"]}
     with open_device(options["device"]) as session:
-        choose_all(
-            setting,
+        time_all(
+            network,
+            read_weights(experiment.dense, network),
             _variant("abwsp", options),
             sparsities,
+            work=options["work"],
             layer_times=lambda network, weights, plan: layer_times(session, network, weights, plan, **timing),
             say=say,
         )
+
+
+def _choose(experiment: Experiment, sparsities: tuple[float, ...], options: dict[str, Any]) -> None:
+    setting = prepare(experiment, work=options["work"], say=say)
+    choose_all(setting, _variant("abwsp", options), sparsities, say=say)
 
 
 def _measure(experiment: Experiment, options: dict[str, Any]) -> None:

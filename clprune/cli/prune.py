@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from clprune.training.prune import PruneReport
 
 
-CALIBRATION_IMAGES = 2_000
+CALIBRATION_IMAGES = 1_000
 """Of the training images, by which abwsp judges its variants."""
 
 

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="choosing needs PyTorch")
 
-from clprune.comparison.choices import choose_all, chosen_variants, read_choices
+from clprune.comparison.choices import choose_all, chosen_variants, read_choices, time_all
 from clprune.comparison.experiment import Experiment
 from clprune.comparison.retrain import prepare
 from clprune.comparison.variants import Variant
@@ -64,8 +64,13 @@ def test_choices_are_kept_and_not_made_twice(tmp_path: Path) -> None:
         asked.append("times")
         return dict.fromkeys(plan, 1.0)
 
+    variant = Variant.parse("abwsp-4x1")
+    with pytest.raises(DataError, match="run the stage `time` first"):
+        choose_all(setting, variant, (0.5,), say=said.append)
     for _ in range(2):
-        choose_all(setting, Variant.parse("abwsp-4x1"), (0.5,), layer_times=times, say=said.append)  # type: ignore[arg-type]
+        time_all(network, setting.dense, variant, (0.5,), work=work, layer_times=times, say=lambda text: None)  # type: ignore[arg-type]
+        choose_all(setting, variant, (0.5,), say=said.append)
+    assert len(said) == 1
     assert len(asked) == 2  # once for each variant
     kept = chosen_variants(read_choices(work / "choices.json"))
     assert kept["0.5"][1] in ("wsp", "bwsp")
