@@ -40,6 +40,9 @@ class Offer:
 #: Input channels below which spatial weights stay there.
 FEWEST_WINOGRAD_CHANNELS = 32
 
+#: Kept share of spatial weights up to which direct convolution multiplies no more than F(4x4, 3x3) of all of them.
+BEATEN_KEPT_SHARE = 0.3
+
 #: Tiles of F(4x4, 3x3) up to which a layer has too few of them to keep every core busy with tiles of its own.
 FEW_TILES = 64
 
@@ -61,8 +64,10 @@ def convolution_offers(
         if "winograd" in names:
             winograd = _winograd(operation, form, algorithms, is_cpu=is_cpu)
             # On CPUs a dense layer has always been faster there, by more than any tuning changes.
-            is_settled = is_cpu and form.workload.is_dense and len(winograd) > 0
-            offers = [replace(offer, is_likely=offer.is_likely and not is_settled) for offer in offers] + winograd
+            if is_cpu and form.workload.is_dense and winograd:
+                offers = winograd + [replace(offer, is_likely=False) for offer in offers]
+            else:
+                offers += winograd
         if "sparse" in names:
             sparse = _sparse(operation, form)
             offers = sparse + offers if any(offer.is_likely for offer in sparse) else offers + sparse
@@ -103,6 +108,7 @@ def _winograd(operation: ConvOperation, form: WeightForm, algorithms: Algorithms
         return []
     # One stage keeps a CPU's caches warm; three share a few tiles among all cores, and give GPUs enough to do.
     wanted = {is_cpu, is_cpu and _tiles(problem) > FEW_TILES}
+    is_beaten = is_spatial and form.workload.kept_share <= BEATEN_KEPT_SHARE
     offers = []
     for output_tile in (form.winograd,) if form.winograd else (4, 2):
         if is_spatial and expected_error(output_tile, problem.in_channels) > algorithms.max_error:
@@ -113,7 +119,7 @@ def _winograd(operation: ConvOperation, form: WeightForm, algorithms: Algorithms
                 kernel=kernel,
                 operation=winograd_operation(operation, output_tile=output_tile),
                 workload=Workload() if is_spatial else form.workload,
-                is_likely=output_tile in (4, form.winograd) and is_fused in wanted,
+                is_likely=output_tile in (4, form.winograd) and is_fused in wanted and not is_beaten,
             )
             offers.append(offer)
     return sorted(offers, key=lambda offer: not offer.is_likely)

@@ -58,8 +58,10 @@ def labels(what: ConvOperation, form: WeightForm, *names: str, is_cpu: bool = Tr
 
 
 def test_dense_layers_may_be_direct_or_winograd() -> None:
+    assert labels(operation(), WeightForm(), is_cpu=False)[0] == "direct"
     found = labels(operation(), WeightForm())
-    assert found[0] == "direct"
+    assert found[0].startswith("winograd F(4x4)")
+    assert "direct" in found
     assert any(label.startswith("winograd F(4x4)") for label in found)
     assert any(label.startswith("winograd F(2x2)") for label in found)
     assert labels(operation(), WeightForm(), "direct") == ["direct"]
@@ -75,6 +77,23 @@ def test_error_that_is_allowed_decides_about_winograd() -> None:
 @pytest.mark.parametrize("what", [operation(in_channels=3), operation(size=5), operation(stride=2)])
 def test_layers_that_gain_nothing_or_cannot_be_transformed_are_direct(what: ConvOperation) -> None:
     assert labels(what, WeightForm()) == ["direct"]
+
+
+def test_short_searches_leave_out_what_hardly_ever_wins() -> None:
+    def likely(what: ConvOperation, form: WeightForm, *, is_cpu: bool) -> list[str]:
+        offers = convolution_offers(what, form, Algorithms(), is_cpu=is_cpu)
+        return [f"{offer.kernel.name} {offer.label}" for offer in offers if offer.is_likely]
+
+    large = conv_operation(
+        ConvProblem(batch=1, in_channels=64, in_height=64, in_width=64, out_channels=64, size=3, padding=1)
+    )
+    assert likely(large, WeightForm(), is_cpu=True) == ["winograd_fused winograd F(4x4) fused"]
+    assert likely(large, WeightForm(), is_cpu=False) == ["conv direct", "winograd winograd F(4x4)"]
+    few_tiles = ["winograd_fused winograd F(4x4) fused", "winograd winograd F(4x4)"]
+    assert likely(operation(), WeightForm(), is_cpu=True) == few_tiles
+    assert likely(operation(), WeightForm(workload=UNITS), is_cpu=True) == ["conv direct"]
+    half = WeightForm(workload=Workload(kept_share=0.5))
+    assert likely(operation(), half, is_cpu=True) == ["conv direct", *few_tiles]
 
 
 def test_single_weights_come_first_as_lists() -> None:
@@ -136,7 +155,7 @@ def test_what_nobody_measured_is_not_preferred(network_of: Callable[..., Network
     network = network_of(NETWORK)
     assert chosen(network, {"winograd_fused 2": 9.0}).algorithm.startswith("winograd F(2x2)")
     step = chosen(network, {})
-    assert step.algorithm == "direct"
+    assert step.algorithm == "winograd F(4x4) fused"
     assert step.reason == "nothing was measured: the first of the list"
     (only,) = make_plan(network, CPU, algorithms=Algorithms(names=("direct",))).steps
     assert only.reason == "the only way for these weights here"
