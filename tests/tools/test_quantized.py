@@ -96,8 +96,8 @@ def test_forms_are_what_their_weights_show(tmp_path: Path) -> None:
         "[net]\nheight=8\nwidth=8\nchannels=3\n[convolutional]\nfilters=16\nsize=3\npad=1\nactivation=relu\n"
         "[convolutional]\nfilters=32\nsize=3\npad=1\nactivation=relu\n[connected]\noutput=20\nactivation=linear\n"
     )
-    codebook = QuantizeSettings(scheme="codebook", bits=4)
-    forms = [Form(name="a", sparsity=0.9, settings=codebook), Form(name="b", settings=codebook)]
+    codebook, int8 = QuantizeSettings(scheme="codebook", bits=4), QuantizeSettings(scheme="linear", bits=8)
+    forms = [Form(name="a", sparsity=0.9, settings=codebook), Form(name="b", settings=int8, activations=True)]
     try:
         session = open_device()
     except NoDeviceError:

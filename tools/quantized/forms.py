@@ -61,7 +61,11 @@ class Form:
         pruned = {layer.index for layer in (*convolutions, *connected)} if self.sparsity else set()
         workload = Workload(kept_share=rounded_share(1 - self.sparsity), unit_rows=self.unit_rows)
         return {
-            layer.index: WeightForm(workload=workload if layer.index in pruned else Workload(), storage=self._storage)
+            layer.index: WeightForm(
+                workload=workload if layer.index in pruned else Workload(),
+                storage=self._storage,
+                quantizes_input=self.activations,
+            )
             for layer in quantizable_layers(network)
         }
 
