@@ -51,6 +51,7 @@ def report_page(report: PruningReport) -> str:
         "<h2>Layers</h2>",
         *_charts(report.layers),
         _table(report.layers),
+        _choices(report),
         _notes(report),
         "</body></html>\n",
     )
@@ -105,7 +106,7 @@ def _table(layers: tuple[LayerReport, ...]) -> str:
              "ms before", "ms after", "speed-up")  # fmt: skip
     text_columns = 3
     head = "".join(
-        f'<th{" class=text" if place < text_columns else ""}>{escape(name)}</th>' for place, name in enumerate(heads)
+        f"<th{' class=text' if place < text_columns else ''}>{escape(name)}</th>" for place, name in enumerate(heads)
     )
     rows = "".join(_row(layer) for layer in layers)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
@@ -147,9 +148,18 @@ def _notes(report: PruningReport) -> str:
         for layer, (before, after) in report.permuted.items()
     ]
     rows += [(layer, f"left as it is: {reason}") for layer, reason in report.left.items()]
+    return _reasons("Channels", rows)
+
+
+def _choices(report: PruningReport) -> str:
+    """What abwsp chose, and why."""
+    return _reasons("Variants", [(choice.layer, f"{choice.variant}: {choice.reason}") for choice in report.choices])
+
+
+def _reasons(heading: str, rows: list[tuple[int, str]]) -> str:
     if not rows:
         return ""
     lines = "".join(
         f'<tr><td class="text">{layer}</td><td class="why">{escape(text)}</td></tr>' for layer, text in sorted(rows)
     )
-    return f"<h2>Channels</h2><table><tbody>{lines}</tbody></table>"
+    return f"<h2>{heading}</h2><table><tbody>{lines}</tbody></table>"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from clprune.pruning.abwsp import VariantChoice, VariantCost
 from clprune.pruning.network import PruneSettings
 from clprune.pruning.prune import prune_network
 from clprune.pruning.report import LayerReport, PruningReport, norm_error
@@ -172,3 +173,17 @@ def test_bars_are_as_high_as_their_values() -> None:
     assert chart.count("<rect") == 1
     assert 'height="190.0"' in chart
     assert "layer 1, a: 50 %" in chart
+
+
+def test_choices_and_their_reasons_are_on_the_page() -> None:
+    cost = VariantCost(time_ms=1.0, loss=0.5, accuracy=0.9)
+    choice = VariantChoice(layer=3, variant="wsp", reason="it is <faster>", wsp=cost, bwsp=cost)
+    page = report_page(replace(REPORT, choices=(choice,)))
+    assert "<h2>Variants</h2>" in page
+    assert "wsp: it is &lt;faster&gt;" in page
+    assert "Variants" not in report_page(REPORT)
+    assert replace(REPORT, choices=(choice,)).to_dict()["choices"][0]["bwsp"] == {
+        "time_ms": 1.0,
+        "loss": 0.5,
+        "accuracy": 0.9,
+    }
