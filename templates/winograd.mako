@@ -121,8 +121,9 @@
     const int out${g} = y_origin + image${g} * y_image_stride + row${g} * y_pitch + column${g};
     const int width${g} = first_segment + ${g} < segment_count ? min(out_width - column${g}, ${output_tile * columns // step}) : 0;
     const int height${g} = min(out_height - row${g}, ${output_tile // step});
+    const bool is_whole${g} = width${g} == ${output_tile * columns // step} && height${g} == ${output_tile // step};
 % endfor
-    const bool is_whole = ${" && ".join(f"width{g} == {output_tile * columns // step} && height{g} == {output_tile // step}" for g in range(segments))};
+    const bool is_whole = ${" && ".join(f"is_whole{g}" for g in range(segments))};
 </%def>
 
 ## Transforms products back and stores them in the plane at `plane`; `load(xi)` is the expression of M_xi.
@@ -190,13 +191,16 @@
 % endfor
 % endfor
 % else:
-    if (is_whole) {
+% for g in range(segments):
+    if (is_whole${g}) {
 % for r, vectors in enumerate(stored):
-% for g, piece, width, value in pieces(vectors):
+% for piece, width, value in (rest for h, *rest in pieces(vectors) if h == g):
         ${vector_store(width, value, f"{plane} + out{g} + {r} * y_pitch + {piece}")}
 % endfor
 % endfor
-    } else {
+    }
+% endfor
+    if (!is_whole) {
         float ends[${side * side * vector_width}];  // loops: code that rarely runs should not take long to compile
 % for r, vectors in enumerate(stored):
 % for index, name in enumerate(vectors):
@@ -206,9 +210,16 @@
 % for name in ("out", "width", "height"):
         const int ${name}s[${segments}] = {${", ".join(f"{name}{g}" for g in range(segments))}};
 % endfor
-        for (int g = 0; g < ${segments}; g++)
+        for (int g = 0; g < ${segments}; g++) {
+            if (widths[g] == ${length} && heights[g] == ${side}) continue;
             for (int r = 0; r < heights[g]; r++)
-                for (int k = 0; k < widths[g]; k++) ${plane}[outs[g] + r * y_pitch + k] = ends[r * ${side * vector_width} + g * ${length} + k];
+                for (int k = 0; k < widths[g]; k += ${side}) {
+                    const float *from = ends + r * ${side * vector_width} + g * ${length} + k;
+                    __global float *to = ${plane} + outs[g] + r * y_pitch + k;
+                    if (k + ${side} <= widths[g]) { ${vector_store(side, vector_load(side, "from"), "to")} }
+                    else for (int i = 0; i < widths[g] - k; i++) to[i] = from[i];
+                }
+        }
     }
 % endif
 </%def>

@@ -36,7 +36,7 @@ HEADING = """
 # Numerical error of Winograd convolution
 
 Written by `tools/winograd_error.py`. Largest difference to direct convolution in float64 over the largest output, of
-float32 kernels on the device, for inputs of unit variance and filters of variance 2 over their number of weights, dense.
+float32 kernels on the device, for inputs of unit variance and dense filters of variance 2 over their number of weights.
 Filters are transformed exactly and rounded once. "expected" is what `clprune.winograd.error.expected_error` says
 beforehand, from the norms of the transforms and the number of channels: the planner leaves out what exceeds
 `--max-error`. Equal layers are measured once.
