@@ -99,7 +99,7 @@ def tune(session: Session, models: Sequence[Model], *, budget_s: float) -> None:
     ]
     tasks = [
         task
-        for task in unique_tasks([step for plan in plans for step in plan.steps])
+        for task in unique_tasks([step for plan in plans for step in plan.steps], likely_only=True)
         if stored_problem(store, session.info, task, evaluations=0) is None
     ]
     if not tasks:

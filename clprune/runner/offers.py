@@ -43,6 +43,12 @@ FEWEST_WINOGRAD_CHANNELS = 32
 #: Kept share of spatial weights up to which direct convolution multiplies no more than F(4x4, 3x3) of all of them.
 BEATEN_KEPT_SHARE = 0.3
 
+#: Side of an output that is hardly more than one tile, most of which would be computed for nothing.
+SMALL_SIDE = 4
+
+#: Operations from which on a dense layer is settled on CPUs; with fewer, launches and transforms count.
+SETTLED_FLOPS = 10**8
+
 #: Tiles of F(4x4, 3x3) up to which a layer has too few of them to keep every core busy with tiles of its own.
 FEW_TILES = 64
 
@@ -63,8 +69,8 @@ def convolution_offers(
         offers = _direct(operation, form) if "direct" in names else []
         if "winograd" in names:
             winograd = _winograd(operation, form, algorithms, is_cpu=is_cpu)
-            # On CPUs a dense layer has always been faster there, by more than any tuning changes.
-            if is_cpu and form.workload.is_dense and winograd:
+            # On CPUs a large dense layer has always been faster there, by more than any tuning changes.
+            if is_cpu and form.workload.is_dense and winograd and operation.flops >= SETTLED_FLOPS:
                 offers = winograd + [replace(offer, is_likely=False) for offer in offers]
             else:
                 offers += winograd
@@ -108,7 +114,8 @@ def _winograd(operation: ConvOperation, form: WeightForm, algorithms: Algorithms
         return []
     # One stage keeps a CPU's caches warm; three share a few tiles among all cores, and give GPUs enough to do.
     wanted = {is_cpu, is_cpu and _tiles(problem) > FEW_TILES}
-    is_beaten = is_spatial and form.workload.kept_share <= BEATEN_KEPT_SHARE
+    is_small = min(problem.out_height, problem.out_width) <= SMALL_SIDE
+    is_beaten = is_spatial and (is_small or form.workload.kept_share <= BEATEN_KEPT_SHARE)
     offers = []
     for output_tile in (form.winograd,) if form.winograd else (4, 2):
         if is_spatial and expected_error(output_tile, problem.in_channels) > algorithms.max_error:
