@@ -49,8 +49,9 @@ SMALL_SIDE = 4
 #: Operations from which on a dense layer is settled on CPUs; with fewer, launches and transforms count.
 SETTLED_FLOPS = 10**8
 
-#: Tiles of F(4x4, 3x3) up to which a layer has too few of them to keep every core busy with tiles of its own.
-FEW_TILES = 64
+#: Tiles of F(4x4, 3x3) up to which a layer may have, and surely has, too few of them to keep every core of a CPU busy
+#: with tiles of its own.
+FEW_TILES, VERY_FEW_TILES = 64, 32
 
 #: Kept shares of weights up to which a list of them may be faster than multiplying whole columns, and up to which
 #: it is likely to be.
@@ -113,14 +114,16 @@ def _winograd(operation: ConvOperation, form: WeightForm, algorithms: Algorithms
     if winograd_obstacle(problem) is not None or (is_spatial and not _is_worth_transforming(operation)):
         return []
     # One stage keeps a CPU's caches warm; three share a few tiles among all cores, and give GPUs enough to do.
-    wanted = {is_cpu, is_cpu and _tiles(problem) > FEW_TILES}
+    tiles = _tiles(problem)
+    wanted = {is_cpu, is_cpu and tiles > FEW_TILES}
+    both = ((WINOGRAD_FUSED, True), (WINOGRAD, False))
     is_small = min(problem.out_height, problem.out_width) <= SMALL_SIDE
     is_beaten = is_spatial and (is_small or form.workload.kept_share <= BEATEN_KEPT_SHARE)
     offers = []
     for output_tile in (form.winograd,) if form.winograd else (4, 2):
         if is_spatial and expected_error(output_tile, problem.in_channels) > algorithms.max_error:
             continue
-        for kernel, is_fused in ((WINOGRAD_FUSED, True), (WINOGRAD, False)):
+        for kernel, is_fused in both if is_cpu and tiles > VERY_FEW_TILES else both[::-1]:
             offer = Offer(
                 label=f"winograd F({output_tile}x{output_tile})" + (" fused" if is_fused else ""),
                 kernel=kernel,
