@@ -4,6 +4,11 @@
 ## Layout   see clprune/layout.py; the work-group behind the last plane clears the two runs
 ## group_n      work-items of a work-group, which share a plane
 ## tile_planes  planes per work-group: CPU drivers want few large work-groups
+## prefetch     rows by which a work-group of one runs ahead to bring the gaps into cache (0: not at all)
+<%namespace name="common" file="common.mako"/>
+% if prefetch:
+${common.prefetch_macros()}
+% endif
 __kernel __attribute__((reqd_work_group_size(${group_n}, 1, 1)))
 void clear_padding(__global float *restrict y,
                    const int height,
@@ -28,8 +33,12 @@ void clear_padding(__global float *restrict y,
     for (int plane = first_plane; plane < min(first_plane + ${tile_planes}, planes); plane++) {
         const int channel = plane / batch, image = plane - channel * batch;
         __global float *p = y + origin + (size_t)channel * channel_stride + (size_t)image * image_stride;
-        for (int row = item; row < height; row += ${group_n})
+        for (int row = item; row < height; row += ${group_n}) {
+% if prefetch:
+            PREFETCH_FOR_WRITING(p + (row + ${prefetch}) * pitch + width);
+% endif
             for (int i = width; i < pitch; i++) p[row * pitch + i] = ${c_float(0)};
+        }
         for (int i = height * pitch + item; i < (height + padding_rows) * pitch; i += ${group_n}) p[i] = ${c_float(0)};
     }
 }

@@ -8,7 +8,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from clprune.geometry import Shape
-from clprune.kernels.base import Case, DeviceArray, Expected, Launch, Sample, TensorKernel, Workload, ceil_div
+from clprune.kernels.base import (
+    Case,
+    Constraint,
+    DeviceArray,
+    Expected,
+    Launch,
+    Sample,
+    TensorKernel,
+    Workload,
+    ceil_div,
+)
 from clprune.kernels.samples import SENTINEL
 from clprune.layout import READ_MARGIN, Layout, padded_layout, view
 
@@ -19,6 +29,7 @@ class ClearTile:
 
     group_n: int
     tile_planes: int = 1
+    prefetch: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +54,14 @@ class ClearPaddingKernel(TensorKernel[ClearTile, ClearOperation]):
     name = "clear_padding"
     template = "clear_padding"
     tile_type = ClearTile
-    parameters: ClassVar = {"group_n": (1, 64, 128), "tile_planes": (1, 8, 32)}
-    constraints = ()
-    cpu_tiles = (ClearTile(group_n=1, tile_planes=32),)
+    parameters: ClassVar = {"group_n": (1, 64, 128), "tile_planes": (1, 8, 32), "prefetch": (0, 16, 32)}
+    constraints = (
+        Constraint(
+            reason="prefetching is for work-groups of one, whose caches are a CPU's",
+            holds=lambda t, o: t.prefetch == 0 or t.group_n == 1,
+        ),
+    )
+    cpu_tiles = (ClearTile(group_n=1, tile_planes=32, prefetch=32),)
     gpu_tiles = (ClearTile(group_n=64), ClearTile(group_n=128))
 
     def local_mem_bytes(self, tile: ClearTile, operation: ClearOperation) -> int:
