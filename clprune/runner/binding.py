@@ -75,12 +75,11 @@ def bind_plan(session: Session, plan: Plan, weights: Weights) -> BoundPlan:
     _check_index_range(plan)
     buffers = [session.zeros(size) for size in plan.memory.sizes_bytes]
     tensors = {name: buffers[number] for name, number in plan.memory.buffer_of.items()}
-    scratch = session.empty_buffer(plan.scratch_bytes) if plan.scratch_bytes else None
-    binder = _Binder(session=session, plan=plan, weights=weights, tensors=tensors, scratch=scratch)
+    binder = _Binder(session=session, plan=plan, weights=weights, tensors=tensors)
     steps = tuple(binder.bind(step) for step in plan.steps)
     session.finish()
     plan = dataclasses.replace(plan, steps=tuple(bound.step for bound in steps))
-    scratch_bytes = 0 if binder.scratch is None else binder.scratch.nbytes
+    scratch_bytes = sum(buffer.nbytes for buffer in binder.scratch)
     return BoundPlan(plan=plan, steps=steps, tensors=tensors, scratch_bytes=scratch_bytes)
 
 
@@ -104,7 +103,7 @@ class _Binder:
     tensors: Mapping[int, Buffer]
     packed: dict[tuple[Any, ...], Packed] = field(default_factory=dict)
     copied: dict[Hashable, tuple[Buffer, Any]] = field(default_factory=dict)
-    scratch: Buffer | None = None
+    scratch: list[Buffer] = field(default_factory=list)
 
     def bind(self, step: Step) -> BoundStep:
         step, stages = _build(self.session, step)
@@ -121,7 +120,7 @@ class _Binder:
         else:
             raise TypeError(f"{kernel.name} is neither a MatrixKernel nor a TensorKernel")
         known = len(self.copied)
-        on_device = [self._on_device(argument) for argument in arguments]
+        on_device = self._on_device(arguments)
         parameter_bytes = sum(buffer.nbytes for buffer, _ in list(self.copied.values())[known:])
         bound = bind_stages(self.session, stages, on_device)
         return BoundStep(
@@ -148,17 +147,24 @@ class _Binder:
             raise UsageError(f"{self.plan.network.path}:{layer.line}: {layer} has no weights to run with")
         return fold_batch_norm(layer, values)
 
-    def _on_device(self, argument: Any) -> Any:
+    def _on_device(self, arguments: Sequence[Any]) -> list[Any]:
         """Arrays become buffers, scratch memory is found; everything else stays."""
-        if isinstance(argument, np.ndarray):
-            return self._copied(argument)
-        return self._scratch(argument) if isinstance(argument, Scratch) else argument
+        scratch = iter(self._scratch([argument for argument in arguments if isinstance(argument, Scratch)]))
+        return [
+            self._copied(argument)
+            if isinstance(argument, np.ndarray)
+            else (next(scratch) if isinstance(argument, Scratch) else argument)
+            for argument in arguments
+        ]
 
-    def _scratch(self, scratch: Scratch) -> Buffer:
-        """One buffer for all, as steps run one after another; a safe tile may need more than was planned."""
-        if self.scratch is None or self.scratch.nbytes < scratch.size_bytes:
-            self.scratch = self.session.empty_buffer(scratch.size_bytes)
-        return self.scratch
+    def _scratch(self, wanted: Sequence[Scratch]) -> list[Buffer]:
+        """A buffer for each of a step's scratch arguments; all steps share them, as they run one after another."""
+        for number, scratch in enumerate(wanted):
+            if number == len(self.scratch):
+                self.scratch.append(self.session.empty_buffer(scratch.size_bytes))
+            elif self.scratch[number].nbytes < scratch.size_bytes:
+                self.scratch[number] = self.session.empty_buffer(scratch.size_bytes)
+        return self.scratch[: len(wanted)]
 
     def _copied(self, array: npt.NDArray[Any]) -> Buffer:
         """A copy of `array`; equal small arrays and the same large one are copied once."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
 from clprune.darknet.weights import random_weights
 from clprune.errors import BuildError, LaunchError
@@ -109,3 +110,18 @@ def test_safe_tile_that_does_not_fit_is_an_error_at_launch(
     network = network_of()
     with pytest.raises(LaunchError, match="needs 1099511627776 bytes of local memory"):
         Runner(network, random_weights(network, seed=1), session=device_context, lookup=gpu_tile)
+
+
+def test_scratch_arguments_of_one_kernel_lie_apart(
+    runner_of: Callable[..., Runner], network_of: Callable[..., Network]
+) -> None:
+    """Winograd convolution in three stages has two, which its stages read and write at once."""
+    network = network_of(
+        "[net]\nheight=14\nwidth=14\nchannels=64\n[convolutional]\nfilters=48\nsize=3\npad=1\nactivation=relu\n"
+    )
+    weights = random_weights(network, seed=0)
+    with runner_of(network, weights, algorithms=Algorithms(names=("winograd",))) as runner:
+        step = next(step for step in runner.bound.plan.steps if step.layer is not None)
+        assert step.kernel.name == "winograd"
+        assert runner.bound.scratch_bytes == step.kernel.scratch_bytes(step.tile, step.operation)
+        check_answers(network, runner, weights)
