@@ -143,6 +143,15 @@ PREFETCH_FATAL = Quirk(
     applies=lambda device: device.is_software,
 )
 
+VECTORS_OF_32_FATAL = Quirk(
+    name="vectors_of_32_fatal",
+    what="a vector of 32 elements, which clang knows beyond OpenCL's 16, ends the process",
+    effect="tiles that need them are for real CPU drivers, which hand such vectors to their compiler as they are",
+    evidence="rusticl of Mesa 22.3.6: LLVM ERROR: Unsupported vector type with 32 elements",
+    test="tests/kernels/test_conv_int8.py::test_vectors_of_32_are_for_cpu_drivers",
+    applies=lambda device: device.is_software,
+)
+
 QUIRKS: tuple[Quirk, ...] = (
     NO_FP64,
     EMULATED_LOCAL_MEMORY,
@@ -156,6 +165,7 @@ QUIRKS: tuple[Quirk, ...] = (
     SUBNORMALS_FLUSHED,
     FILLS_UNTRACKED,
     PREFETCH_FATAL,
+    VECTORS_OF_32_FATAL,
 )
 
 
@@ -181,6 +191,11 @@ def defines(device: DeviceInfo) -> tuple[str, ...]:
     """Macros that kernels may ask for, as compiler options."""
     is_real_cpu = device.type == "cpu" and not has(device, PREFETCH_FATAL)
     return ("-DHAS_CPU_PREFETCH",) if is_real_cpu else ()
+
+
+def takes_vectors_of_32(device: DeviceInfo) -> bool:
+    """Whether vectors of 32 elements may be used: drivers of other devices have not been tried."""
+    return device.type == "cpu" and not has(device, VECTORS_OF_32_FATAL)
 
 
 def has_integer_dot_product(device: DeviceInfo) -> bool:

@@ -53,11 +53,19 @@ ${quantize_function(vector_width)}
 % endif
 % if channels_packed == 2:
 // The products of all 16-bit halves, then sums of neighbours: the form that compilers know as multiply-add of pairs.
-typedef short halves __attribute__((ext_vector_type(${2 * vector_width})));
-typedef int products __attribute__((ext_vector_type(${2 * vector_width})));
+% if vector_width == 16:
+typedef short halves __attribute__((ext_vector_type(32)));
+typedef int products __attribute__((ext_vector_type(32)));
+#define AS_HALVES(words) __builtin_astype(words, halves)
+#define WIDENED(values) __builtin_convertvector(values, products)
+% else:
+typedef int${2 * vector_width} products;
+#define AS_HALVES(words) as_short${2 * vector_width}(words)
+#define WIDENED(values) convert_int${2 * vector_width}(values)
+% endif
 inline ${I} dot_add(const ${I} a, const ${I} b, const ${I} sum)
 {
-    const products p = __builtin_convertvector(__builtin_astype(a, halves), products) * __builtin_convertvector(__builtin_astype(b, halves), products);
+    const products p = WIDENED(AS_HALVES(a)) * WIDENED(AS_HALVES(b));
     return sum + (p.even + p.odd);
 }
 % else:

@@ -21,6 +21,7 @@ from clprune.kernels.base import (
     Launch,
     MatrixKernel,
     Sample,
+    TileT,
     Workload,
     ceil_div,
 )
@@ -269,6 +270,16 @@ def conv_reference(
     return result.reshape(p.batch, p.out_channels, p.out_height, p.out_width)
 
 
+def narrow_tile(
+    kernel: MatrixKernel[TileT, ConvOperation], operation: ConvOperation, device: DeviceInfo
+) -> TileT | None:
+    """The first of a kernel's tiles for CPUs that suits vectors narrower than 16 lanes; None where those are not."""
+    if not 1 < vector_width(device) < 16:
+        return None
+    narrow = (tile for tile in kernel.cpu_tiles if tile.vector_width <= 8)  # type: ignore[attr-defined]
+    return next((tile for tile in narrow if kernel.rejection(tile, operation, device) is None), None)
+
+
 class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
     """See `templates/conv.cl.mako`."""
 
@@ -382,11 +393,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         return super().is_worth_trying(tile, operation, device) and not is_narrow
 
     def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvTile:
-        if 1 < vector_width(device) < 16:
-            for tile in self.cpu_tiles:
-                if tile.vector_width <= 8 and self.rejection(tile, operation, device) is None:
-                    return tile
-        return super().default_tile(operation, device)
+        return narrow_tile(self, operation, device) or super().default_tile(operation, device)
 
     def wavefront_rows(self, tile: ConvTile) -> int:
         """`tile_m`: the lanes of a SIMD group are positions, and each computes the same `tile_m` output channels.

@@ -27,7 +27,7 @@ from clprune.kernels.base import (
     ceil_div,
     round_up,
 )
-from clprune.kernels.conv import ConvOperation, can_pool, conv_operation, conv_reference, pool_problem
+from clprune.kernels.conv import ConvOperation, can_pool, conv_operation, conv_reference, narrow_tile, pool_problem
 from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.samples import input_buffer, random_matrix
 from clprune.kernels.storage import INT8, stored_matrix
@@ -35,7 +35,7 @@ from clprune.layout import READ_MARGIN, padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
 from clprune.quantization.coding import LARGEST_CODE, LinearCoding
 from clprune.quantization.linear import linear_coding
-from clprune.quirks import has_integer_dot_product, vector_width
+from clprune.quirks import has_integer_dot_product, takes_vectors_of_32, vector_width
 
 #: Products of two codes that 32 bits can sum up whatever the codes.
 MOST_COLUMNS = (2**31 - 1) // LARGEST_CODE**2
@@ -245,6 +245,11 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
         """The dot product of a device that has one needs a newer language than the rest of clprune."""
         return ("-cl-std=CL3.0", "-DHAS_INTEGER_DOT_PRODUCT") if has_integer_dot_product(device) else ()
 
+    def rejection(self, tile: ConvInt8Tile, operation: ConvOperation, device: DeviceInfo) -> str | None:
+        if tile.channels_packed == 2 and tile.vector_width == 16 and not takes_vectors_of_32(device):
+            return "pairs of 16 bits in vectors of 16 words are for the compilers of CPU drivers"
+        return super().rejection(tile, operation, device)
+
     def local_mem_bytes(self, tile: ConvInt8Tile, operation: ConvOperation) -> int:
         return 0
 
@@ -283,6 +288,9 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
         """As everywhere; on CPUs vectors also fill at least half a register."""
         is_narrow = 2 * tile.vector_width < vector_width(device)
         return super().is_worth_trying(tile, operation, device) and not is_narrow
+
+    def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvInt8Tile:
+        return narrow_tile(self, operation, device) or super().default_tile(operation, device)
 
     def workgroup_rows(self, tile: ConvInt8Tile) -> int:
         """`tile_m * group_m`: a work-group computes `group_m` row blocks side by side."""

@@ -21,7 +21,7 @@ from clprune.kernels.base import (
     Workload,
     ceil_div,
 )
-from clprune.kernels.conv import CONV, ConvOperation, can_pool, conv_reference, pool_problem
+from clprune.kernels.conv import CONV, ConvOperation, can_pool, conv_reference, narrow_tile, pool_problem
 from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.samples import coded_weights, input_buffer, ragged_matrix
 from clprune.kernels.storage import device_table, device_values, stored_matrix
@@ -157,6 +157,9 @@ class SparseConvKernel(MatrixKernel[SparseConvTile, ConvOperation]):
         """As everywhere; on CPUs vectors also fill at least half a register."""
         is_narrow = 2 * tile.vector_width < vector_width(device)
         return super().is_worth_trying(tile, operation, device) and not is_narrow
+
+    def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> SparseConvTile:
+        return narrow_tile(self, operation, device) or super().default_tile(operation, device)
 
     def wavefront_rows(self, tile: SparseConvTile) -> int:
         """1: the lanes of a SIMD group are positions, and each row has a list of its own."""

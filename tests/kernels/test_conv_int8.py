@@ -65,7 +65,7 @@ def run(
         for a in arguments
     ]
     bind_stages(session, build_stages(session, CONV_INT8, tile, operation), on_device).enqueue()
-    return view(session.read(y, np.float32, operation.output.elements), operation.output).copy()
+    return np.array(view(session.read(y, np.float32, operation.output.elements), operation.output))
 
 
 @pytest.mark.parametrize("tile", TILES, ids=str)
@@ -123,6 +123,14 @@ def test_sums_that_could_overflow_are_refused() -> None:
     tile = CONV_INT8.safe_tile(conv_operation(problem, storage="int8"))
     reason = CONV_INT8.rejection(tile, conv_operation(problem, storage="int8"), imaginary_device())
     assert reason == "sums of so many products may exceed 32 bits"
+
+
+def test_vectors_of_32_are_for_cpu_drivers() -> None:
+    tile, operation = TILES[2], conv_operation(PROBLEM, storage="int8")
+    assert CONV_INT8.rejection(tile, operation, imaginary_device(type="cpu")) is None
+    for facts in ({"type": "gpu"}, {"type": "cpu", "name": "llvmpipe"}):
+        reason = CONV_INT8.rejection(tile, operation, imaginary_device(**facts))
+        assert reason == "pairs of 16 bits in vectors of 16 words are for the compilers of CPU drivers"
 
 
 @pytest.mark.parametrize(
