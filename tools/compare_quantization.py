@@ -64,7 +64,7 @@ container, all layers; float32 is 4 bytes for each weight of the dense network.
 @dataclass(frozen=True, kw_only=True)
 class Coded:
     """One way to code the pruned network, how many `epochs` of retraining it gets, and how many points below the dense
-    one it may end. Entries of a small table need longer to settle than steps of int8.
+    one it may end.
     """
 
     name: str
@@ -76,8 +76,8 @@ class Coded:
 
 PRUNED = "float32"
 CODINGS = (
-    Coded(name="int8", settings=QuantizeSettings(scheme="linear", bits=8), goal_points=0.5),
-    Coded(name="4-bit codebook", settings=QuantizeSettings(scheme="codebook", bits=4), epochs=2, goal_points=1.0),
+    Coded(name="int8", settings=QuantizeSettings(scheme="linear", bits=8), epochs=5, goal_points=0.5),
+    Coded(name="4-bit codebook", settings=QuantizeSettings(scheme="codebook", bits=4), epochs=3, goal_points=1.0),
     Coded(name="int8, int8 activations", settings=QuantizeSettings(scheme="linear", bits=8), activations=True),
 )
 
@@ -137,7 +137,7 @@ class Setting:
     "--step-epochs", type=click.IntRange(min=1), default=4, show_default=True, help="After each but the last."
 )
 @click.option("--learning-rate", default=0.03, show_default=True, help="Peak after pruning.")
-@click.option("--coded-rate", default=0.005, show_default=True, help="Peak of retraining for codes.")
+@click.option("--coded-rate", default=0.01, show_default=True, help="Peak of retraining for codes.")
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="bfloat16", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
