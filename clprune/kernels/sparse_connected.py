@@ -97,7 +97,7 @@ class SparseConnectedKernel(MatrixKernel[SparseConnectedTile, ConnectedOperation
     cpu_tiles = (
         SparseConnectedTile(vector_width=16, vectors=1, tile_n=8, offset_bits=16),
         SparseConnectedTile(vector_width=16, vectors=1, tile_n=4, offset_bits=16),
-        SparseConnectedTile(vector_width=16, vectors=1, offset_bits=16),
+        SparseConnectedTile(vector_width=8, vectors=8, k_unroll=2, offset_bits=8),
         SparseConnectedTile(vector_width=8, vectors=1, offset_bits=16),
         SparseConnectedTile(vector_width=8, vectors=1),
     )
