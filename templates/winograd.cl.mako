@@ -19,7 +19,6 @@
 ## vector_width  tiles per vector;  columns: tiles side by side in a segment
 ## group_m, group_n  work-items of a work-group along row blocks and along tiles
 ## tile_k        channels whose weights are staged in local memory at once; 0: weights are read from global memory
-## k_unroll      channels per turn of the inner loop
 ## sweep         row blocks that a work-item multiplies one after another with the same tiles
 ## channels_per_item  channels that a work-item transforms, one after another
 ## prefetch      channels by which the input transform runs ahead to bring x into cache (0: not at all)
@@ -131,27 +130,15 @@ void winograd_multiply(__global const float *restrict V,
         barrier(CLK_LOCAL_MEM_FENCE);
         __local const float *tile_weights = staged_weights + local_m * ${tile_k * tile_m};
         __local const int *tile_list = staged_offsets + local_m * ${tile_k};
-        int k = 0;
-% if k_unroll > 1:
-        for (; k + ${k_unroll} <= count; k += ${k_unroll}) {
-            ${winograd.columns_of(k_unroll, lambda u, i: f"tile_weights[(k + {u}) * {tile_m} + {i}]", lambda u: f"tile_list[k + {u}]")}
-        }
-% endif
-        for (; k < count; k++) {
-            ${winograd.columns_of(1, lambda u, i: f"tile_weights[k * {tile_m} + {i}]", lambda u: "tile_list[k]")}
+        for (int k = 0; k < count; k++) {
+            __local const float *w = tile_weights + k * ${tile_m};
+            ${winograd.add_channel("w", "tile_list[k]")}
         }
     }
     if (wanted_block < block_count) {
 % else:
-    int k = 0;
-% if k_unroll > 1:
-    for (; k + ${k_unroll} <= kept; k += ${k_unroll}) {
-        ${winograd.columns_of(k_unroll, lambda u, i: f"u[{u * tile_m + i}]", lambda u: f"list[k + {u}]", prefetch_values)}
-        u += ${k_unroll * tile_m};
-    }
-% endif
-    for (; k < kept; k++) {
-        ${winograd.columns_of(1, lambda u, i: f"u[{i}]", lambda u: "list[k]", prefetch_values)}
+    for (int k = 0; k < kept; k++) {
+        ${winograd.add_channel("u", "list[k]", prefetch_values)}
         u += ${tile_m};
     }
     {

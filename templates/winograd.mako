@@ -224,25 +224,21 @@
 % endif
 </%def>
 
-## Adds `count` kept channels to the accumulators c<row>_<vector>; `weight(u, row)` and `offset(u)` print the weight and
-## the offset in V of the channel number u of them. `ahead`: weights by which to run ahead in the list at `u`.
-<%def name="columns_of(count, weight, offset, ahead=0)">
+## Adds one kept channel to the accumulators c<row>_<vector>: its weights at `u`, its offset in V. `ahead`: weights by which
+## to run ahead in the list at `u` (0: not at all).
+<%def name="add_channel(u, offset, ahead=0)">
 <% T = vector_type("float", vector_width) %>
-% for u in range(count):
-    {
-        __global const float *p = v + ${offset(u)};
-% if ahead and u * tile_m % 16 == 0:
-        PREFETCH(u + ${u * tile_m + ahead});
+    __global const float *p = v + ${offset};
+% if ahead:
+    PREFETCH(${u} + ${ahead});
 % endif
 % for n in range(vectors):
-        const ${T} b${n} = ${vector_load(vector_width, f"p + {n * group_n * vector_width}")};
+    const ${T} b${n} = ${vector_load(vector_width, f"p + {n * group_n * vector_width}")};
 % endfor
 % for i in range(tile_m):
-        { const ${T} a = (${T})(${weight(u, i)});
+    { const ${T} a = (${T})(${u}[${i}]);
 % for n in range(vectors):
-        c${i}_${n} = MULTIPLY_ADD(a, b${n}, c${i}_${n});
-% endfor
-        }
+    c${i}_${n} = MULTIPLY_ADD(a, b${n}, c${i}_${n});
 % endfor
     }
 % endfor

@@ -21,14 +21,13 @@
 ## group_n       work-items of a work-group
 ## groups        work-groups
 ## sweep         row blocks multiplied with one V_xi before the next: it then comes from the first level of cache
-## k_unroll      channels per turn of the inner loop
 ## prefetch      channels by which the input transform runs ahead to bring x into cache (0: not at all)
 ## prefetch_values  weights by which the multiplication runs ahead to bring them into cache (0: not at all)
 ##
 ## Source: Lavin & Gray, arXiv:1509.09308; unit tile_m x 1 in U_xi: our reading of WSP/BWSP (ICCV 2025). Persistent
 ## work-groups with the scratch in cache: ours.
 <%namespace name="common" file="common.mako"/>
-<%namespace name="winograd" file="winograd.mako" inheritable="True"/>
+<%namespace name="winograd" file="winograd.mako"/>
 <%
     T = vector_type("float", vector_width)
     item = "get_local_id(0)" if group_n > 1 else "0"
@@ -122,15 +121,8 @@ void winograd_fused(__global const float *restrict x,
                     ${T} c${i}_${n} = (${T})(${c_float(0)});
 % endfor
 % endfor
-                    int k = 0;
-% if k_unroll > 1:
-                    for (; k + ${k_unroll} <= kept; k += ${k_unroll}) {
-                        ${winograd.columns_of(k_unroll, lambda u, i: f"u[{u * tile_m + i}]", lambda u: f"list[k + {u}]", prefetch_values)}
-                        u += ${k_unroll * tile_m};
-                    }
-% endif
-                    for (; k < kept; k++) {
-                        ${winograd.columns_of(1, lambda u, i: f"u[{i}]", lambda u: "list[k]", prefetch_values)}
+                    for (int k = 0; k < kept; k++) {
+                        ${winograd.add_channel("u", "list[k]", prefetch_values)}
                         u += ${tile_m};
                     }
 % for i in rows:

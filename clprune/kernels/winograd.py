@@ -67,7 +67,6 @@ class WinogradTile:
     group_m: int = 1
     group_n: int = 1
     tile_k: int = 0
-    k_unroll: int = 1
     sweep: int = 1
     channels_per_item: int = 1
     prefetch: int = 0
@@ -104,7 +103,6 @@ class WinogradKernel(MatrixKernel[WinogradTile, WinogradOperation]):
         "group_m": (1, 2, 4),
         "group_n": (1, 16, 32, 64),
         "tile_k": (0, 16),
-        "k_unroll": (1, 2),
         "sweep": (1, 4, 16),
         "channels_per_item": (1, 8),
         "prefetch": (0, 1),
@@ -125,6 +123,7 @@ class WinogradKernel(MatrixKernel[WinogradTile, WinogradOperation]):
         "prefetch_values": (0,),
     }
     constraints = (
+        *WORK_GROUP_CONSTRAINTS,
         Constraint(
             reason="fused pooling needs whole windows of 2x2 outputs",
             holds=lambda t, o: has_whole_windows(o),
@@ -143,7 +142,6 @@ class WinogradKernel(MatrixKernel[WinogradTile, WinogradOperation]):
             reason="the accumulators of a work-item exceed the registers of any device",
             holds=lambda t, o: t.tile_m * t.vectors * t.vector_width <= (448 if t.work_group_size == 1 else 64),
         ),
-        *WORK_GROUP_CONSTRAINTS,
         Constraint(
             reason="staging weights in local memory needs a work-group that shares them",
             holds=lambda t, o: t.tile_k == 0 or t.group_n > 1,
@@ -195,10 +193,10 @@ class WinogradKernel(MatrixKernel[WinogradTile, WinogradOperation]):
         WinogradTile(tile_m=1, vector_width=4, vectors=1),
     )
     gpu_tiles = (
-        WinogradTile(tile_m=8, vector_width=1, vectors=4, group_m=2, group_n=32, tile_k=16, k_unroll=2),
-        WinogradTile(tile_m=8, vector_width=1, vectors=4, group_m=2, group_n=32, k_unroll=2),
-        WinogradTile(tile_m=8, vector_width=1, vectors=1, group_m=4, group_n=16, tile_k=16, k_unroll=2),
-        WinogradTile(tile_m=8, vector_width=1, vectors=1, group_m=4, group_n=16, k_unroll=2),
+        WinogradTile(tile_m=8, vector_width=1, vectors=4, group_m=2, group_n=32, tile_k=16),
+        WinogradTile(tile_m=8, vector_width=1, vectors=4, group_m=2, group_n=32),
+        WinogradTile(tile_m=8, vector_width=1, vectors=1, group_m=4, group_n=16, tile_k=16),
+        WinogradTile(tile_m=8, vector_width=1, vectors=1, group_m=4, group_n=16),
         WinogradTile(tile_m=1, vector_width=1, vectors=1, group_n=64),
     )
 

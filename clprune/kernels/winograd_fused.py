@@ -55,7 +55,6 @@ class WinogradFusedTile:
     group_n: int = 1
     groups: int = 1
     sweep: int = 1
-    k_unroll: int = 1
     prefetch: int = 0
     prefetch_values: int = 0
 
@@ -96,7 +95,6 @@ class WinogradFusedKernel(MatrixKernel[WinogradFusedTile, WinogradOperation]):
         "group_n": (1, 64),
         "groups": GROUPS,
         "sweep": (1, 2, 4),
-        "k_unroll": (1, 2),
         "prefetch": (0, 1, 2),
         "prefetch_values": (0, 2048),
     }
@@ -109,6 +107,7 @@ class WinogradFusedKernel(MatrixKernel[WinogradFusedTile, WinogradOperation]):
         "prefetch_values": (0,),
     }
     constraints = (
+        *WORK_GROUP_CONSTRAINTS,
         Constraint(
             reason="fused pooling needs whole windows of 2x2 outputs",
             holds=lambda t, o: has_whole_windows(o),
@@ -127,7 +126,6 @@ class WinogradFusedKernel(MatrixKernel[WinogradFusedTile, WinogradOperation]):
             reason="the accumulators of a work-item exceed the registers of any device",
             holds=lambda t, o: t.tile_m * t.vectors * t.vector_width <= (448 if t.work_group_size == 1 else 48),
         ),
-        *WORK_GROUP_CONSTRAINTS,
         Constraint(
             reason="the tile has more rows than the layer has output channels",
             holds=lambda t, o: t.tile_m < 2 * o.problem.out_channels or t.tile_m == 1,

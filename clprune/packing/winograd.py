@@ -71,14 +71,15 @@ def pack_winograd(
     row_blocks = -(-rows // tile_m)
     filled = np.zeros((matrices, row_blocks * tile_m, channels), np.float32)
     filled[:, :rows] = transformed.reshape(matrices, rows, channels)
-    columns = filled.reshape(matrices, row_blocks, tile_m, channels).transpose(1, 0, 3, 2)
-    used = np.any(columns != 0, axis=3)  # [row blocks, matrices, channels]
+    columns = filled.reshape(matrices, row_blocks, tile_m, channels)
+    used = np.ascontiguousarray(np.any(columns != 0, axis=2).transpose(1, 0, 2))  # [row blocks, matrices, channels]
     order = _order_of_use(row_blocks, matrices, sweep)
     kept = used.sum(axis=2).astype(np.int64)
     starts = np.zeros(row_blocks * matrices, np.int64)
     starts[order] = np.concatenate([[0], np.cumsum(kept.reshape(-1)[order])[:-1]])
     ordered_used = used.reshape(-1, channels)[order]
-    values = columns.reshape(row_blocks * matrices, channels, tile_m)[order][ordered_used]
+    block, matrix = np.divmod(order, matrices)
+    values = columns[matrix, block].transpose(0, 2, 1)[ordered_used]
     is_full = bool(used.all())
     channel_of = np.arange(channels) if is_full else np.nonzero(ordered_used)[1]
     lists = np.concatenate([channel_of * channel_stride, np.zeros(max(lookahead, 1), np.int64)])

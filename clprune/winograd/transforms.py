@@ -115,20 +115,19 @@ def interpolation_points(count: int) -> list[Fraction]:
 def transform_filters(weights: npt.NDArray[Any], output_tile: int) -> FloatArray64:
     """U = G g G^T, float64 `[alpha, alpha, out, in]`, of filters `[out, in, r, r]`."""
     g = transform_matrices(output_tile, weights.shape[-1]).filter_array
-    return np.ascontiguousarray(np.einsum("ia,ocab,jb->ijoc", g, weights.astype(np.float64), g, optimize=True))
+    return _both_sides(g, np.moveaxis(weights, (-2, -1), (0, 1)))
 
 
 def transform_input(tiles: npt.NDArray[Any], output_tile: int, filter_size: int = FILTER_SIZE) -> FloatArray64:
     """V = B^T d B, float64 `[alpha, alpha, ...]`, of input tiles `[..., alpha, alpha]`."""
     bt = transform_matrices(output_tile, filter_size).input_array
-    transformed = np.einsum("ia,...ab,jb->...ij", bt, tiles.astype(np.float64), bt, optimize=True)
-    return np.ascontiguousarray(np.moveaxis(transformed, (-2, -1), (0, 1)))
+    return _both_sides(bt, np.moveaxis(tiles, (-2, -1), (0, 1)))
 
 
 def transform_output(products: npt.NDArray[Any], output_tile: int, filter_size: int = FILTER_SIZE) -> FloatArray64:
     """Y = A^T M A, float64 `[..., m, m]`, of products `[alpha, alpha, ...]`."""
     at = transform_matrices(output_tile, filter_size).output_array
-    return np.ascontiguousarray(np.einsum("ia,ab...,jb->...ij", at, products.astype(np.float64), at, optimize=True))
+    return np.ascontiguousarray(np.moveaxis(_both_sides(at, products), (0, 1), (-2, -1)))
 
 
 def input_tiles(x: npt.NDArray[Any], output_tile: int, *, padding: int, filter_size: int = FILTER_SIZE) -> FloatArray64:
@@ -176,6 +175,15 @@ def winograd_convolution(
     y = y.reshape(-1, batch, tiles_y, tiles_x, output_tile, output_tile).transpose(1, 0, 2, 4, 3, 5)
     y = y.reshape(batch, -1, tiles_y * output_tile, tiles_x * output_tile)
     return np.ascontiguousarray(y[:, :, : x.shape[2] + 2 * padding - 2, : x.shape[3] + 2 * padding - 2])
+
+
+def _both_sides(matrix: FloatArray64, values: npt.NDArray[Any]) -> FloatArray64:
+    """`matrix @ values @ matrix^T` over the first two axes of `values`, `[i, j, ...]`, as a few large products."""
+    first, second, *rest = values.shape
+    flat = np.ascontiguousarray(values, np.float64).reshape(first, -1)
+    left = (matrix @ flat).reshape(len(matrix), second, -1)
+    both: FloatArray64 = np.matmul(matrix, left)
+    return both.reshape(len(matrix), len(matrix), *rest)
 
 
 def _powers(points: Sequence[Fraction], count: int) -> Matrix:
