@@ -76,8 +76,8 @@ class Coded:
 
 PRUNED = "float32"
 CODINGS = (
-    Coded(name="int8", settings=QuantizeSettings(scheme="linear", bits=8), epochs=5, goal_points=0.5),
-    Coded(name="4-bit codebook", settings=QuantizeSettings(scheme="codebook", bits=4), epochs=3, goal_points=1.0),
+    Coded(name="int8", settings=QuantizeSettings(scheme="linear", bits=8), goal_points=0.5),
+    Coded(name="4-bit codebook", settings=QuantizeSettings(scheme="codebook", bits=4), epochs=2, goal_points=1.0),
     Coded(name="int8, int8 activations", settings=QuantizeSettings(scheme="linear", bits=8), activations=True),
 )
 
@@ -137,14 +137,16 @@ class Setting:
     "--step-epochs", type=click.IntRange(min=1), default=4, show_default=True, help="After each but the last."
 )
 @click.option("--learning-rate", default=0.03, show_default=True, help="Peak after pruning.")
-@click.option("--coded-rate", default=0.01, show_default=True, help="Peak of retraining for codes.")
+@click.option("--coded-rate", default=0.005, show_default=True, help="Peak of retraining for codes.")
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="bfloat16", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--report-only", is_flag=True, help="Train nothing: the tables of what is there.")
 @click.option("--quick", is_flag=True, help="Few images and one seed; results into --work.")
 @device_option
 def compare_quantization(out: Path | None, device: str | None, **options: Any) -> None:
     """Prune, retrain, code, retrain, report."""
+    is_training = not options.pop("report_only")
     pruned_seeds = options.pop("pruned_seeds") or options["seeds"]
     if options.pop("quick"):
         options.update(QUICK)
@@ -157,7 +159,8 @@ def compare_quantization(out: Path | None, device: str | None, **options: Any) -
     for codings in (CODINGS[:2], CODINGS[2:]):  # those with goals first: a run that is stopped early has these
         wanted += [(seed, seed % pruned_seeds, coded.name) for seed in range(options["seeds"]) for coded in codings]
     for seed, pruned_seed, name in wanted:
-        if find_row(read_rows(journal), seed=seed, pruned_seed=pruned_seed, name=name) is None:
+        row = find_row(read_rows(journal), seed=seed, pruned_seed=pruned_seed, name=name)
+        if row is None and is_training:
             started = time.monotonic()
             row = run(setting, name, seed=seed, pruned_seed=pruned_seed, device=device)
             facts = {"experiment": setting.key, "seed": seed, "pruned_seed": pruned_seed, "name": name}
