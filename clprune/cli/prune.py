@@ -127,13 +127,12 @@ def command(
     prune ... (the first one has the device, writes the files and reports).
     """
     from clprune.darknet.network import load_network
+    from clprune.files import write_atomically
     from clprune.opencl import open_device
+    from clprune.pruning.report_page import report_page
     from clprune.training import join_ranks, prune_and_retrain
 
-    factor = options["winograd_learning_rate"]
-    recipe = replace(take_recipe(options, seed=seed), winograd_learning_rate=factor)
-    if options["sparsity"] is None:
-        raise click.UsageError("Missing option '--sparsity'.")
+    recipe = _recipe(options, seed=seed)
     network = load_network(model)
     targets = _targets(out, file_format=file_format, method=options["method"], sources=(model, weights))
     dense = load_weights(network, weights)
@@ -144,18 +143,11 @@ def command(
         images, held_out = load_splits(data, network, seed=seed, count=options["count"])
         with training_progress(rounds=steps, is_shown=ranks.is_first) as report:
             trained, outcome = prune_and_retrain(
-                network,
-                dense,
-                settings,
-                data=images,
-                recipe=recipe,
-                steps=steps,
-                validation=held_out,
-                checkpoint=checkpoint,
-                report=report,
-                calibration=images.first(CALIBRATION_IMAGES),
+                network, dense, settings, data=images, recipe=recipe, steps=steps, validation=held_out,
+                checkpoint=checkpoint, report=report,
+                calibration=images.first(CALIBRATION_IMAGES) if settings.method == "abwsp" else None,
                 layer_times=lambda *pruned: ranks.from_first(lambda: _layer_times(session, *pruned)),
-            )
+            )  # fmt: skip
         if session is None:
             return
         pruned = _write(targets, network, trained, outcome, settings)
@@ -166,11 +158,19 @@ def command(
     result = {"model": model, "cfg": str(targets[0]), "weights": str(targets[1]), "data": data, **facts}
     summary = _summary(result, settings, outcome, before, after)
     if page is not None:
-        _write_page(page, summary)
+        write_atomically(page, report_page(summary))
     if as_json:
         print_json(result | _figures(summary, before, after, losses=outcome.losses))
     else:
         print_text(summary, before, after, held_out=held_out, facts=result)
+
+
+def _recipe(options: dict[str, Any], *, seed: int) -> Any:
+    """The recipe out of `options`, after a look at what must be there."""
+    recipe = take_recipe(options, seed=seed)
+    if options["sparsity"] is None:
+        raise click.UsageError("Missing option '--sparsity'.")
+    return replace(recipe, winograd_learning_rate=options["winograd_learning_rate"])
 
 
 def _targets(out: str, *, file_format: str, method: str, sources: tuple[str, str]) -> tuple[Path, Path]:
@@ -249,13 +249,6 @@ def _write(
         file.write(text.encode("utf-8", "surrogateescape"))
         save_weights(targets[1], network, trained)
     return trained
-
-
-def _write_page(path: Path, summary: PruningReport) -> None:
-    from clprune.files import write_atomically
-    from clprune.pruning.report_page import report_page
-
-    write_atomically(path, report_page(summary))
 
 
 def measure_models(session: Session, models: Sequence[tuple[Network, Weights]], *, held_out: DataSet) -> list[Measured]:

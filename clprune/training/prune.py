@@ -83,33 +83,23 @@ def prune_and_retrain(
     before = _accuracy(network, weights, validation)
     permutation = permute_for(network, weights, settings) if settings.permute else None
     weights = dense = in_pruning_domain(network, weights if permutation is None else permutation.weights, settings)
-    choices: tuple[VariantChoice, ...] = ()
-    if settings.method == "abwsp" and calibration is not None and layer_times is not None:
-        choices = choose_layer_variants(network, weights, settings, calibration=calibration, layer_times=layer_times)
+    choices = _choices(network, weights, settings, calibration=calibration, layer_times=layer_times)
+    if choices:
         settings = replace(settings, variants={choice.layer: choice.variant for choice in choices})
     masked: float | None = None
     plan: dict[int, PruneOptions] = {}
     masks: Masks = {}
     losses: tuple[float, ...] = ()
-    shares = sparsity_steps(settings.sparsity, steps=steps)
-    connected_shares = sparsity_steps(settings.fc_sparsity or 0.0, steps=steps)
-    for number, (share, connected_share) in enumerate(zip(shares, connected_shares, strict=True), start=1):
-        fc_sparsity = None if settings.fc_sparsity is None else connected_share
-        step_settings = replace(settings, sparsity=share, fc_sparsity=fc_sparsity)
+    for number, step_settings in enumerate(_settings_of_steps(settings, steps=steps), start=1):
         plan = plan_pruning(network, weights, step_settings)
         masks = masks_of_plan(network, weights, plan, step_settings)
         weights = masked_weights(network, weights, masks, settings)
         masked = _accuracy(network, weights, validation)
         result = _retrain(
-            network,
-            weights,
-            masks,
-            removes_channels=get_method(settings.method).removes_channels,
-            data=data,
-            recipe=replace(recipe, seed=recipe.seed + number),
+            network, weights, masks, removes_channels=get_method(settings.method).removes_channels, data=data,
+            recipe=replace(recipe, seed=recipe.seed + number), report=report,
             checkpoint=None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}.{number}"),
-            report=report,
-        )
+        )  # fmt: skip
         weights = result.weights
         losses += result.losses
     return weights, PruneReport(
@@ -125,6 +115,30 @@ def prune_and_retrain(
         accuracy_masked=masked,
         accuracy_after=_accuracy(network, weights, validation),
     )
+
+
+def _choices(
+    network: Network,
+    weights: Weights,
+    settings: PruneSettings,
+    *,
+    calibration: DataSet | None,
+    layer_times: LayerTimes | None,
+) -> tuple[VariantChoice, ...]:
+    """What `abwsp` chooses, where there is something to choose by."""
+    if settings.method != "abwsp" or calibration is None or layer_times is None:
+        return ()
+    return choose_layer_variants(network, weights, settings, calibration=calibration, layer_times=layer_times)
+
+
+def _settings_of_steps(settings: PruneSettings, *, steps: int) -> list[PruneSettings]:
+    """The same settings with the shares of each step."""
+    shares = sparsity_steps(settings.sparsity, steps=steps)
+    connected_shares = sparsity_steps(settings.fc_sparsity or 0.0, steps=steps)
+    return [
+        replace(settings, sparsity=share, fc_sparsity=None if settings.fc_sparsity is None else connected_share)
+        for share, connected_share in zip(shares, connected_shares, strict=True)
+    ]
 
 
 def _retrain(
