@@ -60,8 +60,10 @@ ROUNDED_TOLERANCE = 0.1
 HEADING = """
 # Single weights and fewer bits: speed
 
-Written by `tools/bench_quantized.py`. Random weights. Ratios are of times measured in turns within one run; "dense" is
-the fastest dense way that tuning measured (direct or Winograd), float32.
+Written by `tools/bench_quantized.py`. Random weights. Ratios are of times measured in turns within one run. "dense" is
+float32 by the fastest way that tuning measured, direct or Winograd convolution; "dense, direct" by direct convolution
+alone, which does as many products as the integer kernel and as sparse convolution without zeros. Winograd convolution
+does a quarter of them. What integer products cost on this driver is in [int8.md](int8.md).
 """
 
 
@@ -324,8 +326,8 @@ def activation_figures(outcome: Outcome) -> list[Figure]:
     series = {row.label: row.series for row in outcome.rows}
     figures = []
     for form in ACTIVATION_FORMS[2:]:
-        for dense, goal in ((ACTIVATION_FORMS[1], ACTIVATIONS_GOAL if form.activations else None),
-                            (ACTIVATION_FORMS[0], None)):  # fmt: skip
+        goal = ACTIVATIONS_GOAL if form.activations else None
+        for dense in (ACTIVATION_FORMS[1], ACTIVATION_FORMS[0]):
             if form.name in series and dense.name in series:
                 name = f"{form.name} / {dense.name}"
                 figures.append(time_ratio(name, series[form.name], [series[dense.name]], goal=goal))
