@@ -9,8 +9,8 @@
 ##          x, y, blocks, offsets, valid: as in conv.cl.mako;  weights[row block][kept column][tile_m]: words like q's
 ##          bias, scales[row block][tile_m]: scale of the weights' row times that of the input
 ##
-## channels_packed  2: pairs of 16 bits. CPU compilers turn the sum of two widened products into one instruction (pmaddwd,
-##               vpdpwssd), which they do for no sum of four.  4: fours of 8 bits, by the device's own dot product where
+## channels_packed  2: pairs of 16 bits. Compilers of CPU drivers (HAS_PAIR_PRODUCTS) turn the sum of two widened products
+##               into one instruction (pmaddwd, vpdpwssd), which they do for no sum of four.  4: fours of 8 bits, by the device's own dot product where
 ##               HAS_INTEGER_DOT_PRODUCT says that it has one, else in plain C. All give the same bits
 ## others        as in conv.cl.mako
 ##
@@ -52,22 +52,21 @@ ${quantize_function(1)}
 ${quantize_function(vector_width)}
 % endif
 % if channels_packed == 2:
+#ifdef HAS_PAIR_PRODUCTS
 // The products of all 16-bit halves, then sums of neighbours: the form that compilers know as multiply-add of pairs.
-% if vector_width == 16:
-typedef short halves __attribute__((ext_vector_type(32)));
-typedef int products __attribute__((ext_vector_type(32)));
-#define AS_HALVES(words) __builtin_astype(words, halves)
-#define WIDENED(values) __builtin_convertvector(values, products)
-% else:
-typedef int${2 * vector_width} products;
-#define AS_HALVES(words) as_short${2 * vector_width}(words)
-#define WIDENED(values) convert_int${2 * vector_width}(values)
-% endif
+typedef short halves __attribute__((ext_vector_type(${2 * vector_width})));
+typedef int products __attribute__((ext_vector_type(${2 * vector_width})));
 inline ${I} dot_add(const ${I} a, const ${I} b, const ${I} sum)
 {
-    const products p = WIDENED(AS_HALVES(a)) * WIDENED(AS_HALVES(b));
+    const products p = __builtin_convertvector(__builtin_astype(a, halves), products) * __builtin_convertvector(__builtin_astype(b, halves), products);
     return sum + (p.even + p.odd);
 }
+#else
+inline ${I} dot_add(const ${I} a, const ${I} b, const ${I} sum)
+{
+    return sum + (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);
+}
+#endif
 % else:
 #ifdef HAS_INTEGER_DOT_PRODUCT
 inline ${I} dot_add(const ${I} a, const ${I} b, const ${I} sum)
@@ -93,7 +92,7 @@ void quantize_input(__global const float *restrict x,
           const int channels,
           const int batch)
 {
-    // The row behind the last one has no channels: its zeros are the padding under the last plane.
+    // Rows behind the last one have no channels: their zeros are the padding under the last plane, and what is behind it.
     const int row = get_global_id(1), word = row / batch, image = row - word * batch;
     const int end = min(image_span, (int)(get_global_id(0) + 1) * ${quantize_steps * vector_width});
     __global int *out = q + (size_t)word * plane + (size_t)image * image_span;

@@ -44,7 +44,7 @@ look_up(${vector_load(width, f"{pointer} + {index}")}, table)
 % elif width == 1:
 look_up(${pointer}[(${index}) >> 1] >> (((${index}) & 1) << 2) & 15, table)
 % else:
-look_up(unpack(${vector_load(width // 2, f"{pointer} + (({index}) >> 1)")}), table)
+look_up(unpack(${pointer} + ((${index}) >> 1)), table)
 % endif
 </%def>
 
@@ -52,23 +52,36 @@ look_up(unpack(${vector_load(width // 2, f"{pointer} + (({index}) >> 1)")}), tab
 ## (CPU drivers); elsewhere each lane reads the table, which a work-group keeps in local memory.
 <%def name="look_up_function(width, is_alone)">
 % if storage.startswith("codebook"):
-<% T, C = vector_type("float", width), vector_type("uchar", width) %>
+<%
+    is_unpacked = storage == "codebook4" and width > 1
+    T, C = vector_type("float", width), vector_type("uint" if is_unpacked else "uchar", width)
+    shifts = ", ".join(str(4 * (lane % 8)) for lane in range(width))
+%>
 % if is_alone:
 #define TABLE_SPACE __global
 % else:
 #define TABLE_SPACE __local
 % endif
-% if is_alone and storage == "codebook4" and width > 1:
-inline ${T} look_up(const ${C} codes, const float16 table) { return shuffle(table, convert_${vector_type("uint", width)}(codes)); }
+% if is_alone and is_unpacked:
+inline ${T} look_up(const ${C} codes, const float16 table) { return shuffle(table, codes); }
 % else:
 inline ${T} look_up(const ${C} codes, TABLE_SPACE const float *table)
 {
     return (${T})(${", ".join("table[codes]" if width == 1 else f"table[codes.s{'0123456789abcdef'[lane]}]" for lane in range(width))});
 }
 % endif
-% if storage == "codebook4" and width > 1:
-<% H = vector_type("uchar", width // 2) %>
-inline ${C} unpack(const ${H} codes) { return (${C})(codes & (${H})(15), codes >> (${H})(4)); }
+% if is_unpacked:
+## A word holds the codes of eight lanes (four: half a word): each lane shifts its own down.
+inline ${C} unpack(__global const uchar *p)
+{
+% if width == 16:
+    __global const uint *words = (__global const uint *)p;
+    const uint16 is_upper = (uint16)(0, 0, 0, 0, 0, 0, 0, 0, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u);
+    return (((uint16)(words[0]) & ~is_upper) | ((uint16)(words[1]) & is_upper)) >> (uint16)(${shifts}) & (uint16)(15);
+% else:
+    return (${C})(*(__global const ${{2: "uchar", 4: "ushort", 8: "uint"}[width]} *)p) >> (${C})(${shifts}) & (${C})(15);
+% endif
+}
 % endif
 % endif
 </%def>

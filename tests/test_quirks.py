@@ -56,7 +56,7 @@ def test_plain_device_has_none() -> None:
         ({"keeps_subnormals": False}, "subnormals_flushed"),
         ({"platform_name": "Oclgrind"}, "fills_untracked"),
         ({"platform_name": "Oclgrind"}, "prefetch_fatal"),
-        ({"name": "llvmpipe (LLVM 15)"}, "vectors_of_32_fatal"),
+        ({"name": "llvmpipe (LLVM 15)"}, "wide_shuffles"),
     ],
 )
 def test_recognised(facts: dict[str, Any], name: str) -> None:

@@ -31,11 +31,11 @@ from clprune.kernels.conv import ConvOperation, can_pool, conv_operation, conv_r
 from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.samples import input_buffer, random_matrix
 from clprune.kernels.storage import INT8, stored_matrix
-from clprune.layout import READ_MARGIN, padded_layout
+from clprune.layout import padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
 from clprune.quantization.coding import LARGEST_CODE, LinearCoding
 from clprune.quantization.linear import linear_coding
-from clprune.quirks import has_integer_dot_product, takes_vectors_of_32, vector_width
+from clprune.quirks import has_integer_dot_product, takes_wide_shuffles, vector_width
 
 #: Products of two codes that 32 bits can sum up whatever the codes.
 MOST_COLUMNS = (2**31 - 1) // LARGEST_CODE**2
@@ -243,12 +243,8 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
 
     def build_options(self, device: DeviceInfo) -> tuple[str, ...]:
         """The dot product of a device that has one needs a newer language than the rest of clprune."""
-        return ("-cl-std=CL3.0", "-DHAS_INTEGER_DOT_PRODUCT") if has_integer_dot_product(device) else ()
-
-    def rejection(self, tile: ConvInt8Tile, operation: ConvOperation, device: DeviceInfo) -> str | None:
-        if tile.channels_packed == 2 and tile.vector_width == 16 and not takes_vectors_of_32(device):
-            return "pairs of 16 bits in vectors of 16 words are for the compilers of CPU drivers"
-        return super().rejection(tile, operation, device)
+        pairs = ("-DHAS_PAIR_PRODUCTS",) if takes_wide_shuffles(device) else ()
+        return (*pairs, "-cl-std=CL3.0", "-DHAS_INTEGER_DOT_PRODUCT") if has_integer_dot_product(device) else pairs
 
     def local_mem_bytes(self, tile: ConvInt8Tile, operation: ConvOperation) -> int:
         return 0
@@ -263,8 +259,7 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
         words = word_operation(operation, tile.channels_packed)
         group, steps = _quantize_sizes(tile)
         runs = ceil_div(words.input.image_stride, steps * tile.vector_width)
-        rows = words.problem.in_channels * operation.problem.batch + 1
-        quantize = Launch(global_size=(round_up(runs, group), rows), local_size=(group, 1))
+        quantize = Launch(global_size=(round_up(runs, group), _scratch_rows(tile, words)), local_size=(group, 1))
         return (
             Stage(name="quantize_input", launch=quantize, takes=_QUANTIZE_TAKES),
             Stage(name=self.name, launch=self.launch(tile, operation), takes=_CONV_TAKES),
@@ -321,7 +316,7 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
     ) -> tuple[DeviceArray, ...]:
         """Arguments of both stages; arrays are still to be copied to the device."""
         layout, words, columns = operation.input, word_operation(operation, tile.channels_packed), packed.columns
-        scratch = words.problem.in_channels * words.input.channel_stride + words.input.image_stride + READ_MARGIN
+        scratch = _scratch_rows(tile, words) * words.input.image_stride
         quantize = (
             layout.origin - words.input.origin,
             layout.channel_stride,
@@ -390,6 +385,14 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
 def _quantize_sizes(tile: ConvInt8Tile) -> tuple[int, int]:
     """Work-items of a work-group that quantizes, and vectors of one work-item."""
     return (1, _QUANTIZE_STEPS) if tile.work_group_size == 1 else (_QUANTIZE_GROUP, 1)
+
+
+def _scratch_rows(tile: ConvInt8Tile, words: ConvOperation) -> int:
+    """Planes of one image in the scratch, with those of zeros behind the last: its padding, and what vectors that run
+    over the end of the output read.
+    """
+    overrun = tile.vectors * tile.vector_width * tile.group_n * words.problem.stride
+    return words.problem.in_channels * words.problem.batch + 1 + ceil_div(overrun, words.input.image_stride)
 
 
 def _sample_weights(inputs: Any, operation: ConvOperation) -> LayerWeights:

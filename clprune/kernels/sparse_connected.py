@@ -152,7 +152,7 @@ class SparseConnectedKernel(MatrixKernel[SparseConnectedTile, ConnectedOperation
             scales=stored.scales,
             codebook=stored.codebook,
         )
-        return replace(packed, values=device_values(packed.values, operation.storage, width=tile.vector_width))
+        return replace(packed, values=device_values(packed.values, operation.storage))
 
     def arguments(
         self,

@@ -104,9 +104,9 @@ def decoded_matrix(weights: LayerWeights, storage: str) -> FloatArray:
     return _half(matrix, weights.coding).astype(np.float32) if storage == FLOAT16 else matrix
 
 
-def device_values(values: npt.NDArray[Any], storage: str, *, width: int = 1) -> npt.NDArray[Any]:
-    """Values as kernels load them, `width` at once: codebook4 goes two to a byte, all others stay what they are."""
-    return pack_nibbles(values, width=width) if storage == CODEBOOK4 else values
+def device_values(values: npt.NDArray[Any], storage: str) -> npt.NDArray[Any]:
+    """Values as kernels load them: codebook4 goes two to a byte, all others stay what they are."""
+    return pack_nibbles(values) if storage == CODEBOOK4 else values
 
 
 def device_table(table: FloatArray | None) -> FloatArray:
@@ -119,14 +119,8 @@ def table_bytes(storage: str) -> int:
     return {CODEBOOK4: 4 * 16, CODEBOOK8: 4 * 256}.get(storage, 0)
 
 
-def pack_nibbles(codes: npt.NDArray[np.uint8], *, width: int) -> npt.NDArray[np.uint8]:
-    """Codes below 16, two to a byte: of each run of `width` codes the first half lies in the low bits.
-
-    So a vector of `width` codes is loaded as half as many bytes. A width of 1 packs like 2. Codes are filled up with
-    zeros to a whole run.
-    """
-    run = max(width, 2)
-    filled = np.zeros(-(-codes.size // run) * run, np.uint8)
+def pack_nibbles(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Codes below 16, two to a byte, the first in the low bits; filled up with zeros to 8 bytes, which vectors load."""
+    filled = np.zeros(-(-codes.size // 16) * 16, np.uint8)
     filled[: codes.size] = codes.reshape(-1)
-    halves = filled.reshape(-1, 2, run // 2)
-    return np.asarray(halves[:, 0] | halves[:, 1] << 4, np.uint8).reshape(-1)
+    return np.asarray(filled[0::2] | filled[1::2] << 4, np.uint8)

@@ -125,12 +125,9 @@ def test_sums_that_could_overflow_are_refused() -> None:
     assert reason == "sums of so many products may exceed 32 bits"
 
 
-def test_vectors_of_32_are_for_cpu_drivers() -> None:
-    tile, operation = TILES[2], conv_operation(PROBLEM, storage="int8")
-    assert CONV_INT8.rejection(tile, operation, imaginary_device(type="cpu")) is None
-    for facts in ({"type": "gpu"}, {"type": "cpu", "name": "llvmpipe"}):
-        reason = CONV_INT8.rejection(tile, operation, imaginary_device(**facts))
-        assert reason == "pairs of 16 bits in vectors of 16 words are for the compilers of CPU drivers"
+def test_pair_products_are_for_cpu_drivers() -> None:
+    assert CONV_INT8.build_options(imaginary_device(type="cpu")) == ("-DHAS_PAIR_PRODUCTS",)
+    assert CONV_INT8.build_options(imaginary_device(type="cpu", name="llvmpipe")) == ()
 
 
 @pytest.mark.parametrize(
