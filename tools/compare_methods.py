@@ -22,7 +22,7 @@ from clprune.comparison.files import DENSE, MODELS, RUNS, TIMES
 from clprune.comparison.journal import check_experiment, read_rows
 from clprune.comparison.page import comparison_page
 from clprune.comparison.plot import plot
-from clprune.comparison.results import latest_times, points, results_csv
+from clprune.comparison.results import latest_times, other_times, points, results_csv
 from clprune.comparison.variants import Variant, check_shares, default_variants, parse_variants
 from clprune.errors import UsageError
 from clprune.files import write_atomically
@@ -160,12 +160,13 @@ def _measure(experiment: Experiment, options: dict[str, Any]) -> None:
 def _report(work: Path, out: Path) -> None:
     """Write what is there: all runs, with the times of the last device that was measured."""
     runs = read_rows(work / RUNS)
-    times = latest_times(read_rows(work / TIMES))
+    every = read_rows(work / TIMES)
+    times = latest_times(every)
     if not runs:
         raise UsageError(f"no runs in {work}: expected the stage `train` first")
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "methods.csv", results_csv(runs, times))
-    write_atomically(out / "methods.md", comparison_page(runs, times))
+    write_atomically(out / "methods.md", comparison_page(runs, times, others=other_times(every)))
     if times:
         subtitle = f"{times[-1]['device']}, batch {times[-1]['batch']}"
         title = "Pruning methods, retrained alike: accuracy against measured time"

@@ -31,12 +31,16 @@ Measure = Callable[[Point], float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One line: a claim about `subject`, what was `found`, and whether it `holds` (None: not measured)."""
+    """One line: a claim about `subject`, what was `found`, and whether it `holds` (None: it has no goal).
+
+    `is_of_time`: it depends on measured times.
+    """
 
     claim: str
     subject: str
     found: str
     holds: bool | None
+    is_of_time: bool = False
 
 
 def all_verdicts(points: Sequence[Point]) -> list[Verdict]:
@@ -131,6 +135,7 @@ def _balance(table: _Table) -> list[Verdict]:
                 subject="convolutions, bcbp over wavefront",
                 found=f"{text}; fullest row block over the mean {imbalances}{why}",
                 holds=all(ratio < 1 - NOISE for ratio in ratios.values()),
+                is_of_time=True,
             )
         )
     differences = {share: _difference(balanced[share], unbalanced[share]) for share in balanced if share in unbalanced}
@@ -170,6 +175,7 @@ def _faster(table: _Table, method: str) -> list[Verdict]:
                     subject=f"{rival} over {method}",
                     found=f"{_by_share(ratios, scale=1, unit='x')}{rest}",
                     holds=bool(ratios) and not beyond and all(ratio.mean > 1 for ratio in ratios.values()),
+                    is_of_time=True,
                 )
             )
     return lines
@@ -208,6 +214,7 @@ def _on_the_front(table: _Table) -> list[Verdict]:
             subject="accuracy and time of the whole network",
             found=", ".join(names),
             holds={"wavefront", "workgroup"} <= owners,
+            is_of_time=True,
         )
     ]
 
@@ -253,6 +260,7 @@ def _against_dense(table: _Table) -> list[Verdict]:
                         subject=point.variant,
                         found=f"{ratio:.3f} of the dense network's, {direct:.3f} of its direct convolutions'",
                         holds=ratio <= CONVOLUTION_GOAL,
+                        is_of_time=True,
                     )
                 )
     return lines

@@ -41,16 +41,27 @@ POINT_COLUMNS = (
 )  # fmt: skip
 
 
-def comparison_page(runs: Sequence[Row], times: Sequence[Row], *, notes: Sequence[str] = ()) -> str:
-    """The whole file; `notes` are further lines under the claims. Raises UsageError without runs."""
+def comparison_page(runs: Sequence[Row], times: Sequence[Row], *, others: Sequence[Sequence[Row]] = ()) -> str:
+    """The whole file, of `runs` and their `times`; `others` are times with other algorithms to choose from.
+
+    Raises UsageError without runs.
+    """
     table = points(runs, times)
     parts = [HEADING.strip(), "## Claims", _verdict_table(all_verdicts(table))]
-    parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
-    algorithms = {(row["variant"], row["sparsity"]): str(row["algorithms_used"]) for row in times}
-    rows = [_point_row(point, algorithms) for point in sorted(table, key=lambda point: point.sparsity)]
-    parts += ["## Every variant", markdown_table(POINT_COLUMNS, rows)]
+    parts += ["## Every variant", _point_table(table, times)]
+    for rows in others:
+        title = f"## The same networks, algorithms {rows[0]['algorithms']}"
+        found = points(runs, rows)
+        lines = [line for line in all_verdicts(found) if line.is_of_time]
+        parts += [title, _timing_text(rows), _verdict_table(lines), _point_table(found, rows)]
     parts += ["## How to read it", READING.strip(), "## How it was made", _circumstances(runs, times)]
     return "\n\n".join(parts) + "\n"
+
+
+def _point_table(table: Sequence[Point], times: Sequence[Row]) -> str:
+    algorithms = {(row["variant"], row["sparsity"]): str(row["algorithms_used"]) for row in times}
+    rows = [_point_row(point, algorithms) for point in sorted(table, key=lambda point: point.sparsity)]
+    return markdown_table(POINT_COLUMNS, rows)
 
 
 def _verdict_table(verdicts: Sequence[Verdict]) -> str:
@@ -92,13 +103,18 @@ def _circumstances(runs: Sequence[Row], times: Sequence[Row]) -> str:
         f"{Spread.of(row['train_s'] for row in runs).mean:.0f} s a run on average.",
     ]
     if times:
-        last = times[-1]
-        lines.append(
-            f"OpenCL device: {last['device']}; batch {last['batch']}, {last['rounds']} rounds, algorithms to choose "
-            f"from: {last['algorithms']}; dense {last['dense_time_ms']:.2f} ms, its convolutions "
-            f"{last['dense_conv_time_ms']:.2f} ms; measured {last['date']}."
-        )
+        lines.append(_timing_text(times))
     return "\n\n".join(lines)
+
+
+def _timing_text(times: Sequence[Row]) -> str:
+    last = times[-1]
+    dense_ms, conv_ms = (min(row[name] for row in times) for name in ("dense_time_ms", "dense_conv_time_ms"))
+    return (
+        f"OpenCL device: {last['device']}; batch {last['batch']}, {last['rounds']} rounds, algorithms to choose from: "
+        f"{last['algorithms']}; dense {dense_ms:.2f} ms, its convolutions {conv_ms:.2f} ms, by direct convolution "
+        f"{min(row['direct_conv_time_ms'] for row in times):.2f} ms; measured {last['date']}."
+    )
 
 
 def _seeds(runs: Sequence[Row]) -> str:

@@ -103,6 +103,18 @@ def latest_times(times: Sequence[Row]) -> list[Row]:
     return [row for row in times if all(row[name] == last[name] for name in same)]
 
 
+def other_times(times: Sequence[Row]) -> list[list[Row]]:
+    """The rows of the last one's device and batch with other algorithms to choose from, by the algorithms' names."""
+    if not times:
+        return []
+    last = times[-1]
+    groups: dict[str, list[Row]] = {}
+    for row in times:
+        if all(row[name] == last[name] for name in ("device", "batch")) and row["algorithms"] != last["algorithms"]:
+            groups.setdefault(row["algorithms"], []).append(row)
+    return [groups[name] for name in sorted(groups)]
+
+
 def results_csv(runs: Sequence[Row], times: Sequence[Row]) -> str:
     """A row per run, with the times of its variant and share."""
     measured = {(row["variant"], row["sparsity"]): row for row in times}

@@ -11,7 +11,7 @@ import pytest
 from clprune.comparison.claims import Verdict, all_verdicts
 from clprune.comparison.page import comparison_page
 from clprune.comparison.plot import plot
-from clprune.comparison.results import Spread, latest_times, points, results_csv
+from clprune.comparison.results import Spread, latest_times, other_times, points, results_csv
 from clprune.errors import UsageError
 from tests.comparison.rows import run, timed
 
@@ -113,6 +113,16 @@ def test_page_and_plot_hold_every_variant() -> None:
     assert len(circles) == len(TIMES) + 1 + 4 + 1  # points, dense; legend: variants, dense
     with pytest.raises(UsageError, match="no times to plot"):
         plot(points(RUNS, []), title="", subtitle="")
+
+
+def test_times_with_other_algorithms_have_a_section_of_their_own() -> None:
+    other = {**timed("bcbp", 0.75, 0.6), "algorithms": "direct,winograd"}
+    assert other_times([other, *TIMES]) == [[other]]
+    assert other_times([]) == []
+    page = comparison_page(RUNS, TIMES, others=[[other]])
+    section = page.partition("## The same networks, algorithms direct,winograd")[2].partition("## How to read it")[0]
+    assert "0.600 of the dense network's" in section
+    assert "more accurate" not in section
 
 
 def test_one_value_has_no_spread() -> None:
