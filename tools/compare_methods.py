@@ -10,6 +10,7 @@ device, no PyTorch) the milliseconds. `--stage all` does both; each ends with th
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from clprune.cli.common import device_option, one_line_errors
 from clprune.cli.model import algorithm_options, take_algorithms
 from clprune.comparison.experiment import Experiment
 from clprune.comparison.files import DENSE, MODELS, RUNS, TIMES
-from clprune.comparison.journal import check_experiment, read_rows
+from clprune.comparison.journal import Row, check_experiment, read_rows
 from clprune.comparison.page import comparison_page
 from clprune.comparison.plot import plot
 from clprune.comparison.results import latest_times, other_times, points, results_csv
@@ -47,6 +48,13 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1, "sparsitie
     help="Folder of what is not finished: rows, pruned networks, images.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results [default: docs/results].")
+@click.option(
+    "--also",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    metavar="FOLDER",
+    help="A --work folder of other settings, whose accuracies are set beside these.",
+)
 @click.option("--cfg", type=click.Path(path_type=Path, exists=True), help=f"The dense network [default: {STEM}.cfg].")
 @click.option(
     "--dense",
@@ -102,7 +110,8 @@ def compare_methods(**options: Any) -> None:  # fmt: skip
         _train(experiment, variants, sparsities, options)
     if options["stage"] in ("all", "measure"):
         _measure(experiment, options)
-    _report(options["work"], options["out"] or (options["work"] if options["quick"] else RESULTS))
+    out = options["out"] or (options["work"] if options["quick"] else RESULTS)
+    _report(options["work"], out, also=[read_rows(folder / RUNS) for folder in options["also"]])
 
 
 def _train(
@@ -157,8 +166,9 @@ def _measure(experiment: Experiment, options: dict[str, Any]) -> None:
             say(f"measured {len(group)} networks without {100 * sparsity:g} %")
 
 
-def _report(work: Path, out: Path) -> None:
+def _report(work: Path, out: Path, *, also: Sequence[Sequence[Row]]) -> None:
     """Write what is there: all runs, with the times of the last device that was measured."""
+    otherwise = [rows for rows in also if rows]
     runs = read_rows(work / RUNS)
     every = read_rows(work / TIMES)
     times = latest_times(every)
@@ -166,7 +176,7 @@ def _report(work: Path, out: Path) -> None:
         raise UsageError(f"no runs in {work}: expected the stage `train` first")
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "methods.csv", results_csv(runs, times))
-    write_atomically(out / "methods.md", comparison_page(runs, times, others=other_times(every)))
+    write_atomically(out / "methods.md", comparison_page(runs, times, others=other_times(every), otherwise=otherwise))
     if times:
         subtitle = f"{times[-1]['device']}, batch {times[-1]['batch']}"
         title = "Pruning methods, retrained alike: accuracy against measured time"

@@ -32,6 +32,9 @@ READING = """
   network by direct convolution alone, where the planner runs it by a faster algorithm.
 - On a CPU one SIMD group computes a work-group's rows, so that `wavefront` and `workgroup` have the same unit there:
   here they are told apart by their units. `bcbp` has the unit of `wavefront`, which is the same without balance.
+- Where a table's algorithms are `direct,sparse`, every network runs by kernels that skip what was removed, the dense one
+  by direct convolution: that compares ways of pruning. With Winograd convolution offered as well, the dense network gets
+  faster, and networks that kept much may run by it too, zeros and all: that compares what the device can do at its best.
 - *Imbalance* is the kept columns of a layer's fullest row block over the mean, weighed by the layers' work.
 """
 
@@ -41,9 +44,16 @@ POINT_COLUMNS = (
 )  # fmt: skip
 
 
-def comparison_page(runs: Sequence[Row], times: Sequence[Row], *, others: Sequence[Sequence[Row]] = ()) -> str:
-    """The whole file, of `runs` and their `times`; `others` are times with other algorithms to choose from.
+def comparison_page(
+    runs: Sequence[Row],
+    times: Sequence[Row],
+    *,
+    others: Sequence[Sequence[Row]] = (),
+    otherwise: Sequence[Sequence[Row]] = (),
+) -> str:
+    """The whole file, of `runs` and their `times`.
 
+    `others` are times with other algorithms to choose from, `otherwise` runs that were retrained in another way.
     Raises UsageError without runs.
     """
     table = points(runs, times)
@@ -54,6 +64,8 @@ def comparison_page(runs: Sequence[Row], times: Sequence[Row], *, others: Sequen
         found = points(runs, rows)
         lines = [line for line in all_verdicts(found) if line.is_of_time]
         parts += [title, _timing_text(rows), _verdict_table(lines), _point_table(found, rows)]
+    if otherwise:
+        parts += ["## Retrained otherwise", _table_otherwise(table, otherwise)]
     parts += ["## How to read it", READING.strip(), "## How it was made", _circumstances(runs, times)]
     return "\n\n".join(parts) + "\n"
 
@@ -62,6 +74,21 @@ def _point_table(table: Sequence[Point], times: Sequence[Row]) -> str:
     algorithms = {(row["variant"], row["sparsity"]): str(row["algorithms_used"]) for row in times}
     rows = [_point_row(point, algorithms) for point in sorted(table, key=lambda point: point.sparsity)]
     return markdown_table(POINT_COLUMNS, rows)
+
+
+def _table_otherwise(table: Sequence[Point], otherwise: Sequence[Sequence[Row]]) -> str:
+    """Accuracies beside those of the same variant and share in the comparison itself."""
+    known = {(point.variant, point.sparsity): point.accuracy.text(scale=100) for point in table}
+    lines = []
+    for runs in otherwise:
+        recipe = f"{runs[0]['epochs']} of {runs[0]['images']}"
+        for point in sorted(points(runs, []), key=lambda point: point.sparsity):
+            before = known.get((point.variant, point.sparsity), "")
+            removed = f"{100 * point.sparsity:g} %"
+            accuracy = point.accuracy
+            lines.append((point.variant, removed, before, recipe, accuracy.text(scale=100), str(accuracy.count)))
+    columns = ("variant", "removed", "accuracy %", "epochs of images", "accuracy then %", "seeds")
+    return markdown_table(columns, lines)
 
 
 def _verdict_table(verdicts: Sequence[Verdict]) -> str:

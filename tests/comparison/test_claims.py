@@ -125,6 +125,12 @@ def test_times_with_other_algorithms_have_a_section_of_their_own() -> None:
     assert "more accurate" not in section
 
 
+def test_accuracies_of_other_recipes_stand_beside_these() -> None:
+    longer = {**run("bcbp", 0.75, 0.94), "epochs": 8}
+    page = comparison_page(RUNS, TIMES, otherwise=[[longer]])
+    assert "| bcbp | 75 % | 90.50 ± 0.71 | 8 of 640 | 94.00 ± 0.00 | 1 |" in page
+
+
 def test_one_value_has_no_spread() -> None:
     assert Spread.of([0.5]).text(scale=100) == "50.00 ± 0.00"
     with pytest.raises(UsageError):
