@@ -4,7 +4,8 @@ python tools/compare_methods.py            over an hour on two cores; a killed r
 python tools/compare_methods.py --quick    under five minutes, into --work, for a look at the way
 
 Two stages that go on separately: `--stage train` (PyTorch, no device) makes the accuracies, `--stage measure` (a
-device, no PyTorch) the milliseconds. `--stage all` does both; each ends with the tables of what is there.
+device, no PyTorch) the milliseconds. `--stage all` does both; each ends with the tables of what is there,
+which `--stage report` writes without doing more.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1, "sparsitie
 
 
 @click.command()
-@click.option("--stage", type=click.Choice(["all", "train", "measure"]), default="all", show_default=True)
+@click.option("--stage", type=click.Choice(["all", "train", "measure", "report"]), default="all", show_default=True)
 @click.option(
     "--work",
     type=click.Path(path_type=Path),

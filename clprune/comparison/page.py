@@ -32,9 +32,10 @@ READING = """
   network by direct convolution alone, where the planner runs it by a faster algorithm.
 - On a CPU one SIMD group computes a work-group's rows, so that `wavefront` and `workgroup` have the same unit there:
   here they are told apart by their units. `bcbp` has the unit of `wavefront`, which is the same without balance.
-- Where a table's algorithms are `direct,sparse`, every network runs by kernels that skip what was removed, the dense one
-  by direct convolution: that compares ways of pruning. With Winograd convolution offered as well, the dense network gets
-  faster, and networks that kept much may run by it too, zeros and all: that compares what the device can do at its best.
+- Where a table's algorithms are `direct,sparse`, every network runs by kernels that skip what was removed, the dense
+  one by direct convolution: that compares ways of pruning. With Winograd convolution offered as well, the dense
+  network gets faster, and networks that kept much may run by it too, zeros and all: that compares what the device can
+  do at its best.
 - *Imbalance* is the kept columns of a layer's fullest row block over the mean, weighed by the layers' work.
 """
 
