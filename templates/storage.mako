@@ -77,7 +77,7 @@ inline ${C} unpack(__global const uchar *p)
 % if width == 16:
     __global const uint *words = (__global const uint *)p;
     const uint16 is_upper = (uint16)(0, 0, 0, 0, 0, 0, 0, 0, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u);
-    return (((uint16)(words[0]) & ~is_upper) | ((uint16)(words[1]) & is_upper)) >> (uint16)(${shifts}) & (uint16)(15);
+    return select((uint16)(words[0]), (uint16)(words[1]), is_upper) >> (uint16)(${shifts}) & (uint16)(15);
 % else:
     return (${C})(*(__global const ${{2: "uchar", 4: "ushort", 8: "uint"}[width]} *)p) >> (${C})(${shifts}) & (${C})(15);
 % endif
