@@ -36,7 +36,10 @@
     local_n = "get_local_id(0)" if group_n > 1 else "0"
 %>
 ${common.multiply_add_macro()}
+${winograd.shuffle_macros()}
+% if prefetch or prefetch_values:
 ${common.prefetch_macros()}
+% endif
 ${common.activation_function(activation, vector_width)}
 __kernel __attribute__((reqd_work_group_size(${work_items}, 1, 1)))
 void winograd_input(__global const float *restrict x,
@@ -116,7 +119,7 @@ void winograd_multiply(__global const float *restrict V,
 % endfor
 % endfor
 % if tile_k:
-    // Every list of the work-group has to be walked through by all: barriers are for everyone.
+    ## Every list of the work-group has to be walked through by all: barriers are for everyone.
     int group_kept = 0;
     for (int i = 0; i < ${group_m}; i++) {
         const int other = min(wanted_block - local_m + i, block_count - 1);

@@ -13,6 +13,50 @@
 ## Partial tiles at the right border read into the next row: those elements count as zeros (partial_columns). At the
 ## bottom the last padded row is read again (partial_rows). Neither reaches an output that exists.
 
+## Moves of lanes: EVEN, ODD take the even or odd lanes of two vectors, one after the other; MIX_LOW, MIX_HIGH the lanes of
+## their lower or upper halves in turns; LOAD_PARTS makes a vector of short runs, STORE_PART stores some
+## lanes. Where the device is no real CPU (those
+## have HAS_CPU_PREFETCH) lanes are moved by shuffle2: vectors put together of parts become shuffles with undefined
+## lanes, over which Oclgrind's check for uninitialized values (21.10) ends the process.
+<%def name="shuffle_macros()">
+% if vector_width > 1:
+<%
+    T, half = vector_type("float", vector_width), vector_width // 2
+    moves = {"EVEN": range(0, 2 * vector_width, 2), "ODD": range(1, 2 * vector_width, 2)}
+    for name, first in (("MIX_LOW", 0), ("MIX_HIGH", half)):
+        moves[name] = [lane + part for lane in range(first, first + half) for part in (0, vector_width)]
+    names = {"EVEN": "(a).even, (b).even", "ODD": "(a).odd, (b).odd"}
+    for name in ("MIX_LOW", "MIX_HIGH"):
+        names[name] = ", ".join(f"({'ab'[lane // vector_width]}).s{lane % vector_width:x}" for lane in moves[name])
+    length = output_tile * columns
+    pointers = [f"p{n}" for n in range(vector_width // length)] if length < vector_width else []
+    stored = length // (2 if pooled else 1)
+    parts = [f"v{k}" for k in range(stored)] if stored < vector_width else []
+%>
+#ifdef HAS_CPU_PREFETCH
+% for name, lanes in names.items():
+#define ${name}(a, b) ((${T})(${lanes}))
+% endfor
+% if pointers:
+#define LOAD_PARTS(${", ".join(pointers)}) ((${T})(${", ".join(vector_load(length, p) for p in pointers)}))
+% endif
+% if parts:
+#define STORE_PART(v, ${", ".join(parts)}, p) ${vector_store(stored, "v", "p")}
+% endif
+#else
+% for name, lanes in moves.items():
+#define ${name}(a, b) shuffle2(a, b, (${vector_type("uint", vector_width)})(${", ".join(map(str, lanes))}))
+% endfor
+% if pointers:
+#define LOAD_PARTS(${", ".join(pointers)}) ((${T})(${", ".join(f"({p})[{k}]" for p in pointers for k in range(length))}))
+% endif
+% if parts:
+#define STORE_PART(v, ${", ".join(parts)}, p) { __global float *to = p; ${" ".join(f"to[{k}] = {v};" for k, v in enumerate(parts))} }
+% endif
+#endif
+% endif
+</%def>
+
 ## Declares, for the strip that begins at `first_segment`, the corner of every segment in x.
 <%def name="input_corners()">
 % for g in range(segments):
@@ -61,16 +105,16 @@
             g, piece = divmod(index * vector_width, length)
             return vector_load(vector_width, f"{channel} + line{g}_{r} + {piece + shift}")
         count = vector_width // length
-        parts = (vector_load(length, f"{channel} + line{index * count + n}_{r} + {shift}") for n in range(count))
-        return f"({T})({', '.join(parts)})"
+        parts = [f"{channel} + line{index * count + n}_{r} + {shift}" for n in range(count)]
+        return f"LOAD_PARTS({', '.join(parts)})"
 
     def streams(names, wanted, declare):
         """Names of the vectors that hold element 0, 1, ... `wanted` - 1 of every tile."""
         if len(names) == 1:
             return names
         pairs = list(zip(names[::2], names[1::2]))
-        even = [declare(f"({T})({a}.even, {b}.even)") for a, b in pairs]
-        odd = [declare(f"({T})({a}.odd, {b}.odd)") for a, b in pairs] if wanted > 1 else []
+        even = [declare(f"EVEN({a}, {b})") for a, b in pairs]
+        odd = [declare(f"ODD({a}, {b})") for a, b in pairs] if wanted > 1 else []
         even, odd = streams(even, (wanted + 1) // 2, declare), streams(odd, wanted // 2, declare) if odd else []
         return [name for pair in zip(even, odd) for name in pair] if odd else even
 %>
@@ -140,19 +184,12 @@
         lines.append(f"const {T} {name} = {expression};")
         return name
 
-    def mixed(first, second):
-        """Two vectors in turns: the lower halves, then the upper ones."""
-        half = vector_width // 2
-        for begin in (0, half):
-            lanes = ", ".join(f"{v}.s{lane:x}" for lane in range(begin, begin + half) for v in (first, second))
-            yield declare(f"({T})({lanes})")
-
     def interleaved(streams):
         """Vectors whose elements follow each other as in memory, from one vector per column of a tile."""
         if len(streams) == 1 or vector_width == 1:
             return streams
         even, odd = interleaved(streams[::2]), interleaved(streams[1::2])
-        return [name for a, b in zip(even, odd) for name in mixed(a, b)]
+        return [declare(f"{part}({a}, {b})") for a, b in zip(even, odd) for part in ("MIX_LOW", "MIX_HIGH")]
 
     def larger(a, b):
         return declare(f"{a} > {b} ? {a} : {b}")
@@ -178,8 +215,14 @@
                 yield g, piece, vector_width, name
             else:
                 for n in range(vector_width // length):
-                    lanes = "".join(f"{lane:x}" for lane in range(n * length, (n + 1) * length))
-                    yield index * (vector_width // length) + n, 0, length, f"{name}.s{lanes}"
+                    yield index * (vector_width // length) + n, 0, length, (name, n * length)
+
+    def store(width, value, pointer):
+        """A store of a vector, or of `width` lanes from some lane on of one."""
+        if isinstance(value, str):
+            return vector_store(width, value, pointer)
+        lanes = [f"{lane:x}" for lane in range(value[1], value[1] + width)]
+        return f"STORE_PART({value[0]}.s{''.join(lanes)}, {', '.join(f'{value[0]}.s{lane}' for lane in lanes)}, {pointer});"
 %>
 % for line in lines:
     ${line}
@@ -195,13 +238,14 @@
     if (is_whole${g}) {
 % for r, vectors in enumerate(stored):
 % for piece, width, value in (rest for h, *rest in pieces(vectors) if h == g):
-        ${vector_store(width, value, f"{plane} + out{g} + {r} * y_pitch + {piece}")}
+        ${store(width, value, f"{plane} + out{g} + {r} * y_pitch + {piece}")}
 % endfor
 % endfor
     }
 % endfor
     if (!is_whole) {
-        float ends[${side * side * vector_width}];  // loops: code that rarely runs should not take long to compile
+        float ends[${side * side * vector_width}];
+        ## Loops: code that rarely runs should not take long to compile.
 % for r, vectors in enumerate(stored):
 % for index, name in enumerate(vectors):
         ${vector_store(vector_width, name, f"ends + {(r * side + index) * vector_width}")}

@@ -35,7 +35,10 @@
     rows, slots, matrices = range(tile_m), range(vectors), input_tile * input_tile
 %>
 ${common.multiply_add_macro()}
+${winograd.shuffle_macros()}
+% if prefetch or prefetch_values:
 ${common.prefetch_macros()}
+% endif
 ${common.activation_function(activation, vector_width)}
 __kernel __attribute__((reqd_work_group_size(${group_n}, 1, 1)))
 void winograd_fused(__global const float *restrict x,
@@ -69,7 +72,7 @@ void winograd_fused(__global const float *restrict x,
     const int block_count = (filters + ${tile_m - 1}) / ${tile_m};
     __global float *V = scratch + get_group_id(0) * (size_t)(${matrices} * (v_stride + ${m_stride})) + item * ${vector_width};
     __global float *M = V + (size_t)${matrices} * v_stride;
-    // Passes one above the other share rows of x: each work-group has a run of them.
+    ## Passes one above the other share rows of x: each work-group has a run of them.
     const int first_pass = (int)((long)pass_count * get_group_id(0) / get_num_groups(0));
     const int last_pass = (int)((long)pass_count * (get_group_id(0) + 1) / get_num_groups(0));
     for (int pass = first_pass; pass < last_pass; pass++) {
@@ -88,8 +91,8 @@ void winograd_fused(__global const float *restrict x,
             lefts[n] = left;
 % endif
         }
-        // Strips side by side share lines of cache, hence strip after strip in one channel. A loop: code that is as long
-        // as all strips' takes minutes to compile.
+        ## Strips side by side share lines of cache, hence strip after strip in one channel. A loop: code that is as long
+        ## as all strips' takes minutes to compile.
         for (int c = 0; c < channels; c++) {
             for (int n = 0; n < ${vectors}; n++) {
                 __global const float *channel = x + (size_t)c * x_channel_stride;
