@@ -305,6 +305,7 @@ def kept_share(weights: Weights) -> float:
 
 COLUMNS = (
     "weights",
+    "seeds",
     "epochs",
     "as coded",
     "retrained",
@@ -337,7 +338,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     pruned = [row for row in rows if row["name"] == PRUNED]
     dense = statistics.fmean(row["dense_accuracy"] for row in pruned)
     size = statistics.fmean(row["float32_bytes"] for row in pruned)
-    cells = [("dense float32", "-", "-", percent(dense), "-", "-", "-", "-", "-", "100.0 %", f"{size / 1e3:.0f}")]
+    cells = [("dense float32", "-", "-", "-", percent(dense), "-", "-", "-", "-", "-", "100.0 %", f"{size / 1e3:.0f}")]
     forms: dict[str, Coded | None] = {PRUNED: None, **{coded.name: coded for coded in CODINGS}}
     for name, form in forms.items():
         goal = None if form is None else form.goal_points
@@ -349,6 +350,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
         cells.append(
             (
                 f"pruned, {name}",
+                str(len(of_name)),
                 "-" if form is None else str(form.epochs),
                 mean_of(of_name, "accuracy_as_coded", percent) if name != PRUNED else "-",
                 percent(statistics.fmean(accuracies)),
@@ -385,7 +387,7 @@ def render_section(section: Section) -> str:
             f"removed one by one, shares of layers by Erdos-Renyi. {networks} pruned and retrained, then {seeds} seeds "
             f"of retraining for the codes. {options['steps']} steps of pruning, {options['step_epochs']} epochs after "
             f"each and {options['epochs']} after the last, of {options['images']} images; those "
-            f"for each coding are in the table; {held_out} held-out images, which decide nothing.",
+            f"for each coding are in the table; {held_out} held-out images.",
             markdown_table(section["columns"], section["table"]),
         ]
     )
