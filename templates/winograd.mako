@@ -14,10 +14,10 @@
 ## bottom the last padded row is read again (partial_rows). Neither reaches an output that exists.
 
 ## Moves of lanes: EVEN, ODD take the even or odd lanes of two vectors, one after the other; MIX_LOW, MIX_HIGH the lanes of
-## their lower or upper halves in turns; LOAD_PARTS makes a vector of short runs, STORE_PART stores some
-## lanes. Where the device is no real CPU (those
-## have HAS_CPU_PREFETCH) lanes are moved by shuffle2: vectors put together of parts become shuffles with undefined
-## lanes, over which Oclgrind's check for uninitialized values (21.10) ends the process.
+## their lower or upper halves in turns; LOAD_PARTS makes a vector of short runs; WHOLE says whether
+## a segment is stored as runs of lanes. Where the device is no real CPU (those have HAS_CPU_PREFETCH) lanes are moved by
+## shuffle2, and parts of vectors through memory: put together they become shuffles with undefined lanes, over which
+## Oclgrind's check for uninitialized values (21.10) ends the process.
 <%def name="shuffle_macros()">
 % if vector_width > 1:
 <%
@@ -31,7 +31,7 @@
     length = output_tile * columns
     pointers = [f"p{n}" for n in range(vector_width // length)] if length < vector_width else []
     stored = length // (2 if pooled else 1)
-    parts = [f"v{k}" for k in range(stored)] if stored < vector_width else []
+    has_parts = stored < vector_width
 %>
 #ifdef HAS_CPU_PREFETCH
 % for name, lanes in names.items():
@@ -40,9 +40,7 @@
 % if pointers:
 #define LOAD_PARTS(${", ".join(pointers)}) ((${T})(${", ".join(vector_load(length, p) for p in pointers)}))
 % endif
-% if parts:
-#define STORE_PART(v, ${", ".join(parts)}, p) ${vector_store(stored, "v", "p")}
-% endif
+#define WHOLE(is) (is)
 #else
 % for name, lanes in moves.items():
 #define ${name}(a, b) shuffle2(a, b, (${vector_type("uint", vector_width)})(${", ".join(map(str, lanes))}))
@@ -50,9 +48,7 @@
 % if pointers:
 #define LOAD_PARTS(${", ".join(pointers)}) ((${T})(${", ".join(f"({p})[{k}]" for p in pointers for k in range(length))}))
 % endif
-% if parts:
-#define STORE_PART(v, ${", ".join(parts)}, p) { __global float *to = p; ${" ".join(f"to[{k}] = {v};" for k, v in enumerate(parts))} }
-% endif
+#define WHOLE(is) ${"false" if has_parts else "(is)"}
 #endif
 % endif
 </%def>
@@ -165,9 +161,13 @@
     const int out${g} = y_origin + image${g} * y_image_stride + row${g} * y_pitch + column${g};
     const int width${g} = first_segment + ${g} < segment_count ? min(out_width - column${g}, ${output_tile * columns // step}) : 0;
     const int height${g} = min(out_height - row${g}, ${output_tile // step});
-    const bool is_whole${g} = width${g} == ${output_tile * columns // step} && height${g} == ${output_tile // step};
+% if vector_width > 1:
+    const bool is_whole${g} = WHOLE(width${g} == ${output_tile * columns // step} && height${g} == ${output_tile // step});
+% endif
 % endfor
+% if vector_width > 1:
     const bool is_whole = ${" && ".join(f"is_whole{g}" for g in range(segments))};
+% endif
 </%def>
 
 ## Transforms products back and stores them in the plane at `plane`; `load(xi)` is the expression of M_xi.
@@ -215,14 +215,8 @@
                 yield g, piece, vector_width, name
             else:
                 for n in range(vector_width // length):
-                    yield index * (vector_width // length) + n, 0, length, (name, n * length)
-
-    def store(width, value, pointer):
-        """A store of a vector, or of `width` lanes from some lane on of one."""
-        if isinstance(value, str):
-            return vector_store(width, value, pointer)
-        lanes = [f"{lane:x}" for lane in range(value[1], value[1] + width)]
-        return f"STORE_PART({value[0]}.s{''.join(lanes)}, {', '.join(f'{value[0]}.s{lane}' for lane in lanes)}, {pointer});"
+                    lanes = "".join(f"{lane:x}" for lane in range(n * length, (n + 1) * length))
+                    yield index * (vector_width // length) + n, 0, length, f"{name}.s{lanes}"
 %>
 % for line in lines:
     ${line}
@@ -238,7 +232,7 @@
     if (is_whole${g}) {
 % for r, vectors in enumerate(stored):
 % for piece, width, value in (rest for h, *rest in pieces(vectors) if h == g):
-        ${store(width, value, f"{plane} + out{g} + {r} * y_pitch + {piece}")}
+        ${vector_store(width, value, f"{plane} + out{g} + {r} * y_pitch + {piece}")}
 % endfor
 % endfor
     }
@@ -255,7 +249,7 @@
         const int ${name}s[${segments}] = {${", ".join(f"{name}{g}" for g in range(segments))}};
 % endfor
         for (int g = 0; g < ${segments}; g++) {
-            if (widths[g] == ${length} && heights[g] == ${side}) continue;
+            if (WHOLE(widths[g] == ${length} && heights[g] == ${side})) continue;
             for (int r = 0; r < heights[g]; r++)
                 for (int k = 0; k < widths[g]; k += ${side}) {
                     const float *from = ends + r * ${side * vector_width} + g * ${length} + k;
