@@ -97,6 +97,7 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1, "sparsitie
     "--tune", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Tune what is missing first."
 )
 @click.option("--effort", type=click.Choice([one.name for one in EFFORTS]), default="quick", show_default=True)
+@click.option("--again", is_flag=True, help="Measure also what is measured; the calmest measurement counts.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Begin no further group after so long.")
 @algorithm_options
 @device_option
@@ -157,7 +158,7 @@ def _measure(experiment: Experiment, options: dict[str, Any]) -> None:
         if options["tune"]:
             tuning = Tuning(effort=effort_by_name(options["effort"]), budget_s=options["tune"])
             tune_models(session, dense, models, batch=timing.batch, tuning=tuning, say=say)
-        missing = missing_models(models, session, timing, work=work)
+        missing = models if options["again"] else missing_models(models, session, timing, work=work)
         say(f"{len(models) - len(missing)} of {len(models)} networks are measured")
         for sparsity in sorted({share for _, share in missing}):
             if time.monotonic() > end:

@@ -36,6 +36,7 @@ READING = """
   one by direct convolution: that compares ways of pruning. With Winograd convolution offered as well, the dense
   network gets faster, and networks that kept much may run by it too, zeros and all: that compares what the device can
   do at its best.
+- Of repeated measurements the calmest counts: the one in which the dense network's convolutions took least.
 - *Imbalance* is the kept columns of a layer's fullest row block over the mean, weighed by the layers' work.
 """
 

@@ -104,6 +104,12 @@ def test_only_the_last_device_counts() -> None:
     assert latest_times([]) == []
 
 
+def test_of_several_measurements_the_calmest_counts() -> None:
+    disturbed = {**timed("filter", 0.75, 0.9), "dense_conv_time_median_ms": 20.0}
+    assert latest_times([disturbed, *TIMES]) == TIMES
+    assert latest_times([*TIMES, disturbed]) == TIMES
+
+
 def test_page_and_plot_hold_every_variant() -> None:
     page = comparison_page(RUNS, TIMES)
     assert "| bcbp | 75 % | 25.0 % | 90.50 ± 0.71 | 2 | 2.500 | 0.250 |" in page
