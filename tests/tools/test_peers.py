@@ -155,6 +155,7 @@ def test_engine_gives_the_right_answer(
         "memory_format": "channels_last",
         "tf32": False,
         "connected_storage": "float32",
+        "algorithms": "direct,winograd,sparse",
     }
     x = random_images(network, seed=1)
     loaded = load_engine(engine, options)
