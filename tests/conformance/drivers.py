@@ -60,7 +60,7 @@ DRIVERS = (
         packages=("mesa-opencl-icd",),
         pattern="usr/lib/*/libRusticlOpenCL.so.1",
         environment={"RUSTICL_ENABLE": "llvmpipe"},
-        longest_source=16_000,
+        longest_source=20_000,
         networks=12,
         needs_root="it reads libclc from /usr/lib/clc only",
     ),
