@@ -40,7 +40,20 @@ ${common.activation_function(activation, vector_width)}
 % if store_width <= 4:
 ${common.partial_store_function(store_width)}
 % endif
-% if pooled:
+% if pooled and vector_width == 16:
+<% pairs = [f"lanes[{lane}] > lanes[{lane + 1}] ? lanes[{lane}] : lanes[{lane + 1}]" for lane in range(0, 16, 2)] %>
+#ifdef HAS_CPU_PREFETCH
+${convolution.pool_function()}
+#else
+// Through memory: Oclgrind 21.10 takes lanes of so wide a vector that are moved for uninitialized.
+inline float8 pool(const float16 upper, const float16 lower)
+{
+    float lanes[16];
+    vstore16(upper > lower ? upper : lower, 0, lanes);
+    return (float8)(${", ".join(pairs)});
+}
+#endif
+% elif pooled:
 ${convolution.pool_function()}
 % endif
 <%def name="quantize_function(width)">
