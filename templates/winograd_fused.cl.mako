@@ -73,8 +73,10 @@ void winograd_fused(__global const float *restrict x,
     __global float *V = scratch + get_group_id(0) * (size_t)(${matrices} * (v_stride + ${m_stride})) + item * ${vector_width};
     __global float *M = V + (size_t)${matrices} * v_stride;
     ## Passes one above the other share rows of x: each work-group has a run of them.
-    const int first_pass = (int)((long)pass_count * get_group_id(0) / get_num_groups(0));
-    const int last_pass = (int)((long)pass_count * (get_group_id(0) + 1) / get_num_groups(0));
+    // As equal as can be, in 32 bits: a division of 64 is a call on GPUs, around which registers are spilled.
+    const int group = get_group_id(0), group_count = get_num_groups(0);
+    const int passes = pass_count / group_count, more = pass_count - passes * group_count;
+    const int first_pass = group * passes + min(group, more), last_pass = first_pass + passes + (group < more);
     for (int pass = first_pass; pass < last_pass; pass++) {
 <% lines = [(g, r) for g in range(segments) for r in range(input_tile)] %>
         int lines[${vectors}][${len(lines)}];
