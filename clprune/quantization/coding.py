@@ -24,8 +24,8 @@ class LinearCoding:
 
     `codes` int8 of the weights' shape, output channels first, from -127 to 127; `scales` float32 `[output channels]`,
     positive. `activation_scale` is set where the layer's input is quantized too, one for the whole input:
-    `code = clip(round_half_to_even(x * (1 / activation_scale)), -127, 127)` with the inverse rounded to float32,
-    `x = code * activation_scale`. Raises UsageError for arrays of other shapes or types.
+    `code = clip(round_half_to_even(x * float32(1 / activation_scale)), -127, 127)`, `x = code * activation_scale`; the
+    factor is rounded once, so that all devices agree. Raises UsageError for arrays of other shapes or types.
     """
 
     codes: NDArray[np.int8]
