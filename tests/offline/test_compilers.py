@@ -106,13 +106,14 @@ def test_equal_sources_are_compiled_once(name: str) -> None:
 def test_no_default_gpu_configuration_spills(name: str) -> None:
     """One architecture of each vendor here; `make offline-gpu` compiles for all of them.
 
-    Fused Winograd convolution is left out on NVIDIA: ptxas keeps it at 40 registers and spills 16 bytes for any
-    work-group of more than one warp. It is a CPU's kernel; GPUs are given the one in three stages first.
+    Fused Winograd convolution is a known exception on NVIDIA, and may not grow: ptxas spills a few bytes of it for any
+    work-group of more than one warp. GPUs are given the one in three stages first.
     """
     architecture = architecture_by_name(name)
     rows = list(survey(toolchain_for(architecture), [architecture]))
     assert {row.subject.kernel.name for row in rows} == {kernel.name for kernel in CATALOGUE}
-    cpu_kernels = {WINOGRAD_FUSED.name} if name == "sm_90" else set()
-    assert [row for row in rows if row.fails and row.subject.kernel.name not in cpu_kernels] == []
+    known = [row for row in rows if row.subject.kernel is WINOGRAD_FUSED] if name == "sm_90" else []
+    assert [row for row in rows if row.fails and row not in known] == []
+    assert all(row.report.spill_bytes <= 80 and row.report.scratch_bytes <= 64 for row in known)
     poor = [row for row in rows if row.subject.is_default and row.occupancy.share < 0.25]
     assert poor == []
