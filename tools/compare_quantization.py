@@ -1,6 +1,6 @@
 """What fewer bits cost in accuracy: a network pruned weight by weight, retrained, coded, and retrained for its codes.
 
-    python tools/compare_quantization.py            about half an hour of one core; a killed run goes on where it was
+    python tools/compare_quantization.py            about an hour of one core; a killed run goes on where it was
     python tools/compare_quantization.py --quick    a minute, into --work, for a look at the way
 
 Writes docs/results/quantization.md and .json. All seeds start from the shipped dense network; a seed moves what
@@ -76,8 +76,8 @@ class Coded:
 
 PRUNED = "float32"
 CODINGS = (
-    Coded(name="int8", settings=QuantizeSettings(scheme="linear", bits=8), goal_points=0.5),
-    Coded(name="4-bit codebook", settings=QuantizeSettings(scheme="codebook", bits=4), epochs=2, goal_points=1.0),
+    Coded(name="int8", settings=QuantizeSettings(scheme="linear", bits=8), epochs=3, goal_points=0.5),
+    Coded(name="4-bit codebook", settings=QuantizeSettings(scheme="codebook", bits=4), epochs=3, goal_points=1.0),
     Coded(name="int8, int8 activations", settings=QuantizeSettings(scheme="linear", bits=8), activations=True),
 )
 
@@ -130,7 +130,7 @@ class Setting:
 @click.option("--images", type=click.IntRange(min=64), default=15_000, show_default=True, help="Images of an epoch.")
 @click.option("--held-out", type=click.IntRange(min=1), help="Images that are evaluated [default: all].")
 @click.option(
-    "--epochs", type=click.IntRange(min=1), default=16, show_default=True, help="After the last step of pruning."
+    "--epochs", type=click.IntRange(min=1), default=40, show_default=True, help="After the last step of pruning."
 )
 @click.option("--steps", type=click.IntRange(min=1), default=3, show_default=True, help="Of pruning.")
 @click.option(
