@@ -34,7 +34,7 @@ from clprune.darknet.values import Weights
 from clprune.darknet.weights import random_weights
 from clprune.geometry import PoolProblem
 from clprune.kernels.connected import connected_reference
-from clprune.kernels.conv import conv_reference
+from clprune.kernels.conv_operation import conv_reference
 from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.softmax import softmax_reference
 from clprune.tolerance import relative_tolerance

@@ -17,7 +17,8 @@ from clprune import quirks
 from clprune.cli.common import device_option, one_line_errors, progress_bar
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Workload
-from clprune.kernels.conv import CONV, conv_operation
+from clprune.kernels.conv import CONV
+from clprune.kernels.conv_operation import conv_operation
 from clprune.opencl import choose
 from clprune.tuning.evaluate import Evaluation
 from clprune.tuning.pool import WorkerPool

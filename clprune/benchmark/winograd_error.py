@@ -9,7 +9,8 @@ from clprune.darknet.layers import Convolutional
 from clprune.darknet.network import Network
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Sample, Workload
-from clprune.kernels.conv import CONV, conv_operation
+from clprune.kernels.conv import CONV
+from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.winograd_fused import WINOGRAD_FUSED
 from clprune.kernels.winograd_operation import OUTPUT_TILES, winograd_obstacle, winograd_operation
 from clprune.opencl import Session

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from clprune.darknet.activations import activate
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
-from clprune.geometry import ConvProblem, PoolProblem, Shape
+from clprune.geometry import ConvProblem
 from clprune.kernels.base import (
     WORK_GROUP_CONSTRAINTS,
     Case,
     Constraint,
     DeviceArray,
-    Expected,
     Launch,
     MatrixKernel,
     Sample,
@@ -25,20 +23,18 @@ from clprune.kernels.base import (
     Workload,
     ceil_div,
 )
+from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation, conv_reference, pool_problem
 from clprune.kernels.pool import max_pool_reference
-from clprune.kernels.samples import coded_weights, expected_output, input_buffer, random_matrix
+from clprune.kernels.samples import coded_weights, input_buffer, random_matrix
 from clprune.kernels.storage import (
     CODEBOOK4,
     CODEBOOK8,
     FLOAT16,
-    FLOAT32,
     INT8,
     device_table,
     device_values,
-    storage_key,
     stored_matrix,
 )
-from clprune.layout import Layout, padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
 from clprune.quirks import vector_width
 
@@ -67,207 +63,9 @@ class ConvTile:
         return self.group_m * self.group_n
 
 
-class PositionTile(Protocol):
-    """What of a tile says how output positions are spread over work-items (templates/convolution.mako)."""
-
-    @property
-    def vector_width(self) -> int: ...
-
-    @property
-    def vectors(self) -> int: ...
-
-    @property
-    def group_n(self) -> int: ...
-
-    @property
-    def mapping(self) -> str: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConvOperation:
-    """A convolution of a network: problem, layouts of input and output, fused activation.
-
-    `storage` is how weights lie in device memory (clprune/kernels/storage.py); sums are float32 in any case.
-    `pooled`: the 2x2 max pooling of stride 2 that follows is fused; `output` is then the pooled tensor's layout.
-    """
-
-    problem: ConvProblem
-    input: Layout
-    output: Layout
-    activation: str = "linear"
-    pooled: bool = False
-    storage: str = FLOAT32
-
-    @property
-    def key(self) -> str:
-        return self.problem.key + (" pooled" if self.pooled else "") + storage_key(self.storage)
-
-    @property
-    def flops(self) -> int:
-        return self.problem.flops
-
-    @property
-    def can_be_flat(self) -> bool:
-        """Output positions and input positions differ by a constant: vectors may run over row ends."""
-        same_images = self.problem.batch == 1 or self.input.image_stride == self.output.image_stride
-        is_aligned = self.problem.stride == 1 and self.input.pitch == self.output.pitch and same_images
-        return is_aligned and not self.pooled
-
-    @property
-    def row_step(self) -> int:
-        """Rows of convolution results per row of the output."""
-        return 2 if self.pooled else 1
-
-    def accumulators(self, tile: ConvTile) -> int:
-        """float32 results that one work-item holds in registers."""
-        return tile.tile_m * tile.vectors * tile.vector_width * self.row_step
-
-    @property
-    def positions(self) -> int:
-        """Length of the flat run from the first to behind the last output."""
-        rows = (self.problem.batch - 1) * self.output.image_stride + (self.problem.out_height - 1) * self.output.pitch
-        return rows + self.problem.out_width
-
-    def slots(self, tile: PositionTile) -> int:
-        """Vectors of positions that cover the output."""
-        if tile.mapping == "flat":
-            return ceil_div(self.positions, tile.vector_width)
-        rows = self.problem.batch * self.problem.out_height // self.row_step
-        return rows * ceil_div(self.problem.out_width, tile.vector_width)
-
-    def position_groups(self, tile: PositionTile) -> int:
-        """Work-groups along positions."""
-        return ceil_div(self.slots(tile), tile.vectors * tile.group_n)
-
-    def position_arguments(self, tile: PositionTile) -> tuple[np.int32, ...]:
-        """`position_parameters` of templates/convolution.mako, in order."""
-        layout_in, layout_out, problem = self.input, self.output, self.problem
-        scalars = (
-            self.slots(tile),
-            self.positions,
-            ceil_div(problem.out_width, tile.vector_width),
-            problem.out_width,
-            problem.out_height // self.row_step,
-            layout_in.origin,
-            layout_in.pitch,
-            layout_in.image_stride,
-            layout_out.origin,
-            layout_out.pitch,
-            layout_out.image_stride,
-            layout_out.channel_stride,
-        )
-        return tuple(np.int32(value) for value in scalars)
-
-    def valid_positions(self, tile: PositionTile) -> npt.NDArray[np.int8]:
-        """-1 where a flat position is an output, 0 where it is padding; one element when the mapping needs none."""
-        if tile.mapping != "flat":
-            return np.zeros(1, np.int8)
-        layout, problem = self.output, self.problem
-        position = np.arange(self.slots(tile) * tile.vector_width)
-        in_image = position % layout.image_stride if problem.batch > 1 else position
-        row, column = in_image // layout.pitch, in_image % layout.pitch
-        return -((row < problem.out_height) & (column < problem.out_width)).astype(np.int8)
-
-    @property
-    def column_offsets(self) -> npt.NDArray[np.int32]:
-        """Per column of a group's weight matrix, where its input lies from that of the output position."""
-        problem, layout = self.problem, self.input
-        taps = np.arange(problem.size) - problem.padding
-        offsets = (
-            np.arange(problem.group_in_channels)[:, None, None] * layout.channel_stride
-            + taps[None, :, None] * layout.pitch
-            + taps[None, None, :]
-        )
-        return offsets.reshape(-1).astype(np.int32)
-
-    @property
-    def group_offset(self) -> int:
-        """What the input of one group of channels lies behind that of the one before."""
-        return self.problem.group_in_channels * self.input.channel_stride
-
-    def expected(self, answer: npt.NDArray[np.float64], *, mapping: str) -> Expected:
-        """`answer` in the output's buffer; a flat run also writes zeros to the gaps between rows and images."""
-        expected = expected_output(answer, self.output, terms=self.problem.columns)
-        if mapping != "flat":
-            return expected
-        for channel in range(self.output.shape.channels):
-            start = self.output.origin + channel * self.output.channel_stride
-            run = slice(start, start + self.positions)
-            expected.values[run][~expected.written[run]] = 0
-            expected.written[run] = True
-        return expected
-
-
-def conv_operation(
-    problem: ConvProblem,
-    *,
-    activation: str = "linear",
-    next_padding: int | None = None,
-    pooled: bool = False,
-    storage: str = FLOAT32,
-) -> ConvOperation:
-    """The operation with the layouts that a network would give it: one pitch for both sides where stride is 1.
-
-    `next_padding`: zero border that the output gets for its consumer; by default that of the problem itself.
-    """
-    padding_out = problem.padding if next_padding is None else next_padding
-    shape_in = Shape(channels=problem.in_channels, height=problem.in_height, width=problem.in_width)
-    step = 2 if pooled else 1
-    shape_out = Shape(channels=problem.out_channels, height=problem.out_height // step, width=problem.out_width // step)
-    pitch_in, pitch_out = problem.in_width + problem.padding, shape_out.width + padding_out
-    padding_in = problem.padding
-    if problem.stride == 1 and not pooled:
-        pitch_in = pitch_out = max(pitch_in, pitch_out)
-        padding_in = padding_out = max(padding_in, padding_out)
-        pitch_in = pitch_out = max(pitch_in, problem.in_width + padding_in, problem.out_width + padding_out)
-    return ConvOperation(
-        problem=problem,
-        input=padded_layout(batch=problem.batch, shape=shape_in, pitch=pitch_in, padding=padding_in),
-        output=padded_layout(batch=problem.batch, shape=shape_out, pitch=pitch_out, padding=padding_out),
-        activation=activation,
-        pooled=pooled,
-        storage=storage,
-    )
-
-
-def can_pool(problem: ConvProblem) -> bool:
-    """Whether 2x2 windows of stride 2 tile the output without remainder."""
-    return problem.out_height % 2 == 0 and problem.out_width % 2 == 0
-
-
-def pool_problem(problem: ConvProblem) -> PoolProblem:
-    """The 2x2 max pooling of stride 2 behind `problem`."""
-    return PoolProblem(
-        batch=problem.batch,
-        channels=problem.out_channels,
-        in_height=problem.out_height,
-        in_width=problem.out_width,
-        size=2,
-        stride=2,
-    )
-
-
-def conv_reference(
-    x: npt.NDArray[Any], matrix: npt.NDArray[Any], bias: npt.NDArray[Any], problem: ConvProblem
-) -> npt.NDArray[np.float64]:
-    """float64 answer `[N, out_channels, out_height, out_width]` before the activation.
-
-    x `[N, C, H, W]`, matrix `[out_channels, columns]` (K runs over channel, filter row, filter column), bias
-    `[out_channels]`.
-    """
-    p = problem
-    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (p.padding, p.padding), (p.padding, p.padding)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (p.size, p.size), axis=(2, 3))
-    windows = windows[:, :, :: p.stride, :: p.stride][:, :, : p.out_height, : p.out_width]
-    result = np.empty((p.batch, p.out_channels, p.out_height * p.out_width))
-    for image in range(p.batch):
-        for group in range(p.groups):
-            channels = slice(group * p.group_in_channels, (group + 1) * p.group_in_channels)
-            rows = slice(group * p.group_out_channels, (group + 1) * p.group_out_channels)
-            columns = windows[image, channels].transpose(0, 3, 4, 1, 2).reshape(p.columns, -1)
-            result[image, rows] = matrix[rows].astype(np.float64) @ columns
-    result += bias.astype(np.float64)[:, None]
-    return result.reshape(p.batch, p.out_channels, p.out_height, p.out_width)
+def accumulators(tile: ConvTile, operation: ConvOperation) -> int:
+    """float32 results that one work-item holds in registers."""
+    return tile.tile_m * tile.vectors * tile.vector_width * operation.row_step
 
 
 def narrow_tile(
@@ -315,7 +113,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         ),
         Constraint(
             reason="the accumulators of a work-item exceed the registers of any device",
-            holds=lambda t, o: o.accumulators(t) <= (448 if t.work_group_size == 1 else 96),
+            holds=lambda t, o: accumulators(t, o) <= (448 if t.work_group_size == 1 else 96),
         ),
         *WORK_GROUP_CONSTRAINTS,
         Constraint(

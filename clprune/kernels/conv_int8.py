@@ -27,7 +27,8 @@ from clprune.kernels.base import (
     ceil_div,
     round_up,
 )
-from clprune.kernels.conv import ConvOperation, can_pool, conv_operation, conv_reference, narrow_tile, pool_problem
+from clprune.kernels.conv import narrow_tile
+from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation, conv_reference, pool_problem
 from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.samples import input_buffer, random_matrix
 from clprune.kernels.storage import INT8, stored_matrix

@@ -21,7 +21,8 @@ from clprune.kernels.base import (
     Workload,
     ceil_div,
 )
-from clprune.kernels.conv import CONV, ConvOperation, can_pool, conv_reference, narrow_tile, pool_problem
+from clprune.kernels.conv import CONV, narrow_tile
+from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_reference, pool_problem
 from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.samples import coded_weights, input_buffer, ragged_matrix
 from clprune.kernels.storage import device_table, device_values, stored_matrix

@@ -15,7 +15,7 @@ from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Case, Expected, FloatArray, Sample, Workload, ceil_div
-from clprune.kernels.conv import ConvOperation, can_pool, conv_operation, conv_reference, pool_problem
+from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation, conv_reference, pool_problem
 from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.samples import expected_output, input_buffer, random_matrix
 from clprune.kernels.transform_source import transform_statements

@@ -13,7 +13,8 @@ from typing import Any
 from clprune.errors import UsageError
 from clprune.kernels.base import Kernel, Workload, ceil_div
 from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTile
-from clprune.kernels.conv import CONV, ConvOperation, ConvTile
+from clprune.kernels.conv import CONV, ConvTile, accumulators
+from clprune.kernels.conv_operation import ConvOperation
 from clprune.kernels.pointwise import POINTWISE
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL
 from clprune.kernels.softmax import SOFTMAX
@@ -99,14 +100,13 @@ def conv_demand(tile: ConvTile, operation: ConvOperation, workload: Workload, ar
     x_clocks = loads * load_clocks(architecture, lanes=lanes, width=tile.vector_width, stride=problem.stride)
     x_instructions = loads * (1 if architecture.has_vector_loads else tile.vector_width)
     weights = _weight_loads(tile, architecture)
-    accumulators = operation.accumulators(tile)
     memory, shared = _conv_bytes(tile, operation, kept, groups, architecture)
     return Demand(
         groups=groups,
         work_group_size=launch.work_group_size,
         columns=kept,
         columns_per_turn=tile.k_unroll,
-        fmas=accumulators,
+        fmas=accumulators(tile, operation),
         load_instructions=x_instructions + weights.instructions,
         cache_clocks=x_clocks + weights.cache_clocks,
         local_bytes=weights.local_bytes,
@@ -143,7 +143,7 @@ def _conv_registers(tile: ConvTile, operation: ConvOperation) -> int:
     loads = tile.vectors * operation.row_step
     values = loads * tile.vector_width * min(tile.k_unroll, 2)
     addresses = 4 if tile.mapping == "flat" else 4 * loads
-    return operation.accumulators(tile) + values + tile.tile_m + addresses + 16
+    return accumulators(tile, operation) + values + tile.tile_m + addresses + 16
 
 
 def _conv_bytes(

@@ -12,7 +12,8 @@ from clprune.geometry import ConnectedProblem, ConvProblem, PoolProblem, Shape
 from clprune.kernels.base import Kernel, Launch
 from clprune.kernels.catalogue import CATALOGUE
 from clprune.kernels.connected import CONNECTED, ConnectedTile, connected_operation
-from clprune.kernels.conv import CONV, ConvTile, conv_operation
+from clprune.kernels.conv import CONV, ConvTile
+from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, PoolOperation, pool_operation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
 from clprune.kernels.storage import FLOAT16, FLOAT32

@@ -28,7 +28,7 @@ from clprune.geometry import PoolProblem
 from clprune.kernels.base import Kernel, Operation, Workload
 from clprune.kernels.clear_padding import CLEAR_PADDING, ClearOperation
 from clprune.kernels.connected import ConnectedOperation
-from clprune.kernels.conv import ConvOperation
+from clprune.kernels.conv_operation import ConvOperation
 from clprune.kernels.pointwise import POINTWISE, PointwiseOperation
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, PoolOperation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation

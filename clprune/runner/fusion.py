@@ -8,7 +8,7 @@ from clprune.darknet.layers import Convolutional, Layer, MaxPool
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.kernels.base import round_up
-from clprune.kernels.conv import can_pool
+from clprune.kernels.conv_operation import can_pool
 from clprune.quirks import vector_width
 
 #: Largest share of lanes that fused pooling may waste at row ends: more costs the convolution what the pooling saves.

@@ -14,8 +14,9 @@ from clprune.errors import UnsupportedLayerError
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Kernel, Workload, ceil_div
 from clprune.kernels.connected import CONNECTED, ConnectedOperation
-from clprune.kernels.conv import CONV, ConvOperation
+from clprune.kernels.conv import CONV
 from clprune.kernels.conv_int8 import CONV_INT8
+from clprune.kernels.conv_operation import ConvOperation
 from clprune.kernels.sparse_connected import SPARSE_CONNECTED
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.storage import FLOAT32

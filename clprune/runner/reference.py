@@ -16,8 +16,8 @@ from clprune.errors import UsageError
 from clprune.geometry import ConvProblem
 from clprune.kernels.clear_padding import ClearOperation
 from clprune.kernels.connected import connected_reference
-from clprune.kernels.conv import conv_reference, pool_problem
 from clprune.kernels.conv_int8 import CONV_INT8, conv_int8_reference
+from clprune.kernels.conv_operation import conv_reference, pool_problem
 from clprune.kernels.pointwise import pointwise_reference
 from clprune.kernels.pool import average_pool_reference, max_pool_reference
 from clprune.kernels.softmax import softmax_reference

@@ -8,7 +8,8 @@ from clprune.device import DeviceInfo
 from clprune.errors import BuildError, ConfigurationRejected, LaunchError
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Kernel, Workload
-from clprune.kernels.conv import ConvTile, conv_operation
+from clprune.kernels.conv import ConvTile
+from clprune.kernels.conv_operation import conv_operation
 from clprune.opencl import Session
 from clprune.tuning.measure import bind_case, verify
 

@@ -12,7 +12,6 @@ from clprune.device import DeviceInfo
 from clprune.errors import UsageError
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Scratch
-from clprune.kernels.conv import ConvOperation, conv_operation, conv_reference
 from clprune.kernels.conv_int8 import (
     CONV_INT8,
     MOST_COLUMNS,
@@ -21,6 +20,7 @@ from clprune.kernels.conv_int8 import (
     conv_int8_reference,
     input_codes,
 )
+from clprune.kernels.conv_operation import ConvOperation, conv_operation, conv_reference
 from clprune.kernels.samples import input_buffer
 from clprune.launching import bind_stages, build_stages
 from clprune.layout import view

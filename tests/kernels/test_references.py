@@ -13,7 +13,7 @@ import pytest
 from clprune.darknet.activations import ACTIVATIONS, activate
 from clprune.geometry import ConvProblem, PoolProblem, Shape
 from clprune.kernels.connected import connected_reference
-from clprune.kernels.conv import conv_reference
+from clprune.kernels.conv_operation import conv_reference
 from clprune.kernels.pointwise import PointwiseOperation, pointwise_reference
 from clprune.kernels.pool import average_pool_reference, max_pool_reference
 from clprune.kernels.softmax import softmax_reference

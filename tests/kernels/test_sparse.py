@@ -8,7 +8,8 @@ import pytest
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import MatrixKernel, Sample
 from clprune.kernels.connected import CONNECTED, connected_operation, connected_reference
-from clprune.kernels.conv import CONV, conv_operation, conv_reference
+from clprune.kernels.conv import CONV
+from clprune.kernels.conv_operation import conv_operation, conv_reference
 from clprune.kernels.sparse_connected import SPARSE_CONNECTED, SparseConnectedTile
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.opencl import Session

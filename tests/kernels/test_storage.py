@@ -8,7 +8,8 @@ import pytest
 from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
 from clprune.geometry import ConvProblem
-from clprune.kernels.conv import CONV, conv_operation
+from clprune.kernels.conv import CONV
+from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.samples import coded_weights
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.storage import STORAGES, device_values, pack_nibbles, storage_of, stored_matrix

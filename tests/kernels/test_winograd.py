@@ -12,7 +12,7 @@ from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Workload
-from clprune.kernels.conv import conv_operation
+from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.transform_source import transform_statements
 from clprune.kernels.winograd_fused import WINOGRAD_FUSED, WinogradFusedTile
 from clprune.kernels.winograd_operation import (

@@ -10,7 +10,8 @@ from clprune.errors import UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Workload
 from clprune.kernels.connected import CONNECTED, ConnectedTile, connected_operation
-from clprune.kernels.conv import CONV, ConvTile, conv_operation
+from clprune.kernels.conv import CONV, ConvTile
+from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.softmax import SOFTMAX
 from clprune.offline.architectures import architecture_by_name
 from clprune.offline.demand import conv_demand, demand_of, kept_columns, lane_distance, load_clocks

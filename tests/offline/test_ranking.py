@@ -13,7 +13,8 @@ from clprune.errors import ConfigurationRejected
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Workload
 from clprune.kernels.connected import CONNECTED, connected_operation
-from clprune.kernels.conv import CONV, ConvTile, conv_operation
+from clprune.kernels.conv import CONV, ConvTile
+from clprune.kernels.conv_operation import conv_operation
 from clprune.offline import ranking
 from clprune.offline.architectures import ARCHITECTURES, Architecture, architecture_by_name
 from clprune.offline.demand import Demand, demand_of

@@ -13,7 +13,8 @@ from clprune.errors import MissingDependencyError, UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Workload
 from clprune.kernels.connected import CONNECTED, connected_operation
-from clprune.kernels.conv import CONV, conv_operation
+from clprune.kernels.conv import CONV
+from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.softmax import SOFTMAX
 from clprune.offline import compilers
 from clprune.offline.architectures import architecture_by_name

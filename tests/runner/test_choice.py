@@ -13,7 +13,7 @@ from clprune.errors import UnsupportedLayerError, UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Workload
 from clprune.kernels.connected import connected_operation
-from clprune.kernels.conv import ConvOperation, conv_operation
+from clprune.kernels.conv_operation import ConvOperation, conv_operation
 from clprune.runner.offers import connected_offers, convolution_offers
 from clprune.runner.plan import make_plan
 from clprune.runner.steps import Step

@@ -9,7 +9,7 @@ import numpy as np
 from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
-from clprune.kernels.conv import conv_operation
+from clprune.kernels.conv_operation import conv_operation
 from clprune.quantization.coding import HalfCoding, LinearCoding
 from clprune.runner.offers import convolution_offers
 from clprune.runner.workload import layer_form, weights_forms

@@ -10,7 +10,8 @@ from clprune.device import DeviceInfo
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Workload
 from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTile, connected_operation
-from clprune.kernels.conv import CONV, conv_operation
+from clprune.kernels.conv import CONV
+from clprune.kernels.conv_operation import conv_operation
 from clprune.opencl import Session
 from clprune.tuning.check import small_operations
 from clprune.tuning.store import Store, result_key

@@ -10,7 +10,8 @@ from clprune.errors import UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Workload
 from clprune.kernels.connected import CONNECTED, connected_operation
-from clprune.kernels.conv import CONV, conv_operation
+from clprune.kernels.conv import CONV
+from clprune.kernels.conv_operation import conv_operation
 from clprune.opencl import Session
 from clprune.runner.offers import Offer
 from clprune.tuning.effort import effort_by_name

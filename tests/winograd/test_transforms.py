@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clprune.geometry import ConvProblem
-from clprune.kernels.conv import conv_reference
+from clprune.kernels.conv_operation import conv_reference
 from clprune.winograd.transforms import (
     input_tiles,
     interpolation_points,
