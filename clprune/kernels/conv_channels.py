@@ -1,0 +1,264 @@
+"""Direct convolution of small images, output channels along vectors (`templates/conv_channels.cl.mako`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from clprune.darknet.values import LayerWeights
+from clprune.device import DeviceInfo
+from clprune.geometry import ConvProblem
+from clprune.kernels.base import (
+    WORK_GROUP_CONSTRAINTS,
+    Case,
+    Constraint,
+    DeviceArray,
+    Launch,
+    MatrixKernel,
+    Sample,
+    Workload,
+    ceil_div,
+)
+from clprune.kernels.conv import CONV, narrow_tile
+from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation
+from clprune.kernels.samples import coded_weights, input_buffer
+from clprune.kernels.storage import CODEBOOK4, INT8, device_table, device_values, stored_matrix, table_bytes
+from clprune.packing.columns import PackedColumns, pack_columns
+from clprune.quirks import vector_width
+
+#: Vectors of results that fit in the 32 registers of the widest CPUs beside weights and one input.
+MOST_VECTORS = 28
+
+#: float32 results per work-item of a work-group, which share a GPU's registers.
+MOST_RESULTS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvChannelsTile:
+    """Parameters of the template, explained there.
+
+    A work-item computes `vectors * vector_width` output channels at `tile_rows x tile_columns` positions.
+    """
+
+    vector_width: int
+    vectors: int
+    tile_rows: int
+    tile_columns: int
+    group_m: int = 1
+    group_n: int = 1
+    k_unroll: int = 1
+    sweep: int = 0
+    prefetch: int = 0
+
+    @property
+    def work_group_size(self) -> int:
+        return self.group_m * self.group_n
+
+    @property
+    def tile_m(self) -> int:
+        """Rows of a row block: the output channels of a work-group."""
+        return self.group_m * self.vectors * self.vector_width
+
+    @property
+    def result_vectors(self) -> int:
+        """Vectors of results that a work-item holds in registers."""
+        return self.vectors * self.tile_rows * self.tile_columns
+
+
+def _fits_registers(tile: ConvChannelsTile) -> bool:
+    if tile.work_group_size == 1:
+        return tile.result_vectors <= MOST_VECTORS
+    return tile.result_vectors * tile.vector_width <= MOST_RESULTS
+
+
+class ConvChannelsKernel(MatrixKernel[ConvChannelsTile, ConvOperation]):
+    """See `templates/conv_channels.cl.mako`."""
+
+    name = "conv_channels"
+    template = "conv_channels"
+    tile_type = ConvChannelsTile
+    parameters: ClassVar = {
+        "vector_width": (1, 4, 8, 16),
+        "vectors": (1, 2, 3, 4, 6),
+        "tile_rows": (1, 2, 3, 4),
+        "tile_columns": (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14),
+        "group_m": (1, 16, 32, 64),
+        "group_n": (1, 2, 4),
+        "k_unroll": (1, 2),
+        "sweep": (0, 1),
+        "prefetch": (0, 16, 48),
+    }
+    cpu_values: ClassVar = {"group_m": (1,), "group_n": (1,)}
+    gpu_values: ClassVar = {"vector_width": (1, 4), "group_m": (16, 32, 64), "prefetch": (0,)}
+    constraints = (
+        Constraint(
+            reason="the tile has more positions along one side than the output",
+            holds=lambda t, o: t.tile_rows <= o.problem.out_height and t.tile_columns <= o.problem.out_width,
+        ),
+        Constraint(
+            reason="fused pooling needs tiles of whole windows",
+            holds=lambda t, o: (
+                not o.pooled or (t.tile_rows % 2 == 0 and t.tile_columns % 2 == 0 and can_pool(o.problem))
+            ),
+        ),
+        Constraint(
+            reason="the results of a work-item exceed the registers of any device",
+            holds=lambda t, o: _fits_registers(t),
+        ),
+        *WORK_GROUP_CONSTRAINTS,
+        Constraint(
+            reason="a work-group that has several items shares channels among them",
+            holds=lambda t, o: t.work_group_size == 1 or t.group_m > 1,
+        ),
+        Constraint(
+            reason="the tile has more rows than the layer has output channels per group",
+            holds=lambda t, o: t.tile_m < 2 * o.problem.group_out_channels or t.tile_m == 1,
+        ),
+        Constraint(
+            reason="prefetching is for work-groups of one, whose caches are a CPU's",
+            holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
+        ),
+    )
+    cpu_tiles = (
+        ConvChannelsTile(vector_width=16, vectors=2, tile_rows=2, tile_columns=6, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=16, vectors=2, tile_rows=2, tile_columns=7, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=16, vectors=3, tile_rows=2, tile_columns=4, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=16, vectors=6, tile_rows=2, tile_columns=2, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=16, vectors=1, tile_rows=2, tile_columns=8, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=16, vectors=1, tile_rows=2, tile_columns=2, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=8, vectors=1, tile_rows=2, tile_columns=6, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=8, vectors=2, tile_rows=1, tile_columns=6, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=8, vectors=2, tile_rows=2, tile_columns=2, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=8, vectors=1, tile_rows=1, tile_columns=4, sweep=1),
+    )
+    gpu_tiles = (
+        ConvChannelsTile(vector_width=1, vectors=1, tile_rows=2, tile_columns=4, group_m=32, group_n=2, k_unroll=2),
+        ConvChannelsTile(vector_width=1, vectors=1, tile_rows=2, tile_columns=2, group_m=32, group_n=2, k_unroll=2),
+        ConvChannelsTile(vector_width=1, vectors=1, tile_rows=1, tile_columns=4, group_m=16, group_n=4, k_unroll=2),
+    )
+
+    def local_mem_bytes(self, tile: ConvChannelsTile, operation: ConvOperation) -> int:
+        return table_bytes(operation.storage) if tile.work_group_size > 1 else 0
+
+    def launch(self, tile: ConvChannelsTile, operation: ConvOperation) -> Launch:
+        problem = operation.problem
+        blocks = problem.groups * ceil_div(problem.group_out_channels, tile.tile_m)
+        groups = blocks * ceil_div(_tile_count(tile, problem), tile.group_n)
+        # Channels lie along dimension 0 of a work-group: they are the lanes of a warp, which load weights side by side.
+        return Launch(global_size=(groups * tile.group_m, tile.group_n), local_size=(tile.group_m, tile.group_n))
+
+    def variables(self, tile: ConvChannelsTile, operation: ConvOperation) -> dict[str, Any]:
+        return {
+            "tile_m": tile.tile_m,
+            "stride": operation.problem.stride,
+            "activation": operation.activation,
+            "pooled": operation.pooled,
+            "storage": operation.storage,
+        }
+
+    def safe_tile(self, operation: ConvOperation) -> ConvChannelsTile:
+        width = 4 if operation.problem.group_out_channels >= 4 else 1
+        side = 2 if operation.pooled else 1
+        return ConvChannelsTile(vector_width=width, vectors=1, tile_rows=side, tile_columns=side)
+
+    def is_worth_trying(self, tile: ConvChannelsTile, operation: ConvOperation, device: DeviceInfo) -> bool:
+        """As everywhere; on CPUs vectors also fill at least half a register."""
+        is_narrow = 2 * tile.vector_width < vector_width(device)
+        return super().is_worth_trying(tile, operation, device) and not is_narrow
+
+    def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvChannelsTile:
+        return narrow_tile(self, operation, device) or super().default_tile(operation, device)
+
+    def wavefront_rows(self, tile: ConvChannelsTile) -> int:
+        """`tile_m`: the lanes of a SIMD group are output channels of one row block, which has one list of columns."""
+        return tile.tile_m
+
+    def pack(self, tile: ConvChannelsTile, operation: ConvOperation, *, weights: LayerWeights) -> PackedColumns:
+        """Kept columns of the weights `[out_channels, channels, size, size]` per row block.
+
+        Raises UsageError for weights that are not finite or not coded as the operation's storage.
+        """
+        stored = stored_matrix(weights, operation.storage)
+        packed = pack_columns(
+            stored.values,
+            bias=weights.biases,
+            column_offsets=operation.column_offsets,
+            tile_m=tile.tile_m,
+            groups=operation.problem.groups,
+            group_offset=operation.group_offset,
+            lookahead=tile.prefetch + tile.k_unroll,
+            scales=stored.scales,
+            codebook=stored.codebook,
+        )
+        return replace(packed, values=device_values(packed.values, operation.storage))
+
+    def arguments(
+        self,
+        tile: ConvChannelsTile,
+        operation: ConvOperation,
+        packed: PackedColumns,
+        *,
+        x: DeviceArray,
+        y: DeviceArray,
+    ) -> tuple[DeviceArray, ...]:
+        """The template's arguments in order; arrays are still to be copied to the device."""
+        arrays = (
+            packed.values,
+            device_table(packed.scales),
+            device_table(packed.codebook),
+            packed.offsets,
+            packed.blocks,
+            packed.bias,
+        )
+        problem, layout_in, layout_out = operation.problem, operation.input, operation.output
+        scalars = (
+            len(packed.blocks),
+            _tile_count(tile, problem),
+            ceil_div(problem.out_width, tile.tile_columns),
+            ceil_div(problem.out_height, tile.tile_rows),
+            problem.out_height - tile.tile_rows,
+            problem.out_width - tile.tile_columns,
+            layout_in.origin,
+            layout_in.pitch,
+            layout_in.image_stride,
+            layout_out.origin,
+            layout_out.pitch,
+            layout_out.image_stride,
+            layout_out.channel_stride,
+        )
+        return (x, *arrays, y, *(np.int32(value) for value in scalars))
+
+    def sample(self, operation: ConvOperation, workload: Workload) -> Sample:
+        return CONV.sample(operation, workload)
+
+    def case(self, tile: ConvChannelsTile, operation: ConvOperation, sample: Sample) -> Case:
+        inputs = sample.inputs
+        weights = coded_weights(inputs["matrix"], bias=inputs["bias"], storage=operation.storage)
+        packed = self.pack(tile, operation, weights=weights)
+        expected = operation.expected(sample.answer, mapping="rows")
+        buffer = input_buffer(inputs["x"], operation.input)
+        arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
+        return Case(arguments=arguments, kept_share=packed.kept_share)
+
+    def sample_operations(self) -> tuple[ConvOperation, ...]:
+        """Those of `conv`, and as many channels as large tiles have, at few positions."""
+        small = ConvProblem(batch=1, in_channels=5, in_height=2, in_width=2, out_channels=70, size=3, padding=1)
+        wide = ConvProblem(batch=2, in_channels=3, in_height=5, in_width=15, out_channels=49, size=3, padding=1)
+        pooled = ConvProblem(batch=3, in_channels=4, in_height=4, in_width=14, out_channels=35, size=3, padding=1)
+        others = (
+            conv_operation(small, activation="relu", storage=CODEBOOK4),
+            conv_operation(wide, activation="leaky", storage=INT8),
+            conv_operation(pooled, activation="relu", pooled=True),
+        )
+        return (*CONV.sample_operations(), *others)
+
+
+def _tile_count(tile: ConvChannelsTile, problem: ConvProblem) -> int:
+    """Tiles of positions that cover the output of the batch."""
+    rows = problem.batch * ceil_div(problem.out_height, tile.tile_rows)
+    return rows * ceil_div(problem.out_width, tile.tile_columns)
+
+
+CONV_CHANNELS = ConvChannelsKernel()
