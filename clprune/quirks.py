@@ -194,6 +194,13 @@ def defines(device: DeviceInfo) -> tuple[str, ...]:
     return ("-DHAS_CPU_PREFETCH",) if is_real_cpu else ()
 
 
+def uses_host_memory(device: DeviceInfo) -> bool:
+    """Whether buffers made of the host's memory are used in place and never copied: seen with PoCL 3.1 and Intel's CPU
+    runtime 2026.22.10. Renderers and simulators keep a copy of their own.
+    """
+    return device.type == "cpu" and not device.is_software
+
+
 def takes_wide_shuffles(device: DeviceInfo) -> bool:
     """Whether halves of vectors of 32 elements may be summed up: drivers of other devices have not been tried."""
     return device.type == "cpu" and not has(device, WIDE_SHUFFLES)

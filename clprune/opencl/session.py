@@ -17,6 +17,7 @@ from clprune.device import DeviceInfo
 from clprune.errors import BuildError, LaunchError, NoDeviceError
 from clprune.opencl import binary_cache, invoker_cache
 from clprune.opencl.codes import DRIVER_ERRORS, INVALID_BUILD_OPTIONS
+from clprune.opencl.host_memory import on_large_pages
 from clprune.opencl.kernels import Argument, BoundKernel, Buffer, Kernel, LocalMemory, Program, check_launch
 from clprune.opencl.platforms import choose, find_handle
 
@@ -169,6 +170,10 @@ class Session:
         if nbytes > limit:
             raise LaunchError(f"a buffer of {nbytes} bytes is larger than {self.info.name} allows: {limit}")
         try:
+            pages = on_large_pages(nbytes) if quirks.uses_host_memory(self.info) else None
+            if pages is not None:
+                flags = cl.mem_flags.READ_WRITE | cl.mem_flags.USE_HOST_PTR
+                return Buffer(cl.Buffer(self._context, flags, hostbuf=pages), nbytes=nbytes)
             size = max(nbytes, _SMALLEST_BUFFER_BYTES)
             return Buffer(cl.Buffer(self._context, cl.mem_flags.READ_WRITE, size=size), nbytes=nbytes)
         except DRIVER_ERRORS as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,10 +77,12 @@ def bind_plan(session: Session, plan: Plan, weights: Weights) -> BoundPlan:
     buffers = [session.zeros(size) for size in plan.memory.sizes_bytes]
     tensors = {name: buffers[number] for name, number in plan.memory.buffer_of.items()}
     binder = _Binder(session=session, plan=plan, weights=weights, tensors=tensors)
-    steps = tuple(binder.bind(step) for step in plan.steps)
+    prepared = [binder.prepare(step) for step in plan.steps]
+    scratch = _shared_scratch(session, [item.arguments for item in prepared])
+    steps = tuple(binder.bind(item, scratch) for item in prepared)
     session.finish()
     plan = dataclasses.replace(plan, steps=tuple(bound.step for bound in steps))
-    scratch_bytes = sum(buffer.nbytes for buffer in binder.scratch)
+    scratch_bytes = sum(buffer.nbytes for buffer in scratch)
     return BoundPlan(plan=plan, steps=steps, tensors=tensors, scratch_bytes=scratch_bytes)
 
 
@@ -93,6 +96,17 @@ def _check_index_range(plan: Plan) -> None:
             )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Prepared:
+    """A step whose kernels are built and whose weights are packed; `arguments` are still to be copied."""
+
+    step: Step
+    stages: tuple[BuiltStage, ...]
+    arguments: Sequence[Any]
+    kept_share: float = 1.0
+    imbalance: float = 1.0
+
+
 @dataclass(kw_only=True)
 class _Binder:
     """Binds steps; what several steps share (one layer for every image of a batch) is packed and copied once."""
@@ -103,28 +117,35 @@ class _Binder:
     tensors: Mapping[int, Buffer]
     packed: dict[tuple[Any, ...], Packed] = field(default_factory=dict)
     copied: dict[Hashable, tuple[Buffer, Any]] = field(default_factory=dict)
-    scratch: list[Buffer] = field(default_factory=list)
 
-    def bind(self, step: Step) -> BoundStep:
+    def prepare(self, step: Step) -> _Prepared:
         step, stages = _build(self.session, step)
         x, y = (self.tensors[step.inputs[0]] if step.inputs else None), self.tensors[step.output]
         kernel, tile, operation = step.kernel, step.tile, step.operation
-        kept_share = imbalance = 1.0
-        arguments: Sequence[Any]
         if isinstance(kernel, MatrixKernel):
             packed = self._pack(step, kernel)
-            kept_share, imbalance = packed.kept_share, packed.imbalance
-            arguments = kernel.arguments(tile, operation, packed, x=x, y=y)
-        elif isinstance(kernel, TensorKernel):
+            return _Prepared(
+                step=step,
+                stages=stages,
+                arguments=kernel.arguments(tile, operation, packed, x=x, y=y),
+                kept_share=packed.kept_share,
+                imbalance=packed.imbalance,
+            )
+        if isinstance(kernel, TensorKernel):
             arguments = kernel.arguments(tile, operation, x=x, y=y, **self._extras(step))
-        else:
-            raise TypeError(f"{kernel.name} is neither a MatrixKernel nor a TensorKernel")
+            return _Prepared(step=step, stages=stages, arguments=arguments)
+        raise TypeError(f"{kernel.name} is neither a MatrixKernel nor a TensorKernel")
+
+    def bind(self, prepared: _Prepared, scratch: Sequence[Buffer]) -> BoundStep:
         known = len(self.copied)
-        on_device = self._on_device(arguments)
+        on_device = self._on_device(prepared.arguments, scratch)
         parameter_bytes = sum(buffer.nbytes for buffer, _ in list(self.copied.values())[known:])
-        bound = bind_stages(self.session, stages, on_device)
         return BoundStep(
-            step=step, bound=bound, kept_share=kept_share, parameter_bytes=parameter_bytes, imbalance=imbalance
+            step=prepared.step,
+            bound=bind_stages(self.session, prepared.stages, on_device),
+            kept_share=prepared.kept_share,
+            parameter_bytes=parameter_bytes,
+            imbalance=prepared.imbalance,
         )
 
     def _pack(self, step: Step, kernel: MatrixKernel[Any, Any]) -> Packed:
@@ -147,24 +168,15 @@ class _Binder:
             raise UsageError(f"{self.plan.network.path}:{layer.line}: {layer} has no weights to run with")
         return fold_batch_norm(layer, values)
 
-    def _on_device(self, arguments: Sequence[Any]) -> list[Any]:
-        """Arrays become buffers, scratch memory is found; everything else stays."""
-        scratch = iter(self._scratch([argument for argument in arguments if isinstance(argument, Scratch)]))
+    def _on_device(self, arguments: Sequence[Any], scratch: Sequence[Buffer]) -> list[Any]:
+        """Arrays become buffers, scratch arguments the first buffers of `scratch`; everything else stays."""
+        shared = iter(scratch)
         return [
             self._copied(argument)
             if isinstance(argument, np.ndarray)
-            else (next(scratch) if isinstance(argument, Scratch) else argument)
+            else (next(shared) if isinstance(argument, Scratch) else argument)
             for argument in arguments
         ]
-
-    def _scratch(self, wanted: Sequence[Scratch]) -> list[Buffer]:
-        """A buffer for each of a step's scratch arguments; all steps share them, as they run one after another."""
-        for number, scratch in enumerate(wanted):
-            if number == len(self.scratch):
-                self.scratch.append(self.session.empty_buffer(scratch.size_bytes))
-            elif self.scratch[number].nbytes < scratch.size_bytes:
-                self.scratch[number] = self.session.empty_buffer(scratch.size_bytes)
-        return self.scratch[: len(wanted)]
 
     def _copied(self, array: npt.NDArray[Any]) -> Buffer:
         """A copy of `array`; equal small arrays and the same large one are copied once."""
@@ -187,6 +199,18 @@ class _Binder:
             scale, shift = step.constants
             extras |= {"scale": np.full(channels, scale, np.float32), "shift": np.full(channels, shift, np.float32)}
         return extras
+
+
+def _shared_scratch(session: Session, arguments: Sequence[Sequence[Any]]) -> list[Buffer]:
+    """Buffers for the first, second ... scratch argument of every step: steps run one after another and share them.
+
+    As large as any step needs from the start: steps with buffers of their own would meet each a cold one.
+    """
+    sizes: list[int] = []
+    for step in arguments:
+        wanted = [argument.size_bytes for argument in step if isinstance(argument, Scratch)]
+        sizes = [max(pair) for pair in itertools.zip_longest(sizes, wanted, fillvalue=0)]
+    return [session.empty_buffer(size) for size in sizes]
 
 
 def _build(session: Session, step: Step) -> tuple[Step, tuple[BuiltStage, ...]]:

@@ -14,8 +14,10 @@ from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
 from clprune.darknet.weights import random_weights
 from clprune.errors import BuildError, LaunchError
+from clprune.kernels.base import Scratch
 from clprune.opencl import Kernel, Program, Session
 from clprune.runner import Runner
+from clprune.runner.binding import _shared_scratch
 from tests.random_networks import answers, tolerance
 from tests.runner.conftest import images
 
@@ -125,3 +127,8 @@ def test_scratch_arguments_of_one_kernel_lie_apart(
         assert step.kernel.name == "winograd"
         assert runner.bound.scratch_bytes == step.kernel.scratch_bytes(step.tile, step.operation)
         check_answers(network, runner, weights)
+
+
+def test_steps_share_scratch_as_large_as_any_needs(device_context: Session) -> None:
+    arguments = [[Scratch(elements=10), 1], [Scratch(elements=5), Scratch(elements=7)], []]
+    assert [buffer.nbytes for buffer in _shared_scratch(device_context, arguments)] == [40, 28]
