@@ -23,7 +23,7 @@ def preparation_options(function: _Command) -> _Command:
         click.option("--fc-rows", metavar="R,...", default=_text(CONNECTED_ROWS), show_default=True,
                      help="Unit rows to choose from in connected layers."),
         click.option("--conv-rows", metavar="R,...", default=_text(CONVOLUTION_ROWS), show_default=True,
-                     help="Unit rows to choose from in convolutions."),
+                     help="Unit rows to choose from in convolutions; 16 and 32 as well where images are small."),
         click.option("--effort", type=click.Choice([effort.name for effort in EFFORTS]), default="quick",
                      show_default=True, help="Of the tuning that comes first."),
         click.option("--tune", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",

@@ -32,6 +32,9 @@ from clprune.tuning.tune import Task, tune, unique_tasks
 CONVOLUTION_ROWS = (8,)
 CONNECTED_ROWS = (32,)
 
+#: Unit rows tried as well where the output is at most SMALL_SIDE wide and high: channels lie along vectors there.
+SMALL_IMAGE_ROWS = (16, 32)
+SMALL_SIDE = 14
 
 #: Output tile of the Winograd domain in which layers may be pruned.
 WINOGRAD_OUTPUT_TILE = 4
@@ -77,9 +80,10 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitRows:
-    """Unit rows to try, by kind of layer."""
+    """Unit rows to try, by kind of layer; `small_image`: beside those of `convolution`, of spatial weights."""
 
     convolution: tuple[int, ...] = CONVOLUTION_ROWS
+    small_image: tuple[int, ...] = SMALL_IMAGE_ROWS
     connected: tuple[int, ...] = CONNECTED_ROWS
 
 
@@ -98,7 +102,10 @@ def layer_cuts(layer: Layer, variant: Variant, unit_rows: UnitRows) -> list[Cut]
     """The ways to prune a layer that are tried."""
     if not isinstance(layer, Convolutional):
         return [Cut(unit=Unit(rows=rows)) for rows in unit_rows.connected]
-    cuts = [Cut(unit=Unit(rows=rows)) for rows in unit_rows.convolution]
+    is_small = max(layer.output.height, layer.output.width) <= SMALL_SIDE
+    more = [rows for rows in unit_rows.small_image if is_small and rows <= layer.problem(1).group_out_channels]
+    rows_tried = dict.fromkeys((*unit_rows.convolution, *more))
+    cuts = [Cut(unit=Unit(rows=rows)) for rows in rows_tried]
     has_domain = can_prune_winograd(layer) and layer.input.channels >= FEWEST_WINOGRAD_CHANNELS
     if "winograd" in variant.algorithms and has_domain:
         cuts += [Cut(unit=Unit(rows=rows), winograd=WINOGRAD_OUTPUT_TILE) for rows in unit_rows.convolution]

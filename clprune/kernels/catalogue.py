@@ -9,6 +9,7 @@ from clprune.kernels.base import Kernel
 from clprune.kernels.clear_padding import CLEAR_PADDING
 from clprune.kernels.connected import CONNECTED
 from clprune.kernels.conv import CONV
+from clprune.kernels.conv_channels import CONV_CHANNELS
 from clprune.kernels.conv_int8 import CONV_INT8
 from clprune.kernels.pointwise import POINTWISE
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL
@@ -21,6 +22,7 @@ from clprune.kernels.winograd_fused import WINOGRAD_FUSED
 #: Tiles and operations differ from kernel to kernel, hence Any: whoever iterates only passes them back.
 CATALOGUE: tuple[Kernel[Any, Any], ...] = (
     CONV,
+    CONV_CHANNELS,
     CONV_INT8,
     WINOGRAD,
     WINOGRAD_FUSED,

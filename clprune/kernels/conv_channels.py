@@ -21,12 +21,12 @@ from clprune.kernels.base import (
     Workload,
     ceil_div,
 )
-from clprune.kernels.conv import CONV, narrow_tile
+from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation
 from clprune.kernels.samples import coded_weights, input_buffer
 from clprune.kernels.storage import CODEBOOK4, INT8, device_table, device_values, stored_matrix, table_bytes
 from clprune.packing.columns import PackedColumns, pack_columns
-from clprune.quirks import vector_width
+from clprune.quirks import EMULATED_LOCAL_MEMORY, has, vector_width, wants_explicit_vectors
 
 #: Vectors of results that fit in the 32 registers of the widest CPUs beside weights and one input.
 MOST_VECTORS = 28
@@ -121,17 +121,25 @@ class ConvChannelsKernel(MatrixKernel[ConvChannelsTile, ConvOperation]):
             holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
         ),
     )
+    # Two vectors share each input's broadcast, more share it further but need their weights more often. Eight lanes are
+    # those of CPUs with 16 registers, which 12 results fill.
     cpu_tiles = (
-        ConvChannelsTile(vector_width=16, vectors=2, tile_rows=2, tile_columns=6, sweep=1, prefetch=16),
         ConvChannelsTile(vector_width=16, vectors=2, tile_rows=2, tile_columns=7, sweep=1, prefetch=16),
-        ConvChannelsTile(vector_width=16, vectors=3, tile_rows=2, tile_columns=4, sweep=1, prefetch=16),
-        ConvChannelsTile(vector_width=16, vectors=6, tile_rows=2, tile_columns=2, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=16, vectors=3, tile_rows=1, tile_columns=7, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=16, vectors=2, tile_rows=2, tile_columns=4, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=16, vectors=4, tile_rows=2, tile_columns=2, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=16, vectors=2, tile_rows=2, tile_columns=2, sweep=1, prefetch=16),
         ConvChannelsTile(vector_width=16, vectors=1, tile_rows=2, tile_columns=8, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=16, vectors=1, tile_rows=2, tile_columns=7, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=16, vectors=1, tile_rows=4, tile_columns=4, sweep=1, prefetch=16),
         ConvChannelsTile(vector_width=16, vectors=1, tile_rows=2, tile_columns=2, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=16, vectors=1, tile_rows=1, tile_columns=1, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=8, vectors=3, tile_rows=1, tile_columns=4, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=8, vectors=3, tile_rows=2, tile_columns=2, sweep=1, prefetch=16),
         ConvChannelsTile(vector_width=8, vectors=1, tile_rows=2, tile_columns=6, sweep=1, prefetch=16),
-        ConvChannelsTile(vector_width=8, vectors=2, tile_rows=1, tile_columns=6, sweep=1, prefetch=16),
-        ConvChannelsTile(vector_width=8, vectors=2, tile_rows=2, tile_columns=2, sweep=1, prefetch=16),
-        ConvChannelsTile(vector_width=8, vectors=1, tile_rows=1, tile_columns=4, sweep=1),
+        ConvChannelsTile(vector_width=8, vectors=1, tile_rows=1, tile_columns=7, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=8, vectors=1, tile_rows=2, tile_columns=2, sweep=1, prefetch=16),
+        ConvChannelsTile(vector_width=8, vectors=1, tile_rows=1, tile_columns=1, sweep=1, prefetch=16),
     )
     gpu_tiles = (
         ConvChannelsTile(vector_width=1, vectors=1, tile_rows=2, tile_columns=4, group_m=32, group_n=2, k_unroll=2),
@@ -169,7 +177,23 @@ class ConvChannelsKernel(MatrixKernel[ConvChannelsTile, ConvOperation]):
         return super().is_worth_trying(tile, operation, device) and not is_narrow
 
     def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvChannelsTile:
-        return narrow_tile(self, operation, device) or super().default_tile(operation, device)
+        """Of the device type's own tiles that fit, the one that computes the fewest vectors of results: those of lanes
+        without a channel, and those that overlapping tiles compute twice, count as well.
+        """
+        is_cpu = wants_explicit_vectors(device)
+        widest = 8 if is_cpu and 1 < vector_width(device) < 16 else 16
+        fitting = [
+            tile
+            for tile in (self.cpu_tiles if is_cpu else self.gpu_tiles)
+            if tile.vector_width <= widest and self.rejection(tile, operation, device) is None
+        ]
+
+        def cost(tile: ConvChannelsTile) -> tuple[bool, int]:
+            is_emulated = has(device, EMULATED_LOCAL_MEMORY) and self.local_mem_bytes(tile, operation) > 0
+            groups = self.launch(tile, operation).global_size[0] // tile.group_m
+            return is_emulated, groups * tile.work_group_size * tile.result_vectors
+
+        return min(fitting, key=cost, default=self.safe_tile(operation))
 
     def wavefront_rows(self, tile: ConvChannelsTile) -> int:
         """`tile_m`: the lanes of a SIMD group are output channels of one row block, which has one list of columns."""

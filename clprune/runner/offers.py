@@ -15,6 +15,7 @@ from clprune.geometry import ConvProblem
 from clprune.kernels.base import Kernel, Workload, ceil_div
 from clprune.kernels.connected import CONNECTED, ConnectedOperation
 from clprune.kernels.conv import CONV
+from clprune.kernels.conv_channels import CONV_CHANNELS
 from clprune.kernels.conv_int8 import CONV_INT8
 from clprune.kernels.conv_operation import ConvOperation
 from clprune.kernels.sparse_connected import SPARSE_CONNECTED
@@ -47,6 +48,13 @@ BEATEN_KEPT_SHARE = 0.3
 #: Side of an output that is hardly more than one tile, most of which would be computed for nothing.
 SMALL_SIDE = 4
 
+#: Sides of an output up to which output channels along vectors (CONV_CHANNELS) are worth measuring, up to which they
+#: are likely to be faster than positions on a CPU, and up to which they have always been (by 26 % and more on 512-bit
+#: vectors: a vector of positions is half empty). They need a vector of channels and, of pruned ones, as many that lose
+#: the same columns as tiles have rows.
+CHANNELS_SIDE, LIKELY_CHANNELS_SIDE, SURE_CHANNELS_SIDE = 28, 14, 8
+FEWEST_CHANNELS, FEWEST_CHANNELS_UNIT_ROWS = 16, 32
+
 #: Operations from which on a dense layer is settled on CPUs; with fewer, launches and transforms count.
 SETTLED_FLOPS = 10**8
 
@@ -68,7 +76,7 @@ def convolution_offers(
     none can.
     """
     for names in (algorithms.names, ALGORITHMS):
-        offers = _direct(operation, form) if "direct" in names else []
+        offers = _direct(operation, form, is_cpu=is_cpu) if "direct" in names else []
         if "winograd" in names:
             winograd = _winograd(operation, form, algorithms, is_cpu=is_cpu)
             # On CPUs a large dense layer has always been faster there, by more than any tuning changes.
@@ -98,14 +106,27 @@ def connected_offers(operation: ConnectedOperation, form: WeightForm, algorithms
     return [rows, columns] if is_likely else [columns, rows]
 
 
-def _direct(operation: ConvOperation, form: WeightForm) -> list[Offer]:
+def _direct(operation: ConvOperation, form: WeightForm, *, is_cpu: bool) -> list[Offer]:
     """Direct convolution: possible for all weights in the spatial domain; in integers where the model says so."""
     if form.winograd is not None:
         return []
-    direct = Offer(label="direct", kernel=CONV, operation=operation, workload=form.workload)
-    if not form.quantizes_input or operation.problem.groups > 1:
-        return [direct]
-    return [Offer(label="direct int8", kernel=CONV_INT8, operation=operation, workload=form.workload), direct]
+    problem, workload = operation.problem, form.workload
+    offers = [Offer(label="direct", kernel=CONV, operation=operation, workload=workload)]
+    side = max(problem.out_height, problem.out_width)
+    if side <= CHANNELS_SIDE and problem.group_out_channels >= FEWEST_CHANNELS:
+        is_likely = is_cpu and side <= LIKELY_CHANNELS_SIDE
+        is_whole = workload.is_dense or workload.unit_rows >= FEWEST_CHANNELS_UNIT_ROWS
+        channels = Offer(
+            label="direct channels",
+            kernel=CONV_CHANNELS,
+            operation=operation,
+            workload=workload,
+            is_likely=is_likely,
+        )
+        offers.insert(0 if is_likely and is_whole and side <= SURE_CHANNELS_SIDE else 1, channels)
+    if form.quantizes_input and problem.groups == 1:
+        offers.insert(0, Offer(label="direct int8", kernel=CONV_INT8, operation=operation, workload=workload))
+    return offers
 
 
 def _winograd(operation: ConvOperation, form: WeightForm, algorithms: Algorithms, *, is_cpu: bool) -> list[Offer]:

@@ -9,6 +9,7 @@ from clprune.errors import BuildError, ConfigurationRejected, LaunchError
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Kernel, Workload
 from clprune.kernels.conv import ConvTile
+from clprune.kernels.conv_channels import ConvChannelsTile
 from clprune.kernels.conv_operation import conv_operation
 from clprune.opencl import Session
 from clprune.tuning.measure import bind_case, verify
@@ -35,19 +36,22 @@ def gives_right_answers(session: Session, kernel: Kernel[Any, Any], tile: Any) -
 
 def small_operations(kernel: Kernel[Any, Any], tile: Any, device: DeviceInfo) -> list[Any]:
     """At most MOST_OPERATIONS problems that `tile` may solve, the largest first."""
-    operations = [*kernel.sample_operations(), *(_many_channels(tile) if isinstance(tile, ConvTile) else ())]
+    operations = [*kernel.sample_operations()]
+    if isinstance(tile, ConvTile | ConvChannelsTile):
+        rows = tile.tile_m * tile.group_m if isinstance(tile, ConvTile) else tile.tile_m
+        operations += _many_channels(rows * max(tile.sweep, 1))
     allowed = [operation for operation in operations if kernel.rejection(tile, operation, device) is None]
     return sorted(allowed, key=lambda operation: -operation.flops)[:MOST_OPERATIONS]
 
 
-def _many_channels(tile: ConvTile) -> list[Any]:
-    """Convolutions with more output channels than the tile's work-groups sweep over, and a ragged end."""
+def _many_channels(rows: int) -> list[Any]:
+    """Convolutions with more output channels than the `rows` that a tile's work-groups sweep over, and a ragged end."""
     problem = ConvProblem(
         batch=1,
         in_channels=3,
         in_height=14,
         in_width=34,
-        out_channels=2 * tile.tile_m * tile.group_m * max(tile.sweep, 1) + 3,
+        out_channels=2 * rows + 3,
         size=3,
         padding=1,
     )

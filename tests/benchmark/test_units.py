@@ -13,6 +13,7 @@ from clprune.benchmark.units import (
     UnitRows,
     Variant,
     fastest_cuts,
+    layer_cuts,
     missing_tasks,
     prune_in_cuts,
     tune_missing,
@@ -89,6 +90,13 @@ def test_tasks_hold_every_unit(network: Network) -> None:
         ("connected", "kept0.50 unit8x1"),
         ("conv", "kept0.25 unit4x1"),
     ]
+
+
+def test_small_images_are_also_cut_in_units_of_vectors(network_of: NetworkOf) -> None:
+    network = network_of(TEXT.replace("filters=8", "filters=24"))
+    assert [str(cut) for cut in layer_cuts(network.layers[1], PRUNED, ROWS)] == ["2x1", "4x1", "16x1"]
+    large = network_of(TEXT.replace("=8\n", "=15\n").replace("filters=15", "filters=24"))
+    assert [str(cut) for cut in layer_cuts(large.layers[1], PRUNED, ROWS)] == ["2x1", "4x1"]
 
 
 def set_best(store: Store, task: Task, *, time_ms: float) -> None:

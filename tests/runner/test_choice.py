@@ -63,19 +63,39 @@ def test_dense_layers_may_be_direct_or_winograd() -> None:
     assert found[0] == "direct"
     assert any(label.startswith("winograd F(4x4)") for label in found)
     assert any(label.startswith("winograd F(2x2)") for label in found)
-    assert labels(operation(), WeightForm(), "direct") == ["direct"]
+    assert labels(operation(), WeightForm(), "direct") == ["direct", "direct channels"]
+
+
+def test_channels_along_vectors_are_for_small_images() -> None:
+    def offered(side: int, *, filters: int = 64, is_cpu: bool = True, unit_rows: int | None = None) -> list[str]:
+        what = conv_operation(
+            ConvProblem(batch=1, in_channels=16, in_height=side, in_width=side, out_channels=filters, size=3, padding=1)
+        )
+        workload = Workload() if unit_rows is None else Workload(kept_share=0.6, unit_rows=unit_rows)
+        offers = convolution_offers(what, WeightForm(workload=workload), Algorithms(names=("direct",)), is_cpu=is_cpu)
+        return [f"{offer.label}{'' if offer.is_likely else ', unlikely'}" for offer in offers]
+
+    assert offered(29) == ["direct"]
+    assert offered(28) == ["direct", "direct channels, unlikely"]
+    assert offered(14) == ["direct", "direct channels"]
+    assert offered(8) == ["direct channels", "direct"]
+    assert offered(8, unit_rows=32) == ["direct channels", "direct"]
+    assert offered(8, unit_rows=8) == ["direct", "direct channels"]
+    assert offered(8, filters=15) == ["direct"]
+    assert offered(8, is_cpu=False) == ["direct", "direct channels, unlikely"]
 
 
 def test_error_that_is_allowed_decides_about_winograd() -> None:
     strict = labels(operation(), WeightForm(), max_error=2e-6)
     assert any(label.startswith("winograd F(2x2)") for label in strict)
     assert not any(label.startswith("winograd F(4x4)") for label in strict)
-    assert labels(operation(), WeightForm(), max_error=1e-9) == ["direct"]
+    assert labels(operation(), WeightForm(), max_error=1e-9) == ["direct", "direct channels"]
 
 
 @pytest.mark.parametrize("what", [operation(in_channels=3), operation(size=5), operation(stride=2)])
 def test_layers_that_gain_nothing_or_cannot_be_transformed_are_direct(what: ConvOperation) -> None:
-    assert labels(what, WeightForm()) == ["direct"]
+    assert labels(what, WeightForm())[0] in ("direct", "direct channels")
+    assert not any(label.startswith("winograd") for label in labels(what, WeightForm()))
 
 
 def test_short_searches_leave_out_what_hardly_ever_wins() -> None:
@@ -156,7 +176,7 @@ def test_what_nobody_measured_is_not_preferred(network_of: Callable[..., Network
     step = chosen(network, {})
     assert step.algorithm == "direct"
     assert step.reason == "nothing was measured: the first of the list"
-    (only,) = make_plan(network, CPU, algorithms=Algorithms(names=("direct",))).steps
+    (only,) = make_plan(network_of(NETWORK.replace("=16", "=30")), CPU, algorithms=Algorithms(names=("direct",))).steps
     assert only.reason == "the only way for these weights here"
 
 
