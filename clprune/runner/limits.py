@@ -12,6 +12,7 @@ import numpy as np
 
 from clprune.opencl import BoundKernel, Session
 from clprune.quirks import wants_explicit_vectors
+from clprune.reading import Reader
 from clprune.rendering import render
 
 #: A run must be at least this long for the clock to read it well.
@@ -67,24 +68,13 @@ class BandwidthProbe:
     """Sums over a buffer far larger than the caches: the limit of reading. Raises BuildError, LaunchError."""
 
     def __init__(self, session: Session) -> None:
-        info = session.info
-        is_cpu = wants_explicit_vectors(info)
+        info, reader = session.info, Reader(session)
         size_bytes = min(info.max_alloc_bytes, info.global_mem_bytes // 4, 2**28)
-        vector_width, unroll, group_n = (16, 4, 1) if is_cpu else (4, 4, 64)
-        groups = info.compute_units * (8 if is_cpu else 32)
-        per_turn = 4 * vector_width * unroll * group_n * groups
-        turns = max(1, size_bytes // per_turn)
-        source = render("bandwidth", {"vector_width": vector_width, "unroll": unroll, "group_n": group_n})
-        kernel = session.kernel(session.build(source), "bandwidth")
-        self._read_bytes = per_turn * turns
-        x, y = session.zeros(self._read_bytes), session.empty_buffer(4 * groups * group_n * vector_width)
-        self._run = session.bind(
-            kernel, global_size=(groups * group_n,), local_size=(group_n,), arguments=(x, y, np.int32(turns))
-        )
+        self._reading = reader.reading(session.zeros(size_bytes))
 
     def gbytes_per_s(self) -> float:
         """Of one run."""
-        return self._read_bytes / self._run.timed() / 1e9
+        return self._reading.read_bytes / self._reading.run.timed() / 1e9
 
 
 def measure_limits(session: Session, *, runs: int = 6) -> Limits:

@@ -14,6 +14,7 @@ from typing import Any
 from clprune.errors import BuildError, ConfigurationRejected, LaunchError, WrongAnswer
 from clprune.kernels.base import Kernel, Sample
 from clprune.opencl import Session
+from clprune.tuning.caches import Caches
 from clprune.tuning.measure import Candidate, bind_case, compare_outputs
 from clprune.tuning.store import COMPILE, CONSTRAINTS, CORRECT, CORRECTNESS, RUNTIME
 
@@ -61,6 +62,7 @@ class Evaluator:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._caches = Caches(session)
         self._task: tuple[Kernel[Any, Any], Any, Sample] | None = None
         self._ready: dict[Any, tuple[Candidate, Prepared]] = {}
 
@@ -110,8 +112,8 @@ class Evaluator:
         runs_ms: list[float] = []
         try:
             while _is_undecided(runs_ms, best_ms):
-                runs_ms.append(candidate.bound.timed() * 1e3)
-        except LaunchError as refusal:
+                runs_ms.append(self._timed_ms(candidate))
+        except (BuildError, LaunchError) as refusal:
             return Evaluation(tile=tile, invalidity=RUNTIME, build_ms=prepared.build_ms, detail=_detail(refusal))
         return Evaluation(
             tile=tile,
@@ -123,13 +125,18 @@ class Evaluator:
 
     def run(self, tile: Any) -> float:
         """Milliseconds of one more run of a prepared tile: what comparisons in turns are made of."""
-        return self._ready[tile][0].bound.timed() * 1e3
+        return self._timed_ms(self._ready[tile][0])
 
     def keep_only(self, tiles: Iterable[Any]) -> None:
         """Give back the device memory of every other prepared candidate."""
         wanted = set(tiles)
         for tile in [tile for tile in self._ready if tile not in wanted]:
             del self._ready[tile]
+
+    def _timed_ms(self, candidate: Candidate) -> float:
+        """One run with caches as in a network."""
+        self._caches.prepare(candidate.warm)
+        return candidate.bound.timed() * 1e3
 
     def _run_ms(self, candidate: Candidate) -> float:
         start = time.perf_counter()

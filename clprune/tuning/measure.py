@@ -18,10 +18,15 @@ from clprune.tolerance import absolute_tolerance
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Candidate:
-    """A built kernel bound to a case's data on a device."""
+    """A built kernel bound to a case's data on a device.
+
+    `warm`: what the step before leaves in caches when a network runs: shared scratch memory, and at last the input,
+    which is the first argument of every kernel.
+    """
 
     bound: BoundStages
     outputs: tuple[tuple[Buffer, Expected], ...]
+    warm: tuple[Buffer, ...] = ()
 
 
 def bind_case(
@@ -45,6 +50,7 @@ def bind_case(
         raise ConfigurationRejected(f"{kernel.name} {tile}: {reason}")
     arguments: list[Any] = []
     outputs: list[tuple[Buffer, Expected]] = []
+    scratch: list[Buffer] = []
     for argument in case.arguments:
         if isinstance(argument, Expected):
             buffer = session.buffer_from(argument.initial)
@@ -54,10 +60,12 @@ def bind_case(
             arguments.append(session.buffer_from(argument))
         elif isinstance(argument, Scratch):
             # Whatever a stage reads before it has written it spoils the answer.
-            arguments.append(session.buffer_from(np.full(argument.elements, np.nan, np.float32)))
+            scratch.append(session.buffer_from(np.full(argument.elements, np.nan, np.float32)))
+            arguments.append(scratch[-1])
         else:
             arguments.append(argument)
-    return Candidate(bound=bind_stages(session, stages, arguments), outputs=tuple(outputs))
+    warm = (*scratch, *(argument for argument in arguments[:1] if isinstance(argument, Buffer)))
+    return Candidate(bound=bind_stages(session, stages, arguments), outputs=tuple(outputs), warm=warm)
 
 
 def verify(session: Session, candidate: Candidate) -> float:

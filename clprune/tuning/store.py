@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from clprune.opencl import Session
     from clprune.tuning.lookup import Lookup
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DATABASE_NAME = "tuning.sqlite"
 
 #: Where a result came from: timed on its device, predicted without one, or read from a file of somebody else's.
@@ -65,8 +65,9 @@ CREATE TABLE IF NOT EXISTS checked (
     PRIMARY KEY (device, kernel, source_hash, tile));
 """
 
-# Version 1 existed only before the first release: its results are dropped.
-_TABLES = ("measurement", "best", "checked", "device")
+# What of an older version is dropped: all of version 1, made before the first release; times of version 2, which were
+# taken with warm caches and say little of a network (clprune/tuning/caches.py).
+_DROPPED = {1: ("measurement", "best", "checked", "device"), 2: ("measurement", "best")}
 _MODE_TRIES, _MODE_PAUSE_S = 100, 0.02
 _KEY_COLUMNS = "device, kernel, source_hash, problem, workload"
 _KEY_MATCHES = "device=? AND kernel=? AND source_hash=? AND problem=? AND workload=?"
@@ -205,9 +206,8 @@ class Store:
                     "update clprune or move the file",
                     path=self.path or "memory",
                 )
-            if version == 1:
-                for table in _TABLES:
-                    self._connection.execute(f"DROP TABLE IF EXISTS {table}")
+            for table in _DROPPED.get(version, ()):
+                self._connection.execute(f"DROP TABLE IF EXISTS {table}")
             for statement in _SCHEMA.strip().split(";"):
                 if statement.strip():
                     self._connection.execute(statement)

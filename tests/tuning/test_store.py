@@ -135,6 +135,21 @@ def test_newer_schema_is_refused_in_words(tmp_path: Path) -> None:
     assert str(path) in str(caught.value)
 
 
+def test_times_of_warm_caches_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    store = Store(path)
+    store.add_device(DEVICE)
+    store.add_measurement(key(), TILES[0], time_ms=1.0)
+    set_best(store, TILES[0])
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version=2")
+    store = Store(path)
+    assert store.measurements(key(), KERNEL) == {}
+    assert store.best(key(), KERNEL) is None
+    assert len(store.devices()) == 1
+
+
 def test_not_a_database(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     path.write_text("This is a letter to a friend.\n" * 100)

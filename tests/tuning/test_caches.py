@@ -1,0 +1,52 @@
+"""What is in caches before a candidate is timed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from clprune.geometry import ConvProblem
+from clprune.kernels.base import Workload
+from clprune.kernels.conv import CONV
+from clprune.kernels.conv_operation import conv_operation
+from clprune.kernels.winograd import WINOGRAD
+from clprune.kernels.winograd_operation import winograd_operation
+from clprune.opencl import Session
+from clprune.reading import Reader
+from clprune.tuning.caches import Caches
+from clprune.tuning.measure import bind_case, verify
+
+PROBLEM = ConvProblem(batch=1, in_channels=5, in_height=9, in_width=9, out_channels=7, size=3, padding=1)
+
+
+def test_input_and_scratch_are_warm(device_context: Session) -> None:
+    direct = conv_operation(PROBLEM)
+    for kernel, operation, scratch in ((CONV, direct, 0), (WINOGRAD, winograd_operation(direct, output_tile=2), 2)):
+        tile = kernel.safe_tile(operation)  # type: ignore[attr-defined]
+        case = kernel.case(tile, operation, kernel.sample(operation, Workload()))  # type: ignore[attr-defined]
+        candidate = bind_case(device_context, kernel, tile, operation, case)  # type: ignore[arg-type]
+        assert len(candidate.warm) == scratch + 1
+        assert candidate.warm[-1].nbytes == np.asarray(case.arguments[0]).nbytes
+        Caches(device_context).prepare(candidate.warm)
+        verify(device_context, candidate)  # preparing changes nothing
+
+
+def test_simulators_have_no_caches(device_context: Session) -> None:
+    class Simulator:
+        info = dataclasses.replace(device_context.info, platform_name="Oclgrind")
+
+        def __getattr__(self, name: str) -> None:
+            raise AssertionError(f"{name} is not needed")
+
+    Caches(Simulator()).prepare(())  # type: ignore[arg-type]
+
+
+def test_reading_counts_what_it_reads(device_context: Session) -> None:
+    reader = Reader(device_context)
+    assert 0 < reader.whole_bytes(2**24) <= 2**24
+    buffer = device_context.zeros(2**20 + 4)
+    reading = reader.reading(buffer)
+    assert reading.read_bytes == reader.whole_bytes(buffer.nbytes) <= buffer.nbytes
+    assert reading.run.timed() > 0
+    assert reader.reading(device_context.zeros(16)).read_bytes == 0
