@@ -19,8 +19,8 @@ def fused_pools(network: Network, device: DeviceInfo, *, tiled: Collection[int] 
     """Convolution's index -> index of the pooling layer that it computes as well.
 
     A fused direct convolution walks row by row, so its vectors end with the row: worth it where a row is a whole number
-    of vectors or nearly so. `tiled` convolutions are computed in square tiles, as those of the Winograd domain are:
-    they hold whole windows in any case. Nobody else may read the convolution's own output.
+    of vectors or nearly so. `tiled` convolutions are computed in square tiles, as those of the Winograd domain are
+    and very small images: they hold whole windows in any case. Nobody else may read the convolution's own output.
     """
     lanes = max(4, vector_width(device))
     fused = {}

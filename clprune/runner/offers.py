@@ -106,24 +106,37 @@ def connected_offers(operation: ConnectedOperation, form: WeightForm, algorithms
     return [rows, columns] if is_likely else [columns, rows]
 
 
+def prefers_channels(problem: ConvProblem, form: WeightForm, *, is_cpu: bool) -> bool:
+    """Whether output channels along vectors are the first choice among direct convolutions, however tuned: on a CPU,
+    for very small images, and weights of which whole row blocks lose the same columns.
+    """
+    workload = form.workload
+    is_whole = workload.is_dense or workload.unit_rows >= FEWEST_CHANNELS_UNIT_ROWS
+    is_plain = form.winograd is None and not form.quantizes_input
+    return is_cpu and is_plain and is_whole and _has_channels(problem, most_side=SURE_CHANNELS_SIDE)
+
+
+def _has_channels(problem: ConvProblem, *, most_side: int) -> bool:
+    """An output of at most this side, and a vector of channels."""
+    is_small = max(problem.out_height, problem.out_width) <= most_side
+    return is_small and problem.group_out_channels >= FEWEST_CHANNELS
+
+
 def _direct(operation: ConvOperation, form: WeightForm, *, is_cpu: bool) -> list[Offer]:
     """Direct convolution: possible for all weights in the spatial domain; in integers where the model says so."""
     if form.winograd is not None:
         return []
     problem, workload = operation.problem, form.workload
     offers = [Offer(label="direct", kernel=CONV, operation=operation, workload=workload)]
-    side = max(problem.out_height, problem.out_width)
-    if side <= CHANNELS_SIDE and problem.group_out_channels >= FEWEST_CHANNELS:
-        is_likely = is_cpu and side <= LIKELY_CHANNELS_SIDE
-        is_whole = workload.is_dense or workload.unit_rows >= FEWEST_CHANNELS_UNIT_ROWS
+    if _has_channels(problem, most_side=CHANNELS_SIDE):
         channels = Offer(
             label="direct channels",
             kernel=CONV_CHANNELS,
             operation=operation,
             workload=workload,
-            is_likely=is_likely,
+            is_likely=is_cpu and _has_channels(problem, most_side=LIKELY_CHANNELS_SIDE),
         )
-        offers.insert(0 if is_likely and is_whole and side <= SURE_CHANNELS_SIDE else 1, channels)
+        offers.insert(0 if prefers_channels(problem, form, is_cpu=is_cpu) else 1, channels)
     if form.quantizes_input and problem.groups == 1:
         offers.insert(0, Offer(label="direct int8", kernel=CONV_INT8, operation=operation, workload=workload))
     return offers

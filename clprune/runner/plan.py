@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clprune.algorithms import Algorithms
+from clprune.darknet.layers import Convolutional
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.layout import Layout
@@ -19,6 +20,7 @@ from clprune.runner.builder import PlanBuilder
 from clprune.runner.choice import Chooser, TileLookup, TimeLookup
 from clprune.runner.fusion import fused_pools
 from clprune.runner.memory import MemoryPlan
+from clprune.runner.offers import prefers_channels
 from clprune.runner.steps import Step
 from clprune.runner.workload import WeightForm
 
@@ -77,14 +79,15 @@ def make_plan(
     Raises UnsupportedLayerError for a layer that no kernel runs.
     """
     forms = forms or {}
+    is_cpu = wants_explicit_vectors(device)
     builder = PlanBuilder(
         network=network,
-        fused=fused_pools(network, device, tiled=[index for index, form in forms.items() if form.winograd]),
+        fused=fused_pools(network, device, tiled=_tiled_layers(network, forms, is_cpu=is_cpu)),
         forms=forms,
         algorithms=algorithms or Algorithms(),
         connected_storage=connected_storage,
-        by_image=wants_explicit_vectors(device) if by_image is None else by_image,
-        is_cpu=wants_explicit_vectors(device),
+        by_image=is_cpu if by_image is None else by_image,
+        is_cpu=is_cpu,
     )
     builder.add_all()
     memory = builder.memory(keep_tensors=keep_tensors)
@@ -99,3 +102,14 @@ def make_plan(
         host_input=builder.host_input,
         host_output=builder.host_output,
     )
+
+
+def _tiled_layers(network: Network, forms: Mapping[int, WeightForm], *, is_cpu: bool) -> list[int]:
+    """Convolutions that are computed in square tiles of positions, not in vectors that run along rows."""
+    convolutions = [layer for layer in network.layers if isinstance(layer, Convolutional)]
+    known = {layer.index: forms.get(layer.index, WeightForm()) for layer in convolutions}
+    return [
+        layer.index
+        for layer in convolutions
+        if known[layer.index].winograd or prefers_channels(layer.problem(1), known[layer.index], is_cpu=is_cpu)
+    ]

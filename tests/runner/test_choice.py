@@ -180,6 +180,25 @@ def test_what_nobody_measured_is_not_preferred(network_of: Callable[..., Network
     assert only.reason == "the only way for these weights here"
 
 
+POOLED = """
+[maxpool]
+size=2
+stride=2
+"""
+
+
+def test_very_small_images_are_pooled_by_their_convolution(network_of: Callable[..., Network]) -> None:
+    def steps(side: int, form: WeightForm) -> list[str]:
+        network = network_of(NETWORK.replace("=16", f"={side}") + POOLED)
+        return [step.label for step in make_plan(network, CPU, forms={0: form}).steps if step.layer is not None]
+
+    units_of_vectors = WeightForm(workload=Workload(kept_share=0.25, unit_rows=32))
+    assert steps(8, WeightForm()) == ["convolutional + maxpool"]
+    assert steps(8, units_of_vectors) == ["convolutional + maxpool"]
+    assert steps(8, WeightForm(workload=UNITS)) == ["convolutional", "maxpool"]
+    assert steps(10, WeightForm()) == ["convolutional", "maxpool"]
+
+
 def test_unknown_algorithms_are_refused() -> None:
     with pytest.raises(UsageError, match="algorithm 'fft': expected one or more of direct, winograd, sparse"):
         Algorithms(names=("fft",))
