@@ -2,6 +2,8 @@
 ## each image, and the run before the first and behind the last value.
 ##
 ## Layout   see clprune/layout.py; the work-group behind the last plane clears the two runs
+## gaps         False: what writes the tensor writes the gaps between its rows, too; only what follows the last value of a
+##              plane is cleared
 ## group_n      work-items of a work-group, which share a plane
 ## tile_planes  planes per work-group: CPU drivers want few large work-groups
 ## prefetch     rows by which a work-group of one runs ahead to bring the gaps into cache (0: not at all)
@@ -33,12 +35,15 @@ void clear_padding(__global float *restrict y,
     for (int plane = first_plane; plane < min(first_plane + ${tile_planes}, planes); plane++) {
         const int channel = plane / batch, image = plane - channel * batch;
         __global float *p = y + origin + (size_t)channel * channel_stride + (size_t)image * image_stride;
+% if gaps:
         for (int row = item; row < height; row += ${group_n}) {
 % if prefetch:
             PREFETCH_FOR_WRITING(p + (row + ${prefetch}) * pitch + width);
 % endif
             for (int i = width; i < pitch; i++) p[row * pitch + i] = ${c_float(0)};
         }
-        for (int i = height * pitch + item; i < (height + padding_rows) * pitch; i += ${group_n}) p[i] = ${c_float(0)};
+% endif
+        const int last = ${"height * pitch" if gaps else "(height - 1) * pitch + width"};
+        for (int i = last + item; i < (height + padding_rows) * pitch; i += ${group_n}) p[i] = ${c_float(0)};
     }
 }

@@ -21,7 +21,7 @@
 ## tile_k        channels whose weights are staged in local memory at once; 0: weights are read from global memory
 ## sweep         row blocks that a work-item multiplies one after another with the same tiles
 ## channels_per_item  channels that a work-item transforms, one after another
-## prefetch      channels by which the input transform runs ahead to bring x into cache (0: not at all)
+## prefetch      channels by which the transforms run ahead to bring x and the places of y into cache (0: not at all)
 ## prefetch_values  weights by which the multiplication runs ahead to bring them into cache (0: not at all). They are read
 ##               once, in order, yet twice as fast where a core does not wait for its hardware to notice
 ##
@@ -183,6 +183,9 @@ void winograd_output(__global const float *restrict M,
     __global float *plane = y + (size_t)first_filter * y_channel_stride;
     for (int o = first_filter; o < last_filter; o++) {
         const float bias_value = bias[o];
+% if prefetch:
+        ${winograd.prefetch_plane("plane")}
+% endif
         ${winograd.output_transform("plane", lambda xi: vector_load(vector_width, f"products + {xi} * m_stride"))}
         products += row_stride;
         plane += y_channel_stride;

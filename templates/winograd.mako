@@ -170,6 +170,18 @@
 % endif
 </%def>
 
+## Brings the lines that the strip writes `prefetch` channels behind the one at `plane`, before they are written.
+<%def name="prefetch_plane(plane)">
+<% step = 2 if pooled else 1 %>
+% for g in range(segments):
+% for r in range(output_tile // step):
+% for first in sorted({*range(0, output_tile * columns // step, 16), output_tile * columns // step - 1}):
+    PREFETCH_FOR_WRITING(${plane} + ${prefetch} * y_channel_stride + out${g} + ${r} * y_pitch + ${first});
+% endfor
+% endfor
+% endfor
+</%def>
+
 ## Transforms products back and stores them in the plane at `plane`; `load(xi)` is the expression of M_xi.
 <%def name="output_transform(plane, load)">
 <%

@@ -21,7 +21,7 @@
 ## group_n       work-items of a work-group
 ## groups        work-groups
 ## sweep         row blocks multiplied with one V_xi before the next: it then comes from the first level of cache
-## prefetch      channels by which the input transform runs ahead to bring x into cache (0: not at all)
+## prefetch      channels by which the transforms run ahead to bring x and the places of y into cache (0: not at all)
 ## prefetch_values  weights by which the multiplication runs ahead to bring them into cache (0: not at all)
 ##
 ## Source: Lavin & Gray, arXiv:1509.09308; unit tile_m x 1 in U_xi: our reading of WSP/BWSP (ICCV 2025). Persistent
@@ -146,6 +146,9 @@ void winograd_fused(__global const float *restrict x,
                 __global float *plane = y + (size_t)first_filter * y_channel_stride;
                 for (int o = 0; o < filter_count; o++) {
                     const float bias_value = bias[first_filter + o];
+% if prefetch:
+                    ${winograd.prefetch_plane("plane")}
+% endif
                     ${winograd.output_transform("plane", lambda xi: vector_load(vector_width, f"products + {xi * m_stride}"))}
                     products += ${vectors * lanes};
                     plane += y_channel_stride;

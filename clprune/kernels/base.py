@@ -220,7 +220,13 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
 
     @abc.abstractmethod
     def safe_tile(self, operation: OperationT) -> TileT:
-        """A tile that runs on the smallest device: work-group of one, no local memory."""
+        """A tile that runs on the smallest device: work-group of one, no local memory. It takes the place of any other
+        at the last moment: where one writes gaps (see `writes_gaps`) it does, too.
+        """
+
+    def writes_gaps(self, tile: TileT) -> bool:
+        """Whether it writes zeros between the rows of its padded output, so that nobody else has to."""
+        return False
 
     @abc.abstractmethod
     def sample(self, operation: OperationT, workload: Workload) -> Sample:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,13 +35,15 @@ class ClearTile:
 
 @dataclass(frozen=True, kw_only=True)
 class ClearOperation:
-    """Clear the padding of one padded (CNHW) tensor."""
+    """Clear the padding of one padded (CNHW) tensor; without `gaps` not that between the rows of an image."""
 
     output: Layout
+    gaps: bool = True
 
     @property
     def key(self) -> str:
-        return f"n{self.output.batch} {self.output.shape} pitch{self.output.pitch}"
+        parts = "" if self.gaps else " ends"
+        return f"n{self.output.batch} {self.output.shape} pitch{self.output.pitch}{parts}"
 
     @property
     def flops(self) -> int:
@@ -72,7 +75,7 @@ class ClearPaddingKernel(TensorKernel[ClearTile, ClearOperation]):
         return Launch(global_size=(tile.group_n, ceil_div(planes, tile.tile_planes) + 1), local_size=(tile.group_n, 1))
 
     def variables(self, tile: ClearTile, operation: ClearOperation) -> dict[str, Any]:
-        return {}
+        return {"gaps": operation.gaps}
 
     def safe_tile(self, operation: ClearOperation) -> ClearTile:
         return ClearTile(group_n=1)
@@ -104,6 +107,10 @@ class ClearPaddingKernel(TensorKernel[ClearTile, ClearOperation]):
         written = np.ones(layout.elements, np.bool_)
         written[layout.elements - READ_MARGIN :] = False
         view(written, layout)[:] = False
+        if not operation.gaps:
+            height, width = layout.shape.height - 1, layout.pitch - layout.shape.width
+            gaps = dataclasses.replace(layout, shape=dataclasses.replace(layout.shape, height=height, width=width))
+            view(written[layout.shape.width :], gaps)[:] = False
         values = np.where(written, sample.answer, float(SENTINEL))
         initial = np.full(layout.elements, SENTINEL, np.float32)
         expected = Expected(values=values, written=written, initial=initial, terms=1)
@@ -111,14 +118,11 @@ class ClearPaddingKernel(TensorKernel[ClearTile, ClearOperation]):
 
     def sample_operations(self) -> tuple[ClearOperation, ...]:
         shapes = ((1, 1, 1, 1, 1), (2, 3, 5, 7, 1), (1, 5, 13, 4, 3), (3, 2, 31, 33, 2))
-        return tuple(
-            ClearOperation(
-                output=padded_layout(
-                    batch=n, shape=Shape(channels=c, height=h, width=w), pitch=w + padding, padding=padding
-                )
-            )
+        layouts = (
+            padded_layout(batch=n, shape=Shape(channels=c, height=h, width=w), pitch=w + padding, padding=padding)
             for n, c, h, w, padding in shapes
         )
+        return tuple(ClearOperation(output=layout, gaps=gaps) for layout in layouts for gaps in (True, False))
 
 
 CLEAR_PADDING = ClearPaddingKernel()

@@ -182,8 +182,13 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         }
 
     def safe_tile(self, operation: ConvOperation) -> ConvTile:
+        mapping = "flat" if operation.can_be_flat else "rows"
         rows = 4 if operation.problem.group_out_channels >= 4 else 1
-        return ConvTile(tile_m=rows, vector_width=4, vectors=1, mapping="rows")
+        return ConvTile(tile_m=rows, vector_width=4, vectors=1, mapping=mapping)
+
+    def writes_gaps(self, tile: ConvTile) -> bool:
+        """A run of positions goes over the ends of rows."""
+        return tile.mapping == "flat"
 
     def is_worth_trying(self, tile: ConvTile, operation: ConvOperation, device: DeviceInfo) -> bool:
         """As everywhere; on CPUs vectors also fill at least half a register."""

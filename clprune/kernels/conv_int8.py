@@ -277,8 +277,13 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
         }
 
     def safe_tile(self, operation: ConvOperation) -> ConvInt8Tile:
+        mapping = "flat" if operation.can_be_flat else "rows"
         rows = 4 if operation.problem.out_channels >= 4 else 1
-        return ConvInt8Tile(tile_m=rows, vector_width=4, vectors=1, channels_packed=4, mapping="rows")
+        return ConvInt8Tile(tile_m=rows, vector_width=4, vectors=1, channels_packed=4, mapping=mapping)
+
+    def writes_gaps(self, tile: ConvInt8Tile) -> bool:
+        """A run of positions goes over the ends of rows."""
+        return tile.mapping == "flat"
 
     def is_worth_trying(self, tile: ConvInt8Tile, operation: ConvOperation, device: DeviceInfo) -> bool:
         """As everywhere; on CPUs vectors also fill at least half a register."""

@@ -151,8 +151,13 @@ class SparseConvKernel(MatrixKernel[SparseConvTile, ConvOperation]):
         }
 
     def safe_tile(self, operation: ConvOperation) -> SparseConvTile:
+        mapping = "flat" if operation.can_be_flat else "rows"
         rows = 4 if operation.problem.out_channels >= 4 else 1
-        return SparseConvTile(block_rows=rows, vector_width=4, vectors=1, mapping="rows")
+        return SparseConvTile(block_rows=rows, vector_width=4, vectors=1, mapping=mapping)
+
+    def writes_gaps(self, tile: SparseConvTile) -> bool:
+        """A run of positions goes over the ends of rows."""
+        return tile.mapping == "flat"
 
     def is_worth_trying(self, tile: SparseConvTile, operation: ConvOperation, device: DeviceInfo) -> bool:
         """As everywhere; on CPUs vectors also fill at least half a register."""

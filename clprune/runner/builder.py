@@ -139,19 +139,26 @@ class PlanBuilder:
     def _whole(self, tensor: int) -> int:
         return self.views[tensor].tensor if tensor in self.views else tensor
 
-    def with_clearing(self, memory: MemoryPlan) -> list[Step]:
-        """The steps, with the padding of a tensor in a shared buffer cleared before its first use."""
+    def with_clearing(self, memory: MemoryPlan, chosen: Sequence[Step]) -> list[Step]:
+        """The `chosen` forms of the steps, with the padding of a tensor in a shared buffer cleared before its first
+        use; gaps between rows are left to those that write them anyway.
+        """
         steps: list[Step] = []
         pending = set(memory.to_clear)
-        for step in self.steps:
+        for step in chosen:
             tensor = self._whole(step.output)
             if tensor in pending:
                 pending.discard(tensor)
-                operation = ClearOperation(output=self.layouts[tensor])
+                operation = ClearOperation(output=self.layouts[tensor], gaps=not self._writes_gaps(chosen, tensor))
                 offer = Offer(label=CLEAR_PADDING.name, kernel=CLEAR_PADDING, operation=operation, workload=Workload())
                 steps.append(_step(None, (offer,), label="clear padding", inputs=(), output=tensor))
             steps.append(step)
         return steps
+
+    def _writes_gaps(self, chosen: Sequence[Step], tensor: int) -> bool:
+        """Whether all that write `tensor` also write the gaps between its rows."""
+        writers = [step for step in chosen if self._whole(step.output) == tensor]
+        return all(step.kernel.writes_gaps(step.tile) for step in writers)
 
     def _new_tensor(self, layout: Layout) -> int:
         tensor = max(len(self.network.layers), *(number + 1 for number in self.layouts))

@@ -92,7 +92,8 @@ def make_plan(
     builder.add_all()
     memory = builder.memory(keep_tensors=keep_tensors)
     chooser = Chooser(device=device, lookup=lookup, times=times)
-    steps = tuple(chooser.chosen(step) for step in builder.with_clearing(memory))
+    chosen = builder.with_clearing(memory, [chooser.chosen(step) for step in builder.steps])
+    steps = tuple(chooser.chosen(step) if step.tile is None else step for step in chosen)
     return Plan(
         network=network,
         steps=steps,

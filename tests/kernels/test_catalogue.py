@@ -54,6 +54,14 @@ def test_every_value_of_every_parameter_can_occur(kernel: Kernel[Any, Any]) -> N
 
 
 @each_kernel
+def test_safe_tile_writes_gaps_where_any_does(kernel: Kernel[Any, Any]) -> None:
+    """It takes another's place when the plan is made and no step clears those gaps."""
+    for point in covering_points(kernel, roomy_device()):
+        if kernel.writes_gaps(point.tile):
+            assert kernel.writes_gaps(kernel.safe_tile(point.operation))
+
+
+@each_kernel
 def test_same_tile_gives_the_same_bits_again(device_context: Session, kernel: Kernel[Any, Any]) -> None:
     operation = kernel.sample_operations()[-1]
     tile = kernel.default_tile(operation, device_context.info)
