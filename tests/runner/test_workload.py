@@ -57,7 +57,7 @@ def test_scales_of_activations_offer_integer_convolution(network_of: Callable[..
     codes = np.ones((16, 4, 3, 3), np.int8)
     network = network_of(CFG.format(more=""))
     problem = network.layers[0].problem(1)  # type: ignore[attr-defined]
-    for scale, kernels in ((None, ["conv"]), (0.5, ["conv_int8", "conv"])):
+    for scale, kernels in ((None, ["conv_channels", "conv"]), (0.5, ["conv_int8", "conv", "conv_channels"])):
         coding = LinearCoding(codes=codes, scales=np.ones(16, np.float32), activation_scale=scale)
         values = LayerWeights(weights=coding.decode(), biases=np.zeros(16, np.float32), coding=coding)
         form = layer_form(network.layers[0], values)
