@@ -19,19 +19,23 @@ from clprune.resources import models_folder
 DENSE = Variant(name="clprune, dense, direct")
 FASTEST_DENSE = Variant(name="clprune, dense", algorithms=("direct", "winograd"))
 PRUNED = Variant(name="clprune, 75 % + 90 %, direct", sparsity=0.75, fc_sparsity=0.9)
+#: What a row's name says of how the fully connected layers' weights are stored.
+IN_STORAGE = {"float32": "", "float16": ", fully connected stored as float16"}
 HALF = Variant(
-    name="clprune, 75 % + 90 %, direct, fully connected stored as float16",
+    name="clprune, 75 % + 90 %, direct" + IN_STORAGE["float16"],
     sparsity=0.75,
     fc_sparsity=0.9,
     connected_storage="float16",
 )
 BEST_DOMAINS = tuple(
     Variant(
-        name=f"clprune, {100 * sparsity:g} % + 90 %, best domain",
+        name=f"clprune, {100 * sparsity:g} % + 90 %, best domain" + IN_STORAGE[storage],
         sparsity=sparsity,
         fc_sparsity=0.9,
+        connected_storage=storage,
         algorithms=("direct", "winograd"),
     )
+    for storage in IN_STORAGE
     for sparsity in (0.75, 0.875, 0.95)
 )
 VARIANTS = (DENSE, FASTEST_DENSE, PRUNED, HALF, *BEST_DOMAINS)
