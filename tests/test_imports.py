@@ -96,6 +96,22 @@ def test_runner_needs_neither_torch_nor_matplotlib() -> None:
     assert loaded.isdisjoint({"torch", "torchvision", "matplotlib", "sklearn"})
 
 
+def test_a_model_of_plain_weights_needs_no_safetensors(tmp_path: Path) -> None:
+    cfg = tmp_path / "model.cfg"
+    cfg.write_text("[net]\nheight=4\nwidth=4\nchannels=1\n[convolutional]\nfilters=2\nsize=1\nactivation=linear\n")
+    script = (
+        "from clprune.container import load_weights, save_weights\n"
+        "from clprune.darknet.network import load_network\n"
+        "from clprune.darknet.random_weights import random_weights\n"
+        "from clprune.runner import Runner\n"
+        f"network = load_network({str(cfg)!r})\n"
+        f"path = {str(cfg.with_suffix('.weights'))!r}\n"
+        "save_weights(path, network, random_weights(network, seed=0))\n"
+        "assert load_weights(path, network).layers[0].weights.size == 2\n"
+    )
+    assert "safetensors" not in loaded_after(script)
+
+
 def test_offline_room_needs_no_opencl() -> None:
     loaded = loaded_after("import clprune.offline.start, clprune.offline.survey")
     assert loaded.isdisjoint({"pyopencl", "torch"})

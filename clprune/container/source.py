@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
 
 from clprune.container.record import METADATA_KEY, VERSION, LayerRecord, mapping, parse_object, required
 from clprune.errors import UsageError, WeightsError
@@ -75,6 +74,8 @@ class Source:
 @contextmanager
 def opened(path: Path) -> Iterator[Source]:
     """Open a container and read its metadata; what goes wrong inside the block becomes a WeightsError as well."""
+    from safetensors import SafetensorError, safe_open  # here: models without a container run where it is missing
+
     try:
         if not path.is_file():
             raise WeightsError("no such file" if not path.exists() else "is no file", path=path)

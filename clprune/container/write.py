@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save
 
 from clprune.container.bits import pack_bits
 from clprune.container.fingerprint import has_values, network_record
@@ -46,6 +45,8 @@ def write_packed(path: str | Path, network: Network, weights: Weights) -> None:
     `layers` is the network's; what a layer must not have, such as weights of another shape or type, NaN or infinity, is
     refused with a WeightsError that names the layer. Raises FileError when the file cannot be written.
     """
+    from safetensors.numpy import save  # here: models without a container run where it is missing
+
     if len(weights.layers) != len(network.layers):
         raise WeightsError(f"{len(weights.layers)} layers of weights for {len(network.layers)} layers", path=path)
     tensors: Tensors = {}
