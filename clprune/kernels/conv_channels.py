@@ -142,7 +142,8 @@ class ConvChannelsKernel(MatrixKernel[ConvChannelsTile, ConvOperation]):
         ConvChannelsTile(vector_width=8, vectors=1, tile_rows=1, tile_columns=1, sweep=1, prefetch=16),
     )
     gpu_tiles = (
-        ConvChannelsTile(vector_width=1, vectors=1, tile_rows=2, tile_columns=4, group_m=32, group_n=2, k_unroll=2),
+        ConvChannelsTile(vector_width=1, vectors=1, tile_rows=1, tile_columns=7, group_m=32, group_n=2, k_unroll=2),
+        ConvChannelsTile(vector_width=1, vectors=2, tile_rows=2, tile_columns=2, group_m=32, group_n=2, k_unroll=2),
         ConvChannelsTile(vector_width=1, vectors=1, tile_rows=2, tile_columns=2, group_m=32, group_n=2, k_unroll=2),
         ConvChannelsTile(vector_width=1, vectors=1, tile_rows=1, tile_columns=4, group_m=16, group_n=4, k_unroll=2),
     )
