@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from clprune.errors import LaunchError
-from clprune.kernels.base import Kernel, MatrixKernel, Workload
+from clprune.kernels.base import Kernel, MatrixKernel, Sample, Workload
 from clprune.opencl import Session
 from clprune.quirks import wants_explicit_vectors
+from clprune.tuning.caches import Caches
+from clprune.tuning.contest import Entrant, rivalry, times_in_turns
 from clprune.tuning.effort import DEFAULT_EFFORT, Effort, effort_by_name
 from clprune.tuning.evaluate import Evaluation
 from clprune.tuning.model_search import ModelSearch
@@ -33,8 +35,8 @@ _FIRST_BATCH_SECONDS = 1.0
 #: Seconds go to tasks in proportion to this power of their work.
 _SHARE_EXPONENT = 0.4
 
-#: Seconds kept back for each problem's final comparison.
-_SETTLE_SECONDS = 0.4
+#: Seconds kept back for each problem's final comparisons, with its other tiles and with other kernels.
+_SETTLE_SECONDS = 0.6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,24 +107,73 @@ def tune(
     """
     effort = effort or effort_by_name(DEFAULT_EFFORT)
     end = time.monotonic() + (effort.budget_seconds(len(tasks)) if budget_s is None else budget_s)
+    layers = _by_layer(tasks)
+    tasks = [task for rivals in layers for task in rivals]
     weights = [_work(task) ** _SHARE_EXPONENT for task in tasks]
     store.add_device(session.info)
     outcomes: list[Outcome] = []
+    caches = Caches(session)
     with WorkerPool(session.info, count=workers, limit_s=effort.limit_seconds) as pool:
         spaces = Spaces(session.info)
-        for number, task in enumerate(tasks):
-            left = end - time.monotonic() - _SETTLE_SECONDS * (len(tasks) - number)
-            share = max(0.0, left * weights[number] / sum(weights[number:]))
+        for rivals in layers:
+            runs: list[_TaskRun] = []
+            for task in rivals:
+                number = len(outcomes)
+                left = end - time.monotonic() - _SETTLE_SECONDS * (len(tasks) - number)
+                share = max(0.0, left * weights[number] / sum(weights[number:]))
 
-            def report(best: float | None, number: int = number) -> None:
-                if progress is not None:
-                    progress(number, len(tasks), max(0.0, end - time.monotonic()), best)
+                def report(best: float | None, number: int = number) -> None:
+                    if progress is not None:
+                        progress(number, len(tasks), max(0.0, end - time.monotonic()), best)
 
-            run = _TaskRun(
-                pool=pool, store=store, session=session, spaces=spaces, task=task, effort=effort, report=report
-            )
-            outcomes.append(run.tune(budget_s=share, seed=seed, is_forced=is_forced))
+                run = _TaskRun(
+                    pool=pool, store=store, session=session, spaces=spaces, task=task, effort=effort, report=report
+                )
+                outcomes.append(run.tune(budget_s=share, seed=seed, is_forced=is_forced))
+                runs.append(run)
+            outcomes[-len(rivals) :] = _in_turns(session, caches, store, runs, outcomes[-len(rivals) :], effort=effort)
     return outcomes
+
+
+def _by_layer(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Tasks of one layer together, layers in the order in which they first occur."""
+    layers: dict[Hashable, list[Task]] = {}
+    for task in tasks:
+        layers.setdefault(rivalry(task.operation, task.workload.kept_share), []).append(task)
+    return list(layers.values())
+
+
+def _in_turns(
+    session: Session,
+    caches: Caches,
+    store: Store,
+    runs: Sequence[_TaskRun],
+    outcomes: Sequence[Outcome],
+    *,
+    effort: Effort,
+) -> list[Outcome]:
+    """The outcomes of one layer's tasks with times that were measured in turns, in the store as well."""
+    if len(outcomes) < 2:
+        return list(outcomes)
+    entrants = [run.entrant(outcome.tile) for run, outcome in zip(runs, outcomes, strict=True)]
+    times_ms = times_in_turns(session, caches, entrants, rounds=effort.rounds)
+    return [_retimed(session, store, *pair) for pair in zip(outcomes, times_ms, strict=True)]
+
+
+def _retimed(session: Session, store: Store, outcome: Outcome, time_ms: float | None) -> Outcome:
+    """The outcome with another time, if there is one; its default was timed beside the winner and moves along."""
+    if time_ms is None:
+        return outcome
+    task, default_time_ms = outcome.task, outcome.default_time_ms * time_ms / outcome.time_ms
+    store.set_best(
+        result_key(session.info, task.kernel, task.operation, task.workload),
+        outcome.tile,
+        workload=task.workload,
+        time_ms=time_ms,
+        default_time_ms=default_time_ms,
+        measured_problem=outcome.measured_problem,
+    )
+    return replace(outcome, time_ms=time_ms, default_time_ms=default_time_ms)
 
 
 def _work(task: Task) -> float:
@@ -149,6 +200,14 @@ class _TaskRun:
     report: Callable[[float | None], None]
     evaluations: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
+    operation: Any = None
+    sample: Sample | None = None
+
+    def entrant(self, tile: Any) -> Entrant:
+        """What `tune` found, with the problem and data that it was found on."""
+        if self.sample is None:
+            raise ValueError("entrant() before tune()")
+        return Entrant(kernel=self.task.kernel, operation=self.operation, tile=tile, sample=self.sample)
 
     def tune(self, *, budget_s: float, seed: int, is_forced: bool) -> Outcome:
         deadline = time.monotonic() + budget_s
@@ -157,7 +216,8 @@ class _TaskRun:
         measured = operation.key if operation is not task.operation else ""
         key = result_key(info, task.kernel, task.operation, task.workload)
         search = self._search(key, operation, seed=seed, is_forced=is_forced)
-        self.pool.set_task(task.kernel, operation, task.kernel.sample(operation, task.workload))
+        self.operation, self.sample = operation, task.kernel.sample(operation, task.workload)
+        self.pool.set_task(task.kernel, operation, self.sample)
         try:
             self._go_through(search, key, measured, deadline=deadline)
         except KeyboardInterrupt:

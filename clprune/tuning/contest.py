@@ -1,0 +1,68 @@
+"""Winners of the kernels that can compute the same layer, measured in turns: the planner compares their times.
+
+Each was tuned at a moment of its own, and a machine may be half as fast a minute later. Only times of one moment say
+which kernel is faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clprune.errors import BuildError, ConfigurationRejected, LaunchError
+from clprune.kernels.base import Kernel, Sample
+from clprune.opencl import Session
+from clprune.tuning.caches import Caches
+from clprune.tuning.measure import Candidate, bind_case
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Entrant:
+    """A kernel with the tile that tuning found, and the problem and data that it was found on."""
+
+    kernel: Kernel[Any, Any]
+    operation: Any
+    tile: Any
+    sample: Sample
+
+
+def rivalry(operation: Any, kept_share: float) -> Hashable:
+    """The same for all ways to compute a layer of which `kept_share` is left, whatever was removed and in which domain.
+
+    Operations without a problem have no rivals.
+    """
+    problem = getattr(operation, "problem", None)
+    storage, pooled = getattr(operation, "storage", ""), getattr(operation, "pooled", False)
+    return (problem, storage, pooled, round(kept_share, 4)) if problem is not None else operation
+
+
+def times_in_turns(session: Session, caches: Caches, entrants: Sequence[Entrant], *, rounds: int) -> list[float | None]:
+    """Best milliseconds of each over `rounds` rounds; None for what cannot run in this process.
+
+    Binaries of all are kept on disk: they are what a network will ask for first.
+    """
+    candidates = [_bound(session, entrant) for entrant in entrants]
+    best: list[float | None] = [None] * len(candidates)
+    for turn in range(rounds + 1):
+        for number, candidate in enumerate(candidates):
+            if candidate is None:
+                continue
+            try:
+                caches.prepare(candidate.warm)
+                elapsed_ms = candidate.bound.timed() * 1e3
+            except LaunchError:
+                candidates[number], best[number] = None, None
+                continue
+            if turn:  # the first only warms up
+                earlier = best[number]
+                best[number] = elapsed_ms if earlier is None else min(earlier, elapsed_ms)
+    return best
+
+
+def _bound(session: Session, entrant: Entrant) -> Candidate | None:
+    kernel, tile, operation = entrant.kernel, entrant.tile, entrant.operation
+    try:
+        return bind_case(session, kernel, tile, operation, kernel.case(tile, operation, entrant.sample))
+    except (BuildError, LaunchError, ConfigurationRejected):
+        return None
