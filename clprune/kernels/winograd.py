@@ -181,7 +181,14 @@ class WinogradKernel(MatrixKernel[WinogradTile, WinogradOperation]):
     )
     cpu_tiles = (
         WinogradTile(
-            tile_m=8, vector_width=16, vectors=2, columns=4, sweep=4, channels_per_item=8, prefetch_values=2048
+            tile_m=8,
+            vector_width=16,
+            vectors=2,
+            columns=4,
+            sweep=4,
+            channels_per_item=8,
+            prefetch=1,
+            prefetch_values=2048,
         ),
         WinogradTile(
             tile_m=8, vector_width=16, vectors=2, columns=1, sweep=4, channels_per_item=8, prefetch_values=2048
