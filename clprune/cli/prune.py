@@ -25,11 +25,13 @@ from clprune.cli.model import (
 from clprune.cli.prune_text import print_text
 from clprune.cli.shared_unit import for_option, unit_for_devices
 from clprune.cli.training import (
+    distillation_options,
     load_splits,
     model_targets,
     recipe_options,
     report_path,
     take_checkpoint,
+    take_distillation,
     take_recipe,
     training_progress,
 )
@@ -98,6 +100,7 @@ class Measured:
 @click.option("--report", metavar="FILE.html", help="Write a page with plots there.")
 @data_option
 @recipe_options(learning_rate=0.02)
+@distillation_options
 @seed_option
 @device_option
 @click.option("--out", metavar="PREFIX", required=True, help="Write PREFIX.cfg and the weights beside it.")
@@ -167,7 +170,7 @@ def command(
 
 def _recipe(options: dict[str, Any], *, seed: int) -> Any:
     """The recipe out of `options`, after a look at what must be there."""
-    recipe = take_recipe(options, seed=seed)
+    recipe = take_distillation(options, take_recipe(options, seed=seed))
     if options["sparsity"] is None:
         raise click.UsageError("Missing option '--sparsity'.")
     return replace(recipe, winograd_learning_rate=options["winograd_learning_rate"])

@@ -22,10 +22,12 @@ from clprune.cli.model import (
     weights_argument,
 )
 from clprune.cli.training import (
+    distillation_options,
     load_splits,
     model_targets,
     recipe_options,
     take_checkpoint,
+    take_distillation,
     take_recipe,
     training_progress,
 )
@@ -42,7 +44,7 @@ CODED_RATE = 0.25
 
 TRAINING_OPTIONS = (
     "batch", "learning_rate", "shift_pixels", "flip", "optimiser", "weight_decay", "label_smoothing", "precision",
-    "checkpoint", "count",
+    "checkpoint", "count", "distillation", "temperature",
 )  # fmt: skip
 """What says nothing without --epochs."""
 
@@ -94,6 +96,7 @@ class Request:
 )  # fmt: skip
 @click.option("--data", metavar="DATA", help="Retrain on its images, and report the accuracy; as in `clprune prune`.")
 @recipe_options(learning_rate=0.02, epochs_required=False)
+@distillation_options
 @device_option
 @click.option("--out", metavar="PREFIX", required=True, help="Write PREFIX.cfg and PREFIX.safetensors.")
 @json_option
@@ -126,7 +129,7 @@ def command(
         source = _pruned(session, network, given, request, splits=splits)
         folded = _folded(source)
         scales = _activation_scales(session, folded, request, data=data)
-        coded = _coded(folded, request, scales=scales, splits=splits)
+        coded = _coded(folded, request, scales=scales, splits=splits, given=(network, given))
         _write(targets, coded)
         accuracies = {}
         if splits is not None:
@@ -188,7 +191,7 @@ def _take_recipe(options: dict[str, Any], *, seed: int, data: str | None) -> Any
     if options["epochs"] is not None:
         if data is None:
             raise click.UsageError("--epochs without --data: expected images to train on")
-        return take_recipe(options, seed=seed)
+        return take_distillation(options, take_recipe(options, seed=seed))
     for name in TRAINING_OPTIONS:
         if click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} without --epochs: nothing is trained")
@@ -309,14 +312,15 @@ def _coded(
     *,
     scales: Mapping[int, float] | None,
     splits: tuple[DataSet, DataSet] | None,
+    given: tuple[Network, Weights],
 ) -> Model:
-    """The model with coded weights, retrained for its codes where asked for."""
+    """The model with coded weights, retrained for its codes where asked for; distillation learns from `given`."""
     from clprune.quantization.network import quantize_network, zero_masks
 
     if request.recipe is None or splits is None:
         coded = quantize_network(model.network, model.weights, request.settings, activation_scales=scales)
         return replace(model, weights=coded)
-    from clprune.training import train
+    from clprune.training import Teacher, train
     from clprune.training.quantize import Quantization
 
     recipe = replace(request.recipe, learning_rate=CODED_RATE * request.recipe.learning_rate)
@@ -328,6 +332,7 @@ def _coded(
             weights=model.weights,
             masks=zero_masks(model.network, model.weights),
             quantization=Quantization(settings=request.settings, activation_scales=scales),
+            teacher=Teacher(network=given[0], weights=given[1]),
             checkpoint=_checkpoint(request, "coded"),
             report=report,
         )

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -56,6 +57,24 @@ def recipe_options(*, learning_rate: float, epochs_required: bool = True) -> Cal
         return function
 
     return decorate
+
+
+def distillation_options(function: _Command) -> _Command:
+    """A decorator that adds what `take_distillation` takes."""
+    options = (
+        click.option("--temperature", type=click.FloatRange(min=0, min_open=True), metavar="T", default=4.0,
+                     show_default=True, help="--distillation: what softens those answers."),
+        click.option("--distillation", type=click.FloatRange(0, 1), metavar="SHARE", default=0.0, show_default=True,
+                     help="Share of the loss by which retraining learns the given model's answers."),
+    )  # fmt: skip
+    for option in options:
+        function = option(function)
+    return function
+
+
+def take_distillation(options: dict[str, Any], recipe: Any) -> Any:
+    """`recipe` with the distillation that `options` ask for, which are taken out of them."""
+    return replace(recipe, distillation=options.pop("distillation"), temperature=options.pop("temperature"))
 
 
 def take_recipe(options: dict[str, Any], *, seed: int) -> Any:

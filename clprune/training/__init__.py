@@ -12,6 +12,7 @@ except ImportError as error:
     ) from error
 
 from clprune.training.convert import load_module, store_weights
+from clprune.training.distillation import Teacher
 from clprune.training.evaluate import Evaluation, evaluate
 from clprune.training.loop import Progress, TrainingResult, train
 from clprune.training.module import NetworkModule
@@ -27,6 +28,7 @@ __all__ = [
     "PruneReport",
     "Ranks",
     "Recipe",
+    "Teacher",
     "TrainingResult",
     "choose_precision",
     "evaluate",

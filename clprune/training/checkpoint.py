@@ -45,11 +45,13 @@ def run_key(
     *,
     masks: Mapping[int, Mask],
     start: Mapping[str, Any],
+    teaching: Mapping[str, Any],
     purpose: str = "",
 ) -> str:
     """A digest of all that decides a run: another run's checkpoint differs.
 
-    `start` is the module's first state, `purpose` whatever else it is trained for.
+    `start` is the module's first state, `teaching` that of its teacher (empty without one), `purpose` whatever else it
+    is trained for.
     """
     digest = hashlib.sha256()
     digest.update(repr((VERSION, network.layers, data.name, len(data), asdict(recipe))).encode())
@@ -57,8 +59,9 @@ def run_key(
     digest.update(data.labels.tobytes())
     for index in sorted(masks):
         digest.update(masks[index].tobytes())
-    for name in sorted(start):
-        digest.update(start[name].contiguous().cpu().numpy().tobytes())
+    for state in (start, teaching):
+        for name in sorted(state):
+            digest.update(state[name].contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -23,6 +23,7 @@ from clprune.pruning.unit import Mask
 from clprune.training.augment import draw_augmentation
 from clprune.training.checkpoint import Checkpoint, load_checkpoint, run_key, save_checkpoint
 from clprune.training.convert import load_module, store_weights
+from clprune.training.distillation import Teacher, distillation_loss, teacher_module
 from clprune.training.evaluate import check_classes, evaluate
 from clprune.training.held_masks import HeldMasks
 from clprune.training.module import NetworkModule
@@ -71,6 +72,7 @@ def train(
     weights: Weights | None = None,
     masks: Mapping[int, Mask] | None = None,
     quantization: Quantization | None = None,
+    teacher: Teacher | None = None,
     validation: DataSet | None = None,
     checkpoint: Path | None = None,
     report: Report | None = None,
@@ -78,12 +80,12 @@ def train(
     """Train `network` on `data` by `recipe`, from `weights` or from new random ones; the last epoch's weights count.
 
     `masks` (bool `[out_channels, K]` by layer index, in the Winograd domain `[alpha^2 * out, in]`) hold removed weights
-    at zero. With `quantization` the network computes with quantized values, and the resulting weights are coded.
-    `validation` is evaluated after each epoch and decides nothing. With `checkpoint` the state is kept there after each
-    epoch, and a run that finds its own goes on from it. Processes that met in `clprune.training.ranks.join_ranks` train
-    together; the first one keeps the checkpoint and makes the reports. Raises UsageError when data and network do not
-    fit or the loss diverges, UnsupportedLayerError for layers that cannot be trained, FileError for a checkpoint of
-    another run.
+    at zero. With `quantization` the network computes with quantized values, and the resulting weights are coded. A
+    recipe with `distillation` learns from the answers of `teacher`; any other has no use for it. `validation` is
+    evaluated after each epoch and decides nothing. With `checkpoint` the state is kept there after each epoch, and a
+    run that finds its own goes on from it. Processes that met in `clprune.training.ranks.join_ranks` train together;
+    the first one keeps the checkpoint and makes the reports. Raises UsageError when data and network do not fit or the
+    loss diverges, UnsupportedLayerError for layers that cannot be trained, FileError for a checkpoint of another run.
     """
     device, ranks = training_device(), current_ranks()
     # what cuDNN would choose by timing adds up in another order from run to run
@@ -94,11 +96,28 @@ def train(
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
         check_classes(module, data)
         codes = None if quantization is None else HeldCodes(module, quantization)
-        run = _Run(module, data, recipe, masks=masks or {}, codes=codes, report=report if ranks.is_first else None)
+        teaching = teacher_module(teacher, network, recipe)
+        run = _Run(
+            module,
+            data,
+            recipe,
+            masks=masks or {},
+            codes=codes,
+            teaching=teaching,
+            report=report if ranks.is_first else None,
+        )
         purpose = "" if quantization is None else quantization.description
         if ranks.count > 1:
             purpose += f", {ranks.count} processes"  # rounding differs with their number
-        key = run_key(network, data, recipe, masks=masks or {}, start=module.state_dict(), purpose=purpose)
+        key = run_key(
+            network,
+            data,
+            recipe,
+            masks=masks or {},
+            start=module.state_dict(),
+            teaching={} if teaching is None else teaching.state_dict(),
+            purpose=purpose,
+        )
         if checkpoint is not None:
             run.resume(ranks.from_first(functools.partial(load_checkpoint, checkpoint, key=key)))
         while run.epochs_done < recipe.epochs:
@@ -123,12 +142,16 @@ class _Run:
         *,
         masks: Mapping[int, Mask],
         codes: HeldCodes | None,
+        teaching: NetworkModule | None,
         report: Report | None,
     ) -> None:
         self.module = module
         self.ranks = current_ranks()
         self.wrapped = self.ranks.wrap(module)
         self.device = next(module.parameters()).device
+        self.teaching = teaching
+        if teaching is not None:
+            teaching.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in train
         self.data = data
         self.recipe = recipe
         self.report = report
@@ -218,9 +241,15 @@ class _Run:
             images = drawn.of(self.ranks.shard(np.arange(len(chosen)))).apply(images)
         images = images.contiguous(memory_format=torch.channels_last).to(self.device)
         labels = torch.from_numpy(data.labels[part]).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        in_bfloat16 = recipe.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=in_bfloat16):
             logits = self.wrapped(images)
         loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+        if self.teaching is not None:
+            with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=in_bfloat16):
+                answers = self.teaching(images)
+            distilled = distillation_loss(logits.float(), answers.float(), temperature=recipe.temperature)
+            loss = (1 - recipe.distillation) * loss + recipe.distillation * distilled
         return loss * (len(part) * self.ranks.count / len(chosen))
 
     def _progress(self, step: int, *, loss: float, started: float) -> Progress:

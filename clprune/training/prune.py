@@ -26,6 +26,7 @@ from clprune.pruning.report import LayerReport, describe_layers
 from clprune.pruning.schedule import sparsity_steps
 from clprune.pruning.shrink import expand_weights, shrink_network
 from clprune.training.convert import load_module
+from clprune.training.distillation import Teacher
 from clprune.training.evaluate import evaluate
 from clprune.training.loop import Report, TrainingResult, train
 from clprune.training.recipe import Recipe
@@ -73,13 +74,15 @@ def prune_and_retrain(
 ) -> tuple[Weights, PruneReport]:
     """Prune `weights` as `settings` say and retrain `recipe.epochs` epochs after each of `steps` rising sparsities.
 
-    Each step's masks come from the weights as the step before left them, and what is zero stays zero. Where `settings`
-    ask for it, channels are reordered before the first step; the weights that come back are in that order. A method
-    that removes channels trains the smaller network, and what comes back has zeros in their place:
-    `shrink_network(network, weights, masks)` takes them out. With `calibration` images and `layer_times`, `abwsp`
-    chooses a variant for each layer before the first step (else those of `settings` hold). The checkpoint's file name
-    gets the step's number. Raises UsageError and what `train` raises.
+    Each step's masks come from the weights as the step before left them, and what is zero stays zero. A recipe with
+    `distillation` learns from the network and the weights that came in. Where `settings` ask for it, channels are
+    reordered before the first step; the weights that come back are in that order. A method that removes channels trains
+    the smaller network, and what comes back has zeros in their place: `shrink_network(network, weights, masks)` takes
+    them out. With `calibration` images and `layer_times`, `abwsp` chooses a variant for each layer before the first
+    step (else those of `settings` hold). The checkpoint's file name gets the step's number. Raises UsageError and what
+    `train` raises.
     """
+    teacher = Teacher(network=network, weights=weights)
     before = _accuracy(network, weights, validation)
     permutation = permute_for(network, weights, settings) if settings.permute else None
     weights = dense = in_pruning_domain(network, weights if permutation is None else permutation.weights, settings)
@@ -97,7 +100,7 @@ def prune_and_retrain(
         masked = _accuracy(network, weights, validation)
         result = _retrain(
             network, weights, masks, removes_channels=get_method(settings.method).removes_channels, data=data,
-            recipe=replace(recipe, seed=recipe.seed + number), report=report,
+            recipe=replace(recipe, seed=recipe.seed + number), teacher=teacher, report=report,
             checkpoint=None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}.{number}"),
         )  # fmt: skip
         weights = result.weights
@@ -149,14 +152,19 @@ def _retrain(
     removes_channels: bool,
     data: DataSet,
     recipe: Recipe,
+    teacher: Teacher,
     checkpoint: Path | None,
     report: Report | None,
 ) -> TrainingResult:
     """Train with masks held, or without the channels that they remove."""
     if not removes_channels:
-        return train(network, data, recipe, weights=weights, masks=masks, checkpoint=checkpoint, report=report)
+        return train(
+            network, data, recipe, weights=weights, masks=masks, teacher=teacher, checkpoint=checkpoint, report=report
+        )
     small = shrink_network(network, weights, masks)
-    result = train(small.network, data, recipe, weights=small.weights, checkpoint=checkpoint, report=report)
+    result = train(
+        small.network, data, recipe, weights=small.weights, teacher=teacher, checkpoint=checkpoint, report=report
+    )
     return replace(result, weights=expand_weights(network, result.weights, small.kept))
 
 

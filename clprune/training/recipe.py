@@ -20,9 +20,11 @@ class Recipe:
     `optimiser` "sgd" has Nesterov `momentum`; "adamw" ignores it. `weight_decay` spares biases and normalisation.
     Dropout rises from nothing to the cfg's probability over `dropout_ramp` (a share of all steps), as in curriculum
     dropout (Morerio et al. 2017): a deep network may not start to learn under full dropout. `label_smoothing` is the
-    share of the target spread over all classes. `shift_pixels` and `flip` augment data that is not composed afresh for
-    each epoch. `precision` "bfloat16" computes layers in that format (weights stay float32): faster where the
-    processor has it. `winograd_learning_rate` multiplies the learning rate of weights in the Winograd domain.
+    share of the target spread over all classes. `distillation` is the share of the loss that comes from a teacher's
+    answers, softened by `temperature` (`clprune.training.distillation`); 0 does without a teacher. `shift_pixels` and
+    `flip` augment data that is not composed afresh for each epoch. `precision` "bfloat16" computes layers in that
+    format (weights stay float32): faster where the processor has it. `winograd_learning_rate` multiplies the learning
+    rate of weights in the Winograd domain.
     """
 
     epochs: int
@@ -35,6 +37,8 @@ class Recipe:
     warm_up: float = 0.1
     dropout_ramp: float = 0.1
     label_smoothing: float = 0.1
+    distillation: float = 0.0
+    temperature: float = 4.0
     shift_pixels: int = 0
     flip: bool = False
     precision: Precision = "float32"
@@ -52,6 +56,8 @@ class Recipe:
             "warm_up": (0 <= self.warm_up < 1, "a share from 0 to less than 1"),
             "dropout_ramp": (0 <= self.dropout_ramp <= 1, "a share from 0 to 1"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "a share from 0 to less than 1"),
+            "distillation": (0 <= self.distillation <= 1, "a share from 0 to 1"),
+            "temperature": (0 < self.temperature < math.inf, "more than 0"),
             "shift_pixels": (self.shift_pixels >= 0, "at least 0"),
             "precision": (self.precision in get_args(Precision), f"one of {', '.join(get_args(Precision))}"),
             "seed": (self.seed >= 0, "at least 0"),

@@ -127,6 +127,7 @@ def test_prunes_filters_without_training(run: Run, model: Path, out: Path) -> No
         (["--epochs", "1"], (2, "--epochs without --data")),
         (["--learning-rate", "0.1"], (2, "--learning-rate without --epochs")),
         (["--checkpoint", "state"], (2, "--checkpoint without --epochs")),
+        (["--distillation", "0.5"], (2, "--distillation without --epochs")),
         (["--data", "nothing"], (2, "data 'nothing': expected one of ")),
         (["--activations", "--calibrate", "folder:absent"], (1, "absent: no such folder")),
     ],

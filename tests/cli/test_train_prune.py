@@ -72,6 +72,15 @@ def test_prune_writes_a_pair_that_describes_itself(run: Run, model: Path, out: P
     assert measured["accuracy"] == report["after"]["accuracy"]
 
 
+def test_prune_learns_from_the_dense_model(run: Run, model: Path, out: Path) -> None:
+    options = ["--sparsity", "0.75", "--unit", "4x1", "--out", out, "--json"]
+    losses = [
+        json.loads(run("prune", model, model.with_suffix(".weights"), *SHORT, *options, *more).out)["losses"]
+        for more in ([], ["--distillation", "0.5", "--temperature", "2"])
+    ]
+    assert losses[0] != losses[1]
+
+
 def test_prune_takes_the_unit_of_the_devices_tile_and_reports(run: Run, model: Path, out: Path) -> None:
     options = ["--sparsity", "0.5", "--steps", "2", "--allocation", "global", "--out", f"{out}.cfg"]
     result = run("prune", model, model.with_suffix(".weights"), *SHORT, *options)
@@ -133,9 +142,7 @@ def test_inputs_are_not_replaced(run: Run, model: Path) -> None:
     assert model.read_text() == before
 
 
-def test_neither_file_without_the_other(
-    run: Run, model: Path, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_neither_file_without_the_other(run: Run, model: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> None:
         raise FileError("cannot be written: No space left on device", path=f"{out}.weights")
 

@@ -203,7 +203,7 @@ def test_divergence_is_an_error(tmp_path: Path) -> None:
     [
         {"epochs": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"momentum": 1.0}, {"weight_decay": -1.0},
         {"warm_up": 1.0}, {"label_smoothing": 1.0}, {"shift_pixels": -1}, {"seed": -1}, {"optimiser": "lion"},
-        {"precision": "half"}, {"dropout_ramp": 2.0},
+        {"precision": "half"}, {"dropout_ramp": 2.0}, {"distillation": 1.5}, {"temperature": 0.0},
     ],
 )  # fmt: skip
 def test_recipes_check_themselves(options: dict[str, object]) -> None:
