@@ -17,7 +17,8 @@
 ## tile_rows, tile_columns  output positions per work-item, before pooling
 ## group_m, group_n  work-items of a work-group along the channels of one row block and along tiles of positions
 ## k_unroll      columns per turn of the inner loop
-## prefetch      columns by which the inner loop runs ahead to bring input into cache (0: not at all)
+## prefetch      columns by which the inner loop runs ahead to bring input and weights into cache (0: not at all); also
+##               brings the output's lines before they are written. A network leaves neither weights nor output in cache
 ## sweep         0: work-groups go through all row blocks before the next positions; 1: through all positions of one row
 ##               block first, so that its weights stay in cache
 ## storage       of the weights, see storage.mako
@@ -106,6 +107,11 @@ inline ${T} larger(const ${T} a, const ${T} b) { return a > b ? a : b; }
         PREFETCH(ahead + line${row});
 % endfor
         }
+% if not is_indexed:
+% for v in slots:
+        PREFETCH(w + ${(u + prefetch) * tile_m + v * vector_width});
+% endfor
+% endif
 % endif
 % for v in slots:
         const ${T} a${v} = ${weights(u * tile_m + v * group_m * vector_width)};
@@ -176,6 +182,15 @@ void conv_channels(__global const float *restrict x,
     ${T} c${v}_${row}_${column} = ${f"({T})({c_float(0)})" if storage == "int8" else f"bias{v}"};
 % endfor
 % endfor
+    y += y_origin + image * y_image_stride + row / ${step} * y_pitch + column / ${step};
+% if prefetch:
+    for (int m = 0; m < ${tile_m}; m++) {
+        __global const float *plane = y + (size_t)(descriptor[3] + m) * y_channel_stride;
+% for line in range(out_rows):
+        PREFETCH_FOR_WRITING(plane + ${line} * y_pitch);
+% endfor
+    }
+% endif
     int k = 0;
 % if k_unroll > 1:
     for (; k + ${k_unroll} <= kept; k += ${k_unroll}) {
@@ -199,7 +214,6 @@ void conv_channels(__global const float *restrict x,
 % if group_n > 1:
     if (wanted_tile >= tile_count) return;
 % endif
-    y += y_origin + image * y_image_stride + row / ${step} * y_pitch + column / ${step};
 % for v in slots:
     { const int left = descriptor[4] - (${first_row(v)});
     __global float *out = y + (size_t)(descriptor[3] + ${first_row(v)}) * y_channel_stride;
