@@ -16,7 +16,16 @@ from clprune.benchmark.models import (
     write_variant,
 )
 from clprune.benchmark.serve import FloatArray
-from clprune.benchmark.units import Cut, Tuning, UnitRows, Variant, fastest_cuts, tune_missing, variant_tasks
+from clprune.benchmark.units import (
+    Cut,
+    Tuning,
+    UnitRows,
+    Variant,
+    fastest_cuts,
+    refine_variants,
+    tune_missing,
+    variant_tasks,
+)
 from clprune.container import load_weights
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
@@ -82,7 +91,7 @@ def prepare(
     network = load_network(find_cfg(entry.model), batch=entry.batch)
     dense, source = load_or_make_weights(network, seed=preparation.seed)
     if device is not None:
-        tune_entry(entry, network, preparation, device=device, say=say)
+        tune_entry(entry, network, dense, preparation, device=device, say=say)
     files = _write_files(entry, network, dense, preparation.unit_rows, device=device, folder=folder)
     x = random_images(network, seed=preparation.seed)
     expected = {}
@@ -102,15 +111,35 @@ def prepare(
 
 
 def tune_entry(
-    entry: Entry, network: Network, preparation: Preparation, *, device: DeviceInfo, say: Callable[[str], None]
+    entry: Entry,
+    network: Network,
+    dense: Weights,
+    preparation: Preparation,
+    *,
+    device: DeviceInfo,
+    say: Callable[[str], None],
 ) -> None:
-    """Tune what is missing for all variants and pairs. Raises what `tune` raises."""
+    """Tune what is missing for all variants and pairs, then choose in the variants' networks.
+
+    Raises what `tune` raises.
+    """
     with open_device(device.selector) as session:
         likely_only = preparation.tuning.effort is not None and preparation.tuning.effort.likely_only
         tasks = variant_tasks(network, session.info, entry.variants, preparation.unit_rows, likely_only=likely_only)
         for pair in entry.pairs.values():
             tasks += _pair_tasks(pair, session.info, batch=entry.batch)
-        tune_missing(session, open_store(), tasks, preparation.tuning, say=say)
+        store, tuning = open_store(), preparation.tuning
+        if tune_missing(session, store, tasks, tuning, say=say):
+            refine_variants(
+                session,
+                store,
+                network,
+                dense,
+                variants=entry.variants,
+                unit_rows=preparation.unit_rows,
+                tuning=tuning,
+                say=say,
+            )
 
 
 def _write_files(

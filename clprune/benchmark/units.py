@@ -20,8 +20,9 @@ from clprune.pruning.network import apply_masks, make_masks, prunable_layers
 from clprune.pruning.winograd import can_prune_winograd, to_winograd_domain
 from clprune.runner.plan import make_plan
 from clprune.runner.pruned import tile_units, with_prune_options
+from clprune.runner.refinement import refine
 from clprune.runner.steps import Step
-from clprune.runner.workload import WeightForm, rounded_share
+from clprune.runner.workload import WeightForm, rounded_share, weights_forms
 from clprune.tile import Unit
 from clprune.tuning.effort import Effort
 from clprune.tuning.lookup import Lookup
@@ -123,10 +124,9 @@ def variant_steps(
 ) -> list[Step]:
     """The plan's steps with every pruned layer cut in the way of that `place` in `layer_cuts` (or the last)."""
     forms = {}
-    for index, share in variant.kept_shares(network).items():
-        cuts = layer_cuts(network.layers[index], variant, unit_rows)
-        cut = cuts[min(place, len(cuts) - 1)]
-        workload = Workload(kept_share=share, unit_rows=cut.unit.rows)
+    shares = variant.kept_shares(network)
+    for index, cut in cuts_at(network, variant, unit_rows, place=place).items():
+        workload = Workload(kept_share=shares[index], unit_rows=cut.unit.rows)
         forms[index] = WeightForm(workload=workload, winograd=cut.winograd)
     plan = make_plan(
         network,
@@ -181,16 +181,63 @@ class Tuning:
 
 def tune_missing(
     session: Session, store: Store, tasks: Sequence[Task], tuning: Tuning, *, say: Callable[[str], None]
-) -> None:
-    """Tune what is missing with the ordinary tuner, or `say` how much that is. Raises what `tune` raises."""
+) -> bool:
+    """Tune what is missing with the ordinary tuner, or `say` how much that is; True if anything was tuned.
+
+    Raises what `tune` raises.
+    """
     missing = missing_tasks(store, session.info, tasks)
     if not missing:
-        return
+        return False
     if tuning.effort is None:
         say(f"{len(missing)} of {len(tasks)} problems are not tuned: the nearest tuned tiles are used")
-        return
+        return False
     say(f"tuning {len(missing)} of {len(tasks)} problems")
     tune(session, store, missing, budget_s=tuning.budget_s, effort=tuning.effort)
+    return True
+
+
+def refine_variants(
+    session: Session,
+    store: Store,
+    network: Network,
+    dense: Weights,
+    *,
+    variants: Sequence[Variant],
+    unit_rows: UnitRows,
+    tuning: Tuning,
+    say: Callable[[str], None],
+) -> None:
+    """Measure the winners of tuning in the networks that the variants may become, one for each way to cut them."""
+    if tuning.effort is None:
+        return
+    lookup, done = store.lookup_for(session.info), set()
+    for variant in variants:
+        for place in range(count_places(network, variant, unit_rows)):
+            cuts = cuts_at(network, variant, unit_rows, place=place)
+            # What is pruned is hardly ever computed by another algorithm than its domain's own.
+            key = (variant.sparsity, tuple(cuts.items()) or variant.algorithms)
+            if key in done:
+                continue
+            done.add(key)
+            pruned, weights = prune_in_cuts(network, dense, variant, cuts)
+            plan = make_plan(
+                pruned,
+                session.info,
+                forms=weights_forms(pruned, weights),
+                lookup=lookup,
+                times=lookup.time_ms,
+                algorithms=Algorithms(names=variant.algorithms),
+            )
+            refined = refine(session, store, plan, weights, rounds=tuning.effort.rounds, most=tuning.effort.contenders)
+            gain_ms = sum(item.before_ms - item.after_ms for item in refined)
+            say(f"{variant.name}, cut {place + 1}: {len(refined)} layers faster in the network, by {gain_ms:.2f} ms")
+
+
+def cuts_at(network: Network, variant: Variant, unit_rows: UnitRows, *, place: int) -> dict[int, Cut]:
+    """Layer index -> the way to cut it of that `place` in `layer_cuts` (or the last), of layers that are pruned."""
+    options = {index: layer_cuts(network.layers[index], variant, unit_rows) for index in variant.kept_shares(network)}
+    return {index: cuts[min(place, len(cuts) - 1)] for index, cuts in options.items()}
 
 
 def fastest_cuts(

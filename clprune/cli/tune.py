@@ -28,12 +28,23 @@ from clprune.cli.model import (
     weights_argument,
 )
 from clprune.cli.offline import tune_offline
-from clprune.cli.tuning import TunedProblem, list_tasks, problem_text, run_tuning, stored_problem, tile_text
+from clprune.cli.tuning import (
+    TunedProblem,
+    list_tasks,
+    problem_text,
+    refine_in_network,
+    run_tuning,
+    stored_problem,
+    tile_text,
+    with_stored_tiles,
+)
 from clprune.errors import UsageError
 from clprune.tuning.effort import DEFAULT_EFFORT, EFFORTS
 
 if TYPE_CHECKING:
     from clprune.darknet.network import Network
+    from clprune.darknet.values import Weights
+    from clprune.runner.refinement import Refined
 
 TABLE_WIDTH = 120
 """Columns below which a table would fold its cells: each problem then has lines of its own."""
@@ -89,7 +100,7 @@ def command(
     How much each layer has lost to pruning is read from WEIGHTS (the file of the same stem where there is one), else
     from the cfg's prune keys. Earlier measurements are used and the search goes on from them; it ends before its time
     when it expects nothing more. Candidates run in processes of their own: a driver's crash costs one of them. Ctrl-C
-    keeps what was found.
+    keeps what was found. At last the winners and their closest rivals run in the network itself, in turns.
     """
     from clprune.darknet.network import load_network
     from clprune.opencl import open_device
@@ -97,7 +108,7 @@ def command(
 
     algorithms = take_algorithms(options)
     network = load_network(model, batch=batch)
-    forms = model_forms(network, weights)
+    forms, values = model_forms(network, weights)
     if offline is not None:
         if device is not None:
             raise UsageError("--offline predicts for a GPU that is not here: leave out --device")
@@ -111,29 +122,45 @@ def command(
         problems, is_interrupted = run_tuning(
             session, store, tasks, effort=effort, budget_s=budget, seed=seed, is_forced=force
         )
+        refined: list[Refined] = []
+        if values is not None and problems and not is_interrupted:
+            try:
+                refined = refine_in_network(session, store, network, values, algorithms=algorithms, effort=effort)
+            except KeyboardInterrupt:
+                is_interrupted = True
+            problems = with_stored_tiles(store, session.info, problems, tasks)
         facts = device_facts(session.info)
     if as_json:
         result = {"model": model, "batch": batch, **facts, "interrupted": is_interrupted}
+        result["refined"] = [asdict(item) for item in refined]
         print_json(result | {"problems": [asdict(problem) | {"speed_up": problem.speed_up} for problem in problems]})
     else:
         place = str(store.path or "memory, which ends now")
-        _print_summary(problems, count=len(tasks), device=facts["device"], place=place)
+        _print_summary(problems, refined, count=len(tasks), device=facts["device"], place=place)
     if is_interrupted:
         click.echo("clprune: interrupted; what was found is kept, and the same command goes on from there", err=True)
         ctx.exit(STATUS_INTERRUPTED)
 
 
-def model_forms(network: Network, weights: str | None) -> dict[int, Any]:
-    """What was removed from each layer: by the weights where there are any, else by the cfg."""
+def model_forms(network: Network, weights: str | None) -> tuple[dict[int, Any], Weights | None]:
+    """What was removed from each layer, and weights to run with: those that there are, or else random ones of a network
+    whose cfg prunes nothing.
+    """
     from clprune.container import default_weights
+    from clprune.darknet.random_weights import random_weights
     from clprune.runner.workload import cfg_forms, weights_forms
 
-    if weights is None and not default_weights(network.path).exists():
-        return cfg_forms(network)
-    return weights_forms(network, load_weights(network, weights))
+    if weights is not None or default_weights(network.path).exists():
+        values = load_weights(network, weights)
+        return weights_forms(network, values), values
+    forms = cfg_forms(network)
+    is_dense = all(form.workload.is_dense for form in forms.values())
+    return forms, random_weights(network, seed=0) if is_dense else None
 
 
-def _print_summary(problems: Sequence[TunedProblem], *, count: int, device: str, place: str) -> None:
+def _print_summary(
+    problems: Sequence[TunedProblem], refined: Sequence[Refined], *, count: int, device: str, place: str
+) -> None:
     console = stdout_console()
     if console.width >= TABLE_WIDTH:
         _print_as_table(problems)
@@ -149,6 +176,9 @@ def _print_summary(problems: Sequence[TunedProblem], *, count: int, device: str,
         if problem.measured_problem:
             measured = problem_text(problem.measured_problem)
             console.print(f"{problem_text(problem.problem)} was tuned and timed on {measured}", soft_wrap=True)
+    for item in refined:
+        times = f"{item.after_ms:.4f} ms in place of {item.before_ms:.4f}"
+        console.print(f"layer {item.layer}: {item.label} in the network, {times}")
     if count:
         console.print(f"{len(problems)} of {count} problems tuned on {device}, kept in {place}", soft_wrap=True)
     else:

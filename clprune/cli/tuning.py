@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TextColumn
@@ -17,8 +17,10 @@ from clprune.tuning.effort import DEFAULT_EFFORT, effort_by_name
 if TYPE_CHECKING:
     from clprune.algorithms import Algorithms
     from clprune.darknet.network import Network
+    from clprune.darknet.values import Weights
     from clprune.device import DeviceInfo
     from clprune.opencl import Session
+    from clprune.runner.refinement import Refined
     from clprune.tuning.store import Store
     from clprune.tuning.tune import Task
 
@@ -103,6 +105,19 @@ def stored_problem(store: Store, device: DeviceInfo, task: Task, *, evaluations:
     )
 
 
+def with_stored_tiles(
+    store: Store, device: DeviceInfo, problems: Sequence[TunedProblem], tasks: Sequence[Task]
+) -> list[TunedProblem]:
+    """The problems with the tiles and times that the database holds by now."""
+    by_key = {(task.kernel.name, task.operation.key, task.workload.key): task for task in tasks}
+    renewed = []
+    for problem in problems:
+        task = by_key[problem.kernel, problem.problem, problem.workload]
+        stored = stored_problem(store, device, task, evaluations=problem.evaluations)
+        renewed.append(problem if stored is None else replace(stored, rejected=problem.rejected))
+    return renewed
+
+
 def run_tuning(
     session: Session,
     store: Store,
@@ -117,10 +132,11 @@ def run_tuning(
 
     `budget_s` replaces the effort's own. Raises UsageError for an unknown effort, and what `tune` raises.
     """
-    from clprune.tuning.tune import tune
+    from clprune.tuning.tune import by_layer, tune
 
     if not tasks:
         return [], False
+    tasks = [task for rivals in by_layer(tasks) for task in rivals]
     watch = _Watch()
     level = effort_by_name(effort)
     seconds = level.budget_seconds(len(tasks)) if budget_s is None else budget_s
@@ -157,6 +173,32 @@ def run_tuning(
         for outcome in outcomes
     ]
     return problems, False
+
+
+def refine_in_network(
+    session: Session,
+    store: Store,
+    network: Network,
+    weights: Weights,
+    *,
+    algorithms: Algorithms | None = None,
+    effort: str = DEFAULT_EFFORT,
+) -> list[Refined]:
+    """Measure the winners of tuning and their closest rivals in the network, and keep the fastest."""
+    from clprune.runner.plan import make_plan
+    from clprune.runner.refinement import refine
+    from clprune.runner.workload import weights_forms
+
+    level, lookup = effort_by_name(effort), store.lookup_for(session.info)
+    plan = make_plan(
+        network,
+        session.info,
+        forms=weights_forms(network, weights),
+        lookup=lookup,
+        times=lookup.time_ms,
+        algorithms=algorithms,
+    )
+    return refine(session, store, plan, weights, rounds=level.rounds, most=level.contenders)
 
 
 @contextmanager

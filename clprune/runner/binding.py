@@ -46,7 +46,12 @@ class BoundPlan:
     plan: Plan
     steps: tuple[BoundStep, ...]
     tensors: Mapping[int, Buffer]
-    scratch_bytes: int = 0
+    scratch: Sequence[Buffer] = ()
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Device bytes that steps share for what they need for themselves."""
+        return sum(buffer.nbytes for buffer in self.scratch)
 
     @property
     def parameter_bytes(self) -> int:
@@ -82,8 +87,18 @@ def bind_plan(session: Session, plan: Plan, weights: Weights) -> BoundPlan:
     steps = tuple(binder.bind(item, scratch) for item in prepared)
     session.finish()
     plan = dataclasses.replace(plan, steps=tuple(bound.step for bound in steps))
-    scratch_bytes = sum(buffer.nbytes for buffer in scratch)
-    return BoundPlan(plan=plan, steps=steps, tensors=tensors, scratch_bytes=scratch_bytes)
+    return BoundPlan(plan=plan, steps=steps, tensors=tensors, scratch=scratch)
+
+
+def bind_others(session: Session, bound: BoundPlan, weights: Weights, steps: Sequence[Step]) -> tuple[BoundStep, ...]:
+    """Other forms of some of a bound plan's steps, on its tensors and, where it is large enough, its scratch memory.
+
+    Raises what `bind_plan` raises.
+    """
+    binder = _Binder(session=session, plan=bound.plan, weights=weights, tensors=bound.tensors)
+    prepared = [binder.prepare(step) for step in steps]
+    scratch = _shared_scratch(session, [item.arguments for item in prepared], known=bound.scratch)
+    return tuple(binder.bind(item, scratch) for item in prepared)
 
 
 def _check_index_range(plan: Plan) -> None:
@@ -201,16 +216,22 @@ class _Binder:
         return extras
 
 
-def _shared_scratch(session: Session, arguments: Sequence[Sequence[Any]]) -> list[Buffer]:
+def _shared_scratch(
+    session: Session, arguments: Sequence[Sequence[Any]], *, known: Sequence[Buffer] = ()
+) -> list[Buffer]:
     """Buffers for the first, second ... scratch argument of every step: steps run one after another and share them.
 
-    As large as any step needs from the start: steps with buffers of their own would meet each a cold one.
+    As large as any step needs from the start: steps with buffers of their own would meet each a cold one. Those `known`
+    are taken where they are large enough.
     """
     sizes: list[int] = []
     for step in arguments:
         wanted = [argument.size_bytes for argument in step if isinstance(argument, Scratch)]
         sizes = [max(pair) for pair in itertools.zip_longest(sizes, wanted, fillvalue=0)]
-    return [session.empty_buffer(size) for size in sizes]
+    return [
+        buffer if buffer is not None and buffer.nbytes >= size else session.empty_buffer(size)
+        for size, buffer in itertools.zip_longest(sizes, known[: len(sizes)])
+    ]
 
 
 def _build(session: Session, step: Step) -> tuple[Step, tuple[BuiltStage, ...]]:

@@ -14,7 +14,8 @@ class Effort:
     `problem_seconds`: per problem; `most_seconds`: in all, workers' start included. `patience`: the search of a
     problem ends early when the model hopes to save less than this share of the best time, twice in a row; 0 never.
     `likely_only`: leave out kernels that a layer could be computed by but hardly ever is fastest with.
-    `limit_seconds`: for one candidate, from build to check. `rounds`: of the final comparison in turns.
+    `limit_seconds`: for one candidate, from build to check. `rounds`: of the final comparisons in turns. `contenders`:
+    per layer, that are measured in the network at last.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Effort:
     patience: float
     limit_seconds: float
     rounds: int
+    contenders: int
     likely_only: bool = False
 
     def budget_seconds(self, problems: int) -> float:
@@ -34,14 +36,19 @@ EFFORTS = (
     Effort(
         name="quick",
         problem_seconds=5,
-        most_seconds=45,
+        most_seconds=38,
         patience=0.01,
         limit_seconds=10,
         rounds=7,
+        contenders=2,
         likely_only=True,
     ),
-    Effort(name="normal", problem_seconds=30, most_seconds=900, patience=0.003, limit_seconds=30, rounds=15),
-    Effort(name="thorough", problem_seconds=150, most_seconds=7200, patience=0.0, limit_seconds=60, rounds=31),
+    Effort(
+        name="normal", problem_seconds=30, most_seconds=900, patience=0.003, limit_seconds=30, rounds=15, contenders=4
+    ),
+    Effort(
+        name="thorough", problem_seconds=150, most_seconds=7200, patience=0.0, limit_seconds=60, rounds=31, contenders=8
+    ),
 )
 DEFAULT_EFFORT = "normal"
 

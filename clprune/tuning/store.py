@@ -313,6 +313,17 @@ class Store:
             )
         )
 
+    def move_best(self, key: Key, tile: Any, *, time_ms: float) -> None:
+        """Give the winner under `key` another tile and time; the default's time moves along, as it was measured beside
+        the winner. Nothing happens where there is none.
+        """
+        text = "UPDATE best SET tile=?, default_time_ms=default_time_ms*?/time_ms, time_ms=?, timestamp=? WHERE "
+        try:
+            self._connection.execute(text + _KEY_MATCHES, (tile_text(tile), time_ms, time_ms, now_text(), *key.values))
+        except sqlite3.OperationalError as error:
+            message = f"{self.path}: the tuning database cannot be written ({error}); this result is not kept"
+            warnings.warn(message, StoreWarning, stacklevel=2)
+
     def put_best(self, best: Best, *, is_replacing: bool = True) -> int:
         """Keep `best`, in place of an earlier one under its key if `is_replacing`; returns 1 if it is new."""
         filled = {

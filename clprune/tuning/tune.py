@@ -107,7 +107,7 @@ def tune(
     """
     effort = effort or effort_by_name(DEFAULT_EFFORT)
     end = time.monotonic() + (effort.budget_seconds(len(tasks)) if budget_s is None else budget_s)
-    layers = _by_layer(tasks)
+    layers = by_layer(tasks)
     tasks = [task for rivals in layers for task in rivals]
     weights = [_work(task) ** _SHARE_EXPONENT for task in tasks]
     store.add_device(session.info)
@@ -135,8 +135,8 @@ def tune(
     return outcomes
 
 
-def _by_layer(tasks: Sequence[Task]) -> list[list[Task]]:
-    """Tasks of one layer together, layers in the order in which they first occur."""
+def by_layer(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Tasks of one layer together, layers in the order in which they first occur: so `tune` takes them."""
     layers: dict[Hashable, list[Task]] = {}
     for task in tasks:
         layers.setdefault(rivalry(task.operation, task.workload.kept_share), []).append(task)

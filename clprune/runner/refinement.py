@@ -1,0 +1,198 @@
+"""The last word on a layer's kernel and tile: measured in the network, between the layers that it will run between.
+
+Tuning times a layer alone, with caches as a network may leave them. What they really hold depends on the layers before:
+where their output and the scratch memory lie, and which core computed what. So the winners of tuning and their closest
+rivals are put into the network in turns, one for each layer at a time, and every run is compared with one of the
+network as it was: the ratio does not mind a machine that is slower for a while.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clprune.darknet.layers import Convolutional
+from clprune.darknet.values import Weights
+from clprune.device import DeviceInfo
+from clprune.kernels.base import Kernel
+from clprune.opencl import Session
+from clprune.runner.binding import BoundPlan, BoundStep, bind_others, bind_plan
+from clprune.runner.offers import Offer
+from clprune.runner.plan import Plan
+from clprune.runner.steps import Step
+from clprune.tuning.store import Key, Store, result_key
+
+#: Slower than the fastest kernel's winner, and than its own kernel's, by which a contender still takes part: times of
+#: different kernels say less than those of one.
+RIVAL_RATIO, OWN_RATIO = 1.7, 1.15
+
+#: Contenders of a layer beside what the plan has.
+MOST_CONTENDERS = 6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contender:
+    """Another way to compute a step."""
+
+    offer: Offer
+    tile: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refined:
+    """A layer for which the network's own measurement chose differently: milliseconds before and after."""
+
+    layer: int
+    label: str
+    before_ms: float
+    after_ms: float
+
+
+def refine(
+    session: Session, store: Store, plan: Plan, weights: Weights, *, rounds: int, most: int = MOST_CONTENDERS
+) -> list[Refined]:
+    """Measure the contenders of every step of `plan` in the network and keep the fastest of each kernel in `store`.
+
+    `most` contenders per step, each in `rounds` runs. Only times count: padding that a contender would need cleared may
+    not be. Raises BuildError, LaunchError, UsageError as `bind_plan` does.
+    """
+    bound = bind_plan(session, plan, weights)
+    lists = [contenders(step, store, session.info, most=most) for step in bound.plan.steps]
+    x = np.random.default_rng(0).random(plan.layouts[plan.host_input].elements, np.float32)
+    own_ms: list[list[float]] = [[] for _ in lists]
+    ratios: list[list[float]] = [[] for _ in lists]
+    for wave in range(max(map(len, lists), default=0)):
+        others = _wave(session, bound, weights, [items[wave : wave + 1] for items in lists])
+        runs = [
+            (_times_ms(session, bound, bound.steps, x), _times_ms(session, bound, others, x)) for _ in range(rounds)
+        ]
+        for number, items in enumerate(lists):
+            own_ms[number] += [own[number] for own, _ in runs]
+            if wave < len(items):
+                ratios[number].append(statistics.median(other[number] / own[number] for own, other in runs))
+    results = [
+        _Measured(step=step, ways=ways, own_ms=times, ratios=found)
+        for step, ways, times, found in zip(bound.plan.steps, lists, own_ms, ratios, strict=True)
+        if ways
+    ]
+    _keep(store, session.info, results)
+    return [refined for measured in results if (refined := measured.refined) is not None]
+
+
+def contenders(step: Step, store: Store, device: DeviceInfo, *, most: int) -> list[Contender]:
+    """What is worth a try beside a convolution's own kernel and tile: other kernels' winners, then tiles close to them.
+
+    Connected layers are bound by reading their weights once, wherever they run.
+    """
+    if not isinstance(step.layer, Convolutional):
+        return []
+    ranked: list[tuple[float, float, Contender]] = []
+    for offer in step.offers:
+        times_ms = _times_of(offer, store, device)
+        if times_ms:
+            own_ms = min(times_ms.values())
+            ranked += [
+                (time_ms / own_ms, own_ms, Contender(offer=offer, tile=tile)) for tile, time_ms in times_ms.items()
+            ]
+    fastest_ms = min((own_ms for _, own_ms, _ in ranked), default=0.0)
+    close = [item for item in ranked if item[0] <= OWN_RATIO and item[1] <= RIVAL_RATIO * fastest_ms]
+    close.sort(key=lambda item: item[:2])
+    own = (step.kernel.name, step.tile)
+    return [item for *_, item in close if (item.offer.kernel.name, item.tile) != own][:most]
+
+
+def _times_of(offer: Offer, store: Store, device: DeviceInfo) -> dict[Any, float]:
+    """Tile -> milliseconds of everything valid that was measured; the winner's are those of its last comparison."""
+    kernel = offer.kernel
+    key = result_key(device, kernel, offer.operation, offer.workload)
+    best = store.best(key, kernel)
+    if best is None:
+        return {}
+    measured = {tile: time_ms for tile, time_ms in store.measurements(key, kernel).items() if time_ms is not None}
+    # Times of the search were taken at another moment than the winner's last: they are compared with its first.
+    scale = best[1] / measured.get(best[0], best[1])
+    times_ms = {tile: max(time_ms * scale, best[1]) for tile, time_ms in measured.items()} | {best[0]: best[1]}
+    return {tile: ms for tile, ms in times_ms.items() if kernel.rejection(tile, offer.operation, device) is None}
+
+
+def _wave(
+    session: Session, bound: BoundPlan, weights: Weights, picked: Sequence[Sequence[Contender]]
+) -> list[BoundStep]:
+    """The plan's steps with contenders in place of those that have one."""
+    steps = {
+        number: dataclasses.replace(
+            bound.plan.steps[number],
+            kernel=item.offer.kernel,
+            operation=item.offer.operation,
+            workload=item.offer.workload,
+            tile=item.tile,
+        )
+        for number, items in enumerate(picked)
+        for item in items
+    }
+    others = dict(zip(steps, bind_others(session, bound, weights, list(steps.values())), strict=True))
+    return [others.get(number, step) for number, step in enumerate(bound.steps)]
+
+
+def _times_ms(session: Session, bound: BoundPlan, steps: Sequence[BoundStep], x: Any) -> list[float]:
+    """One run of the network, step by step."""
+    session.write(bound.tensors[bound.plan.host_input], x)
+    return [step.bound.timed() * 1e3 for step in steps]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Measured:
+    """A step's own milliseconds in every run, and how many times as long its contenders take."""
+
+    step: Step
+    ways: Sequence[Contender]
+    own_ms: Sequence[float]
+    ratios: Sequence[float]
+
+    @property
+    def times_ms(self) -> list[tuple[Offer, Any, float]]:
+        """(offer, tile, milliseconds) of the step's own way and of all contenders."""
+        own_ms = statistics.median(self.own_ms)
+        own = next(offer for offer in self.step.offers if _is_offer_of(offer, self.step))
+        others = [(way.offer, way.tile, ratio * own_ms) for way, ratio in zip(self.ways, self.ratios, strict=True)]
+        return [(own, self.step.tile, own_ms), *others]
+
+    @property
+    def refined(self) -> Refined | None:
+        """What the layer gains, if it does."""
+        own, *_ = found = self.times_ms
+        offer, _, after_ms = min(found, key=lambda item: item[2])
+        if self.step.layer is None or after_ms >= own[2]:
+            return None
+        return Refined(layer=self.step.layer.index, label=offer.label, before_ms=own[2], after_ms=after_ms)
+
+
+def _is_offer_of(offer: Offer, step: Step) -> bool:
+    return offer.kernel is step.kernel and offer.operation == step.operation and offer.workload == step.workload
+
+
+def _keep(store: Store, device: DeviceInfo, results: Sequence[_Measured]) -> None:
+    """Store each kernel's fastest tile with its milliseconds; steps of one problem count together."""
+    tried: dict[Key, dict[Any, list[float]]] = {}
+    places: Counter[Key] = Counter()
+    kernels: dict[Key, Kernel[Any, Any]] = {}
+    for measured in results:
+        keys = set()
+        for offer, tile, time_ms in measured.times_ms:
+            key = result_key(device, offer.kernel, offer.operation, offer.workload)
+            tried.setdefault(key, {}).setdefault(tile, []).append(time_ms)
+            kernels[key] = offer.kernel
+            keys.add(key)
+        places.update(keys)
+    for key, tiles in tried.items():
+        # A tile that was not tried in every place of the problem cannot be compared with those that were.
+        everywhere = {tile: sum(times) / len(times) for tile, times in tiles.items() if len(times) == places[key]}
+        if everywhere and store.best(key, kernels[key]) is not None:
+            tile = min(everywhere, key=everywhere.__getitem__)
+            store.move_best(key, tile, time_ms=everywhere[tile])

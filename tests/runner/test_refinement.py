@@ -1,0 +1,94 @@
+"""Winners of tuning measured again in the network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from clprune.darknet.network import Network
+from clprune.darknet.weights import random_weights
+from clprune.kernels.base import Workload
+from clprune.opencl import Session
+from clprune.runner import refinement
+from clprune.runner.plan import Plan, make_plan
+from clprune.runner.refinement import contenders, refine
+from clprune.tuning.store import Store, result_key
+
+
+def tuned_plan(network: Network, session: Session, store: Store) -> Plan:
+    """A plan whose convolutions were tuned: the default tile won, the safe one was a little slower."""
+    for step in make_plan(network, session.info).steps:
+        for offer in step.offers if step.layer is not None and step.layer.kind == "convolutional" else ():
+            kernel, operation = offer.kernel, offer.operation
+            key = result_key(session.info, kernel, operation, offer.workload)
+            tile = kernel.default_tile(operation, session.info)
+            store.add_measurement(key, kernel.safe_tile(operation), time_ms=1.1)
+            store.add_measurement(key, tile, time_ms=1.0)
+            store.set_best(key, tile, workload=offer.workload, time_ms=1.0, default_time_ms=2.0)
+    lookup = store.lookup_for(session.info)
+    return make_plan(network, session.info, lookup=lookup, times=lookup.time_ms)
+
+
+def test_contenders_are_near_and_not_what_the_step_has(
+    device_context: Session, network_of: Callable[..., Network]
+) -> None:
+    store = Store(None)
+    plan = tuned_plan(network_of(), device_context, store)
+    step = next(step for step in plan.steps if step.layer is not None and step.layer.kind == "convolutional")
+    found = contenders(step, store, device_context.info, most=100)
+    assert found
+    assert all((item.offer.kernel.name, item.tile) != (step.kernel.name, step.tile) for item in found)
+    assert len(contenders(step, store, device_context.info, most=1)) == 1
+    key = result_key(device_context.info, step.kernel, step.operation, step.workload)
+    store.move_best(key, step.tile, time_ms=1e-3)  # all other kernels are far slower now, its own tiles are not
+    assert {item.offer.kernel.name for item in contenders(step, store, device_context.info, most=100)} <= {
+        step.kernel.name
+    }
+
+
+def test_steps_without_measurements_have_no_contenders(
+    device_context: Session, network_of: Callable[..., Network]
+) -> None:
+    network = network_of()
+    plan = make_plan(network, device_context.info)
+    store = Store(None)
+    assert all(contenders(step, store, device_context.info, most=5) == [] for step in plan.steps)
+    assert refine(device_context, store, plan, random_weights(network, seed=0), rounds=1) == []
+
+
+def test_fastest_in_the_network_is_kept(
+    device_context: Session, network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The safe tile is made to take half of the time: it wins everywhere, and the default's time moves along."""
+    network = network_of()
+    store = Store(None)
+    plan = tuned_plan(network, device_context, store)
+
+    def times(session: Session, bound: Any, steps: Sequence[Any], x: Any) -> list[float]:
+        return [5.0 if item.step.tile == item.step.kernel.safe_tile(item.step.operation) else 10.0 for item in steps]
+
+    monkeypatch.setattr(refinement, "_times_ms", times)
+    refined = refine(device_context, store, plan, random_weights(network, seed=0), rounds=3, most=100)
+    assert refined
+    assert all((item.before_ms, item.after_ms) == (10.0, 5.0) for item in refined)
+    lookup = store.lookup_for(device_context.info)
+    again = make_plan(network, device_context.info, lookup=lookup, times=lookup.time_ms)
+    layers = {item.layer for item in refined}
+    for step in again.steps:
+        if step.layer is not None and step.layer.index in layers:
+            assert step.tile == step.kernel.safe_tile(step.operation)
+            key = result_key(device_context.info, step.kernel, step.operation, step.workload)
+            assert [best.default_time_ms for best in store.all_best() if best.key == key] == [10.0]
+
+
+def test_moving_a_winner_that_is_not_there_changes_nothing(
+    device_context: Session, network_of: Callable[..., Network]
+) -> None:
+    store = Store(None)
+    step = make_plan(network_of(), device_context.info).steps[0]
+    key = result_key(device_context.info, step.kernel, step.operation, dataclasses.replace(Workload()))
+    store.move_best(key, step.tile, time_ms=1.0)
+    assert store.all_best() == []
