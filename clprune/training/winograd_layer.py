@@ -7,6 +7,7 @@ A masked U is no kernel's transform, so it is retrained where it was pruned, wit
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from clprune.pruning.winograd import sensitivities
 from clprune.training.layers import Weighted
 from clprune.winograd.transforms import transform_filters, transform_matrices
 
+REDUCED_TILES = (2,)
+"""Output tiles whose transforms have factors of 1 alone, which bfloat16 has exactly."""
+
 
 class WinogradConvolution(Weighted):
     """`[convolutional]` of 3x3 and stride 1 with weights U `[alpha^2, out, in]` of F(m x m, 3 x 3), `winograd` m.
@@ -27,8 +31,8 @@ class WinogradConvolution(Weighted):
     learning rate the most sensitive ones diverge long before the others learn, which is why related work trains here
     with a very small one. Each matrix's gradient is therefore divided by the square of its sensitivity, as if the
     parameter were U times it: descent is then as fast in every matrix. Our choice; AdamW, which divides by the size of
-    gradients itself, is indifferent to it. Computed in float32 whatever the precision around it, because the
-    transforms lose digits.
+    gradients itself, is indifferent to it. Tiles of 2 are computed in the precision around them, larger ones in
+    float32, because their transforms lose digits.
     """
 
     def __init__(self, layer: kinds.Convolutional, *, winograd: int) -> None:
@@ -60,18 +64,24 @@ class WinogradConvolution(Weighted):
         return (self.weights.shape[0] * self.weights.shape[1], self.weights.shape[2])
 
     def forward(self, x: Tensor) -> Tensor:
+        dtype = self._dtype(x.device.type)
         with torch.autocast(x.device.type, enabled=False):
             u = _scale_gradient(self.weights, self.gradient_factors)
             y = winograd_conv2d(
-                x.float(),
-                u,
-                input_transform=self.input_transform,
-                output_transform=self.output_transform,
+                x.to(dtype),
+                u.to(dtype),
+                input_transform=self.input_transform.to(dtype),
+                output_transform=self.output_transform.to(dtype),
                 padding=self.padding,
             )
             if self.biases is not None:
                 y = y + self.biases[:, None, None]
         return self.finish(y)
+
+    def _dtype(self, device_type: str) -> torch.dtype:
+        """That of transforms and products."""
+        is_reduced = self.winograd in REDUCED_TILES and torch.is_autocast_enabled(device_type)
+        return torch.get_autocast_dtype(device_type) if is_reduced else torch.float32
 
     def _constant(self, name: str, values: Any) -> None:
         self.register_buffer(name, torch.from_numpy(values.astype(np.float32)), persistent=False)
@@ -81,22 +91,23 @@ def winograd_conv2d(x: Tensor, u: Tensor, *, input_transform: Tensor, output_tra
     """The convolution of stride 1 of x `[batch, in, height, width]` with U `[alpha^2, out, in]`: `[batch, out, ...]`.
 
     `input_transform` is the Kronecker square of B^T, `[alpha^2, alpha^2]`, `output_transform` that of A^T,
-    `[m^2, alpha^2]`. Works on, and returns, channels-last memory. Any shape; differentiable in x and u.
+    `[m^2, alpha^2]`; all of one type, which the result has. Inside, places come before images and channels, so that
+    what tiles share are long pieces of memory; the result is in channels-last memory. Any shape; differentiable in x
+    and u.
     """
     tile, alpha = round(len(output_transform) ** 0.5), round(len(input_transform) ** 0.5)
-    batch, channels, height, width = x.shape
+    (batch, channels, height, width), outputs = x.shape, u.shape[1]
     out_height, out_width = height + 2 * padding - alpha + tile, width + 2 * padding - alpha + tile
     down, across = -(-out_height // tile), -(-out_width // tile)
-    borders = [
-        (padding, count * tile + alpha - tile - size - padding) for count, size in ((across, width), (down, height))
-    ]
-    padded = functional.pad(x.permute(0, 2, 3, 1), (0, 0, *borders[0], *borders[1]))
+    right, bottom = ((count + 1) * tile - size - padding for count, size in ((across, width), (down, height)))
+    places = x.permute(2, 3, 0, 1).reshape(height, width, batch * channels)
+    padded = functional.pad(places, (0, 0, padding, right, padding, bottom))
     tiles: Tensor = _Tiles.apply(padded, tile, alpha)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
-    v = input_transform @ tiles.reshape(len(input_transform), -1)
-    products = torch.bmm(v.reshape(len(v), -1, channels), u.transpose(1, 2))
-    y = output_transform @ products.reshape(len(products), -1)
-    y = y.reshape(tile, tile, batch, down, across, -1).permute(2, 3, 0, 4, 1, 5)
-    y = y.reshape(batch, down * tile, across * tile, -1)[:, :out_height, :out_width]
+    v = input_transform @ tiles.view(len(input_transform), -1)
+    products = torch.bmm(v.view(len(v), -1, channels), u.transpose(1, 2))
+    y = output_transform @ products.view(len(products), -1)
+    y = y.view(tile, tile, down, across, batch, outputs).permute(4, 2, 0, 3, 1, 5)
+    y = y.reshape(batch, down * tile, across * tile, outputs)[:, :out_height, :out_width]
     return y.permute(0, 3, 1, 2)
 
 
@@ -107,29 +118,40 @@ def _scale_gradient(values: Tensor, factors: Tensor) -> Tensor:
 
 
 class _Tiles(torch.autograd.Function):
-    """Overlapping tiles `[alpha, alpha, batch, down, across, channels]` of images `[batch, height, width, channels]`.
+    """Overlapping tiles `[alpha, alpha, down, across, values]` of places `[(down + 1) * m, (across + 1) * m, values]`.
 
-    The gradient adds up overlaps, one place of the tile at a time: torch's own for `unfold` works value by value.
+    A tile of alpha = m + 2 places is m places of one block and 2 of the next: in both directions that makes four
+    pieces, which are copied, and whose gradients are added up. torch's own for `unfold` works value by value.
     """
 
     @staticmethod
-    def forward(context: Any, images: Tensor, tile: int, alpha: int) -> Tensor:
-        context.geometry = (images.shape, tile, alpha)
-        windows = images.unfold(1, alpha, tile).unfold(2, alpha, tile)
-        return windows.permute(4, 5, 0, 1, 2, 3).contiguous()
+    def forward(context: Any, places: Tensor, tile: int, alpha: int) -> Tensor:
+        context.geometry = (places.shape, tile, alpha)
+        down, across = places.shape[0] // tile - 1, places.shape[1] // tile - 1
+        tiles = places.new_empty(alpha, alpha, down, across, places.shape[2])
+        for of_tiles, of_places in _pieces(tiles, places, tile):
+            of_tiles.copy_(of_places)
+        return tiles
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = gradients
-        shape, tile, alpha = context.geometry
-        down, across = gradient.shape[3:5]
-        images = gradient.new_zeros(shape)
-        for row in range(alpha):
-            for column in range(alpha):
-                rows = slice(row, row + tile * (down - 1) + 1, tile)
-                columns = slice(column, column + tile * (across - 1) + 1, tile)
-                images[:, rows, columns] += gradient[row, column]
-        return images, None, None
+        shape, tile, _ = context.geometry
+        places = gradient.new_zeros(shape)
+        for of_tiles, of_places in _pieces(gradient, places, tile):
+            of_places.add_(of_tiles)
+        return places, None, None
+
+
+def _pieces(tiles: Tensor, places: Tensor, tile: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Views of the same values in tiles and in places, all tiles at once."""
+    alpha, _, down, across, values = tiles.shape
+    by_block = places.view(down + 1, tile, across + 1, tile, values).permute(1, 3, 0, 2, 4)
+    parts = ((slice(0, tile), slice(0, tile)), (slice(tile, alpha), slice(0, alpha - tile)))
+    for row, (tile_rows, block_rows) in enumerate(parts):
+        for column, (tile_columns, block_columns) in enumerate(parts):
+            blocks = by_block[block_rows, block_columns, row : row + down, column : column + across]
+            yield tiles[tile_rows, tile_columns], blocks
 
 
 class _ScaledGradient(torch.autograd.Function):
