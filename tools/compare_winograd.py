@@ -71,6 +71,13 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1}
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Images of a training step.")
 @click.option("--learning-rate", default=0.02, show_default=True, help="Peak of retraining.")
 @click.option(
+    "--distillation",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="Share of retraining's loss that comes from the dense network's answers.",
+)
+@click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),
     default="float32",
@@ -188,7 +195,7 @@ def _variant(method: str, options: dict[str, Any]) -> Variant:
 
 def _experiment(options: dict[str, Any]) -> Experiment:
     cfg = models_folder() / f"{STEM}.cfg"
-    names = ("images", "held_out", "epochs", "batch", "learning_rate", "precision")
+    names = ("images", "held_out", "epochs", "batch", "learning_rate", "distillation", "precision")
     return Experiment(cfg=cfg, data=DATA, dense=cfg.with_suffix(".weights"), **{name: options[name] for name in names})
 
 

@@ -15,7 +15,8 @@ class Experiment:
 
     `cfg` is the dense network, `dense` its weights (None: trained here, for `dense_epochs` epochs of `dense_images`
     fresh images). Retraining goes `epochs` times through the same `images` images; `held_out` images (None: all) are
-    evaluated. `precision` is that of training.
+    evaluated. `precision` is that of training, `distillation` the share of retraining's loss that comes from the dense
+    network's answers.
     """
 
     cfg: Path
@@ -31,6 +32,7 @@ class Experiment:
     shift_pixels: int = 0
     flip: bool = False
     precision: str = "float32"
+    distillation: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.images, self.epochs, self.batch) < 1 or self.images < self.batch:
@@ -44,5 +46,7 @@ class Experiment:
         values = {name: value for name, value in vars(self).items() if name not in ("cfg", "dense", "data")}
         if self.dense is not None:
             values = {name: value for name, value in values.items() if not name.startswith("dense_")}
+        if not self.distillation:
+            del values["distillation"]  # so that folders of work from before there was any go on
         digest.update(repr((self.data.partition(":")[0], sorted(values.items()))).encode())
         return digest.hexdigest()[:16]

@@ -140,7 +140,7 @@ def _circumstances(runs: Sequence[Row], times: Sequence[Row]) -> str:
     lines = [
         machine_text(section),
         f"Dense accuracy {100 * first['dense_accuracy']:.2f} % of {first['held_out']} held-out images. Retraining: "
-        f"{first['epochs']} epochs of {first['images']} images, seeds {seeds}, "
+        f"{first['epochs']} epochs of {first['images']} images, {_loss_text(first)}, seeds {seeds}, "
         f"{Spread.of(row['train_s'] for row in runs).mean:.0f} s a run on average.",
     ]
     if times:
@@ -150,6 +150,12 @@ def _circumstances(runs: Sequence[Row], times: Sequence[Row]) -> str:
             f"from: {last['algorithms']}; measured {last['date']}."
         )
     return "\n\n".join(lines)
+
+
+def _loss_text(row: Row) -> str:
+    """What retraining learned from; rows from before there was distillation say nothing of it."""
+    share = row.get("distillation", 0)
+    return f"{100 * share:g} % of the loss from the dense network's answers" if share else "from the labels alone"
 
 
 def _cell(value: float | None) -> str:

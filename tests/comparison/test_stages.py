@@ -90,6 +90,7 @@ def test_the_key_follows_contents_not_paths(experiment: Experiment, tmp_path: Pa
     same = Experiment(**{**vars(experiment), "cfg": moved})
     assert same.key == experiment.key
     assert Experiment(**{**vars(experiment), "epochs": 2}).key != experiment.key
+    assert Experiment(**{**vars(experiment), "distillation": 0.5}).key != experiment.key
     moved.write_text(MICRO + "\n")
     assert same.key != experiment.key
     with pytest.raises(UsageError, match="at least one batch"):
