@@ -69,7 +69,7 @@ def test_what_was_removed_comes_from_the_cfg_without_weights(model: Path) -> Non
 
     def keys(weights: str | None) -> list[str]:
         tasks = list_tasks(
-            network, imaginary_device(), model_forms(network, weights), algorithms=Algorithms(names=("direct",))
+            network, imaginary_device(), model_forms(network, weights)[0], algorithms=Algorithms(names=("direct",))
         )
         return [task.workload.key for task in tasks]
 
