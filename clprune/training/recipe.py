@@ -19,12 +19,14 @@ class Recipe:
     `learning_rate` is the peak: it rises linearly over `warm_up` (a share of all steps) and falls to zero by a cosine.
     `optimiser` "sgd" has Nesterov `momentum`; "adamw" ignores it. `weight_decay` spares biases and normalisation.
     Dropout rises from nothing to the cfg's probability over `dropout_ramp` (a share of all steps), as in curriculum
-    dropout (Morerio et al. 2017): a deep network may not start to learn under full dropout. `label_smoothing` is the
-    share of the target spread over all classes. `distillation` is the share of the loss that comes from a teacher's
-    answers, softened by `temperature` (`clprune.training.distillation`); 0 does without a teacher. `shift_pixels` and
-    `flip` augment data that is not composed afresh for each epoch. `precision` "bfloat16" computes layers in that
-    format (weights stay float32): faster where the processor has it. `winograd_learning_rate` multiplies the learning
-    rate of weights in the Winograd domain.
+    dropout (Morerio et al. 2017): a deep network may not start to learn under full dropout. `dropout_strength`
+    multiplies that probability: pruned networks have less to spare (Han et al. 2015, "Learning both weights and
+    connections", section 3.2, multiply it by the square root of the share that is kept). `label_smoothing` is the share
+    of the target spread over all classes. `distillation` is the share of the loss that comes from a teacher's answers,
+    softened by `temperature` (`clprune.training.distillation`); 0 does without a teacher. `shift_pixels` and `flip`
+    augment data that is not composed afresh for each epoch. `precision` "bfloat16" computes layers in that format
+    (weights stay float32): faster where the processor has it. `winograd_learning_rate` multiplies the learning rate of
+    weights in the Winograd domain.
     """
 
     epochs: int
@@ -36,6 +38,7 @@ class Recipe:
     winograd_learning_rate: float = 1.0
     warm_up: float = 0.1
     dropout_ramp: float = 0.1
+    dropout_strength: float = 1.0
     label_smoothing: float = 0.1
     distillation: float = 0.0
     temperature: float = 4.0
@@ -55,6 +58,7 @@ class Recipe:
             "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
             "warm_up": (0 <= self.warm_up < 1, "a share from 0 to less than 1"),
             "dropout_ramp": (0 <= self.dropout_ramp <= 1, "a share from 0 to 1"),
+            "dropout_strength": (0 <= self.dropout_strength <= 1, "a share from 0 to 1"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "a share from 0 to less than 1"),
             "distillation": (0 <= self.distillation <= 1, "a share from 0 to 1"),
             "temperature": (0 < self.temperature < math.inf, "more than 0"),
@@ -76,4 +80,4 @@ class Recipe:
     def dropout_strength_at(self, step: int, *, steps: int) -> float:
         """What multiplies the cfg's dropout probabilities at step `step` of `steps`, counted from 0: 0 to 1."""
         ramp = self.dropout_ramp * steps
-        return min(step / ramp, 1.0) if ramp > 0 else 1.0
+        return self.dropout_strength * (min(step / ramp, 1.0) if ramp > 0 else 1.0)

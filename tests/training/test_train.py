@@ -204,6 +204,7 @@ def test_divergence_is_an_error(tmp_path: Path) -> None:
         {"epochs": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"momentum": 1.0}, {"weight_decay": -1.0},
         {"warm_up": 1.0}, {"label_smoothing": 1.0}, {"shift_pixels": -1}, {"seed": -1}, {"optimiser": "lion"},
         {"precision": "half"}, {"dropout_ramp": 2.0}, {"distillation": 1.5}, {"temperature": 0.0},
+        {"dropout_strength": 1.5},
     ],
 )  # fmt: skip
 def test_recipes_check_themselves(options: dict[str, object]) -> None:
@@ -220,6 +221,9 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert 0 < rates[-1] < 0.001
     strengths = [replace(recipe, dropout_ramp=0.5).dropout_strength_at(step, steps=10) for step in range(10)]
     assert strengths == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 1])
+    assert replace(recipe, dropout_ramp=0.5, dropout_strength=0.3).dropout_strength_at(2, steps=10) == pytest.approx(
+        0.12
+    )
 
 
 def test_shifting_fills_with_the_nearest_pixels() -> None:
