@@ -220,15 +220,19 @@ class Session:
     def read(self, buffer: Buffer, dtype: npt.DTypeLike, shape: int | Sequence[int]) -> npt.NDArray[Any]:
         """Wait for all launches and return the buffer's start as a new array. Raises LaunchError."""
         array = np.empty(shape, dtype)
+        self.read_into(buffer, array)
+        return array
+
+    def read_into(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
+        """Wait for all launches and copy the buffer's start into a C-contiguous `array`. Raises LaunchError."""
         if array.nbytes > buffer.nbytes:
             raise LaunchError(f"cannot read {array.nbytes} bytes from a buffer of {buffer.nbytes}")
         if array.nbytes == 0:
-            return array
+            return
         try:
             cl.enqueue_copy(self._queue, array, buffer.memory, is_blocking=True)
         except DRIVER_ERRORS as error:
             raise LaunchError(f"cannot read {array.nbytes} bytes: {error}") from error
-        return array
 
     # --- launching ---
 

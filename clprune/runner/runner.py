@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,9 +20,27 @@ from clprune.layout import view
 from clprune.opencl import Session, open_device
 from clprune.runner.binding import BoundPlan, bind_plan
 from clprune.runner.choice import TileLookup, TimeLookup
-from clprune.runner.plan import make_plan
+from clprune.runner.plan import Plan, make_plan
 from clprune.runner.workload import weights_forms
 from clprune.tuning.store import open_store
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Exchange:
+    """What travels to the device and back, and windows of it that are made once: making them takes longer than a small
+    layer. `images` `[batch, C, H, W]` lies in `sent`, `answers` `[batch, C, H, W]` in `received`.
+    """
+
+    sent: npt.NDArray[np.float32]
+    images: npt.NDArray[np.float32]
+    received: npt.NDArray[np.float32]
+    answers: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, plan: Plan) -> _Exchange:
+        layout_in, layout_out = plan.layouts[plan.host_input], plan.layouts[plan.host_output]
+        sent, received = np.zeros(layout_in.elements, np.float32), np.empty(layout_out.elements, np.float32)
+        return cls(sent=sent, images=view(sent, layout_in), received=received, answers=view(received, layout_out))
 
 
 class Runner:
@@ -73,7 +92,7 @@ class Runner:
             connected_storage=connected_storage,
         )
         self._bound: BoundPlan | None = bind_plan(self.session, plan, weights)
-        self._staging = np.zeros(plan.layouts[plan.host_input].elements, np.float32)
+        self._exchange = _Exchange.of(plan)
 
     @property
     def bound(self) -> BoundPlan:
@@ -85,7 +104,7 @@ class Runner:
     def __call__(self, x: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Answers float32 `[N, outputs]` for images `[N, C, H, W]`. Raises UsageError for another shape or dtype."""
         images = self._checked(x)
-        answers = np.empty((len(images), self.network.outputs), np.float32)
+        answers = np.empty((len(images), self._exchange.answers[0].size), np.float32)
         with self._lock:
             for first in range(0, len(images), self.network.batch):
                 part = images[first : first + self.network.batch]
@@ -97,21 +116,20 @@ class Runner:
         expected = (shape.channels, shape.height, shape.width)
         if x.ndim != 4 or x.shape[1:] != expected:
             raise UsageError(f"input of shape {x.shape}: expected [N, {', '.join(map(str, expected))}]")
-        if not np.issubdtype(x.dtype, np.floating):
+        if x.dtype.kind != "f":
             raise UsageError(f"input of {x.dtype}: expected float32 in the network's range, such as 0 to 1 for images")
         return np.ascontiguousarray(x, np.float32)
 
     def _run(self, part: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        bound = self.bound
-        layout_in, layout_out = bound.plan.layouts[bound.plan.host_input], bound.plan.layouts[bound.plan.host_output]
+        bound, exchange = self.bound, self._exchange
         # The whole buffer travels, zeros between rows included: cheaper than a kernel that spreads the pixels.
-        images = view(self._staging, layout_in)
-        images[: len(part)] = part
-        images[len(part) :] = 0  # the rest of the last batch computes on zeros
-        self.session.write(bound.tensors[bound.plan.host_input], self._staging)
+        exchange.images[: len(part)] = part
+        if len(part) < len(exchange.images):
+            exchange.images[len(part) :] = 0  # the rest of the last batch computes on zeros
+        self.session.write(bound.tensors[bound.plan.host_input], exchange.sent)
         bound.enqueue()
-        flat = self.session.read(bound.tensors[bound.plan.host_output], np.float32, layout_out.elements)
-        return view(flat, layout_out)[: len(part)].reshape(len(part), -1)
+        self.session.read_into(bound.tensors[bound.plan.host_output], exchange.received)
+        return exchange.answers[: len(part)].reshape(len(part), -1)
 
     def close(self) -> None:
         """Release the device's memory; calling it twice is harmless."""
