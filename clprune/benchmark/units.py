@@ -6,7 +6,7 @@ in the tuning database; per layer the one with the fastest tile counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clprune.algorithms import Algorithms
@@ -208,30 +208,48 @@ def refine_variants(
     tuning: Tuning,
     say: Callable[[str], None],
 ) -> None:
-    """Measure the winners of tuning in the networks that the variants may become, one for each way to cut them."""
+    """Measure the winners of tuning in the networks that the variants may become.
+
+    One for each way to cut their layers, then the one that is cut as was fastest.
+    """
     if tuning.effort is None:
         return
-    lookup, done = store.lookup_for(session.info), set()
+    done: set[Hashable] = set()
     for variant in variants:
-        for place in range(count_places(network, variant, unit_rows)):
-            cuts = cuts_at(network, variant, unit_rows, place=place)
+        places = range(count_places(network, variant, unit_rows))
+        for place in (*places, None):
+            if place is not None:
+                cuts = cuts_at(network, variant, unit_rows, place=place)
+            else:
+                cuts = fastest_cuts(network, session.info, store, variant, unit_rows=unit_rows)
             # What is pruned is hardly ever computed by another algorithm than its domain's own.
-            key = (variant.sparsity, tuple(cuts.items()) or variant.algorithms)
-            if key in done:
-                continue
-            done.add(key)
-            pruned, weights = prune_in_cuts(network, dense, variant, cuts)
-            plan = make_plan(
-                pruned,
-                session.info,
-                forms=weights_forms(pruned, weights),
-                lookup=lookup,
-                times=lookup.time_ms,
-                algorithms=Algorithms(names=variant.algorithms),
+            key = (
+                variant.sparsity,
+                tuple(sorted(cuts.items(), key=lambda item: item[0])) if cuts else variant.algorithms,
             )
-            refined = refine(session, store, plan, weights, rounds=tuning.effort.rounds, most=tuning.effort.contenders)
-            gain_ms = sum(item.before_ms - item.after_ms for item in refined)
-            say(f"{variant.name}, cut {place + 1}: {len(refined)} layers faster in the network, by {gain_ms:.2f} ms")
+            if key not in done:
+                done.add(key)
+                pruned, weights = prune_in_cuts(network, dense, variant, cuts)
+                gain_ms = _refine(session, store, pruned, weights, variant, effort=tuning.effort)
+                which = "fastest cuts" if place is None else f"cut {place + 1}"
+                say(f"{variant.name}, {which}: {gain_ms:.2f} ms less by choosing in the network")
+
+
+def _refine(
+    session: Session, store: Store, network: Network, weights: Weights, variant: Variant, *, effort: Effort
+) -> float:
+    """Milliseconds that the network's convolutions gain."""
+    lookup = store.lookup_for(session.info)
+    plan = make_plan(
+        network,
+        session.info,
+        forms=weights_forms(network, weights),
+        lookup=lookup,
+        times=lookup.time_ms,
+        algorithms=Algorithms(names=variant.algorithms),
+    )
+    refined = refine(session, store, plan, weights, rounds=effort.rounds, most=effort.contenders)
+    return sum(item.before_ms - item.after_ms for item in refined)
 
 
 def cuts_at(network: Network, variant: Variant, unit_rows: UnitRows, *, place: int) -> dict[int, Cut]:
