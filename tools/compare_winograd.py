@@ -69,13 +69,21 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1}
 @click.option("--epochs", type=click.IntRange(min=1), default=2, show_default=True, help="Epochs of each retraining.")
 @click.option("--held-out", type=click.IntRange(min=1), help="Images that are evaluated [default: all].")
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Images of a training step.")
-@click.option("--learning-rate", default=0.02, show_default=True, help="Peak of retraining.")
+@click.option("--learning-rate", default=0.05, show_default=True, help="Peak of retraining.")
 @click.option(
     "--distillation",
     type=click.FloatRange(0, 1),
     default=1.0,
     show_default=True,
     help="Share of retraining's loss that comes from the dense network's answers.",
+)
+@click.option("--temperature", default=2.0, show_default=True, help="That softens them.")
+@click.option(
+    "--dropout-strength",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="What multiplies dropout in retraining.",
 )
 @click.option(
     "--precision",
@@ -195,7 +203,10 @@ def _variant(method: str, options: dict[str, Any]) -> Variant:
 
 def _experiment(options: dict[str, Any]) -> Experiment:
     cfg = models_folder() / f"{STEM}.cfg"
-    names = ("images", "held_out", "epochs", "batch", "learning_rate", "distillation", "precision")
+    names = (
+        "images", "held_out", "epochs", "batch", "learning_rate", "distillation", "temperature", "dropout_strength",
+        "precision",
+    )  # fmt: skip
     return Experiment(cfg=cfg, data=DATA, dense=cfg.with_suffix(".weights"), **{name: options[name] for name in names})
 
 

@@ -155,7 +155,10 @@ def _circumstances(runs: Sequence[Row], times: Sequence[Row]) -> str:
 def _loss_text(row: Row) -> str:
     """What retraining learned from; rows from before there was distillation say nothing of it."""
     share = row.get("distillation", 0)
-    return f"{100 * share:g} % of the loss from the dense network's answers" if share else "from the labels alone"
+    source = "from the labels alone"
+    if share:
+        source = f"{100 * share:g} % of the loss from the dense network's answers (temperature {row['temperature']:g})"
+    return f"{source}, dropout times {row.get('dropout_strength', 1):g}"
 
 
 def _cell(value: float | None) -> str:

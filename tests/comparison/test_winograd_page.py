@@ -45,9 +45,9 @@ def test_a_page_without_times_and_choices() -> None:
     page = winograd_page([run("wsp", 0.9, 0.5)], [], {})
     assert "What abwsp chose" not in page
     assert "| wsp | 90 % |" in page
-    assert "images, from the labels alone, seeds" in page
-    taught = winograd_page([{**run("wsp", 0.9, 0.5), "distillation": 0.75}], [], {})
-    assert "images, 75 % of the loss from the dense network's answers, seeds" in taught
+    assert "images, from the labels alone, dropout times 1, seeds" in page
+    taught = winograd_page([{**run("wsp", 0.9, 0.5), "distillation": 0.75, "temperature": 2.0}], [], {})
+    assert "images, 75 % of the loss from the dense network's answers (temperature 2), dropout" in taught
 
 
 def test_choices_are_kept_and_not_made_twice(tmp_path: Path) -> None:
