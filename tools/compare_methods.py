@@ -25,7 +25,7 @@ from clprune.comparison.journal import Row, check_experiment, read_rows
 from clprune.comparison.page import comparison_page
 from clprune.comparison.plot import plot
 from clprune.comparison.results import latest_times, other_times, points, results_csv
-from clprune.comparison.variants import Variant, check_shares, default_variants, parse_variants
+from clprune.comparison.variants import Variant, check_shares, default_units, default_variants, parse_variants
 from clprune.errors import UsageError
 from clprune.files import write_atomically
 from clprune.resources import models_folder
@@ -204,11 +204,10 @@ def _experiment(options: dict[str, Any]) -> Experiment:
 
 
 def _variants(options: dict[str, Any]) -> tuple[Variant, ...]:
+    units = {name: Unit.parse(options[f"{name}_unit"]) for name in ("wavefront", "workgroup")}
     if options["variants"] is not None:
-        return parse_variants(options["variants"])
-    return default_variants(
-        wavefront=Unit.parse(options["wavefront_unit"]), workgroup=Unit.parse(options["workgroup_unit"])
-    )
+        return parse_variants(options["variants"], units=default_units(**units))
+    return default_variants(**units)
 
 
 def _shares(text: str) -> tuple[float, ...]:

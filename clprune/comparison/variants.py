@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clprune.errors import UsageError
@@ -71,25 +71,29 @@ class Variant:
 
 
 def default_variants(*, wavefront: Unit, workgroup: Unit) -> tuple[Variant, ...]:
-    """Every method of `METHODS`, the column methods also permuted.
-
-    `bcbp` and `block` take the rows of `wavefront`: unbalanced, the same unit is the method `wavefront`. `mixed` cuts
-    its own blocks of them.
-    """
-    units = {
-        "wavefront": wavefront,
-        "workgroup": workgroup,
-        "bcbp": wavefront,
-        "block": wavefront,
-        "mixed": wavefront,
-    }
+    """Every method of `METHODS`, the column methods also permuted, in the units of `default_units`."""
+    units = default_units(wavefront=wavefront, workgroup=workgroup)
     plain = tuple(Variant(method=method, unit=units.get(method)) for method in METHODS)
     return (*plain, *(replace(variant, permute=True) for variant in plain if variant.is_column_method))
 
 
-def parse_variants(text: str) -> tuple[Variant, ...]:
-    """Such as `filter,wavefront-8x1`. Raises UsageError."""
-    return tuple(Variant.parse(part) for part in text.split(","))
+def default_units(*, wavefront: Unit, workgroup: Unit) -> dict[str, Unit]:
+    """Method -> unit, of methods whose unit a tile decides.
+
+    `bcbp` and `block` take the rows of `wavefront`: unbalanced, the same unit is the method `wavefront`. `mixed` cuts
+    its own blocks of them.
+    """
+    rows = dict.fromkeys(("wavefront", "bcbp", "block", "mixed"), wavefront)
+    return {**rows, "workgroup": workgroup}
+
+
+def parse_variants(text: str, *, units: Mapping[str, Unit] | None = None) -> tuple[Variant, ...]:
+    """Such as `filter,wavefront-8x1`; `units` are those of methods that name none. Raises UsageError."""
+    named = (Variant.parse(part) for part in text.split(","))
+    known = units or {}
+    return tuple(
+        replace(variant, unit=known.get(variant.method)) if variant.unit is None else variant for variant in named
+    )
 
 
 def check_shares(sparsities: Sequence[float]) -> None:

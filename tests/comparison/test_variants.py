@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clprune.comparison.variants import METHODS, Variant, check_shares, default_variants, parse_variants
+from clprune.comparison.variants import METHODS, Variant, check_shares, default_units, default_variants, parse_variants
 from clprune.errors import UsageError
 from clprune.pruning.methods import get_method, list_methods
 from clprune.tile import Unit
@@ -26,6 +26,12 @@ def test_defaults_hold_every_method_and_permuted_column_methods() -> None:
 def test_names_are_read_as_they_are_written(text: str) -> None:
     assert str(Variant.parse(text)) == text
     assert parse_variants(f"{text}, nm") == (Variant.parse(text), Variant(method="nm"))
+
+
+def test_methods_that_need_a_unit_get_one() -> None:
+    units = default_units(wavefront=Unit(rows=8), workgroup=Unit(rows=16))
+    named = parse_variants("filter,block,workgroup-permute,bcbp-4x1", units=units)
+    assert [str(variant) for variant in named] == ["filter", "block-8x1", "workgroup-16x1-permute", "bcbp-4x1"]
 
 
 @pytest.mark.parametrize("text", ["", "8x1", "bcbp-8", "nothing-8x1", "bcbp-permute-8x1"])
