@@ -48,7 +48,6 @@ RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "quantiz
 STEM = "vgg16-digits"
 DATA = "digits-on-photos"
 CALIBRATION_IMAGES = 128
-OTHER_IMAGES = 12_000
 OTHER_SEED = 78
 """Of the held-out images that are no other comparison's; the originals are the same."""
 FIRST_SEED = 2000
@@ -157,6 +156,13 @@ class Setting:
 @click.option("--images", type=click.IntRange(min=64), default=15_000, show_default=True, help="Images of an epoch.")
 @click.option("--held-out", type=click.IntRange(min=1), help="Images that are evaluated [default: all].")
 @click.option(
+    "--other-held-out",
+    type=click.IntRange(min=1),
+    default=12_000,
+    show_default=True,
+    help="Images that are evaluated beside them, composed anew from the same originals.",
+)
+@click.option(
     "--epochs", type=click.IntRange(min=1), default=40, show_default=True, help="After the last step of pruning."
 )
 @click.option("--steps", type=click.IntRange(min=1), default=3, show_default=True, help="Of pruning.")
@@ -197,10 +203,10 @@ class Setting:
 def compare_quantization(out: Path | None, device: str | None, **options: Any) -> None:
     """Prune, retrain, code, retrain, report."""
     is_training = not options.pop("report_only")
-    pruned_seeds = options.pop("pruned_seeds") or options["seeds"]
     if options.pop("quick"):
         options.update(QUICK)
         out = out or options["work"] / "quantization.json"
+    pruned_seeds = options.pop("pruned_seeds") or options["seeds"]
     torch.set_num_threads(options["threads"])
     setting = prepare(options)
     journal = setting.work / "runs.jsonl"
@@ -363,7 +369,8 @@ def measure_others(setting: Setting, rows: Sequence[Row]) -> None:
     path = setting.work / OTHERS
     done = {(row["seed"], row["name"]) for row in read_rows(path)}
     shape = setting.network.input
-    others = load_data(DATA, split="test", height=shape.height, width=shape.width, seed=OTHER_SEED, count=OTHER_IMAGES)
+    count = setting.options["other_held_out"]
+    others = load_data(DATA, split="test", height=shape.height, width=shape.width, seed=OTHER_SEED, count=count)
     folded, _ = fold_network(setting.network, setting.dense)
     coded = {coding.name for coding in CODINGS if not coding.activations}
     wanted = [(row["seed"], row["name"]) for row in rows if row["name"] in coded | {PRUNED}]
