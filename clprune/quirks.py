@@ -153,6 +153,15 @@ WIDE_SHUFFLES = Quirk(
     applies=lambda device: device.is_software,
 )
 
+SPILLS_BEYOND_ONE_WARP = Quirk(
+    name="spills_beyond_one_warp",
+    what="long kernels are given as few as 40 registers where a work-group has more than one warp, and spill the rest",
+    effect="fused Winograd convolution has work-groups of one warp, with one strip of tiles per work-item",
+    evidence="ptxas 12.9 for sm_90: up to 104 bytes of spills with 64 items, none with 32; some are left on sm_80",
+    test="tests/offline/test_compilers.py::test_no_default_gpu_configuration_spills",
+    applies=lambda device: device.type == "gpu" and "nvidia" in device.vendor.lower(),
+)
+
 QUIRKS: tuple[Quirk, ...] = (
     NO_FP64,
     EMULATED_LOCAL_MEMORY,
@@ -167,6 +176,7 @@ QUIRKS: tuple[Quirk, ...] = (
     FILLS_UNTRACKED,
     PREFETCH_FATAL,
     WIDE_SHUFFLES,
+    SPILLS_BEYOND_ONE_WARP,
 )
 
 

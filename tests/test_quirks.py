@@ -57,6 +57,7 @@ def test_plain_device_has_none() -> None:
         ({"platform_name": "Oclgrind"}, "fills_untracked"),
         ({"platform_name": "Oclgrind"}, "prefetch_fatal"),
         ({"name": "llvmpipe (LLVM 15)"}, "wide_shuffles"),
+        ({"vendor": "NVIDIA Corporation"}, "spills_beyond_one_warp"),
     ],
 )
 def test_recognised(facts: dict[str, Any], name: str) -> None:

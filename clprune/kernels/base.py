@@ -115,16 +115,18 @@ class Constraint(Generic[TileT, OperationT]):
     holds: Callable[[TileT, OperationT], bool]
 
 
-#: What holds for every tile that has a work-group and vectors, whatever the kernel.
+WIDE_VECTORS: Constraint[Any, Any] = Constraint(
+    reason="wide vectors are for work-groups of one",
+    holds=lambda t, o: t.vector_width <= 4 or t.work_group_size == 1,
+)
+
+#: What holds for nearly every tile that has a work-group and vectors, whatever the kernel.
 WORK_GROUP_CONSTRAINTS: tuple[Constraint[Any, Any], ...] = (
     Constraint(
         reason="work-groups of several items have 64 to 256 of them",
         holds=lambda t, o: t.work_group_size == 1 or 64 <= t.work_group_size <= 256,
     ),
-    Constraint(
-        reason="wide vectors are for work-groups of one",
-        holds=lambda t, o: t.vector_width <= 4 or t.work_group_size == 1,
-    ),
+    WIDE_VECTORS,
 )
 
 
@@ -191,7 +193,7 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
     tile_type: type[TileT]
     parameters: ClassVar[Mapping[str, Sequence[Value]]]
     constraints: Sequence[Constraint[TileT, OperationT]]
-    #: Tiles that suit CPU drivers (one work-item per register tile) and GPUs (work-groups of 64 to 256).
+    #: Tiles that suit CPU drivers (one work-item per register tile) and GPUs (work-groups of 64 to 256, or of a warp).
     cpu_tiles: Sequence[TileT]
     gpu_tiles: Sequence[TileT]
     #: The only values of some parameters that are worth trying there, so that a search need not enumerate the rest.
@@ -310,13 +312,16 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
             raise ConfigurationRejected(f"{self.name}: no valid configuration for {operation.key}: {counts}")
         return worthy or others
 
+    def own_tiles(self, device: DeviceInfo) -> Sequence[TileT]:
+        """The named tiles that suit `device`, the best guess first; not all are valid for every operation."""
+        return self.cpu_tiles if quirks.wants_explicit_vectors(device) else self.gpu_tiles
+
     def default_tile(self, operation: OperationT, device: DeviceInfo) -> TileT:
-        """The first of the device type's own tiles that fits, else the safe one.
+        """The first of the device's own tiles that fits, else the safe one.
 
         Where local memory is emulated those that use none come first.
         """
-        tiles = self.cpu_tiles if quirks.wants_explicit_vectors(device) else self.gpu_tiles
-        valid = [tile for tile in tiles if self.rejection(tile, operation, device) is None]
+        valid = [tile for tile in self.own_tiles(device) if self.rejection(tile, operation, device) is None]
         if quirks.has(device, quirks.EMULATED_LOCAL_MEMORY):
             valid.sort(key=lambda tile: self.local_mem_bytes(tile, operation) > 0)
         return valid[0] if valid else self.safe_tile(operation)

@@ -178,14 +178,14 @@ class ConvChannelsKernel(MatrixKernel[ConvChannelsTile, ConvOperation]):
         return super().is_worth_trying(tile, operation, device) and not is_narrow
 
     def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvChannelsTile:
-        """Of the device type's own tiles that fit, the one that computes the fewest vectors of results: those of lanes
+        """Of the device's own tiles that fit, the one that computes the fewest vectors of results: those of lanes
         without a channel, and those that overlapping tiles compute twice, count as well.
         """
         is_cpu = wants_explicit_vectors(device)
         widest = 8 if is_cpu and 1 < vector_width(device) < 16 else 16
         fitting = [
             tile
-            for tile in (self.cpu_tiles if is_cpu else self.gpu_tiles)
+            for tile in self.own_tiles(device)
             if tile.vector_width <= widest and self.rejection(tile, operation, device) is None
         ]
 

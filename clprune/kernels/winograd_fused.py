@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from clprune import quirks
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.kernels.base import (
-    WORK_GROUP_CONSTRAINTS,
+    WIDE_VECTORS,
     Case,
     Constraint,
     DeviceArray,
@@ -92,7 +93,7 @@ class WinogradFusedKernel(MatrixKernel[WinogradFusedTile, WinogradOperation]):
         "vector_width": (1, 4, 8, 16),
         "vectors": (1, 2),
         "columns": (1, 2, 4, 8),
-        "group_n": (1, 64),
+        "group_n": (1, 32, 64),
         "groups": GROUPS,
         "sweep": (1, 2, 4),
         "prefetch": (0, 1, 2),
@@ -102,12 +103,12 @@ class WinogradFusedKernel(MatrixKernel[WinogradFusedTile, WinogradOperation]):
     gpu_values: ClassVar = {
         "vector_width": (1,),
         "columns": (1,),
-        "group_n": (64,),
+        "group_n": (32, 64),
         "prefetch": (0,),
         "prefetch_values": (0,),
     }
     constraints = (
-        *WORK_GROUP_CONSTRAINTS,
+        WIDE_VECTORS,
         Constraint(
             reason="fused pooling needs whole windows of 2x2 outputs",
             holds=lambda t, o: has_whole_windows(o),
@@ -153,10 +154,13 @@ class WinogradFusedKernel(MatrixKernel[WinogradFusedTile, WinogradOperation]):
         WinogradFusedTile(tile_m=8, vector_width=16, vectors=1, columns=1),
         WinogradFusedTile(tile_m=1, vector_width=4, vectors=1, columns=1),
     )
+    # Wavefronts of 64, and warps of 32 for devices that spill (see `own_tiles`).
     gpu_tiles = (
         WinogradFusedTile(tile_m=8, vector_width=1, vectors=2, group_n=64),
         WinogradFusedTile(tile_m=4, vector_width=1, vectors=1, group_n=64),
         WinogradFusedTile(tile_m=1, vector_width=1, vectors=1, group_n=64),
+        WinogradFusedTile(tile_m=8, vector_width=1, vectors=1, group_n=32, sweep=2),
+        WinogradFusedTile(tile_m=8, vector_width=1, vectors=1, group_n=32),
     )
 
     def local_mem_bytes(self, tile: WinogradFusedTile, operation: WinogradOperation) -> int:
@@ -189,6 +193,13 @@ class WinogradFusedKernel(MatrixKernel[WinogradFusedTile, WinogradOperation]):
             return True
         is_narrow = tile.vector_width < min(quirks.vector_width(device), 16)
         return not is_narrow and tile.groups == self._groups(tile, operation, device)
+
+    def own_tiles(self, device: DeviceInfo) -> Sequence[WinogradFusedTile]:
+        """On GPUs wavefronts of 64, or warps of 32 where the compiler spills registers of larger work-groups."""
+        if quirks.wants_explicit_vectors(device):
+            return self.cpu_tiles
+        group_n = 32 if quirks.has(device, quirks.SPILLS_BEYOND_ONE_WARP) else 64
+        return [tile for tile in self.gpu_tiles if tile.group_n == group_n]
 
     def default_tile(self, operation: WinogradOperation, device: DeviceInfo) -> WinogradFusedTile:
         """As everywhere, with a work-group per compute unit where there are passes for them."""

@@ -228,7 +228,7 @@ def rank(
     architecture = compiler.architecture
     device = imaginary_device(architecture)
     selected = [item.tile for item in preselect(architecture, kernel, operation, workload)]
-    own = [tile for tile in (*kernel.gpu_tiles, *tiles) if kernel.rejection(tile, operation, device) is None]
+    own = [tile for tile in (*kernel.own_tiles(device), *tiles) if kernel.rejection(tile, operation, device) is None]
     unique = list(dict.fromkeys([*selected, *own]))
     ranked = []
     for tile, report in zip(unique, compiler.reports(kernel, unique, operation), strict=True):

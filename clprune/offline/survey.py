@@ -137,11 +137,12 @@ def _combinations(architecture: Architecture) -> Iterator[tuple[Kernel[Any, Any]
     device = imaginary_device(architecture)
     more: dict[str, Sequence[Any]] = {CONV.name: MORE_CONV_TILES, CONNECTED.name: MORE_CONNECTED_TILES}
     for kernel in CATALOGUE:
-        tiles = dict.fromkeys([*kernel.gpu_tiles, *more.get(kernel.name, ())])
+        own = kernel.own_tiles(device)
+        tiles = dict.fromkeys([*own, *more.get(kernel.name, ())])
         for tile in tiles:
             for operation in representative_operations(kernel):
                 if kernel.rejection(tile, operation, device) is None:
-                    yield kernel, tile, tile in kernel.gpu_tiles, operation
+                    yield kernel, tile, tile in own, operation
 
 
 def survey(toolchain: Toolchain, architectures: Sequence[Architecture], *, workers: int | None = None) -> Iterator[Row]:

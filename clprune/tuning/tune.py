@@ -10,7 +10,6 @@ from typing import Any
 from clprune.errors import LaunchError
 from clprune.kernels.base import Kernel, MatrixKernel, Sample, Workload
 from clprune.opencl import Session
-from clprune.quirks import wants_explicit_vectors
 from clprune.tuning.caches import Caches
 from clprune.tuning.contest import Entrant, rivalry, times_in_turns
 from clprune.tuning.effort import DEFAULT_EFFORT, Effort, effort_by_name
@@ -230,12 +229,12 @@ class _TaskRun:
     def _search(self, key: Key, operation: Any, *, seed: int, is_forced: bool) -> ModelSearch:
         kernel, info = self.task.kernel, self.session.info
         similar = similar_problems(self.store, key, kernel)
-        own = kernel.cpu_tiles if wants_explicit_vectors(info) else kernel.gpu_tiles
+        defaults = (kernel.default_tile(operation, info), *kernel.own_tiles(info))
         known = self.store.lookup_for(info)(kernel, self.task.operation, self.task.workload)  # also what was predicted
         return ModelSearch(
             self.spaces.candidates(kernel, operation),
             parameters=kernel.parameters,
-            starts=[kernel.default_tile(operation, info), *(known or ())[:1], *starts_from(similar), *own],
+            starts=[*defaults[:1], *(known or ())[:1], *starts_from(similar), *defaults[1:]],
             known={} if is_forced else self.store.measurements(key, kernel),
             similar=similar,
             seed=seed,

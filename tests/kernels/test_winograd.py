@@ -137,3 +137,12 @@ def test_a_work_group_per_compute_unit(compute_units: int, groups: int) -> None:
     chosen = WINOGRAD_FUSED.default_tile(operation(problem), device)
     assert chosen.groups <= groups
     assert WINOGRAD_FUSED.rejection(chosen, operation(problem), device) is None
+
+
+def test_fused_work_groups_are_of_one_warp_where_larger_ones_spill() -> None:
+    layer = operation(dataclasses.replace(PROBLEM, out_channels=16))
+    for vendor, size in (("NVIDIA Corporation", 32), ("Advanced Micro Devices, Inc.", 64)):
+        device = imaginary_device(vendor=vendor, type="gpu")
+        sizes = {tile.work_group_size for tile in WINOGRAD_FUSED.own_tiles(device)}
+        assert sizes == {size}
+        assert WINOGRAD_FUSED.default_tile(layer, device).work_group_size == size

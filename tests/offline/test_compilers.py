@@ -10,7 +10,6 @@ import pytest
 from clprune.errors import BuildError, MissingDependencyError
 from clprune.kernels.base import Launch
 from clprune.kernels.catalogue import CATALOGUE
-from clprune.kernels.winograd_fused import WINOGRAD_FUSED
 from clprune.offline.architectures import ARCHITECTURES, Architecture, architecture_by_name, imaginary_device
 from clprune.offline.compilers import Toolchain, compile_kernel, find_toolchain
 from clprune.offline.ranking import Compiler
@@ -104,16 +103,10 @@ def test_equal_sources_are_compiled_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["sm_90", "gfx1030"])
 def test_no_default_gpu_configuration_spills(name: str) -> None:
-    """One architecture of each vendor here; `make offline-gpu` compiles for all of them.
-
-    Fused Winograd convolution is a known exception on NVIDIA, and may not grow: ptxas spills a few bytes of it for any
-    work-group of more than one warp. GPUs are given the one in three stages first.
-    """
+    """One architecture of each vendor here; `make offline-gpu` compiles for all of them."""
     architecture = architecture_by_name(name)
     rows = list(survey(toolchain_for(architecture), [architecture]))
     assert {row.subject.kernel.name for row in rows} == {kernel.name for kernel in CATALOGUE}
-    known = [row for row in rows if row.subject.kernel is WINOGRAD_FUSED] if name == "sm_90" else []
-    assert [row for row in rows if row.fails and row not in known] == []
-    assert all(row.report.spill_bytes <= 80 and row.report.scratch_bytes <= 64 for row in known)
+    assert [row for row in rows if row.fails] == []
     poor = [row for row in rows if row.subject.is_default and row.occupancy.share < 0.25]
     assert poor == []
