@@ -25,8 +25,8 @@ from clprune.kernels.base import (
     ceil_div,
 )
 from clprune.kernels.winograd_operation import (
+    SEGMENT_CONSTRAINTS,
     WinogradOperation,
-    has_whole_windows,
     input_scalars,
     output_scalars,
     sample_weights,
@@ -109,20 +109,7 @@ class WinogradFusedKernel(MatrixKernel[WinogradFusedTile, WinogradOperation]):
     }
     constraints = (
         WIDE_VECTORS,
-        Constraint(
-            reason="fused pooling needs whole windows of 2x2 outputs",
-            holds=lambda t, o: has_whole_windows(o),
-        ),
-        Constraint(
-            reason="a segment is a part of a vector",
-            holds=lambda t, o: t.vector_width % t.columns == 0,
-        ),
-        Constraint(
-            reason="a segment is more than a third longer than a row of tiles",
-            holds=lambda t, o: (
-                t.columns <= 2 or 3 * o.segments_per_row(t.columns) * t.columns <= 4 * o.segments_per_row(1)
-            ),
-        ),
+        *SEGMENT_CONSTRAINTS,
         Constraint(
             reason="the accumulators of a work-item exceed the registers of any device",
             holds=lambda t, o: t.tile_m * t.vectors * t.vector_width <= (448 if t.work_group_size == 1 else 48),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from clprune.darknet.activations import activate
 from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
 from clprune.geometry import ConvProblem
-from clprune.kernels.base import Case, Expected, FloatArray, Sample, Workload, ceil_div
+from clprune.kernels.base import Case, Constraint, Expected, FloatArray, Sample, Workload, ceil_div
 from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation, conv_reference, pool_problem
 from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.samples import expected_output, input_buffer, random_matrix
@@ -59,6 +58,23 @@ class WinogradOperation(ConvOperation):
     def segments(self, columns: int) -> int:
         """Segments of `columns` tiles in the whole batch."""
         return self.problem.batch * self.tile_rows * self.segments_per_row(columns)
+
+
+#: How tiles are cut into segments and vectors, and fused pooling's windows.
+SEGMENT_CONSTRAINTS: tuple[Constraint[Any, WinogradOperation], ...] = (
+    Constraint(
+        reason="fused pooling needs whole windows of 2x2 outputs",
+        holds=lambda t, o: not o.pooled or can_pool(o.problem),
+    ),
+    Constraint(
+        reason="a segment is a part of a vector",
+        holds=lambda t, o: t.vector_width % t.columns == 0,
+    ),
+    Constraint(
+        reason="a segment is more than a third longer than a row of tiles",
+        holds=lambda t, o: t.columns <= 2 or 3 * o.segments_per_row(t.columns) * t.columns <= 4 * o.segments_per_row(1),
+    ),
+)
 
 
 def winograd_operation(operation: ConvOperation, *, output_tile: int) -> WinogradOperation:
@@ -255,14 +271,3 @@ def winograd_case(operation: WinogradOperation, sample: Sample, arguments: Any, 
     """A case: `arguments(x, y)` makes the template's arguments of the input buffer and what is expected."""
     buffer = input_buffer(sample.inputs["x"], operation.input)
     return Case(arguments=arguments(buffer, winograd_expected(operation, sample)), kept_share=kept_share)
-
-
-def has_whole_windows(operation: WinogradOperation) -> bool:
-    """Whether fused pooling finds whole 2x2 windows."""
-    return not operation.pooled or can_pool(operation.problem)
-
-
-def vectors_of_row(operation: WinogradOperation, columns: int) -> float:
-    """Tiles computed over tiles needed in a row: 1 where segments of `columns` tiles fit."""
-    needed = math.ceil(operation.problem.out_width / operation.output_tile)
-    return operation.segments_per_row(columns) * columns / needed
