@@ -23,7 +23,13 @@ from clprune.kernels.base import (
     Workload,
     ceil_div,
 )
-from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation, conv_reference, pool_problem
+from clprune.kernels.conv_operation import (
+    POSITION_CONSTRAINTS,
+    ConvOperation,
+    conv_operation,
+    conv_reference,
+    pool_problem,
+)
 from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.samples import coded_weights, input_buffer, random_matrix
 from clprune.kernels.storage import (
@@ -99,18 +105,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
     cpu_values: ClassVar = {"group_m": (1,), "group_n": (1,), "tile_k": (0,), "k_unroll": (1, 2)}
     gpu_values: ClassVar = {"vector_width": (1, 2, 4), "group_n": (32, 64, 128), "prefetch": (0,)}
     constraints = (
-        Constraint(
-            reason="mapping flat needs stride 1 and one pitch for input and output",
-            holds=lambda t, o: t.mapping != "flat" or o.can_be_flat,
-        ),
-        Constraint(
-            reason="fused pooling needs vectors of at least two positions and whole windows",
-            holds=lambda t, o: not o.pooled or (t.vector_width >= 2 and can_pool(o.problem)),
-        ),
-        Constraint(
-            reason="vectors of two are for fused pooling by work-groups",
-            holds=lambda t, o: t.vector_width != 2 or (o.pooled and t.work_group_size > 1),
-        ),
+        *POSITION_CONSTRAINTS,
         Constraint(
             reason="the accumulators of a work-item exceed the registers of any device",
             holds=lambda t, o: accumulators(t, o) <= (448 if t.work_group_size == 1 else 96),
@@ -131,10 +126,6 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         Constraint(
             reason="a sweep is longer than the layer has row blocks",
             holds=lambda t, o: t.sweep <= 1 or t.sweep * t.group_m * t.tile_m < o.problem.out_channels,
-        ),
-        Constraint(
-            reason="a vector is more than twice as long as an output row",
-            holds=lambda t, o: t.vector_width <= 4 or t.mapping == "flat" or t.vector_width < 2 * o.problem.out_width,
         ),
     )
     cpu_tiles = (

@@ -28,7 +28,13 @@ from clprune.kernels.base import (
     round_up,
 )
 from clprune.kernels.conv import narrow_tile
-from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation, conv_reference, pool_problem
+from clprune.kernels.conv_operation import (
+    POSITION_CONSTRAINTS,
+    ConvOperation,
+    conv_operation,
+    conv_reference,
+    pool_problem,
+)
 from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.samples import input_buffer, random_matrix
 from clprune.kernels.storage import INT8, stored_matrix
@@ -185,18 +191,7 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
             reason="sums of so many products may exceed 32 bits",
             holds=lambda t, o: o.problem.columns <= MOST_COLUMNS,
         ),
-        Constraint(
-            reason="mapping flat needs stride 1 and one pitch for input and output",
-            holds=lambda t, o: t.mapping != "flat" or o.can_be_flat,
-        ),
-        Constraint(
-            reason="fused pooling needs vectors of at least two positions and whole windows",
-            holds=lambda t, o: not o.pooled or (t.vector_width >= 2 and can_pool(o.problem)),
-        ),
-        Constraint(
-            reason="vectors of two are for fused pooling by work-groups",
-            holds=lambda t, o: t.vector_width != 2 or (o.pooled and t.work_group_size > 1),
-        ),
+        *POSITION_CONSTRAINTS,
         Constraint(
             reason="pairs of 16 bits are for work-groups of one with wide vectors",
             holds=lambda t, o: t.channels_packed == 4 or (t.vector_width >= 4 and t.work_group_size == 1),
@@ -219,10 +214,6 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
         Constraint(
             reason="a sweep is longer than the layer has row blocks",
             holds=lambda t, o: t.sweep <= 1 or t.sweep * t.group_m * t.tile_m < o.problem.out_channels,
-        ),
-        Constraint(
-            reason="a vector is more than twice as long as an output row",
-            holds=lambda t, o: t.vector_width <= 4 or t.mapping == "flat" or t.vector_width < 2 * o.problem.out_width,
         ),
     )
     cpu_tiles = (

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.geometry import ConvProblem, PoolProblem, Shape
-from clprune.kernels.base import Expected, ceil_div
+from clprune.kernels.base import Constraint, Expected, ceil_div
 from clprune.kernels.samples import expected_output
 from clprune.kernels.storage import FLOAT32, storage_key
 from clprune.layout import Layout, padded_layout
@@ -140,6 +140,27 @@ class ConvOperation:
             expected.values[run][~expected.written[run]] = 0
             expected.written[run] = True
         return expected
+
+
+#: How vectors of output positions may lie, with fused pooling and without.
+POSITION_CONSTRAINTS: tuple[Constraint[Any, ConvOperation], ...] = (
+    Constraint(
+        reason="mapping flat needs stride 1 and one pitch for input and output",
+        holds=lambda t, o: t.mapping != "flat" or o.can_be_flat,
+    ),
+    Constraint(
+        reason="fused pooling needs vectors of at least two positions and whole windows",
+        holds=lambda t, o: not o.pooled or (t.vector_width >= 2 and can_pool(o.problem)),
+    ),
+    Constraint(
+        reason="vectors of two are for fused pooling by work-groups",
+        holds=lambda t, o: t.vector_width != 2 or (o.pooled and t.work_group_size > 1),
+    ),
+    Constraint(
+        reason="a vector is more than twice as long as an output row",
+        holds=lambda t, o: t.vector_width <= 4 or t.mapping == "flat" or t.vector_width < 2 * o.problem.out_width,
+    ),
+)
 
 
 def conv_operation(

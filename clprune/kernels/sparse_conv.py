@@ -22,7 +22,12 @@ from clprune.kernels.base import (
     ceil_div,
 )
 from clprune.kernels.conv import CONV, narrow_tile
-from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_reference, pool_problem
+from clprune.kernels.conv_operation import (
+    POSITION_CONSTRAINTS,
+    ConvOperation,
+    conv_reference,
+    pool_problem,
+)
 from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.samples import coded_weights, input_buffer, ragged_matrix
 from clprune.kernels.storage import device_table, device_values, stored_matrix
@@ -82,18 +87,7 @@ class SparseConvKernel(MatrixKernel[SparseConvTile, ConvOperation]):
         "prefetch": (0,),
     }
     constraints = (
-        Constraint(
-            reason="mapping flat needs stride 1 and one pitch for input and output",
-            holds=lambda t, o: t.mapping != "flat" or o.can_be_flat,
-        ),
-        Constraint(
-            reason="fused pooling needs vectors of at least two positions and whole windows",
-            holds=lambda t, o: not o.pooled or (t.vector_width >= 2 and can_pool(o.problem)),
-        ),
-        Constraint(
-            reason="vectors of two are for fused pooling by work-groups",
-            holds=lambda t, o: t.vector_width != 2 or (o.pooled and t.work_group_size > 1),
-        ),
+        *POSITION_CONSTRAINTS,
         Constraint(
             reason="the accumulators of a work-item exceed the registers of any device",
             holds=lambda t, o: _accumulators(t, o) <= (448 if t.work_group_size == 1 else 64),
@@ -110,10 +104,6 @@ class SparseConvKernel(MatrixKernel[SparseConvTile, ConvOperation]):
         Constraint(
             reason="the tile has more than twice the layer's positions",
             holds=lambda t, o: t.vectors == 1 or t.vectors * t.group_n < 2 * o.slots(t),
-        ),
-        Constraint(
-            reason="a vector is more than twice as long as an output row",
-            holds=lambda t, o: t.vector_width <= 4 or t.mapping == "flat" or t.vector_width < 2 * o.problem.out_width,
         ),
     )
     cpu_tiles = (
