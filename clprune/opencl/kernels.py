@@ -22,7 +22,7 @@ _SHORTEST_LAUNCH_SECONDS = 1e-7
 class Buffer:
     """`nbytes` of device memory, freed when nothing refers to it. `memory` is the driver's object."""
 
-    __slots__ = ("memory", "nbytes")
+    __slots__ = ("__weakref__", "memory", "nbytes")
 
     def __init__(self, memory: cl.Buffer, *, nbytes: int) -> None:
         self.memory = memory

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import weakref
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -173,7 +175,9 @@ class Session:
             pages = on_large_pages(nbytes) if quirks.uses_host_memory(self.info) else None
             if pages is not None:
                 flags = cl.mem_flags.READ_WRITE | cl.mem_flags.USE_HOST_PTR
-                return Buffer(cl.Buffer(self._context, flags, hostbuf=pages), nbytes=nbytes)
+                buffer = Buffer(cl.Buffer(self._context, flags, hostbuf=pages), nbytes=nbytes)
+                weakref.finalize(buffer, _wait_for, self._queue, self._profiling_queue)
+                return buffer
             size = max(nbytes, _SMALLEST_BUFFER_BYTES)
             return Buffer(cl.Buffer(self._context, cl.mem_flags.READ_WRITE, size=size), nbytes=nbytes)
         except DRIVER_ERRORS as error:
@@ -296,6 +300,16 @@ class Session:
             self._queue.finish()
         except DRIVER_ERRORS as error:
             raise LaunchError(f"device {self.info.name}: work that was enqueued failed: {error}") from error
+
+
+def _wait_for(*queues: cl.CommandQueue | None) -> None:
+    """Wait until nothing enqueued can touch memory that is about to be unmapped: a driver keeps its own memory until
+    then, the host's it cannot keep. What failed is told by the next call that waits.
+    """
+    for queue in queues:
+        if queue is not None:
+            with contextlib.suppress(*DRIVER_ERRORS):
+                queue.finish()
 
 
 def _native(argument: Argument) -> Any:  # pyopencl's own type for arguments leaves LocalMemory out

@@ -36,3 +36,11 @@ def test_contents_of_large_buffers() -> None:
         session.fill_zeros(other := session.buffer_from(values))
         np.testing.assert_array_equal(session.read(buffer, np.float32, values.shape), values)
         assert not session.read(other, np.float32, values.shape).any()
+
+
+def test_large_buffers_outlive_what_was_enqueued_on_them() -> None:
+    with open_device() as session:
+        for _ in range(8):
+            session.zeros(32 * LARGE_PAGE_BYTES)  # dropped at once, while the driver still fills it
+        kept = session.zeros(LARGE_PAGE_BYTES)
+        assert not session.read(kept, np.uint8, kept.nbytes).any()
