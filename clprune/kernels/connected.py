@@ -22,14 +22,14 @@ from clprune.kernels.base import (
     Workload,
     ceil_div,
 )
-from clprune.kernels.samples import coded_weights, expected_output, input_buffer, random_matrix
+from clprune.kernels.samples import DrawMatrix, coded_weights, expected_output, input_buffer, random_matrix
 from clprune.kernels.storage import (
     CODEBOOK4,
     CODEBOOK8,
     FLOAT16,
     FLOAT32,
     INT8,
-    device_table,
+    column_arrays,
     device_values,
     storage_key,
     stored_matrix,
@@ -133,6 +133,18 @@ def connected_reference(
     return answer
 
 
+def connected_sample(operation: ConnectedOperation, workload: Workload, *, draw: DrawMatrix) -> Sample:
+    """Seeded input, weights that `draw` makes, bias, and the float64 answer `[N, outputs]`."""
+    problem = operation.problem
+    rng = np.random.default_rng(workload.seed)
+    x = rng.standard_normal((problem.batch, problem.inputs), np.float32)
+    matrix = draw(rng, rows=problem.outputs, columns=problem.inputs, workload=workload)
+    bias = rng.standard_normal(problem.outputs, np.float32)
+    weights = coded_weights(matrix, bias=bias, storage=operation.storage)
+    answer = activate(operation.activation, connected_reference(x, weights.weights, bias))
+    return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
+
+
 class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
     """See `templates/connected.cl.mako`."""
 
@@ -230,25 +242,10 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
         y: DeviceArray,
     ) -> tuple[DeviceArray, ...]:
         """The template's arguments in order; arrays are still to be copied to the device."""
-        arrays = (
-            packed.values,
-            device_table(packed.scales),
-            device_table(packed.codebook),
-            packed.offsets,
-            packed.blocks,
-            packed.bias,
-        )
-        return (x, *arrays, y, *operation.layout_arguments)
+        return (x, *column_arrays(packed), y, *operation.layout_arguments)
 
     def sample(self, operation: ConnectedOperation, workload: Workload) -> Sample:
-        problem = operation.problem
-        rng = np.random.default_rng(workload.seed)
-        x = rng.standard_normal((problem.batch, problem.inputs), np.float32)
-        matrix = random_matrix(rng, rows=problem.outputs, columns=problem.inputs, workload=workload)
-        bias = rng.standard_normal(problem.outputs, np.float32)
-        weights = coded_weights(matrix, bias=bias, storage=operation.storage)
-        answer = activate(operation.activation, connected_reference(x, weights.weights, bias))
-        return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
+        return connected_sample(operation, workload, draw=random_matrix)
 
     def case(self, tile: ConnectedTile, operation: ConnectedOperation, sample: Sample) -> Case:
         shape = operation.input.shape

@@ -31,13 +31,13 @@ from clprune.kernels.conv_operation import (
     pool_problem,
 )
 from clprune.kernels.pool import max_pool_reference
-from clprune.kernels.samples import coded_weights, input_buffer, random_matrix
+from clprune.kernels.samples import DrawMatrix, coded_weights, input_buffer, random_matrix
 from clprune.kernels.storage import (
     CODEBOOK4,
     CODEBOOK8,
     FLOAT16,
     INT8,
-    device_table,
+    column_arrays,
     device_values,
     stored_matrix,
 )
@@ -82,6 +82,20 @@ def narrow_tile(
         return None
     narrow = (tile for tile in kernel.cpu_tiles if tile.vector_width <= 8)  # type: ignore[attr-defined]
     return next((tile for tile in narrow if kernel.rejection(tile, operation, device) is None), None)
+
+
+def conv_sample(operation: ConvOperation, workload: Workload, *, draw: DrawMatrix) -> Sample:
+    """Seeded input, weights that `draw` makes, bias, and the float64 answer, pooled where the operation is."""
+    problem = operation.problem
+    rng = np.random.default_rng(workload.seed)
+    x = rng.standard_normal((problem.batch, problem.in_channels, problem.in_height, problem.in_width), np.float32)
+    matrix = draw(rng, rows=problem.out_channels, columns=problem.columns, workload=workload)
+    bias = rng.standard_normal(problem.out_channels, np.float32)
+    weights = coded_weights(matrix, bias=bias, storage=operation.storage)
+    answer = activate(operation.activation, conv_reference(x, weights.weights, bias, problem))
+    if operation.pooled:
+        answer = max_pool_reference(answer, pool_problem(problem))
+    return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
 
 
 class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
@@ -224,28 +238,11 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         self, tile: ConvTile, operation: ConvOperation, packed: PackedColumns, *, x: DeviceArray, y: DeviceArray
     ) -> tuple[DeviceArray, ...]:
         """The template's arguments in order; arrays are still to be copied to the device."""
-        arrays = (
-            packed.values,
-            device_table(packed.scales),
-            device_table(packed.codebook),
-            packed.offsets,
-            packed.blocks,
-            packed.bias,
-            operation.valid_positions(tile),
-        )
+        arrays = (*column_arrays(packed), operation.valid_positions(tile))
         return (x, *arrays, y, np.int32(len(packed.blocks)), *operation.position_arguments(tile))
 
     def sample(self, operation: ConvOperation, workload: Workload) -> Sample:
-        problem = operation.problem
-        rng = np.random.default_rng(workload.seed)
-        x = rng.standard_normal((problem.batch, problem.in_channels, problem.in_height, problem.in_width), np.float32)
-        matrix = random_matrix(rng, rows=problem.out_channels, columns=problem.columns, workload=workload)
-        bias = rng.standard_normal(problem.out_channels, np.float32)
-        weights = coded_weights(matrix, bias=bias, storage=operation.storage)
-        answer = activate(operation.activation, conv_reference(x, weights.weights, bias, problem))
-        if operation.pooled:
-            answer = max_pool_reference(answer, pool_problem(problem))
-        return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
+        return conv_sample(operation, workload, draw=random_matrix)
 
     def case(self, tile: ConvTile, operation: ConvOperation, sample: Sample) -> Case:
         expected = operation.expected(sample.answer, mapping=tile.mapping)

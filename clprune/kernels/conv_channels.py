@@ -24,7 +24,7 @@ from clprune.kernels.base import (
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation
 from clprune.kernels.samples import coded_weights, input_buffer
-from clprune.kernels.storage import CODEBOOK4, INT8, device_table, device_values, stored_matrix, table_bytes
+from clprune.kernels.storage import CODEBOOK4, INT8, column_arrays, device_values, stored_matrix, table_bytes
 from clprune.packing.columns import PackedColumns, pack_columns
 from clprune.quirks import EMULATED_LOCAL_MEMORY, has, vector_width, wants_explicit_vectors
 
@@ -229,14 +229,7 @@ class ConvChannelsKernel(MatrixKernel[ConvChannelsTile, ConvOperation]):
         y: DeviceArray,
     ) -> tuple[DeviceArray, ...]:
         """The template's arguments in order; arrays are still to be copied to the device."""
-        arrays = (
-            packed.values,
-            device_table(packed.scales),
-            device_table(packed.codebook),
-            packed.offsets,
-            packed.blocks,
-            packed.bias,
-        )
+        arrays = column_arrays(packed)
         problem, layout_in, layout_out = operation.problem, operation.input, operation.output
         scalars = (
             len(packed.blocks),

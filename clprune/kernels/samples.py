@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +17,12 @@ from clprune.quantization.linear import linear_coding
 
 #: What an output buffer holds before the launch; it must still stand wherever the kernel may not write.
 SENTINEL = np.float32(-777.25)
+
+
+class DrawMatrix(Protocol):
+    """`random_matrix` or `ragged_matrix`."""
+
+    def __call__(self, rng: np.random.Generator, *, rows: int, columns: int, workload: Workload) -> FloatArray: ...
 
 
 def random_matrix(rng: np.random.Generator, *, rows: int, columns: int, workload: Workload) -> FloatArray:

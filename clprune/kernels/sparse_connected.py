@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
-
-from clprune.darknet.activations import activate
 from clprune.darknet.values import LayerWeights, convolution_matrix
 from clprune.kernels.base import (
     WORK_GROUP_CONSTRAINTS,
@@ -20,7 +17,7 @@ from clprune.kernels.base import (
     Workload,
     ceil_div,
 )
-from clprune.kernels.connected import CONNECTED, ConnectedOperation, connected_reference
+from clprune.kernels.connected import CONNECTED, ConnectedOperation, connected_sample
 from clprune.kernels.samples import coded_weights, expected_output, input_buffer, ragged_matrix
 from clprune.kernels.storage import (
     device_table,
@@ -177,14 +174,7 @@ class SparseConnectedKernel(MatrixKernel[SparseConnectedTile, ConnectedOperation
         return (x, *arrays, y, *operation.layout_arguments)
 
     def sample(self, operation: ConnectedOperation, workload: Workload) -> Sample:
-        problem = operation.problem
-        rng = np.random.default_rng(workload.seed)
-        x = rng.standard_normal((problem.batch, problem.inputs), np.float32)
-        matrix = ragged_matrix(rng, rows=problem.outputs, columns=problem.inputs, workload=workload)
-        bias = rng.standard_normal(problem.outputs, np.float32)
-        weights = coded_weights(matrix, bias=bias, storage=operation.storage)
-        answer = activate(operation.activation, connected_reference(x, weights.weights, bias))
-        return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
+        return connected_sample(operation, workload, draw=ragged_matrix)
 
     def case(self, tile: SparseConnectedTile, operation: ConnectedOperation, sample: Sample) -> Case:
         shape, inputs = operation.input.shape, sample.inputs

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from clprune.darknet.activations import activate
 from clprune.darknet.values import LayerWeights, convolution_matrix
 from clprune.device import DeviceInfo
 from clprune.kernels.base import (
@@ -21,14 +20,11 @@ from clprune.kernels.base import (
     Workload,
     ceil_div,
 )
-from clprune.kernels.conv import CONV, narrow_tile
+from clprune.kernels.conv import CONV, conv_sample, narrow_tile
 from clprune.kernels.conv_operation import (
     POSITION_CONSTRAINTS,
     ConvOperation,
-    conv_reference,
-    pool_problem,
 )
-from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.samples import coded_weights, input_buffer, ragged_matrix
 from clprune.kernels.storage import device_table, device_values, stored_matrix
 from clprune.packing.row_blocks import PackedRows, pack_rows
@@ -209,16 +205,7 @@ class SparseConvKernel(MatrixKernel[SparseConvTile, ConvOperation]):
         return (x, *arrays, y, np.int32(len(packed.blocks) - 1), *operation.position_arguments(tile))
 
     def sample(self, operation: ConvOperation, workload: Workload) -> Sample:
-        problem = operation.problem
-        rng = np.random.default_rng(workload.seed)
-        x = rng.standard_normal((problem.batch, problem.in_channels, problem.in_height, problem.in_width), np.float32)
-        matrix = ragged_matrix(rng, rows=problem.out_channels, columns=problem.columns, workload=workload)
-        bias = rng.standard_normal(problem.out_channels, np.float32)
-        weights = coded_weights(matrix, bias=bias, storage=operation.storage)
-        answer = activate(operation.activation, conv_reference(x, weights.weights, bias, problem))
-        if operation.pooled:
-            answer = max_pool_reference(answer, pool_problem(problem))
-        return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
+        return conv_sample(operation, workload, draw=ragged_matrix)
 
     def case(self, tile: SparseConvTile, operation: ConvOperation, sample: Sample) -> Case:
         inputs = sample.inputs

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from clprune.darknet.values import LayerWeights, convolution_matrix
 from clprune.errors import UsageError
+from clprune.packing.columns import PackedColumns
 from clprune.packing.rows import check_finite
 from clprune.quantization.coding import CodebookCoding, Coding, HalfCoding, LinearCoding
 
@@ -112,6 +113,12 @@ def device_values(values: npt.NDArray[Any], storage: str) -> npt.NDArray[Any]:
 def device_table(table: FloatArray | None) -> FloatArray:
     """Scales or a codebook as a kernel's argument: one element that nothing reads where there is none."""
     return np.zeros(1, np.float32) if table is None else table
+
+
+def column_arrays(packed: PackedColumns) -> tuple[npt.NDArray[Any], ...]:
+    """Column lists as arguments of the kernels that read them: values, scales, codebook, offsets, blocks, bias."""
+    tables = (device_table(packed.scales), device_table(packed.codebook))
+    return (packed.values, *tables, packed.offsets, packed.blocks, packed.bias)
 
 
 def table_bytes(storage: str) -> int:
