@@ -9,11 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from clprune.device import DeviceInfo
 from clprune.opencl import Buffer, Session
 from clprune.reading import Reader, Reading
 
 #: More than the last level of cache of most devices.
 EVICTED_BYTES = 2**26
+
+#: No more of a device's memory than one part in so many: an embedded GPU has small caches, and needs the rest.
+_MEMORY_PARTS = 16
+
+
+def evicted_bytes(device: DeviceInfo) -> int:
+    """Bytes that are read to drive everything else out of the caches of `device`."""
+    return min(EVICTED_BYTES, device.max_alloc_bytes, device.global_mem_bytes // _MEMORY_PARTS)
 
 
 class Caches:
@@ -33,8 +42,7 @@ class Caches:
             return
         if self._reader is None or self._everything is None:
             self._reader = Reader(self._session)
-            limit = min(EVICTED_BYTES, self._session.info.max_alloc_bytes)
-            self._everything = self._reader.reading(self._session.zeros(limit))
+            self._everything = self._reader.reading(self._session.zeros(evicted_bytes(self._session.info)))
         self._everything.run.enqueue()
         for buffer in warm:
             self._reader.reading(buffer).run.enqueue()

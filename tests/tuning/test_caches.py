@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +15,9 @@ from clprune.kernels.winograd import WINOGRAD
 from clprune.kernels.winograd_operation import winograd_operation
 from clprune.opencl import Session
 from clprune.reading import Reader
-from clprune.tuning.caches import Caches
+from clprune.tuning.caches import EVICTED_BYTES, Caches, evicted_bytes
 from clprune.tuning.measure import bind_case, verify
+from tests.imaginary import imaginary_device
 
 PROBLEM = ConvProblem(batch=1, in_channels=5, in_height=9, in_width=9, out_channels=7, size=3, padding=1)
 
@@ -50,3 +52,23 @@ def test_reading_counts_what_it_reads(device_context: Session) -> None:
     assert reading.read_bytes == reader.whole_bytes(buffer.nbytes) <= buffer.nbytes
     assert reading.run.timed() > 0
     assert reader.reading(device_context.zeros(16)).read_bytes == 0
+
+
+def test_small_devices_keep_most_of_their_memory() -> None:
+    small = {"global_mem_bytes": 2**26, "max_alloc_bytes": 2**26}
+    assert evicted_bytes(imaginary_device(**small)) == 2**22
+    assert evicted_bytes(imaginary_device(global_mem_bytes=2**34, max_alloc_bytes=2**32)) == EVICTED_BYTES
+    assert evicted_bytes(imaginary_device(global_mem_bytes=2**34, max_alloc_bytes=2**20)) == 2**20
+
+
+def test_small_buffers_are_read_by_fewer_work_groups(device_context: Session) -> None:
+    class ManyUnits:
+        info = dataclasses.replace(device_context.info, compute_units=1024)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(device_context, name)
+
+    reader = Reader(ManyUnits())  # type: ignore[arg-type]
+    reading = reader.reading(device_context.zeros(2**16))
+    assert reading.read_bytes == 2**16
+    assert reading.run.timed() > 0
