@@ -20,6 +20,7 @@ import numpy as np
 from clprune.darknet.layers import Convolutional
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
+from clprune.errors import LaunchError
 from clprune.kernels.base import Kernel
 from clprune.opencl import Session
 from clprune.runner.binding import BoundPlan, BoundStep, bind_others, bind_plan
@@ -60,7 +61,7 @@ def refine(
     """Measure the contenders of every step of `plan` in the network and keep the fastest of each kernel in `store`.
 
     `most` contenders per step, each in `rounds` runs. Only times count: padding that a contender would need cleared may
-    not be. Raises BuildError, LaunchError, UsageError as `bind_plan` does.
+    not be. A device without memory for the contenders ends it early. Raises what `bind_plan` raises.
     """
     bound = bind_plan(session, plan, weights)
     lists = [contenders(step, store, session.info, most=most) for step in bound.plan.steps]
@@ -68,18 +69,21 @@ def refine(
     own_ms: list[list[float]] = [[] for _ in lists]
     ratios: list[list[float]] = [[] for _ in lists]
     for wave in range(max(map(len, lists), default=0)):
-        others = _wave(session, bound, weights, [items[wave : wave + 1] for items in lists])
-        runs = [
-            (_times_ms(session, bound, bound.steps, x), _times_ms(session, bound, others, x)) for _ in range(rounds)
-        ]
+        try:
+            others = _wave(session, bound, weights, [items[wave : wave + 1] for items in lists])
+            runs = [
+                (_times_ms(session, bound, bound.steps, x), _times_ms(session, bound, others, x)) for _ in range(rounds)
+            ]
+        except LaunchError:
+            break  # no memory for second copies of the weights: what was measured so far counts
         for number, items in enumerate(lists):
             own_ms[number] += [own[number] for own, _ in runs]
             if wave < len(items):
                 ratios[number].append(statistics.median(other[number] / own[number] for own, other in runs))
     results = [
-        _Measured(step=step, ways=ways, own_ms=times, ratios=found)
+        _Measured(step=step, ways=ways[: len(found)], own_ms=times, ratios=found)
         for step, ways, times, found in zip(bound.plan.steps, lists, own_ms, ratios, strict=True)
-        if ways
+        if found
     ]
     _keep(store, session.info, results)
     return [refined for measured in results if (refined := measured.refined) is not None]

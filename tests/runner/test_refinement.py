@@ -10,6 +10,7 @@ import pytest
 
 from clprune.darknet.network import Network
 from clprune.darknet.weights import random_weights
+from clprune.errors import LaunchError
 from clprune.kernels.base import Workload
 from clprune.opencl import Session
 from clprune.runner import refinement
@@ -82,6 +83,22 @@ def test_fastest_in_the_network_is_kept(
             assert step.tile == step.kernel.safe_tile(step.operation)
             key = result_key(device_context.info, step.kernel, step.operation, step.workload)
             assert [best.default_time_ms for best in store.all_best() if best.key == key] == [10.0]
+
+
+def test_device_without_memory_for_contenders_keeps_its_winners(
+    device_context: Session, network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = network_of()
+    store = Store(None)
+    plan = tuned_plan(network, device_context, store)
+    before = store.all_best()
+
+    def refuse(*_: Any) -> None:
+        raise LaunchError("cannot allocate")
+
+    monkeypatch.setattr(refinement, "bind_others", refuse)
+    assert refine(device_context, store, plan, random_weights(network, seed=0), rounds=1) == []
+    assert store.all_best() == before
 
 
 def test_moving_a_winner_that_is_not_there_changes_nothing(
