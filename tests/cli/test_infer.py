@@ -100,9 +100,7 @@ def test_batches_give_the_same_answers(run: Run, model: Path, images: list[Path]
     for line, other in zip(one.out.splitlines(), three.out.splitlines(), strict=True):
         alone, together = json.loads(line)["predictions"], json.loads(other)["predictions"]
         assert [p["index"] for p in alone] == [p["index"] for p in together]
-        np.testing.assert_allclose(
-            [p["probability"] for p in alone], [p["probability"] for p in together], rtol=1e-5
-        )
+        np.testing.assert_allclose([p["probability"] for p in alone], [p["probability"] for p in together], rtol=1e-5)
 
 
 @pytest.mark.parametrize("resize", ["crop", "stretch"])
@@ -113,9 +111,7 @@ def test_resize(run: Run, model: Path, images: list[Path], resize: str) -> None:
     assert f"clprune: {resize} to 13x11" in result.err
 
 
-def test_paths_from_standard_input(
-    run: Run, model: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paths_from_standard_input(run: Run, model: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"{images[0]}\r\n\n{images[1]}"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     result = run("infer", model, "--top", "1")
