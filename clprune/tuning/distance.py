@@ -31,6 +31,7 @@ def problem_fields(key: str) -> dict[str, int]:
     return {name: int(value) for name, value in _FIELD.findall(key) if name in _WEIGHTS}
 
 
+@functools.lru_cache(maxsize=65536)
 def shape_distance(one: str, other: str) -> float:
     """Sum over the dimensions of two problem keys of |log2 of their ratio|, weighted; infinite for different kinds."""
     fields, others = problem_fields(one), problem_fields(other)
@@ -40,9 +41,10 @@ def shape_distance(one: str, other: str) -> float:
     return distance + _WORD_WEIGHT * len(_words(one) ^ _words(other))
 
 
-def _words(key: str) -> set[str]:
+@functools.lru_cache(maxsize=4096)
+def _words(key: str) -> frozenset[str]:
     """What a key says beside dimensions."""
-    return {word for word in key.split() if not ((match := _FIELD.fullmatch(word)) and match[1] in _WEIGHTS)}
+    return frozenset(word for word in key.split() if not ((match := _FIELD.fullmatch(word)) and match[1] in _WEIGHTS))
 
 
 def workload_distance(*, kept_share: float, unit_rows: int, other_kept_share: float, other_unit_rows: int) -> float:

@@ -24,7 +24,7 @@ from clprune.device import DeviceInfo
 from clprune.kernels.base import Kernel, Operation, Workload
 from clprune.tuning.distance import shape_distance, workload_distance
 from clprune.tuning.shorten import shortened
-from clprune.tuning.store import IMPORTED, MEASURED, OFFLINE, Best, Store, StoredDevice, result_key, tile_from
+from clprune.tuning.store import IMPORTED, MEASURED, OFFLINE, Best, Key, Store, StoredDevice, result_key, tile_from
 
 if TYPE_CHECKING:
     from clprune.opencl import Session
@@ -60,6 +60,7 @@ class Lookup:
         self._device = StoredDevice.of(device)
         self._devices = store.devices()
         self._winners: dict[tuple[str, str], list[Best]] = {}
+        self._ranked: dict[tuple[str, str, str], list[Found]] = {}
 
     def __call__(self, kernel: Kernel[Any, Any], operation: Operation, workload: Workload) -> tuple[Any, str] | None:
         for found in self.ranked(kernel, operation, workload):
@@ -87,9 +88,14 @@ class Lookup:
         return None
 
     def ranked(self, kernel: Kernel[Any, Any], operation: Operation, workload: Workload) -> list[Found]:
-        """Stored winners of this kernel that may serve, nearest first."""
-        found = [self._rank(best, kernel, operation, workload) for best in self._of(kernel)]
-        return sorted((item for item in found if item.rank[0] < _UNRELATED), key=lambda item: item.rank)
+        """Stored winners of this kernel that may serve, nearest first; found once for each problem."""
+        problem = (kernel.name, operation.key, workload.key)
+        if problem not in self._ranked:
+            wanted = result_key(self._info, kernel, operation, workload)
+            found = [self._rank(best, wanted, workload) for best in self._of(kernel)]
+            near = (item for item in found if item.rank[0] < _UNRELATED)
+            self._ranked[problem] = sorted(near, key=lambda item: item.rank)
+        return self._ranked[problem]
 
     def _of(self, kernel: Kernel[Any, Any]) -> Sequence[Best]:
         """The kernel's winners, read once: a plan asks for each of its layers."""
@@ -99,8 +105,7 @@ class Lookup:
             self._winners[name, source_hash] = [best for best in rows if best.key.source_hash == source_hash]
         return self._winners[name, source_hash]
 
-    def _rank(self, best: Best, kernel: Kernel[Any, Any], operation: Operation, workload: Workload) -> Found:
-        wanted = result_key(self._info, kernel, operation, workload)
+    def _rank(self, best: Best, wanted: Key, workload: Workload) -> Found:
         device = self._devices.get(best.key.device, self._device)
         kinship = self._kinship(best)
         is_exact = (best.key.problem, best.key.workload) == (wanted.problem, wanted.workload)
