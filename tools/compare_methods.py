@@ -11,7 +11,7 @@ which `--stage report` writes without doing more.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,9 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1, "sparsitie
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results [default: docs/results].")
 @click.option(
     "--also",
-    type=click.Path(path_type=Path, exists=True),
     multiple=True,
-    metavar="FOLDER",
-    help="A --work folder of other settings, whose accuracies are set beside these.",
+    metavar="TEXT=FOLDER",
+    help="A --work folder of other settings, which TEXT names; its accuracies are set beside these.",
 )
 @click.option("--cfg", type=click.Path(path_type=Path, exists=True), help=f"The dense network [default: {STEM}.cfg].")
 @click.option(
@@ -113,7 +112,7 @@ def compare_methods(**options: Any) -> None:  # fmt: skip
     if options["stage"] in ("all", "measure"):
         _measure(experiment, options)
     out = options["out"] or (options["work"] if options["quick"] else RESULTS)
-    _report(options["work"], out, also=[read_rows(folder / RUNS) for folder in options["also"]])
+    _report(options["work"], out, also=_other_runs(options["also"]))
 
 
 def _train(
@@ -168,9 +167,8 @@ def _measure(experiment: Experiment, options: dict[str, Any]) -> None:
             say(f"measured {len(group)} networks without {100 * sparsity:g} %")
 
 
-def _report(work: Path, out: Path, *, also: Sequence[Sequence[Row]]) -> None:
+def _report(work: Path, out: Path, *, also: Mapping[str, Sequence[Row]]) -> None:
     """Write what is there: all runs, with the times of the last device that was measured."""
-    otherwise = [rows for rows in also if rows]
     runs = read_rows(work / RUNS)
     every = read_rows(work / TIMES)
     times = latest_times(every)
@@ -178,12 +176,24 @@ def _report(work: Path, out: Path, *, also: Sequence[Sequence[Row]]) -> None:
         raise UsageError(f"no runs in {work}: expected the stage `train` first")
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "methods.csv", results_csv(runs, times))
-    write_atomically(out / "methods.md", comparison_page(runs, times, others=other_times(every), otherwise=otherwise))
+    write_atomically(out / "methods.md", comparison_page(runs, times, others=other_times(every), otherwise=also))
     if times:
         subtitle = f"{times[-1]['device']}, batch {times[-1]['batch']}"
         title = "Pruning methods, retrained alike: accuracy against measured time"
         write_atomically(out / "methods.svg", plot(points(runs, times), title=title, subtitle=subtitle))
     say(f"written: {out}/methods.csv, .md{' and .svg' if times else ''}")
+
+
+def _other_runs(texts: Sequence[str]) -> dict[str, list[Row]]:
+    """What `--also` names: text -> its runs."""
+    found = {}
+    for text in texts:
+        setting, separator, folder = text.partition("=")
+        rows = read_rows(Path(folder) / RUNS) if separator else []
+        if not rows:
+            raise UsageError(f"--also {text!r}: expected TEXT=FOLDER with a folder that has a {RUNS}")
+        found[setting] = rows
+    return found
 
 
 def _experiment(options: dict[str, Any]) -> Experiment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from clprune.benchmark.machine import package_versions, this_machine, today
@@ -51,11 +51,12 @@ def comparison_page(
     times: Sequence[Row],
     *,
     others: Sequence[Sequence[Row]] = (),
-    otherwise: Sequence[Sequence[Row]] = (),
+    otherwise: Mapping[str, Sequence[Row]] | None = None,
 ) -> str:
     """The whole file, of `runs` and their `times`.
 
-    `others` are times with other algorithms to choose from, `otherwise` runs that were retrained in another way.
+    `others` are times with other algorithms to choose from, `otherwise` runs of other settings, by what is
+    different.
     Raises UsageError without runs.
     """
     table = points(runs, times)
@@ -67,7 +68,7 @@ def comparison_page(
         lines = [line for line in all_verdicts(found) if line.is_of_time]
         parts += [title, _timing_text(rows), _verdict_table(lines), _point_table(found, rows)]
     if otherwise:
-        parts += ["## Retrained otherwise", _table_otherwise(table, otherwise)]
+        parts += ["## Tried otherwise", _table_otherwise(table, otherwise)]
     parts += ["## How to read it", READING.strip(), "## How it was made", _circumstances(runs, times)]
     return "\n\n".join(parts) + "\n"
 
@@ -78,19 +79,22 @@ def _point_table(table: Sequence[Point], times: Sequence[Row]) -> str:
     return markdown_table(POINT_COLUMNS, rows)
 
 
-def _table_otherwise(table: Sequence[Point], otherwise: Sequence[Sequence[Row]]) -> str:
+def _table_otherwise(table: Sequence[Point], otherwise: Mapping[str, Sequence[Row]]) -> str:
     """Accuracies beside those of the same variant and share in the comparison itself."""
     known = {(point.variant, point.sparsity): point.accuracy.text(scale=100) for point in table}
     lines = []
-    for runs in otherwise:
+    for setting, runs in otherwise.items():
         recipe = f"{runs[0]['epochs']} of {runs[0]['images']}"
+        dense = f"{100 * runs[0]['dense_accuracy']:.2f}"
         for point in sorted(points(runs, []), key=lambda point: point.sparsity):
             before = known.get((point.variant, point.sparsity), "")
-            removed = f"{100 * point.sparsity:g} %"
-            accuracy = point.accuracy
-            lines.append((point.variant, removed, before, recipe, accuracy.text(scale=100), str(accuracy.count)))
-    columns = ("variant", "removed", "accuracy %", "epochs of images", "accuracy then %", "seeds")
-    return markdown_table(columns, lines)
+            removed, accuracy = f"{100 * point.sparsity:g} %", point.accuracy
+            text, seeds = accuracy.text(scale=100), str(accuracy.count)
+            lines.append((setting, point.variant, removed, recipe, dense, text, seeds, before))
+    columns = (
+        "setting", "variant", "removed", "epochs of images", "dense %", "accuracy %", "seeds", "above, accuracy %",
+    )  # fmt: skip
+    return markdown_table(columns, lines, left=2)
 
 
 def _verdict_table(verdicts: Sequence[Verdict]) -> str:
