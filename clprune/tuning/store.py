@@ -317,9 +317,10 @@ class Store:
         """Give the winner under `key` another tile and time; the default's time moves along, as it was measured beside
         the winner. Nothing happens where there is none.
         """
-        text = "UPDATE best SET tile=?, default_time_ms=default_time_ms*?/time_ms, time_ms=?, timestamp=? WHERE "
+        default = "MAX(?, default_time_ms*?/time_ms)"  # rounding must not make it the faster one
+        text = f"UPDATE best SET tile=?, default_time_ms={default}, time_ms=?, timestamp=? WHERE {_KEY_MATCHES}"
         try:
-            self._connection.execute(text + _KEY_MATCHES, (tile_text(tile), time_ms, time_ms, now_text(), *key.values))
+            self._connection.execute(text, (tile_text(tile), time_ms, time_ms, time_ms, now_text(), *key.values))
         except sqlite3.OperationalError as error:
             message = f"{self.path}: the tuning database cannot be written ({error}); this result is not kept"
             warnings.warn(message, StoreWarning, stacklevel=2)

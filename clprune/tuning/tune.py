@@ -163,7 +163,8 @@ def _retimed(session: Session, store: Store, outcome: Outcome, time_ms: float | 
     """The outcome with another time, if there is one; its default was timed beside the winner and moves along."""
     if time_ms is None:
         return outcome
-    task, default_time_ms = outcome.task, outcome.default_time_ms * time_ms / outcome.time_ms
+    task = outcome.task
+    default_time_ms = max(time_ms, outcome.default_time_ms * time_ms / outcome.time_ms)  # rounding aside
     store.set_best(
         result_key(session.info, task.kernel, task.operation, task.workload),
         outcome.tile,

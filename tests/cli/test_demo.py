@@ -59,7 +59,8 @@ def test_demo_tunes_once_and_compares(models: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("CLPRUNE_DATA_DIR", str(models / "database"))
     first = run_demo(models)
     assert (first.returncode, first.stderr) == (0, "")
-    assert "tuned 4 problems" in first.stdout  # three dense ones, and the convolution that lost its units
+    # Three dense layers and the convolution that lost its units; convolutions by both of their kernels.
+    assert "tuned 6 problems" in first.stdout
     rows = {line.split("  ")[0]: line.split() for line in first.stdout.splitlines() if line}
     assert {"digit-0", "digit-1", "accuracy", "weights kept", "speed-up"} <= rows.keys()
     assert rows["accuracy in training"][-2:] == ["12.50%", "6.25%"]
