@@ -2,8 +2,8 @@
 
 A CPU driver takes a buffer from the heap, in pages of 4 KiB. A network's weights then need more entries than the
 processor's table of recent translations holds, and every miss costs a walk through the page tables, in a virtual
-machine a walk within a walk. Pages of 2 MiB spare it: connected layers of VGG16 gain 5 to 10 % (AMD EPYC, Intel's
-runtime 2026.22.10, transparent huge pages on request only, as most distributions ship them).
+machine a walk within a walk. Pages of 2 MiB spare it, most of all to layers that only read weights. Most distributions
+give them on request only (transparent huge pages: madvise).
 """
 
 from __future__ import annotations
