@@ -1,8 +1,8 @@
 """Caches as a network leaves them: a layer finds its input there, and neither its weights nor the place of its output.
 
 A kernel that is run again and again finds everything in the last level of cache, and the tile that is fastest then may
-be far from it in a network, whose layers drive each other's weights out. VGG16's first convolution, which mostly writes,
-was the clearest case.
+be far from it in a network, whose layers drive each other's weights out: most of all in layers that mostly write, as
+VGG16's first convolution.
 """
 
 from __future__ import annotations
