@@ -36,13 +36,20 @@ class BoundStages:
 
 
 def build_stages(
-    session: Session, kernel: Kernel[TileT, OperationT], tile: TileT, operation: OperationT, *, keep: bool = True
+    session: Session,
+    kernel: Kernel[TileT, OperationT],
+    tile: TileT,
+    operation: OperationT,
+    *,
+    keep: bool = True,
+    source: str | None = None,
 ) -> tuple[BuiltStage, ...]:
     """Build `tile`'s source and look up every stage's function; with `keep` the binary goes to the cache on disk.
 
-    Raises BuildError.
+    `source`: what `kernel.source` gave, where that was asked before. Raises BuildError.
     """
-    program = session.build(kernel.source(tile, operation), options=kernel.build_options(session.info), keep=keep)
+    source = source or kernel.source(tile, operation)
+    program = session.build(source, options=kernel.build_options(session.info), keep=keep)
     return tuple(
         BuiltStage(stage=stage, kernel=session.kernel(program, stage.name)) for stage in kernel.stages(tile, operation)
     )

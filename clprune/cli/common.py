@@ -9,14 +9,15 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from clprune.errors import ClpruneError, UsageError
+
+if TYPE_CHECKING:  # importing rich takes longer than running a small network: where it is used
+    from rich.console import Console
+    from rich.progress import Progress
 
 PIPED_WIDTH = 200  # columns: a pipe has no edge at which a table would have to wrap
 STATUS_FAILURE = 1
@@ -43,12 +44,16 @@ def device_option(function: _Command) -> _Command:
 
 def stdout_console() -> Console:
     """Return the console for results; piped output is as wide as it needs to be, unless COLUMNS says otherwise."""
+    from rich.console import Console
+
     piped_width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPED_WIDTH
     return Console(file=sys.stdout, highlight=False, markup=False, emoji=False, width=piped_width)
 
 
 def stderr_console() -> Console:
     """Return the console for progress and notes."""
+    from rich.console import Console
+
     return Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
 
 
@@ -59,6 +64,8 @@ def print_json(value: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
     """Print a table on stdout; columns whose cells are all numbers are aligned to the right."""
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     texts = [[str(cell) for cell in row] for row in rows]
     for index, column in enumerate(columns):
@@ -72,6 +79,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, tit
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """Show progress with an estimate of the time left on stderr, only when that is a terminal."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     is_terminal = sys.stderr.isatty()
     progress = Progress(
         TextColumn("{task.description}"),

@@ -26,14 +26,13 @@ from clprune.comparison.models import KeptModel
 from clprune.comparison.variants import Variant
 from clprune.darknet.layers import Convolutional
 from clprune.darknet.network import Network, load_network
-from clprune.darknet.values import Weights
+from clprune.darknet.values import Weights, unit_matrix
 from clprune.darknet.weights import read_weights
 from clprune.device import DeviceInfo
 from clprune.errors import DataError
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.opencl import Session
 from clprune.pruning.imbalance import imbalance, kept_columns
-from clprune.pruning.winograd import unit_matrix
 from clprune.runner import Runner
 from clprune.runner.plan import make_plan
 from clprune.runner.steps import Step

@@ -116,3 +116,10 @@ def value_count(layer: Layer, *, biases: bool) -> int:
 def convolution_matrix(weights: LayerWeights) -> FloatArray:
     """The weights as a matrix `[M, K]`, output channels x weights per output channel: a view where possible."""
     return weights.weights.reshape(len(weights.weights), -1)
+
+
+def unit_matrix(values: LayerWeights) -> FloatArray:
+    """The matrix that units are cut from: `[M, K]`, in the Winograd domain `[alpha^2 * out, in]`; a view."""
+    if values.winograd is None:
+        return convolution_matrix(values)
+    return values.weights.reshape(-1, values.weights.shape[-1])

@@ -50,6 +50,24 @@ def store(path: Path, binary: bytes) -> None:
         _drop_oldest(path.parent)
 
 
+def store_part(path: Path, *, whole: Path, suffix: str) -> None:
+    """Note that the program of `path` is the part `suffix` of the one kept at `whole`."""
+    store(_part_path(path), f"{whole.name} {suffix}".encode())
+
+
+def load_part(path: Path) -> tuple[Path, str] | None:
+    """Where the program is kept that has the one of `path` among its parts, and that part's suffix, or None."""
+    note = load(_part_path(path))
+    if note is None:
+        return None
+    name, _, suffix = note.decode().partition(" ")
+    return path.with_name(name), suffix
+
+
+def _part_path(path: Path) -> Path:
+    return path.with_suffix(".part")
+
+
 @functools.cache
 def _host_cpu() -> str:
     """Name the host's instruction set, as far as the system tells: CPU drivers compile for it, but some name every
@@ -63,7 +81,7 @@ def _host_cpu() -> str:
 
 def _drop_oldest(folder: Path) -> None:
     """Remove the less recently used half once there are too many entries."""
-    entries = list(folder.glob("*.bin"))
+    entries = [*folder.glob("*.bin"), *folder.glob("*.part")]
     if len(entries) <= _MOST_ENTRIES:
         return
     ages = sorted((entry.stat().st_mtime, entry) for entry in entries)

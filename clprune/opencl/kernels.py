@@ -41,11 +41,19 @@ Argument: TypeAlias = Buffer | LocalMemory | np.generic
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A built program. `log` is what the compiler said; empty when it came from the cache on disk."""
+    """A built program. `log` is what the compiler said; empty when it came from the cache on disk.
+
+    `suffix`: what follows the names of its kernels, when it was built as part of a larger one.
+    """
 
     built: _Program
     source: str
     log: str
+    suffix: str = ""
+
+    def function(self, name: str) -> cl.Kernel:
+        """A new driver object of the kernel `name`."""
+        return cl.Kernel(self.built, name + self.suffix)
 
 
 @dataclass(frozen=True, kw_only=True)

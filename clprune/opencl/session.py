@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
-from pyopencl._cl import _Program
 
 from clprune import quirks
 from clprune.device import DeviceInfo
 from clprune.errors import BuildError, LaunchError, NoDeviceError
-from clprune.opencl import binary_cache, invoker_cache
-from clprune.opencl.codes import DRIVER_ERRORS, INVALID_BUILD_OPTIONS
+from clprune.opencl import invoker_cache
+from clprune.opencl.codes import DRIVER_ERRORS
 from clprune.opencl.host_memory import on_large_pages
 from clprune.opencl.kernels import Argument, BoundKernel, Buffer, Kernel, LocalMemory, Program, check_launch
 from clprune.opencl.platforms import choose, find_handle
+from clprune.opencl.programs import Programs
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in `typing` from Python 3.11 on
@@ -44,15 +43,12 @@ class Session:
     def __init__(self, info: DeviceInfo) -> None:
         """Open the device that `info` addresses. Raises NoDeviceError."""
         self.info = info
-        self._language = quirks.language_options(info)
-        self._defines = quirks.defines(info)
-        self._programs: dict[tuple[str, tuple[str, ...]], Program] = {}
-        self._programs_lock = threading.Lock()
         invoker_cache.prepare()
         try:
             self._device = find_handle(info)
             self._context = cl.Context([self._device])
             self._queue = cl.CommandQueue(self._context)
+            self._programs = Programs(info, device=self._device, context=self._context)
         except DRIVER_ERRORS as error:
             raise NoDeviceError(
                 f"device {info.selector} ({info.name}) cannot be opened: {error}; `clprune devices` lists the others"
@@ -91,21 +87,18 @@ class Session:
 
         A search that tries hundreds of candidates passes `keep=False`. Raises BuildError with the compiler's log.
         """
-        if not keep:
-            return self._build_from_source(source, options)
-        key = (source, options)
-        with self._programs_lock:
-            program = self._programs.get(key)
-        if program is None:
-            program = self._load_or_build(source, options)
-            with self._programs_lock:
-                program = self._programs.setdefault(key, program)
-        return program
+        return self._programs.build(source, options) if keep else self._programs.build_from_source(source, options)
+
+    def build_together(self, sources: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+        """Build those of many (source, options) that are new at once: faster than one by one. `build` then finds them,
+        or tells which of them the compiler refuses.
+        """
+        self._programs.build_together(sources)
 
     def kernel(self, program: Program, name: str) -> Kernel:
         """Return the kernel `name` with its limits on this device. Raises BuildError when there is none."""
         try:
-            kernel = cl.Kernel(program.built, name)
+            kernel = program.function(name)
             query = cl.kernel_work_group_info
             ask = kernel.get_work_group_info
             is_true = not quirks.has(self.info, quirks.KERNEL_LIMITS_UNTRUE)
@@ -120,49 +113,6 @@ class Session:
             )
         except DRIVER_ERRORS as error:
             raise BuildError(f"no kernel {name!r} in the program: {error}", log="", source=program.source) from error
-
-    def _load_or_build(self, source: str, options: tuple[str, ...]) -> Program:
-        if self.info.is_software:  # compiles quickly, and a simulator's binary loses its line numbers
-            return self._build_from_source(source, options)
-        path = binary_cache.entry_path(self.info, source, options)
-        binary = binary_cache.load(path)
-        if binary is not None:
-            try:
-                built = _Program(self._context, [self._device], [binary])
-                built._build(_joined((*self._language, *self._defines, *options)), [self._device])
-                return Program(built=built, source=source, log="")
-            except DRIVER_ERRORS:
-                pass  # another build of the same driver wrote it: compile, and replace it
-        program = self._build_from_source(source, options)
-        try:
-            binaries = program.built.get_info(cl.program_info.BINARIES)
-        except DRIVER_ERRORS:
-            return program
-        if isinstance(binaries, list) and binaries and binaries[0]:
-            binary_cache.store(path, bytes(binaries[0]))
-        return program
-
-    def _build_from_source(self, source: str, options: tuple[str, ...]) -> Program:
-        # pyopencl's public Program guards its disk cache with a lock that a killed process leaves behind, and writes
-        # every refused source to a temporary file; this inner class is what it builds with.
-        built = _Program(self._context, source)
-        try:
-            try:
-                built._build(_joined((*self._language, *self._defines, *options)), [self._device])
-            except DRIVER_ERRORS as error:
-                if error.code != INVALID_BUILD_OPTIONS or not self._language:
-                    raise
-                built._build(_joined((*self._defines, *options)), [self._device])  # refuses the language
-        except DRIVER_ERRORS as error:
-            log = self._build_log(built) or str(error)
-            raise BuildError(f"{self.info.name} refused a kernel:", log=log, source=source) from error
-        return Program(built=built, source=source, log=self._build_log(built))
-
-    def _build_log(self, built: _Program) -> str:
-        try:
-            return str(built.get_build_info(self._device, cl.program_build_info.LOG)).strip("\0\n ")
-        except DRIVER_ERRORS:
-            return ""
 
     # --- memory ---
 
@@ -257,7 +207,7 @@ class Session:
         group = None if local_size is None else tuple(int(size) for size in local_size)
         check_launch(kernel, self.info, global_size=sizes, local_size=group, arguments=arguments)
         try:
-            own = cl.Kernel(kernel.program.built, kernel.name)
+            own = kernel.program.function(kernel.name)
             for index, argument in enumerate(arguments):
                 own.set_arg(index, _native(argument))
         except DRIVER_ERRORS as error:
@@ -318,7 +268,3 @@ def _native(argument: Argument) -> Any:  # pyopencl's own type for arguments lea
     if isinstance(argument, LocalMemory):
         return cl.LocalMemory(argument.nbytes)
     return argument
-
-
-def _joined(options: tuple[str, ...]) -> bytes:
-    return " ".join(options).encode()

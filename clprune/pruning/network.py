@@ -9,7 +9,7 @@ import numpy as np
 
 from clprune.darknet.layers import Connected, Convolutional, Layer, PruneOptions
 from clprune.darknet.network import Network
-from clprune.darknet.weights import LayerWeights, Weights
+from clprune.darknet.values import LayerWeights, Weights, unit_matrix
 from clprune.errors import UsageError
 from clprune.pruning.allocation import allocate
 from clprune.pruning.channels import channel_flow
@@ -24,7 +24,6 @@ from clprune.pruning.winograd import (
     output_tile,
     to_winograd_domain,
     transformed,
-    unit_matrix,
     unit_matrix_shape,
 )
 from clprune.tile import Unit

@@ -10,7 +10,7 @@ import numpy as np
 
 from clprune.darknet.layers import Connected, Convolutional, PruneOptions
 from clprune.darknet.network import Network
-from clprune.darknet.values import Weights
+from clprune.darknet.values import Weights, unit_matrix
 from clprune.pruning.abwsp import VariantChoice
 from clprune.pruning.bcbp import balance_columns
 from clprune.pruning.channels import select_channels
@@ -21,7 +21,6 @@ from clprune.pruning.methods import get_method
 from clprune.pruning.network import Masks, PruneSettings, group_rows, layer_values
 from clprune.pruning.shrink import channels_left
 from clprune.pruning.unit import Mask
-from clprune.pruning.winograd import unit_matrix
 
 FEWER_OPERATIONS = 0.8
 """A layer that keeps no more than this share of its weights is expected to take less time."""

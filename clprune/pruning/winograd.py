@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clprune.darknet.layers import Connected, Convolutional, Layer
 from clprune.darknet.network import Network
-from clprune.darknet.values import FloatArray, LayerWeights, Weights, convolution_matrix
+from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import UsageError
 from clprune.pruning.criterion import Matrix
 from clprune.winograd.transforms import FILTER_SIZE, transform_filters, transform_matrices
@@ -83,13 +83,6 @@ def transformed(layer: Layer, values: LayerWeights, *, winograd: int) -> LayerWe
             f"F({winograd}x{winograd}, 3x3): expected --winograd {values.winograd}, or weights in the spatial domain"
         )
     return values
-
-
-def unit_matrix(values: LayerWeights) -> FloatArray:
-    """The matrix that units are cut from: `[M, K]`, in the Winograd domain `[alpha^2 * out, in]`; a view."""
-    if values.winograd is None:
-        return convolution_matrix(values)
-    return values.weights.reshape(-1, values.weights.shape[-1])
 
 
 def unit_matrix_shape(layer: Convolutional | Connected, *, winograd: int | None) -> tuple[int, int]:

@@ -82,7 +82,7 @@ def bind_plan(session: Session, plan: Plan, weights: Weights) -> BoundPlan:
     buffers = [session.zeros(size) for size in plan.memory.sizes_bytes]
     tensors = {name: buffers[number] for name, number in plan.memory.buffer_of.items()}
     binder = _Binder(session=session, plan=plan, weights=weights, tensors=tensors)
-    prepared = [binder.prepare(step) for step in plan.steps]
+    prepared = binder.prepare_all(plan.steps)
     scratch = _shared_scratch(session, [item.arguments for item in prepared])
     steps = tuple(binder.bind(item, scratch) for item in prepared)
     session.finish()
@@ -96,7 +96,7 @@ def bind_others(session: Session, bound: BoundPlan, weights: Weights, steps: Seq
     Raises what `bind_plan` raises.
     """
     binder = _Binder(session=session, plan=bound.plan, weights=weights, tensors=bound.tensors)
-    prepared = [binder.prepare(step) for step in steps]
+    prepared = binder.prepare_all(steps)
     scratch = _shared_scratch(session, [item.arguments for item in prepared], known=bound.scratch)
     return tuple(binder.bind(item, scratch) for item in prepared)
 
@@ -133,8 +133,14 @@ class _Binder:
     packed: dict[tuple[Any, ...], Packed] = field(default_factory=dict)
     copied: dict[Hashable, tuple[Buffer, Any]] = field(default_factory=dict)
 
-    def prepare(self, step: Step) -> _Prepared:
-        step, stages = _build(self.session, step)
+    def prepare_all(self, steps: Sequence[Step]) -> list[_Prepared]:
+        sources = [step.kernel.source(step.tile, step.operation) for step in steps]
+        options = [step.kernel.build_options(self.session.info) for step in steps]
+        self.session.build_together(zip(sources, options, strict=True))
+        return [self._prepare(step, source) for step, source in zip(steps, sources, strict=True)]
+
+    def _prepare(self, step: Step, source: str) -> _Prepared:
+        step, stages = _build(self.session, step, source)
         x, y = (self.tensors[step.inputs[0]] if step.inputs else None), self.tensors[step.output]
         kernel, tile, operation = step.kernel, step.tile, step.operation
         if isinstance(kernel, MatrixKernel):
@@ -234,11 +240,11 @@ def _shared_scratch(
     ]
 
 
-def _build(session: Session, step: Step) -> tuple[Step, tuple[BuiltStage, ...]]:
-    """The step and its built stages, with the safe tile where the planned one cannot run."""
+def _build(session: Session, step: Step, source: str) -> tuple[Step, tuple[BuiltStage, ...]]:
+    """The step and its built stages, with the safe tile where the planned one, of that source, cannot run."""
     safe = step.kernel.safe_tile(step.operation)
     try:
-        stages = build_stages(session, step.kernel, step.tile, step.operation)
+        stages = build_stages(session, step.kernel, step.tile, step.operation, source=source)
         reason = obstacle(session, stages)
     except BuildError:
         if step.tile == safe:

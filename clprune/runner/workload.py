@@ -9,10 +9,9 @@ import numpy.typing as npt
 
 from clprune.darknet.layers import Connected, Convolutional, Layer
 from clprune.darknet.network import Network
-from clprune.darknet.values import LayerWeights, Weights
+from clprune.darknet.values import LayerWeights, Weights, unit_matrix
 from clprune.kernels.base import Workload
 from clprune.kernels.storage import storage_of
-from clprune.pruning.winograd import unit_matrix
 
 #: Units that hold this much more than the weights that are left are no units.
 LARGEST_FILL = 1.2

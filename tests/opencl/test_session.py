@@ -15,6 +15,7 @@ import pytest
 
 from clprune.errors import BuildError, LaunchError, NoDeviceError
 from clprune.opencl import BoundKernel, Kernel, LocalMemory, Session, binary_cache, open_device
+from clprune.opencl.programs import Programs
 
 SOURCE = """
 kernel void scale(global float* values, const float factor, const int count)
@@ -113,7 +114,7 @@ def test_second_session_builds_from_the_cache(device_context: Session, monkeypat
     def forbidden(*_: object) -> None:
         raise AssertionError("built from source")
 
-    monkeypatch.setattr(Session, "_build_from_source", forbidden)
+    monkeypatch.setattr(Programs, "build_from_source", forbidden)
     with Session(device_context.info) as session:
         kernel = session.kernel(session.build(SOURCE), "scale")
         bound, buffer = bind_scale(session, kernel, np.ones(3, np.float32), 2.0)

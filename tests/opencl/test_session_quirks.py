@@ -11,7 +11,7 @@ import pytest
 from pyopencl._cl import _Program
 
 from clprune.errors import BuildError
-from clprune.opencl import Kernel, Session, session
+from clprune.opencl import Kernel, Session, programs
 
 SOURCE = """
 kernel void twice(global float *values)
@@ -50,7 +50,7 @@ class Refusing(_Program):  # type: ignore[misc]
 
 def test_refused_language_option_is_left_out(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """Found out by trying, or known from the version: then it is not tried."""
-    monkeypatch.setattr(session, "_Program", Refusing)
+    monkeypatch.setattr(programs, "_Program", Refusing)
     Refusing.refused = 0
     with opened(device_context) as silent:
         assert run_twice(silent)[0] == 3.0
@@ -65,7 +65,7 @@ def test_other_refusals_are_errors(device_context: Session, monkeypatch: pytest.
         def _build(self, options: bytes, devices: Any) -> Any:
             raise cl.RuntimeError(cl._cl._ErrorRecord(msg="imaginary", code=-11, routine="clBuildProgram"))
 
-    monkeypatch.setattr(session, "_Program", Broken)
+    monkeypatch.setattr(programs, "_Program", Broken)
     with pytest.raises(BuildError, match="refused a kernel"):
         run_twice(device_context)
 

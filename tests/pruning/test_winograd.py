@@ -12,11 +12,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from clprune.darknet.annotate import annotate_cfg
 from clprune.darknet.layers import Convolutional
 from clprune.darknet.network import load_network
+from clprune.darknet.values import unit_matrix
 from clprune.errors import CfgError, UsageError
 from clprune.pruning import PruneSettings, mask_for, prune_network
 from clprune.pruning.imbalance import kept_columns, matrix_imbalance
 from clprune.pruning.network import in_pruning_domain, plan_pruning, prune_random
-from clprune.pruning.winograd import output_tile, sensitivities, to_winograd_domain, unit_matrix
+from clprune.pruning.winograd import output_tile, sensitivities, to_winograd_domain
 from clprune.tile import Unit
 from clprune.winograd.transforms import transform_filters, transform_matrices
 from tests.pruning.drawn import bits
