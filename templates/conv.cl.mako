@@ -23,8 +23,12 @@
 ## prefetch      columns by which the inner loop runs ahead to bring input into cache (0: not at all); also brings the
 ##               output's lines before they are written. Columns that are kept lie too far apart for hardware prefetchers
 ## mapping       "flat": positions run through the padded rows (stride 1, input and output of one pitch);
-##               "rows": each vector lies in one output row
+##               "rows": each vector lies in one output row;
+##               "packed": each vector holds whole output rows of 2, 4 or 8, of one image or all rows of several: no lane
+##               lies in the padding between them. Of many rows, two loads that overlap are permuted (ours)
 ##               "flat" may read group_n * vectors * vector_width values behind the last position (READ_MARGIN holds them)
+## row_distances mapping "packed": of each row of a vector, how far its input and its output lie behind those of the first.
+##               Constants, which are part of addresses and take no registers
 ## sweep         work-groups along row blocks that are walked through before the next positions (0: all of them). The
 ##               weights of a sweep stay in cache while positions go by; positions run along the lanes of a warp
 ##
@@ -36,17 +40,24 @@
     T, I = vector_type("float", vector_width), vector_type("int", vector_width)
     row_step = 2 if pooled else 1
     rows, slots = range(tile_m), range(vectors)
-    parts = range(vectors * row_step)
+    is_packed = mapping == "packed"
+    parts = range(vectors if is_packed else vectors * row_step)
     store_width = vector_width // row_step
     S = vector_type("float", store_width)
+    P = vector_type("float", vector_width // row_step**2)  # mapping "packed": what is stored of a vector
     # 4-bit weights have no addresses of their own: an index moves in place of the pointer.
     moving = "at" if storage == "codebook4" else "w"
 
     def weight(index):
         """A weight of the row block, `index` values behind what moves, as an expression."""
         return storages.weight("w", f"at + {index}" if storage == "codebook4" else index)
+
     # One element of every cache line of 16 values that a column's vectors may touch.
-    if mapping == "flat":
+    if is_packed:
+        span = row_distances[-1][0] + out_width  # from a slot's first input to behind its last
+        is_permuted = len(row_distances) > 2 and span <= 2 * vector_width
+        touched = [f"in{v} + {distance}" for v in parts for distance in [*range(0, span - 1, 16), span - 1]]
+    elif mapping == "flat":
         touched = [f"in{v}" for v in parts] + [f"in{vectors - 1} + {vector_width - 1}"]
     else:
         ends = [f"in{v} + {stride * (vector_width - 1)}" for v in parts[-row_step:]]
@@ -57,10 +68,30 @@ ${common.multiply_add_macro()}
 ${common.prefetch_macros()}
 % endif
 ${common.activation_function(activation, vector_width)}
-% if store_width <= 4:
+% if store_width <= 4 and not is_packed:
 ${common.partial_store_function(store_width)}
 % endif
+% if is_packed:
 % if pooled:
+<%
+    upper, lower = ("".join(f"{lane:x}" for lane in range(vector_width) if lane // out_width % 2 == side) for side in (0, 1))
+    H = vector_type("float", vector_width // 2)
+%>
+inline ${P} pool_rows(const ${T} v)
+{
+    const ${H} upper = v.s${upper}, lower = v.s${lower};
+    const ${H} larger = upper > lower ? upper : lower;
+    return larger.even > larger.odd ? larger.even : larger.odd;
+}
+% endif
+% if is_permuted:
+<% places = [distance + lane for distance, _ in row_distances for lane in range(out_width)] %>
+inline ${T} pack(const ${T} a, const ${T} b)
+{
+    return (${T})(${", ".join(f"a.s{place:x}" if place < vector_width else f"b.s{place - span + vector_width:x}" for place in places)});
+}
+% endif
+% elif pooled:
 ${convolution.pool_function()}
 % endif
 <%def name="columns(count, weight, offset)">
@@ -75,12 +106,58 @@ ${convolution.pool_function()}
         }
 % endif
 % for v in parts:
-        const ${T} b${v} = ${convolution.load_positions(f"p + in{v}")};
+        const ${T} b${v} = ${load_packed(v) if is_packed else convolution.load_positions(f"p + in{v}")};
 % endfor
 % for i in rows:
         { const ${T} a = (${T})(${weight(u, i)});
 % for v in parts:
         c${i}_${v} = MULTIPLY_ADD(a, b${v}, c${i}_${v});
+% endfor
+        }
+% endfor
+    }
+% endfor
+</%def>
+## Mapping "packed": the inputs of slot v. Of many short rows, two loads that overlap and a permutation.
+<%def name="load_packed(v)" filter="trim">
+% if is_permuted:
+pack(${vector_load(vector_width, f"p + in{v}")}, ${vector_load(vector_width, f"p + in{v} + {span - vector_width}")})
+% else:
+(${T})(${", ".join(vector_load(out_width, f"p + in{v} + {distance}") for distance, _ in row_distances)})
+% endif
+</%def>
+## Mapping "packed": for slot j is_slot<j>, where it is read (in<j>) and where it is written (out<j>).
+<%def name="packed_positions()">
+% for j in slots:
+    const bool is_slot${j} = first_slot + ${j * group_n} < slot_count;
+    const int row${j} = min(first_slot + ${j * group_n}, slot_count - 1) * ${len(row_distances)};
+    const int image${j} = row${j} / rows_per_image;
+    const int image_row${j} = row${j} - image${j} * rows_per_image;
+    const int in${j} = x_origin + image${j} * x_image_stride + image_row${j} * x_pitch;
+    const int out${j} = y_origin + image${j} * y_image_stride + image_row${j} / ${row_step} * y_pitch;
+% if prefetch:
+<% last = row_distances[-1][1] + out_width // row_step - 1 %>
+% for i in rows:
+% for distance in [*range(0, last, 16), last]:
+    PREFETCH_FOR_WRITING(y + (size_t)(descriptor[3] + ${i}) * y_channel_stride + out${j} + ${distance});
+% endfor
+% endfor
+% endif
+% endfor
+</%def>
+<%def name="packed_store()">
+    if (!is_block) return;
+    const int block_rows = descriptor[4];
+    __global float *out = y + (size_t)descriptor[3] * y_channel_stride;
+<% width = out_width // row_step %>
+% for j in slots:
+    if (is_slot${j}) {
+% for i in rows:
+        if (${i} < block_rows) {
+            const ${P} r = ${"pool_rows" if pooled else ""}(activate(c${i}_${j}));
+            __global float *o = out + (size_t)${i} * y_channel_stride + out${j};
+% for number, (_, distance) in enumerate(row_distances[::row_step]):
+            ${vector_store(width, "r.s" + "".join(f"{lane:x}" for lane in range(number * width, (number + 1) * width)), f"o + {distance}")}
 % endfor
         }
 % endfor
@@ -106,8 +183,12 @@ void conv(__global const float *restrict x,
 % else:
     __global const ${storages.stored_type()} *w = weights + descriptor[2];
 % endif
+% if is_packed:
+    ${packed_positions()}
+% else:
     ${convolution.positions()}
     ${convolution.prefetch_output()}
+% endif
 % for i in rows:
     const float bias${i} = bias[block * ${tile_m} + ${i}];
 % for v in parts:
@@ -158,5 +239,9 @@ void conv(__global const float *restrict x,
     }
 % endfor
 % endif
+% if is_packed:
+    ${packed_store()}
+% else:
     ${convolution.store()}
+% endif
 }

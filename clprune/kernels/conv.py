@@ -71,7 +71,8 @@ class ConvTile:
 
 def accumulators(tile: ConvTile, operation: ConvOperation) -> int:
     """float32 results that one work-item holds in registers."""
-    return tile.tile_m * tile.vectors * tile.vector_width * operation.row_step
+    vectors = tile.vectors if tile.mapping == "packed" else tile.vectors * operation.row_step
+    return tile.tile_m * vectors * tile.vector_width
 
 
 def narrow_tile(
@@ -112,7 +113,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         "group_n": (1, 32, 64, 128),
         "tile_k": (0, 16, 32),
         "k_unroll": (1, 2, 4),
-        "mapping": ("flat", "rows"),
+        "mapping": ("flat", "rows", "packed"),
         "sweep": (0, 1, 4),
         "prefetch": (0, 16, 48),
     }
@@ -142,11 +143,14 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             holds=lambda t, o: t.sweep <= 1 or t.sweep * t.group_m * t.tile_m < o.problem.out_channels,
         ),
     )
+    # Short rows first: of 4x4 maps a third of a run of positions is padding, of 2x2 maps more than half.
     cpu_tiles = (
+        ConvTile(tile_m=8, vector_width=16, vectors=3, mapping="packed", prefetch=48),
         ConvTile(tile_m=8, vector_width=16, vectors=3, prefetch=48),
         ConvTile(tile_m=8, vector_width=16, vectors=2, mapping="rows", prefetch=48),
         ConvTile(tile_m=4, vector_width=16, vectors=3, mapping="rows", prefetch=48),
         ConvTile(tile_m=8, vector_width=16, vectors=1, mapping="rows", prefetch=48),
+        ConvTile(tile_m=4, vector_width=8, vectors=3, mapping="packed", prefetch=48),
         ConvTile(tile_m=4, vector_width=8, vectors=3, prefetch=48),
         ConvTile(tile_m=4, vector_width=8, vectors=2, mapping="rows", prefetch=48),
         ConvTile(tile_m=12, vector_width=16, vectors=1, mapping="rows"),
@@ -184,6 +188,8 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             "activation": operation.activation,
             "pooled": operation.pooled,
             "storage": operation.storage,
+            "out_width": operation.problem.out_width,
+            "row_distances": operation.row_distances(tile) if tile.mapping == "packed" else (),
         }
 
     def safe_tile(self, operation: ConvOperation) -> ConvTile:
@@ -268,6 +274,9 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
             (2, 12, 12, 33, 3, 1, 0, 1, 2),
             (3, 9, 11, 37, 3, 1, 1, 1, 1),
             (1, 59, 61, 3, 3, 1, 1, 1, 1),
+            (3, 8, 8, 11, 3, 1, 1, 1, 1),
+            (5, 4, 4, 9, 3, 1, 1, 1, 3),
+            (6, 2, 2, 10, 3, 1, 1, 2, 4),
         )
         activations = ("leaky", "relu", "logistic", "linear")
         names = ("in_channels", "in_height", "in_width", "out_channels", "size", "stride", "padding", "groups", "batch")
@@ -279,6 +288,8 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         pooled = (
             ConvProblem(batch=2, in_channels=3, in_height=6, in_width=38, out_channels=9, size=3, padding=1),
             ConvProblem(batch=1, in_channels=5, in_height=15, in_width=11, out_channels=4, size=2, stride=2, padding=1),
+            ConvProblem(batch=4, in_channels=3, in_height=2, in_width=2, out_channels=5, size=3, padding=1),
+            ConvProblem(batch=2, in_channels=2, in_height=8, in_width=8, out_channels=9, size=3, padding=1),
         )
         storages = (FLOAT16, INT8, CODEBOOK8, CODEBOOK4)
         coded = tuple(

@@ -76,8 +76,31 @@ class ConvOperation:
         """Vectors of positions that cover the output."""
         if tile.mapping == "flat":
             return ceil_div(self.positions, tile.vector_width)
+        if tile.mapping == "packed":
+            return self.problem.batch * self.problem.out_height * self.problem.out_width // tile.vector_width
         rows = self.problem.batch * self.problem.out_height // self.row_step
         return rows * ceil_div(self.problem.out_width, tile.vector_width)
+
+    def can_pack_rows(self, vector_width: int) -> bool:
+        """Vectors of positions can be filled with whole short rows, of one image or all rows of several."""
+        problem = self.problem
+        if problem.stride != 1 or problem.out_width not in (2, 4, 8) or vector_width not in (8, 16):
+            return False
+        rows, image_rows = vector_width // problem.out_width, problem.out_height
+        is_whole = image_rows % rows == 0 or rows % image_rows == 0
+        return rows > 1 and is_whole and problem.batch * image_rows % rows == 0
+
+    def row_distances(self, tile: PositionTile) -> tuple[tuple[int, int], ...]:
+        """How far the input and the output of each row of a vector lie behind those of its first, mapping "packed"."""
+        image_rows = self.problem.out_height
+        places = [divmod(row, image_rows) for row in range(tile.vector_width // self.problem.out_width)]
+        return tuple(
+            (
+                image * self.input.image_stride + row * self.input.pitch,
+                image * self.output.image_stride + row // self.row_step * self.output.pitch,
+            )
+            for image, row in places
+        )
 
     def position_groups(self, tile: PositionTile) -> int:
         """Work-groups along positions."""
@@ -91,7 +114,7 @@ class ConvOperation:
             self.positions,
             ceil_div(problem.out_width, tile.vector_width),
             problem.out_width,
-            problem.out_height // self.row_step,
+            problem.out_height if tile.mapping == "packed" else problem.out_height // self.row_step,
             layout_in.origin,
             layout_in.pitch,
             layout_in.image_stride,
@@ -149,6 +172,10 @@ POSITION_CONSTRAINTS: tuple[Constraint[Any, ConvOperation], ...] = (
         holds=lambda t, o: t.mapping != "flat" or o.can_be_flat,
     ),
     Constraint(
+        reason="mapping packed needs stride 1 and vectors of whole output rows of 2, 4 or 8",
+        holds=lambda t, o: t.mapping != "packed" or o.can_pack_rows(t.vector_width),
+    ),
+    Constraint(
         reason="fused pooling needs vectors of at least two positions and whole windows",
         holds=lambda t, o: not o.pooled or (t.vector_width >= 2 and can_pool(o.problem)),
     ),
@@ -158,7 +185,7 @@ POSITION_CONSTRAINTS: tuple[Constraint[Any, ConvOperation], ...] = (
     ),
     Constraint(
         reason="a vector is more than twice as long as an output row",
-        holds=lambda t, o: t.vector_width <= 4 or t.mapping == "flat" or t.vector_width < 2 * o.problem.out_width,
+        holds=lambda t, o: t.vector_width <= 4 or t.mapping != "rows" or t.vector_width < 2 * o.problem.out_width,
     ),
 )
 

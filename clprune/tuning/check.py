@@ -39,18 +39,21 @@ def small_operations(kernel: Kernel[Any, Any], tile: Any, device: DeviceInfo) ->
     operations = [*kernel.sample_operations()]
     if isinstance(tile, ConvTile | ConvChannelsTile):
         rows = tile.tile_m * tile.group_m if isinstance(tile, ConvTile) else tile.tile_m
-        operations += _many_channels(rows * max(tile.sweep, 1))
+        operations += _many_channels(rows * max(tile.sweep, 1), is_packed=getattr(tile, "mapping", "") == "packed")
     allowed = [operation for operation in operations if kernel.rejection(tile, operation, device) is None]
     return sorted(allowed, key=lambda operation: -operation.flops)[:MOST_OPERATIONS]
 
 
-def _many_channels(rows: int) -> list[Any]:
-    """Convolutions with more output channels than the `rows` that a tile's work-groups sweep over, and a ragged end."""
+def _many_channels(rows: int, *, is_packed: bool) -> list[Any]:
+    """Convolutions with more output channels than the `rows` that a tile's work-groups sweep over, and a ragged end.
+
+    `is_packed`: with rows short enough for several of them to fill a vector.
+    """
     problem = ConvProblem(
-        batch=1,
+        batch=5 if is_packed else 1,
         in_channels=3,
-        in_height=14,
-        in_width=34,
+        in_height=4 if is_packed else 14,
+        in_width=4 if is_packed else 34,
         out_channels=2 * rows + 3,
         size=3,
         padding=1,
