@@ -81,15 +81,6 @@ class ConvOperation:
         rows = self.problem.batch * self.problem.out_height // self.row_step
         return rows * ceil_div(self.problem.out_width, tile.vector_width)
 
-    def can_pack_rows(self, vector_width: int) -> bool:
-        """Vectors of positions can be filled with whole short rows, of one image or all rows of several."""
-        problem = self.problem
-        if problem.stride != 1 or problem.out_width not in (2, 4, 8) or vector_width not in (8, 16):
-            return False
-        rows, image_rows = vector_width // problem.out_width, problem.out_height
-        is_whole = image_rows % rows == 0 or rows % image_rows == 0
-        return rows > 1 and is_whole and problem.batch * image_rows % rows == 0
-
     def row_distances(self, tile: PositionTile) -> tuple[tuple[int, int], ...]:
         """How far the input and the output of each row of a vector lie behind those of its first, mapping "packed"."""
         image_rows = self.problem.out_height
@@ -173,7 +164,7 @@ POSITION_CONSTRAINTS: tuple[Constraint[Any, ConvOperation], ...] = (
     ),
     Constraint(
         reason="mapping packed needs stride 1 and vectors of whole output rows of 2, 4 or 8",
-        holds=lambda t, o: t.mapping != "packed" or o.can_pack_rows(t.vector_width),
+        holds=lambda t, o: t.mapping != "packed" or can_pack_rows(o.problem, t.vector_width),
     ),
     Constraint(
         reason="fused pooling needs vectors of at least two positions and whole windows",
@@ -225,6 +216,15 @@ def conv_operation(
 def can_pool(problem: ConvProblem) -> bool:
     """Whether 2x2 windows of stride 2 tile the output without remainder."""
     return problem.out_height % 2 == 0 and problem.out_width % 2 == 0
+
+
+def can_pack_rows(problem: ConvProblem, vector_width: int) -> bool:
+    """Vectors of output positions can be filled with whole short rows, of one image or all rows of several."""
+    if problem.stride != 1 or problem.out_width not in (2, 4, 8) or vector_width not in (8, 16):
+        return False
+    rows, image_rows = vector_width // problem.out_width, problem.out_height
+    is_whole = image_rows % rows == 0 or rows % image_rows == 0
+    return rows > 1 and is_whole and problem.batch * image_rows % rows == 0
 
 
 def pool_problem(problem: ConvProblem) -> PoolProblem:

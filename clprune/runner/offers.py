@@ -17,7 +17,7 @@ from clprune.kernels.connected import CONNECTED, ConnectedOperation
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_channels import CONV_CHANNELS
 from clprune.kernels.conv_int8 import CONV_INT8
-from clprune.kernels.conv_operation import ConvOperation
+from clprune.kernels.conv_operation import ConvOperation, can_pack_rows
 from clprune.kernels.sparse_connected import SPARSE_CONNECTED
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.storage import FLOAT32
@@ -54,6 +54,9 @@ SMALL_SIDE = 4
 #: as tiles have rows.
 CHANNELS_SIDE, LIKELY_CHANNELS_SIDE, SURE_CHANNELS_SIDE = 28, 14, 8
 FEWEST_CHANNELS, FEWEST_CHANNELS_UNIT_ROWS = 16, 32
+
+#: Rows of a unit from which on direct convolution skips what was removed also where several short rows fill a vector.
+FEWEST_PACKED_UNIT_ROWS = 8
 
 #: Operations from which on a dense layer is settled on CPUs; with fewer, launches and transforms count.
 SETTLED_FLOPS = 10**8
@@ -114,6 +117,14 @@ def prefers_channels(problem: ConvProblem, form: WeightForm, *, is_cpu: bool) ->
     is_whole = workload.is_dense or workload.unit_rows >= FEWEST_CHANNELS_UNIT_ROWS
     is_plain = form.winograd is None and not form.quantizes_input
     return is_cpu and is_plain and is_whole and _has_channels(problem, most_side=SURE_CHANNELS_SIDE)
+
+
+def packs_rows(problem: ConvProblem, form: WeightForm, *, lanes: int) -> bool:
+    """Whether direct convolution fills vectors of `lanes` positions with whole rows: of very small images, and weights
+    of which units as tall as its tiles are gone.
+    """
+    is_plain = form.winograd is None and not form.quantizes_input
+    return is_plain and form.workload.unit_rows >= FEWEST_PACKED_UNIT_ROWS and can_pack_rows(problem, lanes)
 
 
 def _has_channels(problem: ConvProblem, *, most_side: int) -> bool:

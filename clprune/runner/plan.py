@@ -14,13 +14,13 @@ from clprune.darknet.layers import Convolutional
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.layout import Layout
-from clprune.quirks import wants_explicit_vectors
+from clprune.quirks import vector_width, wants_explicit_vectors
 from clprune.runner.batching import ImageView
 from clprune.runner.builder import PlanBuilder
 from clprune.runner.choice import Chooser, TileLookup, TimeLookup
 from clprune.runner.fusion import fused_pools
 from clprune.runner.memory import MemoryPlan
-from clprune.runner.offers import prefers_channels
+from clprune.runner.offers import packs_rows, prefers_channels
 from clprune.runner.steps import Step
 from clprune.runner.workload import WeightForm
 
@@ -82,7 +82,7 @@ def make_plan(
     is_cpu = wants_explicit_vectors(device)
     builder = PlanBuilder(
         network=network,
-        fused=fused_pools(network, device, tiled=_tiled_layers(network, forms, is_cpu=is_cpu)),
+        fused=fused_pools(network, device, tiled=_tiled_layers(network, forms, device)),
         forms=forms,
         algorithms=algorithms or Algorithms(),
         connected_storage=connected_storage,
@@ -105,12 +105,16 @@ def make_plan(
     )
 
 
-def _tiled_layers(network: Network, forms: Mapping[int, WeightForm], *, is_cpu: bool) -> list[int]:
-    """Convolutions that are computed in square tiles of positions, not in vectors that run along rows."""
+def _tiled_layers(network: Network, forms: Mapping[int, WeightForm], device: DeviceInfo) -> list[int]:
+    """Convolutions that are computed in tiles of whole windows, not in vectors that run along rows."""
+    is_cpu = wants_explicit_vectors(device)
+    lanes = vector_width(device) if is_cpu else 1
     convolutions = [layer for layer in network.layers if isinstance(layer, Convolutional)]
     known = {layer.index: forms.get(layer.index, WeightForm()) for layer in convolutions}
     return [
         layer.index
         for layer in convolutions
-        if known[layer.index].winograd or prefers_channels(layer.problem(1), known[layer.index], is_cpu=is_cpu)
+        if known[layer.index].winograd
+        or prefers_channels(layer.problem(1), known[layer.index], is_cpu=is_cpu)
+        or packs_rows(layer.problem(network.batch), known[layer.index], lanes=lanes)
     ]

@@ -195,7 +195,10 @@ def test_very_small_images_are_pooled_by_their_convolution(network_of: Callable[
     units_of_vectors = WeightForm(workload=Workload(kept_share=0.25, unit_rows=32))
     assert steps(8, WeightForm()) == ["convolutional + maxpool"]
     assert steps(8, units_of_vectors) == ["convolutional + maxpool"]
-    assert steps(8, WeightForm(workload=UNITS)) == ["convolutional", "maxpool"]
+    # Two rows of 8 fill a vector, of units as tall as its tiles; rows of 6 would leave lanes empty.
+    assert steps(8, WeightForm(workload=UNITS)) == ["convolutional + maxpool"]
+    assert steps(8, WeightForm(workload=Workload(kept_share=0.25, unit_rows=4))) == ["convolutional", "maxpool"]
+    assert steps(6, WeightForm(workload=UNITS)) == ["convolutional", "maxpool"]
     assert steps(10, WeightForm()) == ["convolutional", "maxpool"]
 
 
