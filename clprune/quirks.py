@@ -216,6 +216,14 @@ def takes_wide_shuffles(device: DeviceInfo) -> bool:
     return device.type == "cpu" and not has(device, WIDE_SHUFFLES)
 
 
+def takes_vector_subscripts(device: DeviceInfo) -> bool:
+    """Whether lanes of a vector are to be chosen by clang's subscripts, v[i.s0], rather than shuffle(): of 16 floats
+    Intel's CPU runtime 2026.22.10 makes one instruction of subscripts and 14 of shuffle(), which it takes apart into
+    bytes. PoCL 3.1 knows them, too; what other devices do has not been tried.
+    """
+    return device.type == "cpu" and not device.is_software
+
+
 def has_integer_dot_product(device: DeviceInfo) -> bool:
     """Whether kernels may call the dot products of cl_khr_integer_dot_product, which OpenCL C 3.0 declares.
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from clprune import quirks
 from clprune.darknet.values import LayerWeights, convolution_matrix
+from clprune.device import DeviceInfo
 from clprune.kernels.base import (
     WORK_GROUP_CONSTRAINTS,
     Case,
@@ -27,6 +30,7 @@ from clprune.kernels.storage import (
 )
 from clprune.packing.row_lanes import PackedLanes, pack_lanes
 from clprune.packing.rows import CompressedRows
+from clprune.packing.windows import pack_windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +44,18 @@ class SparseConnectedTile:
     tile_n: int = 1
     k_unroll: int = 1
     offset_bits: int = 32
+    window: int = 0
+    prefetch: int = 0
 
     @property
     def tile_m(self) -> int:
         """Rows of one work-group, one to a lane."""
         return self.group_m * self.vectors * self.vector_width
+
+    @property
+    def window_inputs(self) -> int:
+        """Inputs that the entries of a step lie in, from where it begins; 0: they lie anywhere."""
+        return self.window * self.vector_width
 
     @property
     def work_group_size(self) -> int:
@@ -65,9 +76,11 @@ class SparseConnectedKernel(MatrixKernel[SparseConnectedTile, ConnectedOperation
         "tile_n": (1, 2, 4, 8),
         "k_unroll": (1, 2, 4, 8),
         "offset_bits": (8, 16, 32),
+        "window": (0, 2, 4, 8),
+        "prefetch": (0, 64, 128, 256),
     }
     cpu_values: ClassVar = {"group_m": (1,), "group_k": (1,), "k_unroll": (1, 2, 4)}
-    gpu_values: ClassVar = {"vector_width": (1,), "group_m": (16, 32, 64)}
+    gpu_values: ClassVar = {"vector_width": (1,), "group_m": (16, 32, 64), "window": (0,), "prefetch": (0,)}
     constraints = (
         Constraint(
             reason="a work-item handles more images than the batch has",
@@ -90,10 +103,25 @@ class SparseConnectedKernel(MatrixKernel[SparseConnectedTile, ConnectedOperation
             reason="offsets of 16 bits do not reach the end of the input",
             holds=lambda t, o: t.offset_bits != 16 or o.last_column_offset < 2**16,
         ),
+        Constraint(
+            reason="windows are for vectors, in work-groups of one, and a place in one takes 8 bits",
+            holds=lambda t, o: not t.window or (t.vector_width > 1 and t.work_group_size == 1 and t.offset_bits == 8),
+        ),
+        Constraint(
+            reason="a window is larger than the input",
+            holds=lambda t, o: t.window_inputs <= o.last_column_offset + 1,
+        ),
+        Constraint(
+            reason="prefetching is for work-groups of one, whose caches are a CPU's",
+            holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
+        ),
     )
     cpu_tiles = (
-        SparseConnectedTile(vector_width=16, vectors=1, tile_n=8, offset_bits=16),
-        SparseConnectedTile(vector_width=16, vectors=1, tile_n=4, offset_bits=16),
+        SparseConnectedTile(vector_width=16, vectors=1, tile_n=8, offset_bits=8, window=2, prefetch=128),
+        SparseConnectedTile(vector_width=16, vectors=2, tile_n=4, offset_bits=8, window=2, prefetch=128),
+        SparseConnectedTile(vector_width=16, vectors=8, offset_bits=8, window=4, prefetch=64),
+        SparseConnectedTile(vector_width=16, vectors=1, k_unroll=2, offset_bits=8, window=2),
+        SparseConnectedTile(vector_width=8, vectors=4, offset_bits=8, window=4, prefetch=64),
         SparseConnectedTile(vector_width=8, vectors=8, k_unroll=2, offset_bits=8),
         SparseConnectedTile(vector_width=8, vectors=1, offset_bits=16),
         SparseConnectedTile(vector_width=8, vectors=1),
@@ -120,6 +148,14 @@ class SparseConnectedKernel(MatrixKernel[SparseConnectedTile, ConnectedOperation
     def variables(self, tile: SparseConnectedTile, operation: ConnectedOperation) -> dict[str, Any]:
         return {"activation": operation.activation, "storage": operation.storage}
 
+    def own_tiles(self, device: DeviceInfo) -> Sequence[SparseConnectedTile]:
+        """Windows come last where their vectors are wider than the device's: it would take permutations apart."""
+        width = quirks.vector_width(device)
+        return sorted(super().own_tiles(device), key=lambda tile: tile.window > 0 and tile.vector_width > width)
+
+    def build_options(self, device: DeviceInfo) -> tuple[str, ...]:
+        return ("-DHAS_VECTOR_SUBSCRIPTS",) if quirks.takes_vector_subscripts(device) else ()
+
     def safe_tile(self, operation: ConnectedOperation) -> SparseConnectedTile:
         return SparseConnectedTile(vector_width=4, vectors=1)
 
@@ -138,17 +174,19 @@ class SparseConnectedKernel(MatrixKernel[SparseConnectedTile, ConnectedOperation
         """
         stored = stored_matrix(weights, operation.storage)
         entries = CompressedRows.from_dense(convolution_matrix(weights))
-        packed = pack_lanes(
-            entries,
-            values=stored.values[entries.row_numbers, entries.columns],
-            zero=stored.zero,
-            bias=weights.biases,
-            column_offsets=operation.column_offsets,
-            tile_m=tile.tile_m,
-            offset_bits=tile.offset_bits,
-            scales=stored.scales,
-            codebook=stored.codebook,
-        )
+        lanes: dict[str, Any] = {
+            "values": stored.values[entries.row_numbers, entries.columns],
+            "zero": stored.zero,
+            "bias": weights.biases,
+            "column_offsets": operation.column_offsets,
+            "tile_m": tile.tile_m,
+            "scales": stored.scales,
+            "codebook": stored.codebook,
+        }
+        if tile.window:
+            packed = pack_windows(entries, vector_width=tile.vector_width, window=tile.window_inputs, **lanes)
+        else:
+            packed = pack_lanes(entries, offset_bits=tile.offset_bits, **lanes)
         return replace(packed, values=device_values(packed.values, operation.storage))
 
     def arguments(

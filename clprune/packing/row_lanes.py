@@ -30,7 +30,8 @@ class PackedLanes:
     values, offsets: per block `[steps, tile_m]`; lanes of shorter rows are filled with zeros.
     blocks: int32 `[row blocks, 2]`: first step, steps.
     rows: int32 `[row blocks, tile_m]`: the output of each lane, -1 where there is none.
-    starts: int32 `[row blocks, tile_m]`: what the distances of a lane add up to (8 bits only, else zeros).
+    starts: int32 `[row blocks, tile_m]`: what the distances of a lane add up to (8 bits only, else zeros); with windows
+        (clprune/packing/windows.py) `[steps, vectors]`: where the window of a step begins.
     bias, scales: float32 `[row blocks, tile_m]`; no scales where none are. codebook: see PackedColumns.
     kept_share: entries without fill over weights of the dense matrix.
     """
@@ -108,10 +109,10 @@ def pack_lanes(
         offsets=lane_offsets,
         blocks=np.column_stack([first_steps, block_steps]).astype(np.int32),
         rows=rows,
-        starts=_in_lanes(starts, rows),
-        bias=_in_lanes(bias, rows),
+        starts=in_lanes(starts, rows),
+        bias=in_lanes(bias, rows),
         kept_share=entries.kept_share,
-        scales=None if scales is None else _in_lanes(scales, rows),
+        scales=None if scales is None else in_lanes(scales, rows),
         codebook=codebook,
     )
 
@@ -145,5 +146,6 @@ def _places(
     return places
 
 
-def _in_lanes(values: npt.NDArray[Any], rows: IntArray) -> npt.NDArray[Any]:
+def in_lanes(values: npt.NDArray[Any], rows: IntArray) -> npt.NDArray[Any]:
+    """What each row has, `[row blocks, tile_m]`; 0 for lanes without a row."""
     return np.where(rows >= 0, values[np.maximum(rows, 0)], 0).astype(values.dtype)

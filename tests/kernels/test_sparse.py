@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from clprune import quirks
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import MatrixKernel, Sample
 from clprune.kernels.connected import CONNECTED, connected_operation, connected_reference
@@ -14,6 +17,7 @@ from clprune.kernels.sparse_connected import SPARSE_CONNECTED, SparseConnectedTi
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.opencl import Session
 from clprune.tuning.measure import bind_case, verify
+from tests.imaginary import imaginary_device
 
 RNG = np.random.default_rng(0)
 
@@ -71,6 +75,50 @@ def test_far_columns(device_context: Session, offset_bits: int) -> None:
     tile = SparseConnectedTile(vector_width=4, vectors=1, k_unroll=2, offset_bits=offset_bits)
     case = SPARSE_CONNECTED.case(tile, operation, sample)
     verify(device_context, bind_case(device_context, SPARSE_CONNECTED, tile, operation, case))
+
+
+WINDOWED = SparseConnectedTile(vector_width=16, vectors=2, tile_n=2, k_unroll=2, offset_bits=8, window=2, prefetch=64)
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16", "int8", "codebook8", "codebook4"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"vectors": 1, "window": 4}, {"vector_width": 8, "window": 8}], ids=["w2", "w4", "w8"]
+)
+def test_windows(device_context: Session, storage: str, changes: dict[str, int]) -> None:
+    check_windows(device_context, replace(WINDOWED, **changes), storage)
+
+
+@pytest.mark.parametrize("storage", ["float32", "codebook4"])
+def test_windows_without_subscripts(device_context: Session, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
+    monkeypatch.setattr(quirks, "takes_vector_subscripts", lambda device: False)
+    check_windows(device_context, WINDOWED, storage)
+
+
+def check_windows(session: Session, tile: SparseConnectedTile, storage: str) -> None:
+    """Entries at both ends of the input and far from each other, rows without any."""
+    matrix = np.sign(ragged(37, 300)).astype(np.float32)
+    matrix[5], matrix[20, :20] = 0, 0
+    matrix[[3, 3, 20], [0, 299, 299]] = [1, -1, 1]
+    operation = connected_operation(ConnectedProblem(batch=3, inputs=300, outputs=37), storage=storage)
+    x = RNG.standard_normal((3, 300)).astype(np.float32)
+    bias = np.arange(37, dtype=np.float32)
+    sample = Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=connected_reference(x, matrix, bias))
+    case = SPARSE_CONNECTED.case(tile, operation, sample)
+    verify(session, bind_case(session, SPARSE_CONNECTED, tile, operation, case, keep=False))
+
+
+def test_vectors_are_permuted_by_subscripts_on_cpus() -> None:
+    assert SPARSE_CONNECTED.build_options(imaginary_device(type="cpu")) == ("-DHAS_VECTOR_SUBSCRIPTS",)
+    assert SPARSE_CONNECTED.build_options(imaginary_device(type="cpu", platform_name="Oclgrind")) == ()
+    assert SPARSE_CONNECTED.build_options(imaginary_device(type="gpu")) == ()
+
+
+def test_windows_of_vectors_wider_than_the_device_come_last() -> None:
+    operation = connected_operation(ConnectedProblem(batch=1, inputs=4096, outputs=4096))
+    for width in (16, 8):
+        device = imaginary_device(type="cpu", native_vector_width_float=width)
+        tile = SPARSE_CONNECTED.default_tile(operation, device)
+        assert (tile.vector_width, tile.window) == (width, 4)
 
 
 def check(session: Session, kernel: MatrixKernel, operation, sample: Sample) -> None:  # type: ignore[no-untyped-def,type-arg]
