@@ -162,6 +162,15 @@ SPILLS_BEYOND_ONE_WARP = Quirk(
     applies=lambda device: device.type == "gpu" and "nvidia" in device.vendor.lower(),
 )
 
+SINGLE_ITEMS_VECTORIZED = Quirk(
+    name="single_items_vectorized",
+    what="the compiler also tries to compute many work-items at once where every work-group has a single one",
+    effect="such kernels ask for sub-groups of one (HAS_SUB_GROUPS_OF_ONE): a tenth less time to build, equally fast",
+    evidence="Intel's CPU runtime 2026.22.10; its GPUs have no sub-groups of one and are not asked",
+    test="tests/test_quirks.py::test_sub_groups_of_one_are_for_cpus",
+    applies=lambda device: device.type == "cpu" and "cl_intel_required_subgroup_size" in device.extensions,
+)
+
 QUIRKS: tuple[Quirk, ...] = (
     NO_FP64,
     EMULATED_LOCAL_MEMORY,
@@ -177,6 +186,7 @@ QUIRKS: tuple[Quirk, ...] = (
     PREFETCH_FATAL,
     WIDE_SHUFFLES,
     SPILLS_BEYOND_ONE_WARP,
+    SINGLE_ITEMS_VECTORIZED,
 )
 
 
@@ -201,7 +211,8 @@ def language_options(device: DeviceInfo) -> tuple[str, ...]:
 def defines(device: DeviceInfo) -> tuple[str, ...]:
     """Macros that kernels may ask for, as compiler options."""
     is_real_cpu = device.type == "cpu" and not has(device, PREFETCH_FATAL)
-    return ("-DHAS_CPU_PREFETCH",) if is_real_cpu else ()
+    prefetch = ("-DHAS_CPU_PREFETCH",) if is_real_cpu else ()
+    return (*prefetch, "-DHAS_SUB_GROUPS_OF_ONE") if has(device, SINGLE_ITEMS_VECTORIZED) else prefetch
 
 
 def uses_host_memory(device: DeviceInfo) -> bool:

@@ -45,11 +45,23 @@ def vector_store(width: int, value: str, pointer: str) -> str:
     return f"*({pointer}) = {value};" if width == 1 else f"vstore{width}({value}, 0, {pointer});"
 
 
+def work_group_attributes(*sides: int) -> str:
+    """Attributes of a kernel whose work-groups have `sides` work-items; the function's type follows on a new line.
+
+    HAS_SUB_GROUPS_OF_ONE: see `clprune.quirks`.
+    """
+    size = f"__attribute__((reqd_work_group_size({', '.join(map(str, sides))})))"
+    if any(side != 1 for side in sides):
+        return size
+    return f"\n#ifdef HAS_SUB_GROUPS_OF_ONE\n__attribute__((intel_reqd_sub_group_size(1)))\n#endif\n{size}"
+
+
 HELPERS = {
     "c_float": c_float,
     "vector_type": vector_type,
     "vector_load": vector_load,
     "vector_store": vector_store,
+    "work_group_attributes": work_group_attributes,
 }
 
 

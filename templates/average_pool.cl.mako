@@ -2,7 +2,7 @@
 ##
 ## Layout   see clprune/layout.py; a work-group averages one plane
 ## group_n  work-items that share a plane's values; they meet in local memory
-__kernel __attribute__((reqd_work_group_size(${group_n}, 1, 1)))
+__kernel ${work_group_attributes(group_n, 1, 1)}
 void average_pool(__global const float *restrict x,
                   __global float *restrict y,
                   const int batch,

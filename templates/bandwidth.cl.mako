@@ -2,7 +2,7 @@
 ##
 ## vector_width  lanes per load;  unroll: loads per turn;  group_n: work-items of a work-group
 <% T = vector_type("float", vector_width) %>
-__kernel __attribute__((reqd_work_group_size(${group_n}, 1, 1)))
+__kernel ${work_group_attributes(group_n, 1, 1)}
 void bandwidth(__global const float *restrict x, __global float *restrict y, const int turns)
 {
     __global const float *p = x + (size_t)get_group_id(0) * turns * ${unroll * group_n * vector_width} + get_local_id(0) * ${vector_width};

@@ -11,7 +11,7 @@
 % if prefetch:
 ${common.prefetch_macros()}
 % endif
-__kernel __attribute__((reqd_work_group_size(${group_n}, 1, 1)))
+__kernel ${work_group_attributes(group_n, 1, 1)}
 void clear_padding(__global float *restrict y,
                    const int height,
                    const int width,

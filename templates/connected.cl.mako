@@ -47,7 +47,7 @@ ${storages.look_up_function(vector_width, work_group_size == 1)}
     }
 % endfor
 </%def>
-__kernel __attribute__((reqd_work_group_size(${group_m}, ${group_k}, 1)))
+__kernel ${work_group_attributes(group_m, group_k, 1)}
 void connected(__global const float *restrict x,
                __global const ${storages.stored_type()} *restrict weights,
                ${storages.storage_parameters()},

@@ -164,7 +164,7 @@ pack(${vector_load(vector_width, f"p + in{v}")}, ${vector_load(vector_width, f"p
     }
 % endfor
 </%def>
-__kernel __attribute__((reqd_work_group_size(${group_n}, ${group_m}, 1)))
+__kernel ${work_group_attributes(group_n, group_m, 1)}
 void conv(__global const float *restrict x,
           __global const ${storages.stored_type()} *restrict weights,
           ${storages.storage_parameters()},

@@ -126,7 +126,7 @@ inline ${T} larger(const ${T} a, const ${T} b) { return a > b ? a : b; }
     }
 % endfor
 </%def>
-__kernel __attribute__((reqd_work_group_size(${group_m}, ${group_n}, 1)))
+__kernel ${work_group_attributes(group_m, group_n, 1)}
 void conv_channels(__global const float *restrict x,
                    __global const ${storages.stored_type()} *restrict weights,
                    ${storages.storage_parameters()},

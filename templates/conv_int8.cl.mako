@@ -93,7 +93,7 @@ inline ${I} dot_add(const ${I} a, const ${I} b, const ${I} sum)
 }
 #endif
 % endif
-__kernel __attribute__((reqd_work_group_size(${quantize_group}, 1, 1)))
+__kernel ${work_group_attributes(quantize_group, 1, 1)}
 void quantize_input(__global const float *restrict x,
           __global int *restrict q,
           const float inverse_scale,
@@ -153,7 +153,7 @@ void quantize_input(__global const float *restrict x,
     }
 % endfor
 </%def>
-__kernel __attribute__((reqd_work_group_size(${group_n}, ${group_m}, 1)))
+__kernel ${work_group_attributes(group_n, group_m, 1)}
 void conv_int8(__global const int *restrict x,
           __global const int *restrict weights,
           __global const int *restrict offsets,

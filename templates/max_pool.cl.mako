@@ -20,7 +20,7 @@
 %>
 <%namespace name="common" file="common.mako"/>
 ${common.partial_store_function(vector_width)}
-__kernel __attribute__((reqd_work_group_size(${group_n}, ${group_rows}, 1)))
+__kernel ${work_group_attributes(group_n, group_rows, 1)}
 void max_pool(__global const float *restrict x,
               __global float *restrict y,
               const int in_height,

@@ -4,7 +4,7 @@
 <%namespace name="common" file="common.mako"/>
 <% T = vector_type("float", vector_width) %>
 ${common.multiply_add_macro()}
-__kernel __attribute__((reqd_work_group_size(${group_n}, 1, 1)))
+__kernel ${work_group_attributes(group_n, 1, 1)}
 void peak(__global float *restrict y, const int turns, const float factor)
 {
     const ${T} b = (${T})(factor);

@@ -11,7 +11,7 @@
 ## group_n, group_rows  work-items of a work-group along a row, and rows
 <%namespace name="common" file="common.mako"/>
 ${common.activation_function(activation, 1)}
-__kernel __attribute__((reqd_work_group_size(${group_n}, ${group_rows}, 1)))
+__kernel ${work_group_attributes(group_n, group_rows, 1)}
 void pointwise(__global const float *restrict x,
 % if scaled:
                __global const float *restrict scale,

@@ -18,7 +18,7 @@
     value = scratch[0];
     barrier(CLK_LOCAL_MEM_FENCE);
 </%def>
-__kernel __attribute__((reqd_work_group_size(${group_n}, 1, 1)))
+__kernel ${work_group_attributes(group_n, 1, 1)}
 void softmax(__global const float *restrict x, __global float *restrict y, const int length, const float scale)
 {
     const int item = get_local_id(0);

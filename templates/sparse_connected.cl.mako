@@ -110,7 +110,7 @@ ${storages.weights_at("values", index, vector_width)}
     }
 % endfor
 </%def>
-__kernel __attribute__((reqd_work_group_size(${group_m}, ${group_k}, 1)))
+__kernel ${work_group_attributes(group_m, group_k, 1)}
 void sparse_connected(__global const float *restrict x,
                __global const ${storages.stored_type()} *restrict values,
                ${storages.storage_parameters()},

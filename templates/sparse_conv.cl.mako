@@ -65,7 +65,7 @@ ${convolution.pool_function()}
         }
 % endfor
 </%def>
-__kernel __attribute__((reqd_work_group_size(${group_n}, ${group_m}, 1)))
+__kernel ${work_group_attributes(group_n, group_m, 1)}
 void sparse_conv(__global const float *restrict x,
           __global const ${storages.stored_type()} *restrict values,
           ${storages.storage_parameters()},

@@ -41,7 +41,7 @@ ${winograd.shuffle_macros()}
 ${common.prefetch_macros()}
 % endif
 ${common.activation_function(activation, vector_width)}
-__kernel __attribute__((reqd_work_group_size(${work_items}, 1, 1)))
+__kernel ${work_group_attributes(work_items, 1, 1)}
 void winograd_input(__global const float *restrict x,
                     __global float *restrict V,
                     const int channels,
@@ -74,7 +74,7 @@ void winograd_input(__global const float *restrict x,
     }
 }
 
-__kernel __attribute__((reqd_work_group_size(${group_n}, ${group_m}, 1)))
+__kernel ${work_group_attributes(group_n, group_m, 1)}
 void winograd_multiply(__global const float *restrict V,
                        __global const float *restrict values,
                        __global const int *restrict offsets,
@@ -156,7 +156,7 @@ void winograd_multiply(__global const float *restrict V,
     }
 }
 
-__kernel __attribute__((reqd_work_group_size(${work_items}, 1, 1)))
+__kernel ${work_group_attributes(work_items, 1, 1)}
 void winograd_output(__global const float *restrict M,
                      __global const float *restrict bias,
                      __global float *restrict y,

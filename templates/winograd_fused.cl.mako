@@ -40,7 +40,7 @@ ${winograd.shuffle_macros()}
 ${common.prefetch_macros()}
 % endif
 ${common.activation_function(activation, vector_width)}
-__kernel __attribute__((reqd_work_group_size(${group_n}, 1, 1)))
+__kernel ${work_group_attributes(group_n, 1, 1)}
 void winograd_fused(__global const float *restrict x,
                     __global const float *restrict values,
                     __global const int *restrict offsets,

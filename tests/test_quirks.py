@@ -14,6 +14,7 @@ from clprune.device import DeviceInfo
 from clprune.kernels.base import Expected, Kernel
 from clprune.kernels.catalogue import CATALOGUE
 from clprune.quirks import QUIRKS, platform_advice, quirks_of, vector_width, wants_explicit_vectors
+from clprune.rendering import work_group_attributes
 from clprune.tolerance import SMALLEST_NORMAL, absolute_tolerance, relative_tolerance
 from tests.imaginary import imaginary_device, imaginary_platform
 
@@ -58,6 +59,7 @@ def test_plain_device_has_none() -> None:
         ({"platform_name": "Oclgrind"}, "prefetch_fatal"),
         ({"name": "llvmpipe (LLVM 15)"}, "wide_shuffles"),
         ({"vendor": "NVIDIA Corporation"}, "spills_beyond_one_warp"),
+        ({"type": "cpu", "extensions": ("cl_intel_required_subgroup_size",)}, "single_items_vectorized"),
     ],
 )
 def test_recognised(facts: dict[str, Any], name: str) -> None:
@@ -97,6 +99,15 @@ def test_prefetch_is_for_real_cpus() -> None:
     assert quirks.defines(imaginary_device(type="cpu")) == ("-DHAS_CPU_PREFETCH",)
     for facts in ({"type": "gpu"}, {"type": "accelerator"}, RUSTICL, {"type": "cpu", "platform_name": "Oclgrind"}):
         assert quirks.defines(imaginary_device(**facts)) == ()
+
+
+def test_sub_groups_of_one_are_for_cpus() -> None:
+    """And for kernels whose work-groups have a single work-item."""
+    asked = {"extensions": ("cl_intel_required_subgroup_size",)}
+    assert "-DHAS_SUB_GROUPS_OF_ONE" in quirks.defines(imaginary_device(type="cpu", **asked))
+    assert "-DHAS_SUB_GROUPS_OF_ONE" not in quirks.defines(imaginary_device(type="gpu", **asked))
+    assert "HAS_SUB_GROUPS_OF_ONE" in work_group_attributes(1, 1, 1)
+    assert work_group_attributes(8, 1, 1) == "__attribute__((reqd_work_group_size(8, 1, 1)))"
 
 
 def test_vector_width() -> None:
