@@ -31,12 +31,12 @@ from clprune.benchmark.layers import (
     share_of_peak,
     time_layers,
 )
-from clprune.benchmark.machine import package_versions, this_machine, today
+from clprune.benchmark.machine import circumstances
 from clprune.benchmark.models import find_cfg, load_or_make_weights
 from clprune.benchmark.prepare import Preparation
 from clprune.benchmark.report import Section, machine_text, markdown_table, write_section
 from clprune.benchmark.units import Variant, fastest_cuts, prune_in_cuts, tune_missing, variant_tasks
-from clprune.cli.common import device_option, one_line_errors, print_table
+from clprune.cli.common import device_option, one_line_errors, print_table, say
 from clprune.darknet.network import Network, load_network
 from clprune.opencl import Session, open_device
 from clprune.runner import Runner
@@ -97,9 +97,7 @@ def bench_convolutions(
         info = session.info
     figures = goal_figures(limits, models)
     section = {
-        "date": today(),
-        "machine": asdict(this_machine()),
-        "versions": package_versions(["clprune", "numpy", "pyopencl"]),
+        **circumstances(["clprune", "numpy", "pyopencl"]),
         "device": f"{info.name}, {info.platform_name}, driver {info.driver_version}",
         "rounds": rounds,
         "seed": preparation.seed,
@@ -180,11 +178,6 @@ def render_section(section: Section) -> str:
     for name, rows in section["tables"].items():
         parts += [f"### {name}", markdown_table(LAYER_COLUMNS, rows)]
     return "\n\n".join(parts)
-
-
-def say(text: str) -> None:
-    """Progress on stderr."""
-    click.echo(text, err=True)
 
 
 def show(title: str, section: Section, *, show_layers: bool) -> None:

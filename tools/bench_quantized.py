@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,13 @@ from clprune.algorithms import Algorithms
 from clprune.benchmark.contest import ROW_COLUMNS, Contestant, Outcome, contest_rows, hold_contest
 from clprune.benchmark.figures import FIGURE_COLUMNS, Figure, Series, time_ratio
 from clprune.benchmark.layers import ModelTimes, TimedModel, remaining_shares, time_layers
-from clprune.benchmark.machine import package_versions, this_machine, today, usable_cpus
+from clprune.benchmark.machine import circumstances, usable_cpus
 from clprune.benchmark.models import ModelFiles, ends_in_softmax, random_images
 from clprune.benchmark.report import Section, machine_text, markdown_table, write_section
 from clprune.benchmark.serve import FloatArray
 from clprune.benchmark.units import Tuning, tune_missing
 from clprune.benchmark.workers import Turn
-from clprune.cli.common import device_option, one_line_errors, print_table
+from clprune.cli.common import device_option, one_line_errors, print_table, say
 from clprune.darknet.network import Network, load_network
 from clprune.device import DeviceInfo
 from clprune.opencl import Session, open_device
@@ -342,9 +341,7 @@ FIGURES: Mapping[str, Callable[[Outcome], list[Figure]]] = {
 
 def common(device: DeviceInfo, *, rounds: int) -> dict[str, Any]:
     return {
-        "date": today(),
-        "machine": asdict(this_machine()),
-        "versions": package_versions(["clprune", "numpy", "pyopencl", "torch"]),
+        **circumstances(["clprune", "numpy", "pyopencl", "torch"]),
         "device": f"{device.name}, {device.platform_name}, driver {device.driver_version}",
         "rounds": rounds,
     }
@@ -360,11 +357,6 @@ def render_section(section: Section) -> str:
     ]
     parts += [f"{label}: not timed, {reason}." for label, reason in section.get("failures", {}).items()]
     return "\n\n".join(parts)
-
-
-def say(text: str) -> None:
-    """Progress on stderr."""
-    click.echo(text, err=True)
 
 
 if __name__ == "__main__":

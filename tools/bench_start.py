@@ -9,18 +9,17 @@ From the start of the interpreter to the end of the process, once with new folde
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from clprune.benchmark.figures import FIGURE_COLUMNS, Figure
-from clprune.benchmark.machine import package_versions, this_machine, today
+from clprune.benchmark.machine import circumstances
 from clprune.benchmark.models import find_cfg
 from clprune.benchmark.report import Section, machine_text, markdown_table, write_section
 from clprune.benchmark.start import StartTimes, time_starts
-from clprune.cli.common import device_option, one_line_errors, print_table
+from clprune.cli.common import device_option, one_line_errors, print_table, say
 from clprune.opencl import choose
 from clprune.resources import models_folder
 
@@ -68,9 +67,7 @@ def section_of(times: StartTimes, *, rounds: int, device: str) -> dict[str, Any]
         for series, name, goal in goals
     ]
     return {
-        "date": today(),
-        "machine": asdict(this_machine()),
-        "versions": package_versions(["clprune", "numpy", "pyopencl"]),
+        **circumstances(["clprune", "numpy", "pyopencl"]),
         "device": device,
         "rounds": rounds,
         "empty": times.empty.to_dict(),
@@ -84,11 +81,6 @@ def render_section(section: Section) -> str:
     """A section as Markdown."""
     machine = f"{machine_text(section)} OpenCL: {section['device']}. {section['rounds']} rounds."
     return f"{machine}\n\n{markdown_table(FIGURE_COLUMNS, section['figures_table'])}"
-
-
-def say(text: str) -> None:
-    """Progress on stderr."""
-    click.echo(text, err=True)
 
 
 if __name__ == "__main__":

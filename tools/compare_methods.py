@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from clprune.cli.common import device_option, one_line_errors
+from clprune.cli.common import device_option, one_line_errors, say
 from clprune.cli.model import algorithm_options, take_algorithms
 from clprune.comparison.experiment import Experiment
 from clprune.comparison.files import DENSE, MODELS, RUNS, TIMES
@@ -25,7 +25,7 @@ from clprune.comparison.journal import Row, check_experiment, read_rows
 from clprune.comparison.page import comparison_page
 from clprune.comparison.plot import plot
 from clprune.comparison.results import latest_times, other_times, points, results_csv
-from clprune.comparison.variants import Variant, check_shares, default_units, default_variants, parse_variants
+from clprune.comparison.variants import Variant, default_units, default_variants, parse_shares, parse_variants
 from clprune.errors import UsageError
 from clprune.files import write_atomically
 from clprune.resources import models_folder
@@ -104,7 +104,7 @@ def compare_methods(**options: Any) -> None:  # fmt: skip
     """Train, measure, report."""
     if options["quick"]:
         options.update(QUICK)
-    sparsities = _shares(options["sparsities"])
+    sparsities = parse_shares(options["sparsities"])
     variants = _variants(options)
     experiment = _experiment(options)
     if options["stage"] in ("all", "train"):
@@ -218,20 +218,6 @@ def _variants(options: dict[str, Any]) -> tuple[Variant, ...]:
     if options["variants"] is not None:
         return parse_variants(options["variants"], units=default_units(**units))
     return default_variants(**units)
-
-
-def _shares(text: str) -> tuple[float, ...]:
-    try:
-        sparsities = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"sparsities {text!r}: expected numbers such as 0.5,0.75") from None
-    check_shares(sparsities)
-    return sparsities
-
-
-def say(text: str) -> None:
-    """Progress on stderr."""
-    click.echo(text, err=True)
 
 
 if __name__ == "__main__":

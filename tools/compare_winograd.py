@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from clprune.algorithms import Algorithms
-from clprune.cli.common import device_option, one_line_errors
+from clprune.cli.common import device_option, one_line_errors, say
 from clprune.comparison.choices import CHOICES, choose_all, chosen_variants, read_choices, time_all
 from clprune.comparison.experiment import Experiment
 from clprune.comparison.files import MODELS, RUNS, TIMES
@@ -31,7 +31,7 @@ from clprune.comparison.measure import (
 )
 from clprune.comparison.results import latest_times
 from clprune.comparison.retrain import all_runs, prepare, retrain_all
-from clprune.comparison.variants import WINOGRAD_METHODS, Variant, check_shares
+from clprune.comparison.variants import WINOGRAD_METHODS, Variant, parse_shares
 from clprune.comparison.winograd_page import winograd_page
 from clprune.darknet.network import load_network
 from clprune.darknet.weights import read_weights
@@ -106,7 +106,7 @@ def compare_winograd(**options: Any) -> None:  # fmt: skip
         options.update(QUICK)
     stage, work = options["stage"], options["work"]
     experiment = _experiment(options)
-    sparsities = _shares(options["sparsities"])
+    sparsities = parse_shares(options["sparsities"])
     if options["threads"]:
         import torch
 
@@ -208,20 +208,6 @@ def _experiment(options: dict[str, Any]) -> Experiment:
         "precision",
     )  # fmt: skip
     return Experiment(cfg=cfg, data=DATA, dense=cfg.with_suffix(".weights"), **{name: options[name] for name in names})
-
-
-def _shares(text: str) -> tuple[float, ...]:
-    try:
-        sparsities = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"sparsities {text!r}: expected numbers such as 0.75,0.9") from None
-    check_shares(sparsities)
-    return sparsities
-
-
-def say(text: str) -> None:
-    """Progress on stderr."""
-    click.echo(text, err=True)
 
 
 if __name__ == "__main__":

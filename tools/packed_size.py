@@ -10,18 +10,17 @@ batch normalization, which quantization would fold away.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from clprune.benchmark.figures import FIGURE_COLUMNS, Figure
-from clprune.benchmark.machine import package_versions, this_machine, today
+from clprune.benchmark.machine import circumstances
 from clprune.benchmark.models import find_cfg
 from clprune.benchmark.packed_size import Form, PackedSize, measure_form
 from clprune.benchmark.report import Section, machine_text, markdown_table, write_section
-from clprune.cli.common import one_line_errors, print_table
+from clprune.cli.common import one_line_errors, print_table, say
 from clprune.darknet.network import load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.quantization.network import QuantizeSettings
@@ -111,9 +110,7 @@ def section_of(sizes: list[PackedSize], *, rounds: int, seed: int) -> dict[str, 
         ),
     ]
     return {
-        "date": today(),
-        "machine": asdict(this_machine()),
-        "versions": package_versions(["clprune", "numpy", "safetensors"]),
+        **circumstances(["clprune", "numpy", "safetensors"]),
         "rounds": rounds,
         "seed": seed,
         "forms": [
@@ -148,11 +145,6 @@ def render_section(section: Section) -> str:
     machine = f"{machine_text(section)} Random weights, seed {section['seed']}; {section['rounds']} rounds."
     figures = markdown_table(FIGURE_COLUMNS, section["figures_table"])
     return f"{machine}\n\n{figures}\n\n{markdown_table(COLUMN_NAMES, section['table'])}"
-
-
-def say(text: str) -> None:
-    """Progress on stderr."""
-    click.echo(text, err=True)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ data and weights of unit variance; beside them the error that the planner expect
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from clprune.benchmark.figures import FIGURE_COLUMNS, Figure
-from clprune.benchmark.machine import package_versions, this_machine, today
+from clprune.benchmark.machine import circumstances
 from clprune.benchmark.models import find_cfg
 from clprune.benchmark.report import Section, machine_text, markdown_table, write_section
 from clprune.benchmark.winograd_error import LayerErrors, network_errors
@@ -74,9 +73,7 @@ def section_of(errors: Sequence[LayerErrors], *, device: str, seed: int) -> dict
         for tile in errors[0].winograd
     ]
     return {
-        "date": today(),
-        "machine": asdict(this_machine()),
-        "versions": package_versions(["clprune", "numpy", "pyopencl"]),
+        **circumstances(["clprune", "numpy", "pyopencl"]),
         "device": device,
         "seed": seed,
         "amplification": {str(tile): amplification(tile) for tile in errors[0].winograd},

@@ -7,8 +7,9 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 #: Parts of a processor's feature names that bear on the speed of float32 arithmetic.
 _FEATURES = ("sse4_2", "fma", "f16c", "avx", "amx", "asimd", "sve", "neon")
@@ -24,6 +25,14 @@ class Machine:
     memory_bytes: int
     system: str
     python: str
+
+
+def circumstances(packages: Iterable[str]) -> dict[str, Any]:
+    """The part of a section of results that says when it was measured, on what, and with which `packages`.
+
+    `clprune.benchmark.report.machine_text` shows it.
+    """
+    return {"date": today(), "machine": asdict(this_machine()), "versions": package_versions(packages)}
 
 
 def this_machine() -> Machine:

@@ -62,6 +62,11 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
+def say(text: str) -> None:
+    """Print a line of progress on stderr."""
+    click.echo(text, err=True)
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
     """Print a table on stdout; columns whose cells are all numbers are aligned to the right."""
     from rich.table import Table

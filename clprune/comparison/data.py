@@ -1,4 +1,6 @@
-"""Images that are drawn or decoded once and kept in a file, so that all runs see the same and none waits for them."""
+"""Images in the size of a network's input; and such that are drawn or decoded once and kept in a file, so that all runs
+see the same and none waits for them.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from clprune.darknet.network import Network
 from clprune.data import DataSet, Split, load_data
 from clprune.errors import DataError
 from clprune.files import atomic_writer
+
+
+def network_data(network: Network, spec: str, *, split: Split, count: int | None, seed: int = 0) -> DataSet:
+    """What `load_data` loads in the size of the network's input. Raises what it raises."""
+    shape = network.input
+    return load_data(spec, split=split, height=shape.height, width=shape.width, seed=seed, count=count)
 
 
 def cached_data(

@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clprune.errors import UsageError
+
+if TYPE_CHECKING:  # PyTorch comes with it
+    from clprune.training.recipe import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,7 @@ class Experiment:
     learning_rate: float = 0.02
     shift_pixels: int = 0
     flip: bool = False
-    precision: str = "float32"
+    precision: Precision = "float32"
     distillation: float = 0.0
     temperature: float = 4.0
     dropout_strength: float = 1.0

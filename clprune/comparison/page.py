@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
-from clprune.benchmark.machine import package_versions, this_machine, today
+from clprune.benchmark.machine import circumstances
 from clprune.benchmark.report import machine_text, markdown_table
 from clprune.comparison.claims import Verdict, all_verdicts
 from clprune.comparison.journal import Row
@@ -124,13 +123,8 @@ def _point_row(point: Point, algorithms: dict[tuple[str, float], str]) -> tuple[
 def _circumstances(runs: Sequence[Row], times: Sequence[Row]) -> str:
     first = runs[0]
     dates = sorted({row["date"] for row in runs})
-    section = {
-        "machine": asdict(this_machine()),
-        "versions": package_versions(["clprune", "numpy", "pyopencl", "torch"]),
-        "date": today(),
-    }
     lines = [
-        machine_text(section),
+        machine_text(circumstances(["clprune", "numpy", "pyopencl", "torch"])),
         f"Dense accuracy {100 * first['dense_accuracy']:.2f} % of {first['held_out']} held-out images. Retraining: "
         f"{first['epochs']} epochs of {first['images']} images, seeds {_seeds(runs)}, {dates[0]} to {dates[-1]}, "
         f"{Spread.of(row['train_s'] for row in runs).mean:.0f} s a run on average.",

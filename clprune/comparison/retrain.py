@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from clprune.comparison.data import cached_data
+from clprune.comparison.data import cached_data, network_data
 from clprune.comparison.experiment import Experiment
 from clprune.comparison.files import DENSE, MODELS, RUNS
 from clprune.comparison.journal import append_row, check_experiment, read_rows
@@ -23,7 +23,7 @@ from clprune.darknet.annotate import annotate_cfg
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights, write_weights
-from clprune.data import DataSet, load_data
+from clprune.data import DataSet
 from clprune.pruning import get_method, shrink_network
 from clprune.pruning.network import PruneSettings
 from clprune.pruning.winograd import DEFAULT_OUTPUT_TILE
@@ -190,7 +190,7 @@ def _recipe(experiment: Experiment, *, seed: int) -> Recipe:
         dropout_ramp=0.0,
         shift_pixels=experiment.shift_pixels,
         flip=experiment.flip,
-        precision="bfloat16" if experiment.precision == "bfloat16" else "float32",
+        precision=experiment.precision,
         seed=seed,
     )
 
@@ -202,20 +202,14 @@ def _dense_weights(experiment: Experiment, network: Network, *, work: Path, say:
     if path.exists():
         return read_weights(path, network)
     say("training the dense network")
-    data = load_data(
-        experiment.data,
-        split="train",
-        height=network.input.height,
-        width=network.input.width,
-        count=experiment.dense_images,
-    )
+    data = network_data(network, experiment.data, split="train", count=experiment.dense_images)
     recipe = Recipe(
         epochs=experiment.dense_epochs,
         learning_rate=0.04,
         dropout_ramp=0.2,
         shift_pixels=experiment.shift_pixels,
         flip=experiment.flip,
-        precision="bfloat16" if experiment.precision == "bfloat16" else "float32",
+        precision=experiment.precision,
     )
     weights = train(network, data, recipe, checkpoint=work / "dense.checkpoint").weights
     write_weights(path, network, weights)

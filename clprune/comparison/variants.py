@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from clprune.errors import UsageError
@@ -96,8 +96,13 @@ def parse_variants(text: str, *, units: Mapping[str, Unit] | None = None) -> tup
     )
 
 
-def check_shares(sparsities: Sequence[float]) -> None:
-    """Raise UsageError where a share of removed weights is none or all."""
+def parse_shares(text: str) -> tuple[float, ...]:
+    """Shares of removed weights such as `0.5,0.75`. Raises UsageError, also where one is none or all."""
+    try:
+        sparsities = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"sparsities {text!r}: expected numbers such as 0.5,0.75") from None
     for sparsity in sparsities:
         if not 0 < sparsity < 1:
             raise UsageError(f"sparsity {sparsity}: expected a share of removed weights between 0 and 1")
+    return sparsities

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
-from clprune.benchmark.machine import package_versions, this_machine, today
+from clprune.benchmark.machine import circumstances
 from clprune.benchmark.report import machine_text, markdown_table
 from clprune.comparison.choices import Kept
 from clprune.comparison.journal import Row
@@ -132,13 +131,8 @@ def _choice_rows(choices: Kept) -> list[tuple[str, ...]]:
 def _circumstances(runs: Sequence[Row], times: Sequence[Row]) -> str:
     first = runs[0]
     seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in runs}))
-    section = {
-        "machine": asdict(this_machine()),
-        "versions": package_versions(["clprune", "numpy", "pyopencl", "torch"]),
-        "date": today(),
-    }
     lines = [
-        machine_text(section),
+        machine_text(circumstances(["clprune", "numpy", "pyopencl", "torch"])),
         f"Dense accuracy {100 * first['dense_accuracy']:.2f} % of {first['held_out']} held-out images. Retraining: "
         f"{first['epochs']} epochs of {first['images']} images, {_loss_text(first)}, seeds {seeds}, "
         f"{Spread.of(row['train_s'] for row in runs).mean:.0f} s a run on average.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clprune.comparison.variants import METHODS, Variant, check_shares, default_units, default_variants, parse_variants
+from clprune.comparison.variants import METHODS, Variant, default_units, default_variants, parse_shares, parse_variants
 from clprune.errors import UsageError
 from clprune.pruning.methods import get_method, list_methods
 from clprune.tile import Unit
@@ -45,7 +45,13 @@ def test_filters_are_counted_so_that_the_share_of_weights_is_the_wanted_one() ->
     assert Variant(method="bcbp").method_sparsity(0.75) == 0.75
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0, -0.5])
-def test_shares_lie_between_none_and_all(share: float) -> None:
+def test_shares_are_numbers() -> None:
+    assert parse_shares("0.5,0.75") == (0.5, 0.75)
+    with pytest.raises(UsageError, match=r"'0.5;0.75': expected numbers such as"):
+        parse_shares("0.5;0.75")
+
+
+@pytest.mark.parametrize("share", ["0", "1.0", "-0.5", "nan"])
+def test_shares_lie_between_none_and_all(share: str) -> None:
     with pytest.raises(UsageError, match="between 0 and 1"):
-        check_shares([0.5, share])
+        parse_shares(f"0.5,{share}")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import click
 
 from clprune.benchmark.contest import ROW_COLUMNS, Outcome, Row, contest_rows
 from clprune.benchmark.figures import FIGURE_COLUMNS, Figure, time_ratio
-from clprune.benchmark.machine import package_versions, this_machine, today
+from clprune.benchmark.machine import circumstances
 from clprune.benchmark.prepare import Prepared
 from clprune.benchmark.report import Section, machine_text, markdown_table
 from clprune.cli.common import print_table
@@ -39,10 +38,10 @@ def section_of(
     """Everything about one run, as JSON can hold it; `facts` go in as they are: threads, rounds, seed."""
     device, batch = prepared.device, prepared.entry.batch
     versions = {row.engine: str(row.description["version"]) for row in outcome.rows}
+    known = circumstances(["numpy", "onnx", "pyopencl"])
     return {
-        "date": today(),
-        "machine": asdict(this_machine()),
-        "versions": versions | package_versions(["numpy", "onnx", "pyopencl"]),
+        **known,
+        "versions": versions | known["versions"],
         "device": f"{device.name}, {device.platform_name}, driver {device.driver_version}" if device else "none",
         "batch": batch,
         **facts,
