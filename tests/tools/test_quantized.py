@@ -1,9 +1,8 @@
-"""Tables and figures of what fewer bits cost and gain; nothing is trained or timed."""
+"""Tables and figures of what fewer bits gain; nothing is timed."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -60,41 +59,6 @@ def test_names_of_forms() -> None:
     assert Form(name="a").weights_name == "dense"
     assert Form(name="b", sparsity=0.9, settings=int8).weights_name == "unstructured90-linear8"
     assert Form(name="c", settings=int8, activations=True).weights_name == "dense-linear8a"
-
-
-def row(name: str, seed: int, accuracy: float, **more: Any) -> dict[str, Any]:
-    return {"name": name, "seed": seed, "accuracy": accuracy, "kept_share": 0.1, "size_bytes": 1000, **more}
-
-
-def test_table_of_accuracies() -> None:
-    pytest.importorskip("torch", reason="the script trains")
-    from compare_quantization import COLUMNS, PRUNED, table
-
-    rows = [
-        row(PRUNED, 0, 0.95, dense_accuracy=0.96, float32_bytes=9000, held_out=10),
-        row("int8", 0, 0.954, accuracy_as_coded=0.94),
-        row("int8", 1, 0.958, accuracy_as_coded=0.95),
-        row("4-bit codebook", 0, 0.94, accuracy_as_coded=0.9),
-    ]
-    cells = table(rows)
-    assert all(len(line) == len(COLUMNS) for line in cells)
-    by_name = {line[0]: line for line in cells}
-    assert by_name["dense float32"][4] == "96.00 %"
-    cell = {name: COLUMNS.index(name) for name in COLUMNS}
-    int8, codebook = by_name["pruned, int8"], by_name["pruned, 4-bit codebook"]
-    wanted = {
-        "seeds": "2",
-        "as coded": "94.50 %",
-        "retrained": "95.60 %",
-        "worst": "95.40 %",
-        "best": "95.80 %",
-        "points below dense": "0.40",
-        "on others": "-",
-        "goal": "<= 0.5",
-        "met": "yes",
-    }
-    assert {name: int8[cell[name]] for name in wanted} == wanted
-    assert [codebook[cell[name]] for name in ("points below dense", "goal", "met")] == ["2.00", "<= 1", "no"]
 
 
 def test_forms_are_what_their_weights_show(tmp_path: Path) -> None:
