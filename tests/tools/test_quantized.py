@@ -8,7 +8,7 @@ import pytest
 
 from clprune.benchmark.figures import Series
 from clprune.benchmark.layers import LayerTimes, ModelTimes
-from clprune.errors import NoDeviceError
+from clprune.errors import NoDeviceError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,14 @@ def test_names_of_forms() -> None:
     assert Form(name="a").weights_name == "dense"
     assert Form(name="b", sparsity=0.9, settings=int8).weights_name == "unstructured90-linear8"
     assert Form(name="c", settings=int8, activations=True).weights_name == "dense-linear8a"
+
+
+def test_a_report_needs_runs(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the script trains")
+    from compare_quantization import compare_quantization
+
+    with pytest.raises(UsageError, match="no runs in"):
+        compare_quantization(["--report-only", "--work", str(tmp_path)], standalone_mode=False)
 
 
 def test_forms_are_what_their_weights_show(tmp_path: Path) -> None:
