@@ -8,6 +8,7 @@ from clprune.errors import UsageError
 from clprune.kernels.base import Kernel
 from clprune.kernels.clear_padding import CLEAR_PADDING
 from clprune.kernels.connected import CONNECTED
+from clprune.kernels.connected_int8 import CONNECTED_INT8
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_channels import CONV_CHANNELS
 from clprune.kernels.conv_int8 import CONV_INT8
@@ -28,6 +29,7 @@ CATALOGUE: tuple[Kernel[Any, Any], ...] = (
     WINOGRAD_FUSED,
     SPARSE_CONV,
     CONNECTED,
+    CONNECTED_INT8,
     SPARSE_CONNECTED,
     MAX_POOL,
     AVERAGE_POOL,

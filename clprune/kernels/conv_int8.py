@@ -113,7 +113,7 @@ def conv_int8_reference(
 
     Raises UsageError for weights without linear codes or without a scale for activations.
     """
-    coding, scale = _coding(weights)
+    coding, scale = linear_coding_of(weights)
     codes = coding.codes.reshape(len(coding.codes), -1)
     sums = conv_reference(input_codes(x, scale), codes, np.zeros(len(codes)), problem)
     factors = (coding.scales * np.float32(scale)).astype(np.float64)
@@ -121,10 +121,11 @@ def conv_int8_reference(
     return answer
 
 
-def _coding(weights: LayerWeights) -> tuple[LinearCoding, float]:
+def linear_coding_of(weights: LayerWeights) -> tuple[LinearCoding, float]:
+    """The codes of weights and the scale of activations. Raises UsageError where there are none."""
     coding = weights.coding
     if not isinstance(coding, LinearCoding) or coding.activation_scale is None:
-        raise UsageError("integer convolution needs linear codes and a scale for activations: quantize --activations")
+        raise UsageError("an integer layer needs linear codes and a scale for activations: quantize --activations")
     return coding, coding.activation_scale
 
 
@@ -294,7 +295,7 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
         Raises UsageError for weights that are not finite, or without linear codes and a scale for activations.
         """
         stored_matrix(weights, operation.storage)
-        coding, activation_scale = _coding(weights)
+        coding, activation_scale = linear_coding_of(weights)
         problem, words = operation.problem, word_operation(operation, tile.channels_packed)
         codes = coding.codes.reshape(problem.out_channels, problem.in_channels, problem.size, problem.size)
         columns = pack_columns(
@@ -343,14 +344,14 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
         matrix = random_matrix(rng, rows=problem.out_channels, columns=problem.columns, workload=workload)
         bias = rng.standard_normal(problem.out_channels, np.float32)
         inputs = {"x": x, "matrix": matrix, "bias": bias}
-        answer = activate(operation.activation, conv_int8_reference(x, _sample_weights(inputs, operation), problem))
+        answer = activate(operation.activation, conv_int8_reference(x, sample_weights(matrix, bias=bias), problem))
         if operation.pooled:
             answer = max_pool_reference(answer, pool_problem(problem))
         return Sample(inputs=inputs, answer=answer)
 
     def case(self, tile: ConvInt8Tile, operation: ConvOperation, sample: Sample) -> Case:
         expected = operation.expected(sample.answer, mapping=tile.mapping)
-        packed = self.pack(tile, operation, weights=_sample_weights(sample.inputs, operation))
+        packed = self.pack(tile, operation, weights=sample_weights(sample.inputs["matrix"], bias=sample.inputs["bias"]))
         buffer = input_buffer(sample.inputs["x"], operation.input)
         arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
         return Case(arguments=arguments, kept_share=packed.kept_share)
@@ -392,12 +393,10 @@ def _scratch_rows(tile: ConvInt8Tile, words: ConvOperation) -> int:
     return words.problem.in_channels * words.problem.batch + 1 + ceil_div(overrun, words.input.image_stride)
 
 
-def _sample_weights(inputs: Any, operation: ConvOperation) -> LayerWeights:
+def sample_weights(matrix: npt.NDArray[np.float32], *, bias: npt.NDArray[np.float32]) -> LayerWeights:
     """Linear codes; a scale of activations so small that the largest of them saturate."""
-    problem = operation.problem
-    shape = (problem.out_channels, problem.group_in_channels, problem.size, problem.size)
-    coding = linear_coding(inputs["matrix"].reshape(shape), name="sample", activation_scale=2.5 / LARGEST_CODE)
-    return LayerWeights(weights=coding.decode(), biases=inputs["bias"], coding=coding)
+    coding = linear_coding(matrix, name="sample", activation_scale=2.5 / LARGEST_CODE)
+    return LayerWeights(weights=coding.decode(), biases=bias, coding=coding)
 
 
 CONV_INT8 = ConvInt8Kernel()

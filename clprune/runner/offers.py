@@ -14,6 +14,7 @@ from clprune.errors import UnsupportedLayerError
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Kernel, Workload, ceil_div
 from clprune.kernels.connected import CONNECTED, ConnectedOperation
+from clprune.kernels.connected_int8 import CONNECTED_INT8
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_channels import CONV_CHANNELS
 from clprune.kernels.conv_int8 import CONV_INT8
@@ -101,12 +102,14 @@ def convolution_offers(
 def connected_offers(operation: ConnectedOperation, form: WeightForm, algorithms: Algorithms) -> list[Offer]:
     """Every way to compute a fully connected layer with weights of that form, the one to take untuned first."""
     workload = form.workload
-    columns = Offer(label="columns", kernel=CONNECTED, operation=operation, workload=workload)
+    columns = [Offer(label="columns", kernel=CONNECTED, operation=operation, workload=workload)]
+    if form.quantizes_input:
+        columns.insert(0, Offer(label="int8", kernel=CONNECTED_INT8, operation=operation, workload=workload))
     if workload.kept_share > SPARSE_KEPT_SHARE or "sparse" not in algorithms.names:
-        return [columns]
+        return columns
     is_likely = workload.unit_rows == 1
     rows = Offer(label="sparse", kernel=SPARSE_CONNECTED, operation=operation, workload=workload, is_likely=is_likely)
-    return [rows, columns] if is_likely else [columns, rows]
+    return [rows, *columns] if is_likely else [*columns, rows]
 
 
 def prefers_channels(problem: ConvProblem, form: WeightForm, *, is_cpu: bool) -> bool:

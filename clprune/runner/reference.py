@@ -16,6 +16,7 @@ from clprune.errors import UsageError
 from clprune.geometry import ConvProblem
 from clprune.kernels.clear_padding import ClearOperation
 from clprune.kernels.connected import connected_reference
+from clprune.kernels.connected_int8 import CONNECTED_INT8, connected_int8_reference
 from clprune.kernels.conv_int8 import CONV_INT8, conv_int8_reference
 from clprune.kernels.conv_operation import conv_reference, pool_problem
 from clprune.kernels.pointwise import pointwise_reference
@@ -75,7 +76,10 @@ def _step_reference(step: Step, inputs: list[FloatArray], values: LayerWeights |
             answer = reference(inputs[0], weights, operation.problem)
         else:
             x = inputs[0].reshape(len(inputs[0]), -1)
-            answer = connected_reference(x, decoded_matrix(weights, operation.storage), weights.biases)
+            if step.kernel is CONNECTED_INT8:
+                answer = connected_int8_reference(x, weights)
+            else:
+                answer = connected_reference(x, decoded_matrix(weights, operation.storage), weights.biases)
         activated = activate(operation.activation, answer)
         return activated if step.fused is None else max_pool_reference(activated, pool_problem(operation.problem))
     if step.kernel.name == "max_pool":

@@ -145,6 +145,13 @@ def test_fully_connected_layers_know_columns_and_single_weights() -> None:
     assert [offer.label for offer in only] == ["columns"]
 
 
+def test_fully_connected_layers_with_scales_of_activations_know_integers() -> None:
+    what = connected_operation(ConnectedProblem(batch=1, inputs=64, outputs=32), storage="int8")
+    for workload, expected in ((Workload(), ["int8", "columns"]), (SINGLE_WEIGHTS, ["sparse", "int8", "columns"])):
+        offers = connected_offers(what, WeightForm(workload=workload, quantizes_input=True), Algorithms())
+        assert [offer.label for offer in offers] == expected
+
+
 def chosen(network: Network, times_ms: dict[str, float]) -> Step:
     """The convolution's step where tuning measured these milliseconds by kernel and F."""
 

@@ -1,0 +1,238 @@
+"""Fully connected layers with weights and activations in 8 bits (`templates/connected_int8.cl.mako`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.darknet.activations import activate
+from clprune.darknet.values import LayerWeights
+from clprune.device import DeviceInfo
+from clprune.kernels.base import (
+    Case,
+    Constraint,
+    DeviceArray,
+    Launch,
+    MatrixKernel,
+    Sample,
+    Scratch,
+    Stage,
+    Workload,
+    ceil_div,
+    round_up,
+)
+from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTile, connected_reference
+from clprune.kernels.conv_int8 import (
+    CONV_INT8,
+    MOST_COLUMNS,
+    PackedInt8,
+    input_codes,
+    inverse_scale,
+    linear_coding_of,
+    sample_weights,
+)
+from clprune.kernels.samples import expected_output, input_buffer, random_matrix
+from clprune.kernels.storage import FLOAT32, INT8, stored_matrix
+from clprune.packing.columns import pack_columns
+
+#: The input is quantized by work-groups of so many items on GPUs, and in runs of so many vectors on CPUs.
+_QUANTIZE_GROUP, _QUANTIZE_STEPS = 64, 16
+
+#: Which arguments each stage takes, as `ConnectedInt8Kernel.arguments` orders them.
+_QUANTIZE_TAKES = tuple(range(8))
+_CONNECTED_TAKES = (1, *range(8, 14), 5, *range(14, 18))
+
+#: Codes of a word -> its dtype.
+_WORD_TYPES: dict[int, type[np.integer[Any]]] = {2: np.uint16, 4: np.int32}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectedInt8Tile(ConnectedTile):
+    """Parameters of the template, explained there and in connected.cl.mako."""
+
+    inputs_packed: int
+
+
+def connected_int8_reference(x: npt.NDArray[np.floating[Any]], weights: LayerWeights) -> npt.NDArray[np.float64]:
+    """float64 answer `[N, outputs]` before the activation: x `[N, inputs]`, exact sums of codes, scaled.
+
+    Raises UsageError for weights without linear codes or without a scale for activations.
+    """
+    coding, scale = linear_coding_of(weights)
+    codes = coding.codes.reshape(len(coding.codes), -1)
+    sums = connected_reference(input_codes(x, scale), codes, np.zeros(len(codes)))
+    answer: npt.NDArray[np.float64] = sums * (coding.scales * np.float32(scale)).astype(np.float64)
+    return answer + weights.biases.astype(np.float64)
+
+
+def input_words(codes: npt.NDArray[np.int8], inputs_packed: int) -> npt.NDArray[np.integer[Any]]:
+    """`[rows, inputs]` codes to `[rows, words]`: neighbouring inputs in a word of 16 or 32 bits, low bits first."""
+    words = ceil_div(codes.shape[1], inputs_packed)
+    filled = np.zeros((len(codes), words * inputs_packed), np.int8)
+    filled[:, : codes.shape[1]] = codes
+    dtype = np.dtype(_WORD_TYPES[inputs_packed])
+    words_of_codes: npt.NDArray[np.integer[Any]] = filled.view(dtype.newbyteorder("<")).astype(dtype, copy=False)
+    return words_of_codes
+
+
+class ConnectedInt8Kernel(MatrixKernel[ConnectedInt8Tile, ConnectedOperation]):
+    """See `templates/connected_int8.cl.mako`."""
+
+    name = "connected_int8"
+    template = "connected_int8"
+    tile_type = ConnectedInt8Tile
+    parameters: ClassVar = {**CONNECTED.parameters, "inputs_packed": (2, 4)}
+    cpu_values: ClassVar = {**CONNECTED.cpu_values, "inputs_packed": (2,)}
+    gpu_values: ClassVar = {**CONNECTED.gpu_values, "inputs_packed": (4,)}
+    constraints = (
+        Constraint(reason="integer sums are for int8 weights", holds=lambda t, o: o.storage == INT8),
+        Constraint(
+            reason="sums of so many products may exceed 32 bits",
+            holds=lambda t, o: o.problem.inputs <= MOST_COLUMNS,
+        ),
+        Constraint(
+            reason="pairs are for work-groups of one with wide vectors",
+            holds=lambda t, o: t.inputs_packed == 4 or (t.vector_width >= 4 and t.work_group_size == 1),
+        ),
+        *cast("tuple[Constraint[Any, Any], ...]", CONNECTED.constraints),
+    )
+    cpu_tiles = (
+        ConnectedInt8Tile(vector_width=16, vectors=2, tile_n=8, inputs_packed=2),
+        ConnectedInt8Tile(vector_width=16, vectors=4, tile_n=4, inputs_packed=2),
+        ConnectedInt8Tile(vector_width=16, vectors=4, inputs_packed=2),
+        ConnectedInt8Tile(vector_width=16, vectors=1, inputs_packed=2),
+        ConnectedInt8Tile(vector_width=8, vectors=1, inputs_packed=2),
+    )
+    gpu_tiles = (
+        ConnectedInt8Tile(vector_width=1, vectors=1, group_m=16, group_k=16, tile_n=4, k_unroll=4, inputs_packed=4),
+        ConnectedInt8Tile(vector_width=1, vectors=1, group_m=16, group_k=16, k_unroll=8, inputs_packed=4),
+        ConnectedInt8Tile(vector_width=1, vectors=1, group_m=64, k_unroll=8, inputs_packed=4),
+    )
+
+    def build_options(self, device: DeviceInfo) -> tuple[str, ...]:
+        """As integer convolution."""
+        return CONV_INT8.build_options(device)
+
+    def local_mem_bytes(self, tile: ConnectedInt8Tile, operation: ConnectedOperation) -> int:
+        return CONNECTED.local_mem_bytes(tile, operation)
+
+    def scratch_bytes(self, tile: ConnectedInt8Tile, operation: ConnectedOperation) -> int:
+        return _scratch(tile, operation).size_bytes
+
+    def launch(self, tile: ConnectedInt8Tile, operation: ConnectedOperation) -> Launch:
+        return CONNECTED.launch(tile, operation)
+
+    def stages(self, tile: ConnectedInt8Tile, operation: ConnectedOperation) -> tuple[Stage, ...]:
+        """Quantize the input, multiply."""
+        group, steps = _quantize_sizes(tile)
+        inputs = _words(tile, operation) * tile.inputs_packed
+        runs = round_up(ceil_div(inputs, steps * tile.vector_width), group)
+        quantize = Launch(global_size=(runs, operation.problem.batch), local_size=(group, 1))
+        return (
+            Stage(name="quantize_input", launch=quantize, takes=_QUANTIZE_TAKES),
+            Stage(name=self.name, launch=self.launch(tile, operation), takes=_CONNECTED_TAKES),
+        )
+
+    def variables(self, tile: ConnectedInt8Tile, operation: ConnectedOperation) -> dict[str, Any]:
+        group, steps = _quantize_sizes(tile)
+        return {
+            "activation": operation.activation,
+            "quantize_group": group,
+            "quantize_steps": steps,
+            "is_contiguous": _is_contiguous(operation),
+        }
+
+    def safe_tile(self, operation: ConnectedOperation) -> ConnectedInt8Tile:
+        return ConnectedInt8Tile(vector_width=4, vectors=1, inputs_packed=4)
+
+    def workgroup_rows(self, tile: ConnectedInt8Tile) -> int:
+        return CONNECTED.workgroup_rows(tile)
+
+    def pack(self, tile: ConnectedInt8Tile, operation: ConnectedOperation, *, weights: LayerWeights) -> PackedInt8:
+        """Kept columns of words of the weights' codes `[outputs, inputs]` per row block.
+
+        Raises UsageError for weights that are not finite, or without linear codes and a scale for activations.
+        """
+        stored_matrix(weights, operation.storage)
+        coding, activation_scale = linear_coding_of(weights)
+        columns = pack_columns(
+            input_words(coding.codes.reshape(operation.problem.outputs, -1), tile.inputs_packed),
+            bias=weights.biases,
+            column_offsets=np.arange(_words(tile, operation), dtype=np.int32),
+            tile_m=tile.tile_m,
+            scales=coding.scales * np.float32(activation_scale),
+        )
+        return PackedInt8(columns=columns, inverse_scale=inverse_scale(activation_scale))
+
+    def arguments(
+        self,
+        tile: ConnectedInt8Tile,
+        operation: ConnectedOperation,
+        packed: PackedInt8,
+        *,
+        x: DeviceArray,
+        y: DeviceArray,
+    ) -> tuple[DeviceArray, ...]:
+        """Arguments of both stages; arrays are still to be copied to the device."""
+        columns, problem, layout, output = packed.columns, operation.problem, operation.input, operation.output
+        quantize = (problem.inputs, _words(tile, operation), layout.origin, layout.image_stride)
+        scalars = (problem.batch, output.origin, output.image_stride, output.channel_stride)
+        arrays = (columns.values, columns.offsets, columns.blocks, columns.bias, columns.scales)
+        return (
+            x,
+            _scratch(tile, operation),
+            np.zeros(1, np.int32) if _is_contiguous(operation) else operation.column_offsets,
+            np.float32(packed.inverse_scale),
+            *(np.int32(value) for value in quantize),
+            *arrays,
+            y,
+            *(np.int32(value) for value in scalars),
+        )
+
+    def sample(self, operation: ConnectedOperation, workload: Workload) -> Sample:
+        problem = operation.problem
+        rng = np.random.default_rng(workload.seed)
+        x = rng.standard_normal((problem.batch, problem.inputs), np.float32)
+        matrix = random_matrix(rng, rows=problem.outputs, columns=problem.inputs, workload=workload)
+        bias = rng.standard_normal(problem.outputs, np.float32)
+        weights = sample_weights(matrix, bias=bias)
+        answer = activate(operation.activation, connected_int8_reference(x, weights))
+        return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
+
+    def case(self, tile: ConnectedInt8Tile, operation: ConnectedOperation, sample: Sample) -> Case:
+        shape, inputs = operation.input.shape, sample.inputs
+        expected = expected_output(sample.answer[:, :, None, None], operation.output, terms=operation.problem.inputs)
+        packed = self.pack(tile, operation, weights=sample_weights(inputs["matrix"], bias=inputs["bias"]))
+        buffer = input_buffer(inputs["x"].reshape(-1, shape.channels, shape.height, shape.width), operation.input)
+        arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
+        return Case(arguments=arguments, kept_share=packed.kept_share)
+
+    def sample_operations(self) -> tuple[ConnectedOperation, ...]:
+        """Those of float32 weights, in int8."""
+        plain = (operation for operation in CONNECTED.sample_operations() if operation.storage == FLOAT32)
+        return tuple(replace(operation, storage=INT8) for operation in plain)
+
+
+def _words(tile: ConnectedInt8Tile, operation: ConnectedOperation) -> int:
+    """Words of an image's inputs."""
+    return ceil_div(operation.problem.inputs, tile.inputs_packed)
+
+
+def _scratch(tile: ConnectedInt8Tile, operation: ConnectedOperation) -> Scratch:
+    return Scratch(elements=_words(tile, operation) * operation.problem.batch)
+
+
+def _is_contiguous(operation: ConnectedOperation) -> bool:
+    """Whether an image's inputs lie side by side."""
+    return operation.last_column_offset == operation.problem.inputs - 1
+
+
+def _quantize_sizes(tile: ConnectedInt8Tile) -> tuple[int, int]:
+    """Work-items of a work-group of the first stage, and vectors per work-item."""
+    return (_QUANTIZE_GROUP, 1) if tile.work_group_size > 1 else (1, _QUANTIZE_STEPS)
+
+
+CONNECTED_INT8 = ConnectedInt8Kernel()
