@@ -30,9 +30,15 @@ class BoundStages:
         for kernel in self.kernels:
             kernel.enqueue()
 
-    def timed(self) -> float:
-        """Run every stage once, one after another, and return their seconds together. Raises LaunchError."""
-        return sum(kernel.timed() for kernel in self.kernels)
+    def timed(self, *, before: Sequence[BoundKernel] = ()) -> float:
+        """Run every stage once, right behind `before`, and return their seconds together. Raises LaunchError."""
+        return sum(BoundKernel.timed_in_a_row(self.kernels, before=before))
+
+
+def timed_in_a_row(runs: Sequence[BoundStages]) -> list[float]:
+    """Run everything once, without a pause in between, and return the seconds of each. Raises LaunchError."""
+    seconds = iter(BoundKernel.timed_in_a_row([kernel for run in runs for kernel in run.kernels]))
+    return [sum(next(seconds) for _ in run.kernels) for run in runs]
 
 
 def build_stages(

@@ -17,6 +17,7 @@ from clprune.benchmark.figures import Figure, Series
 from clprune.darknet.layers import Connected, Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
+from clprune.launching import timed_in_a_row
 from clprune.opencl import Session
 from clprune.runner import Runner
 from clprune.runner.binding import BoundStep
@@ -143,12 +144,9 @@ def _watch(model: TimedModel) -> _Watched:
 
 
 def _one_pass(item: _Watched) -> list[float]:
-    times = []
-    for bound in item.model.runner.bound.steps:
-        elapsed_ms = bound.bound.timed() * 1e3
-        if isinstance(bound.step.layer, Convolutional | Connected):
-            times.append(elapsed_ms)
-    return times
+    steps = item.model.runner.bound.steps
+    each = zip(steps, timed_in_a_row([step.bound for step in steps]), strict=True)
+    return [seconds * 1e3 for step, seconds in each if isinstance(step.step.layer, Convolutional | Connected)]
 
 
 def _model_times(item: _Watched) -> ModelTimes:

@@ -31,6 +31,7 @@ from clprune.darknet.weights import read_weights
 from clprune.device import DeviceInfo
 from clprune.errors import DataError
 from clprune.kernels.sparse_conv import SPARSE_CONV
+from clprune.launching import timed_in_a_row
 from clprune.opencl import Session
 from clprune.pruning.imbalance import imbalance, kept_columns
 from clprune.runner import Runner
@@ -276,12 +277,9 @@ def _candidates(models: Mapping[tuple[str, float], KeptModel], *, batch: int) ->
 
 def _convolutions_ms(runner: Runner) -> float:
     """All steps once, in order, so that a layer finds in the caches what it finds in an inference."""
-    total = 0.0
-    for step in runner.bound.steps:
-        elapsed_ms = step.bound.timed() * 1e3
-        if isinstance(step.step.layer, Convolutional):
-            total += elapsed_ms
-    return total
+    steps = runner.bound.steps
+    each = zip(steps, timed_in_a_row([step.bound for step in steps]), strict=True)
+    return sum(seconds * 1e3 for step, seconds in each if isinstance(step.step.layer, Convolutional))
 
 
 def _ratio(samples: Sequence[float], others: Sequence[float]) -> float:

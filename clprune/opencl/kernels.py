@@ -140,6 +140,35 @@ class BoundKernel:
         believable = _SHORTEST_LAUNCH_SECONDS < device_seconds <= host_seconds
         return device_seconds if believable else host_seconds
 
+    @staticmethod
+    def timed_in_a_row(kernels: Sequence[BoundKernel], *, before: Sequence[BoundKernel] = ()) -> list[float]:
+        """Run `before` and then `kernels`, each right behind the one before it, and return the seconds of `kernels`.
+
+        That is how a network runs. Where the host waits between launches, a CPU driver's threads go to sleep, and in a
+        virtual machine they may wake up so late that one of them computes everything. Kernels are timed one by one
+        where the device's profiling events cannot be believed. Raises LaunchError.
+        """
+        last = kernels[-1]
+        queue = last._profiling_queue
+        if queue is None:
+            for kernel in before:
+                kernel.enqueue()
+            return [kernel.timed() for kernel in kernels]
+        try:
+            last._queue.finish()
+            start = time.perf_counter()
+            events = [
+                cl.enqueue_nd_range_kernel(queue, kernel._kernel, kernel._global_size, kernel._local_size)
+                for kernel in (*before, *kernels)
+            ][len(before) :]
+            events[-1].wait()
+            host_seconds = time.perf_counter() - start
+            seconds = [1e-9 * (event.profile.end - event.profile.start) for event in events]
+        except DRIVER_ERRORS as error:
+            raise last._refused(error) from error
+        is_believable = min(seconds) > _SHORTEST_LAUNCH_SECONDS and sum(seconds) <= host_seconds
+        return seconds if is_believable else [kernel.timed() for kernel in kernels]
+
     def _refused(self, error: cl.Error) -> LaunchError:
         return LaunchError(
             f"kernel {self.name!r}, global size {self._global_size}, local size {self._local_size}: "

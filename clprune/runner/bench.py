@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from clprune.launching import timed_in_a_row
 from clprune.runner.binding import BoundStep
 from clprune.runner.limits import measure_limits
 from clprune.runner.runner import Runner
@@ -97,7 +98,7 @@ def bench(runner: Runner, *, rounds: int = 20, warmup: int = 3) -> BenchResult:
         elapsed = time.perf_counter() - start
         if turn >= warmup:
             whole_ms.append(elapsed * 1e3)
-        each = [step.bound.timed() * 1e3 for step in steps]
+        each = [seconds * 1e3 for seconds in timed_in_a_row([step.bound for step in steps])]
         if turn >= warmup:
             for times, value in zip(step_ms, each, strict=True):
                 times.append(value)

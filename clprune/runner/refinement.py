@@ -22,6 +22,7 @@ from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
 from clprune.errors import LaunchError
 from clprune.kernels.base import Kernel
+from clprune.launching import timed_in_a_row
 from clprune.opencl import Session
 from clprune.runner.binding import BoundPlan, BoundStep, bind_others, bind_plan
 from clprune.runner.offers import Offer
@@ -145,9 +146,9 @@ def _wave(
 
 
 def _times_ms(session: Session, bound: BoundPlan, steps: Sequence[BoundStep], x: Any) -> list[float]:
-    """One run of the network, step by step."""
+    """The steps' times in one run of the network."""
     session.write(bound.tensors[bound.plan.host_input], x)
-    return [step.bound.timed() * 1e3 for step in steps]
+    return [seconds * 1e3 for seconds in timed_in_a_row([step.bound for step in steps])]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

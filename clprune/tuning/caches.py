@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clprune.device import DeviceInfo
-from clprune.opencl import Buffer, Session
+from clprune.opencl import BoundKernel, Buffer, Session
 from clprune.reading import Reader, Reading
 
 #: More than the last level of cache of most devices.
@@ -26,24 +26,21 @@ def evicted_bytes(device: DeviceInfo) -> int:
 
 
 class Caches:
-    """Prepares a device's caches for one run of a layer."""
+    """Launches that prepare a device's caches for one run of a layer."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._reader: Reader | None = None
         self._everything: Reading | None = None
 
-    def prepare(self, warm: Sequence[Buffer]) -> None:
-        """Drive everything out and bring `warm` in, the last of them last. Raises BuildError, LaunchError.
+    def launches(self, warm: Sequence[Buffer]) -> list[BoundKernel]:
+        """What drives everything out and brings `warm` in, the last of them last. Raises BuildError, LaunchError.
 
-        Simulators and renderers are left as they are: they have no caches worth the time.
+        None for simulators and renderers: they have no caches worth the time.
         """
         if self._session.info.is_software:
-            return
+            return []
         if self._reader is None or self._everything is None:
             self._reader = Reader(self._session)
             self._everything = self._reader.reading(self._session.zeros(evicted_bytes(self._session.info)))
-        self._everything.run.enqueue()
-        for buffer in warm:
-            self._reader.reading(buffer).run.enqueue()
-        self._session.finish()
+        return [self._everything.run, *(self._reader.reading(buffer).run for buffer in warm)]

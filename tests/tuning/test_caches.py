@@ -30,7 +30,9 @@ def test_input_and_scratch_are_warm(device_context: Session) -> None:
         candidate = bind_case(device_context, kernel, tile, operation, case)  # type: ignore[arg-type]
         assert len(candidate.warm) == scratch + 1
         assert candidate.warm[-1].nbytes == np.asarray(case.arguments[0]).nbytes
-        Caches(device_context).prepare(candidate.warm)
+        launches = Caches(device_context).launches(candidate.warm)
+        assert len(launches) == (0 if device_context.info.is_software else scratch + 2)
+        candidate.bound.timed(before=launches)
         verify(device_context, candidate)  # preparing changes nothing
 
 
@@ -43,7 +45,7 @@ def test_simulators_have_no_caches(device_context: Session) -> None:
         def __getattr__(self, name: str) -> None:
             asked.append(name)
 
-    Caches(Simulator()).prepare(())  # type: ignore[arg-type]
+    assert Caches(Simulator()).launches(()) == []  # type: ignore[arg-type]
     assert asked == []
 
 
