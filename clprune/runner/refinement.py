@@ -9,6 +9,7 @@ network as it was: the ratio does not mind a machine that is slower for a while.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -65,7 +66,8 @@ def refine(
     not be. A device without memory for the contenders ends it early. Raises what `bind_plan` raises.
     """
     bound = bind_plan(session, plan, weights)
-    lists = [contenders(step, store, session.info, most=most) for step in bound.plan.steps]
+    steps = bound.plan.steps
+    lists = [contenders(step, store, session.info, most=most, beside=steps) for step in steps]
     x = np.random.default_rng(0).random(plan.layouts[plan.host_input].elements, np.float32)
     own_ms: list[list[float]] = [[] for _ in lists]
     ratios: list[list[float]] = [[] for _ in lists]
@@ -90,13 +92,37 @@ def refine(
     return [refined for measured in results if (refined := measured.refined) is not None]
 
 
-def contenders(step: Step, store: Store, device: DeviceInfo, *, most: int) -> list[Contender]:
-    """What is worth a try beside a convolution's own kernel and tile: other kernels' winners, then tiles close to them.
+def contenders(
+    step: Step, store: Store, device: DeviceInfo, *, most: int, beside: Sequence[Step] = ()
+) -> list[Contender]:
+    """What is worth a try beside a convolution's own kernel and tile: other kernels' winners and tiles close to them,
+    in turns with the tiles of the steps `beside` it, which like layers often share.
 
     Connected layers are bound by reading their weights once, wherever they run.
     """
     if not isinstance(step.layer, Convolutional):
         return []
+    measured = _measured_contenders(step, store, device)
+    known = {(item.offer.kernel.name, item.tile) for item in measured} | {(step.kernel.name, step.tile)}
+    others = _shared_contenders(step, device, beside) if measured else []
+    shared = [item for item in others if (item.offer.kernel.name, item.tile) not in known]
+    mixed = (item for pair in itertools.zip_longest(measured, shared) for item in pair)
+    return [item for item in mixed if item is not None][:most]
+
+
+def _shared_contenders(step: Step, device: DeviceInfo, beside: Sequence[Step]) -> list[Contender]:
+    """Tiles of other steps that this one could have, those of most steps first."""
+    counts = Counter((other.kernel.name, other.tile) for other in beside if isinstance(other.layer, Convolutional))
+    return [
+        Contender(offer=offer, tile=tile)
+        for (name, tile), _ in counts.most_common()
+        for offer in step.offers
+        if offer.kernel.name == name and offer.kernel.rejection(tile, offer.operation, device) is None
+    ]
+
+
+def _measured_contenders(step: Step, store: Store, device: DeviceInfo) -> list[Contender]:
+    """Those that come close to the fastest by the times of tuning."""
     ranked: list[tuple[float, float, Contender]] = []
     for offer in step.offers:
         times_ms = _times_of(offer, store, device)
@@ -109,7 +135,7 @@ def contenders(step: Step, store: Store, device: DeviceInfo, *, most: int) -> li
     close = [item for item in ranked if item[0] <= OWN_RATIO and item[1] <= RIVAL_RATIO * fastest_ms]
     close.sort(key=lambda item: item[:2])
     own = (step.kernel.name, step.tile)
-    return [item for *_, item in close if (item.offer.kernel.name, item.tile) != own][:most]
+    return [item for *_, item in close if (item.offer.kernel.name, item.tile) != own]
 
 
 def _times_of(offer: Offer, store: Store, device: DeviceInfo) -> dict[Any, float]:

@@ -25,8 +25,9 @@ EARLY_STOP = 1.3
 FEWEST_RUNS, FEWEST_SECONDS = 5, 0.015
 MOST_RUNS, MOST_SECONDS = 50, 0.5
 
-#: One late run may be an accident of the machine; twice the best is not.
-_ACCIDENT = 2.0
+#: Slow runs may be accidents of the machine: a thread that wakes up late doubles a short run's time, so that one says
+#: nothing. Several do, and so does one that is slower still.
+_SLOW_RUNS, _ACCIDENT = 3, 2.5
 
 #: Runs of a candidate that seems slow while others are being built beside it, before it is given up.
 _DISTURBED_RUNS = 3
@@ -158,7 +159,7 @@ def _is_undecided(runs_ms: list[float], best_ms: float | None) -> bool:
         return True
     fastest, spent_s = min(runs_ms), sum(runs_ms) / 1e3
     if best_ms is not None and fastest > EARLY_STOP * best_ms:
-        return len(runs_ms) == 1 and fastest <= _ACCIDENT * best_ms
+        return len(runs_ms) < _SLOW_RUNS and fastest <= _ACCIDENT * best_ms
     if len(runs_ms) >= MOST_RUNS or spent_s >= MOST_SECONDS:
         return False
     return len(runs_ms) < FEWEST_RUNS or spent_s < FEWEST_SECONDS

@@ -50,6 +50,20 @@ def test_contenders_are_near_and_not_what_the_step_has(
     }
 
 
+def test_like_layers_lend_each_other_their_tiles(device_context: Session, network_of: Callable[..., Network]) -> None:
+    store = Store(None)
+    plan = tuned_plan(network_of(), device_context, store)
+    step = next(step for step in plan.steps if step.layer is not None and step.layer.kind == "convolutional")
+    before = contenders(step, store, device_context.info, most=100)
+    tried = {(item.offer.kernel.name, item.tile) for item in before} | {(step.kernel.name, step.tile)}
+    valid = step.kernel.candidates(step.operation, device_context.info)
+    lent = next(tile for tile in valid if (step.kernel.name, tile) not in tried)
+    beside = (dataclasses.replace(step, tile=lent),)
+    after = contenders(step, store, device_context.info, most=100, beside=beside)
+    assert [item.tile for item in after if item not in before and item.tile == lent] == [lent]
+    assert len(after) == len(before) + 1
+
+
 def test_steps_without_measurements_have_no_contenders(
     device_context: Session, network_of: Callable[..., Network]
 ) -> None:
