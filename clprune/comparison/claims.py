@@ -9,7 +9,10 @@ from clprune.comparison.curves import front, time_at
 from clprune.comparison.results import Point, Spread
 
 CONVOLUTION_GOAL = 0.32
-"""Time of the convolutions over the dense one's at 75 %, at most, for every column method."""
+"""Time of the convolutions over the dense one's at GOAL_SPARSITY, at most, for every column method."""
+
+GOAL_SPARSITY = 0.75
+"""Share of the convolutions' weights that is removed there."""
 
 NOISE = 0.01
 """Ratios of times this near to 1 are no difference."""
@@ -250,7 +253,7 @@ def _against_dense(table: _Table) -> list[Verdict]:
     lines = []
     for method in COLUMN_METHODS:
         for permute in (False, True):
-            point = table.of(method, permute=permute).get(0.75)
+            point = table.of(method, permute=permute).get(GOAL_SPARSITY)
             ratio = None if point is None else _conv(point)
             if point is not None and ratio is not None:
                 direct = point.times.get("direct_conv_time_ratio", ratio)

@@ -67,10 +67,17 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Samples:
-    """Milliseconds per round: of whole inferences, host to host, and of the convolutions (with what is fused) alone."""
+    """Milliseconds per round: of whole inferences, host to host, and of each convolution (with what is fused) by its
+    layer's index.
+    """
 
     whole_ms: tuple[float, ...]
-    convolution_ms: tuple[float, ...]
+    layer_ms: Mapping[int, tuple[float, ...]]
+
+    @property
+    def convolution_ms(self) -> tuple[float, ...]:
+        """Of all convolutions, per round."""
+        return tuple(map(sum, zip(*self.layer_ms.values(), strict=True)))
 
 
 def device_text(info: DeviceInfo) -> str:
@@ -147,11 +154,11 @@ def measure_group(
         )
 
 
-def compare(timed: Samples, *, dense: Samples, direct: Samples) -> dict[str, float]:
+def compare(timed: Samples, *, dense: Samples, direct: Samples) -> dict[str, Any]:
     """Best and median milliseconds of a network and of the dense one, and medians of the rounds' ratios.
 
     `direct` is the dense network by direct convolution alone: what a method that skips weights is compared with where
-    the planner runs the dense one by another algorithm.
+    the planner runs the dense one by another algorithm. Of each layer, by its index, with that alone.
     """
     return {
         "time_ms": min(timed.whole_ms),
@@ -166,6 +173,11 @@ def compare(timed: Samples, *, dense: Samples, direct: Samples) -> dict[str, flo
         "conv_time_ratio": _ratio(timed.convolution_ms, dense.convolution_ms),
         "direct_conv_time_ms": min(direct.convolution_ms),
         "direct_conv_time_ratio": _ratio(timed.convolution_ms, direct.convolution_ms),
+        "direct_layer_time_ratios": {
+            str(index): _ratio(samples, direct.layer_ms[index])
+            for index, samples in timed.layer_ms.items()
+            if index in direct.layer_ms
+        },
     }
 
 
@@ -175,7 +187,7 @@ def time_in_rounds(runners: Sequence[Runner], *, rounds: int) -> list[Samples]:
     shape = runners[0].network.input
     x = random.random((runners[0].network.batch, shape.channels, shape.height, shape.width), dtype=np.float32)
     whole_ms: list[list[float]] = [[] for _ in runners]
-    convolution_ms: list[list[float]] = [[] for _ in runners]
+    layer_ms: list[dict[int, list[float]]] = [{} for _ in runners]
     for turn in range(WARM_UP + rounds):
         for place in range(len(runners)):
             index = (place + turn) % len(runners)
@@ -185,10 +197,11 @@ def time_in_rounds(runners: Sequence[Runner], *, rounds: int) -> list[Samples]:
             alone_ms = _convolutions_ms(runners[index])
             if turn >= WARM_UP:
                 whole_ms[index].append(elapsed_ms)
-                convolution_ms[index].append(alone_ms)
+                for layer, one_ms in alone_ms.items():
+                    layer_ms[index].setdefault(layer, []).append(one_ms)
     return [
-        Samples(whole_ms=tuple(whole), convolution_ms=tuple(convolutions))
-        for whole, convolutions in zip(whole_ms, convolution_ms, strict=True)
+        Samples(whole_ms=tuple(whole), layer_ms={layer: tuple(samples) for layer, samples in layers.items()})
+        for whole, layers in zip(whole_ms, layer_ms, strict=True)
     ]
 
 
@@ -275,11 +288,15 @@ def _candidates(models: Mapping[tuple[str, float], KeptModel], *, batch: int) ->
         yield Candidate(variant=variant, sparsity=sparsity, network=network, weights=weights)
 
 
-def _convolutions_ms(runner: Runner) -> float:
-    """All steps once, in order, so that a layer finds in the caches what it finds in an inference."""
+def _convolutions_ms(runner: Runner) -> dict[int, float]:
+    """All steps once, in order, so that a layer finds in the caches what it finds in an inference; by layer."""
     steps = runner.bound.steps
-    each = zip(steps, timed_in_a_row([step.bound for step in steps]), strict=True)
-    return sum(seconds * 1e3 for step, seconds in each if isinstance(step.step.layer, Convolutional))
+    total: dict[int, float] = {}
+    for step, seconds in zip(steps, timed_in_a_row([step.bound for step in steps]), strict=True):
+        layer = step.step.layer
+        if isinstance(layer, Convolutional):
+            total[layer.index] = total.get(layer.index, 0.0) + seconds * 1e3
+    return total
 
 
 def _ratio(samples: Sequence[float], others: Sequence[float]) -> float:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from clprune.benchmark.machine import circumstances
 from clprune.benchmark.report import machine_text, markdown_table
-from clprune.comparison.claims import Verdict, all_verdicts
+from clprune.comparison.claims import GOAL_SPARSITY, Verdict, all_verdicts
 from clprune.comparison.journal import Row
 from clprune.comparison.results import Point, Spread, points
+from clprune.comparison.variants import Variant
 
 HEADING = """
 # Pruning methods compared
@@ -60,12 +61,12 @@ def comparison_page(
     """
     table = points(runs, times)
     parts = [HEADING.strip(), "## Claims", _verdict_table(all_verdicts(table))]
-    parts += ["## Every variant", _point_table(table, times)]
+    parts += ["## Every variant", _point_table(table, times), *_layer_parts(times)]
     for rows in others:
         title = f"## The same networks, algorithms {rows[0]['algorithms']}"
         found = points(runs, rows)
         lines = [line for line in all_verdicts(found) if line.is_of_time]
-        parts += [title, _timing_text(rows), _verdict_table(lines), _point_table(found, rows)]
+        parts += [title, _timing_text(rows), _verdict_table(lines), _point_table(found, rows), *_layer_parts(rows)]
     if otherwise:
         parts += ["## Tried otherwise", _table_otherwise(table, otherwise)]
     parts += ["## How to read it", READING.strip(), "## How it was made", _circumstances(runs, times)]
@@ -76,6 +77,28 @@ def _point_table(table: Sequence[Point], times: Sequence[Row]) -> str:
     algorithms = {(row["variant"], row["sparsity"]): str(row["algorithms_used"]) for row in times}
     rows = [_point_row(point, algorithms) for point in sorted(table, key=lambda point: point.sparsity)]
     return markdown_table(POINT_COLUMNS, rows)
+
+
+def _layer_parts(times: Sequence[Row]) -> list[str]:
+    """What the column methods take of each layer's time at the share that has a goal; nothing where unmeasured."""
+    rows = [
+        row
+        for row in times
+        if row["sparsity"] == GOAL_SPARSITY
+        and row.get("direct_layer_time_ratios")
+        and Variant.parse(str(row["variant"])).is_column_method
+    ]
+    if not rows:
+        return []
+    layers = list(rows[0]["direct_layer_time_ratios"])
+    lines = [
+        (str(row["variant"]), *(f"{row['direct_layer_time_ratios'][layer]:.3f}" for layer in layers)) for row in rows
+    ]
+    text = (
+        f"Each convolution at {100 * GOAL_SPARSITY:g} % by its layer's number, over the same one of the dense network "
+        f"by direct convolution. Layer {layers[0]} stays dense."
+    )
+    return [text, markdown_table(("variant", *layers), lines, left=1)]
 
 
 def _table_otherwise(table: Sequence[Point], otherwise: Mapping[str, Sequence[Row]]) -> str:
