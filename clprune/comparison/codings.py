@@ -25,7 +25,7 @@ class Coded:
 DENSE = "dense"
 PRUNED = "float32"
 CODINGS = (
-    Coded(name="int8", settings=QuantizeSettings(scheme="linear", bits=8), epochs=3, goal_points=0.5),
+    Coded(name="int8", settings=QuantizeSettings(scheme="linear", bits=8), epochs=12, goal_points=0.5),
     Coded(name="4-bit codebook", settings=QuantizeSettings(scheme="codebook", bits=4), epochs=3, goal_points=1.0),
     Coded(name="int8, int8 activations", settings=QuantizeSettings(scheme="linear", bits=8), activations=True),
 )
