@@ -22,6 +22,7 @@ from clprune.cli.model import algorithm_options, take_algorithms
 from clprune.comparison.experiment import Experiment
 from clprune.comparison.files import DENSE, MODELS, RUNS, TIMES
 from clprune.comparison.journal import Row, check_experiment, read_rows
+from clprune.comparison.otherwise import other_runs
 from clprune.comparison.page import comparison_page
 from clprune.comparison.plot import plot
 from clprune.comparison.results import latest_times, other_times, points, results_csv
@@ -112,7 +113,7 @@ def compare_methods(**options: Any) -> None:  # fmt: skip
     if options["stage"] in ("all", "measure"):
         _measure(experiment, options)
     out = options["out"] or (options["work"] if options["quick"] else RESULTS)
-    _report(options["work"], out, also=_other_runs(options["also"]))
+    _report(options["work"], out, also=other_runs(options["also"]))
 
 
 def _train(
@@ -182,18 +183,6 @@ def _report(work: Path, out: Path, *, also: Mapping[str, Sequence[Row]]) -> None
         title = "Pruning methods, retrained alike: accuracy against measured time"
         write_atomically(out / "methods.svg", plot(points(runs, times), title=title, subtitle=subtitle))
     say(f"written: {out}/methods.csv, .md{' and .svg' if times else ''}")
-
-
-def _other_runs(texts: Sequence[str]) -> dict[str, list[Row]]:
-    """What `--also` names: text -> its runs."""
-    found = {}
-    for text in texts:
-        setting, separator, folder = text.partition("=")
-        rows = read_rows(Path(folder) / RUNS) if separator else []
-        if not rows:
-            raise UsageError(f"--also {text!r}: expected TEXT=FOLDER with a folder that has a {RUNS}")
-        found[setting] = rows
-    return found
 
 
 def _experiment(options: dict[str, Any]) -> Experiment:

@@ -10,6 +10,7 @@ times the networks. `all` does them in this order.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from clprune.cli.common import device_option, one_line_errors, say
 from clprune.comparison.choices import CHOICES, choose_all, chosen_variants, read_choices, time_all
 from clprune.comparison.experiment import Experiment
 from clprune.comparison.files import MODELS, RUNS, TIMES
-from clprune.comparison.journal import check_experiment, read_rows
+from clprune.comparison.journal import Row, check_experiment, read_rows
 from clprune.comparison.measure import (
     Timing,
     check_models,
@@ -29,6 +30,7 @@ from clprune.comparison.measure import (
     missing_models,
     tune_models,
 )
+from clprune.comparison.otherwise import other_runs
 from clprune.comparison.results import latest_times
 from clprune.comparison.retrain import all_runs, prepare, retrain_all
 from clprune.comparison.variants import WINOGRAD_METHODS, Variant, parse_shares
@@ -58,6 +60,12 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1}
     help="Folder of what is not finished: rows, choices, pruned networks, images.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results [default: docs/results].")
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="TEXT=FOLDER",
+    help="A --work folder of other settings, which TEXT names; its accuracies are set beside these.",
+)
 @click.option("--unit", default="8x1", show_default=True, help="Output channels x 1 that go together in each matrix.")
 @click.option(
     "--winograd", type=click.IntRange(min=2), default=2, show_default=True, help="Output tile m of F(m x m, 3 x 3)."
@@ -121,7 +129,7 @@ def compare_winograd(**options: Any) -> None:  # fmt: skip
     if stage in ("all", "measure"):
         _measure(experiment, options)
     if stage in ("all", "train", "measure"):
-        _report(work, options["out"] or (work if options["quick"] else RESULTS))
+        _report(work, options["out"] or (work if options["quick"] else RESULTS), also=other_runs(options["also"]))
 
 
 def _train(experiment: Experiment, sparsities: tuple[float, ...], options: dict[str, Any]) -> None:
@@ -186,14 +194,15 @@ def _measure(experiment: Experiment, options: dict[str, Any]) -> None:
             say(f"measured {len(group)} networks without {100 * sparsity:g} %")
 
 
-def _report(work: Path, out: Path) -> None:
+def _report(work: Path, out: Path, *, also: Mapping[str, Sequence[Row]]) -> None:
     """Write what is there."""
     runs = read_rows(work / RUNS)
     if not runs:
         raise UsageError(f"no runs in {work}: expected the stage `train` first")
     times = latest_times(read_rows(work / TIMES))
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "winograd.md", winograd_page(runs, times, read_choices(work / CHOICES)))
+    page = winograd_page(runs, times, read_choices(work / CHOICES), otherwise=also)
+    write_atomically(out / "winograd.md", page)
     say(f"written: {out}/winograd.md")
 
 

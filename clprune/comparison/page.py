@@ -8,6 +8,7 @@ from clprune.benchmark.machine import circumstances
 from clprune.benchmark.report import machine_text, markdown_table
 from clprune.comparison.claims import GOAL_SPARSITY, Verdict, all_verdicts
 from clprune.comparison.journal import Row
+from clprune.comparison.otherwise import otherwise_table
 from clprune.comparison.results import Point, Spread, points
 from clprune.comparison.variants import Variant
 
@@ -68,7 +69,7 @@ def comparison_page(
         lines = [line for line in all_verdicts(found) if line.is_of_time]
         parts += [title, _timing_text(rows), _verdict_table(lines), _point_table(found, rows), *_layer_parts(rows)]
     if otherwise:
-        parts += ["## Tried otherwise", _table_otherwise(table, otherwise)]
+        parts += ["## Tried otherwise", otherwise_table(table, otherwise)]
     parts += ["## How to read it", READING.strip(), "## How it was made", _circumstances(runs, times)]
     return "\n\n".join(parts) + "\n"
 
@@ -99,24 +100,6 @@ def _layer_parts(times: Sequence[Row]) -> list[str]:
         f"by direct convolution. Layer {layers[0]} stays dense."
     )
     return [text, markdown_table(("variant", *layers), lines, left=1)]
-
-
-def _table_otherwise(table: Sequence[Point], otherwise: Mapping[str, Sequence[Row]]) -> str:
-    """Accuracies beside those of the same variant and share in the comparison itself."""
-    known = {(point.variant, point.sparsity): point.accuracy.text(scale=100) for point in table}
-    lines = []
-    for setting, runs in otherwise.items():
-        recipe = f"{runs[0]['epochs']} of {runs[0]['images']}"
-        dense = f"{100 * runs[0]['dense_accuracy']:.2f}"
-        for point in sorted(points(runs, []), key=lambda point: point.sparsity):
-            before = known.get((point.variant, point.sparsity), "")
-            removed, accuracy = f"{100 * point.sparsity:g} %", point.accuracy
-            text, seeds = accuracy.text(scale=100), str(accuracy.count)
-            lines.append((setting, point.variant, removed, recipe, dense, text, seeds, before))
-    columns = (
-        "setting", "variant", "removed", "epochs of images", "dense %", "accuracy %", "seeds", "above, accuracy %",
-    )  # fmt: skip
-    return markdown_table(columns, lines, left=2)
 
 
 def _verdict_table(verdicts: Sequence[Verdict]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from clprune.benchmark.machine import circumstances
 from clprune.benchmark.report import machine_text, markdown_table
 from clprune.comparison.choices import Kept
 from clprune.comparison.journal import Row
+from clprune.comparison.otherwise import otherwise_table
 from clprune.comparison.results import Point, Spread, points
 from clprune.comparison.variants import Variant
 
@@ -42,14 +43,22 @@ MOST_TIME = 1.1
 """What abwsp may take of bwsp's time: the goal."""
 
 
-def winograd_page(runs: Sequence[Row], times: Sequence[Row], choices: Kept) -> str:
-    """The whole file. Raises UsageError without runs."""
+def winograd_page(
+    runs: Sequence[Row],
+    times: Sequence[Row],
+    choices: Kept,
+    *,
+    otherwise: Mapping[str, Sequence[Row]] | None = None,
+) -> str:
+    """The whole file; `otherwise` are runs of other settings, by what is different. Raises UsageError without runs."""
     table = points(runs, times)
     algorithms = {(row["variant"], row["sparsity"]): str(row["algorithms_used"]) for row in times}
     parts = [HEADING.strip(), "## Goals", _goals(table)]
     parts += ["## Every method", markdown_table(POINT_COLUMNS, [_dense_row(table), *_rows(table, algorithms)])]
     if choices:
         parts += ["## What abwsp chose", markdown_table(CHOICE_COLUMNS, _choice_rows(choices))]
+    if otherwise:
+        parts += ["## Tried otherwise", otherwise_table(table, otherwise)]
     parts += ["## How to read it", READING.strip(), "## How it was made", _circumstances(runs, times)]
     return "\n\n".join(parts) + "\n"
 

@@ -50,6 +50,14 @@ def test_a_page_without_times_and_choices() -> None:
     assert "images, 75 % of the loss from the dense network's answers (temperature 2), dropout" in taught
 
 
+def test_other_settings_stand_beside_the_same_variant() -> None:
+    longer = [{**run("wsp", 0.75, 0.92), "epochs": 24}, run("wsp", 0.5, 0.94)]
+    page = winograd_page([run("wsp", 0.75, 0.9)], [], {}, otherwise={"trained longer": longer})
+    assert "| trained longer | wsp | 75 % | 24 of " in page
+    assert "| 92.00 ± 0.00 | 1 | 90.00 ± 0.00 |" in page
+    assert "| 94.00 ± 0.00 | 1 |  |" in page
+
+
 def test_choices_are_kept_and_not_made_twice(tmp_path: Path) -> None:
     cfg, work = tmp_path / "dense.cfg", tmp_path / "work"
     cfg.write_text(MICRO)
