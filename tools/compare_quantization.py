@@ -93,7 +93,7 @@ QUICK = {
     show_default=True,
     help="What multiplies dropout there: about the square root of the kept share.",
 )
-@click.option("--coded-rate", default=0.005, show_default=True, help="Peak of retraining for codes.")
+@click.option("--coded-rate", default=0.01, show_default=True, help="Peak of retraining for codes.")
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="bfloat16", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
