@@ -2,15 +2,15 @@
 
 Tuning times a layer alone, with caches as a network may leave them. What they really hold depends on the layers before:
 where their output and the scratch memory lie, and which core computed what. So the winners of tuning and their closest
-rivals are put into the network in turns, one for each layer at a time, and every run is compared with one of the
-network as it was: the ratio does not mind a machine that is slower for a while.
+rivals are put into the network in turns, one for each layer at a time, and their fastest runs are compared with those
+of the network as it was, in turns with them: the ratio minds neither a machine that is slower for a while nor threads
+that now and then do all the work alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ def refine(
         for number, items in enumerate(lists):
             own_ms[number] += [own[number] for own, _ in runs]
             if wave < len(items):
-                ratios[number].append(statistics.median(other[number] / own[number] for own, other in runs))
+                ratios[number].append(min(other[number] for _, other in runs) / min(own[number] for own, _ in runs))
     results = [
         _Measured(step=step, ways=ways[: len(found)], own_ms=times, ratios=found)
         for step, ways, times, found in zip(bound.plan.steps, lists, own_ms, ratios, strict=True)
@@ -179,7 +179,7 @@ def _times_ms(session: Session, bound: BoundPlan, steps: Sequence[BoundStep], x:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Measured:
-    """A step's own milliseconds in every run, and how many times as long its contenders take."""
+    """A step's own milliseconds in every run, and how many times as long its contenders' fastest runs take."""
 
     step: Step
     ways: Sequence[Contender]
@@ -189,7 +189,7 @@ class _Measured:
     @property
     def times_ms(self) -> list[tuple[Offer, Any, float]]:
         """(offer, tile, milliseconds) of the step's own way and of all contenders."""
-        own_ms = statistics.median(self.own_ms)
+        own_ms = min(self.own_ms)
         own = next(offer for offer in self.step.offers if _is_offer_of(offer, self.step))
         others = [(way.offer, way.tile, ratio * own_ms) for way, ratio in zip(self.ways, self.ratios, strict=True)]
         return [(own, self.step.tile, own_ms), *others]
