@@ -84,6 +84,14 @@ inline ${P} pool_rows(const ${T} v)
     return larger.even > larger.odd ? larger.even : larger.odd;
 }
 % endif
+% if not is_permuted:
+## Elsewhere lane by lane: parts of vectors put together become shuffles with undefined lanes; see winograd.mako.
+#ifdef HAS_CPU_PREFETCH
+#define LOAD_ROWS(p) ((${T})(${", ".join(vector_load(out_width, f"(p) + {distance}") for distance, _ in row_distances)}))
+#else
+#define LOAD_ROWS(p) ((${T})(${", ".join(f"(p)[{distance + lane}]" for distance, _ in row_distances for lane in range(out_width))}))
+#endif
+% endif
 % if is_permuted:
 <% places = [distance + lane for distance, _ in row_distances for lane in range(out_width)] %>
 inline ${T} pack(const ${T} a, const ${T} b)
@@ -123,7 +131,7 @@ ${convolution.pool_function()}
 % if is_permuted:
 pack(${vector_load(vector_width, f"p + in{v}")}, ${vector_load(vector_width, f"p + in{v} + {span - vector_width}")})
 % else:
-(${T})(${", ".join(vector_load(out_width, f"p + in{v} + {distance}") for distance, _ in row_distances)})
+LOAD_ROWS(p + in${v})
 % endif
 </%def>
 ## Mapping "packed": for slot j is_slot<j>, where it is read (in<j>) and where it is written (out<j>).
@@ -157,7 +165,12 @@ pack(${vector_load(vector_width, f"p + in{v}")}, ${vector_load(vector_width, f"p
             const ${P} r = ${"pool_rows" if pooled else ""}(activate(c${i}_${j}));
             __global float *o = out + (size_t)${i} * y_channel_stride + out${j};
 % for number, (_, distance) in enumerate(row_distances[::row_step]):
-            ${vector_store(width, "r.s" + "".join(f"{lane:x}" for lane in range(number * width, (number + 1) * width)), f"o + {distance}")}
+<% lanes = [f"{lane:x}" for lane in range(number * width, (number + 1) * width)] %>
+#ifdef HAS_CPU_PREFETCH
+            ${vector_store(width, "r.s" + "".join(lanes), f"o + {distance}")}
+#else
+            ${" ".join(f"o[{distance + place}] = r.s{lane};" for place, lane in enumerate(lanes))}
+#endif
 % endfor
         }
 % endfor
