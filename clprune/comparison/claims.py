@@ -243,7 +243,7 @@ def _permutation(table: _Table) -> list[Verdict]:
                     subject=method,
                     found=f"{accuracy}; time over unpermuted {text or 'not measured'}",
                     holds=all(spread.mean > 0 for spread in gains.values())
-                    and all(ratio <= 1 + SAME_TIME for ratio in times.values()),
+                    and all(abs(ratio - 1) <= SAME_TIME for ratio in times.values()),
                 )
             )
     return lines
