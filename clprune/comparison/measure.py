@@ -31,6 +31,7 @@ from clprune.darknet.weights import read_weights
 from clprune.device import DeviceInfo
 from clprune.errors import DataError
 from clprune.kernels.sparse_conv import SPARSE_CONV
+from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL
 from clprune.launching import timed_in_a_row
 from clprune.opencl import Session
 from clprune.pruning.imbalance import imbalance, kept_columns
@@ -269,7 +270,8 @@ def tune_models(
         if not Variant.parse(one.variant).is_column_method:
             of_single_weights += found
     # no likely choice where whole columns can be skipped, but for single weights it may be the only good one
-    sparse = [task for task in unique_tasks(of_single_weights) if task.kernel.name == SPARSE_CONV.name]
+    kernels = {SPARSE_CONV.name, SPARSE_CONV_LOCAL.name}
+    sparse = [task for task in unique_tasks(of_single_weights) if task.kernel.name in kernels]
     tasks = {_task_key(task): task for task in [*unique_tasks(steps, likely_only=True), *sparse]}
     tune_missing(session, open_store(), list(tasks.values()), tuning, say=say)
 

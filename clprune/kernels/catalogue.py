@@ -17,6 +17,7 @@ from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL
 from clprune.kernels.softmax import SOFTMAX
 from clprune.kernels.sparse_connected import SPARSE_CONNECTED
 from clprune.kernels.sparse_conv import SPARSE_CONV
+from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL
 from clprune.kernels.winograd import WINOGRAD
 from clprune.kernels.winograd_fused import WINOGRAD_FUSED
 
@@ -28,6 +29,7 @@ CATALOGUE: tuple[Kernel[Any, Any], ...] = (
     WINOGRAD,
     WINOGRAD_FUSED,
     SPARSE_CONV,
+    SPARSE_CONV_LOCAL,
     CONNECTED,
     CONNECTED_INT8,
     SPARSE_CONNECTED,

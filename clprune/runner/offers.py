@@ -21,6 +21,7 @@ from clprune.kernels.conv_int8 import CONV_INT8
 from clprune.kernels.conv_operation import ConvOperation, can_pack_rows
 from clprune.kernels.sparse_connected import SPARSE_CONNECTED
 from clprune.kernels.sparse_conv import SPARSE_CONV
+from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL, has_local_form
 from clprune.kernels.storage import FLOAT32
 from clprune.kernels.winograd import WINOGRAD
 from clprune.kernels.winograd_fused import WINOGRAD_FUSED
@@ -89,7 +90,7 @@ def convolution_offers(
             else:
                 offers += winograd
         if "sparse" in names:
-            sparse = _sparse(operation, form)
+            sparse = _sparse(operation, form, is_cpu=is_cpu)
             offers = sparse + offers if any(offer.is_likely for offer in sparse) else offers + sparse
         if offers:
             return offers
@@ -194,10 +195,18 @@ def _is_worth_transforming(operation: ConvOperation) -> bool:
     return operation.problem.in_channels >= FEWEST_WINOGRAD_CHANNELS and operation.storage == FLOAT32
 
 
-def _sparse(operation: ConvOperation, form: WeightForm) -> list[Offer]:
-    """Direct sparse convolution: for single weights, of which few are left."""
+def _sparse(operation: ConvOperation, form: WeightForm, *, is_cpu: bool) -> list[Offer]:
+    """Direct sparse convolution: for single weights, of which few are left; on CPUs also out of local memory, which is
+    their first cache there.
+    """
     workload = form.workload
     if form.winograd is not None or workload.kept_share > SPARSE_KEPT_SHARE:
         return []
     is_likely = workload.unit_rows == 1 and workload.kept_share <= LIKELY_SPARSE_KEPT_SHARE
-    return [Offer(label="sparse", kernel=SPARSE_CONV, operation=operation, workload=workload, is_likely=is_likely)]
+    kernels: list[tuple[str, Kernel[Any, Any]]] = [("sparse", SPARSE_CONV)]
+    if is_cpu and has_local_form(operation.problem):
+        kernels.insert(0, ("sparse local", SPARSE_CONV_LOCAL))
+    return [
+        Offer(label=label, kernel=kernel, operation=operation, workload=workload, is_likely=is_likely)
+        for label, kernel in kernels
+    ]

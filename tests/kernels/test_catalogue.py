@@ -16,6 +16,9 @@ from tests.covering import Point, covering_points, has_weights, roomy_device, va
 from tests.imaginary import imaginary_device
 
 each_kernel = pytest.mark.parametrize("kernel", CATALOGUE, ids=lambda kernel: kernel.name)
+each_gpu_kernel = pytest.mark.parametrize(
+    "kernel", [kernel for kernel in CATALOGUE if kernel.gpu_tiles], ids=lambda kernel: kernel.name
+)
 
 
 def smallest_device(**facts: Any) -> Any:
@@ -91,7 +94,12 @@ def test_named_tiles_are_points_of_the_space(kernel: Kernel[Any, Any]) -> None:
         assert all(set(values) <= set(kernel.parameters[name]) for name, values in values_of_type.items())
 
 
-@each_kernel
+def test_kernels_for_cpus_alone() -> None:
+    """What no GPU is offered has no tiles for one; everything else has."""
+    assert [kernel.name for kernel in CATALOGUE if not kernel.gpu_tiles] == ["sparse_conv_local"]
+
+
+@each_gpu_kernel
 def test_gpu_tiles_are_gpu_like(kernel: Kernel[Any, Any]) -> None:
     """At least two of them, valid on some sample operation, with work-groups of 16 to 256 items."""
     assert len(kernel.gpu_tiles) >= 2
@@ -141,7 +149,7 @@ def test_launch_is_whole_work_groups(kernel: Kernel[Any, Any]) -> None:
         assert kernel.local_mem_bytes(point.tile, point.operation) >= 0
 
 
-@each_kernel
+@each_gpu_kernel
 def test_limits_reject_with_a_reason(kernel: Kernel[Any, Any]) -> None:
     """A tile of a large device, asked of the smallest: a sentence that names the limit."""
     operation, tile = next(
@@ -157,7 +165,7 @@ def test_limits_reject_with_a_reason(kernel: Kernel[Any, Any]) -> None:
         kernel.check(tile, operation, flat)
 
 
-@pytest.mark.parametrize("name", [kernel.name for kernel in CATALOGUE if kernel.gpu_tiles])
+@pytest.mark.parametrize("name", [kernel.name for kernel in CATALOGUE])
 def test_local_memory_is_checked_before_the_build(name: str) -> None:
     kernel = kernel_by_name(name)
     for point in covering_points(kernel, roomy_device()):

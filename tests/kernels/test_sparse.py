@@ -9,12 +9,13 @@ import pytest
 
 from clprune import quirks
 from clprune.geometry import ConnectedProblem, ConvProblem
-from clprune.kernels.base import MatrixKernel, Sample
+from clprune.kernels.base import MatrixKernel, Sample, Workload
 from clprune.kernels.connected import CONNECTED, connected_operation, connected_reference
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation, conv_reference
 from clprune.kernels.sparse_connected import SPARSE_CONNECTED, SparseConnectedTile
 from clprune.kernels.sparse_conv import SPARSE_CONV
+from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL, SparseConvLocalTile
 from clprune.opencl import Session
 from clprune.tuning.measure import bind_case, verify
 from tests.imaginary import imaginary_device
@@ -41,7 +42,7 @@ matrices = pytest.mark.parametrize("matrix_of", [lambda m, k: np.zeros((m, k), n
 
 @matrices
 @pytest.mark.parametrize("storage", ["float32", "int8", "codebook4"])
-@pytest.mark.parametrize("kernel", [SPARSE_CONV, CONV], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", [SPARSE_CONV, SPARSE_CONV_LOCAL, CONV], ids=lambda kernel: kernel.name)
 def test_convolutions(device_context: Session, kernel, storage: str, matrix_of) -> None:  # type: ignore[no-untyped-def]
     problem = ConvProblem(batch=1, in_channels=3, in_height=6, in_width=5, out_channels=9, size=3, padding=1)
     operation = conv_operation(problem, storage=storage)
@@ -128,3 +129,37 @@ def check(session: Session, kernel: MatrixKernel, operation, sample: Sample) -> 
             np.count_nonzero(sample.inputs["matrix"]) / sample.inputs["matrix"].size
         ) or (kernel in (CONV, CONNECTED))
         verify(session, bind_case(session, kernel, tile, operation, case))
+
+
+@pytest.mark.parametrize("storage", ["float32", "int8"])
+@pytest.mark.parametrize("pooled", [False, True], ids=["", "pooled"])
+@pytest.mark.parametrize(
+    "tile",
+    [
+        SparseConvLocalTile(vector_width=8, tile_columns=8, tile_rows=4, tile_k=2, block_rows=4, k_unroll=2),
+        SparseConvLocalTile(vector_width=8, tile_columns=4, tile_rows=6, tile_k=3, block_rows=9, prefetch=1),
+        SparseConvLocalTile(vector_width=16, tile_columns=2, tile_rows=2, tile_k=1, block_rows=2, prefetch=1),
+    ],
+    ids=["one", "two", "eight"],
+)
+def test_pieces_of_several_images(
+    device_context: Session, tile: SparseConvLocalTile, pooled: bool, storage: str
+) -> None:
+    """Ten rows and columns: pieces of four or six rows overlap, and those of three images do not fill all vectors."""
+    problem = ConvProblem(batch=3, in_channels=5, in_height=10, in_width=10, out_channels=9, size=3, padding=1)
+    operation = conv_operation(problem, pooled=pooled, storage=storage, activation="leaky")
+    workload = Workload(kept_share=0.3, unit_rows=1)
+    case = SPARSE_CONV_LOCAL.case(tile, operation, SPARSE_CONV_LOCAL.sample(operation, workload))
+    verify(device_context, bind_case(device_context, SPARSE_CONV_LOCAL, tile, operation, case))
+
+
+def test_local_tiles_fit_the_layer_and_the_device() -> None:
+    device = imaginary_device(type="cpu", local_mem_bytes=2**18, native_vector_width_float=16)
+    problem = ConvProblem(batch=1, in_channels=256, in_height=56, in_width=56, out_channels=256, size=3, padding=1)
+    tile = SPARSE_CONV_LOCAL.default_tile(conv_operation(problem), device)
+    assert (tile.tile_columns, tile.tile_rows) == (8, 7), "56 is a multiple of both"
+    assert SPARSE_CONV_LOCAL.local_mem_bytes(tile, conv_operation(problem)) <= 2**18
+    few = replace(problem, in_channels=3, out_channels=5)
+    assert SPARSE_CONV_LOCAL.default_tile(conv_operation(few), device).tile_k <= 5
+    strided = conv_operation(replace(problem, stride=2))
+    assert SPARSE_CONV_LOCAL.rejection(tile, strided, device) == "the layer has a stride or groups"

@@ -12,6 +12,7 @@ from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.samples import coded_weights
 from clprune.kernels.sparse_conv import SPARSE_CONV
+from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL
 from clprune.kernels.storage import STORAGES, device_values, pack_nibbles, storage_of, stored_matrix
 
 BIAS = np.zeros(2, np.float32)
@@ -61,7 +62,7 @@ def test_float16_has_a_largest_value() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("kernel", [CONV, SPARSE_CONV], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", [CONV, SPARSE_CONV, SPARSE_CONV_LOCAL], ids=lambda kernel: kernel.name)
 def test_values_that_are_not_finite_are_refused_on_packing(kernel: object, value: float) -> None:
     operation = conv_operation(ConvProblem(batch=1, in_channels=2, in_height=4, in_width=4, out_channels=3, size=1))
     matrix = np.ones((3, 2, 1, 1), np.float32)

@@ -106,7 +106,7 @@ def test_no_default_gpu_configuration_spills(name: str) -> None:
     """One architecture of each vendor here; `make offline-gpu` compiles for all of them."""
     architecture = architecture_by_name(name)
     rows = list(survey(toolchain_for(architecture), [architecture]))
-    assert {row.subject.kernel.name for row in rows} == {kernel.name for kernel in CATALOGUE}
+    assert {row.subject.kernel.name for row in rows} == {kernel.name for kernel in CATALOGUE if kernel.gpu_tiles}
     assert [row for row in rows if row.fails] == []
     poor = [row for row in rows if row.subject.is_default and row.occupancy.share < 0.25]
     assert poor == []

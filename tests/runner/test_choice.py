@@ -116,10 +116,19 @@ def test_short_searches_leave_out_what_hardly_ever_wins() -> None:
 
 
 def test_single_weights_come_first_as_lists() -> None:
-    assert labels(operation(), WeightForm(workload=SINGLE_WEIGHTS))[0] == "sparse"
+    assert labels(operation(), WeightForm(workload=SINGLE_WEIGHTS), is_cpu=False)[0] == "sparse"
     assert labels(operation(), WeightForm(workload=UNITS))[0] == "direct"
     assert "sparse" in labels(operation(), WeightForm(workload=UNITS))
     assert "sparse" not in labels(operation(), WeightForm(workload=Workload(kept_share=0.7, unit_rows=1)))
+
+
+def test_cpus_take_single_weights_out_of_their_caches() -> None:
+    def on_cpu(what: ConvOperation) -> list[str]:
+        form = WeightForm(workload=SINGLE_WEIGHTS)
+        return [offer.label for offer in convolution_offers(what, form, Algorithms(names=("sparse",)), is_cpu=True)]
+
+    assert on_cpu(operation()) == ["sparse local", "sparse"]
+    assert on_cpu(operation(stride=2)) == ["sparse"]
 
 
 def test_weights_of_the_winograd_domain_leave_no_choice() -> None:

@@ -1,0 +1,289 @@
+"""Direct sparse convolution out of local memory (`templates/sparse_conv_local.cl.mako`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from clprune.darknet.values import LayerWeights, convolution_matrix
+from clprune.device import DeviceInfo
+from clprune.geometry import ConvProblem
+from clprune.kernels.base import (
+    Case,
+    Constraint,
+    DeviceArray,
+    Launch,
+    MatrixKernel,
+    Sample,
+    Workload,
+    ceil_div,
+)
+from clprune.kernels.conv import CONV, conv_sample
+from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation
+from clprune.kernels.samples import coded_weights, input_buffer, ragged_matrix
+from clprune.kernels.storage import CODEBOOK4, INT8, device_table, device_values, stored_matrix
+from clprune.packing.chunk_lists import PackedChunkLists, pack_chunk_lists
+from clprune.packing.rows import CompressedRows
+from clprune.quirks import vector_width
+
+#: Values of the two parameters that count channels.
+TILE_K = (1, 4, 8, 12, 16, 20, 24, 32, 48)
+BLOCK_ROWS = (1, 16, 32, 64, 128, 256, 512)
+
+#: Vectors of results that fit in the 32 registers of the widest CPUs beside a weight and an input.
+MOST_ROWS = 28
+
+#: Vectors that 16 bits can number.
+MOST_VECTORS = 65536
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseConvLocalTile:
+    """Parameters of the template, explained there.
+
+    A work-group of one computes the rows of a block for `tile_rows * vector_width` positions.
+    """
+
+    vector_width: int
+    tile_columns: int
+    tile_rows: int
+    tile_k: int
+    block_rows: int
+    k_unroll: int = 1
+    prefetch: int = 0
+
+    @property
+    def pieces(self) -> int:
+        """Runs of `tile_rows` rows, of the same image or of several, side by side in a vector; at least one."""
+        return max(self.vector_width // self.tile_columns, 1)
+
+
+def has_local_form(problem: ConvProblem) -> bool:
+    """Whether the kernel can compute the layer: stride 1, all channels in one group."""
+    return problem.stride == 1 and problem.groups == 1
+
+
+class SparseConvLocalKernel(MatrixKernel[SparseConvLocalTile, ConvOperation]):
+    """See `templates/sparse_conv_local.cl.mako`."""
+
+    name = "sparse_conv_local"
+    template = "sparse_conv_local"
+    tile_type = SparseConvLocalTile
+    parameters: ClassVar = {
+        "vector_width": (1, 4, 8, 16),
+        "tile_columns": (1, 2, 4, 8, 16),
+        "tile_rows": (1, 2, 4, 6, 7, 8, 10, 12, 14, 16),
+        "tile_k": TILE_K,
+        "block_rows": BLOCK_ROWS,
+        "k_unroll": (1, 2),
+        "prefetch": (0, 1),
+    }
+    constraints = (
+        Constraint(reason="the layer has a stride or groups", holds=lambda t, o: has_local_form(o.problem)),
+        Constraint(
+            reason="a piece has more columns than a vector",
+            holds=lambda t, o: t.tile_columns <= t.vector_width,
+        ),
+        Constraint(
+            reason="the tile has more positions along one side than the output",
+            holds=lambda t, o: t.tile_rows <= o.problem.out_height and t.tile_columns <= o.problem.out_width,
+        ),
+        Constraint(
+            reason="fused pooling needs tiles of whole windows",
+            holds=lambda t, o: (
+                not o.pooled or (t.tile_rows % 2 == 0 and t.tile_columns % 2 == 0 and can_pool(o.problem))
+            ),
+        ),
+        Constraint(
+            reason="the results of a row of weights exceed the registers of any device",
+            holds=lambda t, o: t.tile_rows <= MOST_ROWS,
+        ),
+        Constraint(
+            reason="the tile has more than twice the layer's channels",
+            holds=lambda t, o: (
+                (t.tile_k == 1 or t.tile_k < 2 * o.problem.in_channels)
+                and (t.block_rows == 1 or t.block_rows < 2 * o.problem.out_channels)
+            ),
+        ),
+        Constraint(
+            reason="the local input has more vectors than 16 bits can number",
+            holds=lambda t, o: t.tile_k * o.problem.size * (t.tile_rows + o.problem.size - 1) <= MOST_VECTORS,
+        ),
+    )
+    # 24 channels of 7 rows and their two neighbours are what a first cache of 48 KiB holds.
+    cpu_tiles = tuple(
+        SparseConvLocalTile(
+            vector_width=width, tile_columns=columns, tile_rows=rows, tile_k=tile_k, block_rows=256, prefetch=1
+        )
+        for width in (16, 8, 4)
+        for columns in (16, 8, 4, 2)
+        if columns <= width
+        for rows, tile_k in ((7, 24), (8, 20), (4, 32), (2, 48))
+    )
+    gpu_tiles = ()
+
+    def local_mem_bytes(self, tile: SparseConvLocalTile, operation: ConvOperation) -> int:
+        size = operation.problem.size
+        vectors = tile.tile_k * size * (tile.tile_rows + size - 1) + tile.block_rows * tile.tile_rows
+        return 4 * tile.vector_width * vectors
+
+    def launch(self, tile: SparseConvLocalTile, operation: ConvOperation) -> Launch:
+        blocks = ceil_div(operation.problem.out_channels, tile.block_rows)
+        return Launch(global_size=(blocks * _position_tiles(tile, operation.problem),), local_size=(1,))
+
+    def variables(self, tile: SparseConvLocalTile, operation: ConvOperation) -> dict[str, Any]:
+        return {
+            "size": operation.problem.size,
+            "padding": operation.problem.padding,
+            "activation": operation.activation,
+            "pooled": operation.pooled,
+            "storage": operation.storage,
+        }
+
+    def safe_tile(self, operation: ConvOperation) -> SparseConvLocalTile:
+        """Work-groups of one; their local memory is that of a few vectors, which the smallest device has."""
+        side = 2 if operation.pooled else 1
+        return SparseConvLocalTile(vector_width=4, tile_columns=side, tile_rows=side, tile_k=1, block_rows=1)
+
+    def is_worth_trying(self, tile: SparseConvLocalTile, operation: ConvOperation, device: DeviceInfo) -> bool:
+        """As everywhere; on CPUs vectors also fill at least half a register."""
+        is_narrow = 2 * tile.vector_width < vector_width(device)
+        return super().is_worth_trying(tile, operation, device) and not is_narrow
+
+    def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> SparseConvLocalTile:
+        """Of the named tiles, cut to the layer's channels, the one that brings the fewest vectors of input into local
+        memory: those that overlapping tiles, and several blocks, bring twice count as well.
+        """
+        widest = min(vector_width(device), 16)
+        tiles = [_with_channels(tile, operation.problem) for tile in self.own_tiles(device)]
+        fitting = [
+            tile for tile in tiles if tile.vector_width <= widest and self.rejection(tile, operation, device) is None
+        ]
+
+        def cost(tile: SparseConvLocalTile) -> int:
+            groups = self.launch(tile, operation).global_size[0]
+            return groups * (tile.tile_rows + operation.problem.size - 1)
+
+        return min(fitting, key=cost, default=self.safe_tile(operation))
+
+    def wavefront_rows(self, tile: SparseConvLocalTile) -> int:
+        """1: the lanes of a SIMD group are positions, and each row has lists of its own."""
+        return 1
+
+    def pack(self, tile: SparseConvLocalTile, operation: ConvOperation, *, weights: LayerWeights) -> PackedChunkLists:
+        """The weights `[out_channels, channels, size, size]` that are not zero, by block, `tile_k` channels, and row.
+
+        Raises UsageError for weights that are not finite or not coded as the operation's storage.
+        """
+        stored = stored_matrix(weights, operation.storage)
+        entries = CompressedRows.from_dense(convolution_matrix(weights))
+        channel, filter_row, filter_column = np.indices(_filter_shape(operation.problem), np.int32).reshape(3, -1)
+        size = operation.problem.size
+        packed = pack_chunk_lists(
+            entries,
+            values=stored.values[entries.row_numbers, entries.columns],
+            bias=weights.biases,
+            column_offsets=(channel % tile.tile_k * size + filter_column) * (tile.tile_rows + size - 1) + filter_row,
+            column_chunks=channel // tile.tile_k,
+            block_rows=tile.block_rows,
+            scales=stored.scales,
+            codebook=stored.codebook,
+        )
+        return replace(packed, values=device_values(packed.values, operation.storage))
+
+    def arguments(
+        self,
+        tile: SparseConvLocalTile,
+        operation: ConvOperation,
+        packed: PackedChunkLists,
+        *,
+        x: DeviceArray,
+        y: DeviceArray,
+    ) -> tuple[DeviceArray, ...]:
+        """The template's arguments in order; arrays are still to be copied to the device."""
+        problem, layout_in, layout_out = operation.problem, operation.input, operation.output
+        arrays = (
+            packed.values,
+            device_table(packed.scales),
+            device_table(packed.codebook),
+            packed.offsets,
+            packed.lists,
+            packed.channels,
+            packed.blocks,
+            packed.bias,
+        )
+        scalars = (
+            len(packed.blocks) - 1,
+            problem.in_channels,
+            ceil_div(problem.out_width, tile.tile_columns),
+            ceil_div(problem.out_height, tile.tile_rows),
+            _piece_count(tile, problem) - 1,
+            problem.out_height - tile.tile_rows,
+            problem.out_width - tile.tile_columns,
+            layout_in.origin,
+            layout_in.pitch,
+            layout_in.image_stride,
+            layout_in.channel_stride,
+            layout_out.origin,
+            layout_out.pitch,
+            layout_out.image_stride,
+            layout_out.channel_stride,
+        )
+        return (x, *arrays, y, *(np.int32(value) for value in scalars))
+
+    def sample(self, operation: ConvOperation, workload: Workload) -> Sample:
+        return conv_sample(operation, workload, draw=ragged_matrix)
+
+    def case(self, tile: SparseConvLocalTile, operation: ConvOperation, sample: Sample) -> Case:
+        inputs = sample.inputs
+        weights = coded_weights(inputs["matrix"], bias=inputs["bias"], storage=operation.storage)
+        packed = self.pack(tile, operation, weights=weights)
+        expected = operation.expected(sample.answer, mapping="rows")
+        buffer = input_buffer(inputs["x"], operation.input)
+        arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
+        return Case(arguments=arguments, kept_share=packed.kept_share)
+
+    def sample_operations(self) -> tuple[ConvOperation, ...]:
+        """Those of `conv` that have this form, and sides and channels that large tiles fit into, with a remainder."""
+        wide = ConvProblem(batch=1, in_channels=5, in_height=9, in_width=19, out_channels=21, size=3, padding=1)
+        several = ConvProblem(batch=3, in_channels=7, in_height=7, in_width=7, out_channels=18, size=3, padding=1)
+        pooled = ConvProblem(batch=2, in_channels=6, in_height=14, in_width=18, out_channels=17, size=3, padding=1)
+        large = ConvProblem(batch=1, in_channels=3, in_height=11, in_width=12, out_channels=5, size=5, padding=2)
+        # as many channels as the largest tile has, for hardly any work
+        channels = ConvProblem(batch=1, in_channels=25, in_height=16, in_width=4, out_channels=257, size=1)
+        others = (
+            conv_operation(channels),
+            conv_operation(wide, activation="relu", storage=CODEBOOK4),
+            conv_operation(several, activation="leaky", storage=INT8),
+            conv_operation(pooled, activation="relu", pooled=True),
+            conv_operation(large, activation="relu"),
+        )
+        return (*(operation for operation in CONV.sample_operations() if has_local_form(operation.problem)), *others)
+
+
+def _filter_shape(problem: ConvProblem) -> tuple[int, int, int]:
+    return (problem.in_channels, problem.size, problem.size)
+
+
+def _with_channels(tile: SparseConvLocalTile, problem: ConvProblem) -> SparseConvLocalTile:
+    """`tile` with no more channels than the layer has, give or take less than twice."""
+    tile_k = max(value for value in TILE_K if value == 1 or value <= min(tile.tile_k, 2 * problem.in_channels - 1))
+    blocks = (
+        value for value in BLOCK_ROWS if value == 1 or value <= min(tile.block_rows, 2 * problem.out_channels - 1)
+    )
+    return replace(tile, tile_k=tile_k, block_rows=max(blocks))
+
+
+def _piece_count(tile: SparseConvLocalTile, problem: ConvProblem) -> int:
+    """Pieces that cover one tile's columns of all images."""
+    return problem.batch * ceil_div(problem.out_height, tile.tile_rows)
+
+
+def _position_tiles(tile: SparseConvLocalTile, problem: ConvProblem) -> int:
+    """Tiles of positions that cover the output of the batch."""
+    return ceil_div(_piece_count(tile, problem), tile.pieces) * ceil_div(problem.out_width, tile.tile_columns)
+
+
+SPARSE_CONV_LOCAL = SparseConvLocalKernel()

@@ -1,0 +1,115 @@
+"""Entries of a sparse matrix for kernels that hold a few input channels, a chunk, in local memory at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.packing.balance import longest_over_mean
+from clprune.packing.rows import CompressedRows
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PackedChunkLists:
+    """Entries of a matrix `[rows, columns]` that are not zero, by (block of rows, chunk of columns, row of the block).
+
+    values: per entry, in any dtype.
+    offsets: uint16 per entry; its meaning is the caller's (`column_offsets`).
+    lists: int32 `[rows * chunks + 1]`: where each of these lists begins among the entries, and where the last ends.
+    channels: int32 `[rows]`: the rows of the matrix in the order of blocks.
+    blocks: int32 `[blocks + 1]`: block b holds `channels[blocks[b]]` to `channels[blocks[b + 1]]`.
+    bias: float32 `[rows]`, in the matrix's order.
+    kept_share: entries over weights of the dense matrix.
+    scales, codebook: of the values' storage (clprune/kernels/storage.py), None where it has none.
+    """
+
+    values: npt.NDArray[Any]
+    offsets: npt.NDArray[np.uint16]
+    lists: IntArray
+    channels: IntArray
+    blocks: IntArray
+    bias: FloatArray
+    kept_share: float
+    scales: FloatArray | None = None
+    codebook: FloatArray | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that the packed layer occupies on the device."""
+        arrays = (self.values, self.offsets, self.lists, self.channels, self.blocks, self.bias)
+        tables = (table for table in (self.scales, self.codebook) if table is not None)
+        return sum(array.nbytes for array in (*arrays, *tables))
+
+    @property
+    def imbalance(self) -> float:
+        """Entries of the fullest block over the mean."""
+        chunks = (len(self.lists) - 1) // max(len(self.channels), 1)
+        return longest_over_mean(np.diff(self.lists[self.blocks * chunks]))
+
+
+def deal_rows(lengths: npt.NDArray[np.integer[Any]], *, block_rows: int) -> list[npt.NDArray[np.int64]]:
+    """Rows in `ceil(rows / block_rows)` blocks of as many rows, give or take one, and about as many entries.
+
+    The longest rows are dealt out one to a block, the next ones in the opposite order, and so on; within a block they
+    keep their order.
+    """
+    count = -(-len(lengths) // block_rows)
+    place = np.arange(len(lengths))
+    turn, seat = place // count, place % count
+    block = np.where(turn % 2 == 0, seat, count - 1 - seat)
+    order = np.argsort(-lengths, kind="stable")
+    return [np.sort(order[block == number]) for number in range(count)]
+
+
+def pack_chunk_lists(
+    entries: CompressedRows,
+    *,
+    values: npt.NDArray[Any],
+    bias: FloatArray,
+    column_offsets: IntArray,
+    column_chunks: IntArray,
+    block_rows: int,
+    scales: FloatArray | None = None,
+    codebook: FloatArray | None = None,
+) -> PackedChunkLists:
+    """Pack `entries` with `bias` `[rows]` into blocks of at most `block_rows` rows.
+
+    `values` per entry, in the order of `entries`, of any dtype: they stand in place of the entries' own.
+    `column_offsets` and `column_chunks` `[columns]`: what an entry holds for its column, below 65536, and the chunk
+    that the column belongs to, ascending.
+    """
+    members = deal_rows(entries.lengths, block_rows=block_rows)
+    sizes = np.array([len(rows) for rows in members])
+    blocks = np.concatenate([[0], np.cumsum(sizes)])
+    channels = np.concatenate(members)
+    chunks = int(column_chunks[-1]) + 1
+    block_of = np.repeat(np.arange(len(members)), sizes)
+    first_list, lists_apart = np.empty(len(channels), np.int64), np.empty(len(channels), np.int64)
+    first_list[channels] = blocks[block_of] * chunks + np.arange(len(channels)) - blocks[block_of]
+    lists_apart[channels] = sizes[block_of]
+    rows = entries.row_numbers
+    list_of = first_list[rows] + column_chunks[entries.columns] * lists_apart[rows]
+    order = np.argsort(list_of, kind="stable")
+    counts = np.bincount(list_of, minlength=len(channels) * chunks)
+    return PackedChunkLists(
+        values=_never_empty(values[order]),
+        offsets=_never_empty(column_offsets[entries.columns[order]].astype(np.uint16)),
+        lists=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+        channels=channels.astype(np.int32),
+        blocks=blocks.astype(np.int32),
+        bias=bias,
+        kept_share=entries.kept_share,
+        scales=scales,
+        codebook=codebook,
+    )
+
+
+def _never_empty(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """One element, which nothing reads, where there is none: no device has buffers without any."""
+    return array if len(array) else np.zeros(1, array.dtype)
