@@ -75,6 +75,7 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1}
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--images", type=click.IntRange(min=1), default=10_000, show_default=True, help="Images of an epoch.")
 @click.option("--epochs", type=click.IntRange(min=1), default=2, show_default=True, help="Epochs of each retraining.")
+@click.option("--fresh", is_flag=True, help="Compose new images for every epoch.")
 @click.option("--held-out", type=click.IntRange(min=1), help="Images that are evaluated [default: all].")
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Images of a training step.")
 @click.option("--learning-rate", default=0.05, show_default=True, help="Peak of retraining.")
@@ -214,7 +215,7 @@ def _experiment(options: dict[str, Any]) -> Experiment:
     cfg = models_folder() / f"{STEM}.cfg"
     names = (
         "images", "held_out", "epochs", "batch", "learning_rate", "distillation", "temperature", "dropout_strength",
-        "precision",
+        "precision", "fresh",
     )  # fmt: skip
     return Experiment(cfg=cfg, data=DATA, dense=cfg.with_suffix(".weights"), **{name: options[name] for name in names})
 

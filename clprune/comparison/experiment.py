@@ -20,7 +20,8 @@ class Experiment:
     `cfg` is the dense network, `dense` its weights (None: trained here, for `dense_epochs` epochs of `dense_images`
     fresh images). Retraining goes `epochs` times through the same `images` images; `held_out` images (None: all) are
     evaluated. `precision` is that of training, `distillation` the share of retraining's loss that comes from the dense
-    network's answers, softened by `temperature`; `dropout_strength` multiplies the cfg's dropout in retraining.
+    network's answers, softened by `temperature`; `dropout_strength` multiplies the cfg's dropout in retraining. `fresh`
+    composes new images for every epoch, where the data is composed, in place of the same ones again.
     """
 
     cfg: Path
@@ -39,6 +40,7 @@ class Experiment:
     distillation: float = 0.0
     temperature: float = 4.0
     dropout_strength: float = 1.0
+    fresh: bool = False
 
     def __post_init__(self) -> None:
         if min(self.images, self.epochs, self.batch) < 1 or self.images < self.batch:
@@ -53,7 +55,7 @@ class Experiment:
         if self.dense is not None:
             values = {name: value for name, value in values.items() if not name.startswith("dense_")}
         # so that folders of work from before there were these options go on
-        defaults = {"distillation": 0.0, "temperature": 4.0, "dropout_strength": 1.0}
+        defaults = {"distillation": 0.0, "temperature": 4.0, "dropout_strength": 1.0, "fresh": False}
         values = {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
         digest.update(repr((self.data.partition(":")[0], sorted(values.items()))).encode())
         return digest.hexdigest()[:16]

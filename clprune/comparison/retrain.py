@@ -111,7 +111,10 @@ def prepare(experiment: Experiment, *, work: Path, say: Say) -> Setting:
     network = load_network(experiment.cfg)
     dense = _dense_weights(experiment, network, work=work, say=say)
     height, width = network.input.height, network.input.width
-    images = cached_data(work, experiment.data, split="train", height=height, width=width, count=experiment.images)
+    if experiment.fresh:
+        images = network_data(network, experiment.data, split="train", count=experiment.images)
+    else:
+        images = cached_data(work, experiment.data, split="train", height=height, width=width, count=experiment.images)
     held_out = cached_data(work, experiment.data, split="test", height=height, width=width, count=experiment.held_out)
     accuracy = evaluate(load_module(network, dense), held_out).accuracy
     say(f"dense: accuracy {100 * accuracy:.2f} % of {len(held_out)} held-out images")
@@ -173,6 +176,7 @@ def retrain(setting: Setting, run: Run) -> dict[str, Any]:
         "distillation": experiment.distillation,
         "temperature": experiment.temperature,
         "dropout_strength": experiment.dropout_strength,
+        "fresh": experiment.fresh,
         "loss": report.losses[-1],
         "train_s": round(train_s, 1),
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),

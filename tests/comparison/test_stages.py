@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,10 +92,22 @@ def test_the_key_follows_contents_not_paths(experiment: Experiment, tmp_path: Pa
     assert same.key == experiment.key
     assert Experiment(**{**vars(experiment), "epochs": 2}).key != experiment.key
     assert Experiment(**{**vars(experiment), "distillation": 0.5}).key != experiment.key
+    assert Experiment(**{**vars(experiment), "fresh": True}).key != experiment.key
     moved.write_text(MICRO + "\n")
     assert same.key != experiment.key
     with pytest.raises(UsageError, match="at least one batch"):
         Experiment(**{**vars(experiment), "images": 4})
+
+
+def test_fresh_images_are_drawn_for_every_epoch(experiment: Experiment, tmp_path: Path) -> None:
+    from clprune.comparison.retrain import prepare
+
+    fresh = replace(experiment, data="digits-on-photos", fresh=True, images=8, batch=4, held_out=4)
+    images = prepare(fresh, work=tmp_path, say=silent).images
+    first, second = (images.epoch(number).images[np.arange(8)] for number in (0, 1))
+    assert not np.array_equal(first, second)
+    kept = prepare(replace(fresh, fresh=False), work=tmp_path, say=silent).images
+    assert kept.epoch(1) is kept
 
 
 def test_images_are_drawn_once(tmp_path: Path) -> None:
