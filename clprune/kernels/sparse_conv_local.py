@@ -29,8 +29,8 @@ from clprune.packing.rows import CompressedRows
 from clprune.quirks import vector_width
 
 #: Values of the two parameters that count channels.
-TILE_K = (1, 4, 8, 12, 16, 20, 24, 32, 48)
-BLOCK_ROWS = (1, 16, 32, 64, 128, 256, 512)
+TILE_K = (1, 8, 12, 16, 20, 24, 32)
+BLOCK_ROWS = (1, 64, 128, 256, 512)
 
 #: Vectors of results that fit in the 32 registers of the widest CPUs beside a weight and an input.
 MOST_ROWS = 28
@@ -72,9 +72,9 @@ class SparseConvLocalKernel(MatrixKernel[SparseConvLocalTile, ConvOperation]):
     template = "sparse_conv_local"
     tile_type = SparseConvLocalTile
     parameters: ClassVar = {
-        "vector_width": (1, 4, 8, 16),
+        "vector_width": (4, 8, 16),
         "tile_columns": (1, 2, 4, 8, 16),
-        "tile_rows": (1, 2, 4, 6, 7, 8, 10, 12, 14, 16),
+        "tile_rows": (1, 2, 4, 6, 7, 8, 14),
         "tile_k": TILE_K,
         "block_rows": BLOCK_ROWS,
         "k_unroll": (1, 2),
@@ -118,9 +118,9 @@ class SparseConvLocalKernel(MatrixKernel[SparseConvLocalTile, ConvOperation]):
             vector_width=width, tile_columns=columns, tile_rows=rows, tile_k=tile_k, block_rows=256, prefetch=1
         )
         for width in (16, 8, 4)
-        for columns in (16, 8, 4, 2)
+        for columns in (16, 8, 4, 2, 1)
         if columns <= width
-        for rows, tile_k in ((7, 24), (8, 20), (4, 32), (2, 48))
+        for rows, tile_k in ((7, 24), (8, 20), (4, 32), (2, 32), (1, 32))
     )
     gpu_tiles = ()
 
@@ -252,7 +252,7 @@ class SparseConvLocalKernel(MatrixKernel[SparseConvLocalTile, ConvOperation]):
         pooled = ConvProblem(batch=2, in_channels=6, in_height=14, in_width=18, out_channels=17, size=3, padding=1)
         large = ConvProblem(batch=1, in_channels=3, in_height=11, in_width=12, out_channels=5, size=5, padding=2)
         # as many channels as the largest tile has, for hardly any work
-        channels = ConvProblem(batch=1, in_channels=25, in_height=16, in_width=4, out_channels=257, size=1)
+        channels = ConvProblem(batch=1, in_channels=17, in_height=14, in_width=4, out_channels=257, size=1)
         others = (
             conv_operation(channels),
             conv_operation(wide, activation="relu", storage=CODEBOOK4),
