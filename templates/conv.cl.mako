@@ -31,6 +31,8 @@
 ##               Constants, which are part of addresses and take no registers
 ## sweep         work-groups along row blocks that are walked through before the next positions (0: all of them). The
 ##               weights of a sweep stay in cache while positions go by; positions run along the lanes of a warp
+## turns         tiles of positions that a work-item computes one after another: of layers with few columns one takes little
+##               longer than a CPU driver needs to hand out the next work-group
 ##
 ## Source: direct convolution by offsets as in Escort (arXiv:1802.10280); unit = tile_m x 1 as in BCBP (AAAI 2023).
 <%namespace name="common" file="common.mako"/>
@@ -190,6 +192,13 @@ void conv(__global const float *restrict x,
           ${convolution.position_parameters()})
 {
     ${convolution.work_group()}
+% if turns > 1:
+    __global const float *const x_start = x;
+    const int first_of_turns = first_slot * ${turns};
+    for (int turn = 0; turn < ${turns} && first_of_turns + turn * ${vectors} < slot_count; turn++) {
+    __global const float *x = x_start;
+    const int first_slot = first_of_turns + turn * ${vectors};
+% endif
 % if storage == "codebook4":
     __global const uchar *w = weights;
     int at = descriptor[2];
@@ -256,5 +265,8 @@ void conv(__global const float *restrict x,
     ${packed_store()}
 % else:
     ${convolution.store()}
+% endif
+% if turns > 1:
+    }
 % endif
 }

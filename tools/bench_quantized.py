@@ -62,7 +62,9 @@ HEADING = """
 Written by `tools/bench_quantized.py`. Random weights. Ratios are of times measured in turns within one run. "dense" is
 float32 by the fastest way that tuning measured, direct or Winograd convolution; "dense, direct" by direct convolution
 alone, which does as many products as the integer kernel and as sparse convolution without zeros. Winograd convolution
-does a quarter of them. What integer products cost on this driver is in [int8.md](int8.md).
+does a quarter of them. What integer products cost on this driver is in [int8.md](int8.md). Sparse convolution loads a
+vector of inputs for every vector of products, where dense convolutions use each one several times: loads, not products,
+bound it, and on CPUs the sums of all output channels, which pass through the first cache for every few input channels.
 """
 
 

@@ -6,6 +6,7 @@ Masks follow from the dense weights alone, so that all seeds of a variant take t
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import statistics
 import time
@@ -30,6 +31,7 @@ from clprune.darknet.values import Weights, unit_matrix
 from clprune.darknet.weights import read_weights
 from clprune.device import DeviceInfo
 from clprune.errors import DataError
+from clprune.kernels.catalogue import CATALOGUE
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL
 from clprune.launching import timed_in_a_row
@@ -86,6 +88,11 @@ def device_text(info: DeviceInfo) -> str:
     return f"{info.name}, {info.platform_name}, driver {info.driver_version}"
 
 
+def kernels_digest() -> str:
+    """Changes with the source of any kernel: times of others are no comparison."""
+    return hashlib.sha256(" ".join(kernel.source_hash() for kernel in CATALOGUE).encode()).hexdigest()[:16]
+
+
 def kept_models(rows: Sequence[Row], folder: Path) -> dict[tuple[str, float], KeptModel]:
     """(variant, sparsity) -> the network of the lowest seed there is, for the rows of `retrain`."""
     models: dict[tuple[str, float], KeptModel] = {}
@@ -99,7 +106,7 @@ def kept_models(rows: Sequence[Row], folder: Path) -> dict[tuple[str, float], Ke
 def missing_models(
     models: Mapping[tuple[str, float], KeptModel], session: Session, timing: Timing, *, work: Path
 ) -> dict[tuple[str, float], KeptModel]:
-    """Those without a row for this device, batch and choice of algorithms in `work`."""
+    """Those without a row for this device, batch, choice of algorithms and these kernels in `work`."""
     asked = _asked(session.info, timing)
     done = {
         (row["variant"], row["sparsity"])
@@ -307,7 +314,12 @@ def _ratio(samples: Sequence[float], others: Sequence[float]) -> float:
 
 def _asked(info: DeviceInfo, timing: Timing) -> dict[str, Any]:
     """What tells rows of other measurements apart."""
-    return {"device": device_text(info), "batch": timing.batch, "algorithms": ",".join(timing.algorithms.names)}
+    return {
+        "device": device_text(info),
+        "batch": timing.batch,
+        "algorithms": ",".join(timing.algorithms.names),
+        "kernels": kernels_digest(),
+    }
 
 
 def check_models(models: Mapping[tuple[str, float], KeptModel], *, work: Path) -> None:

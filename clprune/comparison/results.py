@@ -95,7 +95,7 @@ def points(runs: Sequence[Row], times: Sequence[Row]) -> list[Point]:
 
 
 def latest_times(times: Sequence[Row]) -> list[Row]:
-    """The rows that were measured as the last one was: on its device, with its batch and algorithms.
+    """The rows that were measured as the last one was: on its device, with its batch, algorithms and kernels.
 
     Of a network that was measured more than once the calmest row counts: the one beside which the dense network's
     convolutions took least.
@@ -103,18 +103,19 @@ def latest_times(times: Sequence[Row]) -> list[Row]:
     if not times:
         return []
     last = times[-1]
-    same = ("device", "batch", "algorithms")
-    return _calmest(row for row in times if all(row[name] == last[name] for name in same))
+    same = ("device", "batch", "algorithms", "kernels")
+    return _calmest(row for row in times if all(row.get(name) == last.get(name) for name in same))
 
 
 def other_times(times: Sequence[Row]) -> list[list[Row]]:
-    """The rows of the last one's device and batch with other algorithms to choose from, by the algorithms' names."""
+    """The rows of the last one's device, batch and kernels with other algorithms to choose from, by their names."""
     if not times:
         return []
     last = times[-1]
     groups: dict[str, list[Row]] = {}
     for row in times:
-        if all(row[name] == last[name] for name in ("device", "batch")) and row["algorithms"] != last["algorithms"]:
+        is_alike = all(row.get(name) == last.get(name) for name in ("device", "batch", "kernels"))
+        if is_alike and row["algorithms"] != last["algorithms"]:
             groups.setdefault(row["algorithms"], []).append(row)
     return [_calmest(groups[name]) for name in sorted(groups)]
 

@@ -50,7 +50,7 @@ class ConvTile:
     """Parameters of the template, explained there.
 
     A work-item computes `tile_m` output channels x `vectors * vector_width` positions; a work-group
-    `tile_m * group_m` channels. With pooling fused a vector covers two rows of positions.
+    `tile_m * group_m` channels, `turns` times over. With pooling fused a vector covers two rows of positions.
     """
 
     tile_m: int
@@ -63,6 +63,7 @@ class ConvTile:
     mapping: str = "flat"
     sweep: int = 0
     prefetch: int = 0
+    turns: int = 1
 
     @property
     def work_group_size(self) -> int:
@@ -116,9 +117,10 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         "mapping": ("flat", "rows", "packed"),
         "sweep": (0, 1, 4),
         "prefetch": (0, 16, 48),
+        "turns": (1, 4),
     }
     cpu_values: ClassVar = {"group_m": (1,), "group_n": (1,), "tile_k": (0,), "k_unroll": (1, 2)}
-    gpu_values: ClassVar = {"vector_width": (1, 2, 4), "group_n": (32, 64, 128), "prefetch": (0,)}
+    gpu_values: ClassVar = {"vector_width": (1, 2, 4), "group_n": (32, 64, 128), "prefetch": (0,), "turns": (1,)}
     constraints = (
         *POSITION_CONSTRAINTS,
         Constraint(
@@ -137,6 +139,12 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         Constraint(
             reason="prefetching is for work-groups of one, whose caches are a CPU's",
             holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
+        ),
+        Constraint(
+            reason="several turns are for work-groups of one, and layers with as many tiles of positions",
+            holds=lambda t, o: (
+                t.turns == 1 or (t.work_group_size == 1 and t.turns * t.vectors <= o.slots(t))
+            ),
         ),
         Constraint(
             reason="a sweep is longer than the layer has row blocks",
@@ -177,7 +185,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
 
     def launch(self, tile: ConvTile, operation: ConvOperation) -> Launch:
         blocks = operation.problem.groups * ceil_div(operation.problem.group_out_channels, tile.tile_m)
-        groups = ceil_div(blocks, tile.group_m) * operation.position_groups(tile)
+        groups = ceil_div(blocks, tile.group_m) * ceil_div(operation.position_groups(tile), tile.turns)
         # Positions lie along dimension 0 of a work-group: they are the lanes of a warp.
         local_size = (tile.group_n, tile.group_m)
         return Launch(global_size=(groups * tile.group_n, tile.group_m), local_size=local_size)

@@ -104,6 +104,13 @@ def test_only_the_last_device_counts() -> None:
     assert latest_times([]) == []
 
 
+def test_times_of_other_kernels_do_not_count() -> None:
+    """However calm the machine was then."""
+    older = {**timed("filter", 0.75, 0.9), "kernels": "older", "dense_conv_time_median_ms": 1.0}
+    assert latest_times([older, *TIMES]) == TIMES
+    assert other_times([{**older, "algorithms": "direct,winograd"}, *TIMES]) == []
+
+
 def test_of_several_measurements_the_calmest_counts() -> None:
     disturbed = {**timed("filter", 0.75, 0.9), "dense_conv_time_median_ms": 20.0}
     assert latest_times([disturbed, *TIMES]) == TIMES
