@@ -107,6 +107,7 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1}
 @click.option(
     "--tune", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Tune what is missing first."
 )
+@click.option("--again", is_flag=True, help="Measure also what is measured; of several the calmest counts.")
 @click.option("--quick", is_flag=True, help="Few images, one seed; results into --work by default.")
 @device_option
 def compare_winograd(**options: Any) -> None:  # fmt: skip
@@ -187,7 +188,7 @@ def _measure(experiment: Experiment, options: dict[str, Any]) -> None:
         if options["tune"]:
             tuning = Tuning(effort=effort_by_name("quick"), budget_s=options["tune"])
             tune_models(session, dense, models, batch=timing.batch, tuning=tuning, say=say)
-        missing = missing_models(models, session, timing, work=work)
+        missing = models if options["again"] else missing_models(models, session, timing, work=work)
         for sparsity in sorted({share for _, share in missing}):
             # all of a share in the same rounds: they are compared with each other
             group = {key: model for key, model in models.items() if key[1] == sparsity}
