@@ -86,14 +86,6 @@ inline ${P} pool_rows(const ${T} v)
     return larger.even > larger.odd ? larger.even : larger.odd;
 }
 % endif
-% if not is_permuted:
-## Elsewhere lane by lane: parts of vectors put together become shuffles with undefined lanes; see winograd.mako.
-#ifdef HAS_CPU_PREFETCH
-#define LOAD_ROWS(p) ((${T})(${", ".join(vector_load(out_width, f"(p) + {distance}") for distance, _ in row_distances)}))
-#else
-#define LOAD_ROWS(p) ((${T})(${", ".join(f"(p)[{distance + lane}]" for distance, _ in row_distances for lane in range(out_width))}))
-#endif
-% endif
 % if is_permuted:
 <% places = [distance + lane for distance, _ in row_distances for lane in range(out_width)] %>
 inline ${T} pack(const ${T} a, const ${T} b)
@@ -101,6 +93,16 @@ inline ${T} pack(const ${T} a, const ${T} b)
     return (${T})(${", ".join(f"a.s{place:x}" if place < vector_width else f"b.s{place - span + vector_width:x}" for place in places)});
 }
 % endif
+## Elsewhere lane by lane: parts of vectors put together become shuffles with undefined lanes; see winograd.mako.
+#ifdef HAS_CPU_PREFETCH
+% if is_permuted:
+#define LOAD_ROWS(p) pack(${vector_load(vector_width, "p")}, ${vector_load(vector_width, f"(p) + {span - vector_width}")})
+% else:
+#define LOAD_ROWS(p) ((${T})(${", ".join(vector_load(out_width, f"(p) + {distance}") for distance, _ in row_distances)}))
+% endif
+#else
+#define LOAD_ROWS(p) ((${T})(${", ".join(f"(p)[{distance + lane}]" for distance, _ in row_distances for lane in range(out_width))}))
+#endif
 % elif pooled:
 ${convolution.pool_function()}
 % endif
@@ -116,7 +118,7 @@ ${convolution.pool_function()}
         }
 % endif
 % for v in parts:
-        const ${T} b${v} = ${load_packed(v) if is_packed else convolution.load_positions(f"p + in{v}")};
+        const ${T} b${v} = ${f"LOAD_ROWS(p + in{v})" if is_packed else convolution.load_positions(f"p + in{v}")};
 % endfor
 % for i in rows:
         { const ${T} a = (${T})(${weight(u, i)});
@@ -127,14 +129,6 @@ ${convolution.pool_function()}
 % endfor
     }
 % endfor
-</%def>
-## Mapping "packed": the inputs of slot v. Of many short rows, two loads that overlap and a permutation.
-<%def name="load_packed(v)" filter="trim">
-% if is_permuted:
-pack(${vector_load(vector_width, f"p + in{v}")}, ${vector_load(vector_width, f"p + in{v} + {span - vector_width}")})
-% else:
-LOAD_ROWS(p + in${v})
-% endif
 </%def>
 ## Mapping "packed": for slot j is_slot<j>, where it is read (in<j>) and where it is written (out<j>).
 <%def name="packed_positions()">
