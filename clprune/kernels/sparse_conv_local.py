@@ -32,6 +32,9 @@ from clprune.quirks import vector_width
 TILE_K = (1, 8, 12, 16, 20, 24, 32)
 BLOCK_ROWS = (1, 64, 128, 256, 512)
 
+#: Rows of a block that layers of fewer output channels may have as well: with one, each channel would copy the input.
+FEW_BLOCK_ROWS = 64
+
 #: Vectors of results that fit in the 32 registers of the widest CPUs beside a weight and an input.
 MOST_ROWS = 28
 
@@ -104,7 +107,7 @@ class SparseConvLocalKernel(MatrixKernel[SparseConvLocalTile, ConvOperation]):
             reason="the tile has more than twice the layer's channels",
             holds=lambda t, o: (
                 (t.tile_k == 1 or t.tile_k < 2 * o.problem.in_channels)
-                and (t.block_rows == 1 or t.block_rows < 2 * o.problem.out_channels)
+                and (t.block_rows <= FEW_BLOCK_ROWS or t.block_rows < 2 * o.problem.out_channels)
             ),
         ),
         Constraint(
@@ -270,9 +273,8 @@ def _filter_shape(problem: ConvProblem) -> tuple[int, int, int]:
 def _with_channels(tile: SparseConvLocalTile, problem: ConvProblem) -> SparseConvLocalTile:
     """`tile` with no more channels than the layer has, give or take less than twice."""
     tile_k = max(value for value in TILE_K if value == 1 or value <= min(tile.tile_k, 2 * problem.in_channels - 1))
-    blocks = (
-        value for value in BLOCK_ROWS if value == 1 or value <= min(tile.block_rows, 2 * problem.out_channels - 1)
-    )
+    most = max(FEW_BLOCK_ROWS, min(tile.block_rows, 2 * problem.out_channels - 1))
+    blocks = (value for value in BLOCK_ROWS if value <= most)
     return replace(tile, tile_k=tile_k, block_rows=max(blocks))
 
 

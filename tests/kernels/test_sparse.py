@@ -161,5 +161,6 @@ def test_local_tiles_fit_the_layer_and_the_device() -> None:
     assert SPARSE_CONV_LOCAL.local_mem_bytes(tile, conv_operation(problem)) <= 2**18
     few = replace(problem, in_channels=3, out_channels=5)
     assert SPARSE_CONV_LOCAL.default_tile(conv_operation(few), device).tile_k <= 5
+    assert SPARSE_CONV_LOCAL.default_tile(conv_operation(few), device).block_rows >= 5  # the input is copied once
     strided = conv_operation(replace(problem, stride=2))
     assert SPARSE_CONV_LOCAL.rejection(tile, strided, device) == "the layer has a stride or groups"
