@@ -123,9 +123,7 @@ def group_sizes(device: DeviceInfo, kernel: Kernel[Any, Any]) -> set[int]:
     return {kernel.launch(kernel.default_tile(o, device), o).work_group_size for o in operations}
 
 
-@pytest.mark.parametrize(
-    "kernel", [kernel for kernel in CATALOGUE if kernel.gpu_tiles], ids=lambda kernel: kernel.name
-)
+@pytest.mark.parametrize("kernel", [kernel for kernel in CATALOGUE if kernel.gpu_tiles], ids=lambda kernel: kernel.name)
 def test_renderers_get_the_tiles_of_a_gpu(kernel: Kernel[Any, Any]) -> None:
     renderer, gpu = imaginary_device(**RUSTICL), imaginary_device(local_mem_is_dedicated=False)
     assert not wants_explicit_vectors(renderer)

@@ -142,9 +142,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         ),
         Constraint(
             reason="several turns are for work-groups of one, and layers with as many tiles of positions",
-            holds=lambda t, o: (
-                t.turns == 1 or (t.work_group_size == 1 and t.turns * t.vectors <= o.slots(t))
-            ),
+            holds=lambda t, o: t.turns == 1 or (t.work_group_size == 1 and t.turns * t.vectors <= o.slots(t)),
         ),
         Constraint(
             reason="a sweep is longer than the layer has row blocks",

@@ -16,7 +16,19 @@ from clprune.pruning.shrink import Shrunk, shrink_network
 from clprune.pruning.unit import Mask, check_sparsity
 
 __all__ = [
-    "Mask", "MaskOptions", "Method", "PruneSettings", "Pruned", "Shrunk", "check_sparsity", "get_method",
-    "list_allocations", "list_criteria", "list_methods", "mask_for", "prune_network", "shrink_network",
+    "Mask",
+    "MaskOptions",
+    "Method",
+    "PruneSettings",
+    "Pruned",
+    "Shrunk",
+    "check_sparsity",
+    "get_method",
+    "list_allocations",
+    "list_criteria",
+    "list_methods",
+    "mask_for",
+    "prune_network",
+    "shrink_network",
     "sparsity_steps",
 ]

@@ -31,7 +31,7 @@ def bar_chart(*, title: str, labels: Sequence[str], series: Sequence[Series], un
     ticks = axis_ticks(highest)
     height = TOP + PLOT_HEIGHT + BOTTOM
     parts = [
-        f'<figure><figcaption>{escape(title)}{_legend(series)}</figcaption>',
+        f"<figure><figcaption>{escape(title)}{_legend(series)}</figcaption>",
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(marks or title)}">',
         *(_tick(tick, top=ticks[-1], unit=unit) for tick in ticks),
         *_bars(labels, series, top=ticks[-1], unit=unit),

@@ -61,9 +61,7 @@ class UnitGrid:
 
     def scores(self, weights: Matrix, *, criterion: str) -> NDArray[np.float64]:
         """Importance of each unit of `weights` `[rows, columns]`: float64 `[row blocks, column blocks]`."""
-        return block_scores(
-            weights, row_starts=self.row_starts, column_starts=self.column_starts, criterion=criterion
-        )
+        return block_scores(weights, row_starts=self.row_starts, column_starts=self.column_starts, criterion=criterion)
 
     def scores_of(self, weights: Matrix, row_blocks: slice, *, criterion: str) -> NDArray[np.float64]:
         """The same for some of the row blocks only, to work through a large matrix piece by piece."""

@@ -52,9 +52,7 @@ def test_step_3_takes_the_best_columns_of_each_tile() -> None:
 
 def test_all_steps_report_what_they_did() -> None:
     result = balance_columns(WEIGHTS, replace(OPTIONS, parallel_tiles=2))
-    assert_array_equal(
-        result.mask, bits("####.", "####.", "####.", "####.", "....#", "....#", "....#")
-    )
+    assert_array_equal(result.mask, bits("####.", "####.", "####.", "####.", "....#", "....#", "....#"))
     assert_array_equal(result.kept_before, [4, 4, 2, 0])
     assert_array_equal(result.kept_after, [4, 4, 1, 1])
     assert result.threshold == 3

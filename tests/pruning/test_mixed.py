@@ -27,23 +27,17 @@ OPTIONS = MaskOptions(unit=Unit(rows=2, columns=4), sparsity=0.6)
 
 def test_the_vector_mask_keeps_the_same_number_in_each_row_of_a_block() -> None:
     mask = vector_mask(WEIGHTS, OPTIONS, kept=2)
-    assert_array_equal(
-        mask, bits("..###..##.", "##..##..#.", "#..#..##.#", "##..##..#.", "##..##..#.")
-    )
+    assert_array_equal(mask, bits("..###..##.", "##..##..#.", "#..#..##.#", "##..##..#.", "##..##..#."))
 
 
 def test_the_block_mask_keeps_the_best_blocks() -> None:
     # means: 2.5 2.25 1; 0.25 6.5 1.5; 2 0.25 8.5
     mask = block_mask(WEIGHTS, OPTIONS, kept=4)
-    assert_array_equal(
-        mask, bits("########..", "########..", "....####..", "....####..", "........##")
-    )
+    assert_array_equal(mask, bits("########..", "########..", "....####..", "....####..", "........##"))
 
 
 def test_a_fixed_split_is_the_and_of_both() -> None:
-    mask = mask_for(
-        "mixed", WEIGHTS, unit=Unit(rows=2, columns=4), sparsity=0.75, vector_kept_share=0.5
-    )
+    mask = mask_for("mixed", WEIGHTS, unit=Unit(rows=2, columns=4), sparsity=0.75, vector_kept_share=0.5)
     # half of each vector, so half of the nine blocks (four and a half, rounded to the even four) give a quarter
     assert_array_equal(mask, bits("..###..#..", "##..##....", "......##..", "....##....", "........#."))
 

@@ -49,9 +49,7 @@ def test_two_of_four() -> None:
 
 def test_a_short_last_segment_is_filled_with_zeros() -> None:
     weights = matrix("1 2 3 4 1 1 5", "0 0 0 1 2 1 0")
-    assert_array_equal(
-        mask_for("nm", weights, unit=Unit(rows=1, columns=4), sparsity=0.5), bits("..###.#", "#..###.")
-    )
+    assert_array_equal(mask_for("nm", weights, unit=Unit(rows=1, columns=4), sparsity=0.5), bits("..###.#", "#..###."))
     one_left = weights[:, :5]
     assert_array_equal(mask_for("nm", one_left, unit=Unit(rows=1, columns=4), sparsity=0.5), bits("..###", "#..##"))
 
