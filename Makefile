@@ -36,6 +36,7 @@ compare-methods: $(TEST_STAMP)
 
 lint: $(TEST_STAMP)
 	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check --quiet .
 	@$(BIN)/python -m mypy --strict clprune
 
 $(RUN_STAMP): $(PACKAGING) | $(BIN)/pip

@@ -20,16 +20,16 @@ from clprune.errors import ImageError, UsageError
 FloatArray = NDArray[np.float32]
 Resize = Literal["letterbox", "crop", "stretch"]
 
+#: How an image of another shape is made to fit; darknet's `predict` letterboxes, older and forked ones crop.
 RESIZE_MODES: tuple[Resize, ...] = ("letterbox", "crop", "stretch")
-"""How an image of another shape is made to fit; darknet's `predict` letterboxes, older and forked ones crop."""
 
 LETTERBOX_FILL = 0.5
 
+#: What Pillow's many decoders raise on broken files.
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, AttributeError,
     AssertionError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError, MemoryError,
 )  # fmt: skip
-"""What Pillow's many decoders raise on broken files."""
 
 _UNIT_VALUES: FloatArray = (np.arange(256) / 255.0).astype(np.float32)
 

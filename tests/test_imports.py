@@ -13,7 +13,7 @@ import clprune
 
 PACKAGE = Path(clprune.__file__).parent
 DOORS = {"pyopencl": "opencl", "mako": "rendering.py", "torch": "training", "torchvision": "training"}
-GROUND = {"errors.py", "geometry.py", "tile.py"}
+GROUND = {"errors.py", "geometry.py", "unit.py"}
 
 
 def imported_modules(path: Path) -> set[str]:

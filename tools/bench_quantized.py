@@ -50,11 +50,11 @@ DENSE = Form(name="dense", algorithms=("direct", "winograd"))
 DIRECT = Form(name="dense, direct", algorithms=("direct",))
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95)
 SPARSE_GOALS = {0.9: 0.45, 0.95: 0.25}
+#: The others take the nearest tiles.
 TUNED_SPARSITIES = tuple(SPARSE_GOALS)
-"""The others take the nearest tiles."""
 CONNECTED_GOAL, ACTIVATIONS_GOAL = 0.08, 0.6
+#: Of logits where activations are rounded to 8 bits: the reference does not round them.
 ROUNDED_TOLERANCE = 0.1
-"""Of logits where activations are rounded to 8 bits: the reference does not round them."""
 
 HEADING = """
 # Single weights and fewer bits: speed

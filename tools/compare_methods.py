@@ -30,8 +30,8 @@ from clprune.comparison.variants import Variant, default_units, default_variants
 from clprune.errors import UsageError
 from clprune.files import write_atomically
 from clprune.resources import models_folder
-from clprune.tile import Unit
 from clprune.tuning.effort import EFFORTS
+from clprune.unit import Unit
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 DATA = "digits-on-photos"

@@ -40,7 +40,7 @@ from clprune.darknet.weights import read_weights
 from clprune.errors import UsageError
 from clprune.files import write_atomically
 from clprune.resources import models_folder
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 DATA = "digits-on-photos"

@@ -25,7 +25,6 @@ from clprune.darknet.weights import Weights, write_weights
 from clprune.data import DataSet, load_data
 from clprune.files import write_atomically
 from clprune.pruning.network import PruneSettings
-from clprune.tile import Unit
 from clprune.training import (
     Evaluation,
     Progress,
@@ -36,6 +35,7 @@ from clprune.training import (
     prune_and_retrain,
     train,
 )
+from clprune.unit import Unit
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 DATA = "digits-on-photos"

@@ -24,7 +24,7 @@ from clprune.cli.common import one_line_errors, print_table, say
 from clprune.darknet.network import load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.quantization.network import QuantizeSettings
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "packed_size.json"
 

@@ -18,10 +18,10 @@ from clprune.pruning.network import PruneSettings
 from clprune.pruning.prune import prune_network
 from clprune.quantization.network import QuantizeSettings, quantize_network
 from clprune.runner.pruned import with_prune_options
-from clprune.tile import Unit
+from clprune.unit import Unit
 
+#: A file that has not been loaded by then never will.
 LIMIT_SECONDS = 300.0
-"""A file that has not been loaded by then never will."""
 
 LOAD = """
 import json, sys, time

@@ -23,11 +23,11 @@ from clprune.runner.pruned import tile_units, with_prune_options
 from clprune.runner.refinement import refine
 from clprune.runner.steps import Step
 from clprune.runner.workload import WeightForm, rounded_share, weights_forms
-from clprune.tile import Unit
 from clprune.tuning.effort import Effort
 from clprune.tuning.lookup import Lookup
 from clprune.tuning.store import Store, result_key
 from clprune.tuning.tune import Task, tune, unique_tasks
+from clprune.unit import Unit
 
 #: Unit rows where nobody says which: those of the tiles that CPUs with wide vectors turn out to want.
 CONVOLUTION_ROWS = (8,)

@@ -15,8 +15,8 @@ from clprune.errors import NoDeviceError
 if TYPE_CHECKING:
     from clprune.device import DeviceInfo
 
+#: What answers depend on beside the driver.
 PACKAGES = ("numpy", "pyopencl", "mako", "intel-opencl-rt", "torch")
-"""What answers depend on beside the driver."""
 
 
 @click.command("info")

@@ -93,7 +93,7 @@ def data_option(function: _Command) -> _Command:
 
 
 def unit_option(function: _Command) -> _Command:
-    """Add `--unit`; the command receives a `clprune.tile.Unit` or None."""
+    """Add `--unit`; the command receives a `clprune.unit.Unit` or None."""
     return click.option(
         "--unit", callback=_parse_unit, metavar="RxC",
         help="Rows x columns of the weight matrix that go together. Default: the rows of the device's tile x 1.",
@@ -125,7 +125,7 @@ def random_weights_options(function: _Command) -> _Command:
 
 
 def _parse_unit(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
-    from clprune.tile import Unit
+    from clprune.unit import Unit
 
     return None if value is None else Unit.parse(value)
 

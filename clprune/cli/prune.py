@@ -44,12 +44,12 @@ if TYPE_CHECKING:
     from clprune.opencl import Session
     from clprune.pruning.report import PruningReport
     from clprune.runner.bench import BenchResult
-    from clprune.tile import Unit
     from clprune.training.prune import PruneReport
+    from clprune.unit import Unit
 
 
+#: Of the training images, by which abwsp judges its variants.
 CALIBRATION_IMAGES = 1_000
-"""Of the training images, by which abwsp judges its variants."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from clprune.data import DataSet
     from clprune.pruning.report import LayerReport, PruningReport
 
+#: A speed-up below this is not worth the name.
 SLOWEST_GAIN = 1.05
-"""A speed-up below this is not worth the name."""
 
 
 def print_text(

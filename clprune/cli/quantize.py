@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     from clprune.opencl import Session
     from clprune.quantization.network import QuantizedLayer, QuantizeSettings
 
+#: Learning rate of quantization-aware training over that of retraining after pruning: weights only settle.
 CODED_RATE = 0.25
-"""Learning rate of quantization-aware training over that of retraining after pruning: weights only settle."""
 
+#: What says nothing without --epochs.
 TRAINING_OPTIONS = (
     "batch", "learning_rate", "shift_pixels", "flip", "optimiser", "weight_decay", "label_smoothing", "precision",
     "checkpoint", "count", "distillation", "temperature",
 )  # fmt: skip
-"""What says nothing without --epochs."""
 
 
 @dataclass(frozen=True, kw_only=True)

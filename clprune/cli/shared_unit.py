@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from clprune.darknet.network import Network
     from clprune.device import DeviceInfo
-    from clprune.tile import Unit
+    from clprune.unit import Unit
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from clprune.darknet.values import Weights
     from clprune.runner.refinement import Refined
 
+#: Columns below which a table would fold its cells: each problem then has lines of its own.
 TABLE_WIDTH = 120
-"""Columns below which a table would fold its cells: each problem then has lines of its own."""
 
 
 @click.command("tune", short_help="Find the fastest tiles for a device.")

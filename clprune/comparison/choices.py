@@ -22,14 +22,14 @@ from clprune.pruning import prune_network
 from clprune.pruning.abwsp import VARIANTS
 from clprune.training.variants import LayerTimes, choose_layer_variants
 
+#: In a comparison's folder: share -> list of choices, as `VariantChoice.to_dict` has them.
 CHOICES = "choices.json"
-"""In a comparison's folder: share -> list of choices, as `VariantChoice.to_dict` has them."""
 
+#: In the same folder: share -> variant -> layer index -> milliseconds.
 LAYER_TIMES = "layer_times.json"
-"""In the same folder: share -> variant -> layer index -> milliseconds."""
 
+#: Of the training images, to estimate statistics from and to measure losses on.
 CALIBRATION_IMAGES = 1_000
-"""Of the training images, to estimate statistics from and to measure losses on."""
 
 Kept = dict[str, list[dict[str, Any]]]
 

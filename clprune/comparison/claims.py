@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from clprune.comparison.curves import front, time_at
 from clprune.comparison.results import Point, Spread
 
+#: Time of the convolutions over the dense one's at GOAL_SPARSITY, at most, for every column method.
 CONVOLUTION_GOAL = 0.32
-"""Time of the convolutions over the dense one's at GOAL_SPARSITY, at most, for every column method."""
 
+#: Share of the convolutions' weights that is removed there.
 GOAL_SPARSITY = 0.75
-"""Share of the convolutions' weights that is removed there."""
 
+#: Ratios of times this near to 1 are no difference.
 NOISE = 0.01
-"""Ratios of times this near to 1 are no difference."""
 
+#: Times that differ by no more than this share are the same.
 SAME_TIME = 0.05
-"""Times that differ by no more than this share are the same."""
 
+#: Work-groups per compute unit from which on uneven ones even out.
 MANY_GROUPS = 4
-"""Work-groups per compute unit from which on uneven ones even out."""
 
+#: Shares from which on permutation is claimed to help.
 FINE_SHARES = 0.87
-"""Shares from which on permutation is claimed to help."""
 
 COLUMN_METHODS = ("wavefront", "workgroup", "bcbp")
 RIVALS = ("filter", "block", "balanced", "unstructured")

@@ -14,10 +14,10 @@ from clprune.container import read_packed
 from clprune.darknet.folded import fold_network
 from clprune.training import evaluate, load_module
 
+#: Of the held-out images that are no other comparison's; the originals are the same.
 OTHER_SEED = 78
-"""Of the held-out images that are no other comparison's; the originals are the same."""
+#: In the folder of work: a line for each network that was evaluated on them.
 OTHERS = "others.jsonl"
-"""In the folder of work: a line for each network that was evaluated on them."""
 
 
 def measure_others(setting: CodedSetting, rows: Sequence[Row]) -> None:

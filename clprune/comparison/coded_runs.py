@@ -29,13 +29,13 @@ from clprune.pruning.schedule import sparsity_steps
 from clprune.quantization.network import QuantizeSettings, quantizable_layers, quantize_network, zero_masks
 from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
-from clprune.tile import Unit
 from clprune.training import Recipe, Teacher, evaluate, load_module, train
 from clprune.training.quantize import HeldCodes, Quantization
+from clprune.unit import Unit
 
 CALIBRATION_IMAGES = 128
+#: Seeds of retraining count from here, so that none is the dense training's.
 FIRST_SEED = 2000
-"""Seeds of retraining count from here, so that none is the dense training's."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,13 +1,13 @@
 """Names of what lies in a comparison's folder of work."""
 
+#: A line for each retraining.
 RUNS = "runs.jsonl"
-"""A line for each retraining."""
 
+#: A line for each network that was measured.
 TIMES = "times.jsonl"
-"""A line for each network that was measured."""
 
+#: Folder of the pruned networks.
 MODELS = "models"
-"""Folder of the pruned networks."""
 
+#: The dense network, where it was trained here.
 DENSE = "dense.weights"
-"""The dense network, where it was trained here."""

@@ -11,9 +11,10 @@ from clprune.comparison.results import Point
 from clprune.errors import UsageError
 
 WIDTH, HEIGHT = 960, 600
+#: In user units of the drawing.
 LEFT, TOP, RIGHT, BOTTOM = 70, 56, 230, 60
-"""In user units of the drawing."""
 
+#: By method; others are black.
 COLOURS = {
     "filter": "#d62728",
     "block": "#ff7f0e",
@@ -25,7 +26,6 @@ COLOURS = {
     "bcbp": "#2ca02c",
     "mixed": "#9467bd",
 }
-"""By method; others are black."""
 
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1c2430; } .title { font-size: 17px; font-weight: 600; }

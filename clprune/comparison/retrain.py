@@ -29,8 +29,8 @@ from clprune.pruning.network import PruneSettings
 from clprune.pruning.winograd import DEFAULT_OUTPUT_TILE
 from clprune.training import PruneReport, Recipe, evaluate, load_module, prune_and_retrain, train
 
+#: Seeds of retraining count from here, so that none is the dense training's.
 FIRST_SEED = 1000
-"""Seeds of retraining count from here, so that none is the dense training's."""
 
 Say = Callable[[str], None]
 

@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 
 from clprune.errors import UsageError
 from clprune.pruning.methods import get_method
-from clprune.tile import Unit
+from clprune.unit import Unit
 
+#: Methods that prune weights as darknet has them, from coarse to fine and what combines both.
 METHODS = ("filter", "block", "balanced", "nm", "unstructured", "wavefront", "workgroup", "bcbp", "mixed")
-"""Methods that prune weights as darknet has them, from coarse to fine and what combines both."""
 
+#: Methods that remove columns of row blocks: those whose rows can be permuted to advantage.
 COLUMN_METHODS = ("wavefront", "workgroup", "bcbp")
-"""Methods that remove columns of row blocks: those whose rows can be permuted to advantage."""
 
 
+#: Methods that remove columns of row blocks in the Winograd domain.
 WINOGRAD_METHODS = ("wsp", "bwsp", "abwsp")
-"""Methods that remove columns of row blocks in the Winograd domain."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,8 +39,8 @@ POINT_COLUMNS = (
 
 CHOICE_COLUMNS = ("removed", "layer", "variant", "wsp ms", "bwsp ms", "wsp loss", "bwsp loss", "reason")
 
+#: What abwsp may take of bwsp's time: the goal.
 MOST_TIME = 1.1
-"""What abwsp may take of bwsp's time: the goal."""
 
 
 def winograd_page(

@@ -15,8 +15,8 @@ from clprune.errors import UsageError
 
 Bytes = npt.NDArray[np.uint8]
 
+#: Numbers that are taken at a time, a multiple of 8 so that each chunk ends with a byte: bounds temporary memory.
 CHUNK = 2**18
-"""Numbers that are taken at a time, a multiple of 8 so that each chunk ends with a byte: bounds temporary memory."""
 
 
 def packed_bytes(count: int, *, width: int) -> int:

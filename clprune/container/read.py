@@ -25,8 +25,8 @@ from clprune.darknet.weights import check_array
 from clprune.errors import UsageError, WeightsError
 from clprune.quantization.coding import LARGEST_CODE, CodebookCoding
 
+#: NumPy's type of the stored values of each coding.
 DTYPES: Mapping[str, Any] = {"float32": np.float32, "float16": np.float16, "linear": np.int8, "codebook": np.uint8}
-"""NumPy's type of the stored values of each coding."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from clprune.container.units import DENSE
 from clprune.errors import UsageError
 
+#: Under which all that a file says of itself lies, as one JSON object: several would lie in no fixed order.
 METADATA_KEY = "clprune"
-"""Under which all that a file says of itself lies, as one JSON object: several would lie in no fixed order."""
 
+#: Raised when a reader of the last version would misread a file; readers refuse files of newer versions.
 VERSION = 1
-"""Raised when a reader of the last version would misread a file; readers refuse files of newer versions."""
 
 CODINGS = ("float32", "float16", "linear", "codebook")
 SPATIAL, WINOGRAD = "spatial", "winograd"

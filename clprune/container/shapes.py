@@ -8,8 +8,8 @@ from clprune.container.units import MatrixShape
 from clprune.darknet.layers import Connected, Convolutional, Layer, Local
 from clprune.errors import UsageError
 
+#: Larger tiles lose all digits of float32: a file that names one is damaged. Our choice.
 LARGEST_OUTPUT_TILE = 8
-"""Larger tiles lose all digits of float32: a file that names one is damaged. Our choice."""
 
 
 def weights_shape(layer: Layer, *, output_tile: int | None) -> tuple[int, ...]:

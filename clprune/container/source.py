@@ -14,11 +14,11 @@ import numpy.typing as npt
 from clprune.container.record import METADATA_KEY, VERSION, LayerRecord, mapping, parse_object, required
 from clprune.errors import UsageError, WeightsError
 
+#: What a safetensors file calls the types.
 STORED_NAMES = {np.float32: "F32", np.float16: "F16", np.int8: "I8", np.uint8: "U8"}
-"""What a safetensors file calls the types."""
 
+#: Bytes of a value, 1 for all other types that clprune writes.
 ITEM_BYTES = {"F32": 4, "F16": 2}
-"""Bytes of a value, 1 for all other types that clprune writes."""
 
 
 @dataclass(kw_only=True)

@@ -19,8 +19,8 @@ from clprune.container.gaps import Positions, best_remainder_bits
 Matrix = npt.NDArray[Any]
 IsKept = npt.NDArray[np.bool_]
 
+#: `unit_rows` of a matrix that is stored whole.
 DENSE = 0
-"""`unit_rows` of a matrix that is stored whole."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,8 +34,8 @@ from clprune.quantization.coding import CodebookCoding, Coding, HalfCoding, Line
 
 Tensors = dict[str, npt.NDArray[Any]]
 
+#: Rows of units that are tried beside the cfg's and whole columns; what takes the fewest bytes is stored.
 UNIT_ROWS = (1, 4, 8, 16, 32)
-"""Rows of units that are tried beside the cfg's and whole columns; what takes the fewest bytes is stored."""
 
 
 def write_packed(path: str | Path, network: Network, weights: Weights) -> None:

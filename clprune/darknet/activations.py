@@ -15,8 +15,8 @@ from clprune.errors import UsageError
 Array = NDArray[np.float64]
 
 SELU_SCALE = 1.0507
+#: Darknet's constants, shorter than the paper's.
 SELU_ALPHA = 1.6732
-"""Darknet's constants, shorter than the paper's."""
 
 
 def _logistic(x: Array) -> Array:
@@ -77,8 +77,8 @@ _FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "hard_mish": _hard_mish,
 }
 
+#: Names that `activation=` accepts.
 ACTIVATIONS: tuple[str, ...] = tuple(_FUNCTIONS)
-"""Names that `activation=` accepts."""
 
 
 def activate(name: str, x: ArrayLike) -> Array:

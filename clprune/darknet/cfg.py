@@ -17,11 +17,11 @@ from types import MappingProxyType
 from clprune.darknet.keys import ALIASES, KINDS, UNSUPPORTED
 from clprune.errors import CfgError
 
+#: No cfg is this large; a weights file given in its place is.
 MAX_BYTES = 1 << 24
-"""No cfg is this large; a weights file given in its place is."""
 
+#: Darknet keeps sizes in 32-bit integers.
 MAX_INTEGER = (1 << 31) - 1
-"""Darknet keeps sizes in 32-bit integers."""
 
 _BLANKS = str.maketrans("", "", " \t\r\v\f")
 _COMMENT = re.compile(r"[#;].*")

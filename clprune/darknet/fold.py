@@ -10,8 +10,8 @@ from clprune.darknet.layers import BatchNorm, Connected, Convolutional, Layer
 from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
 
+#: Added to the variance inside the square root, as darknet's CUDA code and PyTorch have it.
 BATCH_NORM_EPSILON = 1e-5
-"""Added to the variance inside the square root, as darknet's CUDA code and PyTorch have it."""
 
 
 def fold_batch_norm(layer: Layer, weights: LayerWeights) -> LayerWeights:

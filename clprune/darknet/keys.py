@@ -7,6 +7,7 @@ changes nothing is accepted). Every other key earns a warning.
 
 from __future__ import annotations
 
+#: Short section names and what they stand for.
 ALIASES: dict[str, str] = {
     "network": "net",
     "conv": "convolutional",
@@ -17,8 +18,8 @@ ALIASES: dict[str, str] = {
     "lrn": "normalization",
     "deconv": "deconvolutional",
 }
-"""Short section names and what they stand for."""
 
+#: Sections that darknet or a fork of it knows and clprune does not run.
 UNSUPPORTED: frozenset[str] = frozenset(
     {
         "crnn",
@@ -47,13 +48,12 @@ UNSUPPORTED: frozenset[str] = frozenset(
         "local_avgpool",
     }
 )
-"""Sections that darknet or a fork of it knows and clprune does not run."""
 
+#: clprune's own keys; stock darknet reports them as unused and loads the file.
 PRUNE_KEYS: tuple[str, ...] = ("prune_method", "prune_unit", "prune_sparsity")
-"""clprune's own keys; stock darknet reports them as unused and loads the file."""
 
+#: A fourth, for convolutions that were pruned in the Winograd domain.
 PRUNE_WINOGRAD_KEY = "prune_winograd"
-"""A fourth, for convolutions that were pruned in the Winograd domain."""
 
 _NET_SILENT = """
     batch subdivisions time_steps notruth random adam B1 B2 eps max_crop min_crop max_ratio min_ratio center clip
@@ -129,16 +129,16 @@ _NEUTRAL: dict[str, dict[str, float]] = {
 
 _ANY_LAYER_NEUTRAL: dict[str, float] = {"numload": 0, "dontloadscales": 0}
 
+#: Keys that always change inference and that clprune does not compute.
 REFUSED: dict[str, frozenset[str]] = {
     "convolutional": frozenset({"stride_x", "stride_y", "share_index"}),
     "maxpool": frozenset({"stride_x", "stride_y"}),
     "softmax": frozenset({"tree"}),
     "shortcut": frozenset({"weights_type", "weights_normalization"}),
 }
-"""Keys that always change inference and that clprune does not compute."""
 
+#: Layer kinds that clprune knows.
 KINDS: tuple[str, ...] = tuple(kind for kind in _READ if kind != "net")
-"""Layer kinds that clprune knows."""
 
 
 def known_keys(kind: str) -> frozenset[str]:

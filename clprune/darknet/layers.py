@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clprune.geometry import ConnectedProblem, ConvProblem, Shape
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 
 @dataclass(frozen=True, kw_only=True)

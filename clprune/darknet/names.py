@@ -9,8 +9,8 @@ from pathlib import Path
 
 from clprune.errors import DataError
 
+#: No file of either kind is this large.
 MAX_BYTES = 1 << 24
-"""No file of either kind is this large."""
 
 _BLANKS = re.compile(r"[ \t\r]")
 

@@ -59,8 +59,8 @@ __all__ = [
     "load_network",
 ]
 
+#: Kinds that take a vector; all others want an image, as in darknet.
 FLAT_KINDS = frozenset({"connected", "dropout", "softmax", "cost", "activation"})
-"""Kinds that take a vector; all others want an image, as in darknet."""
 
 
 @dataclass(frozen=True, kw_only=True)

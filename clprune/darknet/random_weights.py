@@ -11,8 +11,8 @@ from clprune.darknet.network import Network
 from clprune.darknet.values import Field, FloatArray, LayerWeights, Weights, layer_fields, layer_weights
 from clprune.errors import UsageError
 
+#: Activations that keep about half of a centred input's power.
 RECTIFIERS = frozenset({"relu", "leaky", "elu", "selu", "relie", "relu6", "swish", "mish", "hard_mish", "ramp"})
-"""Activations that keep about half of a centred input's power."""
 
 
 def random_weights(network: Network, *, seed: int) -> Weights:

@@ -9,8 +9,8 @@ from pathlib import Path
 from clprune.darknet.cfg import parse_cfg, read_cfg_text, split_lines
 from clprune.errors import UsageError
 
+#: The key that says how many output channels a layer of that kind has.
 CHANNEL_KEYS = {"convolutional": "filters", "connected": "output"}
-"""The key that says how many output channels a layer of that kind has."""
 
 _VALUE = re.compile(r"=([ \t\r\v\f]*)[0-9 \t\v\f]*[0-9]")
 

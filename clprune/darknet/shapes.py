@@ -16,7 +16,7 @@ from clprune.darknet.keys import KINDS, PRUNE_KEYS, PRUNE_WINOGRAD_KEY, UNSUPPOR
 from clprune.darknet.layers import Layer, PruneOptions
 from clprune.errors import UnsupportedLayerError, UsageError
 from clprune.geometry import Shape
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 
 class _Common(TypedDict):

@@ -48,11 +48,11 @@ __all__ = [
     "write_weights",
 ]
 
+#: A version word above this is the bit pattern of a float: a file from before versions were written.
 FLOAT_ERA = 1000
-"""A version word above this is the bit pattern of a float: a file from before versions were written."""
 
+#: Side of the blocks in which a matrix is transposed: two blocks of float32 stay in a core's cache.
 TRANSPOSE_BLOCK = 256
-"""Side of the blocks in which a matrix is transposed: two blocks of float32 stay in a core's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from clprune.errors import DataError
 from clprune.image import Resize, load_image, preprocess
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".webp", ".tif", ".tiff")
+#: Without `train` and `test` folders, every fifth image of a class (in the order of names) is held out.
 TEST_EVERY = 5
-"""Without `train` and `test` folders, every fifth image of a class (in the order of names) is held out."""
 
 _SPLIT_FOLDERS = {"train": ("train", "training"), "test": ("test", "val", "valid", "validation")}
 

@@ -19,10 +19,10 @@ from clprune.image import Resize
 
 Split = Literal["train", "test"]
 
+#: Images of an epoch of digits-on-photos where no count is given.
 TRAIN_COUNT = 40_000
-"""Images of an epoch of digits-on-photos where no count is given."""
+#: Held-out images of digits-on-photos where no count is given.
 TEST_COUNT = 4_000
-"""Held-out images of digits-on-photos where no count is given."""
 SYNTHETIC_COUNT = 256
 
 TEST_STREAM = 1 << 20  # epochs count their streams from 0, so that no epoch draws the test images' numbers

@@ -20,8 +20,8 @@ from clprune.errors import UsageError
 from clprune.pruning.bwsp import mask_bwsp
 from clprune.pruning.method import Method
 
+#: How many times as long as with `bwsp` everywhere the pruned layers may take. Our choice.
 TIME_BUDGET = 1.05
-"""How many times as long as with `bwsp` everywhere the pruned layers may take. Our choice."""
 
 VARIANTS = ("wsp", "bwsp")
 

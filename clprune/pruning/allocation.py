@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from clprune.errors import UsageError
 from clprune.pruning.unit import UnitGrid, check_sparsity
 
+#: A global threshold takes no more than this share of one layer's units; a layer without weights ends the network.
 MOST_OF_A_LAYER = 0.98
-"""A global threshold takes no more than this share of one layer's units; a layer without weights ends the network."""
 
 _ALLOCATIONS = ("uniform", "global", "erdos-renyi")
 

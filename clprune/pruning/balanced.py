@@ -12,7 +12,7 @@ from clprune.pruning.criterion import Matrix
 from clprune.pruning.method import MaskOptions, Method, UnitRequest
 from clprune.pruning.segments import mask_segments
 from clprune.pruning.unit import Mask, kept_count
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 SEGMENT = Unit(rows=1, columns=32)
 

@@ -10,7 +10,7 @@ from clprune.pruning.criterion import Matrix
 from clprune.pruning.method import MaskOptions, Method, UnitRequest
 from clprune.pruning.threshold import mask_units
 from clprune.pruning.unit import Mask
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 
 def mask_block(weights: Matrix, options: MaskOptions) -> Mask:

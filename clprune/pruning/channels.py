@@ -27,8 +27,8 @@ from clprune.errors import UsageError
 
 Channels = NDArray[np.int64]
 
+#: Kinds that treat every channel alike and by itself, so that a channel may go or move before them as well.
 CARRIERS = (Activation, AvgPool, BatchNorm, Cost, Crop, Dropout, MaxPool, Upsample)
-"""Kinds that treat every channel alike and by itself, so that a channel may go or move before them as well."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clprune.errors import UsageError
-from clprune.tile import Unit
+from clprune.unit import Unit
 
+#: A taller unit loses more accuracy than skipping it everywhere is worth; a single tile may be taller. Our choice.
 MOST_ROWS = 64
-"""A taller unit loses more accuracy than skipping it everywhere is worth; a single tile may be taller. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True)

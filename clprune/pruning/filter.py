@@ -14,7 +14,7 @@ import numpy as np
 from clprune.pruning.criterion import Matrix
 from clprune.pruning.method import MaskOptions, Method, UnitRequest
 from clprune.pruning.unit import Mask, UnitGrid, keep_best, kept_count
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 
 def mask_filter(weights: Matrix, options: MaskOptions) -> Mask:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from clprune.errors import UsageError
 from clprune.pruning.unit import Mask, UnitGrid
-from clprune.tile import Unit
+from clprune.unit import Unit
 from clprune.winograd.transforms import transform_matrices
 
 Counts = NDArray[np.int64]

@@ -8,12 +8,12 @@ from typing import Literal
 
 from clprune.pruning.criterion import Matrix
 from clprune.pruning.unit import Mask
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 TileRows = Literal["wavefront", "workgroup"]
 
+#: What `bwsp` keeps equal: the lists of all row blocks, or only the matrices.
 BALANCES = ("list", "matrix")
-"""What `bwsp` keeps equal: the lists of all row blocks, or only the matrices."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from clprune.pruning import filter as filters
 from clprune.pruning.criterion import Matrix
 from clprune.pruning.method import MaskOptions, Method
 from clprune.pruning.unit import Mask, check_sparsity
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 _MODULES = (abwsp, balanced, bcbp, block, bwsp, filters, mixed, nm, unstructured, wavefront, workgroup, wsp)
 _METHODS: dict[str, Method] = {module.METHOD.name: module.METHOD for module in _MODULES}

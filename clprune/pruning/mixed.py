@@ -21,7 +21,7 @@ from clprune.pruning.criterion import Matrix, weight_powers
 from clprune.pruning.method import MaskOptions, Method, UnitRequest
 from clprune.pruning.segments import mask_segments
 from clprune.pruning.unit import Mask, UnitGrid, check_sparsity, keep_best
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 BLOCK_COLUMNS = 16
 

@@ -26,16 +26,16 @@ from clprune.pruning.winograd import (
     transformed,
     unit_matrix_shape,
 )
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 UnitForLayer = Callable[[Convolutional | Connected], Unit]
 Masks = Mapping[int, Mask]
 
+#: Units in the Winograd domain: a column of one input channel in the rows of a tile, a whole one, a whole row.
 WINOGRAD_UNITS = ("tile", "column", "row")
-"""Units in the Winograd domain: a column of one input channel in the rows of a tile, a whole one, a whole row."""
 
+#: How the layers without a Winograd domain are pruned beside those that have one.
 SPATIAL_METHOD = "workgroup"
-"""How the layers without a Winograd domain are pruned beside those that have one."""
 
 
 @dataclass(frozen=True, kw_only=True)

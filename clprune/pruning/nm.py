@@ -13,7 +13,7 @@ from clprune.pruning.criterion import Matrix
 from clprune.pruning.method import MaskOptions, Method, UnitRequest
 from clprune.pruning.segments import mask_segments
 from clprune.pruning.unit import Mask, kept_count
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 LENGTHS = (4, 8, 16, 32)
 

@@ -23,23 +23,23 @@ from clprune.pruning.channels import Channels, channel_flow, select_channels
 from clprune.pruning.criterion import Matrix, weight_powers
 from clprune.pruning.unit import check_sparsity, keep_best, kept_count
 from clprune.pruning.winograd import sensitivities, transformed
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 Features = NDArray[np.float32]
 Sums = NDArray[np.float64]
 Blocks = NDArray[np.int64]
 
+#: Passes over all rows in search of exchanges; later ones find next to nothing.
 MOST_ROUNDS = 4
-"""Passes over all rows in search of exchanges; later ones find next to nothing."""
 
+#: Rows that each row is tried against: all of a small layer's, and of a large one's those that promise most.
 MOST_PARTNERS = 48
-"""Rows that each row is tried against: all of a small layer's, and of a large one's those that promise most."""
 
+#: Rows x columns x partners up to which exchanges are judged by the norm itself, which takes up to a minute.
 LARGEST_SEARCH = 1 << 30
-"""Rows x columns x partners up to which exchanges are judged by the norm itself, which takes up to a minute."""
 
+#: Steps towards a principal direction: it need not be exact to split rows by it.
 POWER_STEPS = 12
-"""Steps towards a principal direction: it need not be exact to split rows by it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

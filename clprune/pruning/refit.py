@@ -24,8 +24,8 @@ from clprune.pruning.winograd import output_metric
 
 Float64 = NDArray[np.float64]
 
+#: Systems of equations solved together: 5 MB of F(4x4, 3x3)'s.
 PATTERNS_AT_ONCE = 512
-"""Systems of equations solved together: 5 MB of F(4x4, 3x3)'s."""
 
 
 def refit(values: LayerWeights, mask: Mask) -> LayerWeights:

@@ -22,11 +22,11 @@ from clprune.pruning.network import Masks, PruneSettings, group_rows, layer_valu
 from clprune.pruning.shrink import channels_left
 from clprune.pruning.unit import Mask
 
+#: A layer that keeps no more than this share of its weights is expected to take less time.
 FEWER_OPERATIONS = 0.8
-"""A layer that keeps no more than this share of its weights is expected to take less time."""
 
+#: A layer that takes more than this share of its former time has gained nothing.
 SAME_TIME = 0.95
-"""A layer that takes more than this share of its former time has gained nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from clprune.pruning.criterion import Matrix
 from clprune.pruning.unit import Mask, UnitGrid
-from clprune.tile import Unit
+from clprune.unit import Unit
 
+#: Weights that are ranked at a time: ranks and scores of a whole connected layer would take gigabytes.
 CHUNK_WEIGHTS = 1 << 22
-"""Weights that are ranked at a time: ranks and scores of a whole connected layer would take gigabytes."""
 
 
 def mask_segments(

@@ -9,8 +9,8 @@ from html import escape
 
 LEFT, TOP, BOTTOM, RIGHT = 56, 12, 34, 12
 PLOT_HEIGHT = 190
+#: All in user units of the drawing, which is scaled to the width of the page.
 WIDTH = 820
-"""All in user units of the drawing, which is scaled to the width of the page."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clprune.errors import UsageError
 from clprune.pruning.criterion import Matrix, block_scores
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 Mask = NDArray[np.bool_]
 

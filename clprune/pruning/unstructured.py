@@ -8,7 +8,7 @@ from clprune.pruning.criterion import Matrix
 from clprune.pruning.method import MaskOptions, Method, UnitRequest
 from clprune.pruning.threshold import mask_units
 from clprune.pruning.unit import Mask
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 SINGLE_WEIGHT = Unit(rows=1, columns=1)
 

@@ -20,16 +20,16 @@ from clprune.errors import UsageError
 from clprune.pruning.criterion import Matrix
 from clprune.winograd.transforms import FILTER_SIZE, transform_filters, transform_matrices
 
+#: Output tiles m that weights may be pruned for.
 OUTPUT_TILES = (2, 4)
-"""Output tiles m that weights may be pruned for."""
 
+#: F(2x2, 3x3), as in the paper. F(4x4, 3x3) multiplies 1.8 times less still, but the values of a kernel's transform
+#: there lean on each other far more, and pruning some loses far more accuracy before and after a short retraining.
 DEFAULT_OUTPUT_TILE = 2
-"""F(2x2, 3x3), as in the paper. F(4x4, 3x3) multiplies 1.8 times less still, but the values of a kernel's transform
-there lean on each other far more, and pruning some loses far more accuracy before and after a short retraining."""
 
+#: Between activations of neighbouring pixels, falling off geometrically with distance: smooth inputs use the matrices
+#: U_xi unevenly. Our choice, by accuracy before retraining (0, 0.3, 0.6 and 0.85 were tried on digits-on-photos).
 NEIGHBOUR_CORRELATION = 0.3
-"""Between activations of neighbouring pixels, falling off geometrically with distance: smooth inputs use the matrices
-U_xi unevenly. Our choice, by accuracy before retraining (0, 0.3, 0.6 and 0.85 were tried on digits-on-photos)."""
 
 
 def can_prune_winograd(layer: Layer) -> bool:

@@ -15,8 +15,8 @@ from clprune.errors import UsageError
 from clprune.quantization.coding import LARGEST_CODE, LinearCoding
 from clprune.quantization.finite import check_finite
 
+#: Rows of smaller weights are coded with this scale: a subnormal one may be flushed to zero on a device.
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
-"""Rows of smaller weights are coded with this scale: a subnormal one may be flushed to zero on a device."""
 
 
 def linear_coding(weights: NDArray[np.float32], *, name: str, activation_scale: float | None = None) -> LinearCoding:

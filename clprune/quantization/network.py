@@ -20,8 +20,8 @@ from clprune.quantization.half import half_coding
 from clprune.quantization.linear import linear_coding
 
 Scheme = Literal["linear", "codebook", "half"]
+#: How many bits a weight of each scheme may have.
 BITS: Mapping[str, tuple[int, ...]] = {"linear": (8,), "codebook": (4, 8), "half": (16,)}
-"""How many bits a weight of each scheme may have."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from clprune.pruning.winograd import output_tile
 from clprune.runner.choice import TileLookup
 from clprune.runner.plan import make_plan
 from clprune.runner.workload import WeightForm, rounded_share
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 
 def tile_units(

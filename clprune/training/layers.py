@@ -22,8 +22,8 @@ from clprune.training.activations import activate
 from clprune.training.ranks import current_ranks, sum_over_ranks
 from clprune.training.rounding import round_input, round_weights
 
+#: Weight of a batch in the running statistics; darknet uses 0.01, which lags too far behind in short trainings.
 BATCH_NORM_MOMENTUM = 0.1
-"""Weight of a batch in the running statistics; darknet uses 0.01, which lags too far behind in short trainings."""
 
 
 class Normalize(nn.Module):

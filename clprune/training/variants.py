@@ -17,8 +17,8 @@ from clprune.training.convert import load_module
 from clprune.training.estimate import refresh_statistics
 from clprune.training.evaluate import Evaluation, evaluate
 
+#: Layer index -> milliseconds of a network with these weights, which were pruned as the options say.
 LayerTimes = Callable[[Network, Weights, Mapping[int, PruneOptions]], Mapping[int, float]]
-"""Layer index -> milliseconds of a network with these weights, which were pruned as the options say."""
 
 
 def choose_layer_variants(

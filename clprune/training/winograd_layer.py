@@ -20,8 +20,8 @@ from clprune.pruning.winograd import sensitivities
 from clprune.training.layers import Weighted
 from clprune.winograd.transforms import transform_filters, transform_matrices
 
+#: Output tiles whose transforms have factors of 1 alone, which bfloat16 has exactly.
 REDUCED_TILES = (2,)
-"""Output tiles whose transforms have factors of 1 alone, which bfloat16 has exactly."""
 
 
 class WinogradConvolution(Weighted):

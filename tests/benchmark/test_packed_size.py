@@ -12,7 +12,7 @@ from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import WorkerError
 from clprune.quantization.network import QuantizeSettings
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 TEXT = "[net]\nheight=5\nwidth=7\nchannels=33\n[convolutional]\nfilters=65\nsize=3\npad=1\n[connected]\noutput=31\n"
 

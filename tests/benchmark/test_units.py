@@ -23,9 +23,9 @@ from clprune.darknet.layers import Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
 from clprune.kernels.base import Workload
-from clprune.tile import Unit
 from clprune.tuning.store import Store, result_key
 from clprune.tuning.tune import Task
+from clprune.unit import Unit
 from tests.imaginary import imaginary_device
 
 NetworkOf = Callable[..., Network]

@@ -14,7 +14,7 @@ from PIL import Image
 from clprune.darknet.network import annotate_cfg, load_network
 from clprune.darknet.weights import random_weights, write_weights
 from clprune.pruning.network import prune_random
-from clprune.tile import Unit
+from clprune.unit import Unit
 from tests.cli.conftest import CFG
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")

@@ -13,7 +13,7 @@ from clprune.darknet.layers import Connected, Convolutional
 from clprune.darknet.network import load_network
 from clprune.darknet.weights import read_weights
 from clprune.errors import FileError
-from clprune.tile import Unit
+from clprune.unit import Unit
 from tests.cli.conftest import Run
 
 pytest.importorskip("torch", reason="training needs PyTorch")

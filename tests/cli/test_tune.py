@@ -14,8 +14,8 @@ from clprune.cli.tune import model_forms
 from clprune.cli.tuning import list_tasks, problem_text, tile_text
 from clprune.darknet.layers import PruneOptions
 from clprune.darknet.network import annotate_cfg, load_network
-from clprune.tile import Unit
 from clprune.tuning.store import Store
+from clprune.unit import Unit
 from tests.cli.conftest import Run
 from tests.imaginary import imaginary_device
 

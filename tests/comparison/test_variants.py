@@ -7,7 +7,7 @@ import pytest
 from clprune.comparison.variants import METHODS, Variant, default_units, default_variants, parse_shares, parse_variants
 from clprune.errors import UsageError
 from clprune.pruning.methods import get_method, list_methods
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 
 def test_every_method_that_prunes_weights_as_they_are_is_compared() -> None:

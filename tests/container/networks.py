@@ -59,11 +59,11 @@ activation=linear
 [softmax]
 """
 
+#: Index of the layer that tests change: 3x3, stride 1, one group, as Winograd's needs.
 CONVOLUTION = 1
-"""Index of the layer that tests change: 3x3, stride 1, one group, as Winograd's needs."""
 
+#: Layers whose weights can be pruned and coded.
 WITH_WEIGHTS = (0, 1, 3, 5, 6)
-"""Layers whose weights can be pruned and coded."""
 
 Change = Callable[[LayerWeights], LayerWeights]
 

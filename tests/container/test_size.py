@@ -16,8 +16,8 @@ from clprune.quantization.coding import CodebookCoding, HalfCoding, LinearCoding
 
 CFG = "[net]\ninputs=500\n[connected]\noutput=300\nactivation=linear\n"
 ROWS, COLUMNS = 300, 500
+#: What a file says of itself, biases and small tables aside from weights and places.
 HEADER_BYTES = 1000
-"""What a file says of itself, biases and small tables aside from weights and places."""
 
 
 def coded(name: str, weights: np.ndarray) -> LayerWeights:

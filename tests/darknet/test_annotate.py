@@ -8,7 +8,7 @@ import pytest
 
 from clprune.darknet.network import Connected, Convolutional, PruneOptions, annotate_cfg, load_network
 from clprune.errors import UsageError
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 HALF = PruneOptions(method="workgroup", unit=Unit(rows=8), sparsity=0.5)
 MOST = PruneOptions(method="workgroup", unit=Unit(rows=4, columns=9), sparsity=0.875)

@@ -32,7 +32,7 @@ from clprune.darknet.network import (
 )
 from clprune.errors import CfgError, UnsupportedLayerError, UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem, Shape
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 MODELS = Path(__file__).parents[2] / "models"
 

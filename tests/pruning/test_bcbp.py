@@ -12,7 +12,7 @@ from clprune.errors import UsageError
 from clprune.pruning import MaskOptions, mask_for
 from clprune.pruning.bcbp import balance_columns, prune_by_threshold, recalibrate, reselect
 from clprune.pruning.imbalance import imbalance, kept_columns
-from clprune.tile import Unit
+from clprune.unit import Unit
 from tests.pruning.drawn import bits, matrix
 
 #: Four tiles of two rows (the last of one): two rich ones, two poor ones.

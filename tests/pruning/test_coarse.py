@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 
 from clprune.pruning import get_method, mask_for
 from clprune.pruning.method import UnitRequest
-from clprune.tile import Unit
+from clprune.unit import Unit
 from tests.pruning.drawn import bits, matrix
 
 TILE = Unit(rows=8)

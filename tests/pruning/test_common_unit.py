@@ -6,7 +6,7 @@ import pytest
 
 from clprune.errors import UsageError
 from clprune.pruning.common_unit import common_unit
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 
 @pytest.mark.parametrize(

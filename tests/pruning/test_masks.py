@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 
 from clprune.errors import UsageError
 from clprune.pruning import list_methods, mask_for
-from clprune.tile import Unit
+from clprune.unit import Unit
 from tests.pruning.drawn import bits
 
 

@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 from clprune.errors import UsageError
 from clprune.pruning import MaskOptions, mask_for
 from clprune.pruning.mixed import best_split, block_mask, search_splits, vector_mask
-from clprune.tile import Unit
+from clprune.unit import Unit
 from tests.pruning.drawn import bits, matrix
 
 #: Blocks of 2x4; the last column block is two wide, the last row block one high.

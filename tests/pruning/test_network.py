@@ -24,7 +24,7 @@ from clprune.pruning.network import (
 )
 from clprune.pruning.schedule import sparsity_steps
 from clprune.quantization.coding import HalfCoding
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 CFG = """
 [net]

@@ -12,7 +12,7 @@ from clprune.darknet.layers import PruneOptions
 from clprune.darknet.weights import convolution_matrix
 from clprune.pruning import mask_for
 from clprune.pruning.permute import permute_network, retained_share, row_order
-from clprune.tile import Unit
+from clprune.unit import Unit
 from tests.pruning.networks import BRANCHES, CHAIN, images, load
 from tests.random_networks import answers
 

@@ -18,7 +18,7 @@ from clprune.pruning.report import LayerReport, PruningReport, norm_error
 from clprune.pruning.report_page import report_page
 from clprune.pruning.shrink import shrink_network
 from clprune.pruning.svg import Series, axis_ticks, bar_chart
-from clprune.tile import Unit
+from clprune.unit import Unit
 from tests.pruning.drawn import bits, matrix
 from tests.pruning.networks import BRANCHES, CHAIN, load
 

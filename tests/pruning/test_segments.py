@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from clprune.pruning import mask_for, segments
-from clprune.tile import Unit
+from clprune.unit import Unit
 from tests.pruning.drawn import bits, matrix
 
 

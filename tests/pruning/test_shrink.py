@@ -15,7 +15,7 @@ from clprune.errors import UsageError
 from clprune.pruning.network import PruneSettings, apply_masks, layers_left_whole, masks_of_plan, plan_pruning
 from clprune.pruning.shrink import channels_left, clear_channels, expand_weights, shrink_network
 from clprune.pruning.unit import Mask
-from clprune.tile import Unit
+from clprune.unit import Unit
 from tests.pruning.drawn import bits
 from tests.pruning.networks import BRANCHES, CHAIN, images, load
 from tests.random_networks import answers

@@ -18,7 +18,7 @@ from clprune.pruning import PruneSettings, mask_for, prune_network
 from clprune.pruning.imbalance import kept_columns, matrix_imbalance
 from clprune.pruning.network import in_pruning_domain, plan_pruning, prune_random
 from clprune.pruning.winograd import output_tile, sensitivities, to_winograd_domain
-from clprune.tile import Unit
+from clprune.unit import Unit
 from clprune.winograd.transforms import transform_filters, transform_matrices
 from tests.pruning.drawn import bits
 from tests.pruning.networks import load

@@ -13,7 +13,7 @@ from clprune.kernels.connected import CONNECTED, ConnectedTile
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.runner.pruned import tile_units, with_prune_options
 from clprune.runner.workload import cfg_forms
-from clprune.tile import Unit
+from clprune.unit import Unit
 from tests.imaginary import imaginary_device
 
 CPU = imaginary_device(type="cpu", native_vector_width_float=16, max_work_group_size=4096)

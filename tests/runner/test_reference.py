@@ -13,7 +13,7 @@ from clprune.pruning import PruneSettings, prune_network
 from clprune.pruning.winograd import to_winograd_domain
 from clprune.runner.plan import make_plan
 from clprune.runner.reference import FloatArray, reference_outputs
-from clprune.tile import Unit
+from clprune.unit import Unit
 from tests.imaginary import imaginary_device
 from tests.pruning.networks import load
 

@@ -14,8 +14,8 @@ torch = pytest.importorskip("torch")
 from clprune.darknet.random_weights import random_weights
 from clprune.data import load_data
 from clprune.pruning import PruneSettings, list_methods, shrink_network
-from clprune.tile import Unit
 from clprune.training import Recipe, prune_and_retrain
+from clprune.unit import Unit
 from tests.pruning.networks import images
 from tests.random_networks import answers
 from tests.training.networks import network_of

@@ -20,8 +20,8 @@ from tests.training.networks import MICRO
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+#: Dropout draws other values in every process: what is compared has none.
 WITHOUT_DROPOUT = MICRO.replace("[dropout]\nprobability=.5\n", "")
-"""Dropout draws other values in every process: what is compared has none."""
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

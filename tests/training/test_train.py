@@ -18,11 +18,11 @@ from clprune.darknet.weights import Weights
 from clprune.data import DataSet, load_data
 from clprune.errors import FileError, UsageError
 from clprune.pruning.network import PruneSettings, make_masks, plan_pruning
-from clprune.tile import Unit
 from clprune.training import Progress, Recipe, evaluate, load_module, prune_and_retrain, train
 from clprune.training.augment import draw_augmentation
 from clprune.training.held_masks import HeldMasks
 from clprune.training.loop import make_optimiser
+from clprune.unit import Unit
 from tests.training.networks import network_of
 
 RECIPE = Recipe(epochs=2, batch=16, learning_rate=0.05, seed=3)

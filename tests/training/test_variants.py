@@ -17,9 +17,9 @@ from clprune.darknet.values import Weights
 from clprune.data import load_data
 from clprune.errors import UsageError
 from clprune.pruning import PruneSettings
-from clprune.tile import Unit
 from clprune.training import Recipe, prune_and_retrain
 from clprune.training.variants import choose_layer_variants
+from clprune.unit import Unit
 from tests.training.networks import MICRO, network_of
 
 TWO_MORE = MICRO.replace("[maxpool]", "[convolutional]\nfilters=8\nsize=3\npad=1\nactivation=relu\n\n[maxpool]")

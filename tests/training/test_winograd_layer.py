@@ -20,10 +20,10 @@ from clprune.data import load_data
 from clprune.errors import FileError, UsageError
 from clprune.pruning import PruneSettings
 from clprune.pruning.winograd import sensitivities, to_winograd_domain
-from clprune.tile import Unit
 from clprune.training import NetworkModule, Recipe, evaluate, load_module, prune_and_retrain, store_weights, train
 from clprune.training.loop import make_optimiser
 from clprune.training.winograd_layer import WinogradConvolution, winograd_conv2d
+from clprune.unit import Unit
 from clprune.winograd.transforms import transform_filters, transform_matrices
 from tests.training.networks import network_of
 

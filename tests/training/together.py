@@ -19,8 +19,8 @@ from clprune.darknet.network import load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.data import load_data
 from clprune.pruning.network import PruneSettings, make_masks, plan_pruning
-from clprune.tile import Unit
 from clprune.training import Progress, Recipe, join_ranks, train
+from clprune.unit import Unit
 
 RECIPE = Recipe(epochs=3, batch=18, learning_rate=0.05, shift_pixels=1, flip=True, seed=3)
 

@@ -26,7 +26,7 @@ from clprune.quantization.network import QuantizeSettings, quantizable_layers, q
 from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
 from clprune.runner.workload import WeightForm, rounded_share
-from clprune.tile import Unit
+from clprune.unit import Unit
 
 CONNECTED_INPUT = "[net]\nheight=7\nwidth=7\nchannels=512\n\n"
 
