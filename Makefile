@@ -27,12 +27,12 @@ conformance: $(TEST_STAMP)
 
 # Every kernel compiled for GPUs that are not here; installs clang with apt-get where root runs it.
 offline-gpu: $(OFFLINE_STAMP)
-	@$(BIN)/python tools/offline_gpu.py
+	@$(BIN)/python -m tools.offline
 
 # Every pruning method retrained and measured: hours on few cores; a killed run goes on where it was.
 # A look at the way in under five minutes: COMPARE=--quick make compare-methods
 compare-methods: $(TEST_STAMP)
-	@$(BIN)/python tools/compare_methods.py $(COMPARE)
+	@$(BIN)/python -m tools.compare.methods $(COMPARE)
 
 lint: $(TEST_STAMP)
 	@$(BIN)/python -m ruff check .

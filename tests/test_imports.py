@@ -60,9 +60,7 @@ def test_ground_imports_nothing_of_ours_but_the_ground() -> None:
         ("pruning", ("device", "kernels", "opencl", "runner", "tuning", "cli")),
         ("tuning", ("runner", "training", "pruning", "cli")),
         ("offline", ("opencl", "runner", "training", "pruning", "cli")),
-        ("runner", ("benchmark", "comparison", "training", "cli")),
-        ("benchmark", ("comparison", "training", "cli")),
-        ("comparison", ("cli",)),
+        ("runner", ("training", "cli")),
         ("opencl", ("darknet", "kernels", "packing", "pruning", "runner", "training", "tuning", "cli")),
     ],
 )
@@ -113,13 +111,13 @@ def test_a_model_of_plain_weights_needs_no_safetensors(tmp_path: Path) -> None:
 
 
 def test_offline_room_needs_no_opencl() -> None:
-    loaded = loaded_after("import clprune.offline.start, clprune.offline.survey")
+    loaded = loaded_after("import clprune.offline.start, tools.offline.survey")
     assert loaded.isdisjoint({"pyopencl", "torch"})
 
 
 def test_only_the_stage_that_retrains_needs_torch() -> None:
     stages = ("measure", "page", "plot", "coded_experiment", "coded_page")
-    imports = "\n".join(f"import clprune.comparison.{stage}" for stage in stages)
+    imports = "\n".join(f"import tools.compare.{stage}" for stage in stages)
     assert "torch" not in loaded_after(imports)
 
 

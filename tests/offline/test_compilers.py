@@ -13,9 +13,9 @@ from clprune.kernels.catalogue import CATALOGUE
 from clprune.offline.architectures import ARCHITECTURES, Architecture, architecture_by_name, imaginary_device
 from clprune.offline.compilers import Toolchain, compile_kernel, find_toolchain
 from clprune.offline.ranking import Compiler
-from clprune.offline.survey import survey
 from tests.offline.fakes import NOTHING
 from tests.offline.test_report import recorded
+from tools.offline.survey import survey
 
 LAUNCH = Launch(global_size=(64,), local_size=(64,))
 each_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)

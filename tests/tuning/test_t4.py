@@ -12,10 +12,10 @@ import pytest
 from clprune.errors import StoreError
 from clprune.kernels.base import Workload
 from clprune.kernels.catalogue import kernel_by_name
-from clprune.tuning.recording import read_recording, read_recordings, write_recording
 from clprune.tuning.store import Key, Store, result_key
 from clprune.tuning.t4 import from_store, into_store, read_t4, to_document, write_t4
 from tests.imaginary import imaginary_device
+from tools.search.recording import read_recording, read_recordings, write_recording
 
 KERNEL = kernel_by_name("connected")
 OPERATION = max(KERNEL.sample_operations(), key=lambda operation: operation.problem.batch)

@@ -1,0 +1,65 @@
+"""Results files: sections replace each other by title, strangers are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clprune.errors import DataError
+from tools.bench.machine import parse_cpuinfo
+from tools.bench.report import machine_text, markdown_table, read_sections, write_section
+
+
+def test_sections_replace_each_other_by_title(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "peers.json"
+    for title, value in (("b", 1), ("a", 2), ("b", 3)):
+        write_section(path, title, {"value": value}, heading="# Results", render=lambda section: f"{section['value']}")
+    assert read_sections(path) == {"a": {"value": 2}, "b": {"value": 3}}
+    assert path.with_suffix(".md").read_text() == "# Results\n\n## a\n\n2\n\n## b\n\n3\n"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema_version": 1, "sections": 3}'])
+def test_strange_file(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "peers.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match="expected results with a schema_version and sections"):
+        read_sections(path)
+
+
+def test_newer_file(tmp_path: Path) -> None:
+    path = tmp_path / "peers.json"
+    path.write_text(json.dumps({"schema_version": 2, "sections": {}}))
+    with pytest.raises(DataError, match="schema version 2, expected 1"):
+        read_sections(path)
+
+
+def test_markdown_table() -> None:
+    assert markdown_table(("name", "ms"), [("a|b", 1.5)]) == "| name | ms |\n| --- | ---: |\n| a\\|b | 1.5 |"
+
+
+def test_machine_of_a_section() -> None:
+    machine = {
+        "processor": "Example 9000",
+        "cpus": 2,
+        "features": ["avx2", "fma"],
+        "memory_bytes": 8 * 2**30,
+        "system": "Linux, x86_64",
+        "python": "3.11.7",
+    }
+    section = {"machine": machine, "versions": {"torch": "2.13.0"}, "date": "2026-11-20"}
+    expected = "Example 9000, 2 cores, 8 GiB; Linux, x86_64; features avx2 fma; Python 3.11.7; torch 2.13.0; "
+    assert machine_text(section) == expected + "2026-11-20."
+
+
+@pytest.mark.parametrize(
+    ("text", "processor", "features"),
+    [
+        ("model name\t: Example 9000\nflags\t: fpu avx2 fma\nmodel name\t: other\n", "Example 9000", ("avx2", "fma")),
+        ("Features\t: fp asimd sve2 crc32\n", "", ("asimd", "sve2")),
+        ("", "", ()),
+    ],
+)
+def test_cpuinfo(text: str, processor: str, features: tuple[str, ...]) -> None:
+    assert parse_cpuinfo(text) == (processor, features)

@@ -1,0 +1,184 @@
+"""clprune beside PyTorch with cuDNN on a GPU; writes docs/results/gpu.md and .json.
+
+    python -m tools.bench.gpu [--device D] [--tune SECONDS] [--batch N]... [--dry-run]
+
+VGG16-224 in batches of 1 and 32, from an array in host memory to an array in host memory. PyTorch runs the dense
+network in float32, with TF32 off and on, in both memory formats, with cuDNN's own search for algorithms. Where a part
+is missing, such as the GPU's OpenCL driver, the results say so. --dry-run goes through all of it on the CPU with a
+small model and writes nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clprune.cli.common import device_option, one_line_errors
+from clprune.container import load_weights
+from clprune.darknet.network import load_network
+from clprune.opencl import choose, discovery, open_device
+from clprune.runner import Runner
+from tools import RESULTS
+from tools.bench.agreement import FLOAT16_TOLERANCE, TOLERANCE
+from tools.bench.contest import Row, hold_contest
+from tools.bench.figures import Figure
+from tools.bench.layers import TimedModel, remaining_shares, share_of_peak, time_layers
+from tools.bench.machine import usable_cpus
+from tools.bench.options import preparation_options, take_preparation
+from tools.bench.peers.contestants import DENSE, HALF, PRUNED, VARIANTS, PeerRow, own_contestants, peer_contestants
+from tools.bench.peers.gpu_plan import GpuPlan, ask_torch, plan_gpu
+from tools.bench.peers.section import render_section, say, section_of, show
+from tools.bench.prepare import Entry, Preparation, Prepared, prepare
+from tools.bench.report import Section, write_section
+from tools.bench.workers import Turn
+
+OUT = RESULTS / "gpu.json"
+BATCHES = (1, 32)
+DRY_RUN_MODEL, DRY_RUN_BATCHES, DRY_RUN_ROUNDS = "vgg16-digits", (1, 3), 2
+
+FP32, TF32 = "PyTorch, TF32 off", "PyTorch, TF32 on"
+MEMORY_FORMATS = ("contiguous", "channels_last")
+
+#: Times that the pruned network is to be as fast as cuDNN's float32, and dense convolutions' percent of the peak.
+SPEED_UP_GOAL, PEAK_GOAL = 2.5, 70
+
+HEADING = """
+# clprune beside PyTorch with cuDNN on GPUs
+
+Written by `tools/bench/gpu.py`: from an array in host memory to an array in host memory. PyTorch runs the dense network
+in float32, with TF32 off and on. Of clprune's rows, "75 % + 90 %" has 75 % of the weights of the convolutions (but the
+first) and 90 % of those of the fully connected layers removed, in units of the tuned tile's rows x 1 column. Answers
+were compared with a float64 reference first; the error is the largest of the logits', relative to the largest logit.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is the same for every batch size."""
+
+    model: str
+    rounds: int
+    preparation: Preparation
+    plan: GpuPlan
+
+
+@click.command()
+@click.option("--model", metavar="M", help="Default: vgg16.")
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(min=1), help="Default: 1 and 32.")
+@device_option
+@click.option("--rounds", type=click.IntRange(min=1), default=20, show_default=True)
+@preparation_options
+@click.option("--out", type=click.Path(path_type=Path), default=OUT, help="JSON file to write.")
+@click.option("--dry-run", is_flag=True, help="On the CPU with a small model; writes nothing.")
+def bench_gpu(device: str | None, batches: Sequence[int], out: Path, dry_run: bool, **options: Any) -> None:
+    """Time clprune and PyTorch for each batch size."""
+    preparation = take_preparation(options)
+    chosen = choose(device) if device is not None else None
+    plan = plan_gpu(discovery(), ask_torch(), chosen=chosen, is_dry_run=dry_run)
+    for note in plan.notes:
+        say(note)
+    settings = Settings(
+        model=options["model"] or (DRY_RUN_MODEL if dry_run else "vgg16"),
+        rounds=DRY_RUN_ROUNDS if dry_run else options["rounds"],
+        preparation=preparation,
+        plan=plan,
+    )
+    for batch in batches or (DRY_RUN_BATCHES if dry_run else BATCHES):
+        with tempfile.TemporaryDirectory(prefix="clprune-bench-") as folder:
+            title, section = measure(settings, batch, folder=Path(folder))
+        show(title, section)
+        if not dry_run:
+            write_section(out, title, section, heading=HEADING, render=render_with_notes)
+
+
+def measure(settings: Settings, batch: int, *, folder: Path) -> tuple[str, dict[str, Any]]:
+    """Title and content of the section for one batch size."""
+    plan = settings.plan
+    entry = Entry(model=settings.model, batch=batch, variants=VARIANTS)
+    prepared = prepare(entry, settings.preparation, device=plan.device, folder=folder, say=say)
+    cpus = usable_cpus()
+    contestants = own_contestants(prepared)
+    contestants += peer_contestants(prepared, torch_rows(plan), threads=len(cpus), folder=folder)
+    outcome = hold_contest(
+        contestants,
+        x=prepared.x,
+        expected=prepared.expected,
+        is_softmax=prepared.is_softmax,
+        cpus=cpus,
+        rounds=settings.rounds,
+        turn=Turn(warmup=3, runs=5),
+        say=say,
+    )
+    figures = [*peak_figures(prepared, rounds=settings.rounds), *speed_up_figures(outcome.rows)]
+    facts = {"threads": len(cpus), "rounds": settings.rounds, "seed": settings.preparation.seed, "notes": plan.notes}
+    title = f"{prepared.network.path.stem}, {prepared.network.input}, batch {batch}, {plan.title}"
+    return title, section_of(prepared, outcome, facts, figures)
+
+
+def torch_rows(plan: GpuPlan) -> list[PeerRow]:
+    """PyTorch's rows on the plan's device, none where it has none."""
+    if not plan.torch_device:
+        return []
+    return [
+        PeerRow(
+            label=f"{label}, {memory_format}",
+            engine="pytorch",
+            interpreter=sys.executable,
+            options={"memory_format": memory_format, "device": plan.torch_device, "tf32": label == TF32},
+            tolerance=FLOAT16_TOLERANCE if label == TF32 else TOLERANCE,
+        )
+        for label in (FP32, TF32)
+        for memory_format in MEMORY_FORMATS
+    ]
+
+
+def peak_figures(prepared: Prepared, *, rounds: int) -> list[Figure]:
+    """The dense convolutions' share of the fp32 peak; none without a device."""
+    if prepared.device is None:
+        return []
+    say("timing the dense convolutions")
+    files = prepared.files[DENSE.weights_name]
+    network = load_network(files.cfg, batch=prepared.entry.batch)
+    weights = load_weights(files.weights, network)
+    with open_device(prepared.device.selector) as session, Runner(network, weights, session=session) as runner:
+        model = TimedModel(name="dense", runner=runner, remaining_shares=remaining_shares(network, weights))
+        limits, times = time_layers(session, [model], rounds=rounds)
+    layers = times[0].of_kind(is_convolution=True)
+    return [share_of_peak("dense convolutions, of the measured fp32 peak", layers, limits, goal=PEAK_GOAL)]
+
+
+def speed_up_figures(rows: Sequence[Row]) -> list[Figure]:
+    """How many times faster than the best of PyTorch's rows clprune's are."""
+    by_label = {row.label: row.series for row in rows}
+    figures = []
+    for kind, goals in ((FP32, {PRUNED.name: SPEED_UP_GOAL, HALF.name: SPEED_UP_GOAL}), (TF32, {})):
+        rivals = [series for label, series in by_label.items() if label.startswith(kind)]
+        for variant in VARIANTS:
+            if rivals and variant.name in by_label:
+                own = by_label[variant.name]
+                figure = Figure(
+                    name=f"{variant.name.removeprefix('clprune, ')}, times as fast as {kind}",
+                    best=min(series.best_ms for series in rivals) / own.best_ms,
+                    median=min(series.median_ms for series in rivals) / own.median_ms,
+                    goal=goals.get(variant.name),
+                    is_at_most=False,
+                    unit="x",
+                )
+                figures.append(figure)
+    return figures
+
+
+def render_with_notes(section: Section) -> str:
+    """A section as Markdown, what is missing first."""
+    return "\n\n".join([*section["notes"], render_section(section)])
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        bench_gpu(standalone_mode=False)

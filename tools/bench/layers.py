@@ -1,0 +1,257 @@
+"""How near layers come to a device's limits: convolutions to its arithmetic, connected layers to its memory.
+
+Limits are measured in turns with the layers, round by round, since clocks change: a share of best runs compares the
+best moments of both, the median over rounds compares what was measured within moments of each other.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clprune.darknet.layers import Connected, Convolutional
+from clprune.darknet.network import Network
+from clprune.darknet.values import Weights
+from clprune.launching import timed_in_a_row
+from clprune.opencl import Session
+from clprune.runner import Runner
+from clprune.runner.binding import BoundStep
+from clprune.runner.limits import BandwidthProbe, PeakProbe
+from tools.bench.figures import Figure, Series
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerTimes:
+    """One convolution or connected layer.
+
+    `remaining_share` of its weights are not zero; the kernel multiplies `kept_share` of them, which is more where its
+    tile is taller than the unit. `flops` and `read_bytes` are of what remains: multiplying and reading zeros is no
+    merit. `read_bytes` are packed weights and lists.
+    """
+
+    index: int
+    problem: str
+    tile_origin: str
+    is_convolution: bool
+    remaining_share: float
+    kept_share: float
+    flops: float
+    read_bytes: float
+    series: Series
+
+    @property
+    def gflops(self) -> float:
+        """Operations that remain per nanosecond of the best run."""
+        return self.flops / self.series.best_ms / 1e6
+
+    @property
+    def gbytes_per_s(self) -> float:
+        """Weights read per nanosecond of the best run."""
+        return self.read_bytes / self.series.best_ms / 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelTimes:
+    """The layers of one runner, and its bytes on the device: packed weights and lists, activations, and the two largest
+    neighbouring activations.
+    """
+
+    name: str
+    layers: tuple[LayerTimes, ...]
+    parameter_bytes: int
+    tensor_bytes: int
+    largest_neighbours_bytes: int
+
+    def of_kind(self, *, is_convolution: bool) -> tuple[LayerTimes, ...]:
+        """The convolutions, or the connected layers."""
+        return tuple(layer for layer in self.layers if layer.is_convolution == is_convolution)
+
+    @property
+    def memory_ratio(self) -> float:
+        """Device memory over packed weights and the two largest neighbouring activations."""
+        return (self.parameter_bytes + self.tensor_bytes) / (self.parameter_bytes + self.largest_neighbours_bytes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitSeries:
+    """The device's limits, one sample per round."""
+
+    peak_gflops: tuple[float, ...]
+    bandwidth_gbytes_per_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TimedModel:
+    """A runner to be timed, and the share of weights that are not zero by layer index."""
+
+    name: str
+    runner: Runner
+    remaining_shares: Mapping[int, float]
+
+
+def remaining_shares(network: Network, weights: Weights) -> dict[int, float]:
+    """Layer index -> share of weights that are not zero, of convolutions and connected layers."""
+    return {
+        layer.index: float(np.count_nonzero(values.weights) / values.weights.size)
+        for layer, values in zip(network.layers, weights.layers, strict=True)
+        if values is not None and isinstance(layer, Convolutional | Connected)
+    }
+
+
+@dataclass(kw_only=True)
+class _Watched:
+    """A runner's steps with a matrix, and their times so far."""
+
+    model: TimedModel
+    steps: list[BoundStep]
+    samples_ms: list[list[float]]
+
+
+def time_layers(
+    session: Session, models: Sequence[TimedModel], *, rounds: int, passes: int = 2
+) -> tuple[LimitSeries, list[ModelTimes]]:
+    """Time each model's layers `passes` times in each of `rounds` rounds, with both limits measured in each round.
+
+    All steps of a network run in order, so that a layer finds in the caches what it finds in an inference; of a pass's
+    times the better counts. Raises LaunchError, BuildError.
+    """
+    peak, bandwidth = PeakProbe(session), BandwidthProbe(session)
+    watched = [_watch(model) for model in models]
+    peaks, bandwidths = [], []
+    for _ in range(rounds):
+        for item in watched:
+            # The sweep through memory also empties the caches of what the model's weights left there.
+            bandwidths.append(bandwidth.gbytes_per_s())
+            peaks.append(peak.gflops())
+            one = [_one_pass(item) for _ in range(passes)]
+            for samples, times in zip(item.samples_ms, zip(*one, strict=True), strict=True):
+                samples.append(min(times))
+    count = len(watched)
+    limits = LimitSeries(
+        peak_gflops=tuple(max(peaks[first : first + count]) for first in range(0, len(peaks), count)),
+        bandwidth_gbytes_per_s=tuple(max(bandwidths[first : first + count]) for first in range(0, len(peaks), count)),
+    )
+    return limits, [_model_times(item) for item in watched]
+
+
+def _watch(model: TimedModel) -> _Watched:
+    steps = [bound for bound in model.runner.bound.steps if isinstance(bound.step.layer, Convolutional | Connected)]
+    return _Watched(model=model, steps=steps, samples_ms=[[] for _ in steps])
+
+
+def _one_pass(item: _Watched) -> list[float]:
+    steps = item.model.runner.bound.steps
+    each = zip(steps, timed_in_a_row([step.bound for step in steps]), strict=True)
+    return [seconds * 1e3 for step, seconds in each if isinstance(step.step.layer, Convolutional | Connected)]
+
+
+def _model_times(item: _Watched) -> ModelTimes:
+    bound = item.model.runner.bound
+    layers = []
+    for step, samples in zip(item.steps, item.samples_ms, strict=True):
+        assert step.step.layer is not None
+        remaining = item.model.remaining_shares[step.step.layer.index]
+        layers.append(
+            LayerTimes(
+                index=step.step.layer.index,
+                problem=step.step.operation.key,
+                tile_origin=step.step.tile_origin,
+                is_convolution=isinstance(step.step.layer, Convolutional),
+                remaining_share=remaining,
+                kept_share=step.kept_share,
+                flops=step.step.operation.flops * remaining,
+                read_bytes=step.parameter_bytes * (min(1.0, remaining / step.kept_share) if remaining else 0.0),
+                series=Series(samples_ms=tuple(samples)),
+            )
+        )
+    return ModelTimes(
+        name=item.model.name,
+        layers=tuple(layers),
+        parameter_bytes=bound.parameter_bytes,
+        tensor_bytes=bound.tensor_bytes,
+        largest_neighbours_bytes=bound.plan.largest_neighbours_bytes,
+    )
+
+
+def share_of_peak(name: str, layers: Sequence[LayerTimes], limits: LimitSeries, *, goal: float | None) -> Figure:
+    """Percent of the arithmetic peak: operations that remain in all `layers` over their time."""
+    work = sum(layer.flops for layer in layers) / 1e6
+    return _share(name, work, layers, limits.peak_gflops, goal=goal)
+
+
+def share_of_bandwidth(name: str, layers: Sequence[LayerTimes], limits: LimitSeries, *, goal: float | None) -> Figure:
+    """Percent of the read bandwidth: bytes of all packed weights over the time of `layers`."""
+    work = sum(layer.read_bytes for layer in layers) / 1e6
+    return _share(name, work, layers, limits.bandwidth_gbytes_per_s, goal=goal)
+
+
+def _share(
+    name: str, work: float, layers: Sequence[LayerTimes], rates: Sequence[float], *, goal: float | None
+) -> Figure:
+    """`work` in millions per millisecond, over a rate in thousands of millions per second."""
+    best = work / sum(layer.series.best_ms for layer in layers) / max(rates)
+    totals = [sum(times) for times in zip(*(layer.series.samples_ms for layer in layers), strict=True)]
+    median = statistics.median(work / total / rate for total, rate in zip(totals, rates, strict=True))
+    return Figure(name=name, best=100 * best, median=100 * median, goal=goal, is_at_most=False, unit=" %")
+
+
+LAYER_COLUMNS = (
+    "layer",
+    "remain",
+    "multiplied",
+    "best ms",
+    "median ms",
+    "GFLOP/s",
+    "of peak",
+    "GB/s",
+    "of bandwidth",
+    "tile",
+)
+
+
+def layer_rows(times: ModelTimes, limits: LimitSeries) -> list[tuple[str, ...]]:
+    """Cells of a table, one line per layer."""
+    peak, bandwidth = max(limits.peak_gflops), max(limits.bandwidth_gbytes_per_s)
+    return [
+        (
+            f"{layer.index} {layer.problem}",
+            f"{100 * layer.remaining_share:.1f} %",
+            f"{100 * layer.kept_share:.1f} %",
+            f"{layer.series.best_ms:.4g}",
+            f"{layer.series.median_ms:.4g}",
+            f"{layer.gflops:.0f}",
+            f"{100 * layer.gflops / peak:.0f} %",
+            "-" if layer.is_convolution else f"{layer.gbytes_per_s:.1f}",
+            "-" if layer.is_convolution else f"{100 * layer.gbytes_per_s / bandwidth:.0f} %",
+            layer.tile_origin,
+        )
+        for layer in times.layers
+    ]
+
+
+def model_to_dict(times: ModelTimes) -> dict[str, Any]:
+    """As JSON can hold it."""
+    return {
+        "name": times.name,
+        "parameter_bytes": times.parameter_bytes,
+        "tensor_bytes": times.tensor_bytes,
+        "largest_neighbours_bytes": times.largest_neighbours_bytes,
+        "memory_ratio": times.memory_ratio,
+        "layers": [
+            {
+                "layer": layer.index,
+                "problem": layer.problem,
+                "remaining_share": layer.remaining_share,
+                "kept_share": layer.kept_share,
+                "flops": layer.flops,
+                "read_bytes": layer.read_bytes,
+                "tile_origin": layer.tile_origin,
+                **layer.series.to_dict(),
+            }
+            for layer in times.layers
+        ],
+    }

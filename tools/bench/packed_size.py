@@ -1,0 +1,251 @@
+"""How small VGG16 is on disk in each form, and how long it takes to load; writes docs/results/packed_size.md and .json.
+
+    python -m tools.bench.packed_size [--model M] [--rounds N]
+
+Weights are random (seeded); pruning takes the smallest ones, in the first convolution too. Loading is timed in a
+process of its own, from opening the file to having every layer's codes and float32 values in memory. The model has no
+batch normalization, which quantization would fold away.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clprune.cli.common import one_line_errors, print_table, say
+from clprune.container import save_weights
+from clprune.darknet.network import Network, load_network
+from clprune.darknet.random_weights import random_weights
+from clprune.darknet.values import Weights
+from clprune.errors import WorkerError
+from clprune.pruning.network import PruneSettings
+from clprune.pruning.prune import prune_network
+from clprune.quantization.network import QuantizeSettings, quantize_network
+from clprune.runner.pruned import with_prune_options
+from clprune.unit import Unit
+from tools import RESULTS
+from tools.bench.figures import FIGURE_COLUMNS, Figure, Series
+from tools.bench.machine import circumstances
+from tools.bench.models import find_cfg
+from tools.bench.report import Section, machine_text, markdown_table, write_section
+
+#: A file that has not been loaded by then never will.
+LIMIT_SECONDS = 300.0
+
+LOAD = """
+import json, sys, time
+from clprune.container import load_weights
+from clprune.darknet.network import load_network
+network = load_network(sys.argv[1])
+start = time.perf_counter()
+weights = load_weights(sys.argv[2], network)
+read = time.perf_counter()
+arrays = [(layer.weights, layer.coding) for layer in weights.layers if layer is not None]
+print(json.dumps({"read_ms": 1e3 * (read - start), "load_ms": 1e3 * (time.perf_counter() - start)}))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """One form of a model: how it is pruned (None: dense), coded (None: float32), and the suffix of its file."""
+
+    name: str
+    method: str | None = None
+    unit: Unit | None = None
+    sparsity: float = 0.0
+    fc_sparsity: float = 0.0
+    settings: QuantizeSettings | None = None
+    suffix: str = ".safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedSize:
+    """A form's file: bytes, milliseconds to read and check it, and to have all codes and float32 values as well."""
+
+    form: str
+    size_bytes: int
+    read: Series
+    load: Series
+
+
+def measure_form(
+    network: Network, dense: Weights, form: Form, *, folder: Path, rounds: int, say: Callable[[str], None]
+) -> PackedSize:
+    """Write `form` of the `dense` weights into `folder` and load it `rounds` times, after one that does not count.
+
+    Each load is a process of its own, with the file in the system's memory. Raises WorkerError when one fails.
+    """
+    network, weights = _in_form(network, dense, form)
+    path = folder / f"form{form.suffix}"
+    save_weights(path, network, weights)
+    size_bytes = path.stat().st_size
+    times = [_load(network.path, path) for _ in range(rounds + 1)][1:]
+    path.unlink()
+    read, load = (Series(samples_ms=tuple(one[name] for one in times)) for name in ("read_ms", "load_ms"))
+    say(f"{form.name}: {size_bytes / 1e6:.2f} MB, {load.best_ms:.0f} ms")
+    return PackedSize(form=form.name, size_bytes=size_bytes, read=read, load=load)
+
+
+def _in_form(network: Network, dense: Weights, form: Form) -> tuple[Network, Weights]:
+    weights = dense
+    if form.method is not None:
+        unit = form.unit or Unit(rows=1)
+        settings = PruneSettings(
+            method=form.method,
+            sparsity=form.sparsity,
+            fc_sparsity=form.fc_sparsity,
+            unit_for_layer=lambda layer: unit,
+            first_dense=False,
+        )
+        pruned = prune_network(network, dense, settings)
+        network, weights = with_prune_options(network, pruned.plan), pruned.weights
+    if form.settings is not None:
+        weights = quantize_network(network, weights, form.settings)
+    return network, weights
+
+
+def _load(cfg: Path, weights: Path) -> dict[str, float]:
+    command = [sys.executable, "-c", LOAD, str(cfg), str(weights)]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise WorkerError(f"loading {weights} took more than {LIMIT_SECONDS:g} seconds") from error
+    if result.returncode != 0:
+        last = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise WorkerError(f"loading {weights} ended with status {result.returncode}: {last}")
+    times: dict[str, float] = json.loads(result.stdout)
+    return times
+
+
+OUT = RESULTS / "packed_size.json"
+
+#: Megabytes and seconds of the form that has goals.
+SIZE_GOAL, LOAD_GOAL = 18.0, 2.0
+
+LINEAR = QuantizeSettings(scheme="linear", bits=8)
+HALF = QuantizeSettings(scheme="half", bits=16)
+CODEBOOK_256 = QuantizeSettings(scheme="codebook", bits=8)
+CODEBOOK_16 = QuantizeSettings(scheme="codebook", bits=4)
+
+UNSTRUCTURED: dict[str, Any] = {"method": "unstructured", "sparsity": 0.9, "fc_sparsity": 0.9}
+COLUMNS: dict[str, Any] = {"method": "workgroup", "unit": Unit(rows=8), "sparsity": 0.75, "fc_sparsity": 0.9}
+WINOGRAD: dict[str, Any] = {"method": "bwsp", "unit": Unit(rows=8), "sparsity": 0.75, "fc_sparsity": 0.9}
+
+WITH_GOALS = "90 % unstructured, codebook of 16"
+BASE = "dense, float32, darknet's .weights"
+
+FORMS = (
+    Form(name=BASE, suffix=".weights"),
+    Form(name="dense, float32"),
+    Form(name="dense, float16", settings=HALF),
+    Form(name="dense, int8", settings=LINEAR),
+    Form(name="dense, codebook of 16", settings=CODEBOOK_16),
+    Form(name="75 % columns, connected 90 %, float32", **COLUMNS),
+    Form(name="75 % columns, connected 90 %, int8", **COLUMNS, settings=LINEAR),
+    Form(name="75 % columns, connected 90 %, codebook of 16", **COLUMNS, settings=CODEBOOK_16),
+    Form(name="75 % Winograd F(4x4,3x3), connected 90 %, float32", **WINOGRAD),
+    Form(name="90 % unstructured, float32", **UNSTRUCTURED),
+    Form(name="90 % unstructured, float16", **UNSTRUCTURED, settings=HALF),
+    Form(name="90 % unstructured, int8", **UNSTRUCTURED, settings=LINEAR),
+    Form(name="90 % unstructured, codebook of 256", **UNSTRUCTURED, settings=CODEBOOK_256),
+    Form(name=WITH_GOALS, **UNSTRUCTURED, settings=CODEBOOK_16),
+    Form(
+        name="95 % unstructured, codebook of 16",
+        method="unstructured",
+        sparsity=0.95,
+        fc_sparsity=0.95,
+        settings=CODEBOOK_16,
+    ),
+)
+
+COLUMN_NAMES = ("form", "MB on disk", "of float32", "read and checked, s", "all float32 as well, s", "median, s")
+
+HEADING = """
+# How small a model is on disk
+
+Written by `tools/bench/packed_size.py`. MB are 10^6 bytes. Loading is timed in a process of its own, the file being in
+the system's memory: from opening it until it is read and checked, and until the codes and float32 values of all layers
+are in memory as well, which a run needs of fewer layers. Best runs, and the medians of the latter.
+"""
+
+
+@click.command()
+@click.option("--model", metavar="M", default="vgg16", show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=OUT, help="JSON file to write.")
+def packed_size(model: str, rounds: int, seed: int, out: Path) -> None:
+    """Write each form of the model, and time loading it."""
+    network = load_network(find_cfg(model))
+    dense = random_weights(network, seed=seed)
+    with tempfile.TemporaryDirectory(prefix="clprune-packed-") as folder:
+        sizes = [measure_form(network, dense, form, folder=Path(folder), rounds=rounds, say=say) for form in FORMS]
+    section = section_of(sizes, rounds=rounds, seed=seed)
+    print_table(COLUMN_NAMES, section["table"], title=network.path.stem)
+    write_section(out, network.path.stem, section, heading=HEADING, render=render_section)
+
+
+def section_of(sizes: list[PackedSize], *, rounds: int, seed: int) -> dict[str, Any]:
+    """Everything about one run, as JSON can hold it."""
+    by_name = {size.form: size for size in sizes}
+    chosen, base = by_name[WITH_GOALS], by_name[BASE]
+    load = chosen.load
+    figures = [
+        Figure(name=f"{WITH_GOALS}: on disk", best=chosen.size_bytes / 1e6, goal=SIZE_GOAL, unit=" MB"),
+        Figure(
+            name=f"{WITH_GOALS}: loaded",
+            best=load.best_ms / 1e3,
+            median=load.median_ms / 1e3,
+            goal=LOAD_GOAL,
+            unit=" s",
+        ),
+    ]
+    return {
+        **circumstances(["clprune", "numpy", "safetensors"]),
+        "rounds": rounds,
+        "seed": seed,
+        "forms": [
+            {
+                "form": size.form,
+                "size_bytes": size.size_bytes,
+                "read": size.read.to_dict(),
+                "load": size.load.to_dict(),
+            }
+            for size in sizes
+        ],
+        "table": [row_of(size, base=base) for size in sizes],
+        "figures": [figure.to_dict() for figure in figures],
+        "figures_table": [figure.row() for figure in figures],
+    }
+
+
+def row_of(size: PackedSize, *, base: PackedSize) -> tuple[str, ...]:
+    """A line of the table."""
+    return (
+        size.form,
+        f"{size.size_bytes / 1e6:.2f}",
+        f"{100 * size.size_bytes / base.size_bytes:.1f}%",
+        f"{size.read.best_ms / 1e3:.2f}",
+        f"{size.load.best_ms / 1e3:.2f}",
+        f"{size.load.median_ms / 1e3:.2f}",
+    )
+
+
+def render_section(section: Section) -> str:
+    """A section as Markdown."""
+    machine = f"{machine_text(section)} Random weights, seed {section['seed']}; {section['rounds']} rounds."
+    figures = markdown_table(FIGURE_COLUMNS, section["figures_table"])
+    return f"{machine}\n\n{figures}\n\n{markdown_table(COLUMN_NAMES, section['table'])}"
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        packed_size(standalone_mode=False)

@@ -1,0 +1,96 @@
+"""A chain as an ONNX model: what ONNX Runtime, OpenVINO and DeepSparse read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from clprune.files import write_atomically
+from tools.bench.chain import (
+    LEAKY_SLOPE,
+    AveragePoolLink,
+    Chain,
+    ConnectedLink,
+    ConvolutionLink,
+    Link,
+    MaxPoolLink,
+)
+from tools.bench.peers.options import load_chain
+
+INPUT, OUTPUT = "images", "answer"
+
+#: Old enough for every runtime here, new enough for all that is written.
+_OPSET, _IR_VERSION = 13, 8
+
+
+def onnx_file(options: Mapping[str, Any]) -> Path:
+    """The model's ONNX file for this batch, beside its weights; written unless another engine did."""
+    path = Path(options["folder"]) / f"{Path(options['weights']).stem}-batch{options['batch']}.onnx"
+    if not path.exists():
+        write_atomically(path, onnx_model(load_chain(options)).SerializeToString())
+    return path
+
+
+def onnx_model(chain: Chain) -> onnx.ModelProto:
+    """The chain with its arrays; the input is `[batch, C, H, W]`, of a fixed batch."""
+    writer = _Writer()
+    for link in chain.links:
+        writer.add_link(link)
+    writer.nodes[-1].output[0] = OUTPUT
+    graph = helper.make_graph(
+        writer.nodes,
+        "network",
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, list(chain.input_shape))],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [chain.batch, chain.outputs])],
+        writer.arrays,
+    )
+    opset = [helper.make_opsetid("", _OPSET)]
+    model: onnx.ModelProto = helper.make_model(graph, opset_imports=opset, ir_version=_IR_VERSION)
+    onnx.checker.check_model(model)
+    return model
+
+
+class _Writer:
+    """Collects nodes, each on the output of the one before."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.arrays: list[onnx.TensorProto] = []
+
+    def add_link(self, link: Link) -> None:
+        if isinstance(link, ConvolutionLink):
+            size = link.weights.shape[2]
+            sides = {"kernel_shape": [size, size], "strides": [link.stride] * 2, "pads": [link.padding] * 4}
+            self._add("Conv", weights=link, group=link.groups, **sides)
+            self._add_activation(link.activation)
+        elif isinstance(link, ConnectedLink):
+            self._add("Flatten", axis=1)
+            self._add("Gemm", weights=link, transB=1)
+            self._add_activation(link.activation)
+        elif isinstance(link, MaxPoolLink):
+            pads = [link.before, link.before, link.below, link.right]
+            self._add("MaxPool", kernel_shape=[link.size] * 2, strides=[link.stride] * 2, pads=pads)
+        elif isinstance(link, AveragePoolLink):
+            self._add("GlobalAveragePool")
+        else:
+            self._add("Flatten", axis=1)
+            self._add("Softmax", axis=1)
+
+    def _add(self, operator: str, weights: ConvolutionLink | ConnectedLink | None = None, **attributes: Any) -> None:
+        name = f"node{len(self.nodes)}"
+        inputs = [self.nodes[-1].output[0] if self.nodes else INPUT]
+        if weights is not None:
+            for suffix, array in (("weights", weights.weights), ("bias", weights.bias)):
+                self.arrays.append(numpy_helper.from_array(array, f"{name}.{suffix}"))
+                inputs.append(f"{name}.{suffix}")
+        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
+
+    def _add_activation(self, name: str) -> None:
+        if name == "relu":
+            self._add("Relu")
+        elif name == "leaky":
+            self._add("LeakyRelu", alpha=LEAKY_SLOPE)

@@ -1,0 +1,133 @@
+"""What `abwsp` chooses in a comparison: both variants of every layer timed on the device, and judged by their loss.
+
+Masks follow from the dense weights, so that there is one choice for a share, whatever the seed of retraining.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from clprune.darknet.layers import PruneOptions
+from clprune.darknet.network import Network
+from clprune.darknet.values import Weights
+from clprune.errors import DataError
+from clprune.files import write_atomically
+from clprune.pruning import prune_network
+from clprune.pruning.abwsp import VARIANTS
+from clprune.training.variants import LayerTimes, choose_layer_variants
+from tools.compare.retrain import Say, Setting, prune_settings
+from tools.compare.variants import Variant
+
+#: In a comparison's folder: share -> list of choices, as `VariantChoice.to_dict` has them.
+CHOICES = "choices.json"
+
+#: In the same folder: share -> variant -> layer index -> milliseconds.
+LAYER_TIMES = "layer_times.json"
+
+#: Of the training images, to estimate statistics from and to measure losses on.
+CALIBRATION_IMAGES = 1_000
+
+Kept = dict[str, list[dict[str, Any]]]
+
+
+def time_all(
+    network: Network,
+    dense: Weights,
+    variant: Variant,
+    sparsities: Sequence[float],
+    *,
+    work: Path,
+    layer_times: LayerTimes,
+    say: Say,
+) -> None:
+    """Time the layers of both variants at each share that has no times in `work` yet; needs no PyTorch.
+
+    Raises DataError, and what `layer_times` raises.
+    """
+    kept = _read_times(work / LAYER_TIMES)
+    for sparsity in sparsities:
+        if str(sparsity) in kept:
+            continue
+        of_share = {}
+        for method in VARIANTS:
+            pruned = prune_network(network, dense, replace(prune_settings(variant, sparsity), method=method))
+            times = layer_times(network, pruned.weights, pruned.plan)
+            of_share[method] = {index: times[index] for index in pruned.plan}
+            say(f"{method}, {100 * sparsity:g} %: {sum(of_share[method].values()):.4g} ms in the pruned layers")
+        kept[str(sparsity)] = of_share
+        write_atomically(work / LAYER_TIMES, json.dumps(kept, indent=1) + "\n")
+
+
+def choose_all(setting: Setting, variant: Variant, sparsities: Sequence[float], *, say: Say) -> None:
+    """Choose for each share that has no choice in the folder of work yet, by the times that `time_all` kept.
+
+    Raises DataError where there are none.
+    """
+    path = setting.work / CHOICES
+    kept, times = read_choices(path), _read_times(setting.work / LAYER_TIMES)
+    calibration = setting.images.first(CALIBRATION_IMAGES)
+    for sparsity in sparsities:
+        if str(sparsity) in kept:
+            continue
+        if str(sparsity) not in times:
+            raise DataError(
+                f"no times of layers at {100 * sparsity:g} %: run the stage `time` first", path=setting.work
+            )
+        choices = choose_layer_variants(
+            setting.network,
+            setting.dense,
+            prune_settings(variant, sparsity),
+            calibration=calibration,
+            layer_times=_kept_times(times[str(sparsity)]),
+        )
+        for choice in choices:
+            say(f"{100 * sparsity:g} %, layer {choice.layer}: {choice.variant}, because {choice.reason}")
+        kept[str(sparsity)] = [choice.to_dict() for choice in choices]
+        write_atomically(path, json.dumps(kept, indent=1) + "\n")
+
+
+def _kept_times(of_share: Mapping[str, Mapping[int, float]]) -> LayerTimes:
+    def times(network: Network, weights: Weights, plan: Mapping[int, PruneOptions]) -> Mapping[int, float]:
+        (method,) = {options.method for options in plan.values() if options.winograd is not None}
+        return of_share[method]
+
+    return times
+
+
+def _read_times(path: Path) -> dict[str, dict[str, dict[int, float]]]:
+    """Share -> variant -> layer index -> milliseconds."""
+    if not path.exists():
+        return {}
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            str(share): {
+                str(method): {int(index): float(time_ms) for index, time_ms in times.items()}
+                for method, times in of_share.items()
+            }
+            for share, of_share in kept.items()
+        }
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"expected times of layers ({error}); remove the file to measure anew", path=path) from error
+
+
+def read_choices(path: Path) -> Kept:
+    """Share -> choices of what `choose_all` kept; nothing where there is no file. Raises DataError."""
+    if not path.exists():
+        return {}
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return {str(share): [dict(choice) for choice in choices] for share, choices in kept.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"expected choices ({error}); remove the file to choose anew", path=path) from error
+
+
+def chosen_variants(kept: Kept) -> Mapping[str, Mapping[int, str]]:
+    """Share -> layer index -> "wsp" or "bwsp"."""
+    return {
+        share: {int(choice["layer"]): str(choice["variant"]) for choice in choices} for share, choices in kept.items()
+    }

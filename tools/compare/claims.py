@@ -1,0 +1,293 @@
+"""What the papers claim of their methods, held against the table: found, by how much, and whether it holds here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from tools.compare.curves import front, time_at
+from tools.compare.results import Point, Spread
+
+#: Time of the convolutions over the dense one's at GOAL_SPARSITY, at most, for every column method.
+CONVOLUTION_GOAL = 0.32
+
+#: Share of the convolutions' weights that is removed there.
+GOAL_SPARSITY = 0.75
+
+#: Ratios of times this near to 1 are no difference.
+NOISE = 0.01
+
+#: Times that differ by no more than this share are the same.
+SAME_TIME = 0.05
+
+#: Work-groups per compute unit from which on uneven ones even out.
+MANY_GROUPS = 4
+
+#: Shares from which on permutation is claimed to help.
+FINE_SHARES = 0.87
+
+COLUMN_METHODS = ("wavefront", "workgroup", "bcbp")
+RIVALS = ("filter", "block", "balanced", "unstructured")
+
+Measure = Callable[[Point], float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One line: a claim about `subject`, what was `found`, and whether it `holds` (None: it has no goal).
+
+    `is_of_time`: it depends on measured times.
+    """
+
+    claim: str
+    subject: str
+    found: str
+    holds: bool | None
+    is_of_time: bool = False
+
+
+def all_verdicts(points: Sequence[Point]) -> list[Verdict]:
+    """Every claim, in the order of the papers; claims about variants that are not there are left out."""
+    table = _Table(points)
+    return [
+        *_more_accurate(table, "BCBP: more accurate", "bcbp", ("filter", "block")),
+        *_against_filters(table),
+        *_balance(table),
+        *(line for method in ("workgroup", "wavefront") for line in _faster(table, method)),
+        *_on_the_front(table),
+        *_more_accurate(table, "mixed: more accurate", "mixed", ("block", "balanced")),
+        *_permutation(table),
+        *_against_dense(table),
+    ]
+
+
+class _Table:
+    """Points by method, without and with permutation."""
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        self.points = points
+
+    def of(self, method: str, *, permute: bool = False) -> dict[float, Point]:
+        return {point.sparsity: point for point in self.points if point.method == method and point.permute == permute}
+
+
+def _more_accurate(table: _Table, claim: str, method: str, rivals: Iterable[str]) -> list[Verdict]:
+    lines = []
+    for rival in rivals:
+        mine, others = table.of(method), table.of(rival)
+        differences = {share: _difference(mine[share], others[share]) for share in mine if share in others}
+        known = {share: spread for share, spread in differences.items() if spread is not None}
+        if known:
+            lines.append(
+                Verdict(
+                    claim=claim,
+                    subject=f"{method} against {rival}",
+                    found=_by_share(known, scale=100, unit=" points"),
+                    holds=all(spread.mean > 0 for spread in known.values()),
+                )
+            )
+    return lines
+
+
+def _against_filters(table: _Table) -> list[Verdict]:
+    """bcbp against filter pruning at the same share of units: of columns of tiles there, of filters here."""
+    rivals = {round(point.method_sparsity, 4): point for point in table.of("filter").values()}
+    differences = {
+        share: _difference(point, rivals[share]) for share, point in table.of("bcbp").items() if share in rivals
+    }
+    known = {share: spread for share, spread in differences.items() if spread is not None}
+    if not known:
+        return []
+    return [
+        Verdict(
+            claim="BCBP: more accurate at the same share of filters",
+            subject="bcbp against filter, which then keeps the square of the share",
+            found=_by_share(known, scale=100, unit=" points"),
+            holds=all(spread.mean > 0 for spread in known.values()),
+        )
+    ]
+
+
+def _balance(table: _Table) -> list[Verdict]:
+    """bcbp against wavefront, which is the same unit without balance."""
+    balanced, unbalanced = table.of("bcbp"), table.of("wavefront")
+    lines = []
+    ratios = {}
+    for share in balanced:
+        if share in unbalanced:
+            mine, others = _conv(balanced[share]), _conv(unbalanced[share])
+            if mine is not None and others is not None:
+                ratios[share] = mine / others
+    if ratios:
+        imbalances = ", ".join(
+            f"{_percent(share)}: {unbalanced[share].times['imbalance']:.2f} to {balanced[share].times['imbalance']:.2f}"
+            for share in sorted(ratios)
+            if "imbalance" in unbalanced[share].times and "imbalance" in balanced[share].times
+        )
+        text = ", ".join(f"{_percent(share)}: {ratios[share]:.3f}" for share in sorted(ratios))
+        groups = min(unbalanced[share].times["groups_per_unit"] for share in ratios)
+        why = (
+            f"; each compute unit works through {groups:.0f} work-groups of a layer in turn, so that the fullest row "
+            "block does not set the time"
+            if groups >= MANY_GROUPS
+            else ""
+        )
+        lines.append(
+            Verdict(
+                claim="BCBP: faster than the same unit without balance",
+                subject="convolutions, bcbp over wavefront",
+                found=f"{text}; fullest row block over the mean {imbalances}{why}",
+                holds=all(ratio < 1 - NOISE for ratio in ratios.values()),
+                is_of_time=True,
+            )
+        )
+    differences = {share: _difference(balanced[share], unbalanced[share]) for share in balanced if share in unbalanced}
+    known = {share: spread for share, spread in differences.items() if spread is not None}
+    if known:
+        lines.append(
+            Verdict(
+                claim="BCBP: what balance costs in accuracy",
+                subject="bcbp against wavefront",
+                found=_by_share(known, scale=100, unit=" points"),
+                holds=None,
+            )
+        )
+    return lines
+
+
+def _faster(table: _Table, method: str) -> list[Verdict]:
+    """Time of each rival over the method's at the rival's accuracy."""
+    lines = []
+    mine = table.of(method)
+    for rival in RIVALS:
+        ratios: dict[float, Spread] = {}
+        beyond = []
+        for share, point in sorted(table.of(rival).items()):
+            found = _time_ratios(list(mine.values()), point)
+            if found is None:
+                continue
+            if found:
+                ratios[share] = Spread.of(found)
+            else:
+                beyond.append(_percent(share))
+        if ratios or beyond:
+            rest = f"; more accurate than any {method}: {', '.join(beyond)}" if beyond else ""
+            lines.append(
+                Verdict(
+                    claim="Choi & Yang: faster at equal accuracy",
+                    subject=f"{rival} over {method}",
+                    found=f"{_by_share(ratios, scale=1, unit='x')}{rest}",
+                    holds=bool(ratios) and not beyond and all(ratio.mean > 1 for ratio in ratios.values()),
+                    is_of_time=True,
+                )
+            )
+    return lines
+
+
+def _time_ratios(mine: Sequence[Point], rival: Point) -> list[float] | None:
+    """Per seed the rival's time over that at which `mine`, or the dense network, reach its accuracy; None: no times."""
+    rival_time = _whole(rival)
+    if rival_time is None or any(_whole(point) is None for point in mine) or not mine:
+        return None
+    ratios = []
+    for seed, accuracy in rival.accuracies.items():
+        places = [(point.accuracies[seed], _whole(point) or 0.0) for point in mine if seed in point.accuracies]
+        needed = time_at([*places, (rival.dense_accuracy, 1.0)], accuracy)
+        if needed is not None:
+            ratios.append(rival_time / needed)
+    return ratios
+
+
+def _on_the_front(table: _Table) -> list[Verdict]:
+    measured = [point for point in table.points if _whole(point) is not None]
+    if not measured:
+        return []
+    edge = front([(point.accuracy.mean, _whole(point) or 0.0) for point in measured])
+    names = [
+        f"{point.variant} {_percent(point.sparsity)}"
+        for point in sorted(measured, key=lambda point: -point.accuracy.mean)
+        if (point.accuracy.mean, _whole(point)) in edge
+    ]
+    owners = {
+        point.method for point in measured if (point.accuracy.mean, _whole(point)) in edge and point.method != "bcbp"
+    }
+    return [
+        Verdict(
+            claim="Choi & Yang: on the Pareto front",
+            subject="accuracy and time of the whole network",
+            found=", ".join(names),
+            holds={"wavefront", "workgroup"} <= owners,
+            is_of_time=True,
+        )
+    ]
+
+
+def _permutation(table: _Table) -> list[Verdict]:
+    lines = []
+    for method in COLUMN_METHODS:
+        plain, permuted = table.of(method), table.of(method, permute=True)
+        shares = [share for share in plain if share in permuted and share >= FINE_SHARES]
+        known = {share: _difference(permuted[share], plain[share]) for share in shares}
+        gains = {share: spread for share, spread in known.items() if spread is not None}
+        times = {}
+        for share in shares:
+            after, before = _whole(permuted[share]), _whole(plain[share])
+            if after is not None and before is not None:
+                times[share] = after / before
+        if gains:
+            accuracy = _by_share(gains, scale=100, unit=" points")
+            text = ", ".join(f"{_percent(share)}: {ratio:.3f}" for share, ratio in sorted(times.items()))
+            lines.append(
+                Verdict(
+                    claim="OVW: permutation raises accuracy at unchanged time",
+                    subject=method,
+                    found=f"{accuracy}; time over unpermuted {text or 'not measured'}",
+                    holds=all(spread.mean > 0 for spread in gains.values())
+                    and all(abs(ratio - 1) <= SAME_TIME for ratio in times.values()),
+                )
+            )
+    return lines
+
+
+def _against_dense(table: _Table) -> list[Verdict]:
+    lines = []
+    for method in COLUMN_METHODS:
+        for permute in (False, True):
+            point = table.of(method, permute=permute).get(GOAL_SPARSITY)
+            ratio = None if point is None else _conv(point)
+            if point is not None and ratio is not None:
+                direct = point.times.get("direct_conv_time_ratio", ratio)
+                lines.append(
+                    Verdict(
+                        claim=f"Convolutions at 75 %: at most {CONVOLUTION_GOAL} of dense",
+                        subject=point.variant,
+                        found=f"{ratio:.3f} of the dense network's, {direct:.3f} of its direct convolutions'",
+                        holds=ratio <= CONVOLUTION_GOAL,
+                        is_of_time=True,
+                    )
+                )
+    return lines
+
+
+def _difference(mine: Point, other: Point) -> Spread | None:
+    """Differences of accuracy, seed by seed."""
+    seeds = sorted(set(mine.accuracies) & set(other.accuracies))
+    return Spread.of(mine.accuracies[seed] - other.accuracies[seed] for seed in seeds) if seeds else None
+
+
+def _whole(point: Point) -> float | None:
+    return point.times.get("time_ratio")
+
+
+def _conv(point: Point) -> float | None:
+    return point.times.get("conv_time_ratio")
+
+
+def _by_share(spreads: dict[float, Spread], *, scale: float, unit: str) -> str:
+    return ", ".join(
+        f"{_percent(share)}: {spread.text(scale=scale)}{unit}" for share, spread in sorted(spreads.items())
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"

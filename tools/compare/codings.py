@@ -1,0 +1,69 @@
+"""The ways to code a pruned network that are compared, and the runs that this takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clprune.quantization.network import QuantizeSettings
+from tools.compare.journal import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coded:
+    """One way to code the pruned network, how many `epochs` of retraining it gets, and how many points below the dense
+    one it may end.
+    """
+
+    name: str
+    settings: QuantizeSettings
+    epochs: int = 1
+    activations: bool = False
+    goal_points: float | None = None
+
+
+DENSE = "dense"
+PRUNED = "float32"
+CODINGS = (
+    Coded(name="int8", settings=QuantizeSettings(scheme="linear", bits=8), epochs=12, goal_points=0.5),
+    Coded(name="4-bit codebook", settings=QuantizeSettings(scheme="codebook", bits=4), epochs=3, goal_points=1.0),
+    Coded(name="int8, int8 activations", settings=QuantizeSettings(scheme="linear", bits=8), activations=True),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodedRun:
+    """One row: the pruned network of a seed (`name` is PRUNED), or one of its codings (the name of one of CODINGS).
+
+    `pruned_seed` is the seed of the pruned network that is coded; for that network itself it equals `seed`.
+    """
+
+    seed: int
+    pruned_seed: int
+    name: str
+
+    def row_in(self, rows: Sequence[Row]) -> Row | None:
+        """The run's row where it is done, else None."""
+        sought = (self.seed, self.pruned_seed, self.name)
+        return next((row for row in rows if (row["seed"], row["pruned_seed"], row["name"]) == sought), None)
+
+
+def all_coded_runs(*, seeds: int, pruned_seeds: int) -> list[CodedRun]:
+    """Every run, in its order: the pruned networks, then codings with goals, which a comparison that is stopped early
+    shall have, then those without.
+    """
+    runs = [CodedRun(seed=seed, pruned_seed=seed, name=PRUNED) for seed in range(pruned_seeds)]
+    with_goals = [coded for coded in CODINGS if coded.goal_points is not None]
+    without = [coded for coded in CODINGS if coded.goal_points is None]
+    for codings in (with_goals, without):
+        runs += [
+            CodedRun(seed=seed, pruned_seed=seed % pruned_seeds, name=coded.name)
+            for seed in range(seeds)
+            for coded in codings
+        ]
+    return runs
+
+
+def file_name(name: str, seed: int) -> str:
+    """Where a run's network is kept."""
+    return f"{'pruned' if name == PRUNED else name.replace(', ', '-').replace(' ', '-')}-{seed}.safetensors"

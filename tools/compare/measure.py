@@ -1,0 +1,331 @@
+"""The stage that needs a device: milliseconds of every pruned network, with the dense one beside it in every round.
+
+Masks follow from the dense weights alone, so that all seeds of a variant take the same time: one of them is measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clprune.algorithms import Algorithms
+from clprune.darknet.layers import Convolutional
+from clprune.darknet.network import Network, load_network
+from clprune.darknet.values import Weights, unit_matrix
+from clprune.darknet.weights import read_weights
+from clprune.device import DeviceInfo
+from clprune.errors import DataError
+from clprune.kernels.catalogue import CATALOGUE
+from clprune.kernels.sparse_conv import SPARSE_CONV
+from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL
+from clprune.launching import timed_in_a_row
+from clprune.opencl import Session
+from clprune.pruning.imbalance import imbalance, kept_columns
+from clprune.runner import Runner
+from clprune.runner.plan import make_plan
+from clprune.runner.steps import Step
+from clprune.runner.workload import weights_forms
+from clprune.tuning.store import open_store
+from clprune.tuning.tune import Task, unique_tasks
+from tools.bench.machine import today
+from tools.bench.units import Tuning, tune_missing
+from tools.compare.files import TIMES
+from tools.compare.journal import Row, append_row, read_rows
+from tools.compare.models import KeptModel
+from tools.compare.variants import Variant
+
+WARM_UP = 3
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidate:
+    """One network to be timed; `variant` and `sparsity` are empty and 0 for the dense one."""
+
+    variant: str
+    sparsity: float
+    network: Network
+    weights: Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How it is measured: images at once, rounds, and what the planner may choose from."""
+
+    batch: int
+    rounds: int
+    algorithms: Algorithms
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Samples:
+    """Milliseconds per round: of whole inferences, host to host, and of each convolution (with what is fused) by its
+    layer's index.
+    """
+
+    whole_ms: tuple[float, ...]
+    layer_ms: Mapping[int, tuple[float, ...]]
+
+    @property
+    def convolution_ms(self) -> tuple[float, ...]:
+        """Of all convolutions, per round."""
+        return tuple(map(sum, zip(*self.layer_ms.values(), strict=True)))
+
+
+def device_text(info: DeviceInfo) -> str:
+    """Device, platform and driver, as a row names them."""
+    return f"{info.name}, {info.platform_name}, driver {info.driver_version}"
+
+
+def kernels_digest() -> str:
+    """Changes with the source of any kernel: times of others are no comparison."""
+    return hashlib.sha256(" ".join(kernel.source_hash() for kernel in CATALOGUE).encode()).hexdigest()[:16]
+
+
+def kept_models(rows: Sequence[Row], folder: Path) -> dict[tuple[str, float], KeptModel]:
+    """(variant, sparsity) -> the network of the lowest seed there is, for the rows of `retrain`."""
+    models: dict[tuple[str, float], KeptModel] = {}
+    for row in sorted(rows, key=lambda row: int(row["seed"])):
+        key = (str(row["variant"]), float(row["sparsity"]))
+        name = f"{key[0]}-{100 * key[1]:g}-{row['seed']}"
+        models.setdefault(key, KeptModel(folder=folder, name=name))
+    return models
+
+
+def missing_models(
+    models: Mapping[tuple[str, float], KeptModel], session: Session, timing: Timing, *, work: Path
+) -> dict[tuple[str, float], KeptModel]:
+    """Those without a row for this device, batch, choice of algorithms and these kernels in `work`."""
+    asked = _asked(session.info, timing)
+    done = {
+        (row["variant"], row["sparsity"])
+        for row in read_rows(work / TIMES)
+        if all(row.get(name) == value for name, value in asked.items())
+    }
+    return {key: model for key, model in models.items() if key not in done}
+
+
+def measure_group(
+    session: Session,
+    dense: tuple[Path, Path],
+    models: Mapping[tuple[str, float], KeptModel],
+    timing: Timing,
+    *,
+    work: Path,
+    experiment: str,
+) -> None:
+    """Time `models` and the dense network (its cfg and weights) in turns, and add a row for each model.
+
+    Raises what reading and running them raises.
+    """
+    network = load_network(dense[0], batch=timing.batch)
+    first = Candidate(variant="", sparsity=0.0, network=network, weights=read_weights(dense[1], network))
+    candidates = [first, *_candidates(models, batch=timing.batch)]
+    with contextlib.ExitStack() as stack:
+        runners = [
+            stack.enter_context(Runner(one.network, one.weights, session=session, algorithms=timing.algorithms))
+            for one in candidates
+        ]
+        direct = stack.enter_context(
+            Runner(first.network, first.weights, session=session, algorithms=Algorithms(names=("direct",)))
+        )
+        *samples, direct_samples = time_in_rounds([*runners, direct], rounds=timing.rounds)
+        facts = [
+            {"algorithms_used": algorithms_used(runner), "groups_per_unit": groups_per_unit(runner)}
+            for runner in runners
+        ]
+    for candidate, fact, timed in list(zip(candidates, facts, samples, strict=True))[1:]:
+        append_row(
+            work / TIMES,
+            {
+                "experiment": experiment,
+                "variant": candidate.variant,
+                "sparsity": candidate.sparsity,
+                **_asked(session.info, timing),
+                "rounds": timing.rounds,
+                **fact,
+                "imbalance": mean_imbalance(candidate.network, candidate.weights),
+                **compare(timed, dense=samples[0], direct=direct_samples),
+                "date": today(),
+            },
+        )
+
+
+def compare(timed: Samples, *, dense: Samples, direct: Samples) -> dict[str, Any]:
+    """Best and median milliseconds of a network and of the dense one, and medians of the rounds' ratios.
+
+    `direct` is the dense network by direct convolution alone: what a method that skips weights is compared with where
+    the planner runs the dense one by another algorithm. Of each layer, by its index, with that alone.
+    """
+    return {
+        "time_ms": min(timed.whole_ms),
+        "time_median_ms": statistics.median(timed.whole_ms),
+        "dense_time_ms": min(dense.whole_ms),
+        "dense_time_median_ms": statistics.median(dense.whole_ms),
+        "time_ratio": _ratio(timed.whole_ms, dense.whole_ms),
+        "conv_time_ms": min(timed.convolution_ms),
+        "conv_time_median_ms": statistics.median(timed.convolution_ms),
+        "dense_conv_time_ms": min(dense.convolution_ms),
+        "dense_conv_time_median_ms": statistics.median(dense.convolution_ms),
+        "conv_time_ratio": _ratio(timed.convolution_ms, dense.convolution_ms),
+        "direct_conv_time_ms": min(direct.convolution_ms),
+        "direct_conv_time_ratio": _ratio(timed.convolution_ms, direct.convolution_ms),
+        "direct_layer_time_ratios": {
+            str(index): _ratio(samples, direct.layer_ms[index])
+            for index, samples in timed.layer_ms.items()
+            if index in direct.layer_ms
+        },
+    }
+
+
+def time_in_rounds(runners: Sequence[Runner], *, rounds: int) -> list[Samples]:
+    """Time all runners in each round, in an order that moves on by one from round to round."""
+    random = np.random.default_rng(0)
+    shape = runners[0].network.input
+    x = random.random((runners[0].network.batch, shape.channels, shape.height, shape.width), dtype=np.float32)
+    whole_ms: list[list[float]] = [[] for _ in runners]
+    layer_ms: list[dict[int, list[float]]] = [{} for _ in runners]
+    for turn in range(WARM_UP + rounds):
+        for place in range(len(runners)):
+            index = (place + turn) % len(runners)
+            start = time.perf_counter()
+            runners[index](x)
+            elapsed_ms = (time.perf_counter() - start) * 1e3
+            alone_ms = _convolutions_ms(runners[index])
+            if turn >= WARM_UP:
+                whole_ms[index].append(elapsed_ms)
+                for layer, one_ms in alone_ms.items():
+                    layer_ms[index].setdefault(layer, []).append(one_ms)
+    return [
+        Samples(whole_ms=tuple(whole), layer_ms={layer: tuple(samples) for layer, samples in layers.items()})
+        for whole, layers in zip(whole_ms, layer_ms, strict=True)
+    ]
+
+
+def algorithms_used(runner: Runner) -> str:
+    """Such as `direct 3, sparse 10`: the convolutions of a plan by what computes them."""
+    layers = {
+        step.step.layer.index: step.step.algorithm
+        for step in runner.bound.steps
+        if isinstance(step.step.layer, Convolutional)
+    }
+    return ", ".join(f"{name} {count}" for name, count in sorted(Counter(layers.values()).items()))
+
+
+def groups_per_unit(runner: Runner) -> float:
+    """Work-groups of a convolution over the device's compute units, the median over layers (of one launch each).
+
+    Far above 1, a compute unit works through many row blocks one after another, and the fullest one sets no pace.
+    """
+    units = runner.session.info.compute_units
+    counts = []
+    for bound in runner.bound.steps:
+        step = bound.step
+        if isinstance(step.layer, Convolutional):
+            launches = [stage.launch for stage in step.kernel.stages(step.tile, step.operation)]
+            groups = [math.prod(launch.global_size) / math.prod(launch.local_size) for launch in launches]
+            counts.append(max(groups) / units)
+    return statistics.median(counts)
+
+
+def mean_imbalance(network: Network, weights: Weights) -> float:
+    """Columns of the fullest row block over the mean, of the cfg's units, each layer by its share of multiplications.
+
+    1 where every row block of a layer has the same work.
+    """
+    longer = even = 0.0
+    for layer, values in zip(network.layers, weights.layers, strict=True):
+        if isinstance(layer, Convolutional) and layer.prune is not None and values is not None:
+            mask = unit_matrix(values) != 0
+            rows = layer.filters // layer.groups
+            counts = kept_columns(mask, unit_rows=layer.prune.unit.rows, group_rows=rows)
+            work = float(counts.sum()) * layer.output.height * layer.output.width
+            longer += work * imbalance(counts)
+            even += work
+    return longer / even if even else 1.0
+
+
+def tune_models(
+    session: Session,
+    dense: tuple[Path, Path],
+    models: Mapping[tuple[str, float], KeptModel],
+    *,
+    batch: int,
+    tuning: Tuning,
+    say: Say,
+) -> None:
+    """Tune what the models' problems and the dense network's lack, each by every algorithm that could be its best.
+
+    Raises what `tune` raises.
+    """
+    network = load_network(dense[0], batch=batch)
+    steps, of_single_weights = _steps(session, network, read_weights(dense[1], network)), []
+    for one in _candidates(models, batch=batch):
+        found = _steps(session, one.network, one.weights)
+        steps += found
+        if not Variant.parse(one.variant).is_column_method:
+            of_single_weights += found
+    # no likely choice where whole columns can be skipped, but for single weights it may be the only good one
+    kernels = {SPARSE_CONV.name, SPARSE_CONV_LOCAL.name}
+    sparse = [task for task in unique_tasks(of_single_weights) if task.kernel.name in kernels]
+    tasks = {_task_key(task): task for task in [*unique_tasks(steps, likely_only=True), *sparse]}
+    tune_missing(session, open_store(), list(tasks.values()), tuning, say=say)
+
+
+def _steps(session: Session, network: Network, weights: Weights) -> list[Step]:
+    return list(make_plan(network, session.info, forms=weights_forms(network, weights)).steps)
+
+
+def _task_key(task: Task) -> tuple[str, str, str]:
+    return (task.kernel.name, task.operation.key, task.workload.key)
+
+
+def _candidates(models: Mapping[tuple[str, float], KeptModel], *, batch: int) -> Iterator[Candidate]:
+    for (variant, sparsity), model in models.items():
+        network, weights = model.read(batch=batch)
+        yield Candidate(variant=variant, sparsity=sparsity, network=network, weights=weights)
+
+
+def _convolutions_ms(runner: Runner) -> dict[int, float]:
+    """All steps once, in order, so that a layer finds in the caches what it finds in an inference; by layer."""
+    steps = runner.bound.steps
+    total: dict[int, float] = {}
+    for step, seconds in zip(steps, timed_in_a_row([step.bound for step in steps]), strict=True):
+        layer = step.step.layer
+        if isinstance(layer, Convolutional):
+            total[layer.index] = total.get(layer.index, 0.0) + seconds * 1e3
+    return total
+
+
+def _ratio(samples: Sequence[float], others: Sequence[float]) -> float:
+    return statistics.median(one / other for one, other in zip(samples, others, strict=True))
+
+
+def _asked(info: DeviceInfo, timing: Timing) -> dict[str, Any]:
+    """What tells rows of other measurements apart."""
+    return {
+        "device": device_text(info),
+        "batch": timing.batch,
+        "algorithms": ",".join(timing.algorithms.names),
+        "kernels": kernels_digest(),
+    }
+
+
+def check_models(models: Mapping[tuple[str, float], KeptModel], *, work: Path) -> None:
+    """Raise DataError where there is nothing to measure, or a network's files are gone."""
+    if not models:
+        raise DataError("no retrained networks here: run the stage `train` first", path=work)
+    for model in models.values():
+        if not model.cfg.exists() or not model.weights.exists():
+            raise DataError("missing, though its row is there: remove that row to make it again", path=model.cfg)

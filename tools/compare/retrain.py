@@ -1,0 +1,229 @@
+"""The stage that needs PyTorch: prune the one dense network in every way and retrain each result alike.
+
+All seeds start from the same dense weights, and masks follow from these alone: a seed moves what retraining draws, the
+order of images and dropout. Spreads over seeds are spreads of retraining.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from clprune.darknet.annotate import annotate_cfg
+from clprune.darknet.network import Network, load_network
+from clprune.darknet.values import Weights
+from clprune.darknet.weights import read_weights, write_weights
+from clprune.data import DataSet
+from clprune.pruning import get_method, shrink_network
+from clprune.pruning.network import PruneSettings
+from clprune.pruning.winograd import DEFAULT_OUTPUT_TILE
+from clprune.training import PruneReport, Recipe, evaluate, load_module, prune_and_retrain, train
+from tools.compare.data import cached_data, network_data
+from tools.compare.experiment import Experiment
+from tools.compare.files import DENSE, MODELS, RUNS
+from tools.compare.journal import append_row, check_experiment, read_rows
+from tools.compare.models import KeptModel, convolution_weights
+from tools.compare.variants import Variant
+
+#: Seeds of retraining count from here, so that none is the dense training's.
+FIRST_SEED = 1000
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One retraining."""
+
+    variant: Variant
+    sparsity: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The name of the run's files."""
+        return f"{self.variant}-{100 * self.sparsity:g}-{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setting:
+    """What all runs start from. `choices`: share -> layer index -> what `abwsp` chose for it."""
+
+    experiment: Experiment
+    work: Path
+    network: Network
+    dense: Weights
+    dense_accuracy: float
+    images: DataSet
+    held_out: DataSet
+    choices: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+
+
+def all_runs(variants: Sequence[Variant], sparsities: Sequence[float], *, seeds: int) -> list[Run]:
+    """Every run, all of one seed before the next: a comparison that is stopped early is a whole one of fewer seeds."""
+    return [
+        Run(variant=variant, sparsity=sparsity, seed=seed)
+        for seed in range(seeds)
+        for sparsity in sparsities
+        for variant in variants
+    ]
+
+
+def retrain_all(
+    experiment: Experiment,
+    runs: Sequence[Run],
+    *,
+    work: Path,
+    say: Say,
+    choices: Mapping[str, Mapping[int, str]] | None = None,
+) -> None:
+    """Do all `runs` whose rows are not in `work` yet; each adds its row when it is done.
+
+    Raises DataError for rows of other settings in that folder, and what training raises.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    journal, key = work / RUNS, experiment.key
+    rows = read_rows(journal)
+    check_experiment(rows, key=key, path=journal)
+    done = {(row["variant"], row["sparsity"], row["seed"]) for row in rows}
+    missing = [run for run in runs if (str(run.variant), run.sparsity, run.seed) not in done]
+    say(f"{len(runs) - len(missing)} of {len(runs)} runs are done")
+    if not missing:
+        return
+    setting = replace(prepare(experiment, work=work, say=say), choices=choices or {})
+    started = time.monotonic()
+    for number, run in enumerate(missing, start=1):
+        row = retrain(setting, run)
+        append_row(journal, {"experiment": key, **row})
+        left_s = (time.monotonic() - started) / number * (len(missing) - number)
+        say(
+            f"{number}/{len(missing)} {run.name}: kept {100 * row['kept_share']:.2f} %, accuracy "
+            f"{100 * row['accuracy']:.2f} % in {row['train_s']:.0f} s; {left_s / 60:.0f} min left"
+        )
+
+
+def prepare(experiment: Experiment, *, work: Path, say: Say) -> Setting:
+    """Read or train the dense network, and draw the images."""
+    network = load_network(experiment.cfg)
+    dense = _dense_weights(experiment, network, work=work, say=say)
+    height, width = network.input.height, network.input.width
+    if experiment.fresh:
+        images = network_data(network, experiment.data, split="train", count=experiment.images)
+    else:
+        images = cached_data(work, experiment.data, split="train", height=height, width=width, count=experiment.images)
+    held_out = cached_data(work, experiment.data, split="test", height=height, width=width, count=experiment.held_out)
+    accuracy = evaluate(load_module(network, dense), held_out).accuracy
+    say(f"dense: accuracy {100 * accuracy:.2f} % of {len(held_out)} held-out images")
+    return Setting(
+        experiment=experiment,
+        work=work,
+        network=network,
+        dense=dense,
+        dense_accuracy=accuracy,
+        images=images,
+        held_out=held_out,
+    )
+
+
+def prune_settings(variant: Variant, sparsity: float) -> PruneSettings:
+    """How a variant prunes a share of the convolutions' weights."""
+    return PruneSettings(
+        method=variant.method,
+        sparsity=variant.method_sparsity(sparsity),
+        unit_for_layer=lambda layer: variant.tile_unit,
+        permute=variant.permute,
+        winograd=variant.winograd or DEFAULT_OUTPUT_TILE,
+    )
+
+
+def retrain(setting: Setting, run: Run) -> dict[str, Any]:
+    """Prune, retrain, keep the network, and say what came of it: one row."""
+    experiment, variant = setting.experiment, run.variant
+    method_sparsity = variant.method_sparsity(run.sparsity)
+    settings = replace(prune_settings(variant, run.sparsity), variants=setting.choices.get(str(run.sparsity), {}))
+    started = time.monotonic()
+    weights, report = prune_and_retrain(
+        setting.network,
+        setting.dense,
+        settings,
+        data=setting.images,
+        recipe=_recipe(experiment, seed=FIRST_SEED + run.seed),
+    )
+    train_s = time.monotonic() - started
+    evaluation = evaluate(load_module(setting.network, weights), setting.held_out)
+    _keep(setting, run, weights, report)
+    kept, total = convolution_weights(setting.network, weights)
+    return {
+        "variant": str(variant),
+        "method": variant.method,
+        "permute": variant.permute,
+        "sparsity": run.sparsity,
+        "method_sparsity": method_sparsity,
+        "seed": run.seed,
+        "unit": " ".join(sorted({str(options.unit) for options in report.plan.values()})),
+        "kept_share": kept / total,
+        "accuracy": evaluation.accuracy,
+        "held_out_loss": evaluation.loss,
+        "dense_accuracy": setting.dense_accuracy,
+        "held_out": evaluation.images,
+        "images": experiment.images,
+        "epochs": experiment.epochs,
+        "learning_rate": experiment.learning_rate,
+        "distillation": experiment.distillation,
+        "temperature": experiment.temperature,
+        "dropout_strength": experiment.dropout_strength,
+        "fresh": experiment.fresh,
+        "loss": report.losses[-1],
+        "train_s": round(train_s, 1),
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+    }
+
+
+def _recipe(experiment: Experiment, *, seed: int) -> Recipe:
+    return Recipe(
+        epochs=experiment.epochs,
+        batch=experiment.batch,
+        learning_rate=experiment.learning_rate,
+        distillation=experiment.distillation,
+        temperature=experiment.temperature,
+        dropout_strength=experiment.dropout_strength,
+        dropout_ramp=0.0,
+        shift_pixels=experiment.shift_pixels,
+        flip=experiment.flip,
+        precision=experiment.precision,
+        seed=seed,
+    )
+
+
+def _dense_weights(experiment: Experiment, network: Network, *, work: Path, say: Say) -> Weights:
+    if experiment.dense is not None:
+        return read_weights(experiment.dense, network)
+    path = work / DENSE
+    if path.exists():
+        return read_weights(path, network)
+    say("training the dense network")
+    data = network_data(network, experiment.data, split="train", count=experiment.dense_images)
+    recipe = Recipe(
+        epochs=experiment.dense_epochs,
+        learning_rate=0.04,
+        dropout_ramp=0.2,
+        shift_pixels=experiment.shift_pixels,
+        flip=experiment.flip,
+        precision=experiment.precision,
+    )
+    weights = train(network, data, recipe, checkpoint=work / "dense.checkpoint").weights
+    write_weights(path, network, weights)
+    return weights
+
+
+def _keep(setting: Setting, run: Run, weights: Weights, report: PruneReport) -> None:
+    model = KeptModel(folder=setting.work / MODELS, name=run.name)
+    if get_method(run.variant.method).removes_channels:
+        small = shrink_network(setting.network, weights, report.masks)
+        model.write(small.cfg_text, small.network, small.weights)
+    else:
+        model.write(annotate_cfg(setting.network.path, report.plan), setting.network, weights)

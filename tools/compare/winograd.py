@@ -1,0 +1,226 @@
+"""wsp, bwsp and abwsp retrained alike and measured on one device; writes docs/results/winograd.md.
+
+python -m tools.compare.winograd            half an hour on two cores; a killed run goes on where it was
+python -m tools.compare.winograd --quick    a few minutes, into --work, for a look at the way
+
+Stages that go on separately: `time` (a device) times the layers of wsp and bwsp, `choose` (PyTorch) lets abwsp choose
+by that and by losses, `train` (PyTorch) retrains wsp and bwsp, and abwsp where it has chosen, `measure` (a device)
+times the networks. `all` does them in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clprune.algorithms import Algorithms
+from clprune.cli.common import device_option, one_line_errors, say
+from clprune.darknet.network import load_network
+from clprune.darknet.weights import read_weights
+from clprune.errors import UsageError
+from clprune.files import write_atomically
+from clprune.resources import models_folder
+from clprune.unit import Unit
+from tools import RESULTS
+from tools.compare.choices import CHOICES, choose_all, chosen_variants, read_choices, time_all
+from tools.compare.experiment import Experiment
+from tools.compare.files import MODELS, RUNS, TIMES
+from tools.compare.journal import Row, check_experiment, read_rows
+from tools.compare.measure import (
+    Timing,
+    check_models,
+    kept_models,
+    measure_group,
+    missing_models,
+    tune_models,
+)
+from tools.compare.otherwise import other_runs
+from tools.compare.results import latest_times
+from tools.compare.retrain import all_runs, prepare, retrain_all
+from tools.compare.variants import WINOGRAD_METHODS, Variant, parse_shares
+from tools.compare.winograd_page import winograd_page
+
+DATA = "digits-on-photos"
+STEM = "vgg16-digits"
+QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1}
+
+
+@click.command()
+@click.option(
+    "--stage", type=click.Choice(["all", "time", "choose", "train", "measure"]), default="all", show_default=True
+)
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path),
+    default=Path("build/winograd"),
+    show_default=True,
+    help="Folder of what is not finished: rows, choices, pruned networks, images.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results [default: docs/results].")
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="TEXT=FOLDER",
+    help="A --work folder of other settings, which TEXT names; its accuracies are set beside these.",
+)
+@click.option("--unit", default="8x1", show_default=True, help="Output channels x 1 that go together in each matrix.")
+@click.option(
+    "--winograd", type=click.IntRange(min=2), default=2, show_default=True, help="Output tile m of F(m x m, 3 x 3)."
+)
+@click.option("--methods", default=",".join(WINOGRAD_METHODS), show_default=True, help="What to train.")
+@click.option("--sparsities", default="0.75,0.9", show_default=True, help="Shares of the convolutions' units that go.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--images", type=click.IntRange(min=1), default=10_000, show_default=True, help="Images of an epoch.")
+@click.option("--epochs", type=click.IntRange(min=1), default=2, show_default=True, help="Epochs of each retraining.")
+@click.option("--fresh", is_flag=True, help="Compose new images for every epoch.")
+@click.option("--held-out", type=click.IntRange(min=1), help="Images that are evaluated [default: all].")
+@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Images of a training step.")
+@click.option("--learning-rate", default=0.05, show_default=True, help="Peak of retraining.")
+@click.option(
+    "--distillation",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="Share of retraining's loss that comes from the dense network's answers.",
+)
+@click.option("--temperature", default=2.0, show_default=True, help="That softens them.")
+@click.option(
+    "--dropout-strength",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="What multiplies dropout in retraining.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of layers in the spatial domain; bfloat16 is faster where the processor has it.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads that PyTorch uses [default: its own choice].")
+@click.option("--timing-batch", type=click.IntRange(min=1), default=32, show_default=True, help="Images when timed.")
+@click.option("--rounds", type=click.IntRange(min=1), default=40, show_default=True, help="Rounds of timing.")
+@click.option(
+    "--tune", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Tune what is missing first."
+)
+@click.option("--again", is_flag=True, help="Measure also what is measured; of several the calmest counts.")
+@click.option("--quick", is_flag=True, help="Few images, one seed; results into --work by default.")
+@device_option
+def compare_winograd(**options: Any) -> None:  # fmt: skip
+    """Time, choose, train, measure, report."""
+    if options["quick"]:
+        options.update(QUICK)
+    stage, work = options["stage"], options["work"]
+    experiment = _experiment(options)
+    sparsities = parse_shares(options["sparsities"])
+    if options["threads"]:
+        import torch
+
+        torch.set_num_threads(options["threads"])
+    work.mkdir(parents=True, exist_ok=True)
+    if stage in ("all", "time"):
+        _time(experiment, sparsities, options)
+    if stage in ("all", "choose"):
+        _choose(experiment, sparsities, options)
+    if stage in ("all", "train"):
+        _train(experiment, sparsities, options)
+    if stage in ("all", "measure"):
+        _measure(experiment, options)
+    if stage in ("all", "train", "measure"):
+        _report(work, options["out"] or (work if options["quick"] else RESULTS), also=other_runs(options["also"]))
+
+
+def _train(experiment: Experiment, sparsities: tuple[float, ...], options: dict[str, Any]) -> None:
+    """abwsp where its choice is there."""
+    work, seeds = options["work"], options["seeds"]
+    choices = chosen_variants(read_choices(work / CHOICES))
+    chosen = tuple(share for share in sparsities if str(share) in choices)
+    methods = [method for method in WINOGRAD_METHODS if method in options["methods"].split(",")]
+    variants = {method: _variant(method, options) for method in methods}
+    abwsp = variants.pop("abwsp", None)
+    runs = all_runs(list(variants.values()), sparsities, seeds=seeds)
+    runs += [] if abwsp is None else all_runs([abwsp], chosen, seeds=seeds)
+    retrain_all(experiment, runs, work=work, say=say, choices=choices)
+
+
+def _time(experiment: Experiment, sparsities: tuple[float, ...], options: dict[str, Any]) -> None:
+    from clprune.opencl import open_device
+    from clprune.runner.layer_times import layer_times
+
+    assert experiment.dense is not None
+    network = load_network(experiment.cfg)
+    timing = {"batch": options["timing_batch"], "rounds": options["rounds"]}
+    with open_device(options["device"]) as session:
+        time_all(
+            network,
+            read_weights(experiment.dense, network),
+            _variant("abwsp", options),
+            sparsities,
+            work=options["work"],
+            layer_times=lambda network, weights, plan: layer_times(session, network, weights, plan, **timing),
+            say=say,
+        )
+
+
+def _choose(experiment: Experiment, sparsities: tuple[float, ...], options: dict[str, Any]) -> None:
+    setting = prepare(experiment, work=options["work"], say=say)
+    choose_all(setting, _variant("abwsp", options), sparsities, say=say)
+
+
+def _measure(experiment: Experiment, options: dict[str, Any]) -> None:
+    from clprune.opencl import open_device
+    from clprune.tuning.effort import effort_by_name
+    from tools.bench.units import Tuning
+
+    work = options["work"]
+    runs = read_rows(work / RUNS)
+    check_experiment(runs, key=experiment.key, path=work / RUNS)
+    models = kept_models(runs, work / MODELS)
+    check_models(models, work=work)
+    assert experiment.dense is not None
+    dense = (experiment.cfg, experiment.dense)
+    timing = Timing(batch=options["timing_batch"], rounds=options["rounds"], algorithms=Algorithms())
+    with open_device(options["device"]) as session:
+        if options["tune"]:
+            tuning = Tuning(effort=effort_by_name("quick"), budget_s=options["tune"])
+            tune_models(session, dense, models, batch=timing.batch, tuning=tuning, say=say)
+        missing = models if options["again"] else missing_models(models, session, timing, work=work)
+        for sparsity in sorted({share for _, share in missing}):
+            # all of a share in the same rounds: they are compared with each other
+            group = {key: model for key, model in models.items() if key[1] == sparsity}
+            measure_group(session, dense, group, timing, work=work, experiment=experiment.key)
+            say(f"measured {len(group)} networks without {100 * sparsity:g} %")
+
+
+def _report(work: Path, out: Path, *, also: Mapping[str, Sequence[Row]]) -> None:
+    """Write what is there."""
+    runs = read_rows(work / RUNS)
+    if not runs:
+        raise UsageError(f"no runs in {work}: expected the stage `train` first")
+    times = latest_times(read_rows(work / TIMES))
+    out.mkdir(parents=True, exist_ok=True)
+    page = winograd_page(runs, times, read_choices(work / CHOICES), otherwise=also)
+    write_atomically(out / "winograd.md", page)
+    say(f"written: {out}/winograd.md")
+
+
+def _variant(method: str, options: dict[str, Any]) -> Variant:
+    return Variant(method=method, unit=Unit.parse(options["unit"]), winograd=options["winograd"])
+
+
+def _experiment(options: dict[str, Any]) -> Experiment:
+    cfg = models_folder() / f"{STEM}.cfg"
+    names = (
+        "images", "held_out", "epochs", "batch", "learning_rate", "distillation", "temperature", "dropout_strength",
+        "precision", "fresh",
+    )  # fmt: skip
+    return Experiment(cfg=cfg, data=DATA, dense=cfg.with_suffix(".weights"), **{name: options[name] for name in names})
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        compare_winograd(standalone_mode=False)

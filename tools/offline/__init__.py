@@ -1,0 +1,1 @@
+"""Every kernel of the catalogue compiled for GPUs that are not here: `python -m tools.offline`."""

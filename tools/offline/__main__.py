@@ -1,0 +1,278 @@
+"""Compile every kernel's GPU configurations for GPUs that are not there, and write docs/results/offline-gpu.md.
+
+Installs clang and its libraries with apt-get where it may (root, Debian or Ubuntu). Fails when a default GPU
+configuration spills registers or uses private memory.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import click
+
+import clprune
+from clprune.errors import ClpruneError
+from clprune.files import write_atomically
+from clprune.kernels.base import MatrixKernel, Workload
+from clprune.offline.architectures import ARCHITECTURES, Architecture
+from clprune.offline.compilers import Toolchain, find_toolchain
+from clprune.offline.demand import demand_of, lane_distance
+from clprune.offline.ranking import Estimate, estimate
+from tools import RESULTS
+from tools.offline.survey import Row, survey
+
+OUT = RESULTS / "offline-gpu.md"
+PACKAGES = ("clang-15", "libclc-15", "rocm-device-libs")
+POOR_OCCUPANCY = 0.25
+POOR_LANE_DISTANCE = 2
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), default=OUT, help="File to write.")
+@click.option("--workers", type=click.IntRange(min=1), help="Compilers at a time [default: one per core].")
+def main(out: Path, workers: int | None) -> None:
+    """Write the table of registers, local memory, spills, scratch and occupancy."""
+    try:
+        toolchain = _toolchain()
+        rows = _progress(survey(toolchain, ARCHITECTURES, workers=workers))
+    except ClpruneError as error:
+        sys.exit(f"offline-gpu: {error}")
+    write_atomically(out, "\n".join(_document(toolchain, rows)) + "\n")
+    failures = [row for row in rows if row.fails]
+    print(f"{len(rows)} builds for {len(ARCHITECTURES)} architectures, written to {out}")
+    for row in failures:
+        print(f"FAILED: {_name(row)} on {row.architecture.name}: {_private_text(row)}")
+    sys.exit(1 if failures else 0)
+
+
+def _toolchain() -> Toolchain:
+    """The compilers, installed first where something is missing and this user may install it."""
+    toolchain = find_toolchain()
+    missing = [text for architecture in ARCHITECTURES if (text := toolchain.missing(architecture))]
+    if not missing:
+        return toolchain
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        print(f"Installing {' '.join(PACKAGES)}")
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for command in (["update"], ["install", "--yes", "--no-install-recommends", *PACKAGES]):
+            subprocess.run(["apt-get", "--quiet=2", *command], check=True, env=environment, stdin=subprocess.DEVNULL)
+        toolchain = find_toolchain()
+        missing = [text for architecture in ARCHITECTURES if (text := toolchain.missing(architecture))]
+    if missing:
+        sys.exit("offline-gpu: cannot compile without\n  " + "\n  ".join(dict.fromkeys(missing)))
+    return toolchain
+
+
+def _progress(rows: Iterable[Row]) -> list[Row]:
+    done = []
+    for row in rows:
+        done.append(row)
+        if sys.stderr.isatty():
+            print(
+                f"\r{len(done)} builds, {row.architecture.name} {row.subject.kernel.name}    ", end="", file=sys.stderr
+            )
+    return done
+
+
+def _document(toolchain: Toolchain, rows: Sequence[Row]) -> Iterator[str]:
+    yield "# Kernels on GPUs that are not there"
+    yield ""
+    yield "Written by `make offline-gpu`; do not edit."
+    yield ""
+    today = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    versions = {**toolchain.versions(), **_package_versions()}
+    tools = "; ".join(f"{name}: {text}" for name, text in versions.items())
+    yield f"{today}, clprune {clprune.__version__}, Python {platform.python_version()}; {tools}."
+    yield ""
+    yield from _explanation()
+    yield from _summary(rows)
+    yield from _poor(rows)
+    yield from _estimates(rows)
+    for architecture in ARCHITECTURES:
+        yield from _details(architecture, [row for row in rows if row.architecture == architecture])
+
+
+def _explanation() -> Iterator[str]:
+    yield (
+        "Each kernel of the catalogue is rendered for layers of VGG16 at each of its GPU configurations (and some more "
+        "tiles, in italics, to compare with), compiled, and its registers, local memory (bytes per work-group), spills "
+        "and scratch (bytes per work-item) are read from the compiler's report. Occupancy is the share of the most "
+        "warps that a compute unit can hold, computed from the architecture's published limits "
+        "(`clprune/offline/architectures.py`). *Lanes apart*: float32 values between what neighbouring work-items of "
+        "dimension 0 read; 1 is coalesced. A spill or scratch use in a configuration that is not in italics fails "
+        "the command."
+    )
+    yield ""
+
+
+def _summary(rows: Sequence[Row]) -> Iterator[str]:
+    """Per kernel and architecture the worst default configuration."""
+    yield "## Worst default configuration of each kernel"
+    yield ""
+    yield "Most registers per work-item / least occupancy / most bytes of spills and scratch."
+    yield ""
+    names = [architecture.name for architecture in ARCHITECTURES]
+    yield from _head(["kernel", *names])
+    found: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if row.subject.is_default:
+            found[row.subject.kernel.name][row.architecture.name].append(row)
+    for kernel, by_architecture in found.items():
+        yield _line([kernel, *(_worst(by_architecture[name]) for name in names)])
+    yield ""
+
+
+def _worst(rows: Sequence[Row]) -> str:
+    registers = max(row.report.registers for row in rows)
+    share = min(row.occupancy.share for row in rows)
+    private = max(row.report.spill_bytes + row.report.scratch_bytes for row in rows)
+    return f"{registers} / {share:.0%} / {private}"
+
+
+def _poor(rows: Sequence[Row]) -> Iterator[str]:
+    yield "## Default configurations that are poor somewhere"
+    yield ""
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row.subject.is_default and (reason := _poor_reason(row)):
+            found[f"{_name(row)}: {reason}"].append(row.architecture.name)
+    lines = [f"- {name} ({', '.join(names)})" for name, names in found.items()]
+    yield from lines or ["None: no spill, no scratch, at least a quarter of the warps, coalesced loads."]
+    yield ""
+
+
+def _poor_reason(row: Row) -> str | None:
+    if row.report.uses_private_memory:
+        return _private_text(row)
+    if row.occupancy.share < POOR_OCCUPANCY:
+        return f"occupancy {row.occupancy.share:.0%}, limited by {row.occupancy.limit}"
+    for operation in row.subject.operations:
+        distance = lane_distance(row.subject.kernel, row.subject.tile, operation)
+        stride = (
+            operation.problem.stride if hasattr(operation, "problem") and hasattr(operation.problem, "stride") else 1
+        )
+        if distance is not None and distance > POOR_LANE_DISTANCE * stride and not row.architecture.has_vector_loads:
+            return f"lanes {distance} values apart"
+    return None
+
+
+def _private_text(row: Row) -> str:
+    return f"{row.report.spill_bytes} bytes of spills, {row.report.scratch_bytes} bytes of scratch"
+
+
+def _estimates(rows: Sequence[Row]) -> Iterator[str]:
+    """Estimated milliseconds of the default and of the best tile among those compiled."""
+    yield "## Estimated times"
+    yield ""
+    yield (
+        "Milliseconds by the model of `clprune/offline/ranking.py`, for dense weights: the default tile (what bounds "
+        "it), and the best of the tiles in this document. An estimate orders tiles; it is no measurement."
+    )
+    yield ""
+    names = [architecture.name for architecture in ARCHITECTURES]
+    yield from _head(["kernel", "operation", *names])
+    found: dict[tuple[str, str], dict[str, list[tuple[Any, Estimate]]]] = defaultdict(lambda: defaultdict(list))
+    order: dict[str, list[Any]] = {}
+    for row in rows:
+        kernel = row.subject.kernel
+        if not isinstance(kernel, MatrixKernel):
+            continue
+        order[kernel.name] = list(kernel.gpu_tiles)
+        for operation in row.subject.operations:
+            demand = demand_of(kernel, row.subject.tile, operation, Workload(), row.architecture)
+            result = estimate(row.architecture, demand, row.report)
+            found[kernel.name, operation.key][row.architecture.name].append((row.subject.tile, result))
+    for (kernel_name, key), by_name in found.items():
+        cells = (_estimate_text(order[kernel_name], by_name[name]) for name in names)
+        yield _line([kernel_name, _brief(key), *cells])
+    yield ""
+
+
+def _estimate_text(tiles: Sequence[Any], results: Sequence[tuple[Any, Estimate]]) -> str:
+    best = min(result.time_ms for _, result in results)
+    default = next((result for tile in tiles for found, result in results if found == tile), None)
+    first = "-" if default is None else f"{default.time_ms:.3g} ({default.bound})"
+    return f"{first}, {best:.3g}"
+
+
+def _details(architecture: Architecture, rows: Sequence[Row]) -> Iterator[str]:
+    yield f"## {architecture.name}: {architecture.card}"
+    yield ""
+    scalar = [] if all(row.report.scalar_registers == 0 for row in rows) else ["scalar registers"]
+    columns = ["kernel", "tile", "operations", "registers", *scalar, "local memory", "spills", "scratch"]
+    yield from _head([*columns, "occupancy", "limit", "lanes apart"])
+    for row in rows:
+        report = row.report
+        figures = [report.registers, *([report.scalar_registers] if scalar else [])]
+        figures += [report.local_mem_bytes, report.spill_bytes, report.scratch_bytes]
+        tile = _tile_text(row.subject.tile)
+        operations = row.subject.operations
+        distances = {lane_distance(row.subject.kernel, row.subject.tile, operation) for operation in operations}
+        yield _line(
+            [
+                row.subject.kernel.name,
+                tile if row.subject.is_default else f"*{tile}*",
+                _operations_text(operations),
+                *map(str, figures),
+                f"{row.occupancy.share:.0%}",
+                row.occupancy.limit,
+                ", ".join("-" if distance is None else str(distance) for distance in distances),
+            ]
+        )
+    yield ""
+
+
+def _name(row: Row) -> str:
+    return f"{row.subject.kernel.name} {_tile_text(row.subject.tile)} for {_brief(row.subject.operations[0].key)}"
+
+
+def _tile_text(tile: Any) -> str:
+    """A tile's parameters, those that are 1, 0 or plain left out."""
+    facts = {name: getattr(tile, name) for name in tile.__dataclass_fields__}
+    return " ".join(f"{name}={value}" for name, value in facts.items() if value not in (0, 1, "flat")) or "plain"
+
+
+def _operations_text(operations: Sequence[Any]) -> str:
+    """The first of the operations that share a source, and how many more there are."""
+    activation = getattr(operations[0], "activation", "linear")
+    name = _brief(operations[0].key) + (f" {activation}" if activation not in ("linear", "relu") else "")
+    return name + (f" and {len(operations) - 1} more" if len(operations) > 1 else "")
+
+
+def _package_versions() -> dict[str, str]:
+    """Versions of the distribution's packages, where dpkg knows them."""
+    if shutil.which("dpkg-query") is None:
+        return {}
+    found = {}
+    for package in PACKAGES:
+        command = ["dpkg-query", "--show", "--showformat=${Version}", package]
+        version = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        if version:
+            found[package] = version
+    return found
+
+
+def _brief(key: str) -> str:
+    return " ".join(word for word in key.split() if word not in ("stride1", "groups1", "padding1", "size3"))
+
+
+def _head(columns: Sequence[str]) -> Iterator[str]:
+    yield _line(columns)
+    yield _line(["---"] * len(columns))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    main()

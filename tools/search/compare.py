@@ -1,0 +1,318 @@
+"""Compare clprune's search with Kernel Tuner's strategies on recorded spaces, without any device.
+
+    pip install -r tools/search/requirements.txt
+    python -m tools.search.compare [--seeds N] [--strategy NAME ...] [--out FILE.md]
+
+Each search may evaluate a tenth of a space. The figure is the time of the best tile it has seen over the time of the
+space's best tile: geometric mean over recordings and seeds. Kernel Tuner runs in its simulation mode, which reads the
+same recordings; its strategies have their default options.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import math
+import random
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from clprune.cli.common import one_line_errors, progress_bar
+from clprune.errors import MissingDependencyError
+from clprune.files import write_atomically
+from clprune.tuning.distance import shape_distance, workload_distance
+from clprune.tuning.model_search import ModelSearch, Similar
+from clprune.tuning.transfer import starts_from, workload_of
+from tools import ROOT
+from tools.search.local_search import LocalSearch
+from tools.search.recording import Recording, read_recordings, replay
+
+RECORDINGS = ROOT / "tests" / "data" / "recordings"
+SHARES = (0.025, 0.05, 0.1)  # of the space: where the searches are compared
+BATCH = 4  # tiles that clprune asks for at once, as with two worker processes
+GOAL = 1.05
+KERNEL_TUNER = ("random_sample", "simulated_annealing", "genetic_algorithm", "bayes_opt")
+
+#: (recording, all recordings, evaluations, seed) -> best slowdown after each evaluation.
+Course = Callable[[Recording, Sequence[Recording], int, int], list[float]]
+
+
+def local(recording: Recording, _: Sequence[Recording], evaluations: int, seed: int) -> list[float]:
+    """Hill climbing with restarts, from the device type's own tiles."""
+    space, parameters = list(recording.times_ms), recording.parameters
+    return replay(
+        recording,
+        lambda: LocalSearch(space, parameters=parameters, starts=recording.starts, known={}, seed=seed),
+        evaluations=evaluations,
+    )
+
+
+def model(recording: Recording, _: Sequence[Recording], evaluations: int, seed: int) -> list[float]:
+    """The model alone."""
+    return _model(recording, evaluations, seed)
+
+
+def model_with_starts(recording: Recording, _: Sequence[Recording], evaluations: int, seed: int) -> list[float]:
+    """The model, from the device type's own tiles: a first `clprune tune`."""
+    return _model(recording, evaluations, seed, starts=recording.starts)
+
+
+def model_with_transfer(
+    recording: Recording, recordings: Sequence[Recording], evaluations: int, seed: int
+) -> list[float]:
+    """The same when the other recordings' first tenths (at random) are in the database."""
+    others = [other for other in recordings if other is not recording and other.parameters.keys() == _names(recording)]
+    similar = [_similar(recording, other, seed=seed) for other in others]
+    tiles = {_values(tile): tile for tile in recording.times_ms}
+    best = [tiles[_values(tile)] for tile in starts_from(similar) if _values(tile) in tiles]
+    return _model(recording, evaluations, seed, starts=(*recording.starts[:1], *best), similar=similar)
+
+
+def _model(
+    recording: Recording,
+    evaluations: int,
+    seed: int,
+    *,
+    starts: Sequence[Any] = (),
+    similar: Sequence[Similar] = (),
+) -> list[float]:
+    space, parameters = list(recording.times_ms), recording.parameters
+    return replay(
+        recording,
+        lambda: ModelSearch(space, parameters=parameters, starts=starts, similar=similar, seed=seed),
+        evaluations=evaluations,
+        batch=BATCH,
+    )
+
+
+def _similar(recording: Recording, other: Recording, *, seed: int) -> Similar:
+    """A tenth of another recording, at the distance that a database would find."""
+    tiles = list(other.times_ms)
+    known = random.Random(seed).sample(tiles, len(tiles) // 10)
+    here, there = workload_of(recording.key.workload), workload_of(other.key.workload)
+    distance = shape_distance(recording.key.problem, other.key.problem) + workload_distance(
+        kept_share=here.kept_share,
+        unit_rows=here.unit_rows,
+        other_kept_share=there.kept_share,
+        other_unit_rows=there.unit_rows,
+    )
+    return Similar(times_ms={tile: other.times_ms[tile] for tile in known}, distance=distance)
+
+
+def _names(recording: Recording) -> Any:
+    return recording.parameters.keys()
+
+
+def _values(tile: Any) -> tuple[Any, ...]:
+    return tuple(vars(tile).values())
+
+
+def kernel_tuner(strategy: str) -> Course:
+    """One of Kernel Tuner's strategies, in its simulation mode. Raises MissingDependencyError."""
+    try:
+        from kernel_tuner import tune_cache
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"Kernel Tuner is not installed ({error}): pip install -r tools/search/requirements.txt, or --strategy"
+        ) from error
+
+    def course(recording: Recording, _: Sequence[Recording], evaluations: int, seed: int) -> list[float]:
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 -- what Kernel Tuner draws from
+        parameters = {name: list(values) for name, values in recording.parameters.items() if len(values) > 1}
+        known = {_key(tile, parameters): tile for tile in recording.times_ms}
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            cache = Path(folder) / "cache.json"
+            cache.write_text(json.dumps(_cache(recording, parameters)))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # scikit-learn's, about its own numerics
+                results, _env = tune_cache(
+                    str(cache), strategy=strategy, strategy_options={"max_fevals": evaluations}, quiet=True
+                )
+        seen = dict.fromkeys(",".join(str(result[name]) for name in parameters) for result in results)
+        return _course(recording, [known[key] for key in seen if key in known], evaluations)
+
+    return course
+
+
+def _key(tile: Any, parameters: dict[str, Any]) -> str:
+    return ",".join(str(getattr(tile, name)) for name in parameters)
+
+
+def _cache(recording: Recording, parameters: dict[str, Any]) -> dict[str, Any]:
+    """A recording as Kernel Tuner's cache file."""
+    entries = {}
+    for tile, time_ms in recording.times_ms.items():
+        result: dict[str, Any] = {name: getattr(tile, name) for name in parameters}
+        result |= {"time": time_ms} if time_ms is not None else {"__error__": "RuntimeFailedConfig"}
+        if time_ms is None:
+            result["time"] = "RuntimeFailedConfig"
+        entries[_key(tile, parameters)] = result
+    return {
+        "device_name": recording.device_name,
+        "kernel_name": recording.key.kernel,
+        "problem_size": 1,
+        "tune_params_keys": list(parameters),
+        "tune_params": parameters,
+        "objective": "time",
+        "cache": entries,
+    }
+
+
+def _course(recording: Recording, tiles: Sequence[Any], evaluations: int) -> list[float]:
+    """Best slowdown after each of the tiles that were tried."""
+    best, course = math.inf, []
+    for tile in tiles[:evaluations]:
+        best = min(best, recording.slowdown(tile))
+        course.append(best)
+    return course
+
+
+OURS: dict[str, Course] = {
+    "clprune": model_with_starts,
+    "clprune, similar problems known": model_with_transfer,
+    "clprune, no starting tiles": model,
+    "clprune's hill climbing": local,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One strategy's slowdowns at each of SHARES: geometric means over everything, the worst run, and per recording."""
+
+    strategy: str
+    means: tuple[float, ...]
+    worst: float
+    per_recording: tuple[float, ...]
+    seconds: float
+
+
+def compare(strategy: str, course: Course, recordings: Sequence[Recording], *, seeds: int, tick: Any) -> Row:
+    """Run one strategy on every recording with every seed."""
+    start = time.perf_counter()
+    logs: list[list[float]] = [[] for _ in SHARES]
+    per_recording, worst = [], 1.0
+    for recording in recordings:
+        evaluations = int(SHARES[-1] * len(recording.times_ms))
+        finals = []
+        for seed in range(seeds):
+            slowdowns = course(recording, recordings, evaluations, seed)
+            for place, share in enumerate(SHARES):
+                reached = slowdowns[: max(1, int(share * len(recording.times_ms)))]
+                logs[place].append(math.log(reached[-1]))
+            finals.append(math.log(slowdowns[-1]))
+            worst = max(worst, slowdowns[-1])
+            tick()
+        per_recording.append(math.exp(statistics.fmean(finals)))
+    return Row(
+        strategy=strategy,
+        means=tuple(math.exp(statistics.fmean(values)) for values in logs),
+        worst=worst,
+        per_recording=tuple(per_recording),
+        seconds=(time.perf_counter() - start) / (len(recordings) * seeds),
+    )
+
+
+def report(rows: Sequence[Row], recordings: Sequence[Recording], *, seeds: int) -> str:
+    """The result as Markdown."""
+    lines = [
+        "# Search: clprune and Kernel Tuner on recorded spaces",
+        "",
+        f"`python -m tools.search.compare --seeds {seeds}`; Python {sys.version.split()[0]}, NumPy {np.__version__}, "
+        f"Kernel Tuner {_version('kernel_tuner')}. No device is used: the times were recorded by "
+        "`tools/search/record.py`.",
+        "",
+        "| recording | tiles | best ms | median / best | worst / best | device |",
+        "|---|---|---|---|---|---|",
+    ]
+    for recording in recordings:
+        times = sorted(time_ms for time_ms in recording.times_ms.values() if time_ms is not None)
+        lines.append(
+            f"| {recording.name} ({recording.key.problem}, {recording.key.workload}) | {len(recording.times_ms)} "
+            f"| {times[0]:.4f} | {statistics.median(times) / times[0]:.1f} | {times[-1] / times[0]:.0f} "
+            f"| {recording.device_name} |"
+        )
+    shares = " | ".join(f"after {100 * share:g} %" for share in SHARES)
+    names = " | ".join(recording.name for recording in recordings)
+    lines += [
+        "",
+        f"Time of the best tile seen / time of the space's best tile after that share of the space has been evaluated: "
+        f"geometric means over {len(recordings)} recordings and {seeds} seeds. The last columns are for "
+        f"{100 * SHARES[-1]:g} %. The goal for clprune is at most {GOAL}.",
+        "",
+        f"| strategy | {shares} | worst run | {names} | s per run |",
+        "|---|" + "---|" * (len(SHARES) + len(recordings) + 2),
+    ]
+    for row in rows:
+        means = " | ".join(f"{mean:.3f}" for mean in (*row.means, row.worst, *row.per_recording))
+        lines.append(f"| {row.strategy} | {means} | {row.seconds:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def figures(rows: Sequence[Row], recordings: Sequence[Recording], *, seeds: int) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "kernel_tuner": _version("kernel_tuner"),
+        "seeds": seeds,
+        "shares": SHARES,
+        "recordings": [
+            {"name": recording.name, **dataclasses.asdict(recording.key), "tiles": len(recording.times_ms)}
+            for recording in recordings
+        ],
+        "strategies": [dataclasses.asdict(row) for row in rows],
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+@click.command()
+@click.option("--seeds", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--strategy", "chosen", multiple=True, help="Only these [default: clprune's and Kernel Tuner's four].")
+@click.option("--recordings", type=click.Path(path_type=Path), default=RECORDINGS, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the table there too, and the figures as JSON.")
+def main(seeds: int, chosen: tuple[str, ...], recordings: Path, out: Path | None) -> None:
+    """Print the table."""
+    spaces = read_recordings(recordings)
+    names = chosen or (*OURS, *KERNEL_TUNER)
+    courses = {name: OURS[name] if name in OURS else kernel_tuner(name) for name in names}
+    rows = []
+    with progress_bar() as bar:
+        for name, course in courses.items():
+            shown = bar.add_task(name, total=len(spaces) * seeds)
+            label = name if name in OURS else f"Kernel Tuner: {name}"
+
+            def tick(shown: Any = shown) -> None:
+                bar.advance(shown)
+
+            rows.append(compare(label, course, spaces, seeds=seeds, tick=tick))
+            click.echo(f"{label}: {', '.join(f'{mean:.3f}' for mean in rows[-1].means)}", err=True)
+    text = report(rows, spaces, seeds=seeds)
+    click.echo(text)
+    if out is not None:
+        write_atomically(out, text)
+        write_atomically(out.with_suffix(".json"), json.dumps(figures(rows, spaces, seeds=seeds), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main.main(standalone_mode=False)
