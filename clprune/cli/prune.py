@@ -40,7 +40,7 @@ from clprune.cli.winograd import winograd_options
 if TYPE_CHECKING:
     from clprune.darknet.network import Network
     from clprune.darknet.values import Weights
-    from clprune.data import DataSet
+    from clprune.dataset import DataSet
     from clprune.opencl import Session
     from clprune.pruning.report import PruningReport
     from clprune.runner.bench import BenchResult

@@ -11,7 +11,7 @@ from clprune.cli.common import print_table
 
 if TYPE_CHECKING:
     from clprune.cli.prune import Measured
-    from clprune.data import DataSet
+    from clprune.dataset import DataSet
     from clprune.pruning.report import LayerReport, PruningReport
 
 #: A speed-up below this is not worth the name.

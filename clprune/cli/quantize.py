@@ -35,7 +35,7 @@ from clprune.cli.training import (
 if TYPE_CHECKING:
     from clprune.darknet.network import Network
     from clprune.darknet.values import Weights
-    from clprune.data import DataSet
+    from clprune.dataset import DataSet
     from clprune.opencl import Session
     from clprune.quantization.network import QuantizedLayer, QuantizeSettings
 

@@ -18,7 +18,7 @@ from clprune.errors import FileError, UsageError
 
 if TYPE_CHECKING:
     from clprune.darknet.network import Network
-    from clprune.data import DataSet
+    from clprune.dataset import DataSet
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _OUTPUT_SUFFIXES = (".weights", ".cfg", ".safetensors")

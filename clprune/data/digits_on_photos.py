@@ -11,11 +11,21 @@ out on purpose, since their last bit depends on the processor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from clprune.data.resize import resize_bilinear
+from clprune.data.scikit import DIGIT_NAMES, load_digits, load_photos
+from clprune.data.source import TEST_STREAM, DataSource, Request
+from clprune.dataset import DataSet
+
+#: Images of an epoch, and held-out images, where no count is given.
+TRAIN_COUNT, TEST_COUNT = 40_000, 4_000
+TEST_SEED = 0  # the test set is one set: it does not move with the seed of a training run
 
 IMAGE_SIDE = 32
 BLOCK_IMAGES = 128  # images that share one random stream; small enough for a block's planes to stay in cache
@@ -295,3 +305,21 @@ def _paint(canvas: Float32, shape: Float32, *, colour: Float32, opacity: Float32
 def _blend(canvas: Float32, opacity: Float32, colour: Float32) -> None:
     for channel in range(3):
         canvas[channel] += (colour[:, channel, None] - canvas[channel]) * opacity
+
+
+def _load(request: Request) -> DataSet:
+    digits, labels = load_digits()
+    originals = prepare(digits, labels, load_photos(), split=request.split)
+    if request.split == "test":
+        return _drawn(originals, replace(request, seed=TEST_SEED, count=request.count or TEST_COUNT), TEST_STREAM)
+    fresh = partial(_drawn, originals, replace(request, count=request.count or TRAIN_COUNT))
+    return replace(fresh(0), renew=fresh)
+
+
+def _drawn(originals: Originals, request: Request, stream: int) -> DataSet:
+    images, labels = compose(originals, count=request.count or TRAIN_COUNT, seed=request.seed, stream=stream)
+    images = resize_bilinear(images, height=request.height, width=request.width)
+    return DataSet(name="digits-on-photos", images=images, labels=labels, class_names=DIGIT_NAMES)
+
+
+DATA_SET = DataSource(load=_load)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clprune.data.dataset import DataSet, Indices, Pixels
+from clprune.data.source import DataSource, Request
+from clprune.dataset import DataSet, Indices, Pixels
 from clprune.errors import DataError
 from clprune.image import Resize, load_image, preprocess
 
@@ -47,22 +48,13 @@ class ImageFiles:
         return pixels
 
 
-def load_folder(
-    path: str | Path,
-    *,
-    split: str,
-    height: int,
-    width: int,
-    seed: int = 0,
-    count: int | None = None,
-    resize: Resize = "letterbox",
-) -> DataSet:
+def _load(request: Request) -> DataSet:
     """Images of `PATH/<class>/*`, or of `PATH/train/<class>/*` and `PATH/test|val/<class>/*` where these exist.
 
     Classes are the sub-folders in the order of their names. `count` images are drawn by `seed`, all without it.
     Raises DataError when there is no such folder, no class or no image.
     """
-    root = Path(path)
+    root, split = Path(request.path), request.split
     if not root.is_dir():
         raise DataError("no such folder; expected one sub-folder of images per class", path=root)
     folder, has_splits = _split_folder(root, split)
@@ -78,9 +70,9 @@ def load_folder(
     if not paths:
         suffixes = " ".join(IMAGE_SUFFIXES)
         raise DataError(f"no images for {split}: expected CLASS/IMAGE with one of {suffixes}", path=folder)
-    chosen = choose(len(paths), count=count, seed=seed)
+    chosen = choose(len(paths), count=request.count, seed=request.seed)
     files_chosen = tuple(paths[index] for index in chosen)
-    images = ImageFiles(paths=files_chosen, height=height, width=width, resize=resize)
+    images = ImageFiles(paths=files_chosen, height=request.height, width=request.width, resize=request.resize)
     return DataSet(name=f"folder:{root}", images=images, labels=np.array(labels, np.int64)[chosen], class_names=classes)
 
 
@@ -106,3 +98,6 @@ def _split_folder(root: Path, split: str) -> tuple[Path, bool]:
 
 def _first_folder(root: Path, names: Sequence[str]) -> Path | None:
     return next((root / name for name in names if (root / name).is_dir()), None)
+
+
+DATA_SET = DataSource(load=_load, needs_path=True)

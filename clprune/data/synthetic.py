@@ -1,4 +1,4 @@
-"""Images that need no file: one smooth random pattern per class under heavy noise, for timing and smoke tests."""
+"""`synthetic`: one smooth random pattern per class under heavy noise, no file needed; for timing and smoke tests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clprune.data.resize import resize_bilinear
+from clprune.data.source import TEST_STREAM, DataSource, Request
+from clprune.dataset import DataSet
 
 CLASSES = 10
+#: Images where no count is given.
+COUNT = 256
 PATTERN_SEED = 10
 _PATTERN_SIDE = 4
 _NOISE_SHARE = 0.5
@@ -29,3 +33,14 @@ def draw_synthetic(
         noise = random.random((3, height, width), dtype=np.float32) * np.float32(255)
         images[index] = enlarged[label] * np.float32(1 - _NOISE_SHARE) + noise * np.float32(_NOISE_SHARE)
     return images, labels
+
+
+def _load(request: Request) -> DataSet:
+    stream = 0 if request.split == "train" else TEST_STREAM
+    sides = {"height": request.height, "width": request.width}
+    images, labels = draw_synthetic(count=request.count or COUNT, **sides, seed=request.seed, stream=stream)
+    names = tuple(f"class{index}" for index in range(CLASSES))
+    return DataSet(name="synthetic", images=images, labels=labels, class_names=names)
+
+
+DATA_SET = DataSource(load=_load)

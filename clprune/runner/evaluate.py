@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.network import Network
-from clprune.data.dataset import DataSet
+from clprune.dataset import DataSet
 from clprune.errors import ClpruneError, UsageError
 
 #: Images that are held as float32 at once.

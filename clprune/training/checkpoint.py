@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from clprune.darknet.network import Network
-from clprune.data import DataSet
+from clprune.dataset import DataSet
 from clprune.errors import FileError
 from clprune.files import write_atomically
 from clprune.pruning.unit import Mask

@@ -12,7 +12,7 @@ import torch
 
 from clprune.darknet.network import Network
 from clprune.darknet.weights import Weights
-from clprune.data import DataSet
+from clprune.dataset import DataSet
 from clprune.errors import UsageError
 from clprune.training.convert import load_module, store_weights
 from clprune.training.evaluate import check_classes

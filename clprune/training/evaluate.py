@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from clprune.data import DataSet
+from clprune.dataset import DataSet
 from clprune.errors import UsageError
 from clprune.training.module import NetworkModule
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from clprune.darknet.network import Network
 from clprune.darknet.weights import Weights
-from clprune.data import DataSet
+from clprune.dataset import DataSet
 from clprune.errors import UsageError
 from clprune.pruning.unit import Mask
 from clprune.training.augment import draw_augmentation

@@ -9,7 +9,7 @@ from pathlib import Path
 from clprune.darknet.layers import PruneOptions
 from clprune.darknet.network import Network
 from clprune.darknet.weights import Weights
-from clprune.data import DataSet
+from clprune.dataset import DataSet
 from clprune.pruning.abwsp import VariantChoice
 from clprune.pruning.methods import get_method
 from clprune.pruning.network import (

@@ -8,7 +8,7 @@ from dataclasses import replace
 from clprune.darknet.layers import PruneOptions
 from clprune.darknet.network import Network
 from clprune.darknet.weights import Weights
-from clprune.data import DataSet
+from clprune.dataset import DataSet
 from clprune.errors import UsageError
 from clprune.pruning.abwsp import TIME_BUDGET, VARIANTS, VariantChoice, VariantCost, choose_variants
 from clprune.pruning.network import PruneSettings, in_pruning_domain, masks_of_plan, plan_pruning

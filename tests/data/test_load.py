@@ -57,7 +57,7 @@ def test_a_bad_specification_says_what_is_expected(spec: str, expected: str) -> 
 
 def test_the_specifications_are_listed() -> None:
     assert list_data() == (
-        "digits", "digits-on-photos", "cifar10:PATH", "cifar100:PATH", "imagenet:PATH", "folder:PATH", "synthetic",
+        "cifar10:PATH", "cifar100:PATH", "digits", "digits-on-photos", "folder:PATH", "imagenet:PATH", "synthetic",
     )  # fmt: skip
 
 

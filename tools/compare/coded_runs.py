@@ -18,7 +18,7 @@ from clprune.darknet.layers import PruneOptions
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights
-from clprune.data import DataSet
+from clprune.dataset import DataSet
 from clprune.opencl import open_device
 from clprune.pruning.allocation import erdos_renyi
 from clprune.pruning.network import Masks, apply_masks, make_masks

@@ -17,7 +17,7 @@ from clprune.darknet.annotate import annotate_cfg
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights, write_weights
-from clprune.data import DataSet
+from clprune.dataset import DataSet
 from clprune.pruning import get_method, shrink_network
 from clprune.pruning.network import PruneSettings
 from clprune.pruning.winograd import DEFAULT_OUTPUT_TILE

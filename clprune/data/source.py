@@ -1,0 +1,44 @@
+"""What a data set is to `--data NAME[:PATH]`: a file here, or an entry point of another package, with a `DATA_SET`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from clprune.dataset import DataSet
+from clprune.image import Resize
+
+Split = Literal["train", "test"]
+
+#: Where other packages register their data sets: `NAME = package.module:DATA_SET`.
+ENTRY_POINTS = "clprune.data_sets"
+#: What draws test images at random draws from this stream on: epochs count theirs from 0, so that none meets it.
+TEST_STREAM = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a data set is asked for: images of `height` x `width` pixels, `count` of them (None: as many as it gives).
+
+    `path` is empty where the data needs none, `seed` moves what is drawn for training, `resize` says how image files
+    are made to fit.
+    """
+
+    path: str
+    split: Split
+    height: int
+    width: int
+    seed: int
+    count: int | None
+    resize: Resize
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """A data set that can be asked for. `load` raises DataError for a path that is missing or malformed, and
+    MissingDependencyError where a package is needed.
+    """
+
+    load: Callable[[Request], DataSet]
+    needs_path: bool = False

@@ -1,0 +1,31 @@
+"""What packages of other people add to clprune, found through their entry points.
+
+Looking through what is installed takes milliseconds, so it is done only for a name that clprune itself does not know.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+from clprune.errors import UsageError
+
+
+def plugin_names(group: str) -> list[str]:
+    """The names that installed packages register in a group of entry points, such as `clprune.layer_kinds`."""
+    return sorted({entry.name for entry in metadata.entry_points(group=group)})
+
+
+def load_plugin(group: str, name: str) -> Any:
+    """The object that a package registers under `name`, None where none does. Raises UsageError if it cannot be loaded.
+
+    Where several packages do, the first one found counts, as for modules of the same name.
+    """
+    for entry in metadata.entry_points(group=group, name=name):
+        try:
+            return entry.load()
+        except (ImportError, AttributeError) as error:
+            package = entry.dist.name if entry.dist is not None else "a package"
+            message = f"{name} in {group}: {entry.value} of {package} cannot be loaded ({error}): mend or remove it"
+            raise UsageError(message) from error
+    return None
