@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from clprune.version import __version__
+
 if TYPE_CHECKING:
     from clprune.runner import Runner
 
-__version__ = "0.1.0"
 __all__ = ["Runner", "__version__"]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,51 @@ import clprune
 
 PACKAGE = Path(clprune.__file__).parent
 DOORS = {"pyopencl": "opencl", "mako": "rendering.py", "torch": "training", "torchvision": "training"}
-GROUND = {"errors.py", "geometry.py", "unit.py"}
+
+#: Every folder and module of the package from the bottom to the top: each imports only what stands before it.
+ORDER = (
+    *("version", "errors", "algorithms", "geometry", "unit", "tolerance", "resources", "folders", "files", "plugins"),
+    *("turns", "image", "dataset"),
+    *("device", "quirks", "selection"),
+    *("winograd", "quantization", "darknet", "container", "pruning"),
+    *("layout", "rendering", "packing", "kernels"),
+    *("opencl", "launching", "reading"),
+    *("plan", "tiles", "offline", "runner", "tuning"),
+    *("training", "data"),  # the door to torchvision, which brings torch, is training's
+    *("workflow", "clprune", "cli", "__main__"),
+)
+
+#: (room, room above it that it imports all the same), to be mended.
+UPHILL = {
+    ("quantization", "darknet"),
+    ("runner", "tuning"),
+    ("offline", "tuning"),
+    ("training", "data"),
+    ("runner", "data"),
+}
+
+#: Circles among files, to be mended.
+CIRCLES = {
+    frozenset({"clprune.cli.prune", "clprune.cli.prune_text"}),
+    frozenset({"clprune.tuning.lookup", "clprune.tuning.store"}),
+}
+
+#: Folders whose modules are found by name.
+DISCOVERED = ("clprune.cli",)
+
+#: Modules that neither the public surface nor the command line reaches, to be mended.
+UNREACHED = {"clprune.kernels.catalogue"}
+
+#: Room -> rooms that it must not import though they stand below it.
+APART = {
+    "packing": ("pruning",),
+    "kernels": ("container", "pruning"),
+    "pruning": ("device",),
+    "tuning": ("runner", "pruning"),
+    "offline": ("opencl", "runner", "pruning"),
+    "opencl": ("darknet", "kernels", "packing", "pruning"),
+    "training": ("kernels", "opencl", "runner", "tuning"),
+}
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -43,36 +89,107 @@ def test_one_door_for_each_dependency(dependency: str, door: str) -> None:
     assert strangers == []
 
 
-def test_ground_imports_nothing_of_ours_but_the_ground() -> None:
-    allowed = {f"clprune.{name.removesuffix('.py')}" for name in GROUND}
-    for name in GROUND:
-        ours = {module for module in imported_modules(PACKAGE / name) if module.split(".")[0] == "clprune"}
-        assert all(any(module == base or module.startswith(base + ".") for base in allowed) for module in ours), name
+def modules() -> dict[str, Path]:
+    """Every module of the package -> its file; a package is called by its folder."""
+    return {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sources()
+    }
 
 
-@pytest.mark.parametrize(
-    ("room", "forbidden"),
-    [
-        ("darknet", ("container", "kernels", "opencl", "packing", "pruning", "runner", "training", "tuning", "cli")),
-        ("packing", ("opencl", "pruning", "runner", "training", "tuning", "cli")),
-        ("container", ("kernels", "opencl", "pruning", "runner", "training", "tuning", "cli")),
-        ("kernels", ("container", "pruning", "runner", "training", "tuning", "cli")),
-        ("pruning", ("device", "kernels", "opencl", "runner", "tuning", "cli")),
-        ("tuning", ("runner", "training", "pruning", "cli")),
-        ("offline", ("opencl", "runner", "training", "pruning", "cli")),
-        ("runner", ("training", "cli")),
-        ("opencl", ("darknet", "kernels", "packing", "pruning", "runner", "training", "tuning", "cli")),
-    ],
-)
-def test_imports_point_one_way(room: str, forbidden: tuple[str, ...]) -> None:
-    for path in sorted((PACKAGE / room).rglob("*.py")):
-        wrong = [
-            module
-            for module in imported_modules(path)
-            for other in forbidden
-            if module == f"clprune.{other}" or module.startswith(f"clprune.{other}.")
-        ]
-        assert wrong == [], path
+@functools.cache
+def imports() -> dict[str, frozenset[str]]:
+    """Module -> the modules of the package that it imports anywhere, inside functions and for type checks too.
+
+    What is taken from a package is taken from the module of that name where there is one, else from the package.
+    """
+    known = modules()
+    graph = {}
+    for name, path in known.items():
+        found: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module is not None
+                assert not node.level, f"{path}: expected absolute imports"
+                names = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+                found.update(longer if longer in known else node.module for longer in names.values())
+        graph[name] = frozenset((found & known.keys()) - {name})
+    return graph
+
+
+def room(module: str) -> str:
+    """The folder or file below `clprune/` that a module belongs to; `clprune` itself is the public surface."""
+    return module.split(".")[1] if "." in module else module
+
+
+def test_every_folder_and_module_has_its_place_in_the_order() -> None:
+    assert len(set(ORDER)) == len(ORDER)
+    assert {room(module) for module in modules()} - set(ORDER) == set()
+
+
+def test_imports_point_down_the_order() -> None:
+    """One total order of folders and modules, lazy imports counted: no circle among them is possible."""
+    place = {name: number for number, name in enumerate(ORDER)}
+    uphill = {
+        (module, other)
+        for module, others in imports().items()
+        for other in others
+        if place[room(other)] > place[room(module)]
+    }
+    unknown = {(module, other) for module, other in uphill if (room(module), room(other)) not in UPHILL}
+    assert unknown == set()
+    assert {(room(module), room(other)) for module, other in uphill} == UPHILL, "take what is mended off the list"
+
+
+def circles(graph: dict[str, frozenset[str]]) -> set[frozenset[str]]:
+    """Groups of modules that all reach each other."""
+    reached = {name: reachable(graph, [name]) for name in graph}
+    groups = (frozenset(b for b in reached[a] if a in reached[b]) for a in graph)
+    return {group for group in groups if len(group) > 1}
+
+
+def reachable(graph: dict[str, frozenset[str]], starts: Iterable[str]) -> set[str]:
+    """`starts` and what they import, directly or not."""
+    reached: set[str] = set()
+    waiting = list(starts)
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting.extend(graph[name])
+    return reached
+
+
+def test_no_circles_among_files() -> None:
+    assert circles(imports()) == CIRCLES, "take what is mended off the list"
+
+
+def test_everything_is_reached_from_the_public_surface_or_the_command_line() -> None:
+    """Nothing else belongs into the package: research and what serves tests alone has its place beside it."""
+    found = [name for name in modules() for folder in DISCOVERED if name.startswith(f"{folder}.")]
+    reached = reachable(imports(), ["clprune", "clprune.__main__", *found])
+    packages = {name.rpartition(".")[0] for name in reached}
+    assert modules().keys() - reached - packages == UNREACHED
+
+
+@pytest.mark.parametrize("folder", DISCOVERED)
+def test_folders_of_modules_found_by_name_are_looked_through(folder: str) -> None:
+    parent = PACKAGE.parent.joinpath(*folder.split("."))
+    texts = [path.read_text(encoding="utf-8") for path in (*parent.glob("*.py"), *parent.parent.glob("*.py"))]
+    assert any("iter_modules(" in text for text in texts)
+
+
+@pytest.mark.parametrize(("module", "forbidden"), APART.items())
+def test_what_the_order_would_allow_stays_apart(module: str, forbidden: tuple[str, ...]) -> None:
+    wrong = {
+        (name, other)
+        for name, others in imports().items()
+        for other in others
+        if room(name) == module and room(other) in forbidden
+    }
+    assert wrong == set()
 
 
 def loaded_after(script: str) -> set[str]:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import click
 
-from clprune import __version__
 from clprune.cli.common import one_line_errors
+from clprune.version import __version__
 
 #: New objects between two looks for garbage. A start makes many, which stay: the usual 700 cost a tenth of its time.
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000

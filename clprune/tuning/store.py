@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import clprune
 from clprune.device import DeviceInfo, device_key
 from clprune.errors import StoreError
 from clprune.folders import data_folder
 from clprune.kernels.base import Kernel, Operation, Workload
+from clprune.version import __version__
 
 if TYPE_CHECKING:
     from clprune.opencl import Session
@@ -328,7 +328,7 @@ class Store:
     def put_best(self, best: Best, *, is_replacing: bool = True) -> int:
         """Keep `best`, in place of an earlier one under its key if `is_replacing`; returns 1 if it is new."""
         filled = {
-            "clprune_version": best.clprune_version or clprune.__version__,
+            "clprune_version": best.clprune_version or __version__,
             "timestamp": best.timestamp or now_text(),
         }
         return self._put("best", _row(best) | filled, is_replacing=is_replacing)

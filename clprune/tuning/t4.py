@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import clprune
 from clprune.errors import StoreError
 from clprune.files import write_atomically
 from clprune.tuning.store import (
@@ -34,6 +33,7 @@ from clprune.tuning.store import (
     Store,
     StoredDevice,
 )
+from clprune.version import __version__
 
 T4_VERSION = "1.0.0"
 _INVALIDITIES = (CORRECT, COMPILE, RUNTIME, CORRECTNESS, TIMEOUT, CONSTRAINTS)
@@ -95,7 +95,7 @@ def to_document(results: Results) -> dict[str, Any]:
     devices = {key: dataclasses.asdict(device) for key, device in results.devices.items()}
     return {
         "schema_version": T4_VERSION,
-        "metadata": {"clprune_version": clprune.__version__, "devices": devices},
+        "metadata": {"clprune_version": __version__, "devices": devices},
         "results": entries,
     }
 
