@@ -34,8 +34,6 @@ UPHILL = {
     ("quantization", "darknet"),
     ("runner", "tuning"),
     ("offline", "tuning"),
-    ("training", "data"),
-    ("runner", "data"),
 }
 
 #: Circles among files, to be mended.
@@ -45,7 +43,7 @@ CIRCLES = {
 }
 
 #: Folders whose modules are found by name.
-DISCOVERED = ("clprune.cli",)
+DISCOVERED = ("clprune.cli", "clprune.data")
 
 #: Modules that neither the public surface nor the command line reaches, to be mended.
 UNREACHED = {"clprune.kernels.catalogue"}

@@ -6,9 +6,9 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import get_args
 
-import clprune.data
 from clprune.data.source import ENTRY_POINTS, DataSource, Request, Split
 from clprune.dataset import DataSet
 from clprune.errors import UsageError
@@ -57,7 +57,7 @@ def load_data(
 
 @functools.cache
 def _module_names() -> Sequence[str]:
-    return [module.name.replace("_", "-") for module in pkgutil.iter_modules(clprune.data.__path__)]
+    return [module.name.replace("_", "-") for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
 
 
 def _source(name: str) -> DataSource | None:
