@@ -19,9 +19,10 @@ import torch
 from PIL import Image
 
 import clprune
-from clprune.darknet.annotate import annotate_cfg
 from clprune.darknet.network import Network, load_network
-from clprune.darknet.weights import Weights, write_weights
+from clprune.darknet.rewrite import annotate_cfg
+from clprune.darknet.values import Weights
+from clprune.darknet.weights import write_weights
 from clprune.data import DataSet, load_data
 from clprune.files import write_atomically
 from clprune.pruning.network import PruneSettings

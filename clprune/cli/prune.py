@@ -238,7 +238,7 @@ def _write(
 ) -> Weights:
     """Both files or none: the cfg takes its name only after the weights are there. Returns the weights written."""
     from clprune.container import save_weights
-    from clprune.darknet.annotate import annotate_cfg
+    from clprune.darknet.rewrite import annotate_cfg
     from clprune.files import atomic_writer
     from clprune.pruning import get_method, shrink_network
     from clprune.runner.pruned import with_prune_options

@@ -208,7 +208,7 @@ def _pruned(
 ) -> Model:
     """The model with units removed where asked for, retrained where asked for; else as it was given."""
     from clprune.cli.model import asked_output_tile
-    from clprune.darknet.annotate import annotate_cfg
+    from clprune.darknet.rewrite import annotate_cfg
     from clprune.pruning import PruneSettings, get_method, prune_network, shrink_network
     from clprune.pruning.winograd import DEFAULT_OUTPUT_TILE
     from clprune.runner.pruned import with_prune_options
@@ -260,8 +260,9 @@ def _pruned(
 
 def _cfg_text(network: Network) -> str:
     """The cfg's text with the prune options that the network carries."""
-    from clprune.darknet.annotate import annotate_cfg
-    from clprune.darknet.layers import Connected, Convolutional
+    from clprune.darknet.kinds.connected import Connected
+    from clprune.darknet.kinds.convolutional import Convolutional
+    from clprune.darknet.rewrite import annotate_cfg
 
     plan = {
         layer.index: layer.prune
@@ -272,7 +273,8 @@ def _cfg_text(network: Network) -> str:
 
 
 def _folded(model: Model) -> Model:
-    from clprune.darknet.folded import fold_cfg, fold_network
+    from clprune.darknet.fold import fold_network
+    from clprune.darknet.rewrite import fold_cfg
 
     network, weights = fold_network(model.network, model.weights)
     return replace(model, cfg_text=fold_cfg(model.cfg_text), network=network, weights=weights)

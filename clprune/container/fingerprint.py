@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clprune.darknet.layers import BatchNorm, Connected, Convolutional, Layer, Local
+from clprune.darknet.kinds.base import Layer
 from clprune.darknet.network import Network
-from clprune.darknet.values import layer_fields, skipped
 from clprune.errors import UsageError
 
 
 def network_record(network: Network) -> list[dict[str, Any]]:
     """What must agree between a file and a cfg: kind and shapes of every layer that has values."""
-    return [_layer_facts(layer) for layer in network.layers if has_values(layer)]
-
-
-def has_values(layer: Layer) -> bool:
-    """Whether a file holds values of this layer."""
-    return bool(layer_fields(layer, biases=True)) and not skipped(layer)
+    return [_layer_facts(layer) for layer in network.layers if layer.has_values]
 
 
 def check_network(network: Network, found: list[Any]) -> None:
@@ -32,12 +26,11 @@ def check_network(network: Network, found: list[Any]) -> None:
 
 
 def _layer_facts(layer: Layer) -> dict[str, Any]:
-    if isinstance(layer, BatchNorm):
-        return {"layer": layer.index, "kind": layer.kind, "channels": layer.input.channels}
-    assert isinstance(layer, Convolutional | Connected | Local)
-    facts = {"layer": layer.index, "kind": layer.kind, "weights": list(layer.weights_shape)}
-    normalizes = not isinstance(layer, Local) and layer.batch_normalize
-    return facts | ({"batch_normalize": True} if normalizes else {})
+    facts: dict[str, Any] = {"layer": layer.index, "kind": layer.kind}
+    if "weights" not in layer.arrays:
+        return facts | {"channels": layer.input.channels}
+    facts["weights"] = list(layer.arrays["weights"])
+    return facts | ({"batch_normalize": True} if "variance" in layer.arrays else {})
 
 
 def _described(facts: Any) -> str:

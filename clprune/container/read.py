@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 
 from clprune.container.bits import Bytes, packed_bytes, unpack_bits
-from clprune.container.fingerprint import check_network, has_values
+from clprune.container.fingerprint import check_network
 from clprune.container.gaps import CodedGaps, decode_positions
 from clprune.container.layer import StoredMatrix, StoredWeights
 from clprune.container.record import LayerRecord, mapping
 from clprune.container.shapes import matrix_shape, weights_shape
 from clprune.container.source import Source, opened
 from clprune.container.units import KeptUnits, Matrix, MatrixShape
-from clprune.darknet.layers import Layer
+from clprune.darknet.kinds.base import Layer, WeightedLayer
 from clprune.darknet.network import Network
-from clprune.darknet.values import FloatArray, LayerWeights, Weights, layer_fields, layer_weights
+from clprune.darknet.values import FloatArray, LayerWeights, Weights
 from clprune.darknet.weights import check_array
 from clprune.errors import UsageError, WeightsError
 from clprune.quantization.coding import LARGEST_CODE, CodebookCoding
@@ -63,7 +63,7 @@ def read_packed(path: str | Path, network: Network) -> Weights:
     path = Path(path)
     with opened(path) as source:
         check_network(network, source.network)
-        layers = tuple(_read_layer(source, layer) if has_values(layer) else None for layer in network.layers)
+        layers = tuple(_read_layer(source, layer) if layer.has_values else None for layer in network.layers)
         source.check_all_read()
     return Weights(layers=layers, seen=source.seen)
 
@@ -91,22 +91,22 @@ def _describe(source: Source, facts: Mapping[str, Any]) -> StoredLayer:
 
 def _read_layer(source: Source, layer: Layer) -> LayerWeights:
     try:
-        fields = {field.name: field.values for field in layer_fields(layer, biases=True)}
-        has_weights = fields.pop("weights", None) is not None
-        arrays: dict[str, FloatArray] = {}
-        for name, length in fields.items():
-            arrays[name] = source.array(layer.index, name, dtype=np.float32, length=length)
+        arrays: dict[str, Any] = {}
+        for name, axes in layer.arrays.items():
+            if name == "weights":
+                continue
+            arrays[name] = source.array(layer.index, name, dtype=np.float32, length=math.prod(axes))
             check_array(source.path, f"{layer}, {name}", arrays[name], is_variance=name == "variance")
-        record = source.record(layer.index) if has_weights else None
-        stored = None if record is None else _read_matrix(source, layer, record)
+        if not isinstance(layer, WeightedLayer):
+            return LayerWeights(**arrays)
+        record = source.record(layer.index)
+        stored = _read_matrix(source, layer, record)
     except UsageError as error:
         raise WeightsError(f"{layer}: {error}", path=source.path) from error
-    if record is None or stored is None:
-        return layer_weights(arrays | {"weights": np.empty(0, np.float32)})
     return StoredWeights.make(stored, arrays, winograd=record.output_tile)
 
 
-def _read_matrix(source: Source, layer: Layer, record: LayerRecord) -> StoredMatrix:
+def _read_matrix(source: Source, layer: WeightedLayer, record: LayerRecord) -> StoredMatrix:
     tile = record.output_tile
     shape = matrix_shape(layer, output_tile=tile)
     axes = weights_shape(layer, output_tile=tile)
@@ -136,7 +136,7 @@ def _read_matrix(source: Source, layer: Layer, record: LayerRecord) -> StoredMat
     )
 
 
-def _read_units(source: Source, layer: Layer, record: LayerRecord, shape: MatrixShape) -> KeptUnits:
+def _read_units(source: Source, layer: WeightedLayer, record: LayerRecord, shape: MatrixShape) -> KeptUnits:
     assert record.kept_units is not None and record.remainder_bits is not None
     if record.unit_rows > shape.group_rows:
         raise UsageError(f"units of {record.unit_rows} rows: expected at most {shape.group_rows}")
@@ -151,7 +151,7 @@ def _read_units(source: Source, layer: Layer, record: LayerRecord, shape: Matrix
     return KeptUnits(shape=shape, unit_rows=record.unit_rows, positions=positions, values=values)
 
 
-def _read_values(source: Source, layer: Layer, record: LayerRecord, *, shape: tuple[int, int]) -> Matrix:
+def _read_values(source: Source, layer: WeightedLayer, record: LayerRecord, *, shape: tuple[int, int]) -> Matrix:
     count = shape[0] * shape[1]
     if record.bits != 4:
         return source.array(layer.index, "weights.values", dtype=DTYPES[record.coding], length=count).reshape(shape)
@@ -160,7 +160,7 @@ def _read_values(source: Source, layer: Layer, record: LayerRecord, *, shape: tu
     return unpack_bits(packed, width=4, count=count).reshape(shape)
 
 
-def _bytes(source: Source, layer: Layer, name: str) -> Bytes:
+def _bytes(source: Source, layer: WeightedLayer, name: str) -> Bytes:
     return source.array(layer.index, name, dtype=np.uint8, length=None)
 
 

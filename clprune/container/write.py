@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.container.bits import pack_bits
-from clprune.container.fingerprint import has_values, network_record
+from clprune.container.fingerprint import network_record
 from clprune.container.gaps import encode_positions
 from clprune.container.layer import zero_code
 from clprune.container.record import METADATA_KEY, SPATIAL, VERSION, WINOGRAD, LayerRecord
@@ -24,9 +24,9 @@ from clprune.container.units import (
     smallest_unit_rows,
     take_units,
 )
-from clprune.darknet.layers import Connected, Convolutional, Layer
+from clprune.darknet.kinds.base import Layer, WeightedLayer
 from clprune.darknet.network import Network
-from clprune.darknet.values import LayerWeights, Weights, layer_fields
+from clprune.darknet.values import LayerWeights, Weights
 from clprune.darknet.weights import check_array
 from clprune.errors import UsageError, WeightsError
 from clprune.files import write_atomically
@@ -52,7 +52,7 @@ def write_packed(path: str | Path, network: Network, weights: Weights) -> None:
     tensors: Tensors = {}
     records: dict[str, Any] = {}
     for layer, values in zip(network.layers, weights.layers, strict=True):
-        if not has_values(layer):
+        if not layer.has_values:
             continue
         if values is None:
             raise WeightsError(f"{layer} (line {layer.line}) has no values to write", path=path)
@@ -76,11 +76,10 @@ def write_packed(path: str | Path, network: Network, weights: Weights) -> None:
 def _encode_layer(path: str | Path, layer: Layer, values: LayerWeights) -> tuple[Tensors, LayerRecord | None]:
     """Arrays by name, and what is said of the weights; a `[batchnorm]` layer has none."""
     tensors: Tensors = {}
-    fields = {field.name: field.shape for field in layer_fields(layer, biases=True)}
-    has_weights = fields.pop("weights", None) is not None
-    for name, shape in fields.items():
-        tensors[name] = _checked(path, layer, name, getattr(values, name), shape)
-    if not has_weights:
+    for name, shape in layer.arrays.items():
+        if name != "weights":
+            tensors[name] = _checked(path, layer, name, getattr(values, name), shape)
+    if not isinstance(layer, WeightedLayer):
         return tensors, None
     added, record = _encode_weights(path, layer, values)
     return tensors | {f"weights.{name}": array for name, array in added.items()}, record
@@ -96,7 +95,7 @@ def _checked(path: str | Path, layer: Layer, name: str, array: Any, shape: tuple
     return np.ascontiguousarray(array)
 
 
-def _encode_weights(path: str | Path, layer: Layer, values: LayerWeights) -> tuple[Tensors, LayerRecord]:
+def _encode_weights(path: str | Path, layer: WeightedLayer, values: LayerWeights) -> tuple[Tensors, LayerRecord]:
     axes = weights_shape(layer, output_tile=values.winograd)
     shape = matrix_shape(layer, output_tile=values.winograd)
     coding = values.coding
@@ -111,7 +110,7 @@ def _encode_weights(path: str | Path, layer: Layer, values: LayerWeights) -> tup
     codebook = coding.codebook if isinstance(coding, CodebookCoding) else None
     is_kept = matrix != 0 if codebook is None else (codebook != 0)[matrix]
     bits = 32 if coding is None else coding.bits
-    prune = layer.prune if isinstance(layer, Convolutional | Connected) else None
+    prune = layer.prune
     candidates = (*UNIT_ROWS, shape.group_rows, *([prune.unit.rows] if prune else []))
     unit_rows = smallest_unit_rows(is_kept, shape, value_bits=bits, candidates=candidates)
     tensors, counts = _encode_matrix(matrix, shape, is_kept, unit_rows=unit_rows, bits=bits, codebook=codebook)

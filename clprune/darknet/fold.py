@@ -1,4 +1,4 @@
-"""Batch normalization folded into the weights and biases of its layer."""
+"""Batch normalization folded into the weights and biases of its layer, or of all layers of a network."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from clprune.darknet.layers import BatchNorm, Connected, Convolutional, Layer
-from clprune.darknet.values import LayerWeights
+from clprune.darknet.kinds.base import Layer, MatrixLayer
+from clprune.darknet.network import Network
+from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import UsageError
 
 #: Added to the variance inside the square root, as darknet's CUDA code and PyTorch have it.
@@ -22,16 +23,13 @@ def fold_batch_norm(layer: Layer, weights: LayerWeights) -> LayerWeights:
     nothing changes.
     Raises UsageError when `layer` normalizes and `weights` has no statistics.
     """
-    normalizes = isinstance(layer, BatchNorm) or (
-        isinstance(layer, Convolutional | Connected) and layer.batch_normalize
-    )
-    if not normalizes:
+    if "variance" not in layer.arrays:
         return replace(weights, scales=None, mean=None, variance=None)
     if weights.scales is None or weights.mean is None or weights.variance is None:
         raise UsageError(f"{layer}: expected scales, mean and variance to fold, found weights without them")
     factor = weights.scales.astype(np.float64) / np.sqrt(weights.variance.astype(np.float64) + BATCH_NORM_EPSILON)
     biases = (weights.biases - weights.mean * factor).astype(np.float32)
-    if isinstance(layer, BatchNorm):
+    if "weights" not in layer.arrays:
         return LayerWeights(weights=factor.astype(np.float32), biases=biases)
     folded = np.empty(weights.weights.shape, dtype=np.float32)
     # Output channels come first, but for a Winograd-domain layer, whose matrices do.
@@ -40,3 +38,19 @@ def fold_batch_norm(layer: Layer, weights: LayerWeights) -> LayerWeights:
         # One row at a time: a float64 copy of a whole connected layer would be its size twice over.
         target[channel] = source[channel] * factor[channel]
     return LayerWeights(weights=folded, biases=biases, winograd=weights.winograd)
+
+
+def fold_network(network: Network, weights: Weights) -> tuple[Network, Weights]:
+    """The network that `clprune.darknet.rewrite.fold_cfg` describes and its weights: the same answers up to rounding.
+
+    Layers of kind `[batchnorm]` stay. Raises UsageError where statistics are missing.
+    """
+    layers = list(network.layers)
+    values = list(weights.layers)
+    for index, layer in enumerate(network.layers):
+        given = values[index]
+        if isinstance(layer, MatrixLayer) and layer.batch_normalize:
+            layers[index] = replace(layer, batch_normalize=False)
+            if given is not None:
+                values[index] = fold_batch_norm(layer, given)
+    return replace(network, layers=tuple(layers)), replace(weights, layers=tuple(values))

@@ -7,60 +7,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clprune.darknet.annotate import annotate_cfg
-from clprune.darknet.cfg import CfgWarning, Section, parse_cfg
-from clprune.darknet.keys import REFUSED, UNSUPPORTED, known_keys, neutral_keys
-from clprune.darknet.layers import (
-    Activation,
-    AvgPool,
-    BatchNorm,
-    Connected,
-    Convolutional,
-    Cost,
-    Crop,
-    Dropout,
-    Layer,
-    Local,
-    MaxPool,
-    Normalization,
-    PruneOptions,
-    Reorg,
-    Route,
-    Shortcut,
-    Softmax,
-    Upsample,
-)
-from clprune.darknet.shapes import Place, make_layer
-from clprune.errors import UsageError
+from clprune.darknet.cfg import CfgWarning, parse_cfg
+from clprune.darknet.kinds.base import Keys, Layer, MatrixLayer, Place
+from clprune.darknet.registry import find_kind, kind_names
+from clprune.darknet.section import Section
+from clprune.errors import UnsupportedLayerError, UsageError
 from clprune.geometry import Shape
 
-__all__ = [
-    "Activation",
-    "AvgPool",
-    "BatchNorm",
-    "CfgWarning",
-    "Connected",
-    "Convolutional",
-    "Cost",
-    "Crop",
-    "Dropout",
-    "Layer",
-    "Local",
-    "MaxPool",
-    "Network",
-    "Normalization",
-    "PruneOptions",
-    "Reorg",
-    "Route",
-    "Shortcut",
-    "Softmax",
-    "Upsample",
-    "annotate_cfg",
-    "load_network",
-]
-
-#: Kinds that take a vector; all others want an image, as in darknet.
-FLAT_KINDS = frozenset({"connected", "dropout", "softmax", "cost", "activation"})
+#: Keys of the first section; what training was done with is silent.
+NET_KEYS = Keys(
+    read="height width channels inputs",
+    silent="""
+    batch subdivisions time_steps notruth random adam B1 B2 eps max_crop min_crop max_ratio min_ratio center clip
+    angle aspect saturation exposure hue policy burn_in power step scale steps scales gamma max_batches learning_rate
+    momentum decay flip blur gaussian_noise mixup cutmix mosaic mosaic_bound letter_box label_smooth_eps
+    attention adversarial_lr max_chart_loss loss_scale dynamic_minibatch optimized_memory workspace_size_limit_MB
+    track augment_speed sequential_subdivisions init_sequential_subdivisions try_fix_nan max_delta weights_reject_freq
+    equidistant_point ema_alpha use_cuda_graph contrastive contrastive_jit_flip unsupervised badlabels_reject_threshold
+    badlabels_rejection_percentage num_sigmas_reject_badlabels burnin_update train_only_bn seq_scales
+    seen learning_rate_min sgdr_cycle sgdr_mult resize show_receptive_field max_epochs
+    contrastive_color
+    """,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +48,12 @@ class Network:
     @property
     def output_layer(self) -> Layer:
         """The last layer that is not a [cost], whose values are the network's answer."""
-        return next(layer for layer in reversed(self.layers) if not isinstance(layer, Cost))
+        return next(layer for layer in reversed(self.layers) if not layer.is_loss)
+
+    @property
+    def matrix_layers(self) -> tuple[MatrixLayer, ...]:
+        """The layers with a matrix of weights: the convolutional and connected ones."""
+        return tuple(layer for layer in self.layers if isinstance(layer, MatrixLayer))
 
     @property
     def output_shape(self) -> Shape:
@@ -103,18 +76,17 @@ def load_network(path: str | Path, *, batch: int = 1) -> Network:
     if batch < 1:
         raise UsageError(f"batch {batch}: expected at least 1")
     net, *sections = parse_cfg(path)
-    _check_keys(net)
+    _check_keys(net, NET_KEYS)
     first = _input_shape(net)
-    if all(section.name == "cost" for section in sections):
-        raise net.error("no layer follows: expected at least one")
-    if "height" not in net.options and sections[0].name not in FLAT_KINDS | UNSUPPORTED:
-        raise sections[0].error("wants an image: expected height, width and channels in [net], found inputs only")
     layers: list[Layer] = []
     for index, section in enumerate(sections):
-        if section.name not in UNSUPPORTED:
-            _check_keys(section)
-        shape = layers[-1].output if layers else first
-        layers.append(make_layer(Place(section=section, index=index, before=layers, input=shape)))
+        kind = _kind(section)
+        if index == 0 and "height" not in net.options and not kind.takes_vector:
+            raise section.error("wants an image: expected height, width and channels in [net], found inputs only")
+        _check_keys(section, kind.all_keys())
+        layers.append(kind.from_section(Place(section=section, index=index, before=layers, network_input=first)))
+    if all(layer.is_loss for layer in layers):
+        raise net.error("no layer follows: expected at least one")
     options = {key: option.value for key, option in net.options.items()}
     return Network(path=Path(path), input=first, batch=batch, layers=tuple(layers), net_options=options)
 
@@ -135,11 +107,20 @@ def _input_shape(net: Section) -> Shape:
     return shape
 
 
-def _check_keys(section: Section) -> None:
+def _kind(section: Section) -> type[Layer]:
+    kind = find_kind(section.name)
+    if kind is None:
+        where = f"{section.path}:{section.line}"
+        raise UnsupportedLayerError(f"{where}: [{section.name}] is not supported: expected one of {kind_names()}")
+    return kind
+
+
+def _check_keys(section: Section, keys: Keys) -> None:
     """Refuse keys that change inference in ways not computed here, warn of unknown ones."""
-    neutral, known = neutral_keys(section.name), known_keys(section.name)
+    refused, neutral = keys.refused.split(), keys.neutral
+    known = {*keys.read.split(), *keys.silent.split(), *neutral}
     for key, option in section.options.items():
-        if key in REFUSED.get(section.name, ()):
+        if key in refused:
             raise section.error(f"{key} changes what the layer computes and is not supported: remove it", key=key)
         if key in neutral and section.number(key, neutral[key]) != neutral[key]:
             message = f"{key}={option.value} changes what the layer computes and is not supported"

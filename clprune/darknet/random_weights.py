@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from clprune.darknet.layers import Layer, Local, Shortcut
+from clprune.darknet.kinds.base import Layer, WeightedLayer
+from clprune.darknet.kinds.joins import Shortcut
 from clprune.darknet.network import Network
-from clprune.darknet.values import Field, FloatArray, LayerWeights, Weights, layer_fields, layer_weights
+from clprune.darknet.values import FloatArray, LayerWeights, Weights
 from clprune.errors import UsageError
 
 #: Activations that keep about half of a centred input's power.
@@ -30,29 +32,24 @@ def random_weights(network: Network, *, seed: int) -> Weights:
         follower = network.layers[layer.index + 1] if layer.index + 1 < len(network.layers) else None
         # A branch that is added to its own input would double the variance at every block.
         gain = 0.2 if isinstance(follower, Shortcut) else 1.0
-        layers.append(_random_layer(layer, generator, gain=gain) if layer_fields(layer, biases=True) else None)
+        arrays: dict[str, Any] = {
+            name: _random_array(layer, name, shape, generator, gain=gain) for name, shape in layer.arrays.items()
+        }
+        layers.append(LayerWeights(**arrays) if arrays else None)
     return Weights(layers=tuple(layers))
 
 
-def _random_layer(layer: Layer, generator: np.random.Generator, *, gain: float) -> LayerWeights:
-    arrays: dict[str, FloatArray] = {}
-    for field in layer_fields(layer, biases=True):
-        arrays[field.name] = _random_field(layer, field, generator, gain=gain)
-    arrays.setdefault("weights", np.empty(0, dtype=np.float32))
-    return layer_weights(arrays)
-
-
-def _random_field(layer: Layer, field: Field, generator: np.random.Generator, *, gain: float) -> FloatArray:
-    values = generator.standard_normal(field.shape, dtype=np.float32)
-    if field.name == "weights":
-        # The leading axes count outputs, for local layers places too; what is left is the fan-in.
-        fan_in = math.prod(field.shape[2:] if isinstance(layer, Local) else field.shape[1:])
-        variance = (2.0 if getattr(layer, "activation", "linear") in RECTIFIERS else 1.0) / fan_in
+def _random_array(
+    layer: Layer, name: str, shape: tuple[int, ...], generator: np.random.Generator, *, gain: float
+) -> FloatArray:
+    values = generator.standard_normal(shape, dtype=np.float32)
+    if isinstance(layer, WeightedLayer) and name == "weights":
+        variance = (2.0 if layer.activation in RECTIFIERS else 1.0) / layer.columns
         values *= np.float32(gain * math.sqrt(variance))
-    elif field.name == "scales":
+    elif name == "scales":
         values = 1 + np.float32(0.1) * values
-    elif field.name == "variance":
-        values = generator.uniform(0.8, 1.25, field.shape).astype(np.float32)
+    elif name == "variance":
+        values = generator.uniform(0.8, 1.25, shape).astype(np.float32)
     else:
         values *= np.float32(0.05)
     return values

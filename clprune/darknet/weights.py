@@ -22,19 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clprune.darknet.fold import fold_batch_norm
-from clprune.darknet.layers import BatchNorm, Connected, Layer
+from clprune.darknet.kinds.base import Layer
 from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
-from clprune.darknet.values import (
-    FloatArray,
-    LayerWeights,
-    Weights,
-    convolution_matrix,
-    layer_fields,
-    layer_weights,
-    skipped,
-    value_count,
-)
+from clprune.darknet.values import FloatArray, LayerWeights, Weights, convolution_matrix
 from clprune.errors import WeightsError
 from clprune.files import atomic_writer
 
@@ -77,12 +68,12 @@ class _Ends:
     network: Network
     layers: Sequence[Layer]
     header: _Header
-    biases: bool
+    optional: bool
 
     @property
     def bounds(self) -> list[int]:
         """Offsets in bytes: the end of the header, then the end of each layer."""
-        sizes = (4 * value_count(layer, biases=self.biases) for layer in self.layers)
+        sizes = (4 * _value_count(layer, optional=self.optional) for layer in self.layers)
         return list(itertools.accumulate(sizes, initial=self.header.bytes))
 
     def whole_layers(self, size: int, *, allow_truncated: bool) -> int:
@@ -115,17 +106,17 @@ def read_weights(path: str | Path, network: Network, *, allow_truncated: bool = 
     finite or a negative variance.
     """
     path = Path(path)
-    loaded = [layer for layer in network.layers if layer_fields(layer, biases=True) and not skipped(layer)]
+    loaded = [layer for layer in network.layers if layer.has_values]
     layers: list[LayerWeights | None] = [None] * len(network.layers)
     try:
         with path.open("rb") as file:
             header = _parse_header(path, file.read(20))
             size = file.seek(0, os.SEEK_END)
-            biases = _has_batchnorm_biases(loaded, size - header.bytes)
-            ends = _Ends(path=path, network=network, layers=loaded, header=header, biases=biases)
+            optional = _has_optional_arrays(loaded, size - header.bytes)
+            ends = _Ends(path=path, network=network, layers=loaded, header=header, optional=optional)
             file.seek(header.bytes)
             for layer in loaded[: ends.whole_layers(size, allow_truncated=allow_truncated)]:
-                values = _read_layer(file, layer, header, biases=biases)
+                values = _read_layer(file, layer, header, optional=optional)
                 _check_values(path, network, layer, values)
                 layers[layer.index] = values
     except FileNotFoundError as error:
@@ -146,25 +137,34 @@ def write_weights(path: str | Path, network: Network, weights: Weights) -> None:
     """
     if len(weights.layers) != len(network.layers):
         raise WeightsError(f"{len(weights.layers)} layers of weights for {len(network.layers)} layers", path=path)
-    biases = any(
-        isinstance(layer, BatchNorm) and values is not None and values.biases.any()
+    optional = any(
+        values is not None and getattr(values, name).any()
         for layer, values in zip(network.layers, weights.layers, strict=True)
+        for name in layer.optional_arrays
     )
     with atomic_writer(path) as file:
         file.write(struct.pack("<iiiQ", 0, 2, 0, weights.seen))
         for layer, values in zip(network.layers, weights.layers, strict=True):
-            if skipped(layer):
+            if layer.dontload:
                 continue
             _check_values(path, network, layer, values)
-            for array in _arrays_to_write(path, layer, values, biases=biases):
+            for array in _arrays_to_write(path, layer, values, optional=optional):
                 file.write(array.data)
 
 
-def _has_batchnorm_biases(layers: Sequence[Layer], found: int) -> bool:
+def _arrays_in_file(layer: Layer, *, optional: bool) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a layer's arrays in a file of darknet's or (`optional`) of a fork that stores all of them."""
+    return {name: shape for name, shape in layer.arrays.items() if optional or name not in layer.optional_arrays}
+
+
+def _value_count(layer: Layer, *, optional: bool) -> int:
+    return sum(math.prod(shape) for shape in _arrays_in_file(layer, optional=optional).values())
+
+
+def _has_optional_arrays(layers: Sequence[Layer], found: int) -> bool:
     """Whether the bytes behind the header are those of a fork which stores `[batchnorm]` biases."""
-    with_biases = 4 * sum(value_count(layer, biases=True) for layer in layers)
-    without = 4 * sum(value_count(layer, biases=False) for layer in layers)
-    return found == with_biases and with_biases != without
+    with_them, without = (4 * sum(_value_count(layer, optional=on) for layer in layers) for on in (True, False))
+    return found == with_them and with_them != without
 
 
 def _parse_header(path: Path, data: bytes) -> _Header:
@@ -183,21 +183,19 @@ def _parse_header(path: Path, data: bytes) -> _Header:
     return _Header(major=major, minor=minor, revision=revision, seen=seen, bytes=length)
 
 
-def _read_layer(file: BinaryIO, layer: Layer, header: _Header, *, biases: bool) -> LayerWeights:
+def _read_layer(file: BinaryIO, layer: Layer, header: _Header, *, optional: bool) -> LayerWeights:
     """The next layer's arrays, each in memory of its own so that what is packed elsewhere can be freed."""
-    arrays: dict[str, FloatArray] = {}
-    for field in layer_fields(layer, biases=biases):
-        array = np.fromfile(file, dtype="<f4", count=field.values).astype(np.float32, copy=False)
-        if array.size != field.values:
+    arrays: dict[str, Any] = {}
+    for name, shape in _arrays_in_file(layer, optional=optional).items():
+        array = np.fromfile(file, dtype="<f4", count=math.prod(shape)).astype(np.float32, copy=False)
+        if array.size != math.prod(shape):
             raise OSError(f"the file shrank while {layer} was read")
-        if header.transposed and isinstance(layer, Connected) and field.name == "weights":
-            arrays[field.name] = _transpose(array.reshape(field.shape[::-1]))
-        else:
-            arrays[field.name] = array.reshape(field.shape)
-    if isinstance(layer, BatchNorm):
-        arrays.setdefault("biases", np.zeros(layer.input.channels, dtype=np.float32))
-        arrays["weights"] = np.empty(0, dtype=np.float32)
-    return layer_weights(arrays)
+        # of two axes are the weights of connected layers alone
+        is_transposed = header.transposed and len(shape) == 2
+        arrays[name] = _transpose(array.reshape(shape[::-1])) if is_transposed else array.reshape(shape)
+    for name in layer.optional_arrays:
+        arrays.setdefault(name, np.zeros(layer.arrays[name], np.float32))
+    return LayerWeights(**arrays)
 
 
 def _transpose(matrix: FloatArray) -> FloatArray:
@@ -241,15 +239,15 @@ def _named_arrays(weights: LayerWeights | None) -> Iterator[tuple[str, FloatArra
 
 
 def _arrays_to_write(
-    path: str | Path, layer: Layer, weights: LayerWeights | None, *, biases: bool
+    path: str | Path, layer: Layer, weights: LayerWeights | None, *, optional: bool
 ) -> Iterator[NDArray[Any]]:
     """The layer's arrays in the order of the file, checked, little-endian, in C order."""
-    fields = layer_fields(layer, biases=biases)
-    if fields and weights is None:
+    expected = _arrays_in_file(layer, optional=optional)
+    if expected and weights is None:
         raise WeightsError(f"{layer} (line {layer.line}) has no values to write", path=path)
-    for field in fields:
-        array = getattr(weights, field.name)
-        shape = None if array is None else array.shape
-        if shape != field.shape:
-            raise WeightsError(f"{layer}, {field.name}: shape {shape}, expected {field.shape}", path=path)
+    for name, shape in expected.items():
+        array = getattr(weights, name)
+        found = None if array is None else array.shape
+        if found != shape:
+            raise WeightsError(f"{layer}, {name}: shape {found}, expected {shape}", path=path)
         yield np.ascontiguousarray(array, dtype="<f4")

@@ -8,34 +8,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clprune.darknet.layers import (
-    Activation,
-    AvgPool,
-    BatchNorm,
-    Connected,
-    Convolutional,
-    Cost,
-    Crop,
-    Dropout,
-    Layer,
-    MaxPool,
-    Upsample,
-)
+from clprune.darknet.kinds.base import Layer, MatrixLayer
 from clprune.darknet.network import Network
-from clprune.darknet.values import LayerWeights, Weights
+from clprune.darknet.values import FloatArray, LayerWeights, Weights
 from clprune.errors import UsageError
 
 Channels = NDArray[np.int64]
-
-#: Kinds that treat every channel alike and by itself, so that a channel may go or move before them as well.
-CARRIERS = (Activation, AvgPool, BatchNorm, Cost, Crop, Dropout, MaxPool, Upsample)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelFlow:
     """The way of the output channels of layer `producer`, by layer index.
 
-    `carriers` pass them on one by one (those with values per channel, `[batchnorm]`, change with them), `readers` are
+    `carriers` pass them on one by one (those with arrays, `[batchnorm]`, have an entry per channel), `readers` are
     the convolutions and connected layers that mix them: each has their weights as inputs. `obstacle` says why the
     channels must stay as they are; None where they need not.
     """
@@ -58,7 +43,7 @@ def channel_flow(network: Network, producer: int) -> ChannelFlow:
             if index not in layer.sources:
                 continue
             obstacle = obstacle or _obstacle(network, layer)
-            if isinstance(layer, Convolutional | Connected):
+            if isinstance(layer, MatrixLayer):
                 readers.append(layer.index)
             else:
                 carriers.append(layer.index)
@@ -79,7 +64,7 @@ def select_channels(network: Network, weights: Weights, chosen: Mapping[int, Cha
         flow = channel_flow(network, producer)
         if flow.obstacle is not None:
             raise UsageError(f"{network.path}: the channels of {network.layers[producer]} must stay: {flow.obstacle}")
-        changed = (producer, *(index for index in flow.carriers if isinstance(network.layers[index], BatchNorm)))
+        changed = (producer, *(index for index in flow.carriers if network.layers[index].arrays))
         for index in changed:
             layers[index] = _select_outputs(_values(network, layers, index), channels)
         for index in flow.readers:
@@ -90,18 +75,18 @@ def select_channels(network: Network, weights: Weights, chosen: Mapping[int, Cha
 def _own_obstacle(network: Network, layer: Layer) -> str | None:
     if layer is network.output_layer:
         return "they are the network's answer"
-    if isinstance(layer, Convolutional) and layer.groups > 1:
+    if isinstance(layer, MatrixLayer) and layer.is_grouped:
         return "its channels lie in groups"
     return None
 
 
 def _obstacle(network: Network, layer: Layer) -> str | None:
     """Why channels that reach `layer` must stay as they are."""
-    if isinstance(layer, Convolutional) and layer.groups > 1:
+    if isinstance(layer, MatrixLayer) and layer.is_grouped:
         return f"{layer} reads them in groups"
-    if isinstance(layer, Convolutional | Connected):
+    if isinstance(layer, MatrixLayer):
         return None
-    if not isinstance(layer, CARRIERS):
+    if not layer.carries_channels:
         return f"they reach {layer}"
     if layer is network.output_layer:
         return f"they are the network's answer, by way of {layer}"
@@ -118,7 +103,7 @@ def _values(network: Network, layers: list[LayerWeights | None], index: int) -> 
 def _select_outputs(values: LayerWeights, channels: Channels) -> LayerWeights:
     """Rows of the weights (a `[batchnorm]` layer has none) and everything per output channel."""
 
-    def select(array: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    def select(array: FloatArray | None) -> FloatArray | None:
         return None if array is None else array[channels]
 
     return replace(
@@ -133,10 +118,14 @@ def _select_outputs(values: LayerWeights, channels: Channels) -> LayerWeights:
 
 
 def _select_inputs(layer: Layer, values: LayerWeights, channels: Channels) -> LayerWeights:
-    """Input channels of a convolution; of a connected layer the inputs of whole planes, which lie one after another."""
-    if isinstance(layer, Convolutional):
-        return replace(values, weights=values.weights[:, channels], coding=None)
-    # as many channels as the weights have, not as the cfg says: an earlier selection may have removed some
-    plane = layer.input.height * layer.input.width
-    planes = values.weights.reshape(len(values.weights), -1, plane)
-    return replace(values, weights=planes[:, channels].reshape(len(values.weights), -1), coding=None)
+    shape = (len(values.weights), -1, *values.weights.shape[2:])
+    return replace(values, weights=by_input(layer, values.weights)[:, channels].reshape(shape), coding=None)
+
+
+def by_input(layer: Layer, weights: FloatArray) -> FloatArray:
+    """Weights as `[outputs, input channels, values of one channel]`: those of a channel lie one after another.
+
+    There are as many channels as the weights have, not as the cfg says: an earlier selection may have removed some.
+    """
+    assert isinstance(layer, MatrixLayer), "only layers that mix channels read them"
+    return weights.reshape(len(weights), -1, layer.columns // layer.input.channels)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from clprune.darknet.layers import Connected, Convolutional, Layer, PruneOptions
+from clprune.darknet.kinds.base import Layer, PruneOptions
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights, unit_matrix
 from clprune.errors import UsageError

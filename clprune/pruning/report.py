@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from clprune.darknet.layers import Connected, Convolutional, PruneOptions
+from clprune.darknet.kinds.base import PruneOptions
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights, unit_matrix
 from clprune.pruning.abwsp import VariantChoice

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from clprune.darknet.layers import BatchNorm, Connected, Convolutional, Layer
+from clprune.darknet.kinds.base import Layer, MatrixLayer
 from clprune.darknet.network import Network
-from clprune.darknet.resize import resize_cfg
-from clprune.darknet.values import FloatArray, LayerWeights, Weights, layer_weights
+from clprune.darknet.rewrite import resize_cfg
+from clprune.darknet.values import FloatArray, LayerWeights, Weights
 from clprune.errors import UsageError
-from clprune.pruning.channels import CARRIERS, Channels, channel_flow, select_channels
+from clprune.pruning.channels import Channels, by_input, channel_flow, select_channels
 from clprune.pruning.unit import Mask
 
 
@@ -78,7 +79,7 @@ def clear_channels(network: Network, weights: Weights, masks: Mapping[int, Mask]
             raise UsageError(f"{network.path}: the channels of {network.layers[index]} must stay: {flow.obstacle}")
         for changed in (index, *flow.carriers):
             values = layers[changed]
-            if values is not None and isinstance(network.layers[changed], Convolutional | Connected | BatchNorm):
+            if values is not None:
                 layers[changed] = _cleared(values, kept)
     return replace(weights, layers=tuple(layers))
 
@@ -93,8 +94,8 @@ def expand_weights(network: Network, shrunk: Weights, kept: Mapping[int, Channel
     layers = list(shrunk.layers)
     for index, channels in kept.items():
         for changed in (index, *flows[index].carriers):
-            values, layer = layers[changed], network.layers[changed]
-            if values is not None and isinstance(layer, Convolutional | Connected | BatchNorm):
+            values = layers[changed]
+            if values is not None:
                 layers[changed] = _spread_outputs(values, channels, total=network.layers[index].output.channels)
     for index, channels in kept.items():
         for reader in flows[index].readers:
@@ -111,20 +112,12 @@ def resize_network(network: Network, channels: Mapping[int, int]) -> Network:
     """
     layers: list[Layer] = []
     for layer in network.layers:
-        source = layer.sources[0]
-        given = network.input if source < 0 else layers[source].output
-        layers.append(_resized(replace(layer, input=given), channels.get(layer.index)))
+        shapes = [layers[source].output if source >= 0 else network.input for source in layer.sources]
+        resized = replace(layer, input=shapes[0])
+        if isinstance(resized, MatrixLayer) and layer.index in channels:
+            resized = resized.with_channels(channels[layer.index])
+        layers.append(replace(resized, output=resized.output_shape(shapes)))
     return replace(network, layers=tuple(layers))
-
-
-def _resized(layer: Layer, channels: int | None) -> Layer:
-    if isinstance(layer, Convolutional) and channels is not None:
-        return replace(layer, filters=channels, output=replace(layer.output, channels=channels))
-    if isinstance(layer, Connected) and channels is not None:
-        return replace(layer, outputs=channels, output=replace(layer.output, channels=channels))
-    if isinstance(layer, CARRIERS):
-        return replace(layer, output=replace(layer.output, channels=layer.input.channels))
-    return layer
 
 
 def _cleared(values: LayerWeights, kept: Channels) -> LayerWeights:
@@ -146,23 +139,17 @@ def _spread_outputs(values: LayerWeights, kept: Channels, *, total: int) -> Laye
 
 def _spread_inputs(layer: Layer, values: LayerWeights, kept: Channels) -> LayerWeights:
     """Weights of the input channels `kept`, put back to their places among those of `layer`."""
-    outputs, channels = len(values.weights), layer.input.channels
-    if isinstance(layer, Convolutional):
-        shape: tuple[int, ...] = (outputs, channels, layer.size, layer.size)
-    else:
-        shape = (outputs, channels, layer.input.height * layer.input.width)
-    whole = np.zeros(shape, np.float32)
-    whole[:, kept] = values.weights.reshape(outputs, len(kept), *shape[2:])
-    whole = whole if isinstance(layer, Convolutional) else whole.reshape(outputs, -1)
-    return replace(values, weights=whole, coding=None)
+    taken = by_input(layer, values.weights)
+    whole = np.zeros((len(taken), layer.input.channels, taken.shape[2]), np.float32)
+    whole[:, kept] = taken
+    return replace(values, weights=whole.reshape(len(taken), -1, *values.weights.shape[2:]), coding=None)
 
 
 def _map_arrays(values: LayerWeights, change: Callable[[FloatArray, float], FloatArray]) -> LayerWeights:
     """`change(array, fill)` on every array that has one entry per output channel."""
-    changed = {}
+    changed: dict[str, Any] = {}
     for name, fill in (("weights", 0.0), ("biases", 0.0), ("scales", 0.0), ("mean", 0.0), ("variance", 1.0)):
         array = getattr(values, name)
-        has_channels = array is not None and array.size > 0  # a [batchnorm] layer has no weights
-        if array is not None:
-            changed[name] = change(array, fill) if has_channels else array
-    return layer_weights(changed)
+        if array is not None and array.size > 0:  # a [batchnorm] layer has no weights
+            changed[name] = change(array, fill)
+    return LayerWeights(**changed)

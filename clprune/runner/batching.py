@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clprune.darknet.layers import Connected, Layer
+from clprune.darknet.kinds.base import Layer
+from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.network import Network
 from clprune.layout import Layout
 

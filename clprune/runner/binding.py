@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.fold import fold_batch_norm
-from clprune.darknet.layers import BatchNorm
+from clprune.darknet.kinds.normalization import BatchNorm
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import BuildError, LaunchError, UsageError
 from clprune.kernels.base import MatrixKernel, Packed, Scratch, TensorKernel

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from clprune.darknet.layers import Connected, Convolutional
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.errors import UsageError
 from clprune.layout import view
 from clprune.quantization.calibrate import DEFAULT_SHARE, ActivationRange

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from clprune.darknet.layers import Convolutional, Layer, MaxPool
+from clprune.darknet.kinds.base import Layer
+from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.pools import MaxPool
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.kernels.base import round_up

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from clprune.algorithms import Algorithms
-from clprune.darknet.layers import PruneOptions
+from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.opencl import Session

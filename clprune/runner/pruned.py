@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from clprune.algorithms import Algorithms
-from clprune.darknet.layers import Connected, Convolutional, PruneOptions
+from clprune.darknet.kinds.base import PruneOptions
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.kernels.base import MatrixKernel, Workload

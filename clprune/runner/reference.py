@@ -9,7 +9,12 @@ import numpy.typing as npt
 
 from clprune.darknet.activations import activate
 from clprune.darknet.fold import fold_batch_norm
-from clprune.darknet.layers import BatchNorm, Connected, Convolutional, Layer, Route, Softmax
+from clprune.darknet.kinds.base import Layer
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.joins import Route
+from clprune.darknet.kinds.normalization import BatchNorm
+from clprune.darknet.kinds.values import Softmax
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights, convolution_matrix
 from clprune.errors import UsageError

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from clprune.darknet.layers import Convolutional
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
 from clprune.errors import LaunchError

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from clprune.darknet.layers import Layer, MaxPool
+from clprune.darknet.kinds.base import Layer
+from clprune.darknet.kinds.pools import MaxPool
 from clprune.kernels.base import Kernel, Workload
 from clprune.runner.offers import Offer
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clprune.darknet.network import Network
-from clprune.darknet.weights import LayerWeights, Weights
+from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import UsageError
 from clprune.training.layers import Normalize, Weighted
 from clprune.training.module import NetworkModule

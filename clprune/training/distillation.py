@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from clprune.darknet.network import Network
-from clprune.darknet.weights import Weights
+from clprune.darknet.values import Weights
 from clprune.errors import UsageError
 from clprune.training.convert import load_module
 from clprune.training.module import NetworkModule

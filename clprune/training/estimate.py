@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from clprune.darknet.network import Network
-from clprune.darknet.weights import Weights
+from clprune.darknet.values import Weights
 from clprune.dataset import DataSet
 from clprune.errors import UsageError
 from clprune.training.convert import load_module, store_weights

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from clprune.darknet.network import Network
-from clprune.darknet.weights import Weights
+from clprune.darknet.values import Weights
 from clprune.dataset import DataSet
 from clprune.errors import UsageError
 from clprune.pruning.unit import Mask

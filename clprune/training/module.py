@@ -7,7 +7,9 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from clprune.darknet.layers import Convolutional, Layer, Softmax
+from clprune.darknet.kinds.base import Layer
+from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.values import Softmax
 from clprune.darknet.network import Network
 from clprune.errors import UnsupportedLayerError, UsageError
 from clprune.pruning.winograd import can_prune_winograd

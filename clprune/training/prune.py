@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clprune.darknet.layers import PruneOptions
+from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network
-from clprune.darknet.weights import Weights
+from clprune.darknet.values import Weights
 from clprune.dataset import DataSet
 from clprune.pruning.abwsp import VariantChoice
 from clprune.pruning.methods import get_method

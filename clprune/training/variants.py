@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from clprune.darknet.layers import PruneOptions
+from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network
-from clprune.darknet.weights import Weights
+from clprune.darknet.values import Weights
 from clprune.dataset import DataSet
 from clprune.errors import UsageError
 from clprune.pruning.abwsp import TIME_BUDGET, VARIANTS, VariantChoice, VariantCost, choose_variants

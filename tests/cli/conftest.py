@@ -12,7 +12,8 @@ from PIL import Image
 
 from clprune.cli import main
 from clprune.darknet.network import load_network
-from clprune.darknet.weights import random_weights, write_weights
+from clprune.darknet.random_weights import random_weights
+from clprune.darknet.weights import write_weights
 
 CFG = """\
 [net]

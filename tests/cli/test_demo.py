@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clprune.darknet.network import annotate_cfg, load_network
-from clprune.darknet.weights import random_weights, write_weights
+from clprune.darknet.network import load_network
+from clprune.darknet.random_weights import random_weights
+from clprune.darknet.rewrite import annotate_cfg
+from clprune.darknet.weights import write_weights
 from clprune.pruning.network import prune_random
 from clprune.unit import Unit
 from tests.cli.conftest import CFG

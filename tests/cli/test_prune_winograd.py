@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clprune.container import load_weights
-from clprune.darknet.layers import Convolutional
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import load_network
 from tests.cli.conftest import Run
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from clprune.container import read_packed
-from clprune.darknet.layers import Connected, Convolutional
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import load_network
 from clprune.quantization.coding import CodebookCoding, HalfCoding, LinearCoding
 from tests.cli.conftest import Run

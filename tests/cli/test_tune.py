@@ -12,8 +12,9 @@ import pytest
 from clprune.algorithms import Algorithms
 from clprune.cli.tune import model_forms
 from clprune.cli.tuning import list_tasks, problem_text, tile_text
-from clprune.darknet.layers import PruneOptions
-from clprune.darknet.network import annotate_cfg, load_network
+from clprune.darknet.kinds.base import PruneOptions
+from clprune.darknet.network import load_network
+from clprune.darknet.rewrite import annotate_cfg
 from clprune.tuning.store import Store
 from clprune.unit import Unit
 from tests.cli.conftest import Run

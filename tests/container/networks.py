@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.network import Network, load_network
+from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import LayerWeights, Weights
-from clprune.darknet.weights import random_weights
 
 CFG = """[net]
 height=7

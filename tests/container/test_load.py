@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from clprune.container import default_weights, load_weights, write_packed
+from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
-from clprune.darknet.weights import random_weights, write_weights
+from clprune.darknet.weights import write_weights
 from clprune.errors import WeightsError
 from tests.container.networks import odd_network
 

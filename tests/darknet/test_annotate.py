@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from clprune.darknet.network import Connected, Convolutional, PruneOptions, annotate_cfg, load_network
+from clprune.darknet.kinds.base import PruneOptions
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.network import load_network
+from clprune.darknet.rewrite import annotate_cfg
 from clprune.errors import UsageError
 from clprune.unit import Unit
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clprune.darknet.cfg import MAX_BYTES, Section, parse_cfg
+from clprune.darknet.cfg import MAX_BYTES, parse_cfg
+from clprune.darknet.section import Section
 from clprune.errors import CfgError
 
 NET = "[net]\nheight=8\nwidth=8\nchannels=3\n"

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clprune.darknet.network import Layer, load_network
-from clprune.darknet.weights import LayerWeights, convolution_matrix, fold_batch_norm, random_weights
+from clprune.darknet.fold import fold_batch_norm
+from clprune.darknet.kinds.base import Layer
+from clprune.darknet.network import load_network
+from clprune.darknet.random_weights import random_weights
+from clprune.darknet.values import LayerWeights, convolution_matrix
 from clprune.errors import UsageError
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from clprune.darknet.network import Network, load_network
-from clprune.darknet.weights import LayerWeights, random_weights
+from clprune.darknet.random_weights import random_weights
+from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
 
 NET = "[net]\nheight=4\nwidth=4\nchannels=3\n"

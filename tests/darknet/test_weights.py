@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clprune.darknet.network import Network, load_network
-from clprune.darknet.weights import LayerWeights, Weights, random_weights, read_weights, write_weights
+from clprune.darknet.random_weights import random_weights
+from clprune.darknet.values import LayerWeights, Weights
+from clprune.darknet.weights import read_weights, write_weights
 from clprune.errors import FileError, WeightsError
 
 NET = "[net]\nheight=2\nwidth=2\nchannels=2\n"

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clprune.darknet.network import Network, load_network
-from clprune.darknet.weights import Weights, random_weights
+from clprune.darknet.random_weights import random_weights
+from clprune.darknet.values import Weights
 
 #: Layers: 0 conv, 1 maxpool, 2 conv, 3 batchnorm, 4 activation, 5 upsample, 6 conv, 7 dropout, 8 connected,
 #: 9 connected, 10 connected, 11 softmax, 12 cost

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from clprune.darknet.layers import PruneOptions
-from clprune.darknet.weights import convolution_matrix
+from clprune.darknet.kinds.base import PruneOptions
+from clprune.darknet.values import convolution_matrix
 from clprune.pruning import mask_for
 from clprune.pruning.permute import permute_network, retained_share, row_order
 from clprune.unit import Unit

@@ -9,8 +9,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from clprune.darknet.network import Network, load_network
-from clprune.darknet.resize import resize_cfg
-from clprune.darknet.weights import Weights, read_weights, write_weights
+from clprune.darknet.rewrite import resize_cfg
+from clprune.darknet.values import Weights
+from clprune.darknet.weights import read_weights, write_weights
 from clprune.errors import UsageError
 from clprune.pruning.network import PruneSettings, apply_masks, layers_left_whole, masks_of_plan, plan_pruning
 from clprune.pruning.shrink import channels_left, clear_channels, expand_weights, shrink_network

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from clprune.darknet.annotate import annotate_cfg
-from clprune.darknet.layers import Convolutional
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import load_network
+from clprune.darknet.rewrite import annotate_cfg
 from clprune.darknet.values import unit_matrix
 from clprune.errors import CfgError, UsageError
 from clprune.pruning import PruneSettings, mask_for, prune_network

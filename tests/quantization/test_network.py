@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from clprune.darknet.cfg import read_cfg_text
-from clprune.darknet.folded import fold_cfg, fold_network
+from clprune.darknet.fold import fold_network
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
+from clprune.darknet.rewrite import fold_cfg
 from clprune.errors import UsageError
 from clprune.quantization.coding import CodebookCoding, HalfCoding, LinearCoding
 from clprune.quantization.network import QuantizeSettings, Scheme, describe_quantized, quantize_network, zero_masks

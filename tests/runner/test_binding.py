@@ -12,7 +12,7 @@ import pytest
 
 from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
-from clprune.darknet.weights import random_weights
+from clprune.darknet.random_weights import random_weights
 from clprune.errors import BuildError, LaunchError
 from clprune.kernels.base import Scratch
 from clprune.opencl import Kernel, Program, Session

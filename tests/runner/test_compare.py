@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from clprune.darknet.network import Network, load_network
+from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
-from clprune.darknet.weights import random_weights
 from clprune.errors import UsageError
 from clprune.runner import Runner, compare
 from clprune.runner.compare import largest_error, time_in_turns, verify_model, weights_kept

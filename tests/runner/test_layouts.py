@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from clprune.darknet.layers import Convolutional
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, load_network
 from clprune.layout import contiguous_layout
 from clprune.runner.layouts import NETWORK_INPUT, assign_layouts, tensor_aliases, tensor_shapes

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from clprune.darknet.layers import Connected, Convolutional, PruneOptions
+from clprune.darknet.kinds.base import PruneOptions
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, load_network
 from clprune.kernels.connected import CONNECTED, ConnectedTile
 from clprune.kernels.conv import CONV, ConvTile

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clprune.darknet.network import Network
-from clprune.darknet.weights import random_weights
+from clprune.darknet.random_weights import random_weights
 from clprune.errors import LaunchError
 from clprune.kernels.base import Workload
 from clprune.opencl import Session

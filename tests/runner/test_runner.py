@@ -13,7 +13,8 @@ import pytest
 
 import clprune
 from clprune.darknet.network import Network
-from clprune.darknet.weights import random_weights, write_weights
+from clprune.darknet.random_weights import random_weights
+from clprune.darknet.weights import write_weights
 from clprune.errors import NoDeviceError, UsageError, WeightsError
 from clprune.opencl import Session
 from clprune.runner import Runner

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from clprune.darknet.network import Network
+from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
-from clprune.darknet.weights import random_weights
 from clprune.errors import UsageError
 from clprune.runner import Runner
 from clprune.runner.verify import verify_network

@@ -8,7 +8,9 @@ import functools
 import numpy as np
 import pytest
 
-from clprune.darknet.layers import Connected, Convolutional, MaxPool
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.pools import MaxPool
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights

@@ -9,9 +9,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch")
 
-from clprune.darknet.folded import fold_cfg, fold_network  # noqa: E402
+from clprune.darknet.fold import fold_network  # noqa: E402
 from clprune.darknet.network import Network  # noqa: E402
 from clprune.darknet.random_weights import random_weights  # noqa: E402
+from clprune.darknet.rewrite import fold_cfg  # noqa: E402
 from clprune.darknet.values import Weights  # noqa: E402
 from clprune.data import load_data  # noqa: E402
 from clprune.errors import FileError, UsageError  # noqa: E402

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 # ruff: noqa: E402  # what follows can be imported only where torch can
 
 from clprune.darknet.random_weights import random_weights
-from clprune.darknet.weights import Weights
+from clprune.darknet.values import Weights
 from clprune.data import DataSet, load_data
 from clprune.errors import FileError, UsageError
 from clprune.pruning.network import PruneSettings, make_masks, plan_pruning

@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 # ruff: noqa: E402  # what follows can be imported only where torch can
 
-from clprune.darknet.layers import PruneOptions
+from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from clprune.darknet.layers import Connected, Convolutional
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.launching import timed_in_a_row

@@ -12,10 +12,12 @@ import numpy as np
 
 from clprune.container import default_weights, load_weights, save_weights
 from clprune.container.load import DARKNET_SUFFIX, PACKED_SUFFIX
-from clprune.darknet.annotate import annotate_cfg
-from clprune.darknet.layers import Connected, Convolutional, Softmax
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.values import Softmax
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
+from clprune.darknet.rewrite import annotate_cfg
 from clprune.darknet.values import Weights
 from clprune.errors import UsageError
 from clprune.files import write_atomically

@@ -10,7 +10,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clprune.algorithms import Algorithms
-from clprune.darknet.layers import Connected, Convolutional, Layer, PruneOptions
+from clprune.darknet.kinds.base import Layer, PruneOptions
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo

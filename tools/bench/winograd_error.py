@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from clprune.cli.common import device_option, one_line_errors, print_table
-from clprune.darknet.layers import Convolutional
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, load_network
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Sample, Workload

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clprune.container import read_packed
-from clprune.darknet.folded import fold_network
+from clprune.darknet.fold import fold_network
 from clprune.training import evaluate, load_module
 from tools.compare.coded_runs import CodedSetting
 from tools.compare.codings import CODINGS, DENSE, PRUNED, file_name

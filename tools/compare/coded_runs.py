@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from clprune.container import read_packed, write_packed
-from clprune.darknet.folded import fold_network
-from clprune.darknet.layers import PruneOptions
+from clprune.darknet.fold import fold_network
+from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights

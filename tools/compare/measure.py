@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from clprune.algorithms import Algorithms
-from clprune.darknet.layers import Convolutional
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights, unit_matrix
 from clprune.darknet.weights import read_weights

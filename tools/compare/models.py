@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from clprune.container import read_packed, write_packed
-from clprune.darknet.layers import Convolutional
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights, write_weights

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from clprune.darknet.annotate import annotate_cfg
 from clprune.darknet.network import Network, load_network
+from clprune.darknet.rewrite import annotate_cfg
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights, write_weights
 from clprune.dataset import DataSet

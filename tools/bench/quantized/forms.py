@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from clprune.container import load_weights, write_packed
-from clprune.darknet.annotate import annotate_cfg
 from clprune.darknet.cfg import read_cfg_text
-from clprune.darknet.layers import PruneOptions
+from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
+from clprune.darknet.rewrite import annotate_cfg
 from clprune.darknet.values import Weights
 from clprune.files import write_atomically
 from clprune.kernels.base import Workload

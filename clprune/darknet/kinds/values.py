@@ -1,0 +1,65 @@
+"""Layers that keep the shape: functions of single values, the softmax, and what only training knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clprune.darknet.kinds.base import Keys, Layer, OptionError, activation_name, integer, number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation(Layer):
+    """`activation` on every value."""
+
+    names = ("activation",)
+    takes_vector = True
+    carries_channels = True
+
+    activation: str = activation_name("linear")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropout(Layer):
+    """Nothing at inference: darknet scales while it trains."""
+
+    names = ("dropout",)
+    keys = Keys(silent="dropblock dropblock_size_rel dropblock_size_abs")
+    takes_vector = True
+    carries_channels = True
+    is_identity = True
+
+    probability: float = number(0.5)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise OptionError(f"probability={self.probability:g}: expected 0 to 1", key="probability")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Softmax(Layer):
+    """Softmax over each of `groups` equal runs of the flattened input, of values divided by `temperature`."""
+
+    names = ("softmax", "soft")
+    keys = Keys(silent="noloss", neutral={"spatial": 0}, refused="tree")
+    takes_vector = True
+
+    groups: int = integer()
+    temperature: float = number(1.0)
+
+    def __post_init__(self) -> None:
+        if self.input.elements % self.groups:
+            raise OptionError(f"groups={self.groups} does not divide the {self.input.elements} inputs", key="groups")
+        if self.temperature <= 0:
+            raise OptionError(f"temperature={self.temperature:g}: expected more than 0", key="temperature")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost(Layer):
+    """A training loss; nothing at inference."""
+
+    names = ("cost",)
+    keys = Keys(silent="type scale ratio noobj thresh")
+    takes_vector = True
+    carries_channels = True
+    is_identity = True
+    is_loss = True

@@ -1,0 +1,98 @@
+"""One section of a cfg: its options as text, and read as typed values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clprune.errors import CfgError
+
+#: Darknet keeps sizes in 32-bit integers.
+MAX_INTEGER = (1 << 31) - 1
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One `key=value`: the value without blanks and comments, and its line (1-based)."""
+
+    value: str
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One `[section]`: its name with aliases resolved, its line (1-based), its options by key."""
+
+    path: Path
+    name: str
+    line: int
+    options: Mapping[str, Option]
+
+    def error(self, message: str, *, key: str | None = None) -> CfgError:
+        """A CfgError at the line of `key` where that is given, else at the section's own line."""
+        option = self.options.get(key) if key is not None else None
+        return CfgError(f"[{self.name}] {message}", path=self.path, line=option.line if option else self.line)
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """The value as text. Without a default the key is required."""
+        option = self.options.get(key)
+        if option is not None:
+            return option.value
+        if default is None:
+            raise self.error(f"has no {key}=, which is required")
+        return default
+
+    def integer(self, key: str, default: int | None = None, *, minimum: int | None = None) -> int:
+        """The value as a whole number of at most 31 bits, at least `minimum`."""
+        option = self.options.get(key)
+        if option is None and default is not None:
+            return default
+        value = self._to_integer(key, self.text(key))
+        if minimum is not None and value < minimum:
+            raise self.error(f"{key}={value}: expected at least {minimum}", key=key)
+        return value
+
+    def boolean(self, key: str, default: bool = False) -> bool:
+        """The value as darknet reads a switch: 0 is off, any other whole number is on."""
+        return self.integer(key, int(default)) != 0
+
+    def number(self, key: str, default: float) -> float:
+        """The value as a finite decimal number."""
+        option = self.options.get(key)
+        if option is None:
+            return default
+        if _NUMBER.fullmatch(option.value) is None:
+            raise self.error(f"{key}={shown(option.value)}: expected a number", key=key)
+        value = float(option.value)
+        if value in (float("inf"), float("-inf")):
+            raise self.error(f"{key}={shown(option.value)}: too large a number", key=key)
+        return value
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        """The value as whole numbers separated by commas; the key is required."""
+        return tuple(self._to_integer(key, word) for word in self.text(key).split(","))
+
+    def _to_integer(self, key: str, word: str) -> int:
+        if _INTEGER.fullmatch(word) is None:
+            text = self.text(key)
+            raise self.error(f"{key}={shown(text)}: expected a whole number{_where(word, text)}", key=key)
+        # Compared by length first: Python refuses to convert thousands of digits.
+        if len(word) > 12 or abs(int(word)) > MAX_INTEGER:
+            raise self.error(f"{key}={shown(word)}: expected at most {MAX_INTEGER}", key=key)
+        return int(word)
+
+
+def shown(text: str, length: int = 60) -> str:
+    """Text from a file that may be anything, made fit for one line of an error."""
+    printable = "".join(character if character.isprintable() else "?" for character in text[: length + 1])
+    return printable if len(text) <= length else printable[:length] + "..."
+
+
+def _where(word: str, value: str) -> str:
+    """Which of several numbers is meant, for an error."""
+    return "" if word == value else f", found {shown(word)!r} between the commas"
