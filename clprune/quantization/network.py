@@ -75,7 +75,7 @@ def quantize_network(
 ) -> Weights:
     """The same network with the weights of every convolutional and connected layer coded; biases stay float32.
 
-    Batch normalization must be part of the weights already (`clprune.darknet.folded`), so that the codes are what the
+    Batch normalization must be part of the weights already (`clprune.darknet.fold`), so that the codes are what the
     device multiplies: a scale applied afterwards would need a codebook per channel. `activation_scales` are the scales
     of layers' inputs by layer index, for scheme "linear". Layers whose weights live in the Winograd domain or that have
     none (`dontload`) stay as they are. Raises UsageError, with the layer's name for weights that are not finite.
@@ -89,7 +89,7 @@ def quantize_network(
             continue
         if layer.batch_normalize:
             raise UsageError(
-                f"{layer_name(network, layer)} has batch normalization: fold it first (clprune.darknet.folded)"
+                f"{layer_name(network, layer)} has batch normalization: fold it first (clprune.darknet.fold)"
             )
         scale = None if activation_scales is None else activation_scales.get(layer.index)
         coding = code_weights(values.weights, settings, name=layer_name(network, layer), activation_scale=scale)

@@ -70,7 +70,7 @@ class HeldCodes:
                 continue  # stays float32, as in quantize_network
             name = layer_name(module.network, layer)
             if layer.batch_normalize:
-                raise UsageError(f"{name} has batch normalization: fold it first (clprune.darknet.folded)")
+                raise UsageError(f"{name} has batch normalization: fold it first (clprune.darknet.fold)")
             if quantization.settings.scheme == "linear":
                 torch_layer.rounds_weights = True
                 torch_layer.input_scale = (quantization.activation_scales or {}).get(layer.index)
