@@ -22,7 +22,7 @@ ORDER = (
     *("turns", "image", "dataset"),
     *("device", "quirks", "selection"),
     *("winograd", "quantization", "darknet", "container", "pruning"),
-    *("layout", "rendering", "packing", "kernels"),
+    *("layout", "opencl_c", "rendering", "source_hash", "packing", "kernels"),
     *("opencl", "launching", "reading"),
     *("plan", "tiles", "offline", "runner", "tuning"),
     *("training", "data"),  # the door to torchvision, which brings torch, is training's

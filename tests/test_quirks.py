@@ -13,8 +13,8 @@ from clprune import quirks
 from clprune.device import DeviceInfo
 from clprune.kernels.base import Expected, Kernel
 from clprune.kernels.catalogue import CATALOGUE
+from clprune.opencl_c import work_group_attributes
 from clprune.quirks import QUIRKS, platform_advice, quirks_of, vector_width, wants_explicit_vectors
-from clprune.rendering import work_group_attributes
 from clprune.tolerance import SMALLEST_NORMAL, absolute_tolerance, relative_tolerance
 from tests.imaginary import imaginary_device, imaginary_platform
 

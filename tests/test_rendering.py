@@ -13,7 +13,8 @@ from clprune import rendering
 from clprune.errors import RenderError
 from clprune.kernels.base import Kernel
 from clprune.kernels.catalogue import CATALOGUE
-from clprune.rendering import c_float, render, template_hash, vector_load, vector_store, vector_type
+from clprune.opencl_c import c_float, vector_load, vector_store, vector_type
+from clprune.rendering import render
 from clprune.resources import templates_folder
 from tests.covering import covering_points, roomy_device
 
@@ -60,24 +61,6 @@ def test_undefined_name_is_an_error_with_template_and_line(monkeypatch: pytest.M
 def test_unknown_template() -> None:
     with pytest.raises(RenderError, match=r"template absent\.cl\.mako"):
         render("absent", {})
-
-
-def test_hash_follows_the_template_and_what_templates_share(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def hash_of(name: str) -> str:
-        template_hash.cache_clear()
-        return template_hash(name)
-
-    folder_with(monkeypatch, tmp_path, one="int a;", other="int b;")
-    shared = tmp_path / "common.mako"
-    shared.write_text("x", encoding="utf-8")
-    before, before_other = hash_of("one"), hash_of("other")
-    assert before != before_other
-    folder_with(monkeypatch, tmp_path, one="int c;")
-    assert hash_of("one") != before
-    assert hash_of("other") == before_other
-    shared.write_text("y", encoding="utf-8")
-    assert hash_of("other") != before_other
-    template_hash.cache_clear()
 
 
 def test_bare_literals_are_found() -> None:

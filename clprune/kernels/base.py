@@ -12,6 +12,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -21,7 +22,8 @@ from clprune import quirks
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import ConfigurationRejected
-from clprune.rendering import render, template_hash
+from clprune.rendering import render
+from clprune.source_hash import Generator, source_hash
 
 Value = int | str
 FloatArray = npt.NDArray[np.float32]
@@ -190,6 +192,10 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
 
     name: ClassVar[str]
     template: ClassVar[str]
+    #: Where `template` lies if not among clprune's own, which it may include all the same.
+    template_folders: ClassVar[tuple[Path, ...]] = ()
+    #: What beside `variables` generates parts of the source: its hash covers their text.
+    generators: ClassVar[tuple[Generator, ...]] = ()
     tile_type: type[TileT]
     parameters: ClassVar[Mapping[str, Sequence[Value]]]
     constraints: Sequence[Constraint[TileT, OperationT]]
@@ -244,7 +250,8 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
 
     def source(self, tile: TileT, operation: OperationT) -> str:
         """OpenCL C of this tile for this operation."""
-        return render(self.template, {**dataclasses.asdict(tile), **self.variables(tile, operation)})
+        variables = {**dataclasses.asdict(tile), **self.variables(tile, operation)}
+        return render(self.template, variables, folders=self.template_folders)
 
     def build_options(self, device: DeviceInfo) -> tuple[str, ...]:
         """Compiler options that this kernel's source needs on `device` beside those that all have."""
@@ -252,7 +259,8 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
 
     def source_hash(self) -> str:
         """Changes whenever the kernel's source may have: old tuning results are then left alone."""
-        return template_hash(self.template)
+        generators = (type(self).variables, *self.generators)
+        return source_hash(self.template, generators=generators, folders=self.template_folders)
 
     def check(self, tile: TileT, operation: OperationT, device: DeviceInfo) -> None:
         """Raise ConfigurationRejected with the first declared reason why `tile` cannot run `operation` on `device`."""

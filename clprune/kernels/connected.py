@@ -99,6 +99,11 @@ class ConnectedOperation:
         return (shape.channels - 1) * layout.channel_stride + (shape.height - 1) * layout.pitch + shape.width - 1
 
     @property
+    def is_contiguous(self) -> bool:
+        """Whether an image's inputs lie side by side."""
+        return self.last_column_offset == self.problem.inputs - 1
+
+    @property
     def layout_arguments(self) -> tuple[np.int32, ...]:
         """Batch, and where images and outputs lie: the last parameters of the kernels."""
         scalars = (

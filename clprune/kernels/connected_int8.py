@@ -32,14 +32,12 @@ from clprune.kernels.conv_int8 import (
     input_codes,
     inverse_scale,
     linear_coding_of,
+    quantize_sizes,
     sample_weights,
 )
 from clprune.kernels.samples import expected_output, input_buffer, random_matrix
 from clprune.kernels.storage import FLOAT32, INT8, stored_matrix
 from clprune.packing.columns import pack_columns
-
-#: The input is quantized by work-groups of so many items on GPUs, and in runs of so many vectors on CPUs.
-_QUANTIZE_GROUP, _QUANTIZE_STEPS = 64, 16
 
 #: Which arguments each stage takes, as `ConnectedInt8Kernel.arguments` orders them.
 _QUANTIZE_TAKES = tuple(range(8))
@@ -83,6 +81,12 @@ class ConnectedInt8Kernel(MatrixKernel[ConnectedInt8Tile, ConnectedOperation]):
 
     name = "connected_int8"
     template = "connected_int8"
+    generators = (
+        quantize_sizes,
+        ConnectedInt8Tile.work_group_size,
+        ConnectedOperation.is_contiguous,
+        ConnectedOperation.last_column_offset,
+    )
     tile_type = ConnectedInt8Tile
     parameters: ClassVar = {**CONNECTED.parameters, "inputs_packed": (2, 4)}
     cpu_values: ClassVar = {**CONNECTED.cpu_values, "inputs_packed": (2,)}
@@ -127,7 +131,7 @@ class ConnectedInt8Kernel(MatrixKernel[ConnectedInt8Tile, ConnectedOperation]):
 
     def stages(self, tile: ConnectedInt8Tile, operation: ConnectedOperation) -> tuple[Stage, ...]:
         """Quantize the input, multiply."""
-        group, steps = _quantize_sizes(tile)
+        group, steps = quantize_sizes(tile.work_group_size)
         inputs = _words(tile, operation) * tile.inputs_packed
         runs = round_up(ceil_div(inputs, steps * tile.vector_width), group)
         quantize = Launch(global_size=(runs, operation.problem.batch), local_size=(group, 1))
@@ -137,12 +141,12 @@ class ConnectedInt8Kernel(MatrixKernel[ConnectedInt8Tile, ConnectedOperation]):
         )
 
     def variables(self, tile: ConnectedInt8Tile, operation: ConnectedOperation) -> dict[str, Any]:
-        group, steps = _quantize_sizes(tile)
+        group, steps = quantize_sizes(tile.work_group_size)
         return {
             "activation": operation.activation,
             "quantize_group": group,
             "quantize_steps": steps,
-            "is_contiguous": _is_contiguous(operation),
+            "is_contiguous": operation.is_contiguous,
         }
 
     def safe_tile(self, operation: ConnectedOperation) -> ConnectedInt8Tile:
@@ -184,7 +188,7 @@ class ConnectedInt8Kernel(MatrixKernel[ConnectedInt8Tile, ConnectedOperation]):
         return (
             x,
             _scratch(tile, operation),
-            np.zeros(1, np.int32) if _is_contiguous(operation) else operation.column_offsets,
+            np.zeros(1, np.int32) if operation.is_contiguous else operation.column_offsets,
             np.float32(packed.inverse_scale),
             *(np.int32(value) for value in quantize),
             *arrays,
@@ -223,16 +227,6 @@ def _words(tile: ConnectedInt8Tile, operation: ConnectedOperation) -> int:
 
 def _scratch(tile: ConnectedInt8Tile, operation: ConnectedOperation) -> Scratch:
     return Scratch(elements=_words(tile, operation) * operation.problem.batch)
-
-
-def _is_contiguous(operation: ConnectedOperation) -> bool:
-    """Whether an image's inputs lie side by side."""
-    return operation.last_column_offset == operation.problem.inputs - 1
-
-
-def _quantize_sizes(tile: ConnectedInt8Tile) -> tuple[int, int]:
-    """Work-items of a work-group of the first stage, and vectors per work-item."""
-    return (_QUANTIZE_GROUP, 1) if tile.work_group_size > 1 else (1, _QUANTIZE_STEPS)
 
 
 CONNECTED_INT8 = ConnectedInt8Kernel()

@@ -105,6 +105,7 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
 
     name = "conv"
     template = "conv"
+    generators = (ConvOperation.row_distances, ConvOperation.row_step)
     tile_type = ConvTile
     parameters: ClassVar = {
         "tile_m": (1, 2, 4, 6, 8, 12, 14, 16),

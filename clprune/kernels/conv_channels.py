@@ -78,6 +78,7 @@ class ConvChannelsKernel(MatrixKernel[ConvChannelsTile, ConvOperation]):
 
     name = "conv_channels"
     template = "conv_channels"
+    generators = (ConvChannelsTile.tile_m,)
     tile_type = ConvChannelsTile
     parameters: ClassVar = {
         "vector_width": (1, 4, 8, 16),

@@ -47,9 +47,6 @@ from clprune.quirks import has_integer_dot_product, takes_wide_shuffles, vector_
 #: Products of two codes that 32 bits can sum up whatever the codes.
 MOST_COLUMNS = (2**31 - 1) // LARGEST_CODE**2
 
-#: The input is quantized by work-groups of so many items on GPUs, and in runs of so many vectors on CPUs.
-_QUANTIZE_GROUP, _QUANTIZE_STEPS = 64, 16
-
 #: Which arguments each stage takes, as `ConvInt8Kernel.arguments` orders them.
 _QUANTIZE_TAKES = tuple(range(10))
 _CONV_TAKES = (1, *range(10, 30))
@@ -93,6 +90,13 @@ class PackedInt8:
     @property
     def imbalance(self) -> float:
         return self.columns.imbalance
+
+
+def quantize_sizes(work_group_size: int) -> tuple[int, int]:
+    """Work-items of a work-group that quantizes the input, and vectors of one work-item: 64 and 1 on GPUs, 1 and 16
+    where the kernel's own work-groups are of one.
+    """
+    return (64, 1) if work_group_size > 1 else (1, 16)
 
 
 def inverse_scale(activation_scale: float) -> float:
@@ -163,6 +167,7 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
 
     name = "conv_int8"
     template = "conv_int8"
+    generators = (quantize_sizes, ConvInt8Tile.work_group_size)
     tile_type = ConvInt8Tile
     parameters: ClassVar = {
         "tile_m": (1, 2, 4, 6, 8, 12, 14),
@@ -250,7 +255,7 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
     def stages(self, tile: ConvInt8Tile, operation: ConvOperation) -> tuple[Stage, ...]:
         """Quantize the input, multiply."""
         words = word_operation(operation, tile.channels_packed)
-        group, steps = _quantize_sizes(tile)
+        group, steps = quantize_sizes(tile.work_group_size)
         runs = ceil_div(words.input.image_stride, steps * tile.vector_width)
         quantize = Launch(global_size=(round_up(runs, group), _scratch_rows(tile, words)), local_size=(group, 1))
         return (
@@ -259,7 +264,7 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
         )
 
     def variables(self, tile: ConvInt8Tile, operation: ConvOperation) -> dict[str, Any]:
-        group, steps = _quantize_sizes(tile)
+        group, steps = quantize_sizes(tile.work_group_size)
         return {
             "stride": operation.problem.stride,
             "activation": operation.activation,
@@ -378,11 +383,6 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
             )
             for number, shape in enumerate(shapes)
         )
-
-
-def _quantize_sizes(tile: ConvInt8Tile) -> tuple[int, int]:
-    """Work-items of a work-group that quantizes, and vectors of one work-item."""
-    return (1, _QUANTIZE_STEPS) if tile.work_group_size == 1 else (_QUANTIZE_GROUP, 1)
 
 
 def _scratch_rows(tile: ConvInt8Tile, words: ConvOperation) -> int:

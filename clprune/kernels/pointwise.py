@@ -98,6 +98,7 @@ class PointwiseKernel(TensorKernel[PointwiseTile, PointwiseOperation]):
 
     name = "pointwise"
     template = "pointwise"
+    generators = (shortcut_steps,)
     tile_type = PointwiseTile
     parameters: ClassVar = {"group_n": (1, 16, 64), "group_rows": (1, 4)}
     constraints = (

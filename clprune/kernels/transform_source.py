@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from clprune.rendering import c_float
+from clprune.opencl_c import c_float
 from clprune.winograd.transforms import Matrix
 
 #: Coefficients by the variable that they multiply; zeros are left out.

@@ -26,6 +26,7 @@ from clprune.kernels.base import (
 )
 from clprune.kernels.winograd_operation import (
     SEGMENT_CONSTRAINTS,
+    WINOGRAD_GENERATORS,
     WinogradOperation,
     input_scalars,
     output_scalars,
@@ -94,6 +95,7 @@ class WinogradKernel(MatrixKernel[WinogradTile, WinogradOperation]):
 
     name = "winograd"
     template = "winograd"
+    generators = WINOGRAD_GENERATORS
     tile_type = WinogradTile
     parameters: ClassVar = {
         "tile_m": (1, 4, 8, 16),

@@ -26,6 +26,7 @@ from clprune.kernels.base import (
 )
 from clprune.kernels.winograd_operation import (
     SEGMENT_CONSTRAINTS,
+    WINOGRAD_GENERATORS,
     WinogradOperation,
     input_scalars,
     output_scalars,
@@ -87,6 +88,7 @@ class WinogradFusedKernel(MatrixKernel[WinogradFusedTile, WinogradOperation]):
 
     name = "winograd_fused"
     template = "winograd_fused"
+    generators = (*WINOGRAD_GENERATORS, WinogradFusedTile.m_stride, WinogradFusedTile.lanes)
     tile_type = WinogradFusedTile
     parameters: ClassVar = {
         "tile_m": (1, 4, 8, 16),

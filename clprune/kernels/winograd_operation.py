@@ -13,12 +13,14 @@ from clprune.darknet.activations import activate
 from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
 from clprune.geometry import ConvProblem
+from clprune.kernels import transform_source
 from clprune.kernels.base import Case, Constraint, Expected, FloatArray, Sample, Workload, ceil_div
 from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation, conv_reference, pool_problem
 from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.samples import expected_output, input_buffer, random_matrix
-from clprune.kernels.transform_source import transform_statements
+from clprune.source_hash import Generator
 from clprune.tolerance import amplified_terms
+from clprune.winograd import transforms
 from clprune.winograd.error import amplification
 from clprune.winograd.transforms import transform_filters, transform_matrices, winograd_convolution
 
@@ -109,13 +111,13 @@ def winograd_obstacle(problem: ConvProblem) -> str | None:
 
 def template_variables(operation: WinogradOperation, *, vector_width: int, columns: int) -> dict[str, Any]:
     """What `templates/winograd.mako` needs."""
-    transforms = transform_matrices(operation.output_tile)
+    matrices = transform_matrices(operation.output_tile)
     return {
         "output_tile": operation.output_tile,
         "input_tile": operation.input_tile,
-        "BT": transforms.BT,
-        "AT": transforms.AT,
-        "combine": transform_statements,
+        "BT": matrices.BT,
+        "AT": matrices.AT,
+        "combine": transform_source.transform_statements,
         "columns": columns,
         "segments": vector_width // columns,
         "partial_rows": operation.problem.out_height % operation.output_tile != 0,
@@ -123,6 +125,15 @@ def template_variables(operation: WinogradOperation, *, vector_width: int, colum
         "activation": operation.activation,
         "pooled": operation.pooled,
     }
+
+
+#: What generates parts of both kernels' sources.
+WINOGRAD_GENERATORS: tuple[Generator, ...] = (
+    template_variables,
+    WinogradOperation.input_tile,
+    transform_source,
+    transforms,
+)
 
 
 def input_scalars(operation: WinogradOperation) -> tuple[int, ...]:

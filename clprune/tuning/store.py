@@ -24,13 +24,14 @@ from clprune.device import DeviceInfo, device_key
 from clprune.errors import StoreError
 from clprune.folders import data_folder
 from clprune.kernels.base import Kernel, Operation, Workload
+from clprune.kernels.earlier_hashes import EARLIER_HASHES
 from clprune.version import __version__
 
 if TYPE_CHECKING:
     from clprune.opencl import Session
     from clprune.tuning.lookup import Lookup
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 DATABASE_NAME = "tuning.sqlite"
 
 #: Where a result came from: timed on its device, predicted without one, or read from a file of somebody else's.
@@ -211,7 +212,16 @@ class Store:
             for statement in _SCHEMA.strip().split(";"):
                 if statement.strip():
                     self._connection.execute(statement)
+            if 0 < version < 4:
+                self._rename_hashes()
             self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def _rename_hashes(self) -> None:
+        """What version 3 kept under earlier hashes of sources that are still the same stays valid."""
+        renamed = [(today, kernel, earlier) for kernel, (earlier, today) in EARLIER_HASHES.items()]
+        for table in ("measurement", "best", "checked"):
+            statement = f"UPDATE OR IGNORE {table} SET source_hash=? WHERE kernel=? AND source_hash=?"
+            self._connection.executemany(statement, renamed)
 
     def _use_write_ahead_log(self) -> None:
         """Readers and a writer need not wait for each other then.

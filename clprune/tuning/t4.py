@@ -19,6 +19,7 @@ from typing import Any
 
 from clprune.errors import StoreError
 from clprune.files import write_atomically
+from clprune.kernels.earlier_hashes import todays_hash
 from clprune.tuning.store import (
     COMPILE,
     CONSTRAINTS,
@@ -195,6 +196,7 @@ class _Reader:
                 path=self.path,
             )
         key = Key(**self._strings(own, _KEY_FIELDS, where))
+        key = dataclasses.replace(key, source_hash=todays_hash(key.kernel, key.source_hash))
         tile, invalidity = entry.get("configuration"), entry.get("invalidity")
         if not isinstance(tile, dict) or not all(isinstance(value, int | str) for value in tile.values()):
             raise StoreError(f"{where}.configuration: expected an object of numbers and words", path=self.path)

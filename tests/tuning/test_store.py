@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from clprune.errors import StoreError
-from clprune.kernels.base import Workload
-from clprune.kernels.catalogue import kernel_by_name
+from clprune.kernels.base import Kernel, Workload
+from clprune.kernels.catalogue import CATALOGUE, kernel_by_name
+from clprune.kernels.earlier_hashes import EARLIER_HASHES
 from clprune.tuning.store import DATABASE_NAME, SCHEMA_VERSION, Key, Store, StoreWarning, open_store, result_key
 from tests.imaginary import imaginary_device
 
@@ -148,6 +149,31 @@ def test_times_of_warm_caches_are_dropped(tmp_path: Path) -> None:
     assert store.measurements(key(), KERNEL) == {}
     assert store.best(key(), KERNEL) is None
     assert len(store.devices()) == 1
+
+
+@pytest.mark.parametrize("kernel", CATALOGUE, ids=lambda kernel: kernel.name)
+def test_earlier_hashes_are_those_of_todays_sources(kernel: Kernel[Any, Any]) -> None:
+    """Where a hash moves: write the new one where the generated OpenCL C is the same, else remove the line."""
+    if kernel.name in EARLIER_HASHES:
+        assert EARLIER_HASHES[kernel.name][1] == kernel.source_hash()
+
+
+def test_results_under_earlier_hashes_stay_valid_but_not_stale_ones(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    earlier, today = EARLIER_HASHES[KERNEL.name]
+    store = Store(path)
+    for source_hash, tile in ((earlier, TILES[0]), ("stale", TILES[1])):
+        old = dataclasses.replace(key(), source_hash=source_hash)
+        store.add_measurement(old, tile, time_ms=1.0)
+        store.set_best(old, tile, workload=PRUNED, time_ms=1.0, default_time_ms=2.0)
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version=3")
+    store = Store(path)
+    now = dataclasses.replace(key(), source_hash=today)
+    assert store.best(now, KERNEL) == (TILES[0], 1.0)
+    assert store.measurements(now, KERNEL) == {TILES[0]: 1.0}
+    assert len(store.all_best()) == 2
 
 
 def test_not_a_database(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from clprune.errors import StoreError
 from clprune.kernels.base import Workload
 from clprune.kernels.catalogue import kernel_by_name
+from clprune.kernels.earlier_hashes import EARLIER_HASHES
 from clprune.tuning.store import Key, Store, result_key
 from clprune.tuning.t4 import from_store, into_store, read_t4, to_document, write_t4
 from tests.imaginary import imaginary_device
@@ -71,6 +72,14 @@ def test_out_and_in_again(store: Store, tmp_path: Path, name: str) -> None:
     assert (best.origin, best.time_ms, best.kept_share, best.unit_rows) == ("imported", 1.4, 0.25, 16)
     assert other.lookup_for(DEVICE)(KERNEL, OPERATION, PRUNED) == (FAST, "tuned (imported)")
     assert {item.origin for item in other.all_measurements()} == {"imported"}
+
+
+def test_files_with_earlier_hashes_are_todays(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    earlier, today = EARLIER_HASHES[KERNEL.name]
+    write_t4(path, from_store(store))
+    path.write_text(path.read_text().replace(today, earlier))
+    assert read_t4(path) == from_store(store)
 
 
 def test_import_does_not_replace_what_was_measured_here(store: Store) -> None:

@@ -1,0 +1,188 @@
+"""The hash of a kernel's source moves with what decides about the source, and with nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+
+import clprune
+from clprune import rendering
+from clprune import source_hash as hashing
+from clprune.errors import RenderError
+from clprune.kernels import base
+from clprune.kernels.base import Kernel
+from clprune.kernels.catalogue import CATALOGUE
+from clprune.resources import templates_folder
+from clprune.source_hash import source_hash
+from tests.covering import roomy_device
+
+PACKAGE = Path(clprune.__file__).parent
+Edit = Callable[[str], str]
+
+WINOGRAD = {"winograd", "winograd_fused"}
+
+PRINT_HASHES = """
+import json
+from clprune.kernels.catalogue import CATALOGUE
+print(json.dumps({kernel.name: kernel.source_hash() for kernel in CATALOGUE}))
+"""
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package with its templates."""
+    copied = tmp_path_factory.mktemp("copy") / "clprune"
+    shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(templates_folder(), copied / "templates", ignore=shutil.ignore_patterns("__pycache__"))
+    return copied
+
+
+def moved(copy: Path, file: str, edit: Edit) -> set[str]:
+    """Names of the kernels whose hash moves when `file` of the package is edited."""
+    path = copy / file
+    text = path.read_bytes()
+    edited = edit(text.decode())
+    assert edited != text.decode(), "the edit changes nothing"
+    path.write_bytes(edited.encode())
+    try:
+        result = subprocess.run(
+            [sys.executable, "-B", "-c", PRINT_HASHES],
+            cwd=copy.parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+    finally:
+        path.write_bytes(text)
+    hashes = json.loads(result.stdout)
+    return {kernel.name for kernel in CATALOGUE if hashes[kernel.name] != kernel.source_hash()}
+
+
+def including(name: str) -> set[str]:
+    return {
+        kernel.name
+        for kernel in CATALOGUE
+        if f'file="{name}"' in (templates_folder() / f"{kernel.template}.cl.mako").read_text(encoding="utf-8")
+    }
+
+
+def longer(text: str) -> str:
+    return text + "\nint a;\n"
+
+
+def test_a_shared_template_moves_those_that_include_it(copy: Path) -> None:
+    assert moved(copy, "templates/winograd.mako", longer) == WINOGRAD
+    assert moved(copy, "templates/storage.mako", longer) == including("storage.mako")
+    assert moved(copy, "templates/softmax.cl.mako", longer) == {"softmax"}
+
+
+def test_generators_move_those_that_use_them(copy: Path) -> None:
+    def negated(text: str) -> str:
+        return text.replace("'+' if factor > 0 else '-'", "'-' if factor < 0 else '+'")
+
+    assert moved(copy, "kernels/transform_source.py", negated) == WINOGRAD
+    points = lambda text: text.replace("points += [value, -value]", "points += [-value, value]")  # noqa: E731
+    assert moved(copy, "winograd/transforms.py", points) == WINOGRAD
+    distances = lambda text: text.replace("row * self.input.pitch,", "row * self.input.pitch + 0,")  # noqa: E731
+    assert moved(copy, "kernels/conv_operation.py", distances) == {"conv"}
+    every = {kernel.name for kernel in CATALOGUE}
+    assert moved(copy, "opencl_c.py", lambda text: text.replace("vload{width}(0, ", "vload{width}(0u, ")) == every
+
+
+def test_variables_move_their_own_kernel(copy: Path) -> None:
+    def edit(text: str) -> str:
+        return text.replace('"inside": problem.all_inside', '"inside": False')
+
+    assert moved(copy, "kernels/pool.py", edit) == {"max_pool"}
+
+
+def test_line_endings_comments_and_tiles_move_nothing(copy: Path) -> None:
+    assert moved(copy, "templates/winograd.mako", lambda text: text.replace("\n", "\r\n")) == set()
+    assert moved(copy, "templates/common.mako", lambda text: "## A remark.\n\n" + text + "## Another.\n") == set()
+    assert moved(copy, "kernels/transform_source.py", lambda text: text.replace("\n", "\r\n")) == set()
+    remarks = lambda text: text.replace('"""Collects', '# why\n    """Gathers').replace("\n\n\n", "\n\n\n# a\n")  # noqa: E731
+    assert moved(copy, "kernels/transform_source.py", remarks) == set()
+    assert moved(copy, "kernels/conv.py", lambda text: text.replace("tile_m=8", "tile_m=4")) == set()
+    assert moved(copy, "rendering.py", lambda text: text + "\nNOTHING = 1\n") == set()
+
+
+def test_includes_are_followed_and_may_lie_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own, other = tmp_path / "own", tmp_path / "other"
+    own.mkdir()
+    other.mkdir()
+    monkeypatch.setattr(rendering, "templates_folder", lambda: own)
+    (other / "a.cl.mako").write_text('<%include file="b.mako"/>\n')
+    (own / "b.mako").write_text('<%namespace name="c" file="/c.mako"/>\n<%inherit file="c.mako"/>\n')
+    (own / "c.mako").write_text("int c;\n")
+
+    def hash_of_a() -> str:
+        source_hash.cache_clear()
+        hashing._template.cache_clear()
+        return source_hash("a", folders=(other,))
+
+    before = hash_of_a()
+    (own / "c.mako").write_text("int d;\n")
+    assert hash_of_a() != before
+    (own / "c.mako").unlink()
+    with pytest.raises(RenderError, match=r"template c\.mako is in none of .*other, .*own"):
+        hash_of_a()
+    source_hash.cache_clear()
+
+
+def functions_called(call: Callable[[], Any]) -> set[CodeType]:
+    """What runs of kernels/ and winograd/ during `call`."""
+    rooms = (str(PACKAGE / "kernels"), str(PACKAGE / "winograd"))
+    found: set[CodeType] = set()
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        path = frame.f_code.co_filename
+        if event == "call" and path.startswith(rooms) and path != base.__file__:
+            found.add(frame.f_code)
+
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return found
+
+
+def is_covered(code: CodeType, kernel: Kernel[Any, Any]) -> bool:
+    """Whether the text of `code` is a part of the kernel's hash."""
+    for generator in (type(kernel).variables, *kernel.generators):
+        declared: Any = generator.fget if isinstance(generator, property) else generator
+        lines, first = inspect.getsourcelines(declared)
+        is_inside = inspect.ismodule(declared) or first <= code.co_firstlineno < first + len(lines)
+        if inspect.getsourcefile(declared) == code.co_filename and is_inside:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("kernel", CATALOGUE, ids=lambda kernel: kernel.name)
+def test_no_generator_is_forgotten(kernel: Kernel[Any, Any]) -> None:
+    """Every function of ours that runs while a source is made is declared."""
+    tiles = [*kernel.cpu_tiles, *kernel.gpu_tiles]
+    points = [(o, t) for o in kernel.sample_operations() for t in tiles if not kernel.rejection(t, o, roomy_device())]
+    called = functions_called(lambda: [kernel.source(tile, operation) for operation, tile in points])
+    forgotten = {f"{Path(code.co_filename).stem}.{code.co_name}" for code in called if not is_covered(code, kernel)}
+    assert forgotten == set()
+
+
+@pytest.mark.parametrize("kernel", CATALOGUE, ids=lambda kernel: kernel.name)
+def test_the_text_of_a_function_is_all_of_it(kernel: Kernel[Any, Any]) -> None:
+    for generator in (type(kernel).variables, *kernel.generators):
+        function: Any = generator.fget if isinstance(generator, property) else generator
+        if not inspect.ismodule(function):
+            lines, first = inspect.getsourcelines(function)
+            after = Path(inspect.getsourcefile(function) or "").read_text(encoding="utf-8").splitlines(keepends=True)
+            assert "".join(hashing._block(after[first - 1 :])).rstrip() == "".join(lines).rstrip()
