@@ -31,7 +31,6 @@ ORDER = (
 
 #: (room, room above it that it imports all the same), to be mended.
 UPHILL = {
-    ("quantization", "darknet"),
     ("runner", "tuning"),
     ("offline", "tuning"),
 }
@@ -43,7 +42,7 @@ CIRCLES = {
 }
 
 #: Folders whose modules are found by name.
-DISCOVERED = ("clprune.cli", "clprune.data")
+DISCOVERED = ("clprune.cli", "clprune.darknet.kinds", "clprune.data")
 
 #: Modules that neither the public surface nor the command line reaches, to be mended.
 UNREACHED = {"clprune.kernels.catalogue"}

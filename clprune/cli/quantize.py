@@ -34,10 +34,10 @@ from clprune.cli.training import (
 
 if TYPE_CHECKING:
     from clprune.darknet.network import Network
+    from clprune.darknet.quantize import QuantizedLayer, QuantizeSettings
     from clprune.darknet.values import Weights
     from clprune.dataset import DataSet
     from clprune.opencl import Session
-    from clprune.quantization.network import QuantizedLayer, QuantizeSettings
 
 #: Learning rate of quantization-aware training over that of retraining after pruning: weights only settle.
 CODED_RATE = 0.25
@@ -150,7 +150,7 @@ def _take_request(
     options: dict[str, Any], *, weights: str | None, data: str | None
 ) -> tuple[Request, RandomWeights | None]:
     """What is asked for, and the random weights. Raises click.UsageError and UsageError for what contradicts itself."""
-    from clprune.quantization.network import QuantizeSettings
+    from clprune.darknet.quantize import QuantizeSettings
 
     seed = options["seed"]
     settings = QuantizeSettings(scheme=options.pop("scheme"), bits=options.pop("bits"))
@@ -317,7 +317,7 @@ def _coded(
     given: tuple[Network, Weights],
 ) -> Model:
     """The model with coded weights, retrained for its codes where asked for; distillation learns from `given`."""
-    from clprune.quantization.network import quantize_network, zero_masks
+    from clprune.darknet.quantize import quantize_network, zero_masks
 
     if request.recipe is None or splits is None:
         coded = quantize_network(model.network, model.weights, request.settings, activation_scales=scales)
@@ -371,7 +371,7 @@ def _accuracy(session: Session, network: Network, weights: Weights, held_out: Da
 def _figures(request: Request, folded: Model, coded: Model, *, path: Path) -> dict[str, Any]:
     """What became of each layer and of the whole, as JSON can hold it."""
     from clprune.container import describe_packed
-    from clprune.quantization.network import describe_quantized
+    from clprune.darknet.quantize import describe_quantized
 
     sizes = {layer.layer: layer.size_bytes for layer in describe_packed(path)}
     described = describe_quantized(folded.network, folded.weights, coded.weights)

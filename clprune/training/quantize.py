@@ -19,17 +19,16 @@ import torch
 from torch import Tensor
 
 from clprune.darknet.network import Network
+from clprune.darknet.quantize import (
+    QuantizeSettings,
+    layer_name,
+    quantize_network,
+    with_coding,
+)
 from clprune.darknet.values import Weights
 from clprune.errors import UsageError
 from clprune.quantization.codebook import codebook_coding
 from clprune.quantization.coding import CodebookCoding
-from clprune.quantization.network import (
-    QuantizeSettings,
-    layer_name,
-    quantizable_layers,
-    quantize_network,
-    with_coding,
-)
 from clprune.training.layers import Weighted
 from clprune.training.module import NetworkModule
 from clprune.training.winograd_layer import WinogradConvolution
@@ -63,7 +62,7 @@ class HeldCodes:
     def __init__(self, module: NetworkModule, quantization: Quantization) -> None:
         self._quantization = quantization
         self._codebooks: dict[int, tuple[torch.nn.Parameter, Tensor, Tensor]] = {}
-        for layer in quantizable_layers(module.network):
+        for layer in module.network.matrix_layers:
             torch_layer = module.layers[layer.index]
             assert isinstance(torch_layer, Weighted)
             if isinstance(torch_layer, WinogradConvolution):

@@ -9,9 +9,9 @@ import pytest
 
 from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
+from clprune.darknet.quantize import QuantizeSettings, quantize_network
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import UsageError
-from clprune.quantization.network import QuantizeSettings, quantize_network
 from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
 from clprune.runner.reference import reference_outputs

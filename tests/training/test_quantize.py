@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch")
 
 from clprune.darknet.fold import fold_network  # noqa: E402
 from clprune.darknet.network import Network  # noqa: E402
+from clprune.darknet.quantize import QuantizeSettings, Scheme  # noqa: E402
 from clprune.darknet.random_weights import random_weights  # noqa: E402
 from clprune.darknet.rewrite import fold_cfg  # noqa: E402
 from clprune.darknet.values import Weights  # noqa: E402
@@ -19,7 +20,6 @@ from clprune.errors import FileError, UsageError  # noqa: E402
 from clprune.pruning.network import apply_masks  # noqa: E402
 from clprune.quantization.coding import CodebookCoding, LinearCoding  # noqa: E402
 from clprune.quantization.linear import linear_coding, quantize  # noqa: E402
-from clprune.quantization.network import QuantizeSettings, Scheme  # noqa: E402
 from clprune.training import Recipe, evaluate, load_module, train  # noqa: E402
 from clprune.training.quantize import HeldCodes, Quantization  # noqa: E402
 from clprune.training.rounding import round_input, round_weights  # noqa: E402

@@ -23,12 +23,12 @@ import click
 from clprune.cli.common import one_line_errors, print_table, say
 from clprune.container import save_weights
 from clprune.darknet.network import Network, load_network
+from clprune.darknet.quantize import QuantizeSettings, quantize_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
 from clprune.errors import WorkerError
 from clprune.pruning.network import PruneSettings
 from clprune.pruning.prune import prune_network
-from clprune.quantization.network import QuantizeSettings, quantize_network
 from clprune.runner.pruned import with_prune_options
 from clprune.unit import Unit
 from tools import RESULTS

@@ -16,6 +16,7 @@ from clprune.container import read_packed, write_packed
 from clprune.darknet.fold import fold_network
 from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network, load_network
+from clprune.darknet.quantize import QuantizeSettings, quantize_network, zero_masks
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights
 from clprune.dataset import DataSet
@@ -23,7 +24,6 @@ from clprune.opencl import open_device
 from clprune.pruning.allocation import erdos_renyi
 from clprune.pruning.network import Masks, apply_masks, make_masks
 from clprune.pruning.schedule import sparsity_steps
-from clprune.quantization.network import QuantizeSettings, quantizable_layers, quantize_network, zero_masks
 from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
 from clprune.training import Recipe, Teacher, evaluate, load_module, train
@@ -101,7 +101,7 @@ def do_run(setting: CodedSetting, run: CodedRun, *, device: str | None) -> dict[
 
 def _plan(network: Network, *, sparsity: float) -> dict[int, PruneOptions]:
     """What is removed of each layer but the first: `sparsity` of all their weights together, shares by Erdos-Renyi."""
-    layers = quantizable_layers(network)[1:]
+    layers = network.matrix_layers[1:]
     shapes = [(layer.weights_shape[0], math.prod(layer.weights_shape[1:])) for layer in layers]
     return {
         layer.index: PruneOptions(method="unstructured", unit=Unit(rows=1), sparsity=share)

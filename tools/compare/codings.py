@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clprune.quantization.network import QuantizeSettings
+from clprune.darknet.quantize import QuantizeSettings
 from tools.compare.journal import Row
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from clprune.darknet.network import Network, load_network
+from clprune.darknet.quantize import QuantizeSettings
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import WorkerError
-from clprune.quantization.network import QuantizeSettings
 from clprune.unit import Unit
 from tools.bench import packed_size
 from tools.bench.packed_size import Form, measure_form

@@ -51,7 +51,7 @@ def test_first_convolution_does_not_count() -> None:
 
 
 def test_names_of_forms() -> None:
-    from clprune.quantization.network import QuantizeSettings
+    from clprune.darknet.quantize import QuantizeSettings
     from tools.bench.quantized.forms import Form
 
     int8 = QuantizeSettings(scheme="linear", bits=8)
@@ -69,8 +69,8 @@ def test_a_report_needs_runs(tmp_path: Path) -> None:
 
 
 def test_forms_are_what_their_weights_show(tmp_path: Path) -> None:
+    from clprune.darknet.quantize import QuantizeSettings
     from clprune.opencl import open_device
-    from clprune.quantization.network import QuantizeSettings
     from clprune.runner.workload import weights_forms
     from tools.bench.quantized.forms import Form, keep_forms, load_form
 

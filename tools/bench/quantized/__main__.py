@@ -21,9 +21,9 @@ import click
 from clprune.algorithms import Algorithms
 from clprune.cli.common import device_option, one_line_errors, print_table, say
 from clprune.darknet.network import Network, load_network
+from clprune.darknet.quantize import QuantizeSettings
 from clprune.device import DeviceInfo
 from clprune.opencl import Session, open_device
-from clprune.quantization.network import QuantizeSettings
 from clprune.resources import models_folder
 from clprune.runner import Runner
 from clprune.runner.plan import make_plan

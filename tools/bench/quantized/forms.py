@@ -12,6 +12,7 @@ from clprune.container import load_weights, write_packed
 from clprune.darknet.cfg import read_cfg_text
 from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network, load_network
+from clprune.darknet.quantize import QuantizeSettings, quantize_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.rewrite import annotate_cfg
 from clprune.darknet.values import Weights
@@ -20,7 +21,6 @@ from clprune.kernels.base import Workload
 from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, FLOAT16, FLOAT32, INT8
 from clprune.opencl import Session
 from clprune.pruning.network import apply_masks, make_masks, prunable_layers
-from clprune.quantization.network import QuantizeSettings, quantizable_layers, quantize_network
 from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
 from clprune.runner.workload import WeightForm, rounded_share
@@ -66,7 +66,7 @@ class Form:
                 storage=self._storage,
                 quantizes_input=self.activations,
             )
-            for layer in quantizable_layers(network)
+            for layer in network.matrix_layers
         }
 
     @property

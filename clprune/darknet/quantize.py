@@ -10,8 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from clprune.darknet.kinds.connected import Connected
-from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.base import MatrixLayer
 from clprune.darknet.network import Network
 from clprune.darknet.values import FloatArray, LayerWeights, Weights
 from clprune.errors import UsageError
@@ -56,12 +55,7 @@ class QuantizedLayer:
     activation_scale: float | None
 
 
-def quantizable_layers(network: Network) -> tuple[Convolutional | Connected, ...]:
-    """The layers whose weights are quantized: all convolutional and connected ones."""
-    return tuple(layer for layer in network.layers if isinstance(layer, Convolutional | Connected))
-
-
-def layer_name(network: Network, layer: Convolutional | Connected) -> str:
+def layer_name(network: Network, layer: MatrixLayer) -> str:
     """How errors call a layer: its file, line, index and kind."""
     return f"{network.path}:{layer.line}: {layer}"
 
@@ -83,7 +77,7 @@ def quantize_network(
     if activation_scales is not None and settings.scheme != "linear":
         raise UsageError(f"activations with scheme {settings.scheme}: expected linear, whose products are integers")
     layers = list(weights.layers)
-    for layer in quantizable_layers(network):
+    for layer in network.matrix_layers:
         values = layers[layer.index]
         if values is None or values.winograd is not None:
             continue
@@ -120,7 +114,7 @@ def zero_masks(network: Network, weights: Weights) -> dict[int, NDArray[np.bool_
     keeps what pruning removed, by whatever method.
     """
     masks = {}
-    for layer in quantizable_layers(network):
+    for layer in network.matrix_layers:
         values = weights.layers[layer.index]
         if values is not None and np.count_nonzero(values.weights) < values.weights.size:
             rows = math.prod(values.weights.shape[: 1 if values.winograd is None else 3])
@@ -131,7 +125,7 @@ def zero_masks(network: Network, weights: Weights) -> dict[int, NDArray[np.bool_
 def describe_quantized(network: Network, before: Weights, after: Weights) -> tuple[QuantizedLayer, ...]:
     """What became of each layer: `before` the folded float weights, `after` the coded ones."""
     described = []
-    for layer in quantizable_layers(network):
+    for layer in network.matrix_layers:
         old, new = before.layers[layer.index], after.layers[layer.index]
         if old is None or new is None:
             continue
@@ -140,7 +134,7 @@ def describe_quantized(network: Network, before: Weights, after: Weights) -> tup
         described.append(
             QuantizedLayer(
                 layer=layer.index,
-                kind=type(layer).__name__.lower(),
+                kind=layer.kind,
                 weights=new.weights.size,
                 bits=32 if new.coding is None else new.coding.bits,
                 kept_share=float(np.count_nonzero(new.weights)) / max(new.weights.size, 1),

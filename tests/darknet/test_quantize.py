@@ -11,11 +11,11 @@ import pytest
 from clprune.darknet.cfg import read_cfg_text
 from clprune.darknet.fold import fold_network
 from clprune.darknet.network import Network, load_network
+from clprune.darknet.quantize import QuantizeSettings, Scheme, describe_quantized, quantize_network, zero_masks
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.rewrite import fold_cfg
 from clprune.errors import UsageError
 from clprune.quantization.coding import CodebookCoding, HalfCoding, LinearCoding
-from clprune.quantization.network import QuantizeSettings, Scheme, describe_quantized, quantize_network, zero_masks
 
 CFG = """\
 [net]
