@@ -35,7 +35,7 @@ from clprune.runner.inference import image_input, infer_images, top_k
 from clprune.runner.plan import make_plan
 from clprune.runner.workload import weights_forms
 from clprune.tuning.store import open_store
-from clprune.tuning.tune import unique_tasks
+from clprune.tuning.tune import offers_to_tune
 
 DATA = "digits-on-photos"
 STEMS = {"dense": "vgg16-digits", "pruned": "vgg16-digits-pruned75"}
@@ -99,7 +99,7 @@ def tune(session: Session, models: Sequence[Model], *, budget_s: float) -> None:
     ]
     tasks = [
         task
-        for task in unique_tasks([step for plan in plans for step in plan.steps], likely_only=True)
+        for task in offers_to_tune([step for plan in plans for step in plan.steps], likely_only=True)
         if stored_problem(store, session.info, task, evaluations=0) is None
     ]
     if not tasks:

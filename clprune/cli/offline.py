@@ -39,7 +39,8 @@ def tune_offline(network: Network, forms: dict[int, Any], *, architecture_name: 
         def report(number: int, count: int, problem: str) -> None:
             bar.update(shown, completed=number, total=count, description=problem_text(problem))
 
-        points = starting_points(Compiler(toolchain, architecture), plan.steps, progress=report)
+        offers = (step.choice.offer for step in plan.steps)
+        points = starting_points(Compiler(toolchain, architecture), offers, progress=report)
     keep(store, architecture, points)
     place = str(store.path) if store.path else None
     if as_json:

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from clprune.darknet.network import Network
     from clprune.darknet.values import Weights
     from clprune.device import DeviceInfo
+    from clprune.kernels.choice import Offer
     from clprune.opencl import Session
     from clprune.runner.refinement import Refined
     from clprune.tuning.store import Store
-    from clprune.tuning.tune import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,21 +74,21 @@ def list_tasks(
     *,
     algorithms: Algorithms | None = None,
     effort: str = DEFAULT_EFFORT,
-) -> list[Task]:
+) -> list[Offer]:
     """The different problems of a network that are worth tuning on `device`, by every algorithm that may be chosen."""
     from clprune.runner.plan import make_plan
     from clprune.tuning.effort import effort_by_name
-    from clprune.tuning.tune import unique_tasks
+    from clprune.tuning.tune import offers_to_tune
 
     plan = make_plan(network, device, forms=forms, algorithms=algorithms)
-    return unique_tasks(plan.steps, likely_only=effort_by_name(effort).likely_only)
+    return offers_to_tune(plan.steps, likely_only=effort_by_name(effort).likely_only)
 
 
-def stored_problem(store: Store, device: DeviceInfo, task: Task, *, evaluations: int) -> TunedProblem | None:
+def stored_problem(store: Store, device: DeviceInfo, task: Offer, *, evaluations: int) -> TunedProblem | None:
     """What the database holds of a task, or None."""
     from clprune.tuning.store import result_key
 
-    key = result_key(device, task.kernel, task.operation, task.workload)
+    key = result_key(device, task)
     best = store.best(key, task.kernel)
     if best is None:
         return None
@@ -106,7 +106,7 @@ def stored_problem(store: Store, device: DeviceInfo, task: Task, *, evaluations:
 
 
 def with_stored_tiles(
-    store: Store, device: DeviceInfo, problems: Sequence[TunedProblem], tasks: Sequence[Task]
+    store: Store, device: DeviceInfo, problems: Sequence[TunedProblem], tasks: Sequence[Offer]
 ) -> list[TunedProblem]:
     """The problems with the tiles and times that the database holds by now."""
     by_key = {(task.kernel.name, task.operation.key, task.workload.key): task for task in tasks}
@@ -121,7 +121,7 @@ def with_stored_tiles(
 def run_tuning(
     session: Session,
     store: Store,
-    tasks: Sequence[Task],
+    tasks: Sequence[Offer],
     *,
     effort: str = DEFAULT_EFFORT,
     budget_s: float | None = None,
@@ -160,9 +160,9 @@ def run_tuning(
         return [problem for problem in reached if problem is not None], True
     problems = [
         TunedProblem(
-            kernel=outcome.task.kernel.name,
-            problem=outcome.task.operation.key,
-            workload=outcome.task.workload.key,
+            kernel=outcome.offer.kernel.name,
+            problem=outcome.offer.operation.key,
+            workload=outcome.offer.workload.key,
             tile=asdict(outcome.tile),
             best_ms=outcome.time_ms,
             default_ms=outcome.default_time_ms,
@@ -202,7 +202,7 @@ def refine_in_network(
 
 
 @contextmanager
-def _progress(tasks: Sequence[Task], *, budget_s: float, watch: _Watch) -> Iterator[Any]:
+def _progress(tasks: Sequence[Offer], *, budget_s: float, watch: _Watch) -> Iterator[Any]:
     """A function to call after every evaluation, which shows where the search is and how much time is left."""
     columns = (
         TextColumn("{task.fields[where]}"),

@@ -8,25 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
-from clprune.kernels.base import Kernel, MatrixKernel, Workload
+from clprune.kernels.base import MatrixKernel, Workload
+from clprune.kernels.choice import Offer
 from clprune.offline.architectures import Architecture, imaginary_device
 from clprune.offline.ranking import Compiler, Ranked, rank
 from clprune.tuning.store import OFFLINE, Key, Store, result_key
-
-
-class Step(Protocol):
-    """The part of a plan's step that is read here."""
-
-    @property
-    def kernel(self) -> Kernel[Any, Any]: ...
-
-    @property
-    def operation(self) -> Any: ...
-
-    @property
-    def workload(self) -> Workload: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,26 +36,22 @@ Progress = Callable[[int, int, str], None]
 
 
 def starting_points(
-    compiler: Compiler, steps: Iterable[Step], *, progress: Progress | None = None
+    compiler: Compiler, offers: Iterable[Offer], *, progress: Progress | None = None
 ) -> list[StartingPoint]:
-    """Rank tiles for every different problem with weights among `steps`.
+    """Rank tiles for every different problem with weights among `offers`.
 
     Raises MissingDependencyError naming what to install, BuildError, ConfigurationRejected when every tile spills.
     """
     device = imaginary_device(compiler.architecture)
-    problems = {
-        result_key(device, step.kernel, step.operation, step.workload): step
-        for step in steps
-        if isinstance(step.kernel, MatrixKernel)
-    }
+    problems = {result_key(device, offer): offer for offer in offers if isinstance(offer.kernel, MatrixKernel)}
     points = []
-    for number, (key, step) in enumerate(problems.items()):
+    for number, (key, offer) in enumerate(problems.items()):
         if progress is not None:
             progress(number, len(problems), key.problem)
-        default = step.kernel.default_tile(step.operation, device)
-        ranked = rank(compiler, step.kernel, step.operation, step.workload, tiles=(default,))
+        default = offer.kernel.default_tile(offer.operation, device)
+        ranked = rank(compiler, offer.kernel, offer.operation, offer.workload, tiles=(default,))
         own = next((item for item in ranked if item.tile == default), None)
-        points.append(StartingPoint(key=key, workload=step.workload, best=ranked[0], default=own))
+        points.append(StartingPoint(key=key, workload=offer.workload, best=ranked[0], default=own))
     return points
 
 

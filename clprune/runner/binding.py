@@ -12,15 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.fold import fold_batch_norm
+from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.normalization import BatchNorm
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import BuildError, LaunchError, UsageError
 from clprune.kernels.base import MatrixKernel, Packed, Scratch, TensorKernel
+from clprune.kernels.choice import Choice
 from clprune.launching import BoundStages, BuiltStage, bind_stages, build_stages, obstacle
 from clprune.opencl import Buffer, Session
+from clprune.plan.steps import Chosen
 from clprune.runner.choice import SAFE_ORIGIN
 from clprune.runner.plan import Plan
-from clprune.runner.steps import Step
 
 #: Arrays below this size are compared by content before they are copied.
 SMALL_BYTES = 2**18
@@ -32,7 +34,7 @@ class BoundStep:
     the longest list of them over the mean.
     """
 
-    step: Step
+    step: Chosen
     bound: BoundStages
     kept_share: float
     parameter_bytes: int
@@ -90,7 +92,7 @@ def bind_plan(session: Session, plan: Plan, weights: Weights) -> BoundPlan:
     return BoundPlan(plan=plan, steps=steps, tensors=tensors, scratch=scratch)
 
 
-def bind_others(session: Session, bound: BoundPlan, weights: Weights, steps: Sequence[Step]) -> tuple[BoundStep, ...]:
+def bind_others(session: Session, bound: BoundPlan, weights: Weights, steps: Sequence[Chosen]) -> tuple[BoundStep, ...]:
     """Other forms of some of a bound plan's steps, on its tensors and, where it is large enough, its scratch memory.
 
     Raises what `bind_plan` raises.
@@ -115,7 +117,7 @@ def _check_index_range(plan: Plan) -> None:
 class _Prepared:
     """A step whose kernels are built and whose weights are packed; `arguments` are still to be copied."""
 
-    step: Step
+    step: Chosen
     stages: tuple[BuiltStage, ...]
     arguments: Sequence[Any]
     kept_share: float = 1.0
@@ -130,16 +132,16 @@ class _Binder:
     plan: Plan
     weights: Weights
     tensors: Mapping[int, Buffer]
-    packed: dict[tuple[Any, ...], Packed] = field(default_factory=dict)
+    packed: dict[tuple[Layer | None, Choice], Packed] = field(default_factory=dict)
     copied: dict[Hashable, tuple[Buffer, Any]] = field(default_factory=dict)
 
-    def prepare_all(self, steps: Sequence[Step]) -> list[_Prepared]:
+    def prepare_all(self, steps: Sequence[Chosen]) -> list[_Prepared]:
         sources = [step.kernel.source(step.tile, step.operation) for step in steps]
         options = [step.kernel.build_options(self.session.info) for step in steps]
         self.session.build_together(zip(sources, options, strict=True))
         return [self._prepare(step, source) for step, source in zip(steps, sources, strict=True)]
 
-    def _prepare(self, step: Step, source: str) -> _Prepared:
+    def _prepare(self, step: Chosen, source: str) -> _Prepared:
         step, stages = _build(self.session, step, source)
         x, y = (self.tensors[step.inputs[0]] if step.inputs else None), self.tensors[step.output]
         kernel, tile, operation = step.kernel, step.tile, step.operation
@@ -169,9 +171,8 @@ class _Binder:
             imbalance=prepared.imbalance,
         )
 
-    def _pack(self, step: Step, kernel: MatrixKernel[Any, Any]) -> Packed:
-        layout = step.operation.input
-        key = (step.layer, kernel.name, step.tile, layout.pitch, layout.channel_stride)
+    def _pack(self, step: Chosen, kernel: MatrixKernel[Any, Any]) -> Packed:
+        key = (step.layer, step.choice.at_origin)
         if key not in self.packed:
             try:
                 self.packed[key] = kernel.pack(step.tile, step.operation, weights=self._folded(step))
@@ -180,7 +181,7 @@ class _Binder:
                 raise UsageError(f"{self.plan.network.path}{line}: {error}") from error
         return self.packed[key]
 
-    def _folded(self, step: Step) -> LayerWeights:
+    def _folded(self, step: Chosen) -> LayerWeights:
         layer = step.layer
         if layer is None:
             raise TypeError(f"{step.label} belongs to no layer and has no weights")
@@ -207,7 +208,7 @@ class _Binder:
             self.copied[key] = (self.session.buffer_from(array), array)  # held, so that its id stays its own
         return self.copied[key][0]
 
-    def _extras(self, step: Step) -> dict[str, Any]:
+    def _extras(self, step: Chosen) -> dict[str, Any]:
         """Arguments that only some pointwise steps have."""
         extras: dict[str, Any] = {}
         if len(step.inputs) > 1:
@@ -240,7 +241,7 @@ def _shared_scratch(
     ]
 
 
-def _build(session: Session, step: Step, source: str) -> tuple[Step, tuple[BuiltStage, ...]]:
+def _build(session: Session, step: Chosen, source: str) -> tuple[Chosen, tuple[BuiltStage, ...]]:
     """The step and its built stages, with the safe tile where the planned one, of that source, cannot run."""
     safe = step.kernel.safe_tile(step.operation)
     try:
@@ -252,5 +253,6 @@ def _build(session: Session, step: Step, source: str) -> tuple[Step, tuple[Built
         reason = "the driver does not build the other tile"
     if reason is None or step.tile == safe:
         return step, stages
-    fallback = dataclasses.replace(step, tile=safe, tile_origin=f"{SAFE_ORIGIN}: {reason}")
+    choice = dataclasses.replace(step.choice, tile=safe)
+    fallback = dataclasses.replace(step, choice=choice, tile_origin=f"{SAFE_ORIGIN}: {reason}")
     return fallback, build_stages(session, fallback.kernel, safe, fallback.operation)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from clprune.algorithms import Algorithms
@@ -20,6 +20,7 @@ from clprune.darknet.network import Network
 from clprune.errors import UnsupportedLayerError
 from clprune.geometry import PoolProblem
 from clprune.kernels.base import Kernel, Operation, Workload
+from clprune.kernels.choice import Offer
 from clprune.kernels.clear_padding import CLEAR_PADDING, ClearOperation
 from clprune.kernels.connected import ConnectedOperation
 from clprune.kernels.conv_operation import ConvOperation
@@ -28,11 +29,11 @@ from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, PoolOperation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
 from clprune.kernels.storage import FLOAT32, STORAGE_BITS
 from clprune.layout import Layout, contiguous_layout
+from clprune.plan.steps import Chosen, Step
 from clprune.runner.batching import ImageView, Part, image_part_end
 from clprune.runner.layouts import NETWORK_INPUT, assign_layouts, tensor_aliases
 from clprune.runner.memory import MemoryPlan, Use, separate_buffers, share_buffers
-from clprune.runner.offers import Offer, connected_offers, convolution_offers
-from clprune.runner.steps import Step
+from clprune.runner.offers import connected_offers, convolution_offers
 from clprune.runner.workload import WeightForm
 
 #: Device memory that a plan may spend beyond need to save launches, relative to that of weights and activations.
@@ -133,11 +134,12 @@ class PlanBuilder:
     def _whole(self, tensor: int) -> int:
         return self.views[tensor].tensor if tensor in self.views else tensor
 
-    def with_clearing(self, memory: MemoryPlan, chosen: Sequence[Step]) -> list[Step]:
-        """The `chosen` forms of the steps, with the padding of a tensor in a shared buffer cleared before its first
+    def chosen(self, memory: MemoryPlan, choose: Callable[[Step], Chosen]) -> list[Chosen]:
+        """The steps as `choose` makes them, with the padding of a tensor in a shared buffer cleared before its first
         use; gaps between rows are left to those that write them anyway.
         """
-        steps: list[Step] = []
+        chosen = [choose(step) for step in self.steps]
+        steps: list[Chosen] = []
         pending = set(memory.to_clear)
         for step in chosen:
             tensor = self._whole(step.output)
@@ -145,11 +147,11 @@ class PlanBuilder:
                 pending.discard(tensor)
                 operation = ClearOperation(output=self.layouts[tensor], gaps=not self._writes_gaps(chosen, tensor))
                 offer = Offer(label=CLEAR_PADDING.name, kernel=CLEAR_PADDING, operation=operation, workload=Workload())
-                steps.append(_step(None, (offer,), label="clear padding", inputs=(), output=tensor))
+                steps.append(choose(Step(layer=None, label="clear padding", offers=(offer,), inputs=(), output=tensor)))
             steps.append(step)
         return steps
 
-    def _writes_gaps(self, chosen: Sequence[Step], tensor: int) -> bool:
+    def _writes_gaps(self, chosen: Sequence[Chosen], tensor: int) -> bool:
         """Whether all that write `tensor` also write the gaps between its rows."""
         writers = [step for step in chosen if self._whole(step.output) == tensor]
         return all(step.kernel.writes_gaps(step.tile) for step in writers)
@@ -188,9 +190,16 @@ class PlanBuilder:
         """A step that only one kernel computes."""
         form = self._form(layer)
         offer = Offer(label=kernel.name, kernel=kernel, operation=operation, workload=form.workload)
-        label = label or (layer.kind if layer is not None else kernel.name)
-        step = _step(layer, (offer,), label=label, inputs=inputs, output=output)
-        self.steps.append(replace(step, constants=constants, image=part.image))
+        step = Step(
+            layer=layer,
+            label=label or (layer.kind if layer is not None else kernel.name),
+            offers=(offer,),
+            inputs=inputs,
+            output=output,
+            constants=constants,
+            image=part.image,
+        )
+        self.steps.append(step)
 
     def _form(self, layer: Layer | None) -> WeightForm:
         return WeightForm() if layer is None else self.forms.get(layer.index, WeightForm())
@@ -215,8 +224,8 @@ class PlanBuilder:
                 storage=self._storage(layer),
             )
             offers = tuple(connected_offers(connected, self._form(layer), self.algorithms))
-            step = _step(layer, offers, label=layer.kind, inputs=inputs, output=output)
-            self.steps.append(replace(step, image=part.image))
+            step = Step(layer=layer, label=layer.kind, offers=offers, inputs=inputs, output=output, image=part.image)
+            self.steps.append(step)
         elif isinstance(layer, MaxPool):
             pool = PoolOperation(problem=_pool_problem(layer, batch), input=x, output=y)
             self._add(layer, MAX_POOL, pool, part=part, inputs=inputs, output=output)
@@ -240,8 +249,16 @@ class PlanBuilder:
         fused = pool if isinstance(pool, MaxPool) else None
         label = layer.kind if fused is None else f"{layer.kind} + {fused.kind}"
         offers = convolution_offers(operation, self._form(layer), self.algorithms, is_cpu=self.is_cpu)
-        step = _step(layer, tuple(offers), label=label, inputs=inputs, output=output)
-        self.steps.append(replace(step, fused=fused, image=part.image))
+        step = Step(
+            layer=layer,
+            label=label,
+            offers=tuple(offers),
+            inputs=inputs,
+            output=output,
+            fused=fused,
+            image=part.image,
+        )
+        self.steps.append(step)
 
     def _add_softmax(self, layer: Softmax, source: int, output: int, part: Part) -> None:
         length = layer.input.elements // layer.groups
@@ -293,20 +310,6 @@ class PlanBuilder:
                 "expected a network without it (see the README's list of layers)"
             )
         self._add(layer, POINTWISE, operation, part=part, inputs=inputs, output=output, constants=constants)
-
-
-def _step(layer: Layer | None, offers: tuple[Offer, ...], *, label: str, inputs: tuple[int, ...], output: int) -> Step:
-    """A step that is the first of its offers until one is chosen."""
-    return Step(
-        layer=layer,
-        label=label,
-        kernel=offers[0].kernel,
-        operation=offers[0].operation,
-        workload=offers[0].workload,
-        inputs=inputs,
-        output=output,
-        offers=offers,
-    )
 
 
 def _pool_problem(layer: MaxPool, batch: int) -> PoolProblem:

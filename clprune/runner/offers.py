@@ -6,13 +6,14 @@ is wanted, and measured times what is taken (`clprune.runner.choice`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from clprune.algorithms import ALGORITHMS, Algorithms
 from clprune.errors import UnsupportedLayerError
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Kernel, Workload, ceil_div
+from clprune.kernels.choice import Offer
 from clprune.kernels.connected import CONNECTED, ConnectedOperation
 from clprune.kernels.connected_int8 import CONNECTED_INT8
 from clprune.kernels.conv import CONV
@@ -28,18 +29,6 @@ from clprune.kernels.winograd_fused import WINOGRAD_FUSED
 from clprune.kernels.winograd_operation import winograd_obstacle, winograd_operation
 from clprune.runner.workload import WeightForm
 from clprune.winograd.error import expected_error
-
-
-@dataclass(frozen=True, kw_only=True)
-class Offer:
-    """One way to compute a step. `label` names it to people; `is_likely`: a short search should not leave it out."""
-
-    label: str
-    kernel: Kernel[Any, Any]
-    operation: Any
-    workload: Workload
-    is_likely: bool = True
-
 
 #: Input channels below which spatial weights stay there.
 FEWEST_WINOGRAD_CHANNELS = 32

@@ -14,6 +14,7 @@ from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.layout import Layout
+from clprune.plan.steps import Chosen
 from clprune.quirks import vector_width, wants_explicit_vectors
 from clprune.runner.batching import ImageView
 from clprune.runner.builder import PlanBuilder
@@ -21,7 +22,6 @@ from clprune.runner.choice import Chooser, TileLookup, TimeLookup
 from clprune.runner.fusion import fused_pools
 from clprune.runner.memory import MemoryPlan
 from clprune.runner.offers import packs_rows, prefers_channels
-from clprune.runner.steps import Step
 from clprune.runner.workload import WeightForm
 
 
@@ -34,7 +34,7 @@ class Plan:
     """
 
     network: Network
-    steps: tuple[Step, ...]
+    steps: tuple[Chosen, ...]
     layouts: Mapping[int, Layout]
     views: Mapping[int, ImageView]
     memory: MemoryPlan
@@ -92,11 +92,9 @@ def make_plan(
     builder.add_all()
     memory = builder.memory(keep_tensors=keep_tensors)
     chooser = Chooser(device=device, lookup=lookup, times=times)
-    chosen = builder.with_clearing(memory, [chooser.chosen(step) for step in builder.steps])
-    steps = tuple(chooser.chosen(step) if step.tile is None else step for step in chosen)
     return Plan(
         network=network,
-        steps=steps,
+        steps=tuple(builder.chosen(memory, chooser.chosen)),
         layouts=builder.layouts,
         views=builder.views,
         memory=memory,

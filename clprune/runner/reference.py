@@ -28,8 +28,8 @@ from clprune.kernels.pointwise import pointwise_reference
 from clprune.kernels.pool import average_pool_reference, max_pool_reference
 from clprune.kernels.softmax import softmax_reference
 from clprune.kernels.storage import decoded_matrix
+from clprune.plan.steps import Chosen
 from clprune.runner.plan import Plan
-from clprune.runner.steps import Step
 from clprune.winograd.transforms import winograd_convolution
 
 FloatArray = npt.NDArray[np.float64]
@@ -71,7 +71,9 @@ def _allocate(outputs: dict[int, FloatArray], plan: Plan, tensor: int) -> FloatA
     return outputs[tensor]
 
 
-def _step_reference(step: Step, inputs: list[FloatArray], values: LayerWeights | None, network: Network) -> FloatArray:
+def _step_reference(
+    step: Chosen, inputs: list[FloatArray], values: LayerWeights | None, network: Network
+) -> FloatArray:
     operation, layer = step.operation, step.layer
     if isinstance(layer, Convolutional | Connected):
         weights = _folded(layer, values, network)
@@ -105,7 +107,7 @@ def _convolution(x: FloatArray, weights: LayerWeights, problem: ConvProblem) -> 
     return y + weights.biases.astype(np.float64)[:, None, None]
 
 
-def _pointwise(step: Step, inputs: list[FloatArray], values: LayerWeights | None, network: Network) -> FloatArray:
+def _pointwise(step: Chosen, inputs: list[FloatArray], values: LayerWeights | None, network: Network) -> FloatArray:
     extras: dict[str, Any] = {}
     channels = inputs[0].shape[1]
     if isinstance(step.layer, BatchNorm):

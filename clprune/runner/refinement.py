@@ -23,12 +23,12 @@ from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
 from clprune.errors import LaunchError
 from clprune.kernels.base import Kernel
+from clprune.kernels.choice import Choice, Offer
 from clprune.launching import timed_in_a_row
 from clprune.opencl import Session
+from clprune.plan.steps import Chosen
 from clprune.runner.binding import BoundPlan, BoundStep, bind_others, bind_plan
-from clprune.runner.offers import Offer
 from clprune.runner.plan import Plan
-from clprune.runner.steps import Step
 from clprune.tuning.store import Key, Store, result_key
 
 #: Slower than the fastest kernel's winner, and than its own kernel's, by which a contender still takes part: times of
@@ -37,14 +37,6 @@ RIVAL_RATIO, OWN_RATIO = 1.7, 1.15
 
 #: Contenders of a layer beside what the plan has.
 MOST_CONTENDERS = 6
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Contender:
-    """Another way to compute a step."""
-
-    offer: Offer
-    tile: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +76,8 @@ def refine(
             if wave < len(items):
                 ratios[number].append(min(other[number] for _, other in runs) / min(own[number] for own, _ in runs))
     results = [
-        _Measured(step=step, ways=ways[: len(found)], own_ms=times, ratios=found)
-        for step, ways, times, found in zip(bound.plan.steps, lists, own_ms, ratios, strict=True)
+        _Measured(step=step, contenders=choices[: len(found)], own_ms=times, ratios=found)
+        for step, choices, times, found in zip(bound.plan.steps, lists, own_ms, ratios, strict=True)
         if found
     ]
     _keep(store, session.info, results)
@@ -93,79 +85,64 @@ def refine(
 
 
 def contenders(
-    step: Step, store: Store, device: DeviceInfo, *, most: int, beside: Sequence[Step] = ()
-) -> list[Contender]:
-    """What is worth a try beside a convolution's own kernel and tile: other kernels' winners and tiles close to them,
-    in turns with the tiles of the steps `beside` it, which like layers often share.
+    step: Chosen, store: Store, device: DeviceInfo, *, most: int, beside: Sequence[Chosen] = ()
+) -> list[Choice]:
+    """What is worth a try beside a convolution's own choice: other kernels' winners and tiles close to them, in turns
+    with the tiles of the steps `beside` it, which like layers often share.
 
     Connected layers are bound by reading their weights once, wherever they run.
     """
     if not isinstance(step.layer, Convolutional):
         return []
-    measured = _measured_contenders(step, store, device)
-    known = {(item.offer.kernel.name, item.tile) for item in measured} | {(step.kernel.name, step.tile)}
-    others = _shared_contenders(step, device, beside) if measured else []
-    shared = [item for item in others if (item.offer.kernel.name, item.tile) not in known]
-    mixed = (item for pair in itertools.zip_longest(measured, shared) for item in pair)
-    return [item for item in mixed if item is not None][:most]
+    measured = [choice for choice in _close_to_the_fastest(step, store, device) if choice != step.choice]
+    known = {step.choice, *measured}
+    lent = [choice for choice in _lent(step, device, beside) if choice not in known] if measured else []
+    mixed = (choice for pair in itertools.zip_longest(measured, lent) for choice in pair)
+    return [choice for choice in mixed if choice is not None][:most]
 
 
-def _shared_contenders(step: Step, device: DeviceInfo, beside: Sequence[Step]) -> list[Contender]:
+def _lent(step: Chosen, device: DeviceInfo, beside: Sequence[Chosen]) -> list[Choice]:
     """Tiles of other steps that this one could have, those of most steps first."""
-    counts = Counter((other.kernel.name, other.tile) for other in beside if isinstance(other.layer, Convolutional))
+    counts = Counter((other.kernel, other.tile) for other in beside if isinstance(other.layer, Convolutional))
     return [
-        Contender(offer=offer, tile=tile)
-        for (name, tile), _ in counts.most_common()
+        Choice(offer=offer, tile=tile)
+        for (kernel, tile), _ in counts.most_common()
         for offer in step.offers
-        if offer.kernel.name == name and offer.kernel.rejection(tile, offer.operation, device) is None
+        if offer.kernel is kernel and offer.rejection(tile, device) is None
     ]
 
 
-def _measured_contenders(step: Step, store: Store, device: DeviceInfo) -> list[Contender]:
-    """Those that come close to the fastest by the times of tuning."""
-    ranked: list[tuple[float, float, Contender]] = []
+def _close_to_the_fastest(step: Chosen, store: Store, device: DeviceInfo) -> list[Choice]:
+    """Choices that come close to the fastest by the times of tuning, nearest to their own kernel's winner first."""
+    ranked: list[tuple[float, float, Choice]] = []
     for offer in step.offers:
         times_ms = _times_of(offer, store, device)
-        if times_ms:
-            own_ms = min(times_ms.values())
-            ranked += [
-                (time_ms / own_ms, own_ms, Contender(offer=offer, tile=tile)) for tile, time_ms in times_ms.items()
-            ]
+        own_ms = min(times_ms.values(), default=0.0)
+        ranked += [(ms / own_ms, own_ms, Choice(offer=offer, tile=tile)) for tile, ms in times_ms.items()]
     fastest_ms = min((own_ms for _, own_ms, _ in ranked), default=0.0)
     close = [item for item in ranked if item[0] <= OWN_RATIO and item[1] <= RIVAL_RATIO * fastest_ms]
-    close.sort(key=lambda item: item[:2])
-    own = (step.kernel.name, step.tile)
-    return [item for *_, item in close if (item.offer.kernel.name, item.tile) != own]
+    return [choice for *_, choice in sorted(close, key=lambda item: item[:2])]
 
 
 def _times_of(offer: Offer, store: Store, device: DeviceInfo) -> dict[Any, float]:
     """Tile -> milliseconds of everything valid that was measured; the winner's are those of its last comparison."""
-    kernel = offer.kernel
-    key = result_key(device, kernel, offer.operation, offer.workload)
-    best = store.best(key, kernel)
+    key = result_key(device, offer)
+    best = store.best(key, offer.kernel)
     if best is None:
         return {}
-    measured = {tile: time_ms for tile, time_ms in store.measurements(key, kernel).items() if time_ms is not None}
+    measured = {tile: ms for tile, ms in store.measurements(key, offer.kernel).items() if ms is not None}
     # Times of the search were taken at another moment than the winner's last: they are compared with its first.
     scale = best[1] / measured.get(best[0], best[1])
     times_ms = {tile: max(time_ms * scale, best[1]) for tile, time_ms in measured.items()} | {best[0]: best[1]}
-    return {tile: ms for tile, ms in times_ms.items() if kernel.rejection(tile, offer.operation, device) is None}
+    return {tile: ms for tile, ms in times_ms.items() if offer.rejection(tile, device) is None}
 
 
-def _wave(
-    session: Session, bound: BoundPlan, weights: Weights, picked: Sequence[Sequence[Contender]]
-) -> list[BoundStep]:
+def _wave(session: Session, bound: BoundPlan, weights: Weights, picked: Sequence[Sequence[Choice]]) -> list[BoundStep]:
     """The plan's steps with contenders in place of those that have one."""
     steps = {
-        number: dataclasses.replace(
-            bound.plan.steps[number],
-            kernel=item.offer.kernel,
-            operation=item.offer.operation,
-            workload=item.offer.workload,
-            tile=item.tile,
-        )
-        for number, items in enumerate(picked)
-        for item in items
+        number: dataclasses.replace(bound.plan.steps[number], choice=choice)
+        for number, choices in enumerate(picked)
+        for choice in choices
     }
     others = dict(zip(steps, bind_others(session, bound, weights, list(steps.values())), strict=True))
     return [others.get(number, step) for number, step in enumerate(bound.steps)]
@@ -181,31 +158,28 @@ def _times_ms(session: Session, bound: BoundPlan, steps: Sequence[BoundStep], x:
 class _Measured:
     """A step's own milliseconds in every run, and how many times as long its contenders' fastest runs take."""
 
-    step: Step
-    ways: Sequence[Contender]
+    step: Chosen
+    contenders: Sequence[Choice]
     own_ms: Sequence[float]
     ratios: Sequence[float]
 
     @property
-    def times_ms(self) -> list[tuple[Offer, Any, float]]:
-        """(offer, tile, milliseconds) of the step's own way and of all contenders."""
+    def times_ms(self) -> dict[Choice, float]:
+        """Milliseconds of the step's own choice, which comes first, and of all contenders."""
         own_ms = min(self.own_ms)
-        own = next(offer for offer in self.step.offers if _is_offer_of(offer, self.step))
-        others = [(way.offer, way.tile, ratio * own_ms) for way, ratio in zip(self.ways, self.ratios, strict=True)]
-        return [(own, self.step.tile, own_ms), *others]
+        others = {choice: ratio * own_ms for choice, ratio in zip(self.contenders, self.ratios, strict=True)}
+        return {self.step.choice: own_ms, **others}
 
     @property
     def refined(self) -> Refined | None:
         """What the layer gains, if it does."""
-        own, *_ = found = self.times_ms
-        offer, _, after_ms = min(found, key=lambda item: item[2])
-        if self.step.layer is None or after_ms >= own[2]:
+        times_ms = self.times_ms
+        best, before_ms = min(times_ms, key=times_ms.__getitem__), times_ms[self.step.choice]
+        if self.step.layer is None or times_ms[best] >= before_ms:
             return None
-        return Refined(layer=self.step.layer.index, label=offer.label, before_ms=own[2], after_ms=after_ms)
-
-
-def _is_offer_of(offer: Offer, step: Step) -> bool:
-    return offer.kernel is step.kernel and offer.operation == step.operation and offer.workload == step.workload
+        return Refined(
+            layer=self.step.layer.index, label=best.offer.label, before_ms=before_ms, after_ms=times_ms[best]
+        )
 
 
 def _keep(store: Store, device: DeviceInfo, results: Sequence[_Measured]) -> None:
@@ -215,10 +189,10 @@ def _keep(store: Store, device: DeviceInfo, results: Sequence[_Measured]) -> Non
     kernels: dict[Key, Kernel[Any, Any]] = {}
     for measured in results:
         keys = set()
-        for offer, tile, time_ms in measured.times_ms:
-            key = result_key(device, offer.kernel, offer.operation, offer.workload)
-            tried.setdefault(key, {}).setdefault(tile, []).append(time_ms)
-            kernels[key] = offer.kernel
+        for choice, time_ms in measured.times_ms.items():
+            key = result_key(device, choice.offer)
+            tried.setdefault(key, {}).setdefault(choice.tile, []).append(time_ms)
+            kernels[key] = choice.kernel
             keys.add(key)
         places.update(keys)
     for key, tiles in tried.items():

@@ -13,9 +13,9 @@ from clprune.errors import UsageError
 from clprune.kernels.clear_padding import ClearOperation
 from clprune.kernels.winograd_operation import WinogradOperation
 from clprune.layout import view
+from clprune.plan.steps import Chosen
 from clprune.runner.reference import reference_outputs
 from clprune.runner.runner import Runner
-from clprune.runner.steps import Step
 from clprune.tolerance import amplified_terms, relative_tolerance
 from clprune.winograd.error import amplification
 
@@ -75,7 +75,7 @@ def _relative_error(got: npt.NDArray[np.float32], expected: npt.NDArray[np.float
     return float(np.abs(got - expected).max(initial=0)) / scale
 
 
-def _terms(step: Step) -> int:
+def _terms(step: Chosen) -> int:
     problem = getattr(step.operation, "problem", None)
     terms = int(getattr(problem, "columns", 1))
     if isinstance(step.operation, WinogradOperation):

@@ -7,42 +7,34 @@ which kernel is faster.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from clprune.errors import BuildError, ConfigurationRejected, LaunchError
-from clprune.kernels.base import Kernel, Sample
+from clprune.kernels.base import Sample
+from clprune.kernels.choice import Choice, Offer
 from clprune.opencl import Session
 from clprune.tuning.caches import Caches
 from clprune.tuning.measure import Candidate, bind_case
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Entrant:
-    """A kernel with the tile that tuning found, and the problem and data that it was found on."""
-
-    kernel: Kernel[Any, Any]
-    operation: Any
-    tile: Any
-    sample: Sample
-
-
-def rivalry(operation: Any, kept_share: float) -> Hashable:
-    """The same for all ways to compute a layer of which `kept_share` is left, whatever was removed and in which domain.
+def rivalry(offer: Offer) -> Hashable:
+    """The same for all ways to compute a layer of which as much is left, whatever was removed and in which domain.
 
     Operations without a problem have no rivals.
     """
+    operation = offer.operation
     problem = getattr(operation, "problem", None)
     storage, pooled = getattr(operation, "storage", ""), getattr(operation, "pooled", False)
-    return (problem, storage, pooled, round(kept_share, 4)) if problem is not None else operation
+    return (problem, storage, pooled, round(offer.workload.kept_share, 4)) if problem is not None else operation
 
 
-def times_in_turns(session: Session, caches: Caches, entrants: Sequence[Entrant], *, rounds: int) -> list[float | None]:
-    """Best milliseconds of each over `rounds` rounds; None for what cannot run in this process.
+def times_in_turns(
+    session: Session, caches: Caches, entrants: Sequence[tuple[Choice, Sample]], *, rounds: int
+) -> list[float | None]:
+    """Best milliseconds of each choice on its data over `rounds` rounds; None for what cannot run in this process.
 
     Binaries of all are kept on disk: they are what a network will ask for first.
     """
-    candidates = [_bound(session, entrant) for entrant in entrants]
+    candidates = [_bound(session, choice, sample) for choice, sample in entrants]
     best: list[float | None] = [None] * len(candidates)
     for turn in range(rounds + 1):
         for number, candidate in enumerate(candidates):
@@ -59,9 +51,9 @@ def times_in_turns(session: Session, caches: Caches, entrants: Sequence[Entrant]
     return best
 
 
-def _bound(session: Session, entrant: Entrant) -> Candidate | None:
-    kernel, tile, operation = entrant.kernel, entrant.tile, entrant.operation
+def _bound(session: Session, choice: Choice, sample: Sample) -> Candidate | None:
+    kernel, tile, operation = choice.kernel, choice.tile, choice.operation
     try:
-        return bind_case(session, kernel, tile, operation, kernel.case(tile, operation, entrant.sample))
+        return bind_case(session, kernel, tile, operation, kernel.case(tile, operation, sample))
     except (BuildError, LaunchError, ConfigurationRejected):
         return None

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clprune.device import DeviceInfo
-from clprune.kernels.base import Kernel, Operation, Workload
+from clprune.kernels.base import Kernel, Workload
+from clprune.kernels.choice import Offer
 from clprune.tuning.distance import shape_distance, workload_distance
 from clprune.tuning.shorten import shortened
 from clprune.tuning.store import IMPORTED, MEASURED, OFFLINE, Best, Key, Store, StoredDevice, result_key, tile_from
@@ -53,32 +54,33 @@ class Found:
 
 
 class Lookup:
-    """Callable as the planner wants it: (kernel, operation, workload) -> (tile, where it came from), or None."""
+    """Callable as the planner wants it: offer -> (tile, where it came from), or None."""
 
     def __init__(self, store: Store, device: DeviceInfo, *, session: Session | None = None) -> None:
         self._store, self._info, self._session = store, device, session
         self._device = StoredDevice.of(device)
         self._devices = store.devices()
         self._winners: dict[tuple[str, str], list[Best]] = {}
-        self._ranked: dict[tuple[str, str, str], list[Found]] = {}
+        self._ranked: dict[Key, list[Found]] = {}
 
-    def __call__(self, kernel: Kernel[Any, Any], operation: Operation, workload: Workload) -> tuple[Any, str] | None:
-        for found in self.ranked(kernel, operation, workload):
-            tile = tile_from(kernel, found.best.tile)
-            if tile is None or kernel.rejection(tile, operation, self._info) is not None:
+    def __call__(self, offer: Offer) -> tuple[Any, str] | None:
+        for found in self.ranked(offer):
+            tile = tile_from(offer.kernel, found.best.tile)
+            if tile is None or offer.rejection(tile, self._info) is not None:
                 continue
-            if found.needs_check and not self._is_right(kernel, tile):
+            if found.needs_check and not self._is_right(offer.kernel, tile):
                 continue
             return tile, self._origin(found)
         return None
 
-    def time_ms(self, kernel: Kernel[Any, Any], operation: Operation, workload: Workload) -> float | None:
+    def time_ms(self, offer: Offer) -> float | None:
         """Milliseconds measured with this device's own winner, or None.
 
         That of a shortened layer is stretched by the work left out. A winner for nearly as many weights counts in
         proportion to them: between kernels that differ by more than that, the nearest sparsity decides rightly.
         """
-        for found in self.ranked(kernel, operation, workload):
+        operation, workload = offer.operation, offer.workload
+        for found in self.ranked(offer):
             best = found.best
             is_own = found.rank[1] == 0 and best.origin == MEASURED and best.key.problem == operation.key
             if is_own and best.time_ms is not None and _is_near(best, workload):
@@ -87,15 +89,14 @@ class Lookup:
                 return float(best.time_ms * stretch)
         return None
 
-    def ranked(self, kernel: Kernel[Any, Any], operation: Operation, workload: Workload) -> list[Found]:
-        """Stored winners of this kernel that may serve, nearest first; found once for each problem."""
-        problem = (kernel.name, operation.key, workload.key)
-        if problem not in self._ranked:
-            wanted = result_key(self._info, kernel, operation, workload)
-            found = [self._rank(best, wanted, workload) for best in self._of(kernel)]
+    def ranked(self, offer: Offer) -> list[Found]:
+        """Stored winners of the offer's kernel that may serve, nearest first; found once for each problem."""
+        wanted = result_key(self._info, offer)
+        if wanted not in self._ranked:
+            found = [self._rank(best, wanted, offer.workload) for best in self._of(offer.kernel)]
             near = (item for item in found if item.rank[0] < _UNRELATED)
-            self._ranked[problem] = sorted(near, key=lambda item: item.rank)
-        return self._ranked[problem]
+            self._ranked[wanted] = sorted(near, key=lambda item: item.rank)
+        return self._ranked[wanted]
 
     def _of(self, kernel: Kernel[Any, Any]) -> Sequence[Best]:
         """The kernel's winners, read once: a plan asks for each of its layers."""

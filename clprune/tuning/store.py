@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 from clprune.device import DeviceInfo, device_key
 from clprune.errors import StoreError
 from clprune.folders import data_folder
-from clprune.kernels.base import Kernel, Operation, Workload
+from clprune.kernels.base import Kernel, Workload
+from clprune.kernels.choice import Offer
 from clprune.kernels.earlier_hashes import EARLIER_HASHES
 from clprune.version import __version__
 
@@ -164,14 +165,14 @@ class StoredDevice:
         return (self.vendor, self.architecture) == (other.vendor, other.architecture)
 
 
-def result_key(device: DeviceInfo, kernel: Kernel[Any, Any], operation: Operation, workload: Workload) -> Key:
-    """The one function that makes keys, for storing and for finding."""
+def result_key(device: DeviceInfo, offer: Offer) -> Key:
+    """The one function that makes keys, for storing and for finding: of everything that is not a layout."""
     return Key(
         device=device_key(device),
-        kernel=kernel.name,
-        source_hash=kernel.source_hash(),
-        problem=operation.key,
-        workload=workload.key,
+        kernel=offer.kernel.name,
+        source_hash=offer.kernel.source_hash(),
+        problem=offer.operation.key,
+        workload=offer.workload.key,
     )
 
 

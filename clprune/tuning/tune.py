@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from clprune.errors import LaunchError
-from clprune.kernels.base import Kernel, MatrixKernel, Sample, Workload
+from clprune.kernels.base import MatrixKernel, Sample
+from clprune.kernels.choice import Choice, Offer
 from clprune.opencl import Session
+from clprune.plan.steps import Step
 from clprune.tuning.caches import Caches
-from clprune.tuning.contest import Entrant, rivalry, times_in_turns
+from clprune.tuning.contest import rivalry, times_in_turns
 from clprune.tuning.effort import DEFAULT_EFFORT, Effort, effort_by_name
 from clprune.tuning.evaluate import Evaluation
 from clprune.tuning.model_search import ModelSearch
@@ -31,20 +33,11 @@ BATCH_PER_WORKER = 2
 #: What a batch is taken to cost before the first one has been measured.
 _FIRST_BATCH_SECONDS = 1.0
 
-#: Seconds go to tasks in proportion to this power of their work.
+#: Seconds go to offers in proportion to this power of their work.
 _SHARE_EXPONENT = 0.4
 
 #: Seconds kept back for each problem's final comparisons, with its other tiles and with other kernels.
 _SETTLE_SECONDS = 0.6
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Task:
-    """One problem to tune: a kernel, its operation with the network's layouts, and what is removed."""
-
-    kernel: Kernel[Any, Any]
-    operation: Any
-    workload: Workload
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,7 +48,7 @@ class Outcome:
     empty: all times are of that.
     """
 
-    task: Task
+    offer: Offer
     tile: Any
     time_ms: float
     default_time_ms: float
@@ -65,28 +58,26 @@ class Outcome:
     measured_problem: str = ""
 
 
-#: Called after every evaluation with (task number, tasks, seconds left, best ms so far or None).
+#: Called after every evaluation with (offer number, offers, seconds left, best ms so far or None).
 Progress = Callable[[int, int, float, "float | None"], None]
 
 
-def unique_tasks(steps: Sequence[Any], *, likely_only: bool = False) -> list[Task]:
+def offers_to_tune(steps: Iterable[Step], *, likely_only: bool = False) -> list[Offer]:
     """The different problems among a plan's steps that are worth tuning: those with weights, by every kernel that a
     step offers, or with `likely_only` by those that a short search should not leave out.
     """
-    seen: dict[tuple[str, str, str], Task] = {}
+    different: dict[tuple[str, str, str], Offer] = {}
     for step in steps:
         for offer in step.offers:
-            key = (offer.kernel.name, offer.operation.key, offer.workload.key)
-            is_wanted = isinstance(offer.kernel, MatrixKernel) and (offer.is_likely or not likely_only)
-            if is_wanted and key not in seen:
-                seen[key] = Task(kernel=offer.kernel, operation=offer.operation, workload=offer.workload)
-    return list(seen.values())
+            if isinstance(offer.kernel, MatrixKernel) and (offer.is_likely or not likely_only):
+                different.setdefault((offer.kernel.name, offer.operation.key, offer.workload.key), offer)
+    return list(different.values())
 
 
 def tune(
     session: Session,
     store: Store,
-    tasks: Sequence[Task],
+    offers: Sequence[Offer],
     *,
     budget_s: float | None = None,
     effort: Effort | None = None,
@@ -95,20 +86,20 @@ def tune(
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> list[Outcome]:
-    """Tune each task on `session`'s device and keep the winners in `store`.
+    """Tune each offer on `session`'s device and keep the winners in `store`.
 
     `budget_s` replaces the effort's own budget. Large layers get more seconds than small ones, though not in
-    proportion to their work; what a task does not need goes to the later ones. What an earlier run
+    proportion to their work; what an offer does not need goes to the later ones. What an earlier run
     measured is not measured again unless `is_forced`. KeyboardInterrupt keeps everything found so far.
 
     `workers` processes (by default one per core) run the candidates, so that a driver's crash costs no more than one.
     Raises NoDeviceError when they cannot open the device.
     """
     effort = effort or effort_by_name(DEFAULT_EFFORT)
-    end = time.monotonic() + (effort.budget_seconds(len(tasks)) if budget_s is None else budget_s)
-    layers = by_layer(tasks)
-    tasks = [task for rivals in layers for task in rivals]
-    weights = [_work(task) ** _SHARE_EXPONENT for task in tasks]
+    end = time.monotonic() + (effort.budget_seconds(len(offers)) if budget_s is None else budget_s)
+    layers = by_layer(offers)
+    offers = [offer for rivals in layers for offer in rivals]
+    weights = [_work(offer) ** _SHARE_EXPONENT for offer in offers]
     store.add_device(session.info)
     outcomes: list[Outcome] = []
     caches = Caches(session)
@@ -116,17 +107,17 @@ def tune(
         spaces = Spaces(session.info)
         for rivals in layers:
             runs: list[_TaskRun] = []
-            for task in rivals:
+            for offer in rivals:
                 number = len(outcomes)
-                left = end - time.monotonic() - _SETTLE_SECONDS * (len(tasks) - number)
+                left = end - time.monotonic() - _SETTLE_SECONDS * (len(offers) - number)
                 share = max(0.0, left * weights[number] / sum(weights[number:]))
 
                 def report(best: float | None, number: int = number) -> None:
                     if progress is not None:
-                        progress(number, len(tasks), max(0.0, end - time.monotonic()), best)
+                        progress(number, len(offers), max(0.0, end - time.monotonic()), best)
 
                 run = _TaskRun(
-                    pool=pool, store=store, session=session, spaces=spaces, task=task, effort=effort, report=report
+                    pool=pool, store=store, session=session, spaces=spaces, offer=offer, effort=effort, report=report
                 )
                 outcomes.append(run.tune(budget_s=share, seed=seed, is_forced=is_forced))
                 runs.append(run)
@@ -134,11 +125,11 @@ def tune(
     return outcomes
 
 
-def by_layer(tasks: Sequence[Task]) -> list[list[Task]]:
-    """Tasks of one layer together, layers in the order in which they first occur: so `tune` takes them."""
-    layers: dict[Hashable, list[Task]] = {}
-    for task in tasks:
-        layers.setdefault(rivalry(task.operation, task.workload.kept_share), []).append(task)
+def by_layer(offers: Sequence[Offer]) -> list[list[Offer]]:
+    """Offers for one layer together, layers in the order in which they first occur: so `tune` takes them."""
+    layers: dict[Hashable, list[Offer]] = {}
+    for offer in offers:
+        layers.setdefault(rivalry(offer), []).append(offer)
     return list(layers.values())
 
 
@@ -151,7 +142,7 @@ def _in_turns(
     *,
     effort: Effort,
 ) -> list[Outcome]:
-    """The outcomes of one layer's tasks with times that were measured in turns, in the store as well."""
+    """The outcomes of one layer's offers with times that were measured in turns, in the store as well."""
     if len(outcomes) < 2:
         return list(outcomes)
     entrants = [run.entrant(outcome.tile) for run, outcome in zip(runs, outcomes, strict=True)]
@@ -163,12 +154,12 @@ def _retimed(session: Session, store: Store, outcome: Outcome, time_ms: float | 
     """The outcome with another time, if there is one; its default was timed beside the winner and moves along."""
     if time_ms is None:
         return outcome
-    task = outcome.task
+    offer = outcome.offer
     default_time_ms = max(time_ms, outcome.default_time_ms * time_ms / outcome.time_ms)  # rounding aside
     store.set_best(
-        result_key(session.info, task.kernel, task.operation, task.workload),
+        result_key(session.info, offer),
         outcome.tile,
-        workload=task.workload,
+        workload=offer.workload,
         time_ms=time_ms,
         default_time_ms=default_time_ms,
         measured_problem=outcome.measured_problem,
@@ -176,26 +167,26 @@ def _retimed(session: Session, store: Store, outcome: Outcome, time_ms: float | 
     return replace(outcome, time_ms=time_ms, default_time_ms=default_time_ms)
 
 
-def _work(task: Task) -> float:
-    """A guess of a task's time that holds for layers bound by arithmetic, by weights and by activations alike.
+def _work(offer: Offer) -> float:
+    """A guess of an offer's time that holds for layers bound by arithmetic, by weights and by activations alike.
 
     A byte of weights takes as long as about 10 operations, one of activations as long as 30, on CPUs and GPUs.
     """
-    operation, problem = task.operation, task.operation.problem
+    operation, problem = offer.operation, offer.operation.problem
     weight_bytes = 4 * problem.columns * getattr(problem, "outputs", 0)
     activation_bytes = 4 * operation.output.elements if hasattr(operation, "output") else 0
-    return float(task.workload.kept_share * (operation.flops + 10 * weight_bytes) + 30 * activation_bytes + 1.0)
+    return float(offer.workload.kept_share * (operation.flops + 10 * weight_bytes) + 30 * activation_bytes + 1.0)
 
 
 @dataclass(kw_only=True)
 class _TaskRun:
-    """The tuning of one task."""
+    """The tuning of one offer."""
 
     pool: WorkerPool
     store: Store
     session: Session
     spaces: Spaces
-    task: Task
+    offer: Offer
     effort: Effort
     report: Callable[[float | None], None]
     evaluations: int = 0
@@ -203,21 +194,21 @@ class _TaskRun:
     operation: Any = None
     sample: Sample | None = None
 
-    def entrant(self, tile: Any) -> Entrant:
+    def entrant(self, tile: Any) -> tuple[Choice, Sample]:
         """What `tune` found, with the problem and data that it was found on."""
         if self.sample is None:
             raise ValueError("entrant() before tune()")
-        return Entrant(kernel=self.task.kernel, operation=self.operation, tile=tile, sample=self.sample)
+        return Choice(offer=replace(self.offer, operation=self.operation), tile=tile), self.sample
 
     def tune(self, *, budget_s: float, seed: int, is_forced: bool) -> Outcome:
         deadline = time.monotonic() + budget_s
-        task, info = self.task, self.session.info
-        operation = shortened(task.operation, task.workload, info)
-        measured = operation.key if operation is not task.operation else ""
-        key = result_key(info, task.kernel, task.operation, task.workload)
+        offer, info = self.offer, self.session.info
+        operation = shortened(offer.operation, offer.workload, info)
+        measured = operation.key if operation is not offer.operation else ""
+        key = result_key(info, offer)
         search = self._search(key, operation, seed=seed, is_forced=is_forced)
-        self.operation, self.sample = operation, task.kernel.sample(operation, task.workload)
-        self.pool.set_task(task.kernel, operation, self.sample)
+        self.operation, self.sample = operation, offer.kernel.sample(operation, offer.workload)
+        self.pool.set_task(offer.kernel, operation, self.sample)
         try:
             self._go_through(search, key, measured, deadline=deadline)
         except KeyboardInterrupt:
@@ -228,10 +219,10 @@ class _TaskRun:
         return self._settle(search, key, measured)
 
     def _search(self, key: Key, operation: Any, *, seed: int, is_forced: bool) -> ModelSearch:
-        kernel, info = self.task.kernel, self.session.info
+        kernel, info = self.offer.kernel, self.session.info
         similar = similar_problems(self.store, key, kernel)
         defaults = (kernel.default_tile(operation, info), *kernel.own_tiles(info))
-        known = self.store.lookup_for(info)(kernel, self.task.operation, self.task.workload)  # also what was predicted
+        known = self.store.lookup_for(info)(self.offer)  # also what was predicted
         return ModelSearch(
             self.spaces.candidates(kernel, operation),
             parameters=kernel.parameters,
@@ -279,7 +270,7 @@ class _TaskRun:
 
     def _finalists(self, search: ModelSearch) -> list[Any]:
         """The default and the fastest few, which one of them may turn out to be."""
-        default = self.task.kernel.default_tile(self.task.operation, self.session.info)
+        default = self.offer.kernel.default_tile(self.offer.operation, self.session.info)
         best = search.fastest(FINALISTS)
         near = [tile for tile, time_ms in best if time_ms <= FINALIST_RATIO * best[0][1]]
         return list(dict.fromkeys([default, *near]))
@@ -293,12 +284,12 @@ class _TaskRun:
         runs = self.pool.run_in_turns(tiles, rounds=self.effort.rounds)
         if not runs:
             raise LaunchError(
-                f"{self.task.kernel.name}: no tile runs {self.task.operation.key} on {self.session.info.name}; "
+                f"{self.offer.kernel.name}: no tile runs {self.offer.operation.key} on {self.session.info.name}; "
                 "`clprune verify` says more"
             )
         times_ms = {tile: min(times) for tile, times in runs.items()}
         winner = min(times_ms, key=times_ms.__getitem__)
-        known = self.store.best(key, self.task.kernel)
+        known = self.store.best(key, self.offer.kernel)
         if known is not None and known[0] == winner:
             # What took less before was disturbed now: other kernels' times for the layer are compared with this one.
             times_ms[winner] = min(times_ms[winner], known[1])
@@ -306,13 +297,13 @@ class _TaskRun:
         self.store.set_best(
             key,
             winner,
-            workload=self.task.workload,
+            workload=self.offer.workload,
             time_ms=times_ms[winner],
             default_time_ms=default_ms,
             measured_problem=measured,
         )
         return Outcome(
-            task=self.task,
+            offer=self.offer,
             tile=winner,
             time_ms=times_ms[winner],
             default_time_ms=default_ms,

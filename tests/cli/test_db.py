@@ -9,6 +9,7 @@ import pytest
 
 from clprune.kernels.base import Workload
 from clprune.kernels.catalogue import kernel_by_name
+from clprune.kernels.choice import Offer
 from clprune.tuning.store import open_store, result_key
 from tests.cli.conftest import Run
 from tests.imaginary import imaginary_device
@@ -29,7 +30,7 @@ def filled() -> None:
     store = open_store()
     for device in (HERE, THERE):
         store.add_device(device)
-        key = result_key(device, KERNEL, OPERATION, Workload())
+        key = result_key(device, Offer(kernel=KERNEL, operation=OPERATION))
         store.add_measurement(key, KERNEL.gpu_tiles[0], time_ms=None, invalidity="compile")
         store.add_measurement(key, KERNEL.gpu_tiles[1], time_ms=2.0)
         store.set_best(key, KERNEL.gpu_tiles[1], workload=Workload(), time_ms=2.0, default_time_ms=3.0)

@@ -16,6 +16,7 @@ from clprune.cli.info import collect
 from clprune.errors import NoDeviceError
 from clprune.kernels.base import Workload
 from clprune.kernels.catalogue import kernel_by_name
+from clprune.kernels.choice import Offer
 from clprune.tuning.state import store_state
 from clprune.tuning.store import DATABASE_NAME, SCHEMA_VERSION, Store, result_key
 from tests.imaginary import imaginary_device, imaginary_platform
@@ -48,7 +49,7 @@ def keep_one_result(path: Path) -> None:
     kernel = kernel_by_name("connected")
     operation = kernel.sample_operations()[0]
     for device in (DEVICE, imaginary_device(name="Other")):
-        key = result_key(device, kernel, operation, Workload())
+        key = result_key(device, Offer(kernel=kernel, operation=operation))
         store.add_device(device)
         store.add_measurement(key, kernel.safe_tile(operation), time_ms=1.0)
         store.set_best(key, kernel.safe_tile(operation), workload=Workload(), time_ms=1.0, default_time_ms=1.0)

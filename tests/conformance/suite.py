@@ -22,8 +22,9 @@ import numpy as np
 
 from clprune.device import DeviceInfo
 from clprune.errors import ClpruneError
-from clprune.kernels.base import Kernel, Workload
+from clprune.kernels.base import Kernel
 from clprune.kernels.catalogue import CATALOGUE, kernel_by_name
+from clprune.kernels.choice import Offer
 from clprune.opencl import Session, open_device
 from clprune.runner import Runner
 from clprune.runner.verify import verify_network
@@ -138,13 +139,13 @@ def _run_network(session: Session, folder: Path, seed: int, options: argparse.Na
     return "; ".join(wrong)
 
 
-def _default_tiles(kernel: Any, operation: Any, workload: Workload) -> None:
+def _default_tiles(offer: Offer) -> None:
     return None
 
 
-def _gpu_tiles(kernel: Any, operation: Any, workload: Workload) -> tuple[Any, str] | None:
-    for tile in kernel.gpu_tiles:
-        if all(constraint.holds(tile, operation) for constraint in kernel.constraints):
+def _gpu_tiles(offer: Offer) -> tuple[Any, str] | None:
+    for tile in offer.kernel.gpu_tiles:
+        if all(constraint.holds(tile, offer.operation) for constraint in offer.kernel.constraints):
             return tile, "gpu"
     return None
 
@@ -152,12 +153,13 @@ def _gpu_tiles(kernel: Any, operation: Any, workload: Workload) -> tuple[Any, st
 def _random_tiles(session: Session, seed: int, longest_source: int | None) -> Callable[..., tuple[Any, str] | None]:
     rng = np.random.default_rng(seed)
 
-    def lookup(kernel: Any, operation: Any, workload: Workload) -> tuple[Any, str] | None:
+    def lookup(offer: Offer) -> tuple[Any, str] | None:
+        kernel = offer.kernel
         for _ in range(200):
             values = {name: choices[int(rng.integers(len(choices)))] for name, choices in kernel.parameters.items()}
             tile = kernel.tile_type(**values)
-            if kernel.rejection(tile, operation, session.info) is None and (
-                longest_source is None or len(kernel.source(tile, operation)) <= longest_source
+            if offer.rejection(tile, session.info) is None and (
+                longest_source is None or len(kernel.source(tile, offer.operation)) <= longest_source
             ):
                 return tile, "random"
         return None

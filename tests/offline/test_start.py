@@ -12,6 +12,7 @@ from clprune.cli import group
 from clprune.errors import MissingDependencyError, UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Workload
+from clprune.kernels.choice import Offer
 from clprune.kernels.connected import CONNECTED, connected_operation
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
@@ -20,7 +21,6 @@ from clprune.offline import compilers
 from clprune.offline.architectures import architecture_by_name
 from clprune.offline.start import keep, starting_points
 from clprune.tuning.store import OFFLINE, Store, result_key
-from clprune.tuning.tune import Task
 from tests.imaginary import imaginary_device
 from tests.offline.fakes import NOTHING, FakeCompiler
 
@@ -29,11 +29,11 @@ LAYER = conv_operation(
     ConvProblem(batch=1, in_channels=64, in_height=28, in_width=28, out_channels=64, size=3, padding=1)
 )
 STEPS = (
-    Task(kernel=CONV, operation=LAYER, workload=Workload()),
-    Task(kernel=CONV, operation=LAYER, workload=Workload()),
-    Task(kernel=CONV, operation=LAYER, workload=Workload(kept_share=0.25)),
-    Task(kernel=SOFTMAX, operation=SOFTMAX.sample_operations()[0], workload=Workload()),
-    Task(
+    Offer(kernel=CONV, operation=LAYER),
+    Offer(kernel=CONV, operation=LAYER),
+    Offer(kernel=CONV, operation=LAYER, workload=Workload(kept_share=0.25)),
+    Offer(kernel=SOFTMAX, operation=SOFTMAX.sample_operations()[0]),
+    Offer(
         kernel=CONNECTED,
         operation=connected_operation(ConnectedProblem(batch=1, inputs=512, outputs=1000)),
         workload=Workload(),
@@ -70,9 +70,9 @@ def test_look_up_on_a_card_of_the_architecture() -> None:
     keep(store, ARCHITECTURE, points)
     kept = store.all_best(kernel="conv")
     assert [(best.origin, best.time_ms, best.default_time_ms) for best in kept] == [(OFFLINE, None, None)] * 2
-    assert store.lookup_for(CARD)(CONV, LAYER, Workload()) == (points[0].best.tile, "offline, sm_90")
+    assert store.lookup_for(CARD)(Offer(kernel=CONV, operation=LAYER)) == (points[0].best.tile, "offline, sm_90")
     other = imaginary_device(vendor="NVIDIA Corporation", architecture="sm_80")
-    assert store.lookup_for(other)(CONV, LAYER, Workload()) is None
+    assert store.lookup_for(other)(Offer(kernel=CONV, operation=LAYER)) is None
 
 
 def test_measured_tiles_come_first() -> None:
@@ -80,9 +80,9 @@ def test_measured_tiles_come_first() -> None:
     keep(store, ARCHITECTURE, starting_points(FakeCompiler(ARCHITECTURE), STEPS))
     store.add_device(CARD)
     tile = CONV.gpu_tiles[1]
-    key = result_key(CARD, CONV, LAYER, Workload())
+    key = result_key(CARD, Offer(kernel=CONV, operation=LAYER))
     store.set_best(key, tile, workload=Workload(), time_ms=1.0, default_time_ms=2.0)
-    assert store.lookup_for(CARD)(CONV, LAYER, Workload()) == (tile, "tuned")
+    assert store.lookup_for(CARD)(Offer(kernel=CONV, operation=LAYER)) == (tile, "tuned")
 
 
 def test_command_without_compilers_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

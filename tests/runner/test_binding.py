@@ -15,19 +15,21 @@ from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import BuildError, LaunchError
 from clprune.kernels.base import Scratch
+from clprune.kernels.choice import Choice, Offer
+from clprune.kernels.winograd import WINOGRAD
 from clprune.opencl import Kernel, Program, Session
 from clprune.runner import Runner
-from clprune.runner.binding import _shared_scratch
+from clprune.runner.binding import _Binder, _shared_scratch
 from tests.random_networks import answers, tolerance
 from tests.runner.conftest import images
 
 REAL_KERNEL, REAL_BUILD = Session.kernel, Session.build
 
 
-def gpu_tile(kernel: Any, operation: Any, workload: Any) -> tuple[Any, str] | None:
+def gpu_tile(offer: Offer) -> tuple[Any, str] | None:
     """The first of the GPU's tiles that the operation's constraints allow, as if it had been tuned."""
-    for tile in kernel.gpu_tiles:
-        if all(constraint.holds(tile, operation) for constraint in kernel.constraints):
+    for tile in offer.kernel.gpu_tiles:
+        if all(constraint.holds(tile, offer.operation) for constraint in offer.kernel.constraints):
             return tile, "tuned"
     return None
 
@@ -127,6 +129,46 @@ def test_scratch_arguments_of_one_kernel_lie_apart(
         assert step.kernel.name == "winograd"
         assert runner.bound.scratch_bytes == step.kernel.scratch_bytes(step.tile, step.operation)
         check_answers(network, runner, weights)
+
+
+def test_packed_weights_are_shared_by_images_alone(
+    runner_of: Callable[..., Runner], network_of: Callable[..., Network], device_context: Session
+) -> None:
+    """One tile for F(2x2) and F(4x4), or for weights of 32 and of 16 bits, means other packed weights."""
+    network = network_of(
+        "[net]\nheight=14\nwidth=14\nchannels=32\n[convolutional]\nfilters=16\nsize=3\npad=1\nactivation=relu\n"
+        "[connected]\noutput=7\nactivation=linear\n",
+        batch=2,
+    )
+    weights = random_weights(network, seed=0)
+    with runner_of(network, weights, algorithms=Algorithms(names=("winograd",))) as runner:
+        convolution, connected = (
+            next(step for step in runner.bound.plan.steps if step.layer is layer) for layer in network.layers
+        )
+        domains = [
+            Choice(offer=offer, tile=WINOGRAD.safe_tile(offer.operation))
+            for offer in convolution.offers
+            if offer.kernel is WINOGRAD
+        ]
+        halves = dataclasses.replace(connected.operation, storage="float16")
+        in_halves = Choice(offer=dataclasses.replace(connected.choice.offer, operation=halves), tile=connected.tile)
+        view = dataclasses.replace(domains[0].operation, input=domains[0].operation.input.of_image(0))
+        moved = dataclasses.replace(view, input=dataclasses.replace(view.input, origin=view.input.origin + 100))
+        images = [
+            Choice(offer=dataclasses.replace(domains[0].offer, operation=operation), tile=domains[0].tile)
+            for operation in (view, moved)
+        ]
+        for step, choices, expected in (
+            (convolution, domains, 2),
+            (connected, [connected.choice, in_halves], 2),
+            (convolution, images, 1),
+        ):
+            assert len({(choice.kernel.name, choice.tile) for choice in choices}) == 1
+            binder = _Binder(
+                session=device_context, plan=runner.bound.plan, weights=weights, tensors=runner.bound.tensors
+            )
+            binder.prepare_all([dataclasses.replace(step, choice=choice) for choice in choices])
+            assert len({id(packed) for packed in binder.packed.values()}) == expected
 
 
 def test_steps_share_scratch_as_large_as_any_needs(device_context: Session) -> None:

@@ -12,11 +12,12 @@ from clprune.darknet.network import Network
 from clprune.errors import UnsupportedLayerError, UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Workload
+from clprune.kernels.choice import Offer
 from clprune.kernels.connected import connected_operation
 from clprune.kernels.conv_operation import ConvOperation, conv_operation
+from clprune.plan.steps import Chosen
 from clprune.runner.offers import connected_offers, convolution_offers
 from clprune.runner.plan import make_plan
-from clprune.runner.steps import Step
 from clprune.runner.workload import WeightForm
 from tests.imaginary import imaginary_device
 
@@ -161,14 +162,14 @@ def test_fully_connected_layers_with_scales_of_activations_know_integers() -> No
         assert [offer.label for offer in offers] == expected
 
 
-def chosen(network: Network, times_ms: dict[str, float]) -> Step:
+def chosen(network: Network, times_ms: dict[str, float]) -> Chosen:
     """The convolution's step where tuning measured these milliseconds by kernel and F."""
 
-    def lookup(kernel: Any, operation: Any, workload: Workload) -> tuple[Any, str] | None:
-        return kernel.default_tile(operation, CPU), "tuned"
+    def lookup(offer: Offer) -> tuple[Any, str] | None:
+        return offer.kernel.default_tile(offer.operation, CPU), "tuned"
 
-    def times(kernel: Any, operation: Any, workload: Workload) -> float | None:
-        return times_ms.get(f"{kernel.name} {getattr(operation, 'output_tile', '')}".strip())
+    def times(offer: Offer) -> float | None:
+        return times_ms.get(f"{offer.kernel.name} {getattr(offer.operation, 'output_tile', '')}".strip())
 
     (step,) = make_plan(network, CPU, lookup=lookup, times=times).steps
     return step
@@ -181,7 +182,7 @@ def test_fastest_that_was_measured_is_taken(network_of: Callable[..., Network]) 
     assert step.operation.output_tile == 4
     assert step.algorithm.startswith("winograd F(4x4)")
     assert step.reason.startswith("fastest of 3 measured")
-    measured = {item.label: item.time_ms for item in step.alternatives}
+    measured = {item.choice.offer.label: item.time_ms for item in step.alternatives}
     assert measured["direct"] == 2.0
     assert chosen(network, {"conv": 0.5, "winograd_fused 4": 1.0}).algorithm == "direct"
 

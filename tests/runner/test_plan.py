@@ -13,6 +13,7 @@ from clprune.darknet.network import Network, load_network
 from clprune.device import DeviceInfo
 from clprune.errors import UnsupportedLayerError
 from clprune.kernels.base import Workload
+from clprune.kernels.choice import Offer
 from clprune.resources import models_folder
 from clprune.runner.choice import DEFAULT_ORIGIN, SAFE_ORIGIN
 from clprune.runner.layouts import tensor_aliases
@@ -126,9 +127,9 @@ def test_planning_twice_gives_the_same_plan(tmp_path: Path) -> None:
 def test_tuned_tile_is_used_and_named(network_of: Callable[..., Network]) -> None:
     asked: list[tuple[str, str]] = []
 
-    def lookup(kernel: Any, operation: Any, workload: Workload) -> tuple[Any, str] | None:
-        asked.append((kernel.name, workload.key))
-        return (kernel.safe_tile(operation), "tuned") if kernel.name == "connected" else None
+    def lookup(offer: Offer) -> tuple[Any, str] | None:
+        asked.append((offer.kernel.name, offer.workload.key))
+        return (offer.kernel.safe_tile(offer.operation), "tuned") if offer.kernel.name == "connected" else None
 
     forms = {3: WeightForm(workload=Workload(kept_share=0.25, unit_rows=4))}
     plan = make_plan(network_of(), LARGE_GPU, forms=forms, lookup=lookup)
@@ -140,8 +141,8 @@ def test_tuned_tile_is_used_and_named(network_of: Callable[..., Network]) -> Non
 
 
 def test_tuned_tile_that_the_device_forbids_is_not_used(network_of: Callable[..., Network]) -> None:
-    def lookup(kernel: Any, operation: Any, workload: Workload) -> tuple[Any, str] | None:
-        return (kernel.gpu_tiles[0], "tuned") if kernel.gpu_tiles else None
+    def lookup(offer: Offer) -> tuple[Any, str] | None:
+        return (offer.kernel.gpu_tiles[0], "tuned") if offer.kernel.gpu_tiles else None
 
     plan = make_plan(network_of(), DEVICES["least of the embedded profile"], lookup=lookup)
     assert {step.tile_origin for step in plan.steps} == {SAFE_ORIGIN}

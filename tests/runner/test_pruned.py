@@ -11,6 +11,7 @@ from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, load_network
+from clprune.kernels.choice import Offer
 from clprune.kernels.connected import CONNECTED, ConnectedTile
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.runner.pruned import tile_units, with_prune_options
@@ -40,11 +41,11 @@ def test_default_tiles_where_nothing_is_tuned(network: Network) -> None:
 def test_tuned_tiles_for_what_will_remain(network: Network) -> None:
     asked: dict[str, str] = {}
 
-    def lookup(kernel: Any, operation: Any, workload: Any) -> tuple[Any, str] | None:
-        asked[kernel.name] = workload.key
-        if kernel.name == "conv":
+    def lookup(offer: Offer) -> tuple[Any, str] | None:
+        asked[offer.kernel.name] = offer.workload.key
+        if offer.kernel.name == "conv":
             return ConvTile(tile_m=4, vector_width=8, vectors=1, mapping="rows"), "tuned"
-        return (ConnectedTile(vector_width=4, vectors=2), "tuned") if kernel.name == "connected" else None
+        return (ConnectedTile(vector_width=4, vectors=2), "tuned") if offer.kernel.name == "connected" else None
 
     units = tile_units(network, CPU, lookup=lookup, sparsity=0.75, fc_sparsity=0.5)
     assert units == {0: Unit(rows=4), 2: Unit(rows=8)}
@@ -66,10 +67,10 @@ def test_network_with_prune_options(network: Network) -> None:
 def test_rows_of_a_simd_group_and_of_a_work_group(network: Network) -> None:
     gpu = imaginary_device()
 
-    def lookup(kernel: Any, operation: Any, workload: Any) -> tuple[Any, str] | None:
-        if kernel.name == "conv":
+    def lookup(offer: Offer) -> tuple[Any, str] | None:
+        if offer.kernel.name == "conv":
             return ConvTile(tile_m=4, vector_width=4, vectors=1, group_m=2, group_n=32, mapping="rows"), "tuned"
-        if kernel.name == "connected":
+        if offer.kernel.name == "connected":
             return ConnectedTile(vector_width=1, vectors=2, group_m=16, group_k=4), "tuned"
         return None
 

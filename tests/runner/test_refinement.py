@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import LaunchError
-from clprune.kernels.base import Workload
+from clprune.kernels.choice import Choice
+from clprune.kernels.winograd import WINOGRAD
 from clprune.opencl import Session
 from clprune.runner import refinement
 from clprune.runner.plan import Plan, make_plan
 from clprune.runner.refinement import contenders, refine
 from clprune.tuning.store import Store, result_key
+from tests.imaginary import imaginary_device
 
 
 def tuned_plan(network: Network, session: Session, store: Store) -> Plan:
@@ -24,7 +27,7 @@ def tuned_plan(network: Network, session: Session, store: Store) -> Plan:
     for step in make_plan(network, session.info).steps:
         for offer in step.offers if step.layer is not None and step.layer.kind == "convolutional" else ():
             kernel, operation = offer.kernel, offer.operation
-            key = result_key(session.info, kernel, operation, offer.workload)
+            key = result_key(session.info, offer)
             tile = kernel.default_tile(operation, session.info)
             store.add_measurement(key, kernel.safe_tile(operation), time_ms=1.1)
             store.add_measurement(key, tile, time_ms=1.0)
@@ -41,13 +44,41 @@ def test_contenders_are_near_and_not_what_the_step_has(
     step = next(step for step in plan.steps if step.layer is not None and step.layer.kind == "convolutional")
     found = contenders(step, store, device_context.info, most=100)
     assert found
-    assert all((item.offer.kernel.name, item.tile) != (step.kernel.name, step.tile) for item in found)
+    assert step.choice not in found
     assert len(contenders(step, store, device_context.info, most=1)) == 1
-    key = result_key(device_context.info, step.kernel, step.operation, step.workload)
+    key = result_key(device_context.info, step.choice.offer)
     store.move_best(key, step.tile, time_ms=1e-3)  # all other kernels are far slower now, its own tiles are not
-    assert {item.offer.kernel.name for item in contenders(step, store, device_context.info, most=100)} <= {
-        step.kernel.name
-    }
+    assert {item.kernel.name for item in contenders(step, store, device_context.info, most=100)} <= {step.kernel.name}
+
+
+DEEP = """\
+[net]
+height=14
+width=14
+channels=32
+[convolutional]
+filters=16
+size=3
+pad=1
+activation=relu
+"""
+
+
+def test_other_output_tiles_with_the_same_tile_are_contenders(network_of: Callable[..., Network]) -> None:
+    """F(2x2, 3x3) and F(4x4, 3x3) are one kernel with one set of tiles, and different choices."""
+    device, store, network = imaginary_device(), Store(None), network_of(DEEP)
+    (step,) = make_plan(network, device, algorithms=Algorithms(names=("winograd",))).steps
+    offers = {offer.operation.output_tile: offer for offer in step.offers if offer.kernel is WINOGRAD}
+    assert offers.keys() == {2, 4}
+    tile = WINOGRAD.safe_tile(offers[4].operation)
+    assert all(offer.rejection(tile, device) is None for offer in offers.values())
+    for output_tile, offer in offers.items():
+        key, time_ms = result_key(device, offer), 1.0 + output_tile / 100
+        store.add_measurement(key, tile, time_ms=time_ms)
+        store.set_best(key, tile, workload=offer.workload, time_ms=time_ms, default_time_ms=2.0)
+    for own, other in ((4, 2), (2, 4)):
+        step = dataclasses.replace(step, choice=Choice(offer=offers[own], tile=tile))
+        assert contenders(step, store, device, most=100) == [Choice(offer=offers[other], tile=tile)]
 
 
 def test_like_layers_lend_each_other_their_tiles(device_context: Session, network_of: Callable[..., Network]) -> None:
@@ -55,10 +86,10 @@ def test_like_layers_lend_each_other_their_tiles(device_context: Session, networ
     plan = tuned_plan(network_of(), device_context, store)
     step = next(step for step in plan.steps if step.layer is not None and step.layer.kind == "convolutional")
     before = contenders(step, store, device_context.info, most=100)
-    tried = {(item.offer.kernel.name, item.tile) for item in before} | {(step.kernel.name, step.tile)}
+    tried = {(item.kernel.name, item.tile) for item in (*before, step.choice)}
     valid = step.kernel.candidates(step.operation, device_context.info)
     lent = next(tile for tile in valid if (step.kernel.name, tile) not in tried)
-    beside = (dataclasses.replace(step, tile=lent),)
+    beside = (dataclasses.replace(step, choice=dataclasses.replace(step.choice, tile=lent)),)
     after = contenders(step, store, device_context.info, most=100, beside=beside)
     assert [item.tile for item in after if item not in before and item.tile == lent] == [lent]
     assert len(after) == len(before) + 1
@@ -95,7 +126,7 @@ def test_fastest_in_the_network_is_kept(
     for step in again.steps:
         if step.layer is not None and step.layer.index in layers:
             assert step.tile == step.kernel.safe_tile(step.operation)
-            key = result_key(device_context.info, step.kernel, step.operation, step.workload)
+            key = result_key(device_context.info, step.choice.offer)
             assert [best.default_time_ms for best in store.all_best() if best.key == key] == [10.0]
 
 
@@ -120,6 +151,6 @@ def test_moving_a_winner_that_is_not_there_changes_nothing(
 ) -> None:
     store = Store(None)
     step = make_plan(network_of(), device_context.info).steps[0]
-    key = result_key(device_context.info, step.kernel, step.operation, dataclasses.replace(Workload()))
+    key = result_key(device_context.info, step.choice.offer)
     store.move_best(key, step.tile, time_ms=1.0)
     assert store.all_best() == []

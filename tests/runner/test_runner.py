@@ -16,6 +16,7 @@ from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.weights import write_weights
 from clprune.errors import NoDeviceError, UsageError, WeightsError
+from clprune.kernels.choice import Offer
 from clprune.opencl import Session
 from clprune.runner import Runner
 from tests.random_networks import answers, random_network, tolerance
@@ -90,8 +91,8 @@ def test_safe_tiles_give_the_same_answer(device_context: Session, network_of: Ca
     weights, x = random_weights(network, seed=1), images(network, 2)
     tiles: list[Any] = []
 
-    def safe(kernel: Any, operation: Any, workload: Any) -> tuple[Any, str]:
-        tiles.append(kernel.safe_tile(operation))
+    def safe(offer: Offer) -> tuple[Any, str]:
+        tiles.append(offer.kernel.safe_tile(offer.operation))
         return tiles[-1], "safe"
 
     with Runner(network, weights, session=device_context, lookup=safe) as runner:

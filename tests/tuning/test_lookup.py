@@ -9,6 +9,7 @@ import pytest
 from clprune.device import DeviceInfo
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Workload
+from clprune.kernels.choice import Offer
 from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTile, connected_operation
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
@@ -42,12 +43,12 @@ def put(
 ) -> None:
     workload = options.pop("workload", DENSE)
     store.add_device(device)
-    key = result_key(device, CONNECTED, what or operation(), workload)
+    key = result_key(device, Offer(kernel=CONNECTED, operation=what or operation(), workload=workload))
     store.set_best(key, chosen, workload=workload, time_ms=1.0, default_time_ms=2.0, **options)
 
 
 def find(store: Store, *, device: DeviceInfo = DEVICE, workload: Workload = DENSE) -> tuple[Any, str] | None:
-    return store.lookup_for(device)(CONNECTED, operation(), workload)
+    return store.lookup_for(device)(Offer(kernel=CONNECTED, operation=operation(), workload=workload))
 
 
 def test_the_whole_chain() -> None:
@@ -110,23 +111,26 @@ def test_tile_from_elsewhere_is_tried_once_before_it_is_used(
     store, info, what = Store(None), device_context.info, OddOperation()
     chosen = OddTile(mood=mood)
     store.add_device(info)
-    key = result_key(info, ODD, what, DENSE)
+    key = result_key(info, Offer(kernel=ODD, operation=what))
     store.set_best(key, chosen, workload=DENSE, time_ms=1.0, default_time_ms=1.0, origin="imported")
     answer = (chosen, "tuned (imported)") if expected else None
-    assert store.lookup_for(info)(ODD, what, DENSE) == (chosen, "tuned (imported)")  # no device to try it on yet
-    assert store.lookup_for(info, session=device_context)(ODD, what, DENSE) == answer
+    assert store.lookup_for(info)(Offer(kernel=ODD, operation=what)) == (
+        chosen,
+        "tuned (imported)",
+    )  # no device to try it on yet
+    assert store.lookup_for(info, session=device_context)(Offer(kernel=ODD, operation=what)) == answer
     assert store.is_right(info, ODD, chosen) is expected
     monkeypatch.setattr("clprune.tuning.check.gives_right_answers", None)  # not asked again
-    assert store.lookup_for(info, session=device_context)(ODD, what, DENSE) == answer
-    assert store.lookup_for(info)(ODD, what, DENSE) == answer
+    assert store.lookup_for(info, session=device_context)(Offer(kernel=ODD, operation=what)) == answer
+    assert store.lookup_for(info)(Offer(kernel=ODD, operation=what)) == answer
 
 
 def test_own_result_needs_no_trial(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clprune.tuning.check.gives_right_answers", None)
     store, info, what = Store(None), device_context.info, OddOperation()
-    key = result_key(info, ODD, what, DENSE)
+    key = result_key(info, Offer(kernel=ODD, operation=what))
     store.set_best(key, OddTile(), workload=DENSE, time_ms=1.0, default_time_ms=1.0)
-    assert store.lookup_for(info, session=device_context)(ODD, what, DENSE) == (OddTile(), "tuned")
+    assert store.lookup_for(info, session=device_context)(Offer(kernel=ODD, operation=what)) == (OddTile(), "tuned")
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])

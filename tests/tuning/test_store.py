@@ -14,6 +14,7 @@ import pytest
 from clprune.errors import StoreError
 from clprune.kernels.base import Kernel, Workload
 from clprune.kernels.catalogue import CATALOGUE, kernel_by_name
+from clprune.kernels.choice import Offer
 from clprune.kernels.earlier_hashes import EARLIER_HASHES
 from clprune.tuning.store import DATABASE_NAME, SCHEMA_VERSION, Key, Store, StoreWarning, open_store, result_key
 from tests.imaginary import imaginary_device
@@ -26,7 +27,7 @@ DENSE, PRUNED = Workload(), Workload(kept_share=0.25, unit_rows=8)
 
 
 def key(workload: Workload = DENSE, **device_facts: Any) -> Key:
-    return result_key(imaginary_device(**device_facts), KERNEL, OPERATION, workload)
+    return result_key(imaginary_device(**device_facts), Offer(kernel=KERNEL, operation=OPERATION, workload=workload))
 
 
 def set_best(store: Store, tile: Any, workload: Workload = DENSE, *, time_ms: float = 1.0) -> None:
@@ -71,7 +72,7 @@ def test_a_stranger_finds_nothing() -> None:
     store.add_device(DEVICE)
     set_best(store, TILES[0])
     stranger = imaginary_device(vendor="Other", platform_vendor="Other", name="Other GPU", architecture="other-gpu")
-    assert store.lookup_for(stranger)(KERNEL, OPERATION, DENSE) is None
+    assert store.lookup_for(stranger)(Offer(kernel=KERNEL, operation=OPERATION)) is None
 
 
 def test_where_the_device_is_plugged_in_does_not_matter() -> None:
@@ -83,7 +84,7 @@ def test_where_the_device_is_plugged_in_does_not_matter() -> None:
 def test_another_problem_source_or_kernel_finds_nothing() -> None:
     store = Store(None)
     set_best(store, TILES[0])
-    assert store.best(result_key(DEVICE, KERNEL, OTHER_OPERATION, DENSE), KERNEL) is None
+    assert store.best(result_key(DEVICE, Offer(kernel=KERNEL, operation=OTHER_OPERATION)), KERNEL) is None
     assert store.best(dataclasses.replace(key(), source_hash="other"), KERNEL) is None
     assert store.best(dataclasses.replace(key(), kernel="other"), KERNEL) is None
 
@@ -91,16 +92,16 @@ def test_another_problem_source_or_kernel_finds_nothing() -> None:
 def test_lookup_says_where_a_tile_came_from() -> None:
     """Exactly what was asked for, else something near, else nothing; an exact result wins whatever its time."""
     store = Store(None)
-    assert store.lookup_for(DEVICE)(KERNEL, OPERATION, PRUNED) is None
+    assert store.lookup_for(DEVICE)(Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED)) is None
     set_best(store, TILES[0])
-    assert store.lookup_for(DEVICE)(KERNEL, OPERATION, DENSE) == (TILES[0], "tuned")
-    near = store.lookup_for(DEVICE)(KERNEL, OPERATION, PRUNED)
+    assert store.lookup_for(DEVICE)(Offer(kernel=KERNEL, operation=OPERATION)) == (TILES[0], "tuned")
+    near = store.lookup_for(DEVICE)(Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED))
     assert near is not None
     assert near[0] == TILES[0]
     assert near[1].startswith("tuned")
     assert near[1] != "tuned"
     set_best(store, TILES[2], PRUNED, time_ms=100.0)
-    assert store.lookup_for(DEVICE)(KERNEL, OPERATION, PRUNED) == (TILES[2], "tuned")
+    assert store.lookup_for(DEVICE)(Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED)) == (TILES[2], "tuned")
 
 
 def test_measurements_keep_failures() -> None:
@@ -123,7 +124,7 @@ def test_tiles_of_another_version_are_left_alone(tmp_path: Path) -> None:
             connection.execute("UPDATE best SET tile=?", (text,))
         assert store.measurements(key(), KERNEL) == {}
         assert store.best(key(), KERNEL) is None
-        assert store.lookup_for(DEVICE)(KERNEL, OPERATION, PRUNED) is None
+        assert store.lookup_for(DEVICE)(Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED)) is None
 
 
 def test_newer_schema_is_refused_in_words(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from clprune.errors import StoreError
 from clprune.kernels.base import Workload
 from clprune.kernels.catalogue import kernel_by_name
+from clprune.kernels.choice import Offer
 from clprune.kernels.earlier_hashes import EARLIER_HASHES
 from clprune.tuning.store import Key, Store, result_key
 from clprune.tuning.t4 import from_store, into_store, read_t4, to_document, write_t4
@@ -26,7 +27,7 @@ PRUNED = Workload(kept_share=0.25, unit_rows=16)
 
 
 def key(workload: Workload = PRUNED) -> Key:
-    return result_key(DEVICE, KERNEL, OPERATION, workload)
+    return result_key(DEVICE, Offer(kernel=KERNEL, operation=OPERATION, workload=workload))
 
 
 @pytest.fixture
@@ -70,7 +71,8 @@ def test_out_and_in_again(store: Store, tmp_path: Path, name: str) -> None:
     assert other.measurements(key(), KERNEL) == {FAST: 1.5, SLOW: 2.5, WRONG: None}
     (best,) = other.all_best()
     assert (best.origin, best.time_ms, best.kept_share, best.unit_rows) == ("imported", 1.4, 0.25, 16)
-    assert other.lookup_for(DEVICE)(KERNEL, OPERATION, PRUNED) == (FAST, "tuned (imported)")
+    offer = Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED)
+    assert other.lookup_for(DEVICE)(offer) == (FAST, "tuned (imported)")
     assert {item.origin for item in other.all_measurements()} == {"imported"}
 
 

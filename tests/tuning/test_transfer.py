@@ -8,6 +8,7 @@ import pytest
 
 from clprune.geometry import ConnectedProblem, Shape
 from clprune.kernels.base import Workload
+from clprune.kernels.choice import Offer
 from clprune.kernels.connected import CONNECTED, ConnectedTile, connected_operation
 from clprune.kernels.conv import CONV
 from clprune.tuning.distance import problem_fields, shape_distance, workload_distance
@@ -62,7 +63,7 @@ def tile(k_unroll: int) -> ConnectedTile:
 
 def key(outputs: int = 256, **device: str) -> Key:
     problem = ConnectedProblem(batch=1, inputs=512, outputs=outputs)
-    return result_key(imaginary_device(**device), CONNECTED, connected_operation(problem), Workload())
+    return result_key(imaginary_device(**device), Offer(kernel=CONNECTED, operation=connected_operation(problem)))
 
 
 def measure(store: Store, where: Key, **times_ms: float | None) -> None:

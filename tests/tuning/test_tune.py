@@ -9,48 +9,49 @@ import pytest
 from clprune.errors import UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Workload
+from clprune.kernels.choice import Offer
 from clprune.kernels.connected import CONNECTED, connected_operation
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
 from clprune.opencl import Session
-from clprune.runner.offers import Offer
+from clprune.plan.steps import Step
 from clprune.tuning.effort import effort_by_name
 from clprune.tuning.store import Store, result_key, tile_text
-from clprune.tuning.tune import Outcome, Task, tune, unique_tasks
+from clprune.tuning.tune import Outcome, offers_to_tune, tune
 from tests.tuning.kernels import FRAGILE, OddOperation
 
 PROBLEM = ConvProblem(batch=1, in_channels=3, in_height=11, in_width=9, out_channels=16, size=3, padding=1)
-CONV_TASK = Task(kernel=CONV, operation=conv_operation(PROBLEM), workload=Workload(kept_share=0.25, unit_rows=8))
-CONNECTED_TASK = Task(
+CONV_TASK = Offer(kernel=CONV, operation=conv_operation(PROBLEM), workload=Workload(kept_share=0.25, unit_rows=8))
+CONNECTED_TASK = Offer(
     kernel=CONNECTED,
     operation=connected_operation(ConnectedProblem(batch=1, inputs=50, outputs=33)),
     workload=Workload(),
 )
 
 
-def run(session: Session, store: Store, *tasks: Task, budget_s: float = 1.0) -> list[Outcome]:
+def run(session: Session, store: Store, *tasks: Offer, budget_s: float = 1.0) -> list[Outcome]:
     return tune(session, store, tasks, budget_s=budget_s)
 
 
 def test_winner_is_kept_and_no_slower_than_the_default(device_context: Session, tmp_path: Path) -> None:
     store = Store(tmp_path / "a.sqlite")
     outcomes = run(device_context, store, CONV_TASK, CONNECTED_TASK, budget_s=1.5)
-    assert [outcome.task for outcome in outcomes] == [CONV_TASK, CONNECTED_TASK]
+    assert [outcome.offer for outcome in outcomes] == [CONV_TASK, CONNECTED_TASK]
     for outcome in outcomes:
-        task = outcome.task
+        task = outcome.offer
         assert 0 < outcome.time_ms <= outcome.default_time_ms
         assert outcome.evaluations >= 1
         assert task.kernel.rejection(outcome.tile, task.operation, device_context.info) is None
-        key = result_key(device_context.info, task.kernel, task.operation, task.workload)
+        key = result_key(device_context.info, task)
         assert store.best(key, task.kernel) == (outcome.tile, outcome.time_ms)
-        found = store.lookup_for(device_context.info)(task.kernel, task.operation, task.workload)
+        found = store.lookup_for(device_context.info)(task)
         assert found == (outcome.tile, "tuned")
 
 
 def test_second_run_goes_on_where_the_first_stopped(device_context: Session, tmp_path: Path) -> None:
     store = Store(tmp_path / "a.sqlite")
     run(device_context, store, CONNECTED_TASK, budget_s=0.3)
-    key = result_key(device_context.info, CONNECTED, CONNECTED_TASK.operation, CONNECTED_TASK.workload)
+    key = result_key(device_context.info, CONNECTED_TASK)
     first = set(store.measurements(key, CONNECTED))
     run(device_context, store, CONNECTED_TASK, budget_s=0.3)
     assert set(store.measurements(key, CONNECTED)) > first
@@ -67,7 +68,7 @@ def test_interrupt_keeps_what_was_found(device_context: Session, tmp_path: Path)
 
     with pytest.raises(KeyboardInterrupt):
         tune(device_context, store, [CONNECTED_TASK], budget_s=30, progress=interrupt)
-    key = result_key(device_context.info, CONNECTED, CONNECTED_TASK.operation, CONNECTED_TASK.workload)
+    key = result_key(device_context.info, CONNECTED_TASK)
     assert len(store.measurements(key, CONNECTED)) == 3
     assert store.best(key, CONNECTED) is not None
 
@@ -75,13 +76,13 @@ def test_interrupt_keeps_what_was_found(device_context: Session, tmp_path: Path)
 def test_whole_space_with_a_driver_that_crashes(device_context: Session) -> None:
     """Every tile is tried once, failures are told apart, and a run that finds all of it known only compares."""
     store = Store(None)
-    task = Task(kernel=FRAGILE, operation=OddOperation(), workload=Workload())
+    task = Offer(kernel=FRAGILE, operation=OddOperation())
     (outcome,) = run(device_context, store, task, budget_s=100)
     assert outcome.tile.mood == "fine"
     assert outcome.evaluations == 8
     assert outcome.rejected == {"runtime": 2, "correctness": 2, "compile": 2}
     assert not outcome.was_known
-    key = result_key(device_context.info, FRAGILE, task.operation, task.workload)
+    key = result_key(device_context.info, task)
     words = {item.tile: item.invalidity for item in store.all_measurements()}
     assert sorted(words.values()) == ["compile"] * 2 + ["correct"] * 2 + ["correctness"] * 2 + ["runtime"] * 2
     (again,) = run(device_context, store, task, budget_s=100)
@@ -98,7 +99,7 @@ def test_similar_problem_gives_the_first_tile(device_context: Session) -> None:
     known = CONNECTED.candidates(CONNECTED_TASK.operation, info)[-2:]
     store.add_device(info)
     for time_ms, tile in enumerate(known, start=1):
-        store.add_measurement(result_key(info, CONNECTED, other, Workload()), tile, time_ms=float(time_ms))
+        store.add_measurement(result_key(info, Offer(kernel=CONNECTED, operation=other)), tile, time_ms=float(time_ms))
     tune(device_context, store, [CONNECTED_TASK], budget_s=2.0, workers=1)
     tried = [item.tile for item in store.all_measurements() if item.key.problem == CONNECTED_TASK.operation.key]
     default = CONNECTED.default_tile(CONNECTED_TASK.operation, info)
@@ -120,24 +121,14 @@ def test_no_budget_still_gives_an_answer(device_context: Session, tmp_path: Path
 
 
 def test_equal_problems_are_tuned_once() -> None:
-    class Step:
-        def __init__(self, *tasks: Task, is_likely: bool = True) -> None:
-            self.offers = [
-                Offer(
-                    label="some",
-                    kernel=task.kernel,
-                    operation=task.operation,
-                    workload=task.workload,
-                    is_likely=is_likely,
-                )
-                for task in tasks
-            ]
+    def step(*offers: Offer) -> Step:
+        return Step(layer=None, label="some", offers=offers, inputs=(), output=0)
 
-    other = Task(kernel=CONV, operation=CONV_TASK.operation, workload=Workload())
-    steps = [Step(CONV_TASK, CONNECTED_TASK), Step(CONNECTED_TASK), Step(CONV_TASK), Step(other, is_likely=False)]
-    assert [(task.kernel.name, task.workload) for task in unique_tasks(steps)] == [
+    unlikely = Offer(kernel=CONV, operation=CONV_TASK.operation, is_likely=False)
+    steps = [step(CONV_TASK, CONNECTED_TASK), step(CONNECTED_TASK), step(CONV_TASK), step(unlikely)]
+    assert [(task.kernel.name, task.workload) for task in offers_to_tune(steps)] == [
         ("conv", CONV_TASK.workload),
         ("connected", Workload()),
         ("conv", Workload()),
     ]
-    assert [task.workload for task in unique_tasks(steps, likely_only=True)] == [CONV_TASK.workload, Workload()]
+    assert [task.workload for task in offers_to_tune(steps, likely_only=True)] == [CONV_TASK.workload, Workload()]

@@ -10,11 +10,12 @@ from clprune.container import load_weights
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
+from clprune.kernels.choice import Offer
 from clprune.opencl import open_device
 from clprune.runner.plan import make_plan
 from clprune.runner.workload import weights_forms
 from clprune.tuning.store import open_store
-from clprune.tuning.tune import Task, unique_tasks
+from clprune.tuning.tune import offers_to_tune
 from tools.bench.models import (
     ModelFiles,
     ends_in_softmax,
@@ -155,7 +156,7 @@ def _write_files(
     return files
 
 
-def _pair_tasks(pair: ModelFiles, device: DeviceInfo, *, batch: int) -> list[Task]:
+def _pair_tasks(pair: ModelFiles, device: DeviceInfo, *, batch: int) -> list[Offer]:
     network = load_network(pair.cfg, batch=batch)
     forms = weights_forms(network, load_weights(pair.weights, network))
-    return unique_tasks(make_plan(network, device, forms=forms).steps)
+    return offers_to_tune(make_plan(network, device, forms=forms).steps)

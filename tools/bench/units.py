@@ -17,18 +17,19 @@ from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
 from clprune.kernels.base import Workload
+from clprune.kernels.choice import Offer
 from clprune.opencl import Session
+from clprune.plan.steps import Chosen
 from clprune.pruning.network import apply_masks, make_masks, prunable_layers
 from clprune.pruning.winograd import can_prune_winograd, to_winograd_domain
 from clprune.runner.plan import make_plan
 from clprune.runner.pruned import tile_units, with_prune_options
 from clprune.runner.refinement import refine
-from clprune.runner.steps import Step
 from clprune.runner.workload import WeightForm, rounded_share, weights_forms
 from clprune.tuning.effort import Effort
 from clprune.tuning.lookup import Lookup
 from clprune.tuning.store import Store, result_key
-from clprune.tuning.tune import Task, tune, unique_tasks
+from clprune.tuning.tune import offers_to_tune, tune
 from clprune.unit import Unit
 
 #: Unit rows where nobody says which: those of the tiles that CPUs with wide vectors turn out to want.
@@ -123,7 +124,7 @@ def variant_steps(
     unit_rows: UnitRows,
     place: int,
     lookup: Lookup | None = None,
-) -> list[Step]:
+) -> list[Chosen]:
     """The plan's steps with every pruned layer cut in the way of that `place` in `layer_cuts` (or the last)."""
     forms = {}
     shares = variant.kept_shares(network)
@@ -155,22 +156,18 @@ def variant_tasks(
     unit_rows: UnitRows,
     *,
     likely_only: bool = False,
-) -> list[Task]:
+) -> list[Offer]:
     """Everything worth tuning for these variants, each problem once."""
-    steps: list[Step] = []
+    steps: list[Chosen] = []
     for variant in variants:
         for place in range(count_places(network, variant, unit_rows)):
             steps += variant_steps(network, device, variant, unit_rows=unit_rows, place=place)
-    return unique_tasks(steps, likely_only=likely_only)
+    return offers_to_tune(steps, likely_only=likely_only)
 
 
-def missing_tasks(store: Store, device: DeviceInfo, tasks: Sequence[Task]) -> list[Task]:
+def missing_tasks(store: Store, device: DeviceInfo, tasks: Sequence[Offer]) -> list[Offer]:
     """Those without a tile that was tuned for exactly this device, driver and problem."""
-    return [
-        task
-        for task in tasks
-        if store.best(result_key(device, task.kernel, task.operation, task.workload), task.kernel) is None
-    ]
+    return [task for task in tasks if store.best(result_key(device, task), task.kernel) is None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +179,7 @@ class Tuning:
 
 
 def tune_missing(
-    session: Session, store: Store, tasks: Sequence[Task], tuning: Tuning, *, say: Callable[[str], None]
+    session: Session, store: Store, tasks: Sequence[Offer], tuning: Tuning, *, say: Callable[[str], None]
 ) -> bool:
     """Tune what is missing with the ordinary tuner, or `say` how much that is; True if anything was tuned.
 
@@ -301,6 +298,6 @@ def prune_in_cuts(
     return with_prune_options(network, options), apply_masks(weights, make_masks(network, weights, options))
 
 
-def has_matrix(step: Step) -> bool:
+def has_matrix(step: Chosen) -> bool:
     """Whether the step is a convolution or connected layer, pooling that is fused included."""
     return isinstance(step.layer, Convolutional | Connected)

@@ -26,17 +26,18 @@ from clprune.darknet.weights import read_weights
 from clprune.device import DeviceInfo
 from clprune.errors import DataError
 from clprune.kernels.catalogue import CATALOGUE
+from clprune.kernels.choice import Offer
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL
 from clprune.launching import timed_in_a_row
 from clprune.opencl import Session
+from clprune.plan.steps import Chosen
 from clprune.pruning.imbalance import imbalance, kept_columns
 from clprune.runner import Runner
 from clprune.runner.plan import make_plan
-from clprune.runner.steps import Step
 from clprune.runner.workload import weights_forms
 from clprune.tuning.store import open_store
-from clprune.tuning.tune import Task, unique_tasks
+from clprune.tuning.tune import offers_to_tune
 from tools.bench.machine import today
 from tools.bench.units import Tuning, tune_missing
 from tools.compare.files import TIMES
@@ -278,16 +279,16 @@ def tune_models(
             of_single_weights += found
     # no likely choice where whole columns can be skipped, but for single weights it may be the only good one
     kernels = {SPARSE_CONV.name, SPARSE_CONV_LOCAL.name}
-    sparse = [task for task in unique_tasks(of_single_weights) if task.kernel.name in kernels]
-    tasks = {_task_key(task): task for task in [*unique_tasks(steps, likely_only=True), *sparse]}
+    sparse = [task for task in offers_to_tune(of_single_weights) if task.kernel.name in kernels]
+    tasks = {_task_key(task): task for task in [*offers_to_tune(steps, likely_only=True), *sparse]}
     tune_missing(session, open_store(), list(tasks.values()), tuning, say=say)
 
 
-def _steps(session: Session, network: Network, weights: Weights) -> list[Step]:
+def _steps(session: Session, network: Network, weights: Weights) -> list[Chosen]:
     return list(make_plan(network, session.info, forms=weights_forms(network, weights)).steps)
 
 
-def _task_key(task: Task) -> tuple[str, str, str]:
+def _task_key(task: Offer) -> tuple[str, str, str]:
     return (task.kernel.name, task.operation.key, task.workload.key)
 
 

@@ -17,6 +17,7 @@ from clprune import quirks
 from clprune.cli.common import device_option, one_line_errors, progress_bar
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Workload
+from clprune.kernels.choice import Offer
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
 from clprune.opencl import choose
@@ -25,7 +26,6 @@ from clprune.tuning.pool import WorkerPool
 from clprune.tuning.spaces import Spaces
 from clprune.tuning.store import Key, Measurement, Store, result_key, tile_text
 from clprune.tuning.t4 import Results
-from clprune.tuning.tune import Task
 from tools import ROOT
 from tools.search.recording import write_recording
 
@@ -35,13 +35,13 @@ GOOD = 1.5  # times the best: what later passes run again
 SLOW = 3.0  # times the best: what is slower is not timed more precisely than that
 
 
-def layer(*, channels: int, side: int, filters: int, kept_share: float = 1.0, pooled: bool = False) -> Task:
+def layer(*, channels: int, side: int, filters: int, kept_share: float = 1.0, pooled: bool = False) -> Offer:
     """A 3x3 convolution, as in VGG16 at another width."""
     problem = ConvProblem(
         batch=1, in_channels=channels, in_height=side, in_width=side, out_channels=filters, size=3, padding=1
     )
     operation = conv_operation(problem, activation="relu", pooled=pooled)
-    return Task(kernel=CONV, operation=operation, workload=Workload(kept_share=kept_share))
+    return Offer(kernel=CONV, operation=operation, workload=Workload(kept_share=kept_share))
 
 
 LAYERS = {
@@ -67,7 +67,7 @@ def record(layers: tuple[str, ...], passes: int, database: Path, out: Path, devi
         for name in layers or tuple(LAYERS):
             task = LAYERS[name]
             tiles = Spaces(info).candidates(task.kernel, task.operation)
-            key = result_key(info, task.kernel, task.operation, task.workload)
+            key = result_key(info, task)
             sample = task.kernel.sample(task.operation, task.workload)
             pool.set_task(task.kernel, task.operation, sample)
             for number in range(passes):

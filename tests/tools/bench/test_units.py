@@ -11,8 +11,8 @@ from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
 from clprune.kernels.base import Workload
+from clprune.kernels.choice import Offer
 from clprune.tuning.store import Store, result_key
-from clprune.tuning.tune import Task
 from clprune.unit import Unit
 from tests.imaginary import imaginary_device
 from tools.bench.units import (
@@ -64,7 +64,7 @@ def network(network_of: NetworkOf) -> Network:
     return network_of(TEXT)
 
 
-def keys(tasks: list[Task]) -> list[tuple[str, str]]:
+def keys(tasks: list[Offer]) -> list[tuple[str, str]]:
     return [(task.kernel.name, task.workload.key) for task in tasks]
 
 
@@ -99,9 +99,9 @@ def test_small_images_are_also_cut_in_units_of_vectors(network_of: NetworkOf) ->
     assert [str(cut) for cut in layer_cuts(large.layers[1], PRUNED, ROWS)] == ["2x1", "4x1"]
 
 
-def set_best(store: Store, task: Task, *, time_ms: float) -> None:
+def set_best(store: Store, task: Offer, *, time_ms: float) -> None:
     tile = task.kernel.default_tile(task.operation, DEVICE)
-    key = result_key(DEVICE, task.kernel, task.operation, task.workload)
+    key = result_key(DEVICE, task)
     store.set_best(key, tile, workload=task.workload, time_ms=time_ms, default_time_ms=time_ms)
 
 

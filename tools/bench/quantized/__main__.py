@@ -23,13 +23,14 @@ from clprune.cli.common import device_option, one_line_errors, print_table, say
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.quantize import QuantizeSettings
 from clprune.device import DeviceInfo
+from clprune.kernels.choice import Offer
 from clprune.opencl import Session, open_device
 from clprune.resources import models_folder
 from clprune.runner import Runner
 from clprune.runner.plan import make_plan
 from clprune.tuning.effort import EFFORTS, effort_by_name
 from clprune.tuning.store import open_store
-from clprune.tuning.tune import Task, unique_tasks
+from clprune.tuning.tune import offers_to_tune
 from tools import RESULTS
 from tools.bench.contest import ROW_COLUMNS, Contestant, Outcome, contest_rows, hold_contest
 from tools.bench.figures import FIGURE_COLUMNS, Figure, Series, time_ratio
@@ -141,7 +142,7 @@ def bench_quantized(
         write_section(out, f"{part}, {info.platform_name}", section, heading=HEADING, render=render_section)
 
 
-def tasks(device: DeviceInfo, network: Network, forms: Sequence[Form]) -> list[Task]:
+def tasks(device: DeviceInfo, network: Network, forms: Sequence[Form]) -> list[Offer]:
     """Everything worth tuning for these forms, each problem once; no weights are looked at."""
     steps: list[Any] = []
     for form in forms:
@@ -149,7 +150,7 @@ def tasks(device: DeviceInfo, network: Network, forms: Sequence[Form]) -> list[T
             network, device, forms=form.weight_forms(network), algorithms=Algorithms(names=form.algorithms)
         )
         steps += plan.steps
-    return unique_tasks(steps, likely_only=True)
+    return offers_to_tune(steps, likely_only=True)
 
 
 def measure_sparse(

@@ -1,0 +1,57 @@
+"""By which kernel a layer can be computed, and with which tile: the values that everybody compares.
+
+Tuning, its database, packed weights and plans all speak of the same thing. Equality is its identity here: two choices
+are equal where the same kernel computes the same operation on the same workload with the same tile.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from clprune.device import DeviceInfo
+from clprune.kernels.base import Kernel, Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """One way to compute a layer, and what a tuner is asked to find a tile for: a kernel, its operation with the
+    network's layouts, and what is removed from the weights.
+
+    `label` names it to people; `is_likely`: a short search should not leave it out. Neither makes it another offer.
+    """
+
+    kernel: Kernel[Any, Any]
+    operation: Any
+    workload: Workload = field(default_factory=Workload)
+    label: str = field(default="", compare=False)
+    is_likely: bool = field(default=True, compare=False)
+
+    def rejection(self, tile: Any, device: DeviceInfo) -> str | None:
+        """The first reason why `tile` cannot run this on `device`, or None."""
+        return self.kernel.rejection(tile, self.operation, device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """An offer with the tile that it is computed with."""
+
+    offer: Offer
+    tile: Any
+
+    @property
+    def kernel(self) -> Kernel[Any, Any]:
+        return self.offer.kernel
+
+    @property
+    def operation(self) -> Any:
+        return self.offer.operation
+
+    @property
+    def at_origin(self) -> Choice:
+        """The same wherever its tensors begin: equal for all images of a batch, which share packed weights."""
+        layouts = {name: getattr(self.operation, name) for name in ("input", "output")}
+        moved = {name: dataclasses.replace(layout, origin=0) for name, layout in layouts.items()}
+        operation = dataclasses.replace(self.operation, **moved)
+        return dataclasses.replace(self, offer=dataclasses.replace(self.offer, operation=operation))
