@@ -18,11 +18,11 @@ from clprune.darknet.fold import fold_batch_norm
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.functions import Activation, Softmax
 from clprune.darknet.kinds.joins import Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm
 from clprune.darknet.kinds.planes import Crop, Upsample
 from clprune.darknet.kinds.pools import AvgPool, MaxPool
-from clprune.darknet.kinds.values import Activation, Softmax
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights

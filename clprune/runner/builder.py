@@ -11,11 +11,11 @@ from clprune.algorithms import Algorithms
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.functions import Activation, Softmax
 from clprune.darknet.kinds.joins import Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm
 from clprune.darknet.kinds.planes import Crop, Upsample
 from clprune.darknet.kinds.pools import AvgPool, MaxPool
-from clprune.darknet.kinds.values import Activation, Softmax
 from clprune.darknet.network import Network
 from clprune.errors import UnsupportedLayerError
 from clprune.geometry import PoolProblem

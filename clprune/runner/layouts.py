@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.functions import Cost, Dropout
 from clprune.darknet.kinds.joins import Route
-from clprune.darknet.kinds.values import Cost, Dropout
 from clprune.darknet.network import Network
 from clprune.geometry import Shape
 from clprune.layout import Layout, contiguous_layout, padded_layout

@@ -12,9 +12,9 @@ from clprune.darknet.fold import fold_batch_norm
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.functions import Softmax
 from clprune.darknet.kinds.joins import Route
 from clprune.darknet.kinds.normalization import BatchNorm
-from clprune.darknet.kinds.values import Softmax
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights, convolution_matrix
 from clprune.errors import UsageError

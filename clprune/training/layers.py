@@ -7,17 +7,22 @@ weights file: `biases` beside `weights`, or `scales`, `mean` and `variance` with
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clprune.darknet import layers as kinds
 from clprune.darknet.fold import BATCH_NORM_EPSILON
-from clprune.errors import UnsupportedLayerError
+from clprune.darknet.kinds import connected, convolutional, functions, joins, normalization, planes, pools
+from clprune.darknet.kinds.base import Layer, MatrixLayer
+from clprune.darknet.values import LayerWeights
+from clprune.errors import UsageError
 from clprune.training.activations import activate
 from clprune.training.ranks import current_ranks, sum_over_ranks
 from clprune.training.rounding import round_input, round_weights
@@ -26,7 +31,19 @@ from clprune.training.rounding import round_input, round_weights
 BATCH_NORM_MOMENTUM = 0.1
 
 
-class Normalize(nn.Module):
+class ValueModule(nn.Module):
+    """A module of a layer that has values in a weights file."""
+
+    def load(self, values: LayerWeights) -> None:
+        """Take copies of `values`. Raises UsageError where some are missing."""
+        raise NotImplementedError
+
+    def store(self) -> LayerWeights:
+        """Copies of the module's values as float32 arrays."""
+        raise NotImplementedError
+
+
+class Normalize(ValueModule):
     """Batch normalization per channel, as `[batchnorm]` and `batch_normalize=1` have it."""
 
     def __init__(self, channels: int) -> None:
@@ -53,6 +70,20 @@ class Normalize(nn.Module):
             eps=BATCH_NORM_EPSILON,
         )
 
+    def load(self, values: LayerWeights) -> None:
+        if values.scales is None or values.mean is None or values.variance is None:
+            raise UsageError("batch normalization without scales, mean and variance: expected weights not yet folded")
+        for name in ("biases", "scales", "mean", "variance"):
+            _copy(getattr(self, name), getattr(values, name))
+
+    def store(self) -> LayerWeights:
+        return LayerWeights(
+            biases=_array(self.biases),
+            scales=_array(self.scales),
+            mean=_array(self.mean),
+            variance=_array(self.variance),
+        )
+
     def _over_all_ranks(self, x: Tensor) -> Tensor:
         """The same with the statistics of all processes' images; torch's own SyncBatchNorm runs on GPUs only."""
         values = x.float()
@@ -68,26 +99,48 @@ class Normalize(nn.Module):
         return (centred * factors[:, None, None] + self.biases[:, None, None]).to(x.dtype)
 
 
-class Weighted(nn.Module):
+class Weighted(ValueModule):
     """What convolutional and connected layers share: weights `[out, ...]`, then normalization or biases, activation.
 
-    `rounds_weights` and `input_scale` let the layer compute with the values of linear codes (`HeldCodes` sets them).
+    `winograd` is the output tile m where the weights are in the Winograd domain. `rounds_weights` and `input_scale` let
+    the layer compute with the values of linear codes (`HeldCodes` sets them).
     """
 
-    def __init__(self, layer: kinds.Convolutional | kinds.Connected) -> None:
+    winograd: int | None = None
+
+    def __init__(self, layer: MatrixLayer) -> None:
         super().__init__()
         shape = layer.weights_shape
         self.activation = layer.activation
         self.weights = nn.Parameter(torch.empty(shape))
-        if isinstance(layer, kinds.Convolutional):
-            nn.init.kaiming_normal_(self.weights, nonlinearity="relu")
-        else:
-            # torch.nn.Linear's own: He's would give logits that, before anything is learned, are confidently wrong
-            nn.init.kaiming_uniform_(self.weights, a=math.sqrt(5))
+        self.initialize()
         self.normalize = Normalize(shape[0]) if layer.batch_normalize else None
         self.biases = None if layer.batch_normalize else nn.Parameter(torch.zeros(shape[0]))
         self.rounds_weights = False
         self.input_scale: float | None = None
+
+    def initialize(self) -> None:
+        """Draw the weights with which training from nothing begins."""
+        nn.init.kaiming_normal_(self.weights, nonlinearity="relu")
+
+    def load(self, values: LayerWeights) -> None:
+        _copy(self.weights, values.weights.reshape(self.weights.shape))
+        if self.normalize is not None:
+            self.normalize.load(values)
+        else:
+            _copy(self.biases, values.biases)
+
+    def store(self) -> LayerWeights:
+        weights = _array(self.weights).reshape(self.stored_shape)
+        if self.normalize is not None:
+            return replace(self.normalize.store(), weights=weights, winograd=self.winograd)
+        assert self.biases is not None
+        return LayerWeights(weights=weights, biases=_array(self.biases), winograd=self.winograd)
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """The axes of the weights, as files and kernels have them."""
+        return tuple(self.weights.shape)
 
     def coded(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(input, weights) as they are multiplied."""
@@ -106,7 +159,7 @@ class Weighted(nn.Module):
 class Convolution(Weighted):
     """`[convolutional]`."""
 
-    def __init__(self, layer: kinds.Convolutional) -> None:
+    def __init__(self, layer: convolutional.Convolutional) -> None:
         super().__init__(layer)
         self.stride = layer.stride
         self.padding = layer.padding
@@ -120,6 +173,10 @@ class Convolution(Weighted):
 class Connected(Weighted):
     """`[connected]`: the input is flattened in CHW order."""
 
+    def initialize(self) -> None:
+        # torch.nn.Linear's own: He's would give logits that, before anything is learned, are confidently wrong
+        nn.init.kaiming_uniform_(self.weights, a=math.sqrt(5))
+
     def forward(self, x: Tensor) -> Tensor:
         # contiguous() first: flattening a channels-last tensor in place would be HWC order
         x, weights = self.coded(x.contiguous().flatten(1))
@@ -129,7 +186,7 @@ class Connected(Weighted):
 class MaxPool(nn.Module):
     """`[maxpool]`: windows begin at i * stride - padding // 2; places outside the image never win."""
 
-    def __init__(self, layer: kinds.MaxPool) -> None:
+    def __init__(self, layer: pools.MaxPool) -> None:
         super().__init__()
         self.size = layer.size
         self.stride = layer.stride
@@ -156,7 +213,7 @@ class AvgPool(nn.Module):
 class Shortcut(nn.Module):
     """`[shortcut]`: activation(alpha * previous + beta * other) where both have values."""
 
-    def __init__(self, layer: kinds.Shortcut) -> None:
+    def __init__(self, layer: joins.Shortcut) -> None:
         super().__init__()
         self.alpha = layer.alpha
         self.beta = layer.beta
@@ -181,7 +238,7 @@ class Shortcut(nn.Module):
 class Upsample(nn.Module):
     """`[upsample]`: nearest neighbour, scaled."""
 
-    def __init__(self, layer: kinds.Upsample) -> None:
+    def __init__(self, layer: planes.Upsample) -> None:
         super().__init__()
         self.stride = layer.stride
         self.scale = layer.scale
@@ -193,7 +250,7 @@ class Upsample(nn.Module):
 class Crop(nn.Module):
     """`[crop]`: the centre, and 2x - 1 unless `noadjust`."""
 
-    def __init__(self, layer: kinds.Crop) -> None:
+    def __init__(self, layer: planes.Crop) -> None:
         super().__init__()
         self.height = layer.crop_height
         self.width = layer.crop_width
@@ -216,7 +273,7 @@ class Route(nn.Module):
 class Activation(nn.Module):
     """`[activation]`."""
 
-    def __init__(self, layer: kinds.Activation) -> None:
+    def __init__(self, layer: functions.Activation) -> None:
         super().__init__()
         self.activation = layer.activation
 
@@ -230,7 +287,7 @@ class Dropout(nn.Module):
     `strength` (0 to 1) multiplies the cfg's probability.
     """
 
-    def __init__(self, layer: kinds.Dropout) -> None:
+    def __init__(self, layer: functions.Dropout) -> None:
         super().__init__()
         self.probability = layer.probability
         self.strength = 1.0
@@ -246,27 +303,31 @@ class Pass(nn.Module):
         return x
 
 
-_BUILDERS: dict[type[kinds.Layer], Callable[[Any], nn.Module]] = {
-    kinds.Convolutional: Convolution,
-    kinds.Connected: Connected,
-    kinds.BatchNorm: lambda layer: Normalize(layer.input.channels),
-    kinds.MaxPool: MaxPool,
-    kinds.AvgPool: lambda layer: AvgPool(),
-    kinds.Shortcut: Shortcut,
-    kinds.Upsample: Upsample,
-    kinds.Crop: Crop,
-    kinds.Route: lambda layer: Route(),
-    kinds.Activation: Activation,
-    kinds.Dropout: Dropout,
-    kinds.Softmax: lambda layer: Pass(),
-    kinds.Cost: lambda layer: Pass(),
-}
-
-
-def make_layer(layer: kinds.Layer) -> nn.Module:
+@functools.singledispatch
+def make_layer(layer: Layer) -> nn.Module:
     """The torch module of a darknet layer. Raises UnsupportedLayerError for kinds that cannot be trained here."""
-    builder = _BUILDERS.get(type(layer))
-    if builder is None:
-        known = ", ".join(sorted(kind.__name__.lower() for kind in _BUILDERS))
-        raise UnsupportedLayerError(f"{layer} (line {layer.line}) cannot be trained: expected one of {known}")
-    return builder(layer)
+    return cast(nn.Module, layer.torch_module())
+
+
+make_layer.register(convolutional.Convolutional, Convolution)
+make_layer.register(connected.Connected, Connected)
+make_layer.register(normalization.BatchNorm, lambda layer: Normalize(layer.input.channels))
+make_layer.register(pools.MaxPool, MaxPool)
+make_layer.register(pools.AvgPool, lambda layer: AvgPool())
+make_layer.register(joins.Shortcut, Shortcut)
+make_layer.register(joins.Route, lambda layer: Route())
+make_layer.register(planes.Upsample, Upsample)
+make_layer.register(planes.Crop, Crop)
+make_layer.register(functions.Activation, Activation)
+make_layer.register(functions.Dropout, Dropout)
+make_layer.register(functions.Softmax, lambda layer: Pass())
+make_layer.register(functions.Cost, lambda layer: Pass())
+
+
+def _copy(target: Tensor | None, values: NDArray[np.float32]) -> None:
+    assert target is not None
+    target.copy_(torch.from_numpy(np.array(values, np.float32)))
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    return np.array(tensor.detach().contiguous().cpu().numpy(), np.float32, order="C")

@@ -26,12 +26,12 @@ from clprune.training.convert import load_module, store_weights
 from clprune.training.distillation import Teacher, distillation_loss, teacher_module
 from clprune.training.evaluate import check_classes, evaluate
 from clprune.training.held_masks import HeldMasks
+from clprune.training.layers import Weighted
 from clprune.training.module import NetworkModule
 from clprune.training.processor import training_device
 from clprune.training.quantize import HeldCodes, Quantization
 from clprune.training.ranks import current_ranks
 from clprune.training.recipe import Recipe
-from clprune.training.winograd_layer import WinogradConvolution
 
 REPORT_EVERY_STEPS = 20
 
@@ -269,7 +269,7 @@ def make_optimiser(module: NetworkModule, recipe: Recipe) -> torch.optim.Optimiz
 
     Weights in the Winograd domain are a group of their own, whose learning rate has the recipe's factor.
     """
-    winograd = [layer.weights for layer in module.modules() if isinstance(layer, WinogradConvolution)]
+    winograd = [layer.weights for layer in module.modules() if isinstance(layer, Weighted) and layer.winograd]
     apart = {id(parameter) for parameter in winograd}
     decayed = [parameter for parameter in module.parameters() if parameter.dim() > 1 and id(parameter) not in apart]
     spared = [parameter for parameter in module.parameters() if parameter.dim() <= 1]

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.convolutional import Convolutional
-from clprune.darknet.kinds.values import Softmax
+from clprune.darknet.kinds.functions import Softmax
 from clprune.darknet.network import Network
 from clprune.errors import UnsupportedLayerError, UsageError
-from clprune.pruning.winograd import can_prune_winograd
 from clprune.training.layers import Dropout, make_layer
 from clprune.training.winograd_layer import WinogradConvolution
 
@@ -59,6 +58,6 @@ class NetworkModule(nn.Module):
 def _make_layer(layer: Layer, winograd: int | None) -> nn.Module:
     if winograd is None:
         return make_layer(layer)
-    if not isinstance(layer, Convolutional) or not can_prune_winograd(layer):
+    if not isinstance(layer, Convolutional) or not layer.has_winograd_domain:
         raise UsageError(f"{layer} (line {layer.line}): expected a 3x3 convolution of stride 1 without groups")
     return WinogradConvolution(layer, winograd=winograd)

@@ -31,7 +31,6 @@ from clprune.quantization.codebook import codebook_coding
 from clprune.quantization.coding import CodebookCoding
 from clprune.training.layers import Weighted
 from clprune.training.module import NetworkModule
-from clprune.training.winograd_layer import WinogradConvolution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +64,7 @@ class HeldCodes:
         for layer in module.network.matrix_layers:
             torch_layer = module.layers[layer.index]
             assert isinstance(torch_layer, Weighted)
-            if isinstance(torch_layer, WinogradConvolution):
+            if torch_layer.winograd is not None:
                 continue  # stays float32, as in quantize_network
             name = layer_name(module.network, layer)
             if layer.batch_normalize:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clprune.darknet import layers as kinds
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.pruning.winograd import sensitivities
 from clprune.training.layers import Weighted
 from clprune.winograd.transforms import transform_filters, transform_matrices
@@ -35,7 +35,9 @@ class WinogradConvolution(Weighted):
     float32, because their transforms lose digits.
     """
 
-    def __init__(self, layer: kinds.Convolutional, *, winograd: int) -> None:
+    winograd: int
+
+    def __init__(self, layer: Convolutional, *, winograd: int) -> None:
         super().__init__(layer)
         self.winograd = winograd
         self.padding = layer.padding

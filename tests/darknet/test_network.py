@@ -11,11 +11,11 @@ from clprune.darknet.cfg import CfgWarning
 from clprune.darknet.kinds.base import Layer, PruneOptions
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional, Local
+from clprune.darknet.kinds.functions import Activation, Cost, Dropout, Softmax
 from clprune.darknet.kinds.joins import Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm, Normalization
 from clprune.darknet.kinds.planes import Crop, Reorg, Upsample
 from clprune.darknet.kinds.pools import AvgPool, MaxPool
-from clprune.darknet.kinds.values import Activation, Cost, Dropout, Softmax
 from clprune.darknet.network import Network, load_network
 from clprune.errors import CfgError, UnsupportedLayerError, UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem, Shape

@@ -16,8 +16,8 @@ from clprune.darknet.fold import fold_batch_norm
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.functions import Cost, Dropout, Softmax
 from clprune.darknet.kinds.pools import AvgPool, MaxPool
-from clprune.darknet.kinds.values import Cost, Dropout, Softmax
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import UnsupportedLayerError

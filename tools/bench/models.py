@@ -14,7 +14,7 @@ from clprune.container import default_weights, load_weights, save_weights
 from clprune.container.load import DARKNET_SUFFIX, PACKED_SUFFIX
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
-from clprune.darknet.kinds.values import Softmax
+from clprune.darknet.kinds.functions import Softmax
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.rewrite import annotate_cfg
