@@ -32,6 +32,12 @@ FloatArray = npt.NDArray[np.float32]
 #: is expected.
 DeviceArray = Any
 
+#: Tensors `[N, C, H, W]` of any float.
+Arrays = Sequence[npt.NDArray[Any]]
+
+#: What a kernel without weights is given in their place.
+NO_WEIGHTS = LayerWeights(weights=np.zeros(0, np.float32), biases=np.zeros(0, np.float32))
+
 
 class Tile(Protocol):
     """A frozen dataclass of parameters."""
@@ -237,6 +243,30 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         return False
 
     @abc.abstractmethod
+    def reference(
+        self, operation: OperationT, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
+    ) -> npt.NDArray[np.float64]:
+        """float64 answer for inputs `[N, C, H, W]` and weights with batch normalization folded: the yardstick for every
+        device. Raises UsageError for weights that this kernel cannot compute with.
+        """
+
+    def takes_weights(self, operation: OperationT) -> bool:
+        """Whether it multiplies by a layer's weights."""
+        return False
+
+    def store_reference(
+        self, operation: OperationT, answer: npt.NDArray[np.float64], output: npt.NDArray[np.float64]
+    ) -> None:
+        """Put the reference's answer where the kernel would in its output tensor `[N, C, H, W]`."""
+        output[:] = answer.reshape(output.shape)
+
+    def error_terms(self, operation: OperationT) -> int:
+        """Products that a result sums up, as many times over as the kernel's way to compute amplifies their errors: the
+        tolerance follows (clprune.tolerance). 1: nothing is summed.
+        """
+        return 1
+
+    @abc.abstractmethod
     def sample(self, operation: OperationT, workload: Workload) -> Sample:
         """Seeded data for this operation and the float64 answer; costly for large layers, good for every tile."""
 
@@ -347,6 +377,9 @@ class TensorKernel(Kernel[TileT, OperationT]):
 
 class MatrixKernel(Kernel[TileT, OperationT]):
     """A kernel with a weight matrix, whose packed form depends on the tile: what pruning is for, and worth tuning."""
+
+    def takes_weights(self, operation: OperationT) -> bool:
+        return True
 
     @abc.abstractmethod
     def pack(self, tile: TileT, operation: OperationT, *, weights: LayerWeights) -> Packed:

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
+from clprune.darknet.values import LayerWeights
 from clprune.geometry import Shape
 from clprune.kernels.base import (
+    NO_WEIGHTS,
+    Arrays,
     Case,
     Constraint,
     DeviceArray,
@@ -98,9 +102,15 @@ class ClearPaddingKernel(TensorKernel[ClearTile, ClearOperation]):
         )
         return (y, *(np.int32(value) for value in scalars))
 
+    def reference(
+        self, operation: ClearOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
+    ) -> npt.NDArray[np.float64]:
+        """The zeros themselves."""
+        return np.zeros(operation.output.elements)
+
     def sample(self, operation: ClearOperation, workload: Workload) -> Sample:
-        """There is no data; the answer is the zeros themselves."""
-        return Sample(inputs={}, answer=np.zeros(operation.output.elements))
+        """There is no data."""
+        return Sample(inputs={}, answer=self.reference(operation, ()))
 
     def case(self, tile: ClearTile, operation: ClearOperation, sample: Sample) -> Case:
         layout = operation.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -12,13 +13,17 @@ from clprune.darknet.activations import activate
 from clprune.darknet.values import LayerWeights
 from clprune.geometry import ConnectedProblem, Shape
 from clprune.kernels.base import (
+    NO_WEIGHTS,
     WORK_GROUP_CONSTRAINTS,
+    Arrays,
     Case,
     Constraint,
     DeviceArray,
+    FloatArray,
     Launch,
     MatrixKernel,
     Sample,
+    TileT,
     Workload,
     ceil_div,
 )
@@ -30,6 +35,7 @@ from clprune.kernels.storage import (
     FLOAT32,
     INT8,
     column_arrays,
+    decoded_matrix,
     device_values,
     storage_key,
     stored_matrix,
@@ -138,19 +144,42 @@ def connected_reference(
     return answer
 
 
-def connected_sample(operation: ConnectedOperation, workload: Workload, *, draw: DrawMatrix) -> Sample:
-    """Seeded input, weights that `draw` makes, bias, and the float64 answer `[N, outputs]`."""
-    problem = operation.problem
-    rng = np.random.default_rng(workload.seed)
-    x = rng.standard_normal((problem.batch, problem.inputs), np.float32)
-    matrix = draw(rng, rows=problem.outputs, columns=problem.inputs, workload=workload)
-    bias = rng.standard_normal(problem.outputs, np.float32)
-    weights = coded_weights(matrix, bias=bias, storage=operation.storage)
-    answer = activate(operation.activation, connected_reference(x, weights.weights, bias))
-    return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
+class ConnectedLayerKernel(MatrixKernel[TileT, ConnectedOperation]):
+    """What all kernels share that compute fully connected layers: the answer, its error, seeded data."""
+
+    #: Makes the weights of samples: whole units removed, or single weights.
+    draw_matrix: ClassVar[DrawMatrix] = staticmethod(random_matrix)
+
+    def reference(
+        self, operation: ConnectedOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
+    ) -> npt.NDArray[np.float64]:
+        """float64 answer `[N, outputs]` for one input `[N, ...]`."""
+        x = inputs[0].reshape(len(inputs[0]), -1)
+        return activate(operation.activation, self.sums(operation, x, weights))
+
+    def sums(
+        self, operation: ConnectedOperation, x: npt.NDArray[Any], weights: LayerWeights
+    ) -> npt.NDArray[np.float64]:
+        """The answer before the activation for x `[N, inputs]`."""
+        return connected_reference(x, decoded_matrix(weights, operation.storage), weights.biases)
+
+    def error_terms(self, operation: ConnectedOperation) -> int:
+        return operation.problem.inputs
+
+    def sample(self, operation: ConnectedOperation, workload: Workload) -> Sample:
+        problem = operation.problem
+        rng = np.random.default_rng(workload.seed)
+        x = rng.standard_normal((problem.batch, problem.inputs), np.float32)
+        matrix = self.draw_matrix(rng, rows=problem.outputs, columns=problem.inputs, workload=workload)
+        inputs = {"x": x, "matrix": matrix, "bias": rng.standard_normal(problem.outputs, np.float32)}
+        return Sample(inputs=inputs, answer=self.reference(operation, (x,), self.sample_weights(operation, inputs)))
+
+    def sample_weights(self, operation: ConnectedOperation, inputs: Mapping[str, FloatArray]) -> LayerWeights:
+        """The weights of a sample, rounded to what the operation's storage holds."""
+        return coded_weights(inputs["matrix"], bias=inputs["bias"], storage=operation.storage)
 
 
-class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
+class ConnectedKernel(ConnectedLayerKernel[ConnectedTile]):
     """See `templates/connected.cl.mako`."""
 
     name = "connected"
@@ -249,16 +278,11 @@ class ConnectedKernel(MatrixKernel[ConnectedTile, ConnectedOperation]):
         """The template's arguments in order; arrays are still to be copied to the device."""
         return (x, *column_arrays(packed), y, *operation.layout_arguments)
 
-    def sample(self, operation: ConnectedOperation, workload: Workload) -> Sample:
-        return connected_sample(operation, workload, draw=random_matrix)
-
     def case(self, tile: ConnectedTile, operation: ConnectedOperation, sample: Sample) -> Case:
         shape = operation.input.shape
         expected = expected_output(sample.answer[:, :, None, None], operation.output, terms=operation.problem.inputs)
-        inputs = sample.inputs
-        weights = coded_weights(inputs["matrix"], bias=inputs["bias"], storage=operation.storage)
-        packed = self.pack(tile, operation, weights=weights)
-        values = inputs["x"].reshape(-1, shape.channels, shape.height, shape.width)
+        packed = self.pack(tile, operation, weights=self.sample_weights(operation, sample.inputs))
+        values = sample.inputs["x"].reshape(-1, shape.channels, shape.height, shape.width)
         buffer = input_buffer(values, operation.input)
         arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
         return Case(arguments=arguments, kept_share=packed.kept_share)

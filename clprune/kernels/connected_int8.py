@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from clprune.darknet.activations import activate
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.kernels.base import (
     Case,
     Constraint,
     DeviceArray,
+    FloatArray,
     Launch,
-    MatrixKernel,
     Sample,
     Scratch,
     Stage,
-    Workload,
     ceil_div,
     round_up,
 )
-from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTile, connected_reference
+from clprune.kernels.connected import (
+    CONNECTED,
+    ConnectedLayerKernel,
+    ConnectedOperation,
+    ConnectedTile,
+    connected_reference,
+)
 from clprune.kernels.conv_int8 import (
     CONV_INT8,
     MOST_COLUMNS,
@@ -35,7 +40,7 @@ from clprune.kernels.conv_int8 import (
     quantize_sizes,
     sample_weights,
 )
-from clprune.kernels.samples import expected_output, input_buffer, random_matrix
+from clprune.kernels.samples import expected_output, input_buffer
 from clprune.kernels.storage import FLOAT32, INT8, stored_matrix
 from clprune.packing.columns import pack_columns
 
@@ -76,7 +81,7 @@ def input_words(codes: npt.NDArray[np.int8], inputs_packed: int) -> npt.NDArray[
     return words_of_codes
 
 
-class ConnectedInt8Kernel(MatrixKernel[ConnectedInt8Tile, ConnectedOperation]):
+class ConnectedInt8Kernel(ConnectedLayerKernel[ConnectedInt8Tile]):
     """See `templates/connected_int8.cl.mako`."""
 
     name = "connected_int8"
@@ -196,20 +201,18 @@ class ConnectedInt8Kernel(MatrixKernel[ConnectedInt8Tile, ConnectedOperation]):
             *(np.int32(value) for value in scalars),
         )
 
-    def sample(self, operation: ConnectedOperation, workload: Workload) -> Sample:
-        problem = operation.problem
-        rng = np.random.default_rng(workload.seed)
-        x = rng.standard_normal((problem.batch, problem.inputs), np.float32)
-        matrix = random_matrix(rng, rows=problem.outputs, columns=problem.inputs, workload=workload)
-        bias = rng.standard_normal(problem.outputs, np.float32)
-        weights = sample_weights(matrix, bias=bias)
-        answer = activate(operation.activation, connected_int8_reference(x, weights))
-        return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
+    def sums(
+        self, operation: ConnectedOperation, x: npt.NDArray[Any], weights: LayerWeights
+    ) -> npt.NDArray[np.float64]:
+        return connected_int8_reference(x, weights)
+
+    def sample_weights(self, operation: ConnectedOperation, inputs: Mapping[str, FloatArray]) -> LayerWeights:
+        return sample_weights(inputs["matrix"], bias=inputs["bias"])
 
     def case(self, tile: ConnectedInt8Tile, operation: ConnectedOperation, sample: Sample) -> Case:
         shape, inputs = operation.input.shape, sample.inputs
         expected = expected_output(sample.answer[:, :, None, None], operation.output, terms=operation.problem.inputs)
-        packed = self.pack(tile, operation, weights=sample_weights(inputs["matrix"], bias=inputs["bias"]))
+        packed = self.pack(tile, operation, weights=self.sample_weights(operation, inputs))
         buffer = input_buffer(inputs["x"].reshape(-1, shape.channels, shape.height, shape.width), operation.input)
         arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
         return Case(arguments=arguments, kept_share=packed.kept_share)

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from clprune.darknet.activations import activate
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem
@@ -20,18 +19,15 @@ from clprune.kernels.base import (
     MatrixKernel,
     Sample,
     TileT,
-    Workload,
     ceil_div,
 )
 from clprune.kernels.conv_operation import (
     POSITION_CONSTRAINTS,
     ConvOperation,
     conv_operation,
-    conv_reference,
-    pool_problem,
 )
-from clprune.kernels.pool import max_pool_reference
-from clprune.kernels.samples import DrawMatrix, coded_weights, input_buffer, random_matrix
+from clprune.kernels.convolution import ConvolutionKernel
+from clprune.kernels.samples import input_buffer
 from clprune.kernels.storage import (
     CODEBOOK4,
     CODEBOOK8,
@@ -86,21 +82,7 @@ def narrow_tile(
     return next((tile for tile in narrow if kernel.rejection(tile, operation, device) is None), None)
 
 
-def conv_sample(operation: ConvOperation, workload: Workload, *, draw: DrawMatrix) -> Sample:
-    """Seeded input, weights that `draw` makes, bias, and the float64 answer, pooled where the operation is."""
-    problem = operation.problem
-    rng = np.random.default_rng(workload.seed)
-    x = rng.standard_normal((problem.batch, problem.in_channels, problem.in_height, problem.in_width), np.float32)
-    matrix = draw(rng, rows=problem.out_channels, columns=problem.columns, workload=workload)
-    bias = rng.standard_normal(problem.out_channels, np.float32)
-    weights = coded_weights(matrix, bias=bias, storage=operation.storage)
-    answer = activate(operation.activation, conv_reference(x, weights.weights, bias, problem))
-    if operation.pooled:
-        answer = max_pool_reference(answer, pool_problem(problem))
-    return Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=answer)
-
-
-class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
+class ConvKernel(ConvolutionKernel[ConvTile, ConvOperation]):
     """See `templates/conv.cl.mako`."""
 
     name = "conv"
@@ -254,15 +236,10 @@ class ConvKernel(MatrixKernel[ConvTile, ConvOperation]):
         arrays = (*column_arrays(packed), operation.valid_positions(tile))
         return (x, *arrays, y, np.int32(len(packed.blocks)), *operation.position_arguments(tile))
 
-    def sample(self, operation: ConvOperation, workload: Workload) -> Sample:
-        return conv_sample(operation, workload, draw=random_matrix)
-
     def case(self, tile: ConvTile, operation: ConvOperation, sample: Sample) -> Case:
         expected = operation.expected(sample.answer, mapping=tile.mapping)
-        inputs = sample.inputs
-        weights = coded_weights(inputs["matrix"], bias=inputs["bias"], storage=operation.storage)
-        packed = self.pack(tile, operation, weights=weights)
-        buffer = input_buffer(inputs["x"], operation.input)
+        packed = self.pack(tile, operation, weights=self.sample_weights(operation, sample.inputs))
+        buffer = input_buffer(sample.inputs["x"], operation.input)
         arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
         return Case(arguments=arguments, kept_share=packed.kept_share)
 

@@ -16,14 +16,13 @@ from clprune.kernels.base import (
     Constraint,
     DeviceArray,
     Launch,
-    MatrixKernel,
     Sample,
-    Workload,
     ceil_div,
 )
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation
-from clprune.kernels.samples import coded_weights, input_buffer
+from clprune.kernels.convolution import ConvolutionKernel
+from clprune.kernels.samples import input_buffer
 from clprune.kernels.storage import CODEBOOK4, INT8, column_arrays, device_values, stored_matrix, table_bytes
 from clprune.packing.columns import PackedColumns, pack_columns
 from clprune.quirks import EMULATED_LOCAL_MEMORY, has, vector_width, wants_explicit_vectors
@@ -73,7 +72,7 @@ def _fits_registers(tile: ConvChannelsTile) -> bool:
     return tile.result_vectors * tile.vector_width <= MOST_RESULTS
 
 
-class ConvChannelsKernel(MatrixKernel[ConvChannelsTile, ConvOperation]):
+class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
     """See `templates/conv_channels.cl.mako`."""
 
     name = "conv_channels"
@@ -249,15 +248,10 @@ class ConvChannelsKernel(MatrixKernel[ConvChannelsTile, ConvOperation]):
         )
         return (x, *arrays, y, *(np.int32(value) for value in scalars))
 
-    def sample(self, operation: ConvOperation, workload: Workload) -> Sample:
-        return CONV.sample(operation, workload)
-
     def case(self, tile: ConvChannelsTile, operation: ConvOperation, sample: Sample) -> Case:
-        inputs = sample.inputs
-        weights = coded_weights(inputs["matrix"], bias=inputs["bias"], storage=operation.storage)
-        packed = self.pack(tile, operation, weights=weights)
+        packed = self.pack(tile, operation, weights=self.sample_weights(operation, sample.inputs))
         expected = operation.expected(sample.answer, mapping="rows")
-        buffer = input_buffer(inputs["x"], operation.input)
+        buffer = input_buffer(sample.inputs["x"], operation.input)
         arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
         return Case(arguments=arguments, kept_share=packed.kept_share)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from clprune.darknet.activations import activate
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
@@ -18,12 +18,11 @@ from clprune.kernels.base import (
     Case,
     Constraint,
     DeviceArray,
+    FloatArray,
     Launch,
-    MatrixKernel,
     Sample,
     Scratch,
     Stage,
-    Workload,
     ceil_div,
     round_up,
 )
@@ -33,10 +32,9 @@ from clprune.kernels.conv_operation import (
     ConvOperation,
     conv_operation,
     conv_reference,
-    pool_problem,
 )
-from clprune.kernels.pool import max_pool_reference
-from clprune.kernels.samples import input_buffer, random_matrix
+from clprune.kernels.convolution import ConvolutionKernel
+from clprune.kernels.samples import input_buffer
 from clprune.kernels.storage import INT8, stored_matrix
 from clprune.layout import padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
@@ -162,7 +160,7 @@ def word_operation(operation: ConvOperation, channels_packed: int) -> ConvOperat
     )
 
 
-class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
+class ConvInt8Kernel(ConvolutionKernel[ConvInt8Tile, ConvOperation]):
     """See `templates/conv_int8.cl.mako`."""
 
     name = "conv_int8"
@@ -342,21 +340,15 @@ class ConvInt8Kernel(MatrixKernel[ConvInt8Tile, ConvOperation]):
             *words.position_arguments(tile),
         )
 
-    def sample(self, operation: ConvOperation, workload: Workload) -> Sample:
-        problem = operation.problem
-        rng = np.random.default_rng(workload.seed)
-        x = rng.standard_normal((problem.batch, problem.in_channels, problem.in_height, problem.in_width), np.float32)
-        matrix = random_matrix(rng, rows=problem.out_channels, columns=problem.columns, workload=workload)
-        bias = rng.standard_normal(problem.out_channels, np.float32)
-        inputs = {"x": x, "matrix": matrix, "bias": bias}
-        answer = activate(operation.activation, conv_int8_reference(x, sample_weights(matrix, bias=bias), problem))
-        if operation.pooled:
-            answer = max_pool_reference(answer, pool_problem(problem))
-        return Sample(inputs=inputs, answer=answer)
+    def sums(self, operation: ConvOperation, x: npt.NDArray[Any], weights: LayerWeights) -> npt.NDArray[np.float64]:
+        return conv_int8_reference(x, weights, operation.problem)
+
+    def sample_weights(self, operation: ConvOperation, inputs: Mapping[str, FloatArray]) -> LayerWeights:
+        return sample_weights(inputs["matrix"], bias=inputs["bias"])
 
     def case(self, tile: ConvInt8Tile, operation: ConvOperation, sample: Sample) -> Case:
         expected = operation.expected(sample.answer, mapping=tile.mapping)
-        packed = self.pack(tile, operation, weights=sample_weights(sample.inputs["matrix"], bias=sample.inputs["bias"]))
+        packed = self.pack(tile, operation, weights=self.sample_weights(operation, sample.inputs))
         buffer = input_buffer(sample.inputs["x"], operation.input)
         arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
         return Case(arguments=arguments, kept_share=packed.kept_share)

@@ -9,8 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.activations import ACTIVATIONS, activate
+from clprune.darknet.values import LayerWeights
 from clprune.geometry import Shape
-from clprune.kernels.base import Case, Constraint, DeviceArray, Launch, Sample, TensorKernel, Workload, round_up
+from clprune.kernels.base import (
+    NO_WEIGHTS,
+    Arrays,
+    Case,
+    Constraint,
+    DeviceArray,
+    Launch,
+    Sample,
+    TensorKernel,
+    Workload,
+    round_up,
+)
 from clprune.kernels.samples import expected_output, input_buffer
 from clprune.layout import Layout, contiguous_layout, padded_layout
 
@@ -178,6 +190,28 @@ class PointwiseKernel(TensorKernel[PointwiseTile, PointwiseOperation]):
         factors = (np.float32(operation.alpha), np.float32(operation.beta))
         return (*tensors, y, *factors, *(np.int32(value) for value in scalars))
 
+    def reference(
+        self, operation: PointwiseOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
+    ) -> npt.NDArray[np.float64]:
+        """float64 answer `[N, channels, H, W]` of the input and, where it is summed, the other; `weights` and `biases`
+        scale and shift.
+        """
+        parameters = {"scale": weights.weights, "shift": weights.biases} if operation.is_scaled else {}
+        other = None if operation.other is None else inputs[1]
+        return pointwise_reference(operation, inputs[0], other=other, **parameters)
+
+    def takes_weights(self, operation: PointwiseOperation) -> bool:
+        return operation.is_scaled
+
+    def store_reference(
+        self, operation: PointwiseOperation, answer: npt.NDArray[np.float64], output: npt.NDArray[np.float64]
+    ) -> None:
+        first = operation.channel_offset
+        output[:, first : first + operation.channels] = answer
+
+    def error_terms(self, operation: PointwiseOperation) -> int:
+        return 2
+
     def sample(self, operation: PointwiseOperation, workload: Workload) -> Sample:
         rng = np.random.default_rng(workload.seed)
         inputs = {"x": _random(rng, operation.input)}
@@ -192,9 +226,9 @@ class PointwiseKernel(TensorKernel[PointwiseTile, PointwiseOperation]):
     def case(self, tile: PointwiseTile, operation: PointwiseOperation, sample: Sample) -> Case:
         answer = sample.answer
         whole = np.zeros((operation.output.batch, operation.output.shape.channels, *answer.shape[2:]))
+        self.store_reference(operation, answer, whole)
         first = operation.channel_offset
-        whole[:, first : first + operation.channels] = answer
-        expected = expected_output(whole, operation.output, terms=2)
+        expected = expected_output(whole, operation.output, terms=self.error_terms(operation))
         for channel in set(range(operation.output.shape.channels)) - set(range(first, first + operation.channels)):
             start = operation.output.origin + channel * operation.output.channel_stride
             for image in range(operation.output.batch):

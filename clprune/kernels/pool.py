@@ -8,8 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from clprune.darknet.values import LayerWeights
 from clprune.geometry import PoolProblem, Shape
 from clprune.kernels.base import (
+    NO_WEIGHTS,
+    Arrays,
     Case,
     Constraint,
     DeviceArray,
@@ -173,9 +176,14 @@ class MaxPoolKernel(TensorKernel[MaxPoolTile, PoolOperation]):
         )
         return (x, y, *(np.int32(value) for value in scalars))
 
+    def reference(
+        self, operation: PoolOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
+    ) -> npt.NDArray[np.float64]:
+        return max_pool_reference(inputs[0], operation.problem)
+
     def sample(self, operation: PoolOperation, workload: Workload) -> Sample:
         x = _random_input(operation, workload)
-        return Sample(inputs={"x": x}, answer=max_pool_reference(x, operation.problem))
+        return Sample(inputs={"x": x}, answer=self.reference(operation, (x,)))
 
     def case(self, tile: MaxPoolTile, operation: PoolOperation, sample: Sample) -> Case:
         expected = expected_output(sample.answer, operation.output, terms=1)
@@ -238,13 +246,20 @@ class AveragePoolKernel(TensorKernel[GroupTile, PoolOperation]):
         )
         return (x, y, *(np.int32(value) for value in scalars))
 
+    def reference(
+        self, operation: PoolOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
+    ) -> npt.NDArray[np.float64]:
+        return average_pool_reference(inputs[0])
+
+    def error_terms(self, operation: PoolOperation) -> int:
+        return operation.problem.in_height * operation.problem.in_width
+
     def sample(self, operation: PoolOperation, workload: Workload) -> Sample:
         x = _random_input(operation, workload)
-        return Sample(inputs={"x": x}, answer=average_pool_reference(x))
+        return Sample(inputs={"x": x}, answer=self.reference(operation, (x,)))
 
     def case(self, tile: GroupTile, operation: PoolOperation, sample: Sample) -> Case:
-        terms = operation.problem.in_height * operation.problem.in_width
-        expected = expected_output(sample.answer, operation.output, terms=terms)
+        expected = expected_output(sample.answer, operation.output, terms=self.error_terms(operation))
         buffer = input_buffer(sample.inputs["x"], operation.input)
         return Case(arguments=self.arguments(tile, operation, x=buffer, y=expected))
 

@@ -8,7 +8,19 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from clprune.kernels.base import Case, Constraint, DeviceArray, Expected, Launch, Sample, TensorKernel, Workload
+from clprune.darknet.values import LayerWeights
+from clprune.kernels.base import (
+    NO_WEIGHTS,
+    Arrays,
+    Case,
+    Constraint,
+    DeviceArray,
+    Expected,
+    Launch,
+    Sample,
+    TensorKernel,
+    Workload,
+)
 from clprune.kernels.pool import GroupTile
 from clprune.kernels.samples import SENTINEL
 from clprune.layout import READ_MARGIN
@@ -74,10 +86,19 @@ class SoftmaxKernel(TensorKernel[GroupTile, SoftmaxOperation]):
         """The template's arguments in order."""
         return (x, y, np.int32(operation.length), np.float32(1.0 / operation.temperature))
 
+    def reference(
+        self, operation: SoftmaxOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
+    ) -> npt.NDArray[np.float64]:
+        rows = inputs[0].reshape(operation.count, operation.length)
+        return softmax_reference(rows, temperature=operation.temperature)
+
+    def error_terms(self, operation: SoftmaxOperation) -> int:
+        return operation.length
+
     def sample(self, operation: SoftmaxOperation, workload: Workload) -> Sample:
         rng = np.random.default_rng(workload.seed)
         x = 5 * rng.standard_normal((operation.count, operation.length), np.float32)
-        return Sample(inputs={"x": x}, answer=softmax_reference(x, temperature=operation.temperature))
+        return Sample(inputs={"x": x}, answer=self.reference(operation, (x,)))
 
     def case(self, tile: GroupTile, operation: SoftmaxOperation, sample: Sample) -> Case:
         x = sample.inputs["x"]
@@ -86,7 +107,7 @@ class SoftmaxKernel(TensorKernel[GroupTile, SoftmaxOperation]):
         values[: x.size] = sample.answer.reshape(-1)
         written[: x.size] = True
         initial = np.full(size, SENTINEL, np.float32)
-        expected = Expected(values=values, written=written, initial=initial, terms=operation.length)
+        expected = Expected(values=values, written=written, initial=initial, terms=self.error_terms(operation))
         return Case(arguments=self.arguments(tile, operation, x=x.reshape(-1), y=expected))
 
     def sample_operations(self) -> tuple[SoftmaxOperation, ...]:

@@ -15,13 +15,11 @@ from clprune.kernels.base import (
     Constraint,
     DeviceArray,
     Launch,
-    MatrixKernel,
     Sample,
-    Workload,
     ceil_div,
 )
-from clprune.kernels.connected import CONNECTED, ConnectedOperation, connected_sample
-from clprune.kernels.samples import coded_weights, expected_output, input_buffer, ragged_matrix
+from clprune.kernels.connected import CONNECTED, ConnectedLayerKernel, ConnectedOperation
+from clprune.kernels.samples import expected_output, input_buffer, ragged_matrix
 from clprune.kernels.storage import (
     device_table,
     device_values,
@@ -62,12 +60,13 @@ class SparseConnectedTile:
         return self.group_m * self.group_k
 
 
-class SparseConnectedKernel(MatrixKernel[SparseConnectedTile, ConnectedOperation]):
+class SparseConnectedKernel(ConnectedLayerKernel[SparseConnectedTile]):
     """See `templates/sparse_connected.cl.mako`."""
 
     name = "sparse_connected"
     template = "sparse_connected"
     tile_type = SparseConnectedTile
+    draw_matrix = staticmethod(ragged_matrix)
     parameters: ClassVar = {
         "vector_width": (1, 4, 8, 16),
         "vectors": (1, 2, 4, 8),
@@ -211,14 +210,10 @@ class SparseConnectedKernel(MatrixKernel[SparseConnectedTile, ConnectedOperation
         )
         return (x, *arrays, y, *operation.layout_arguments)
 
-    def sample(self, operation: ConnectedOperation, workload: Workload) -> Sample:
-        return connected_sample(operation, workload, draw=ragged_matrix)
-
     def case(self, tile: SparseConnectedTile, operation: ConnectedOperation, sample: Sample) -> Case:
         shape, inputs = operation.input.shape, sample.inputs
         expected = expected_output(sample.answer[:, :, None, None], operation.output, terms=operation.problem.inputs)
-        weights = coded_weights(inputs["matrix"], bias=inputs["bias"], storage=operation.storage)
-        packed = self.pack(tile, operation, weights=weights)
+        packed = self.pack(tile, operation, weights=self.sample_weights(operation, inputs))
         values = inputs["x"].reshape(-1, shape.channels, shape.height, shape.width)
         buffer = input_buffer(values, operation.input)
         arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)

@@ -15,17 +15,16 @@ from clprune.kernels.base import (
     Constraint,
     DeviceArray,
     Launch,
-    MatrixKernel,
     Sample,
-    Workload,
     ceil_div,
 )
-from clprune.kernels.conv import CONV, conv_sample, narrow_tile
+from clprune.kernels.conv import CONV, narrow_tile
 from clprune.kernels.conv_operation import (
     POSITION_CONSTRAINTS,
     ConvOperation,
 )
-from clprune.kernels.samples import coded_weights, input_buffer, ragged_matrix
+from clprune.kernels.convolution import ConvolutionKernel
+from clprune.kernels.samples import input_buffer, ragged_matrix
 from clprune.kernels.storage import device_table, device_values, stored_matrix
 from clprune.packing.row_blocks import PackedRows, pack_rows
 from clprune.packing.rows import CompressedRows
@@ -59,12 +58,13 @@ def _accumulators(tile: SparseConvTile, operation: ConvOperation) -> int:
     return tile.vectors * tile.vector_width * operation.row_step
 
 
-class SparseConvKernel(MatrixKernel[SparseConvTile, ConvOperation]):
+class SparseConvKernel(ConvolutionKernel[SparseConvTile, ConvOperation]):
     """See `templates/sparse_conv.cl.mako`."""
 
     name = "sparse_conv"
     template = "sparse_conv"
     tile_type = SparseConvTile
+    draw_matrix = staticmethod(ragged_matrix)
     parameters: ClassVar = {
         "block_rows": (1, 4, 16, 64),
         "vector_width": (1, 2, 4, 8, 16),
@@ -204,15 +204,10 @@ class SparseConvKernel(MatrixKernel[SparseConvTile, ConvOperation]):
         )
         return (x, *arrays, y, np.int32(len(packed.blocks) - 1), *operation.position_arguments(tile))
 
-    def sample(self, operation: ConvOperation, workload: Workload) -> Sample:
-        return conv_sample(operation, workload, draw=ragged_matrix)
-
     def case(self, tile: SparseConvTile, operation: ConvOperation, sample: Sample) -> Case:
-        inputs = sample.inputs
-        weights = coded_weights(inputs["matrix"], bias=inputs["bias"], storage=operation.storage)
-        packed = self.pack(tile, operation, weights=weights)
+        packed = self.pack(tile, operation, weights=self.sample_weights(operation, sample.inputs))
         expected = operation.expected(sample.answer, mapping=tile.mapping)
-        buffer = input_buffer(inputs["x"], operation.input)
+        buffer = input_buffer(sample.inputs["x"], operation.input)
         arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
         return Case(arguments=arguments, kept_share=packed.kept_share)
 

@@ -15,14 +15,13 @@ from clprune.kernels.base import (
     Constraint,
     DeviceArray,
     Launch,
-    MatrixKernel,
     Sample,
-    Workload,
     ceil_div,
 )
-from clprune.kernels.conv import CONV, conv_sample
+from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation
-from clprune.kernels.samples import coded_weights, input_buffer, ragged_matrix
+from clprune.kernels.convolution import ConvolutionKernel
+from clprune.kernels.samples import input_buffer, ragged_matrix
 from clprune.kernels.storage import CODEBOOK4, INT8, device_table, device_values, stored_matrix
 from clprune.packing.chunk_lists import PackedChunkLists, pack_chunk_lists
 from clprune.packing.rows import CompressedRows
@@ -68,12 +67,13 @@ def has_local_form(problem: ConvProblem) -> bool:
     return problem.stride == 1 and problem.groups == 1
 
 
-class SparseConvLocalKernel(MatrixKernel[SparseConvLocalTile, ConvOperation]):
+class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation]):
     """See `templates/sparse_conv_local.cl.mako`."""
 
     name = "sparse_conv_local"
     template = "sparse_conv_local"
     tile_type = SparseConvLocalTile
+    draw_matrix = staticmethod(ragged_matrix)
     parameters: ClassVar = {
         "vector_width": (4, 8, 16),
         "tile_columns": (1, 2, 4, 8, 16),
@@ -236,15 +236,10 @@ class SparseConvLocalKernel(MatrixKernel[SparseConvLocalTile, ConvOperation]):
         )
         return (x, *arrays, y, *(np.int32(value) for value in scalars))
 
-    def sample(self, operation: ConvOperation, workload: Workload) -> Sample:
-        return conv_sample(operation, workload, draw=ragged_matrix)
-
     def case(self, tile: SparseConvLocalTile, operation: ConvOperation, sample: Sample) -> Case:
-        inputs = sample.inputs
-        weights = coded_weights(inputs["matrix"], bias=inputs["bias"], storage=operation.storage)
-        packed = self.pack(tile, operation, weights=weights)
+        packed = self.pack(tile, operation, weights=self.sample_weights(operation, sample.inputs))
         expected = operation.expected(sample.answer, mapping="rows")
-        buffer = input_buffer(inputs["x"], operation.input)
+        buffer = input_buffer(sample.inputs["x"], operation.input)
         arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
         return Case(arguments=arguments, kept_share=packed.kept_share)
 

@@ -12,30 +12,23 @@ from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.kernels.base import (
     WORK_GROUP_CONSTRAINTS,
-    Case,
     Constraint,
     DeviceArray,
     Launch,
-    MatrixKernel,
-    Sample,
     Scratch,
     Stage,
-    Workload,
     ceil_div,
     round_up,
 )
 from clprune.kernels.winograd_operation import (
     SEGMENT_CONSTRAINTS,
     WINOGRAD_GENERATORS,
+    WinogradConvolutionKernel,
     WinogradOperation,
     input_scalars,
     output_scalars,
-    sample_weights,
     template_variables,
     transformed_weights,
-    winograd_case,
-    winograd_sample,
-    winograd_sample_operations,
 )
 from clprune.packing.winograd import PackedWinograd, pack_winograd
 
@@ -90,7 +83,7 @@ class WinogradTile:
         return ceil_div(operation.problem.out_channels, self.tile_m)
 
 
-class WinogradKernel(MatrixKernel[WinogradTile, WinogradOperation]):
+class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
     """See `templates/winograd.cl.mako`."""
 
     name = "winograd"
@@ -284,21 +277,6 @@ class WinogradKernel(MatrixKernel[WinogradTile, WinogradOperation]):
         )
         arrays = (packed.values, packed.offsets, packed.blocks, packed.bias)
         return (x, *arrays, y, *self.scratch(tile, operation), *(np.int32(value) for value in scalars))
-
-    def sample(self, operation: WinogradOperation, workload: Workload) -> Sample:
-        return winograd_sample(operation, workload)
-
-    def case(self, tile: WinogradTile, operation: WinogradOperation, sample: Sample) -> Case:
-        packed = self.pack(tile, operation, weights=sample_weights(sample, operation))
-        return winograd_case(
-            operation,
-            sample,
-            lambda x, y: self.arguments(tile, operation, packed, x=x, y=y),
-            kept_share=packed.kept_share,
-        )
-
-    def sample_operations(self) -> tuple[WinogradOperation, ...]:
-        return winograd_sample_operations()
 
 
 WINOGRAD = WinogradKernel()

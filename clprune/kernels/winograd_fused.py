@@ -14,28 +14,21 @@ from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.kernels.base import (
     WIDE_VECTORS,
-    Case,
     Constraint,
     DeviceArray,
     Launch,
-    MatrixKernel,
-    Sample,
     Scratch,
-    Workload,
     ceil_div,
 )
 from clprune.kernels.winograd_operation import (
     SEGMENT_CONSTRAINTS,
     WINOGRAD_GENERATORS,
+    WinogradConvolutionKernel,
     WinogradOperation,
     input_scalars,
     output_scalars,
-    sample_weights,
     template_variables,
     transformed_weights,
-    winograd_case,
-    winograd_sample,
-    winograd_sample_operations,
 )
 from clprune.packing.winograd import PackedWinograd, pack_winograd
 
@@ -83,7 +76,7 @@ class WinogradFusedTile:
         return ceil_div(operation.segments(self.columns) * self.columns, self.vectors * self.lanes)
 
 
-class WinogradFusedKernel(MatrixKernel[WinogradFusedTile, WinogradOperation]):
+class WinogradFusedKernel(WinogradConvolutionKernel[WinogradFusedTile]):
     """See `templates/winograd_fused.cl.mako`."""
 
     name = "winograd_fused"
@@ -226,21 +219,6 @@ class WinogradFusedKernel(MatrixKernel[WinogradFusedTile, WinogradOperation]):
         )
         arrays = (packed.values, packed.offsets, packed.blocks, packed.bias)
         return (x, *arrays, y, self.scratch(tile, operation), *(np.int32(value) for value in scalars))
-
-    def sample(self, operation: WinogradOperation, workload: Workload) -> Sample:
-        return winograd_sample(operation, workload)
-
-    def case(self, tile: WinogradFusedTile, operation: WinogradOperation, sample: Sample) -> Case:
-        packed = self.pack(tile, operation, weights=sample_weights(sample, operation))
-        return winograd_case(
-            operation,
-            sample,
-            lambda x, y: self.arguments(tile, operation, packed, x=x, y=y),
-            kept_share=packed.kept_share,
-        )
-
-    def sample_operations(self) -> tuple[WinogradOperation, ...]:
-        return winograd_sample_operations()
 
 
 WINOGRAD_FUSED = WinogradFusedKernel()

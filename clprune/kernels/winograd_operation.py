@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from clprune.darknet.activations import activate
 from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
 from clprune.geometry import ConvProblem
 from clprune.kernels import transform_source
-from clprune.kernels.base import Case, Constraint, Expected, FloatArray, Sample, Workload, ceil_div
-from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation, conv_reference, pool_problem
-from clprune.kernels.pool import max_pool_reference
-from clprune.kernels.samples import expected_output, input_buffer, random_matrix
+from clprune.kernels.base import Case, Constraint, FloatArray, Sample, TileT, Workload, ceil_div
+from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation
+from clprune.kernels.convolution import ConvolutionKernel
+from clprune.kernels.samples import expected_output, input_buffer
 from clprune.source_hash import Generator
 from clprune.tolerance import amplified_terms
 from clprune.winograd import transforms
 from clprune.winograd.error import amplification
-from clprune.winograd.transforms import transform_filters, transform_matrices, winograd_convolution
+from clprune.winograd.transforms import transform_filters, transform_matrices
 
 #: Sides of the output tiles that the templates compute.
 OUTPUT_TILES = (2, 4)
@@ -179,34 +179,6 @@ def transformed_weights(weights: LayerWeights, operation: WinogradOperation) -> 
     return weights.weights
 
 
-def winograd_sample(operation: WinogradOperation, workload: Workload) -> Sample:
-    """Seeded data: dense weights are filters, pruned ones lie in the Winograd domain, as many kept in each U_xi.
-
-    The answer is direct convolution's, or float64 Winograd's where weights are no filters.
-    """
-    problem = operation.problem
-    rng = np.random.default_rng(workload.seed)
-    x = rng.standard_normal((problem.batch, problem.in_channels, problem.in_height, problem.in_width), np.float32)
-    dense = Workload(seed=workload.seed)
-    matrix = random_matrix(rng, rows=problem.out_channels, columns=problem.columns, workload=dense)
-    bias = rng.standard_normal(problem.out_channels, np.float32)
-    if workload.kept_share >= 1:
-        inputs = {"x": x, "weights": matrix, "bias": bias}
-        answer = conv_reference(x, matrix, bias, problem)
-    else:
-        spatial = matrix.reshape(problem.out_channels, problem.in_channels, 3, 3)
-        transformed = transform_filters(spatial, operation.output_tile).astype(np.float32)
-        remove_units(transformed, rng, workload)
-        inputs = {"x": x, "weights": transformed, "bias": bias}
-        answer = winograd_convolution(
-            x, transformed, output_tile=operation.output_tile, padding=problem.padding
-        ) + bias.astype(np.float64).reshape(-1, 1, 1)
-    answer = activate(operation.activation, answer)
-    if operation.pooled:
-        answer = max_pool_reference(answer, pool_problem(problem))
-    return Sample(inputs=inputs, answer=answer)
-
-
 def remove_units(transformed: FloatArray, rng: np.random.Generator, workload: Workload) -> None:
     """Zero units of `unit_rows` x 1 of U `[alpha, alpha, rows, channels]` in place, as many in each block of rows."""
     alpha, _, rows, channels = transformed.shape
@@ -215,19 +187,6 @@ def remove_units(transformed: FloatArray, rng: np.random.Generator, workload: Wo
         order = rng.random((alpha, alpha, channels)).argsort(axis=2)
         block = transformed[:, :, first : first + workload.unit_rows]
         np.copyto(block, np.float32(0), where=(order < removed)[:, :, None, :])
-
-
-def sample_weights(sample: Sample, operation: WinogradOperation) -> LayerWeights:
-    """The weights of a sample: a matrix of filters, or U."""
-    weights, biases = sample.inputs["weights"], sample.inputs["bias"]
-    domain = operation.output_tile if weights.ndim == 4 else None
-    return LayerWeights(weights=weights, biases=biases, winograd=domain)
-
-
-def winograd_expected(operation: WinogradOperation, sample: Sample) -> Expected:
-    """What must come out, with a tolerance that the transforms' norms widen."""
-    terms = amplified_terms(operation.problem.in_channels, amplification=amplification(operation.output_tile))
-    return expected_output(sample.answer, operation.output, terms=terms)
 
 
 @functools.cache
@@ -278,7 +237,36 @@ def winograd_sample_operations() -> tuple[WinogradOperation, ...]:
     )
 
 
-def winograd_case(operation: WinogradOperation, sample: Sample, arguments: Any, kept_share: float) -> Case:
-    """A case: `arguments(x, y)` makes the template's arguments of the input buffer and what is expected."""
-    buffer = input_buffer(sample.inputs["x"], operation.input)
-    return Case(arguments=arguments(buffer, winograd_expected(operation, sample)), kept_share=kept_share)
+class WinogradConvolutionKernel(ConvolutionKernel[TileT, WinogradOperation]):
+    """What both kernels share: seeded data in the Winograd domain, and errors that the transforms amplify."""
+
+    def error_terms(self, operation: WinogradOperation) -> int:
+        return amplified_terms(operation.problem.in_channels, amplification=amplification(operation.output_tile))
+
+    def sample_inputs(
+        self, operation: WinogradOperation, workload: Workload, rng: np.random.Generator
+    ) -> dict[str, FloatArray]:
+        """Dense weights are filters, pruned ones lie in the Winograd domain, as many kept in each U_xi."""
+        inputs = super().sample_inputs(operation, Workload(), rng)
+        if workload.kept_share < 1:
+            problem = operation.problem
+            spatial = inputs["matrix"].reshape(problem.out_channels, problem.in_channels, 3, 3)
+            inputs["matrix"] = transform_filters(spatial, operation.output_tile).astype(np.float32)
+            remove_units(inputs["matrix"], rng, workload)
+        return inputs
+
+    def sample_weights(self, operation: WinogradOperation, inputs: Mapping[str, FloatArray]) -> LayerWeights:
+        """The weights of a sample: a matrix of filters, or U."""
+        domain = operation.output_tile if inputs["matrix"].ndim == 4 else None
+        return LayerWeights(weights=inputs["matrix"], biases=inputs["bias"], winograd=domain)
+
+    def case(self, tile: TileT, operation: WinogradOperation, sample: Sample) -> Case:
+        packed = self.pack(tile, operation, weights=self.sample_weights(operation, sample.inputs))
+        expected = expected_output(sample.answer, operation.output, terms=self.error_terms(operation))
+        buffer = input_buffer(sample.inputs["x"], operation.input)
+        return Case(
+            arguments=self.arguments(tile, operation, packed, x=buffer, y=expected), kept_share=packed.kept_share
+        )
+
+    def sample_operations(self) -> tuple[WinogradOperation, ...]:
+        return winograd_sample_operations()

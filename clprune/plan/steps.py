@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from clprune.darknet.fold import fold_batch_norm
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.pools import MaxPool
-from clprune.kernels.base import Kernel, Workload
+from clprune.darknet.network import Network
+from clprune.darknet.values import LayerWeights, Weights
+from clprune.errors import UsageError
+from clprune.kernels.base import NO_WEIGHTS, Kernel, Workload
 from clprune.kernels.choice import Choice, Offer
 
 
@@ -72,3 +78,21 @@ class Chosen(Step):
     def algorithm(self) -> str:
         """The label of the offer that was chosen."""
         return self.choice.offer.label
+
+
+def step_weights(step: Chosen, network: Network, weights: Weights) -> LayerWeights:
+    """What the step's kernel multiplies by: its layer's weights with batch normalization folded, or its constants.
+
+    Raises UsageError where the layer has none.
+    """
+    if not step.kernel.takes_weights(step.operation):
+        return NO_WEIGHTS
+    if step.constants is not None:
+        scale, shift = (np.full(step.operation.input.shape.channels, value, np.float32) for value in step.constants)
+        return LayerWeights(weights=scale, biases=shift)
+    if step.layer is None:
+        raise TypeError(f"{step.label} belongs to no layer and has no weights")
+    values = weights.layers[step.layer.index]
+    if values is None:
+        raise UsageError(f"{network.path}:{step.layer.line}: {step.layer} has no weights to run with")
+    return fold_batch_norm(step.layer, values)

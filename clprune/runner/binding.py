@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clprune.darknet.fold import fold_batch_norm
 from clprune.darknet.kinds.base import Layer
-from clprune.darknet.kinds.normalization import BatchNorm
-from clprune.darknet.values import LayerWeights, Weights
+from clprune.darknet.values import Weights
 from clprune.errors import BuildError, LaunchError, UsageError
 from clprune.kernels.base import MatrixKernel, Packed, Scratch, TensorKernel
 from clprune.kernels.choice import Choice
 from clprune.launching import BoundStages, BuiltStage, bind_stages, build_stages, obstacle
 from clprune.opencl import Buffer, Session
-from clprune.plan.steps import Chosen
+from clprune.plan.steps import Chosen, step_weights
 from clprune.runner.choice import SAFE_ORIGIN
 from clprune.runner.plan import Plan
 
@@ -175,20 +173,13 @@ class _Binder:
         key = (step.layer, step.choice.at_origin)
         if key not in self.packed:
             try:
-                self.packed[key] = kernel.pack(step.tile, step.operation, weights=self._folded(step))
+                self.packed[key] = kernel.pack(
+                    step.tile, step.operation, weights=step_weights(step, self.plan.network, self.weights)
+                )
             except UsageError as error:
                 line = "" if step.layer is None else f":{step.layer.line}: {step.layer}"
                 raise UsageError(f"{self.plan.network.path}{line}: {error}") from error
         return self.packed[key]
-
-    def _folded(self, step: Chosen) -> LayerWeights:
-        layer = step.layer
-        if layer is None:
-            raise TypeError(f"{step.label} belongs to no layer and has no weights")
-        values = self.weights.layers[layer.index]
-        if values is None:
-            raise UsageError(f"{self.plan.network.path}:{layer.line}: {layer} has no weights to run with")
-        return fold_batch_norm(layer, values)
 
     def _on_device(self, arguments: Sequence[Any], scratch: Sequence[Buffer]) -> list[Any]:
         """Arrays become buffers, scratch arguments the first buffers of `scratch`; everything else stays."""
@@ -213,13 +204,9 @@ class _Binder:
         extras: dict[str, Any] = {}
         if len(step.inputs) > 1:
             extras["other"] = self.tensors[step.inputs[1]]
-        if isinstance(step.layer, BatchNorm):
-            folded = self._folded(step)
-            extras |= {"scale": folded.weights, "shift": folded.biases}
-        elif step.constants is not None:
-            channels = step.operation.input.shape.channels
-            scale, shift = step.constants
-            extras |= {"scale": np.full(channels, scale, np.float32), "shift": np.full(channels, shift, np.float32)}
+        if step.kernel.takes_weights(step.operation):
+            weights = step_weights(step, self.plan.network, self.weights)
+            extras |= {"scale": weights.weights, "shift": weights.biases}
         return extras
 
 

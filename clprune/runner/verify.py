@@ -10,14 +10,10 @@ import numpy.typing as npt
 
 from clprune.darknet.values import Weights
 from clprune.errors import UsageError
-from clprune.kernels.clear_padding import ClearOperation
-from clprune.kernels.winograd_operation import WinogradOperation
 from clprune.layout import view
-from clprune.plan.steps import Chosen
 from clprune.runner.reference import reference_outputs
 from clprune.runner.runner import Runner
-from clprune.tolerance import amplified_terms, relative_tolerance
-from clprune.winograd.error import amplification
+from clprune.tolerance import relative_tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +49,7 @@ def verify_network(runner: Runner, weights: Weights, x: npt.NDArray[np.float32])
     tolerance = 0.0
     for bound_step in bound.steps:
         step = bound_step.step
-        if isinstance(step.operation, ClearOperation):
+        if not step.inputs:  # it clears padding, which is none of a tensor's values
             continue
         layout = bound.plan.layouts[step.output]
         flat = runner.session.read(bound.tensors[step.output], np.float32, layout.elements)
@@ -61,7 +57,7 @@ def verify_network(runner: Runner, weights: Weights, x: npt.NDArray[np.float32])
         index = step.layer.index if step.layer is not None else None
         earlier = errors.get((index, step.label))
         if earlier is None:
-            tolerance += relative_tolerance(_terms(step))
+            tolerance += relative_tolerance(step.kernel.error_terms(step.operation))
             earlier = LayerError(layer=index, label=step.label, relative_error=0.0, tolerance=tolerance)
         worst = max(earlier.relative_error, error)
         errors[index, step.label] = dataclasses.replace(earlier, relative_error=worst)
@@ -73,11 +69,3 @@ def _relative_error(got: npt.NDArray[np.float32], expected: npt.NDArray[np.float
         return float("inf")
     scale = float(np.abs(expected).max(initial=0)) or 1.0
     return float(np.abs(got - expected).max(initial=0)) / scale
-
-
-def _terms(step: Chosen) -> int:
-    problem = getattr(step.operation, "problem", None)
-    terms = int(getattr(problem, "columns", 1))
-    if isinstance(step.operation, WinogradOperation):
-        return amplified_terms(terms, amplification=amplification(step.operation.output_tile))
-    return terms

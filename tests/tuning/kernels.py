@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
-from clprune.kernels.base import Case, DeviceArray, Expected, Kernel, Launch, Sample, Workload
+from clprune.darknet.values import LayerWeights
+from clprune.kernels.base import NO_WEIGHTS, Arrays, Case, DeviceArray, Expected, Kernel, Launch, Sample, Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +100,14 @@ class OddKernel(Kernel[OddTile, OddOperation]):
                 {extra}
             }}"""
 
+    def reference(
+        self, operation: OddOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
+    ) -> npt.NDArray[np.float64]:
+        return 2.0 * inputs[0].astype(np.float64)
+
     def sample(self, operation: OddOperation, workload: Workload) -> Sample:
         x = np.arange(operation.length, dtype=np.float32)
-        return Sample(inputs={"x": x}, answer=2.0 * x.astype(np.float64))
+        return Sample(inputs={"x": x}, answer=self.reference(operation, (x,)))
 
     def case(self, tile: OddTile, operation: OddOperation, sample: Sample) -> Case:
         values = np.append(sample.answer, 0.0)
