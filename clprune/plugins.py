@@ -24,8 +24,8 @@ def load_plugin(group: str, name: str) -> Any:
     for entry in metadata.entry_points(group=group, name=name):
         try:
             return entry.load()
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # whatever the code of others raises while it is imported
             package = entry.dist.name if entry.dist is not None else "a package"
-            message = f"{name} in {group}: {entry.value} of {package} cannot be loaded ({error}): mend or remove it"
-            raise UsageError(message) from error
+            where, reason = f"{name} in {group}: {entry.value} of {package}", f"{type(error).__name__}: {error}"
+            raise UsageError(f"{where} cannot be loaded ({reason}): mend or remove it") from error
     return None

@@ -12,7 +12,7 @@ import pytest
 from clprune import quirks
 from clprune.device import DeviceInfo
 from clprune.kernels.base import Expected, Kernel
-from clprune.kernels.catalogue import CATALOGUE
+from clprune.kernels.catalogue import built_in_kernels
 from clprune.opencl_c import work_group_attributes
 from clprune.quirks import QUIRKS, platform_advice, quirks_of, vector_width, wants_explicit_vectors
 from clprune.tolerance import SMALLEST_NORMAL, absolute_tolerance, relative_tolerance
@@ -123,7 +123,9 @@ def group_sizes(device: DeviceInfo, kernel: Kernel[Any, Any]) -> set[int]:
     return {kernel.launch(kernel.default_tile(o, device), o).work_group_size for o in operations}
 
 
-@pytest.mark.parametrize("kernel", [kernel for kernel in CATALOGUE if kernel.gpu_tiles], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize(
+    "kernel", [kernel for kernel in built_in_kernels() if kernel.gpu_tiles], ids=lambda kernel: kernel.name
+)
 def test_renderers_get_the_tiles_of_a_gpu(kernel: Kernel[Any, Any]) -> None:
     renderer, gpu = imaginary_device(**RUSTICL), imaginary_device(local_mem_is_dedicated=False)
     assert not wants_explicit_vectors(renderer)
@@ -132,7 +134,7 @@ def test_renderers_get_the_tiles_of_a_gpu(kernel: Kernel[Any, Any]) -> None:
         assert kernel.is_worth_trying(kernel.gpu_tiles[0], operation, renderer)
 
 
-@pytest.mark.parametrize("kernel", CATALOGUE, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", built_in_kernels(), ids=lambda kernel: kernel.name)
 def test_default_tile_leaves_emulated_local_memory_alone(kernel: Kernel[Any, Any]) -> None:
     device = imaginary_device(local_mem_is_dedicated=False)
     for operation in kernel.sample_operations():

@@ -12,7 +12,7 @@ import pytest
 from clprune import rendering
 from clprune.errors import RenderError
 from clprune.kernels.base import Kernel
-from clprune.kernels.catalogue import CATALOGUE
+from clprune.kernels.catalogue import built_in_kernels
 from clprune.opencl_c import c_float, vector_load, vector_store, vector_type
 from clprune.rendering import render
 from clprune.resources import templates_folder
@@ -20,7 +20,7 @@ from tests.covering import covering_points, roomy_device
 
 BARE_LITERAL = re.compile(r"(?<![\w.])(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?(?![\dfFeE.])")
 
-each_kernel = pytest.mark.parametrize("kernel", CATALOGUE, ids=lambda kernel: kernel.name)
+each_kernel = pytest.mark.parametrize("kernel", built_in_kernels(), ids=lambda kernel: kernel.name)
 
 
 def without_comments(source: str) -> str:

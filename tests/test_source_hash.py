@@ -20,7 +20,7 @@ from clprune import source_hash as hashing
 from clprune.errors import RenderError
 from clprune.kernels import base
 from clprune.kernels.base import Kernel
-from clprune.kernels.catalogue import CATALOGUE
+from clprune.kernels.catalogue import built_in_kernels
 from clprune.resources import templates_folder
 from clprune.source_hash import source_hash
 from tests.covering import roomy_device
@@ -32,8 +32,8 @@ WINOGRAD = {"winograd", "winograd_fused"}
 
 PRINT_HASHES = """
 import json
-from clprune.kernels.catalogue import CATALOGUE
-print(json.dumps({kernel.name: kernel.source_hash() for kernel in CATALOGUE}))
+from clprune.kernels.catalogue import built_in_kernels
+print(json.dumps({kernel.name: kernel.source_hash() for kernel in built_in_kernels()}))
 """
 
 
@@ -65,13 +65,13 @@ def moved(copy: Path, file: str, edit: Edit) -> set[str]:
     finally:
         path.write_bytes(text)
     hashes = json.loads(result.stdout)
-    return {kernel.name for kernel in CATALOGUE if hashes[kernel.name] != kernel.source_hash()}
+    return {kernel.name for kernel in built_in_kernels() if hashes[kernel.name] != kernel.source_hash()}
 
 
 def including(name: str) -> set[str]:
     return {
         kernel.name
-        for kernel in CATALOGUE
+        for kernel in built_in_kernels()
         if f'file="{name}"' in (templates_folder() / f"{kernel.template}.cl.mako").read_text(encoding="utf-8")
     }
 
@@ -95,7 +95,7 @@ def test_generators_move_those_that_use_them(copy: Path) -> None:
     assert moved(copy, "winograd/transforms.py", points) == WINOGRAD
     distances = lambda text: text.replace("row * self.input.pitch,", "row * self.input.pitch + 0,")  # noqa: E731
     assert moved(copy, "kernels/conv_operation.py", distances) == {"conv"}
-    every = {kernel.name for kernel in CATALOGUE}
+    every = {kernel.name for kernel in built_in_kernels()}
     assert moved(copy, "opencl_c.py", lambda text: text.replace("vload{width}(0, ", "vload{width}(0u, ")) == every
 
 
@@ -168,7 +168,7 @@ def is_covered(code: CodeType, kernel: Kernel[Any, Any]) -> bool:
     return False
 
 
-@pytest.mark.parametrize("kernel", CATALOGUE, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", built_in_kernels(), ids=lambda kernel: kernel.name)
 def test_no_generator_is_forgotten(kernel: Kernel[Any, Any]) -> None:
     """Every function of ours that runs while a source is made is declared."""
     tiles = [*kernel.cpu_tiles, *kernel.gpu_tiles]
@@ -178,7 +178,7 @@ def test_no_generator_is_forgotten(kernel: Kernel[Any, Any]) -> None:
     assert forgotten == set()
 
 
-@pytest.mark.parametrize("kernel", CATALOGUE, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", built_in_kernels(), ids=lambda kernel: kernel.name)
 def test_the_text_of_a_function_is_all_of_it(kernel: Kernel[Any, Any]) -> None:
     for generator in (type(kernel).variables, *kernel.generators):
         function: Any = generator.fget if isinstance(generator, property) else generator

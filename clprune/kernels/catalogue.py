@@ -1,49 +1,62 @@
-"""Every kernel there is: what suites, tools and the database iterate over."""
+"""Every kernel there is: those of the modules in this folder, and those of other packages.
+
+A module here adds what it defines of `Kernel` objects. Another package adds one by an entry point of the group
+`clprune.kernels`, whose name is the kernel's; its template lies where the kernel's `template_folders` say:
+
+    [project.entry-points."clprune.kernels"]
+    my_conv = "my_package.my_conv:MY_CONV"
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib
+import pkgutil
 from typing import Any
 
+from clprune import kernels
 from clprune.errors import UsageError
 from clprune.kernels.base import Kernel
-from clprune.kernels.clear_padding import CLEAR_PADDING
-from clprune.kernels.connected import CONNECTED
-from clprune.kernels.connected_int8 import CONNECTED_INT8
-from clprune.kernels.conv import CONV
-from clprune.kernels.conv_channels import CONV_CHANNELS
-from clprune.kernels.conv_int8 import CONV_INT8
-from clprune.kernels.pointwise import POINTWISE
-from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL
-from clprune.kernels.softmax import SOFTMAX
-from clprune.kernels.sparse_connected import SPARSE_CONNECTED
-from clprune.kernels.sparse_conv import SPARSE_CONV
-from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL
-from clprune.kernels.winograd import WINOGRAD
-from clprune.kernels.winograd_fused import WINOGRAD_FUSED
+from clprune.plugins import load_plugin, plugin_names
 
-#: Tiles and operations differ from kernel to kernel, hence Any: whoever iterates only passes them back.
-CATALOGUE: tuple[Kernel[Any, Any], ...] = (
-    CONV,
-    CONV_CHANNELS,
-    CONV_INT8,
-    WINOGRAD,
-    WINOGRAD_FUSED,
-    SPARSE_CONV,
-    SPARSE_CONV_LOCAL,
-    CONNECTED,
-    CONNECTED_INT8,
-    SPARSE_CONNECTED,
-    MAX_POOL,
-    AVERAGE_POOL,
-    SOFTMAX,
-    POINTWISE,
-    CLEAR_PADDING,
-)
+GROUP = "clprune.kernels"
+
+
+@functools.cache
+def built_in_kernels() -> tuple[Kernel[Any, Any], ...]:
+    """clprune's own, in the order of their modules' names.
+
+    Tiles and operations differ from kernel to kernel, hence Any: whoever iterates only passes them back.
+    """
+    return tuple(kernel for name in _module_names() for kernel in _kernels_of(name))
+
+
+def find_kernels() -> tuple[Kernel[Any, Any], ...]:
+    """clprune's own and those of other packages. Raises UsageError for an entry point that is no kernel."""
+    names = {kernel.name for kernel in built_in_kernels()}
+    return (*built_in_kernels(), *(kernel_by_name(name) for name in plugin_names(GROUP) if name not in names))
 
 
 def kernel_by_name(name: str) -> Kernel[Any, Any]:
-    """The kernel called `name`. Raises UsageError."""
-    for kernel in CATALOGUE:
-        if kernel.name == name:
-            return kernel
-    raise UsageError(f"kernel {name!r}: expected one of {', '.join(kernel.name for kernel in CATALOGUE)}")
+    """The kernel called `name`. Raises UsageError where there is none, or an entry point of that name is no kernel."""
+    modules = [name] if name in _module_names() else _module_names()
+    own = (kernel for module in modules for kernel in _kernels_of(module) if kernel.name == name)
+    found = next(own, None) or load_plugin(GROUP, name)
+    if found is None:
+        names = [*(kernel.name for kernel in built_in_kernels()), *plugin_names(GROUP)]
+        raise UsageError(f"kernel {name!r}: expected one of {', '.join(names)}")
+    if not isinstance(found, Kernel) or found.name != name:
+        raise UsageError(f"{name} in {GROUP}: {found!r}: expected a clprune.kernels.base.Kernel of that name")
+    return found
+
+
+@functools.cache
+def _module_names() -> tuple[str, ...]:
+    return tuple(module.name for module in pkgutil.iter_modules(kernels.__path__))
+
+
+def _kernels_of(name: str) -> list[Kernel[Any, Any]]:
+    """The kernels that a module of this folder defines."""
+    module = importlib.import_module(f"{kernels.__name__}.{name}")
+    values = [value for value in vars(module).values() if isinstance(value, Kernel)]
+    return [kernel for kernel in values if type(kernel).__module__ == module.__name__]

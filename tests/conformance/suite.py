@@ -23,7 +23,7 @@ import numpy as np
 from clprune.device import DeviceInfo
 from clprune.errors import ClpruneError
 from clprune.kernels.base import Kernel
-from clprune.kernels.catalogue import CATALOGUE, kernel_by_name
+from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
 from clprune.kernels.choice import Offer
 from clprune.opencl import Session, open_device
 from clprune.runner import Runner
@@ -34,7 +34,7 @@ from tests.covering import Point, covering_points, gpu_tiles_missed, values_miss
 from tests.random_networks import answers, random_network, tolerance
 
 NETWORKS, QUIRKS = "networks", "quirks"
-PARTS = (*(kernel.name for kernel in CATALOGUE), NETWORKS, QUIRKS)
+PARTS = (*(kernel.name for kernel in built_in_kernels()), NETWORKS, QUIRKS)
 
 
 @dataclass(kw_only=True)

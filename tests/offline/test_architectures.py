@@ -6,7 +6,7 @@ import pytest
 
 from clprune.device import device_key
 from clprune.errors import UsageError
-from clprune.kernels.catalogue import CATALOGUE
+from clprune.kernels.catalogue import built_in_kernels
 from clprune.offline.architectures import ARCHITECTURES, Architecture, architecture_by_name, imaginary_device
 
 each_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
@@ -40,7 +40,7 @@ def test_imaginary_device_takes_default_gpu_tiles(architecture: Architecture) ->
     device = imaginary_device(architecture)
     assert (device.type, device.architecture, device.simd_width) == ("gpu", architecture.name, architecture.warp_size)
     assert not device.is_software
-    for kernel in (kernel for kernel in CATALOGUE if kernel.gpu_tiles):
+    for kernel in (kernel for kernel in built_in_kernels() if kernel.gpu_tiles):
         fitting = [
             kernel.default_tile(operation, device) in kernel.gpu_tiles for operation in kernel.sample_operations()
         ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clprune.errors import BuildError
-from clprune.kernels.catalogue import CATALOGUE
+from clprune.kernels.catalogue import built_in_kernels
 from clprune.opencl import Session, binary_cache
 from clprune.opencl.merging import merge_sources, part_suffix
 from clprune.opencl.programs import Programs
@@ -114,7 +114,7 @@ def test_options_differ_between_programs(session: Session) -> None:
     )
 
 
-@pytest.mark.parametrize("kernel", CATALOGUE, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", built_in_kernels(), ids=lambda kernel: kernel.name)
 def test_every_kernel_can_be_a_part(kernel: object, session: Session) -> None:
     operation = kernel.sample_operations()[0]  # type: ignore[attr-defined]
     tile = kernel.default_tile(operation, session.info)  # type: ignore[attr-defined]

@@ -25,7 +25,7 @@ from clprune.darknet.values import Weights, unit_matrix
 from clprune.darknet.weights import read_weights
 from clprune.device import DeviceInfo
 from clprune.errors import DataError
-from clprune.kernels.catalogue import CATALOGUE
+from clprune.kernels.catalogue import built_in_kernels
 from clprune.kernels.choice import Offer
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL
@@ -91,7 +91,7 @@ def device_text(info: DeviceInfo) -> str:
 
 def kernels_digest() -> str:
     """Changes with the source of any kernel: times of others are no comparison."""
-    return hashlib.sha256(" ".join(kernel.source_hash() for kernel in CATALOGUE).encode()).hexdigest()[:16]
+    return hashlib.sha256(" ".join(kernel.source_hash() for kernel in built_in_kernels()).encode()).hexdigest()[:16]
 
 
 def kept_models(rows: Sequence[Row], folder: Path) -> dict[tuple[str, float], KeptModel]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from clprune.geometry import ConnectedProblem, ConvProblem, PoolProblem, Shape
 from clprune.kernels.base import Kernel, Launch
-from clprune.kernels.catalogue import CATALOGUE
+from clprune.kernels.catalogue import built_in_kernels
 from clprune.kernels.connected import CONNECTED, ConnectedTile, connected_operation
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.kernels.conv_operation import conv_operation
@@ -136,7 +136,7 @@ def _combinations(architecture: Architecture) -> Iterator[tuple[Kernel[Any, Any]
     """(kernel, tile, whether it is a default, operation) wherever the kernel's constraints allow it."""
     device = imaginary_device(architecture)
     more: dict[str, Sequence[Any]] = {CONV.name: MORE_CONV_TILES, CONNECTED.name: MORE_CONNECTED_TILES}
-    for kernel in CATALOGUE:
+    for kernel in built_in_kernels():
         own = kernel.own_tiles(device)
         tiles = dict.fromkeys([*own, *more.get(kernel.name, ())])
         for tile in tiles:
