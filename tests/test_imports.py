@@ -23,7 +23,7 @@ ORDER = (
     *("device", "quirks", "selection"),
     *("winograd", "quantization", "darknet", "container", "pruning"),
     *("layout", "opencl_c", "rendering", "source_hash", "packing", "kernels"),
-    *("opencl", "launching", "reading"),
+    *("opencl", "launching", "bandwidth"),
     *("plan", "tiles", "offline", "runner", "tuning"),
     *("training", "data"),  # the door to torchvision, which brings torch, is training's
     *("workflow", "clprune", "cli", "__main__"),

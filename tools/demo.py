@@ -27,13 +27,13 @@ from clprune.device import DeviceInfo
 from clprune.errors import DataError
 from clprune.files import write_atomically
 from clprune.opencl import Session, open_device
+from clprune.plan.forms import weights_forms
+from clprune.plan.plan import make_plan
 from clprune.resources import models_folder
 from clprune.runner import Runner
 from clprune.runner.compare import largest_error, time_in_turns, weights_kept
 from clprune.runner.evaluate import evaluate
 from clprune.runner.inference import image_input, infer_images, top_k
-from clprune.runner.plan import make_plan
-from clprune.runner.workload import weights_forms
 from clprune.tuning.store import open_store
 from clprune.tuning.tune import offers_to_tune
 

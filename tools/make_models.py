@@ -27,7 +27,7 @@ from clprune.data import DataSet, load_data
 from clprune.files import write_atomically
 from clprune.pruning.network import PruneSettings
 from clprune.training import (
-    Evaluation,
+    ModuleEvaluation,
     Progress,
     PruneReport,
     Recipe,
@@ -145,7 +145,7 @@ def make_log(
     options: dict[str, Any],
     *,
     recipes: dict[str, Recipe],
-    results: dict[str, Evaluation],
+    results: dict[str, ModuleEvaluation],
     report: PruneReport,
     data: DataSet,
 ) -> dict[str, Any]:

@@ -212,8 +212,8 @@ def _check_request(random: RandomWeights) -> None:
 def _prune_random(
     device: DeviceInfo, network: Network, dense: Weights, random: RandomWeights
 ) -> tuple[Network, Weights]:
+    from clprune.plan.pruned import with_prune_options
     from clprune.pruning.network import prune_random
-    from clprune.runner.pruned import with_prune_options
 
     _check_request(random)
     sparsity = random.sparsity or 0.0
@@ -253,8 +253,8 @@ def unit_for_layer(
     Which rows of the tile count is the method's business, and whether it is a tile of Winograd convolution: then of
     F(m x m, 3 x 3) with `winograd` as m, or the default. Raises UsageError for an unknown method.
     """
+    from clprune.plan.pruned import tile_units
     from clprune.pruning import get_method
-    from clprune.runner.pruned import tile_units
     from clprune.tuning.store import open_store
 
     if unit is not None:

@@ -25,7 +25,7 @@ def tune_offline(network: Network, forms: dict[int, Any], *, architecture_name: 
     from clprune.offline.compilers import find_toolchain
     from clprune.offline.ranking import Compiler
     from clprune.offline.start import keep, starting_points
-    from clprune.runner.plan import make_plan
+    from clprune.plan.plan import make_plan
     from clprune.tuning.store import open_store
 
     architecture = architecture_by_name(architecture_name)

@@ -240,8 +240,8 @@ def _write(
     from clprune.container import save_weights
     from clprune.darknet.rewrite import annotate_cfg
     from clprune.files import atomic_writer
+    from clprune.plan.pruned import with_prune_options
     from clprune.pruning import get_method, shrink_network
-    from clprune.runner.pruned import with_prune_options
 
     if get_method(settings.method).removes_channels:
         small = shrink_network(network, trained, outcome.masks)

@@ -209,9 +209,9 @@ def _pruned(
     """The model with units removed where asked for, retrained where asked for; else as it was given."""
     from clprune.cli.model import asked_output_tile
     from clprune.darknet.rewrite import annotate_cfg
+    from clprune.plan.pruned import with_prune_options
     from clprune.pruning import PruneSettings, get_method, prune_network, shrink_network
     from clprune.pruning.winograd import DEFAULT_OUTPUT_TILE
-    from clprune.runner.pruned import with_prune_options
 
     pruning = request.pruning
     if pruning is None:

@@ -33,9 +33,9 @@ def unit_for_devices(
     Raises NoDeviceError for a name that fits no device and no architecture.
     """
     from clprune.cli.model import asked_output_tile
+    from clprune.plan.pruned import tile_units
     from clprune.pruning import get_method
     from clprune.pruning.common_unit import common_unit
-    from clprune.runner.pruned import tile_units
     from clprune.tuning.store import open_store
 
     store = open_store()

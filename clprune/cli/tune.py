@@ -148,7 +148,7 @@ def model_forms(network: Network, weights: str | None) -> tuple[dict[int, Any], 
     """
     from clprune.container import default_weights
     from clprune.darknet.random_weights import random_weights
-    from clprune.runner.workload import cfg_forms, weights_forms
+    from clprune.plan.forms import cfg_forms, weights_forms
 
     if weights is not None or default_weights(network.path).exists():
         values = load_weights(network, weights)

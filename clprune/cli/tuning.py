@@ -76,7 +76,7 @@ def list_tasks(
     effort: str = DEFAULT_EFFORT,
 ) -> list[Offer]:
     """The different problems of a network that are worth tuning on `device`, by every algorithm that may be chosen."""
-    from clprune.runner.plan import make_plan
+    from clprune.plan.plan import make_plan
     from clprune.tuning.effort import effort_by_name
     from clprune.tuning.tune import offers_to_tune
 
@@ -185,9 +185,9 @@ def refine_in_network(
     effort: str = DEFAULT_EFFORT,
 ) -> list[Refined]:
     """Measure the winners of tuning and their closest rivals in the network, and keep the fastest."""
-    from clprune.runner.plan import make_plan
+    from clprune.plan.forms import weights_forms
+    from clprune.plan.plan import make_plan
     from clprune.runner.refinement import refine
-    from clprune.runner.workload import weights_forms
 
     level, lookup = effort_by_name(effort), store.lookup_for(session.info)
     plan = make_plan(

@@ -18,9 +18,9 @@ from clprune.kernels.base import MatrixKernel, Packed, Scratch, TensorKernel
 from clprune.kernels.choice import Choice
 from clprune.launching import BoundStages, BuiltStage, bind_stages, build_stages, obstacle
 from clprune.opencl import Buffer, Session
+from clprune.plan.chooser import SAFE_ORIGIN
+from clprune.plan.plan import Plan
 from clprune.plan.steps import Chosen, step_weights
-from clprune.runner.choice import SAFE_ORIGIN
-from clprune.runner.plan import Plan
 
 #: Arrays below this size are compared by content before they are copied.
 SMALL_BYTES = 2**18

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clprune.bandwidth import Reader
 from clprune.opencl import BoundKernel, Session
 from clprune.quirks import wants_explicit_vectors
-from clprune.reading import Reader
 from clprune.rendering import render
 
 #: A run must be at least this long for the clock to read it well.

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.values import Weights
+from clprune.plan.plan import Plan
 from clprune.plan.steps import step_weights
-from clprune.runner.plan import Plan
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -26,9 +26,9 @@ from clprune.kernels.base import Kernel
 from clprune.kernels.choice import Choice, Offer
 from clprune.launching import timed_in_a_row
 from clprune.opencl import Session
+from clprune.plan.plan import Plan
 from clprune.plan.steps import Chosen
 from clprune.runner.binding import BoundPlan, BoundStep, bind_others, bind_plan
-from clprune.runner.plan import Plan
 from clprune.tuning.store import Key, Store, result_key
 
 #: Slower than the fastest kernel's winner, and than its own kernel's, by which a contender still takes part: times of

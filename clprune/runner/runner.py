@@ -18,10 +18,10 @@ from clprune.darknet.values import Weights
 from clprune.errors import UsageError
 from clprune.layout import view
 from clprune.opencl import Session, open_device
+from clprune.plan.chooser import TileLookup, TimeLookup
+from clprune.plan.forms import weights_forms
+from clprune.plan.plan import Plan, make_plan
 from clprune.runner.binding import BoundPlan, bind_plan
-from clprune.runner.choice import TileLookup, TimeLookup
-from clprune.runner.plan import Plan, make_plan
-from clprune.runner.workload import weights_forms
 from clprune.tuning.store import open_store
 
 

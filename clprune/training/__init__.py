@@ -13,7 +13,7 @@ except ImportError as error:
 
 from clprune.training.convert import load_module, store_weights
 from clprune.training.distillation import Teacher
-from clprune.training.evaluate import Evaluation, evaluate
+from clprune.training.evaluate import ModuleEvaluation, evaluate
 from clprune.training.loop import Progress, TrainingResult, train
 from clprune.training.module import NetworkModule
 from clprune.training.processor import choose_precision
@@ -22,7 +22,7 @@ from clprune.training.ranks import Ranks, join_ranks
 from clprune.training.recipe import Recipe
 
 __all__ = [
-    "Evaluation",
+    "ModuleEvaluation",
     "NetworkModule",
     "Progress",
     "PruneReport",

@@ -15,7 +15,7 @@ BATCH = 250
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class ModuleEvaluation:
     """`accuracy` and `top5_accuracy` are shares of `images`, 0 to 1; `loss` is the mean cross entropy in nats."""
 
     images: int
@@ -25,7 +25,7 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(module: NetworkModule, data: DataSet, *, batch: int = BATCH) -> Evaluation:
+def evaluate(module: NetworkModule, data: DataSet, *, batch: int = BATCH) -> ModuleEvaluation:
     """Evaluate in float32; the module's training mode is left as it was. Raises UsageError when classes do not fit."""
     check_classes(module, data)
     was_training = module.training
@@ -45,7 +45,7 @@ def evaluate(module: NetworkModule, data: DataSet, *, batch: int = BATCH) -> Eva
     finally:
         module.train(was_training)
     count = len(data)
-    return Evaluation(images=count, accuracy=right / count, top5_accuracy=top5 / count, loss=loss / count)
+    return ModuleEvaluation(images=count, accuracy=right / count, top5_accuracy=top5 / count, loss=loss / count)
 
 
 def check_classes(module: NetworkModule, data: DataSet) -> None:

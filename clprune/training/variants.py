@@ -15,7 +15,7 @@ from clprune.pruning.network import PruneSettings, in_pruning_domain, masks_of_p
 from clprune.pruning.prune import masked_weights
 from clprune.training.convert import load_module
 from clprune.training.estimate import refresh_statistics
-from clprune.training.evaluate import Evaluation, evaluate
+from clprune.training.evaluate import ModuleEvaluation, evaluate
 
 #: Layer index -> milliseconds of a network with these weights, which were pruned as the options say.
 LayerTimes = Callable[[Network, Weights, Mapping[int, PruneOptions]], Mapping[int, float]]
@@ -69,7 +69,7 @@ def _with_layer(dense: Weights, pruned: Weights, index: int) -> Weights:
     return replace(dense, layers=tuple(layers))
 
 
-def _judge(network: Network, weights: Weights, images: DataSet) -> Evaluation:
+def _judge(network: Network, weights: Weights, images: DataSet) -> ModuleEvaluation:
     module = load_module(network, weights)
     refresh_statistics(module, images)
     return evaluate(module, images)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from clprune.bandwidth import Reader, Reading
 from clprune.device import DeviceInfo
 from clprune.opencl import BoundKernel, Buffer, Session
-from clprune.reading import Reader, Reading
 
 #: More than the last level of cache of most devices.
 EVICTED_BYTES = 2**26

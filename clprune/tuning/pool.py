@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from clprune.device import DeviceInfo
 from clprune.errors import ClpruneError, NoDeviceError
 from clprune.kernels.base import Kernel, Sample
-from clprune.tuning.evaluate import EARLY_STOP, Evaluation, Prepared
 from clprune.tuning.store import RUNTIME, TIMEOUT
+from clprune.tuning.trial import EARLY_STOP, Prepared, Trial
 from clprune.tuning.worker import ENVIRONMENT, receive, send
 
 if TYPE_CHECKING:
@@ -187,9 +187,9 @@ class WorkerPool:
         self._holders.clear()
         self._knows_task = [False] * self.count
 
-    def evaluate(self, tiles: Sequence[Any], *, best_ms: float | None) -> list[Evaluation]:
+    def evaluate(self, tiles: Sequence[Any], *, best_ms: float | None) -> list[Trial]:
         """Outcomes in the order of `tiles`; those that were timed stay prepared until `keep_only`."""
-        outcomes: dict[Any, Evaluation] = {}
+        outcomes: dict[Any, Trial] = {}
         waiting = list(tiles)
         while waiting:
             outcomes |= self._prepare_all(waiting, best_ms)
@@ -258,10 +258,10 @@ class WorkerPool:
                 self._workers[number] = Worker(self._info)
             self._opened[number] = self._knows_task[number] = False
 
-    def _prepare_all(self, tiles: Sequence[Any], best_ms: float | None) -> dict[Any, Evaluation]:
+    def _prepare_all(self, tiles: Sequence[Any], best_ms: float | None) -> dict[Any, Trial]:
         """Prepare candidates in parallel; returns the outcomes of those that need no timing."""
         queue = deque(tiles)
-        outcomes: dict[Any, Evaluation] = {}
+        outcomes: dict[Any, Trial] = {}
         hopeless_ms = None if best_ms is None else best_ms * EARLY_STOP * self.count
 
         def serve(number: int) -> None:
@@ -273,7 +273,7 @@ class WorkerPool:
                 try:
                     answer = self._call(number, "prepare", tile, hopeless_ms)
                 except WorkerLost as loss:
-                    outcomes[tile] = Evaluation(tile=tile, invalidity=loss.invalidity, detail=str(loss))
+                    outcomes[tile] = Trial(tile=tile, invalidity=loss.invalidity, detail=str(loss))
                     self._replace(number)
                     continue
                 if isinstance(answer, Prepared):
@@ -288,13 +288,13 @@ class WorkerPool:
             queue.clear()  # after Ctrl-C: what nobody has begun
         return outcomes
 
-    def _time(self, tile: Any, best_ms: float | None) -> Evaluation:
+    def _time(self, tile: Any, best_ms: float | None) -> Trial:
         number = self._holders[tile]
         try:
-            outcome: Evaluation = self._call(number, "time", tile, best_ms)
+            outcome: Trial = self._call(number, "time", tile, best_ms)
         except WorkerLost as loss:
             self._replace(number)
-            return Evaluation(tile=tile, invalidity=loss.invalidity, detail=str(loss))
+            return Trial(tile=tile, invalidity=loss.invalidity, detail=str(loss))
         return outcome
 
     def _on_each(self, work: Callable[[int], None]) -> None:

@@ -15,13 +15,13 @@ from clprune.plan.steps import Step
 from clprune.tuning.caches import Caches
 from clprune.tuning.contest import rivalry, times_in_turns
 from clprune.tuning.effort import DEFAULT_EFFORT, Effort, effort_by_name
-from clprune.tuning.evaluate import Evaluation
 from clprune.tuning.model_search import ModelSearch
 from clprune.tuning.pool import WorkerPool
 from clprune.tuning.shorten import shortened
 from clprune.tuning.spaces import Spaces
 from clprune.tuning.store import Key, Store, result_key
 from clprune.tuning.transfer import similar_problems, starts_from
+from clprune.tuning.trial import Trial
 
 #: Winners that are measured again, in turns with the default, and how much slower than the first they may be.
 FINALISTS = 3
@@ -243,9 +243,9 @@ class _TaskRun:
             if not tiles:
                 return
             best = search.best
-            for evaluation in self.pool.evaluate(tiles, best_ms=best[1] if best else None):
-                self._keep(evaluation, key, measured)
-                search.tell(evaluation.tile, evaluation.time_ms)
+            for trial in self.pool.evaluate(tiles, best_ms=best[1] if best else None):
+                self._keep(trial, key, measured)
+                search.tell(trial.tile, trial.time_ms)
                 self.report(search.best[1] if search.best else None)
             self.pool.keep_only(self._finalists(search))
             batch_s = (time.monotonic() - start) * batch / len(tiles)
@@ -253,19 +253,19 @@ class _TaskRun:
             if content >= 2:
                 return
 
-    def _keep(self, evaluation: Evaluation, key: Key, measured: str) -> None:
+    def _keep(self, trial: Trial, key: Key, measured: str) -> None:
         self.evaluations += 1
-        if evaluation.time_ms is None:
-            self.rejected[evaluation.invalidity] = self.rejected.get(evaluation.invalidity, 0) + 1
+        if trial.time_ms is None:
+            self.rejected[trial.invalidity] = self.rejected.get(trial.invalidity, 0) + 1
         self.store.add_measurement(
             key,
-            evaluation.tile,
-            time_ms=evaluation.time_ms,
-            invalidity=evaluation.invalidity,
+            trial.tile,
+            time_ms=trial.time_ms,
+            invalidity=trial.invalidity,
             measured_problem=measured,
-            build_ms=evaluation.build_ms,
-            runs_ms=evaluation.runs_ms,
-            relative_error=evaluation.relative_error,
+            build_ms=trial.build_ms,
+            runs_ms=trial.runs_ms,
+            relative_error=trial.relative_error,
         )
 
     def _finalists(self, search: ModelSearch) -> list[Any]:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from clprune.errors import ClpruneError
 from clprune.opencl import Session
-from clprune.tuning.evaluate import Evaluator
+from clprune.tuning.trial import Evaluator
 
 METHODS = ("set_task", "prepare", "time", "run", "keep_only")
 

@@ -9,9 +9,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from clprune.darknet.values import Weights
+from clprune.plan.plan import make_plan
 from clprune.pruning import PruneSettings, prune_network
 from clprune.pruning.winograd import to_winograd_domain
-from clprune.runner.plan import make_plan
 from clprune.runner.reference import FloatArray, reference_outputs
 from clprune.unit import Unit
 from tests.imaginary import imaginary_device

@@ -15,8 +15,8 @@ from clprune.errors import LaunchError
 from clprune.kernels.choice import Choice
 from clprune.kernels.winograd import WINOGRAD
 from clprune.opencl import Session
+from clprune.plan.plan import Plan, make_plan
 from clprune.runner import refinement
-from clprune.runner.plan import Plan, make_plan
 from clprune.runner.refinement import contenders, refine
 from clprune.tuning.store import Store, result_key
 from tests.imaginary import imaginary_device

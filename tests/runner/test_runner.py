@@ -57,7 +57,7 @@ def test_images_one_by_one_or_together(
     runner_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cached_bytes: int
 ) -> None:
     """Wherever the part that takes images one by one ends."""
-    monkeypatch.setattr("clprune.runner.batching.CACHED_BYTES", cached_bytes)
+    monkeypatch.setattr("clprune.plan.batching.CACHED_BYTES", cached_bytes)
     for seed in range(6):
         network, weights = random_network(tmp_path, seed, batch=3)
         x = images(network, 4, seed=seed)

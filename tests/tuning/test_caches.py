@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from clprune.bandwidth import Reader
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Workload
 from clprune.kernels.conv import CONV
@@ -14,7 +15,6 @@ from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.winograd import WINOGRAD
 from clprune.kernels.winograd_operation import winograd_operation
 from clprune.opencl import Session
-from clprune.reading import Reader
 from clprune.tuning.caches import EVICTED_BYTES, Caches, evicted_bytes
 from clprune.tuning.measure import bind_case, verify
 from tests.imaginary import imaginary_device

@@ -12,8 +12,8 @@ import pytest
 from clprune.errors import NoDeviceError
 from clprune.kernels.base import Workload
 from clprune.opencl import Session
-from clprune.tuning.evaluate import Evaluation
 from clprune.tuning.pool import WorkerPool
+from clprune.tuning.trial import Trial
 from tests.tuning.kernels import ODD, OddOperation, OddTile
 
 FINE, SLOWER = OddTile(), OddTile(repeats=2)
@@ -27,7 +27,7 @@ def pool(device_context: Session) -> Iterator[WorkerPool]:
         yield opened
 
 
-def evaluate(pool: WorkerPool, *moods: str) -> list[Evaluation]:
+def evaluate(pool: WorkerPool, *moods: str) -> list[Trial]:
     """Candidates of these moods, between two that are fine."""
     tiles = [FINE, *(OddTile(mood=mood) for mood in moods), SLOWER]
     first, *outcomes, last = pool.evaluate(tiles, best_ms=None)

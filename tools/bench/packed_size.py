@@ -27,9 +27,9 @@ from clprune.darknet.quantize import QuantizeSettings, quantize_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
 from clprune.errors import WorkerError
+from clprune.plan.pruned import with_prune_options
 from clprune.pruning.network import PruneSettings
 from clprune.pruning.prune import prune_network
-from clprune.runner.pruned import with_prune_options
 from clprune.unit import Unit
 from tools import RESULTS
 from tools.bench.figures import FIGURE_COLUMNS, Figure, Series

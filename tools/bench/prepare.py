@@ -12,8 +12,8 @@ from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
 from clprune.kernels.choice import Offer
 from clprune.opencl import open_device
-from clprune.runner.plan import make_plan
-from clprune.runner.workload import weights_forms
+from clprune.plan.forms import weights_forms
+from clprune.plan.plan import make_plan
 from clprune.tuning.store import open_store
 from clprune.tuning.tune import offers_to_tune
 from tools.bench.models import (

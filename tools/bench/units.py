@@ -19,13 +19,13 @@ from clprune.device import DeviceInfo
 from clprune.kernels.base import Workload
 from clprune.kernels.choice import Offer
 from clprune.opencl import Session
+from clprune.plan.forms import WeightForm, rounded_share, weights_forms
+from clprune.plan.plan import make_plan
+from clprune.plan.pruned import tile_units, with_prune_options
 from clprune.plan.steps import Chosen
 from clprune.pruning.network import apply_masks, make_masks, prunable_layers
 from clprune.pruning.winograd import can_prune_winograd, to_winograd_domain
-from clprune.runner.plan import make_plan
-from clprune.runner.pruned import tile_units, with_prune_options
 from clprune.runner.refinement import refine
-from clprune.runner.workload import WeightForm, rounded_share, weights_forms
 from clprune.tuning.effort import Effort
 from clprune.tuning.lookup import Lookup
 from clprune.tuning.store import Store, result_key

@@ -31,11 +31,11 @@ from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL
 from clprune.launching import timed_in_a_row
 from clprune.opencl import Session
+from clprune.plan.forms import weights_forms
+from clprune.plan.plan import make_plan
 from clprune.plan.steps import Chosen
 from clprune.pruning.imbalance import imbalance, kept_columns
 from clprune.runner import Runner
-from clprune.runner.plan import make_plan
-from clprune.runner.workload import weights_forms
 from clprune.tuning.store import open_store
 from clprune.tuning.tune import offers_to_tune
 from tools.bench.machine import today

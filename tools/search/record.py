@@ -21,11 +21,11 @@ from clprune.kernels.choice import Offer
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
 from clprune.opencl import choose
-from clprune.tuning.evaluate import Evaluation
 from clprune.tuning.pool import WorkerPool
 from clprune.tuning.spaces import Spaces
 from clprune.tuning.store import Key, Measurement, Store, result_key, tile_text
 from clprune.tuning.t4 import Results
+from clprune.tuning.trial import Trial
 from tools import ROOT
 from tools.search.recording import write_recording
 
@@ -104,7 +104,7 @@ def run_pass(pool: WorkerPool, store: Store, key: Key, tiles: list[object], *, n
             pool.keep_only([])
 
 
-def keep(store: Store, key: Key, outcome: Evaluation, before: Measurement | None) -> None:
+def keep(store: Store, key: Key, outcome: Trial, before: Measurement | None) -> None:
     """Store an outcome together with the runs of earlier passes."""
     runs = (*(before.runs_ms if before else ()), *outcome.runs_ms)
     store.add_measurement(

@@ -10,7 +10,7 @@ import pytest
 from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import UnsupportedLayerError
-from clprune.runner.plan import make_plan
+from clprune.plan.plan import make_plan
 from clprune.runner.reference import reference_outputs
 from tests.imaginary import imaginary_device
 from tools.bench.chain import (

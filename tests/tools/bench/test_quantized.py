@@ -71,7 +71,7 @@ def test_a_report_needs_runs(tmp_path: Path) -> None:
 def test_forms_are_what_their_weights_show(tmp_path: Path) -> None:
     from clprune.darknet.quantize import QuantizeSettings
     from clprune.opencl import open_device
-    from clprune.runner.workload import weights_forms
+    from clprune.plan.forms import weights_forms
     from tools.bench.quantized.forms import Form, keep_forms, load_form
 
     cfg = tmp_path / "small.cfg"

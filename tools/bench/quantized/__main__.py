@@ -25,9 +25,9 @@ from clprune.darknet.quantize import QuantizeSettings
 from clprune.device import DeviceInfo
 from clprune.kernels.choice import Offer
 from clprune.opencl import Session, open_device
+from clprune.plan.plan import make_plan
 from clprune.resources import models_folder
 from clprune.runner import Runner
-from clprune.runner.plan import make_plan
 from clprune.tuning.effort import EFFORTS, effort_by_name
 from clprune.tuning.store import open_store
 from clprune.tuning.tune import offers_to_tune

@@ -20,10 +20,10 @@ from clprune.files import write_atomically
 from clprune.kernels.base import Workload
 from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, FLOAT16, FLOAT32, INT8
 from clprune.opencl import Session
+from clprune.plan.forms import WeightForm, rounded_share
 from clprune.pruning.network import apply_masks, make_masks, prunable_layers
 from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
-from clprune.runner.workload import WeightForm, rounded_share
 from clprune.unit import Unit
 from tools.bench.models import ModelFiles, random_images, reference_answer
 from tools.bench.serve import FloatArray

@@ -10,9 +10,9 @@ from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.kernels.conv_operation import conv_operation
+from clprune.plan.forms import layer_form, weights_forms
+from clprune.plan.offers import convolution_offers
 from clprune.quantization.coding import HalfCoding, LinearCoding
-from clprune.runner.offers import convolution_offers
-from clprune.runner.workload import layer_form, weights_forms
 
 CFG = "[net]\nheight=8\nwidth=8\nchannels=4\n\n[convolutional]\nfilters=16\nsize=3\npad=1\n{more}"
 

@@ -29,12 +29,12 @@ from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, PoolOperation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
 from clprune.kernels.storage import FLOAT32, STORAGE_BITS
 from clprune.layout import Layout, contiguous_layout
+from clprune.plan.batching import ImageView, Part, image_part_end
+from clprune.plan.forms import WeightForm
+from clprune.plan.layouts import NETWORK_INPUT, assign_layouts, tensor_aliases
+from clprune.plan.memory import MemoryPlan, Use, separate_buffers, share_buffers
+from clprune.plan.offers import connected_offers, convolution_offers
 from clprune.plan.steps import Chosen, Step
-from clprune.runner.batching import ImageView, Part, image_part_end
-from clprune.runner.layouts import NETWORK_INPUT, assign_layouts, tensor_aliases
-from clprune.runner.memory import MemoryPlan, Use, separate_buffers, share_buffers
-from clprune.runner.offers import connected_offers, convolution_offers
-from clprune.runner.workload import WeightForm
 
 #: Device memory that a plan may spend beyond need to save launches, relative to that of weights and activations.
 SPARE_SHARE = 0.095

@@ -8,7 +8,7 @@ from pathlib import Path
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, load_network
 from clprune.layout import contiguous_layout
-from clprune.runner.layouts import NETWORK_INPUT, assign_layouts, tensor_aliases, tensor_shapes
+from clprune.plan.layouts import NETWORK_INPUT, assign_layouts, tensor_aliases, tensor_shapes
 from tests.random_networks import random_cfg
 
 NET = "[net]\nheight=6\nwidth=8\nchannels=2\n\n"

@@ -34,7 +34,7 @@ _DISTURBED_RUNS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Trial:
     """One candidate's outcome. `time_ms` is the fastest of `runs_ms`, None where `invalidity` says why there is none.
 
     `relative_error`: the largest error of its answer relative to the reference's largest magnitude. `detail` is text
@@ -75,8 +75,8 @@ class Evaluator:
         self._ready.clear()
         self._task = (kernel, operation, sample)
 
-    def prepare(self, tile: Any, hopeless_ms: float | None) -> Prepared | Evaluation:
-        """Build, bind, run and verify `tile`; an Evaluation is its end, Prepared asks for `time`.
+    def prepare(self, tile: Any, hopeless_ms: float | None) -> Prepared | Trial:
+        """Build, bind, run and verify `tile`; a Trial is its end, Prepared asks for `time`.
 
         A right but slow candidate ends here: when several runs take longer than `hopeless_ms`, which allows for the
         other candidates that are being prepared beside it.
@@ -97,9 +97,9 @@ class Evaluator:
                 if hopeless_ms is not None and first_ms > hopeless_ms:
                     first_ms = min(first_ms, self._run_ms(candidate))
         except (BuildError, LaunchError, ConfigurationRejected) as refusal:
-            return Evaluation(tile=tile, invalidity=_invalidity(refusal), build_ms=build_ms, detail=_detail(refusal))
+            return Trial(tile=tile, invalidity=_invalidity(refusal), build_ms=build_ms, detail=_detail(refusal))
         if hopeless_ms is not None and first_ms > hopeless_ms:
-            return Evaluation(
+            return Trial(
                 tile=tile,
                 time_ms=first_ms,
                 build_ms=build_ms,
@@ -111,7 +111,7 @@ class Evaluator:
         self._ready[tile] = (candidate, prepared)
         return prepared
 
-    def time(self, tile: Any, best_ms: float | None) -> Evaluation:
+    def time(self, tile: Any, best_ms: float | None) -> Trial:
         """Run a prepared tile until its time is known well enough, or clearly above `best_ms`.
 
         The first run does not count: after others were built and run, it takes half as long again, or twice.
@@ -123,8 +123,8 @@ class Evaluator:
             while _is_undecided(runs_ms, best_ms):
                 runs_ms.append(self._timed_ms(candidate))
         except (BuildError, LaunchError) as refusal:
-            return Evaluation(tile=tile, invalidity=RUNTIME, build_ms=prepared.build_ms, detail=_detail(refusal))
-        return Evaluation(
+            return Trial(tile=tile, invalidity=RUNTIME, build_ms=prepared.build_ms, detail=_detail(refusal))
+        return Trial(
             tile=tile,
             time_ms=min(runs_ms),
             build_ms=prepared.build_ms,

@@ -15,10 +15,10 @@ from clprune.kernels.base import Workload
 from clprune.kernels.choice import Offer
 from clprune.kernels.connected import connected_operation
 from clprune.kernels.conv_operation import ConvOperation, conv_operation
+from clprune.plan.forms import WeightForm
+from clprune.plan.offers import connected_offers, convolution_offers
+from clprune.plan.plan import make_plan
 from clprune.plan.steps import Chosen
-from clprune.runner.offers import connected_offers, convolution_offers
-from clprune.runner.plan import make_plan
-from clprune.runner.workload import WeightForm
 from tests.imaginary import imaginary_device
 
 CPU = imaginary_device(type="cpu", native_vector_width_float=16)

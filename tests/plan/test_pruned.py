@@ -14,8 +14,8 @@ from clprune.darknet.network import Network, load_network
 from clprune.kernels.choice import Offer
 from clprune.kernels.connected import CONNECTED, ConnectedTile
 from clprune.kernels.conv import CONV, ConvTile
-from clprune.runner.pruned import tile_units, with_prune_options
-from clprune.runner.workload import cfg_forms
+from clprune.plan.forms import cfg_forms
+from clprune.plan.pruned import tile_units, with_prune_options
 from clprune.unit import Unit
 from tests.imaginary import imaginary_device
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clprune.geometry import Shape
 from clprune.layout import Layout, padded_layout
-from clprune.runner.memory import Use, share_buffers
+from clprune.plan.memory import Use, share_buffers
 
 CHAIN = tuple(Use(inputs=(number,), output=number + 1) for number in range(-1, 5))
 

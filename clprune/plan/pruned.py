@@ -13,11 +13,11 @@ from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.kernels.base import MatrixKernel, Workload
+from clprune.plan.chooser import TileLookup
+from clprune.plan.forms import WeightForm, rounded_share
+from clprune.plan.plan import make_plan
 from clprune.pruning.method import TileRows
 from clprune.pruning.winograd import output_tile
-from clprune.runner.choice import TileLookup
-from clprune.runner.plan import make_plan
-from clprune.runner.workload import WeightForm, rounded_share
 from clprune.unit import Unit
 
 

@@ -1,7 +1,7 @@
 """The ways in which a layer can be computed: which kernels the planner may choose from for it.
 
 Weights decide what is possible (a layer pruned in the Winograd domain has no 3x3 filters any more), `Algorithms` what
-is wanted, and measured times what is taken (`clprune.runner.choice`).
+is wanted, and measured times what is taken (`clprune.plan.chooser`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from clprune.kernels.storage import FLOAT32
 from clprune.kernels.winograd import WINOGRAD
 from clprune.kernels.winograd_fused import WINOGRAD_FUSED
 from clprune.kernels.winograd_operation import winograd_obstacle, winograd_operation
-from clprune.runner.workload import WeightForm
+from clprune.plan.forms import WeightForm
 from clprune.winograd.error import expected_error
 
 #: Input channels below which spatial weights stay there.

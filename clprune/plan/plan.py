@@ -14,15 +14,15 @@ from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.layout import Layout
+from clprune.plan.batching import ImageView
+from clprune.plan.builder import PlanBuilder
+from clprune.plan.chooser import Chooser, TileLookup, TimeLookup
+from clprune.plan.forms import WeightForm
+from clprune.plan.fusion import fused_pools
+from clprune.plan.memory import MemoryPlan
+from clprune.plan.offers import packs_rows, prefers_channels
 from clprune.plan.steps import Chosen
 from clprune.quirks import vector_width, wants_explicit_vectors
-from clprune.runner.batching import ImageView
-from clprune.runner.builder import PlanBuilder
-from clprune.runner.choice import Chooser, TileLookup, TimeLookup
-from clprune.runner.fusion import fused_pools
-from clprune.runner.memory import MemoryPlan
-from clprune.runner.offers import packs_rows, prefers_channels
-from clprune.runner.workload import WeightForm
 
 
 @dataclass(frozen=True, kw_only=True)

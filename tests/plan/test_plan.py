@@ -14,11 +14,11 @@ from clprune.device import DeviceInfo
 from clprune.errors import UnsupportedLayerError
 from clprune.kernels.base import Workload
 from clprune.kernels.choice import Offer
+from clprune.plan.chooser import DEFAULT_ORIGIN, SAFE_ORIGIN
+from clprune.plan.forms import WeightForm
+from clprune.plan.layouts import tensor_aliases
+from clprune.plan.plan import Plan, make_plan
 from clprune.resources import models_folder
-from clprune.runner.choice import DEFAULT_ORIGIN, SAFE_ORIGIN
-from clprune.runner.layouts import tensor_aliases
-from clprune.runner.plan import Plan, make_plan
-from clprune.runner.workload import WeightForm
 from tests.imaginary import imaginary_device
 from tests.random_networks import random_cfg
 
@@ -161,7 +161,7 @@ def test_layers_that_change_nothing_cost_nothing(network_of: Callable[..., Netwo
 def test_images_of_a_batch_go_one_by_one_where_activations_spill_the_caches(
     network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clprune.runner.batching.CACHED_BYTES", 0)
+    monkeypatch.setattr("clprune.plan.batching.CACHED_BYTES", 0)
     network = dataclasses.replace(network_of(), batch=3)
     plan = make_plan(network, DEVICES["least of the embedded profile"], by_image=True)
     convolutions = [step for step in plan.steps if step.kernel.name == "conv"]
