@@ -43,7 +43,7 @@ class ImageError(FileError):
 
 
 class DataError(FileError):
-    """A data set, names file or `.data` file is missing or malformed."""
+    """A data set or names file is missing or malformed."""
 
 
 class UnsupportedLayerError(ClpruneError):

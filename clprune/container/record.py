@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from clprune.container.units import DENSE
 from clprune.errors import UsageError
@@ -58,21 +58,11 @@ class LayerRecord:
     @classmethod
     def from_json(cls, value: Any) -> LayerRecord:
         """Read back what `to_json` gave. Raises UsageError for anything else."""
-        fields = mapping(value, "a layer's record")
-        record = cls(
-            domain=required(fields, "domain", str),
-            coding=required(fields, "coding", str),
-            bits=required(fields, "bits", int),
-            unit_rows=required(fields, "unit_rows", int),
-            nonzero=required(fields, "nonzero", int),
-            kept_units=_optional(fields, "kept_units", int),
-            remainder_bits=_optional(fields, "remainder_bits", int),
-            output_tile=_optional(fields, "output_tile", int),
-            activation_scale=_optional(fields, "activation_scale", float),
-            method=_optional(fields, "method", str),
-            unit=_optional(fields, "unit", str),
-            sparsity=_optional(fields, "sparsity", float),
-        )
+        found = mapping(value, "a layer's record")
+        # (type,) of what every record has, (type, None) of what may be missing
+        types = {name: get_args(hint) or (hint,) for name, hint in get_type_hints(cls).items()}
+        wanted = {name: kinds[0] for name, kinds in types.items() if len(kinds) == 1 or name in found}
+        record = cls(**{name: required(found, name, kind) for name, kind in wanted.items()})
         record._check()
         return record
 
@@ -113,7 +103,3 @@ def required(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise UsageError(f"{name} is {value!r}: expected {kind.__name__}")
     return value
-
-
-def _optional(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
-    return None if name not in fields else required(fields, name, kind)

@@ -21,23 +21,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from clprune.darknet.fold import fold_batch_norm
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.network import Network
-from clprune.darknet.random_weights import random_weights
-from clprune.darknet.values import FloatArray, LayerWeights, Weights, convolution_matrix
+from clprune.darknet.values import FloatArray, LayerWeights, Weights
 from clprune.errors import WeightsError
 from clprune.files import atomic_writer
-
-__all__ = [
-    "LayerWeights",
-    "Weights",
-    "convolution_matrix",
-    "fold_batch_norm",
-    "random_weights",
-    "read_weights",
-    "write_weights",
-]
 
 #: A version word above this is the bit pattern of a float: a file from before versions were written.
 FLOAT_ERA = 1000

@@ -296,13 +296,6 @@ class Dropout(nn.Module):
         return functional.dropout(x, self.probability * self.strength, self.training)
 
 
-class Pass(nn.Module):
-    """`[softmax]` and `[cost]`: training works on the logits, and the loss brings its own softmax."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-
 @functools.singledispatch
 def make_layer(layer: Layer) -> nn.Module:
     """The torch module of a darknet layer. Raises UnsupportedLayerError for kinds that cannot be trained here."""
@@ -320,8 +313,9 @@ make_layer.register(planes.Upsample, Upsample)
 make_layer.register(planes.Crop, Crop)
 make_layer.register(functions.Activation, Activation)
 make_layer.register(functions.Dropout, Dropout)
-make_layer.register(functions.Softmax, lambda layer: Pass())
-make_layer.register(functions.Cost, lambda layer: Pass())
+# training works on the logits, and the loss brings its own softmax
+make_layer.register(functions.Softmax, lambda layer: nn.Identity())
+make_layer.register(functions.Cost, lambda layer: nn.Identity())
 
 
 def _copy(target: Tensor | None, values: NDArray[np.float32]) -> None:
