@@ -278,6 +278,16 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
     def sample_operations(self) -> Sequence[OperationT]:
         """Small odd shapes that cover every branch of the template: what the test suites run."""
 
+    def probes(self, tile: TileT) -> Sequence[OperationT]:
+        """Small operations, some of which allow `tile` however large it is: it is checked on them."""
+        return self.sample_operations()
+
+    def shortened(self, operation: OperationT, workload: Workload, device: DeviceInfo) -> OperationT:
+        """The operation to measure tiles on in place of `operation`, whose time then follows from that of the work that
+        is left; `operation` itself where measuring it whole takes no longer than it must. Its `key` says what it is.
+        """
+        return operation
+
     def source(self, tile: TileT, operation: OperationT) -> str:
         """OpenCL C of this tile for this operation."""
         variables = {**dataclasses.asdict(tile), **self.variables(tile, operation)}

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from clprune.darknet.activations import activate
 from clprune.darknet.values import LayerWeights
+from clprune.device import DeviceInfo
 from clprune.geometry import ConnectedProblem, Shape
 from clprune.kernels.base import (
     NO_WEIGHTS,
@@ -26,6 +27,7 @@ from clprune.kernels.base import (
     TileT,
     Workload,
     ceil_div,
+    round_up,
 )
 from clprune.kernels.samples import DrawMatrix, coded_weights, expected_output, input_buffer, random_matrix
 from clprune.kernels.storage import (
@@ -34,6 +36,7 @@ from clprune.kernels.storage import (
     FLOAT16,
     FLOAT32,
     INT8,
+    STORAGE_BITS,
     column_arrays,
     decoded_matrix,
     device_values,
@@ -43,6 +46,18 @@ from clprune.kernels.storage import (
 )
 from clprune.layout import Layout, contiguous_layout, padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
+
+#: Kept weights that a shortened layer has at least, which is more than most last-level caches hold.
+FEWEST_BYTES = 96 * 2**20
+
+#: Weights before pruning that a shortened layer has at most, whatever is kept: making them takes the time.
+MOST_BYTES = 192 * 2**20
+
+#: Rows that keep every compute unit of a GPU busy.
+_ROWS_PER_COMPUTE_UNIT = 32
+
+#: Of every tile's rows: no candidate loses to others by a ragged end.
+_ROW_MULTIPLE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +180,23 @@ class ConnectedLayerKernel(MatrixKernel[TileT, ConnectedOperation]):
 
     def error_terms(self, operation: ConnectedOperation) -> int:
         return operation.problem.inputs
+
+    def shortened(self, operation: ConnectedOperation, workload: Workload, device: DeviceInfo) -> ConnectedOperation:
+        """Fewer rows of a large layer, packing and checking all of which would take longer than tuning.
+
+        Rows are independent and their weights are read once, so what counts is that they come from memory and not from
+        a cache: the shortened layer is still several times larger than the caches of its device.
+        """
+        problem = operation.problem
+        row_bytes = STORAGE_BITS[operation.storage] * problem.columns / 8
+        wanted = min(FEWEST_BYTES / (row_bytes * max(workload.kept_share, 0.01)), MOST_BYTES / row_bytes)
+        rows = round_up(max(1, int(wanted)), _ROW_MULTIPLE)
+        if device.type != "cpu":
+            rows = max(rows, _ROWS_PER_COMPUTE_UNIT * device.compute_units)
+        if rows >= problem.outputs:
+            return operation
+        output = contiguous_layout(batch=problem.batch, shape=Shape(channels=rows, height=1, width=1))
+        return replace(operation, problem=replace(problem, outputs=rows), output=output)
 
     def sample(self, operation: ConnectedOperation, workload: Workload) -> Sample:
         problem = operation.problem

@@ -284,5 +284,27 @@ class ConvKernel(ConvolutionKernel[ConvTile, ConvOperation]):
         in_one = tuple(conv_operation(problem, activation="leaky", pooled=True) for problem in pooled)
         return (*plain, *coded, pooled_int8, *in_one)
 
+    def probes(self, tile: ConvTile) -> tuple[ConvOperation, ...]:
+        """The samples, and more output channels than work-groups sweep over."""
+        swept = tile.tile_m * tile.group_m * max(tile.sweep, 1)
+        return (*self.sample_operations(), *many_channels(swept, is_packed=tile.mapping == "packed"))
+
+
+def many_channels(rows: int, *, is_packed: bool = False) -> list[ConvOperation]:
+    """Convolutions with more output channels than the `rows` that a tile's work-groups sweep over, and a ragged end.
+
+    `is_packed`: with rows short enough for several of them to fill a vector.
+    """
+    problem = ConvProblem(
+        batch=5 if is_packed else 1,
+        in_channels=3,
+        in_height=4 if is_packed else 14,
+        in_width=4 if is_packed else 34,
+        out_channels=2 * rows + 3,
+        size=3,
+        padding=1,
+    )
+    return [conv_operation(problem, activation="relu", pooled=pooled) for pooled in (False, True)]
+
 
 CONV = ConvKernel()

@@ -19,7 +19,7 @@ from clprune.kernels.base import (
     Sample,
     ceil_div,
 )
-from clprune.kernels.conv import CONV
+from clprune.kernels.conv import CONV, many_channels
 from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation
 from clprune.kernels.convolution import ConvolutionKernel
 from clprune.kernels.samples import input_buffer
@@ -266,6 +266,10 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
             conv_operation(pooled, activation="relu", pooled=True),
         )
         return (*CONV.sample_operations(), *others)
+
+    def probes(self, tile: ConvChannelsTile) -> tuple[ConvOperation, ...]:
+        """The samples, and more output channels than work-groups sweep over."""
+        return (*self.sample_operations(), *many_channels(tile.tile_m * max(tile.sweep, 1)))
 
 
 def _tile_count(tile: ConvChannelsTile, problem: ConvProblem) -> int:

@@ -24,7 +24,6 @@ from clprune.device import DeviceInfo
 from clprune.kernels.base import Kernel, Workload
 from clprune.kernels.choice import Offer
 from clprune.tuning.distance import shape_distance, workload_distance
-from clprune.tuning.shorten import shortened
 from clprune.tuning.store import IMPORTED, MEASURED, OFFLINE, Best, Key, Store, StoredDevice, result_key, tile_from
 
 if TYPE_CHECKING:
@@ -84,7 +83,9 @@ class Lookup:
             best = found.best
             is_own = found.rank[1] == 0 and best.origin == MEASURED and best.key.problem == operation.key
             if is_own and best.time_ms is not None and _is_near(best, workload):
-                measured = shortened(operation, workload, self._info) if best.measured_problem else operation
+                measured = (
+                    offer.kernel.shortened(operation, workload, self._info) if best.measured_problem else operation
+                )
                 stretch = operation.flops / measured.flops * workload.kept_share / best.kept_share
                 return float(best.time_ms * stretch)
         return None

@@ -17,7 +17,6 @@ from clprune.tuning.contest import rivalry, times_in_turns
 from clprune.tuning.effort import DEFAULT_EFFORT, Effort, effort_by_name
 from clprune.tuning.model_search import ModelSearch
 from clprune.tuning.pool import WorkerPool
-from clprune.tuning.shorten import shortened
 from clprune.tuning.spaces import Spaces
 from clprune.tuning.store import Key, Store, result_key
 from clprune.tuning.transfer import similar_problems, starts_from
@@ -44,7 +43,7 @@ _SETTLE_SECONDS = 0.6
 class Outcome:
     """What tuning one problem gave; `rejected` counts candidates by the kind of their failure.
 
-    `measured_problem` is the key of the smaller problem that was timed instead (see `clprune.tuning.shorten`), or
+    `measured_problem` is the key of the smaller problem that was timed instead (see `Kernel.shortened`), or
     empty: all times are of that.
     """
 
@@ -203,7 +202,7 @@ class _TaskRun:
     def tune(self, *, budget_s: float, seed: int, is_forced: bool) -> Outcome:
         deadline = time.monotonic() + budget_s
         offer, info = self.offer, self.session.info
-        operation = shortened(offer.operation, offer.workload, info)
+        operation = offer.kernel.shortened(offer.operation, offer.workload, info)
         measured = operation.key if operation is not offer.operation else ""
         key = result_key(info, offer)
         search = self._search(key, operation, seed=seed, is_forced=is_forced)

@@ -12,7 +12,6 @@ from clprune.kernels.choice import Offer
 from clprune.kernels.connected import CONNECTED, ConnectedTile, connected_operation
 from clprune.kernels.conv import CONV
 from clprune.tuning.distance import problem_fields, shape_distance, workload_distance
-from clprune.tuning.shorten import shortened
 from clprune.tuning.store import Key, Store, result_key
 from clprune.tuning.transfer import similar_problems, starts_from, workload_of
 from tests.imaginary import imaginary_device
@@ -95,14 +94,14 @@ def test_nothing_known() -> None:
 def test_large_layers_are_shortened_to_whole_multiples() -> None:
     cpu = imaginary_device(type="cpu")
     whole = connected_operation(ConnectedProblem(batch=2, inputs=25088, outputs=4096))
-    short = shortened(whole, Workload(), cpu)
+    short = CONNECTED.shortened(whole, Workload(), cpu)
     assert short.key == "n2 k25088 m1024"
     assert short.input == whole.input
     assert short.output.shape == Shape(channels=1024, height=1, width=1)
-    assert shortened(whole, Workload(kept_share=0.25), cpu).problem.outputs == 2048
+    assert CONNECTED.shortened(whole, Workload(kept_share=0.25), cpu).problem.outputs == 2048
     small = connected_operation(ConnectedProblem(batch=1, inputs=4096, outputs=1000))
-    assert shortened(small, Workload(), cpu) is small
-    assert shortened(whole, Workload(), imaginary_device(compute_units=132)) is whole
-    assert shortened(whole, Workload(), imaginary_device(compute_units=60)).problem.outputs == 1920
+    assert CONNECTED.shortened(small, Workload(), cpu) is small
+    assert CONNECTED.shortened(whole, Workload(), imaginary_device(compute_units=132)) is whole
+    assert CONNECTED.shortened(whole, Workload(), imaginary_device(compute_units=60)).problem.outputs == 1920
     conv = CONV.sample_operations()[0]
-    assert shortened(conv, Workload(), cpu) is conv
+    assert CONV.shortened(conv, Workload(), cpu) is conv
