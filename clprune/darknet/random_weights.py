@@ -1,4 +1,4 @@
-"""Reproducible random weights, for tests and for timing a network whose weights one does not have."""
+"""Reproducible random weights and images, for tests and for timing a network whose weights one does not have."""
 
 from __future__ import annotations
 
@@ -53,3 +53,10 @@ def _random_array(
     else:
         values *= np.float32(0.05)
     return values
+
+
+def random_images(network: Network, *, seed: int) -> FloatArray:
+    """One batch of seeded noise in 0..1, `[batch, channels, height, width]`."""
+    shape = network.input
+    generator = np.random.default_rng(seed)
+    return generator.random((network.batch, shape.channels, shape.height, shape.width), dtype=np.float32)

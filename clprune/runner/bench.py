@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-import time
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from clprune.darknet.random_weights import random_images
 from clprune.launching import timed_in_a_row
 from clprune.runner.binding import BoundStep
 from clprune.runner.limits import measure_limits
 from clprune.runner.runner import Runner
+from clprune.turns import in_turns, milliseconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,21 +86,16 @@ def bench(runner: Runner, *, rounds: int = 20, warmup: int = 3) -> BenchResult:
     Steps are timed in interleaved rounds too, so that a noisy moment does not hit one layer only.
     """
     limits = measure_limits(runner.session)
-    shape = runner.network.input
-    x = np.random.default_rng(0).random((runner.network.batch, shape.channels, shape.height, shape.width), np.float32)
-    whole_ms: list[float] = []
+    x = random_images(runner.network, seed=0)
     steps = runner.bound.steps
-    step_ms: list[list[float]] = [[] for _ in steps]
-    for turn in range(warmup + rounds):
-        start = time.perf_counter()
-        runner(x)
-        elapsed = time.perf_counter() - start
-        if turn >= warmup:
-            whole_ms.append(elapsed * 1e3)
-        each = [seconds * 1e3 for seconds in timed_in_a_row([step.bound for step in steps])]
-        if turn >= warmup:
-            for times, value in zip(step_ms, each, strict=True):
-                times.append(value)
+    launches = [step.bound for step in steps]
+
+    def turn() -> tuple[float, list[float]]:
+        return milliseconds(lambda: runner(x)), timed_in_a_row(launches)
+
+    (samples,) = in_turns([turn], rounds=rounds, warmup=warmup)
+    whole_ms = [time_ms for time_ms, _ in samples]
+    step_ms = [[1e3 * seconds for seconds in times] for times in zip(*(each for _, each in samples), strict=True)]
     return BenchResult(
         batch=runner.network.batch,
         best_ms=min(whole_ms),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,44 +11,22 @@ import numpy.typing as npt
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
+from clprune.darknet.random_weights import random_images
 from clprune.darknet.values import Weights
-from clprune.errors import UsageError
 from clprune.opencl import Session
 from clprune.runner.runner import Runner
 from clprune.runner.verify import LayerError, verify_network
+from clprune.turns import Series, in_turns, milliseconds
 
 
-@dataclass(frozen=True, kw_only=True)
-class Times:
-    """Milliseconds of whole inferences of one batch, from host memory to host memory."""
+def time_in_turns(runners: Sequence[Runner], *, rounds: int = 50, warmup: int = 3) -> list[Series]:
+    """Time each runner `rounds` times on random images, in turns; `warmup` rounds do not count.
 
-    best_ms: float
-    median_ms: float
-
-
-def time_in_turns(runners: Sequence[Runner], *, rounds: int = 50, warmup: int = 3) -> list[Times]:
-    """Time each runner `rounds` times on the same random images, in turns; `warmup` rounds do not count.
-
-    Raises UsageError when there is nothing to time.
+    What is timed are whole inferences of one batch, from host memory to host memory. Raises UsageError for no rounds.
     """
-    if rounds < 1 or not runners:
-        raise UsageError(f"{rounds} rounds of {len(runners)} models: expected at least 1 of each")
-    random = np.random.default_rng(0)
-    images = []
-    for runner in runners:
-        shape = runner.network.input
-        images.append(
-            random.random((runner.network.batch, shape.channels, shape.height, shape.width), dtype=np.float32)
-        )
-    samples_ms: list[list[float]] = [[] for _ in runners]
-    for turn in range(warmup + rounds):
-        for runner, x, samples in zip(runners, images, samples_ms, strict=True):
-            start = time.perf_counter()
-            runner(x)
-            elapsed_ms = (time.perf_counter() - start) * 1e3
-            if turn >= warmup:
-                samples.append(elapsed_ms)
-    return [Times(best_ms=min(samples), median_ms=statistics.median(samples)) for samples in samples_ms]
+    runs = [partial(runner, random_images(runner.network, seed=0)) for runner in runners]
+    samples = in_turns([partial(milliseconds, run) for run in runs], rounds=rounds, warmup=warmup)
+    return [Series(samples_ms=tuple(times)) for times in samples]
 
 
 def weights_kept(network: Network, weights: Weights) -> float:

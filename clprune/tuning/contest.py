@@ -7,6 +7,7 @@ which kernel is faster.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 from clprune.errors import BuildError, ConfigurationRejected, LaunchError
 from clprune.kernels.base import Sample
@@ -14,6 +15,7 @@ from clprune.kernels.choice import Choice, Offer
 from clprune.opencl import Session
 from clprune.tuning.caches import Caches
 from clprune.tuning.measure import Candidate, bind_case
+from clprune.turns import in_turns
 
 
 def rivalry(offer: Offer) -> Hashable:
@@ -34,21 +36,25 @@ def times_in_turns(
 
     Binaries of all are kept on disk: they are what a network will ask for first.
     """
-    candidates = [_bound(session, choice, sample) for choice, sample in entrants]
-    best: list[float | None] = [None] * len(candidates)
-    for turn in range(rounds + 1):
-        for number, candidate in enumerate(candidates):
-            if candidate is None:
-                continue
-            try:
-                elapsed_ms = candidate.bound.timed(before=caches.launches(candidate.warm)) * 1e3
-            except LaunchError:
-                candidates[number], best[number] = None, None
-                continue
-            if turn:  # the first only warms up
-                earlier = best[number]
-                best[number] = elapsed_ms if earlier is None else min(earlier, elapsed_ms)
-    return best
+    contestants = [_Contestant(caches=caches, candidate=_bound(session, *entrant)) for entrant in entrants]
+    samples = in_turns(contestants, rounds=rounds)
+    return [min(times) if len(times) == rounds else None for times in samples]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Contestant:
+    """Milliseconds of one run with caches as in a network; None where the candidate cannot run."""
+
+    caches: Caches
+    candidate: Candidate | None
+
+    def __call__(self) -> float | None:
+        if self.candidate is None:
+            return None
+        try:
+            return self.candidate.bound.timed(before=self.caches.launches(self.candidate.warm)) * 1e3
+        except LaunchError:
+            return None
 
 
 def _bound(session: Session, choice: Choice, sample: Sample) -> Candidate | None:

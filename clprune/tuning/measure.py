@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,14 +99,3 @@ def _compare(got: npt.NDArray[np.float32], expected: Expected) -> float:
         scale = largest or 1.0
         raise WrongAnswer(f"relative error {difference / scale:.2e} exceeds {limit / scale:.2e}")
     return difference / largest if largest else 0.0
-
-
-def time_candidates(candidates: Sequence[Candidate], *, rounds: int) -> list[float]:
-    """Best seconds of each candidate over `rounds` interleaved rounds, after one that only warms up."""
-    best = [float("inf")] * len(candidates)
-    for turn in range(rounds + 1):
-        for number, candidate in enumerate(candidates):
-            seconds = candidate.bound.timed()
-            if turn:
-                best[number] = min(best[number], seconds)
-    return best

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -25,6 +26,7 @@ from clprune.kernels.base import Kernel, Sample
 from clprune.tuning.store import RUNTIME, TIMEOUT
 from clprune.tuning.trial import EARLY_STOP, Prepared, Trial
 from clprune.tuning.worker import ENVIRONMENT, receive, send
+from clprune.turns import in_turns
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in `typing` from Python 3.11 on
@@ -208,18 +210,21 @@ class WorkerPool:
         A tile that cannot be prepared or run any more has no entry.
         """
         self._prepare_all([tile for tile in tiles if tile not in self._holders], None)
-        runs: dict[Any, list[float]] = {tile: [] for tile in tiles if tile in self._holders}
-        for turn in range(rounds + 1):
-            for tile in [tile for tile in runs if tile in self._holders]:
-                try:
-                    time_ms = self._call(self._holders[tile], "run", tile)
-                except WorkerLost:
-                    self._replace(self._holders[tile])
-                    del runs[tile]
-                    continue
-                if turn:
-                    runs[tile].append(time_ms)
-        return {tile: times for tile, times in runs.items() if times}
+        lost: set[Any] = set()
+
+        def run(tile: Any) -> float | None:
+            if tile not in self._holders:
+                return None
+            try:
+                time_ms: float = self._call(self._holders[tile], "run", tile)
+            except WorkerLost:
+                self._replace(self._holders[tile])
+                lost.add(tile)
+                return None
+            return time_ms
+
+        runs = in_turns([partial(run, tile) for tile in tiles], rounds=rounds)
+        return {tile: times for tile, times in zip(tiles, runs, strict=True) if times and tile not in lost}
 
     def keep_only(self, tiles: Sequence[Any]) -> None:
         """Let the workers give back the device memory of every other prepared candidate."""

@@ -56,7 +56,7 @@ def test_times_in_turns(device_context: Session, network: Network) -> None:
     times = time_in_turns(runners, rounds=3, warmup=1)
     assert len(times) == 2
     assert all(0 < one.best_ms <= one.median_ms for one in times)
-    with pytest.raises(UsageError, match="0 rounds of 2 models"):
+    with pytest.raises(UsageError, match="0 rounds of 2 contestants"):
         time_in_turns(runners, rounds=0)
 
 

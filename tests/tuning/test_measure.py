@@ -13,7 +13,8 @@ from clprune.kernels.pool import GroupTile
 from clprune.kernels.softmax import SoftmaxKernel, SoftmaxOperation
 from clprune.opencl import Kernel, Session
 from clprune.tolerance import FLOAT32_EPSILON, relative_tolerance
-from clprune.tuning.measure import Candidate, bind_case, time_candidates, verify
+from clprune.tuning.measure import Candidate, bind_case, verify
+from clprune.turns import in_turns
 
 OPERATION = SoftmaxOperation(count=3, length=7)
 TILE = GroupTile(group_n=1)
@@ -88,11 +89,11 @@ def test_limits_of_the_built_kernel(device_context: Session, monkeypatch: pytest
         )
 
 
-def test_timing_takes_the_best_of_interleaved_rounds(device_context: Session) -> None:
+def test_candidates_are_timed_in_turns(device_context: Session) -> None:
     candidates = [candidate_of(device_context, SoftmaxKernel()) for _ in range(2)]
-    times = time_candidates(candidates, rounds=3)
-    assert len(times) == 2
-    assert all(0 < seconds < 10 for seconds in times)
+    times = in_turns([candidate.bound.timed for candidate in candidates], rounds=3)
+    assert list(map(len, times)) == [3, 3]
+    assert all(0 < seconds < 10 for samples in times for seconds in samples)
 
 
 def test_tolerance_grows_as_rounding_does() -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clprune.errors import WorkerError
+from clprune.turns import Series
 from tools import ROOT
 from tools.bench.agreement import TOLERANCE, relative_logit_error
-from tools.bench.figures import Series
 from tools.bench.serve import FloatArray
 from tools.bench.workers import Turn, Worker, time_in_rounds
 

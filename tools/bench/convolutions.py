@@ -22,8 +22,9 @@ from clprune.darknet.network import Network, load_network
 from clprune.opencl import Session, open_device
 from clprune.runner import Runner
 from clprune.tuning.store import open_store
+from clprune.turns import Series
 from tools import RESULTS
-from tools.bench.figures import FIGURE_COLUMNS, Figure, Series, time_ratio
+from tools.bench.figures import FIGURE_COLUMNS, Figure, time_ratio
 from tools.bench.layers import (
     LAYER_COLUMNS,
     LimitSeries,

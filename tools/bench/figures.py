@@ -1,43 +1,12 @@
-"""Times of many runs, ratios of them, and whether a goal is met."""
+"""Figures: ratios of times, and whether a goal is met."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clprune.errors import UsageError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Series:
-    """Milliseconds of one engine's runs, in the order in which they were made; never empty."""
-
-    samples_ms: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if not self.samples_ms:
-            raise UsageError("no runs were timed: expected at least one")
-
-    @property
-    def best_ms(self) -> float:
-        """What the machine can do when nothing disturbs it."""
-        return min(self.samples_ms)
-
-    @property
-    def median_ms(self) -> float:
-        return statistics.median(self.samples_ms)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it: how many runs there were, and how they are spread."""
-        quartiles = statistics.quantiles(self.samples_ms, n=4) if len(self.samples_ms) > 1 else [self.best_ms] * 3
-        return {
-            "runs": len(self.samples_ms),
-            "best_ms": self.best_ms,
-            "median_ms": self.median_ms,
-            "quartiles_ms": [quartiles[0], quartiles[2]],
-        }
+from clprune.turns import Series
 
 
 @dataclass(frozen=True, kw_only=True)

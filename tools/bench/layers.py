@@ -7,8 +7,9 @@ best moments of both, the median over rounds compares what was measured within m
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from clprune.opencl import Session
 from clprune.runner import Runner
 from clprune.runner.binding import BoundStep
 from clprune.runner.limits import BandwidthProbe, PeakProbe
-from tools.bench.figures import Figure, Series
+from clprune.turns import Series, in_turns
+from tools.bench.figures import Figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,15 +105,6 @@ def remaining_shares(network: Network, weights: Weights) -> dict[int, float]:
     }
 
 
-@dataclass(kw_only=True)
-class _Watched:
-    """A runner's steps with a matrix, and their times so far."""
-
-    model: TimedModel
-    steps: list[BoundStep]
-    samples_ms: list[list[float]]
-
-
 def time_layers(
     session: Session, models: Sequence[TimedModel], *, rounds: int, passes: int = 2
 ) -> tuple[LimitSeries, list[ModelTimes]]:
@@ -121,41 +114,40 @@ def time_layers(
     times the better counts. Raises LaunchError, BuildError.
     """
     peak, bandwidth = PeakProbe(session), BandwidthProbe(session)
-    watched = [_watch(model) for model in models]
-    peaks, bandwidths = [], []
-    for _ in range(rounds):
-        for item in watched:
-            # The sweep through memory also empties the caches of what the model's weights left there.
-            bandwidths.append(bandwidth.gbytes_per_s())
-            peaks.append(peak.gflops())
-            one = [_one_pass(item) for _ in range(passes)]
-            for samples, times in zip(item.samples_ms, zip(*one, strict=True), strict=True):
-                samples.append(min(times))
-    count = len(watched)
+
+    def turn(model: TimedModel) -> tuple[float, float, list[float]]:
+        # The sweep through memory also empties the caches of what the model's weights left there.
+        gbytes_per_s, gflops = bandwidth.gbytes_per_s(), peak.gflops()
+        one = [_one_pass(model) for _ in range(passes)]
+        return gbytes_per_s, gflops, [min(times) for times in zip(*one, strict=True)]
+
+    turns = in_turns([partial(turn, model) for model in models], rounds=rounds, warmup=0)
+    by_round = list(zip(*turns, strict=True))
     limits = LimitSeries(
-        peak_gflops=tuple(max(peaks[first : first + count]) for first in range(0, len(peaks), count)),
-        bandwidth_gbytes_per_s=tuple(max(bandwidths[first : first + count]) for first in range(0, len(peaks), count)),
+        peak_gflops=tuple(max(gflops for _, gflops, _ in together) for together in by_round),
+        bandwidth_gbytes_per_s=tuple(max(rate for rate, _, _ in together) for together in by_round),
     )
-    return limits, [_model_times(item) for item in watched]
+    samples = [zip(*(times for *_, times in of_model), strict=True) for of_model in turns]
+    return limits, [_model_times(*pair) for pair in zip(models, samples, strict=True)]
 
 
-def _watch(model: TimedModel) -> _Watched:
-    steps = [bound for bound in model.runner.bound.steps if isinstance(bound.step.layer, Convolutional | Connected)]
-    return _Watched(model=model, steps=steps, samples_ms=[[] for _ in steps])
+def _matrix_steps(model: TimedModel) -> list[BoundStep]:
+    return [bound for bound in model.runner.bound.steps if isinstance(bound.step.layer, Convolutional | Connected)]
 
 
-def _one_pass(item: _Watched) -> list[float]:
-    steps = item.model.runner.bound.steps
+def _one_pass(model: TimedModel) -> list[float]:
+    """Milliseconds of the steps with a matrix."""
+    steps = model.runner.bound.steps
     each = zip(steps, timed_in_a_row([step.bound for step in steps]), strict=True)
     return [seconds * 1e3 for step, seconds in each if isinstance(step.step.layer, Convolutional | Connected)]
 
 
-def _model_times(item: _Watched) -> ModelTimes:
-    bound = item.model.runner.bound
+def _model_times(model: TimedModel, samples_ms: Iterable[tuple[float, ...]]) -> ModelTimes:
+    bound = model.runner.bound
     layers = []
-    for step, samples in zip(item.steps, item.samples_ms, strict=True):
+    for step, samples in zip(_matrix_steps(model), samples_ms, strict=True):
         assert step.step.layer is not None
-        remaining = item.model.remaining_shares[step.step.layer.index]
+        remaining = model.remaining_shares[step.step.layer.index]
         layers.append(
             LayerTimes(
                 index=step.step.layer.index,
@@ -166,11 +158,11 @@ def _model_times(item: _Watched) -> ModelTimes:
                 kept_share=step.kept_share,
                 flops=step.step.operation.flops * remaining,
                 read_bytes=step.parameter_bytes * (min(1.0, remaining / step.kept_share) if remaining else 0.0),
-                series=Series(samples_ms=tuple(samples)),
+                series=Series(samples_ms=samples),
             )
         )
     return ModelTimes(
-        name=item.model.name,
+        name=model.name,
         layers=tuple(layers),
         parameter_bytes=bound.parameter_bytes,
         tensor_bytes=bound.tensor_bytes,

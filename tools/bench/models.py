@@ -81,10 +81,3 @@ def reference_answer(files: ModelFiles, x: FloatArray) -> FloatArray:
 def ends_in_softmax(network: Network) -> bool:
     """Whether the answers are probabilities."""
     return isinstance(network.output_layer, Softmax)
-
-
-def random_images(network: Network, *, seed: int) -> FloatArray:
-    """One batch of seeded noise in 0..1, `[batch, C, H, W]`."""
-    shape = network.input
-    generator = np.random.default_rng(seed)
-    return generator.random((network.batch, shape.channels, shape.height, shape.width), dtype=np.float32)

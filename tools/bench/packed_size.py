@@ -30,9 +30,10 @@ from clprune.errors import WorkerError
 from clprune.plan.pruned import with_prune_options
 from clprune.pruning.network import PruneSettings
 from clprune.pruning.prune import prune_network
+from clprune.turns import Series
 from clprune.unit import Unit
 from tools import RESULTS
-from tools.bench.figures import FIGURE_COLUMNS, Figure, Series
+from tools.bench.figures import FIGURE_COLUMNS, Figure
 from tools.bench.machine import circumstances
 from tools.bench.models import find_cfg
 from tools.bench.report import Section, machine_text, markdown_table, write_section

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clprune.container import load_weights
 from clprune.darknet.network import Network, load_network
+from clprune.darknet.random_weights import random_images
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
 from clprune.kernels.choice import Offer
@@ -21,7 +22,6 @@ from tools.bench.models import (
     ends_in_softmax,
     find_cfg,
     load_or_make_weights,
-    random_images,
     reference_answer,
     write_variant,
 )

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from clprune.turns import milliseconds
+
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -72,7 +74,5 @@ def timed(engine: Engine, x: FloatArray, *, warmup: int, runs: int, seconds: flo
     samples: list[float] = []
     end = time.perf_counter() + seconds
     while len(samples) < runs or time.perf_counter() < end:
-        start = time.perf_counter()
-        engine.run(x)
-        samples.append((time.perf_counter() - start) * 1e3)
+        samples.append(milliseconds(lambda: engine.run(x)))
     return samples

@@ -24,8 +24,9 @@ from clprune.cli.common import device_option, one_line_errors, print_table, say
 from clprune.errors import WorkerError
 from clprune.opencl import choose
 from clprune.resources import models_folder
+from clprune.turns import Series, in_turns
 from tools import RESULTS
-from tools.bench.figures import FIGURE_COLUMNS, Figure, Series
+from tools.bench.figures import FIGURE_COLUMNS, Figure
 from tools.bench.machine import circumstances
 from tools.bench.models import find_cfg
 from tools.bench.report import Section, machine_text, markdown_table, write_section
@@ -59,17 +60,17 @@ def time_starts(command: Sequence[str], *, rounds: int, say: Callable[[str], Non
     The files of the programs themselves are in the system's memory from a first run that does not count. Raises
     WorkerError when the command fails.
     """
-    empty: list[float] = []
-    warm: list[float] = []
-    for number in range(rounds + 1):
+
+    def turn() -> tuple[float, float]:
         with tempfile.TemporaryDirectory(prefix="clprune-caches-") as folder:
             environment = cache_environment(Path(folder))
-            times = [_milliseconds(command, environment) for _ in range(2)]
-        if number > 0:
-            empty.append(times[0])
-            warm.append(times[1])
-            say(f"round {number}: {times[0]:.0f} ms with empty caches, {times[1]:.0f} ms with warm ones")
-    return StartTimes(empty=Series(samples_ms=tuple(empty)), warm=Series(samples_ms=tuple(warm)))
+            times = _milliseconds(command, environment), _milliseconds(command, environment)
+        say(f"{times[0]:.0f} ms with empty caches, {times[1]:.0f} ms with warm ones")
+        return times
+
+    (samples,) = in_turns([turn], rounds=rounds)
+    empty, warm = (Series(samples_ms=times) for times in zip(*samples, strict=True))
+    return StartTimes(empty=empty, warm=warm)
 
 
 def cache_environment(folder: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ Runtimes keep threads that wait for work by spinning, some for 200 ms after the 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
@@ -14,6 +15,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from clprune.errors import WorkerError
-from tools.bench.figures import Series
+from clprune.turns import Series, in_turns
 from tools.bench.serve import FloatArray
 
 #: Loading a large model, first runs that compile it included.
@@ -142,13 +144,7 @@ class Worker:
 
 
 def time_in_rounds(workers: Sequence[Worker], *, rounds: int, turn: Turn) -> list[Series]:
-    """Time each worker in each of `rounds` rounds, one at a time.
-
-    Each round begins with another worker, so that none always follows the same neighbour. Raises WorkerError.
-    """
-    samples: list[list[float]] = [[] for _ in workers]
-    for number in range(rounds):
-        for place in range(len(workers)):
-            index = (place + number) % len(workers)
-            samples[index] += workers[index].time(turn)
+    """Time each worker in each of `rounds` rounds, one at a time. Raises WorkerError."""
+    turns = in_turns([partial(worker.time, turn) for worker in workers], rounds=rounds, warmup=0, is_rotating=True)
+    samples = [itertools.chain.from_iterable(times) for times in turns]
     return [Series(samples_ms=tuple(times)) for times in samples]

@@ -9,18 +9,17 @@ import contextlib
 import hashlib
 import math
 import statistics
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from clprune.algorithms import Algorithms
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, load_network
+from clprune.darknet.random_weights import random_images
 from clprune.darknet.values import Weights, unit_matrix
 from clprune.darknet.weights import read_weights
 from clprune.device import DeviceInfo
@@ -38,6 +37,7 @@ from clprune.pruning.imbalance import imbalance, kept_columns
 from clprune.runner import Runner
 from clprune.tuning.store import open_store
 from clprune.tuning.tune import offers_to_tune
+from clprune.turns import in_turns, milliseconds
 from tools.bench.machine import today
 from tools.bench.units import Tuning, tune_missing
 from tools.compare.files import TIMES
@@ -192,25 +192,18 @@ def compare(timed: Samples, *, dense: Samples, direct: Samples) -> dict[str, Any
 
 def time_in_rounds(runners: Sequence[Runner], *, rounds: int) -> list[Samples]:
     """Time all runners in each round, in an order that moves on by one from round to round."""
-    random = np.random.default_rng(0)
-    shape = runners[0].network.input
-    x = random.random((runners[0].network.batch, shape.channels, shape.height, shape.width), dtype=np.float32)
-    whole_ms: list[list[float]] = [[] for _ in runners]
-    layer_ms: list[dict[int, list[float]]] = [{} for _ in runners]
-    for turn in range(WARM_UP + rounds):
-        for place in range(len(runners)):
-            index = (place + turn) % len(runners)
-            start = time.perf_counter()
-            runners[index](x)
-            elapsed_ms = (time.perf_counter() - start) * 1e3
-            alone_ms = _convolutions_ms(runners[index])
-            if turn >= WARM_UP:
-                whole_ms[index].append(elapsed_ms)
-                for layer, one_ms in alone_ms.items():
-                    layer_ms[index].setdefault(layer, []).append(one_ms)
+    x = random_images(runners[0].network, seed=0)
+
+    def turn(runner: Runner) -> tuple[float, dict[int, float]]:
+        return milliseconds(lambda: runner(x)), _convolutions_ms(runner)
+
+    turns = in_turns([partial(turn, runner) for runner in runners], rounds=rounds, warmup=WARM_UP, is_rotating=True)
     return [
-        Samples(whole_ms=tuple(whole), layer_ms={layer: tuple(samples) for layer, samples in layers.items()})
-        for whole, layers in zip(whole_ms, layer_ms, strict=True)
+        Samples(
+            whole_ms=tuple(whole_ms for whole_ms, _ in samples),
+            layer_ms={layer: tuple(layer_ms[layer] for _, layer_ms in samples) for layer in samples[0][1]},
+        )
+        for samples in turns
     ]
 
 

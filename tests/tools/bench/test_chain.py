@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clprune.darknet.network import Network
-from clprune.darknet.random_weights import random_weights
+from clprune.darknet.random_weights import random_images, random_weights
 from clprune.errors import UnsupportedLayerError
 from clprune.plan.plan import make_plan
 from clprune.runner.reference import reference_outputs
@@ -21,7 +21,6 @@ from tools.bench.chain import (
     SoftmaxLink,
     chain_of,
 )
-from tools.bench.models import random_images
 from tools.bench.reference import chain_answer
 
 NetworkOf = Callable[..., Network]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from clprune.errors import UsageError
-from tools.bench.figures import Figure, Series, time_ratio
+from clprune.turns import Series
+from tools.bench.figures import Figure, time_ratio
 
 
 def test_series() -> None:

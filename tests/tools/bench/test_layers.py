@@ -11,7 +11,7 @@ from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
 from clprune.opencl import Session
 from clprune.runner import Runner
-from tools.bench.figures import Series
+from clprune.turns import Series
 from tools.bench.layers import (
     LayerTimes,
     LimitSeries,

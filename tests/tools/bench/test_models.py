@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from clprune.darknet.network import Network, load_network
+from clprune.darknet.random_weights import random_images
 from clprune.darknet.weights import read_weights, write_weights
 from clprune.errors import UsageError
 from clprune.runner.compare import weights_kept
 from tests.imaginary import imaginary_device
-from tools.bench.models import ends_in_softmax, find_cfg, load_or_make_weights, random_images
+from tools.bench.models import ends_in_softmax, find_cfg, load_or_make_weights
 from tools.bench.prepare import Entry, Preparation, prepare
 from tools.bench.units import Tuning, UnitRows, Variant
 

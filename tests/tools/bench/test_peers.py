@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from clprune.darknet.network import Network
-from clprune.darknet.random_weights import random_weights
+from clprune.darknet.random_weights import random_images, random_weights
 from clprune.darknet.weights import write_weights
 from clprune.errors import UsageError
 from tools.bench.chain import Chain, chain_of
-from tools.bench.models import random_images
 from tools.bench.reference import chain_answer
 
 NetworkOf = Callable[..., Network]

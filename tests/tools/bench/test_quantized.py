@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clprune.errors import NoDeviceError, UsageError
-from tools.bench.figures import Series
+from clprune.turns import Series
 from tools.bench.layers import LayerTimes, ModelTimes
 
 

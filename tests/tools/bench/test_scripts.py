@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from clprune.errors import NoDeviceError, UsageError
+from clprune.turns import Series
 from tests.imaginary import imaginary_device
 from tools.bench.contest import Row
-from tools.bench.figures import Series
 
 GPU = imaginary_device(name="NVIDIA H200", platform_name="NVIDIA CUDA", type="gpu")
 OTHER_GPU = imaginary_device(name="gfx90a", platform_name="AMD", type="gpu", platform_index=1)

@@ -22,6 +22,7 @@ from clprune.algorithms import Algorithms
 from clprune.cli.common import device_option, one_line_errors, print_table, say
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.quantize import QuantizeSettings
+from clprune.darknet.random_weights import random_images
 from clprune.device import DeviceInfo
 from clprune.kernels.choice import Offer
 from clprune.opencl import Session, open_device
@@ -31,12 +32,13 @@ from clprune.runner import Runner
 from clprune.tuning.effort import EFFORTS, effort_by_name
 from clprune.tuning.store import open_store
 from clprune.tuning.tune import offers_to_tune
+from clprune.turns import Series
 from tools import RESULTS
 from tools.bench.contest import ROW_COLUMNS, Contestant, Outcome, contest_rows, hold_contest
-from tools.bench.figures import FIGURE_COLUMNS, Figure, Series, time_ratio
+from tools.bench.figures import FIGURE_COLUMNS, Figure, time_ratio
 from tools.bench.layers import ModelTimes, TimedModel, remaining_shares, time_layers
 from tools.bench.machine import circumstances, usable_cpus
-from tools.bench.models import ModelFiles, ends_in_softmax, random_images
+from tools.bench.models import ModelFiles, ends_in_softmax
 from tools.bench.peers.contestants import worker_command
 from tools.bench.quantized.forms import Form, keep_forms, load_form, write_part
 from tools.bench.report import Section, machine_text, markdown_table, write_section

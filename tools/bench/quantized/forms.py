@@ -13,7 +13,7 @@ from clprune.darknet.cfg import read_cfg_text
 from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.quantize import QuantizeSettings, quantize_network
-from clprune.darknet.random_weights import random_weights
+from clprune.darknet.random_weights import random_images, random_weights
 from clprune.darknet.rewrite import annotate_cfg
 from clprune.darknet.values import Weights
 from clprune.files import write_atomically
@@ -25,7 +25,7 @@ from clprune.pruning.network import apply_masks, make_masks, prunable_layers
 from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
 from clprune.unit import Unit
-from tools.bench.models import ModelFiles, random_images, reference_answer
+from tools.bench.models import ModelFiles, reference_answer
 from tools.bench.serve import FloatArray
 
 CONNECTED_INPUT = "[net]\nheight=7\nwidth=7\nchannels=512\n\n"
