@@ -25,7 +25,7 @@ from clprune.darknet.values import Weights
 from clprune.darknet.weights import write_weights
 from clprune.data import DataSet, load_data
 from clprune.files import write_atomically
-from clprune.pruning.network import PruneSettings
+from clprune.pruning import PruneSettings
 from clprune.training import (
     ModuleEvaluation,
     Progress,
@@ -97,14 +97,14 @@ def main(**options: Any) -> None:
         fc_sparsity=options["fc_sparsity"],
         unit_for_layer=lambda layer: unit,
     )
-    pruned, report = prune_and_retrain(
+    report = prune_and_retrain(
         network, dense, settings, data=data, recipe=retrain_recipe, checkpoint=work / "pruned.checkpoint", report=show
     )
     results = {
         "dense": evaluate(load_module(network, dense), held_out),
-        "pruned": evaluate(load_module(network, pruned), held_out),
+        "pruned": evaluate(load_module(network, report.weights), held_out),
     }
-    write_models(out, network, dense=dense, pruned=pruned, report=report, sparsity=options["sparsity"])
+    write_models(out, network, dense=dense, report=report, sparsity=options["sparsity"])
     write_samples(out / "samples", held_out)
     recipes = {"dense": dense_recipe, "pruned": retrain_recipe}
     log = make_log(options, recipes=recipes, results=results, report=report, data=data)
@@ -122,13 +122,11 @@ def show(progress: Progress) -> None:
         )
 
 
-def write_models(
-    out: Path, network: Network, *, dense: Weights, pruned: Weights, report: PruneReport, sparsity: float
-) -> None:
+def write_models(out: Path, network: Network, *, dense: Weights, report: PruneReport, sparsity: float) -> None:
     """Both weights files, the pruned one's cfg with unit and sparsity of each layer, and the names."""
     stem = f"{STEM}-pruned{round(100 * sparsity)}"
     write_weights(out / f"{STEM}.weights", network, dense)
-    write_weights(out / f"{stem}.weights", network, pruned)
+    write_weights(out / f"{stem}.weights", network, report.weights)
     write_atomically(out / f"{stem}.cfg", annotate_cfg(network.path, report.plan))
     write_atomically(out / f"{STEM}.names", "".join(f"{digit}\n" for digit in range(10)))
 
@@ -162,7 +160,7 @@ def make_log(
             "unit": options["unit"],
             "sparsity": options["sparsity"],
             "fc_sparsity": options["fc_sparsity"],
-            "removed_by_layer": {str(index): round(share, 6) for index, share in report.removed.items()},
+            "removed_by_layer": {str(layer.index): round(layer.removed_share, 6) for layer in report.layers},
             "recipe": asdict(recipes["pruned"]),
         },
         "versions": {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clprune.cli.common import device_option, json_option, print_json, print_table, stdout_console
+from clprune.cli.method_options import MethodCommand
 from clprune.cli.model import (
     algorithm_options,
     batch_option,
@@ -28,7 +29,7 @@ FULL_TABLE_WIDTH = 120
 WIDE_COLUMNS = ("median ms", "of peak", "imbalance")
 
 
-@click.command("bench", short_help="Measure milliseconds and GFLOP/s of a model.")
+@click.command("bench", cls=MethodCommand, short_help="Measure milliseconds and GFLOP/s of a model.")
 @model_argument
 @weights_argument
 @random_weights_options

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from clprune.algorithms import ALGORITHMS, DEFAULT_MAX_ERROR, Algorithms
+from clprune.cli.method_options import make_options, take_given
 from clprune.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
     from clprune.darknet.values import Weights
     from clprune.device import DeviceInfo
     from clprune.opencl import Session
-
-METHODS_HELP = (
-    "Pruning method: balanced, bcbp, block, filter, mixed, nm, unstructured, wavefront or workgroup; in the Winograd "
-    "domain wsp, bwsp or abwsp. filter makes the network smaller."
-)
+    from clprune.pruning import Options, PruneSettings
 
 WEIGHTS_SUFFIXES = (".weights", ".backup", ".safetensors")
 
@@ -101,15 +98,12 @@ def unit_option(function: _Command) -> _Command:
 
 
 def sparsity_options(function: _Command) -> _Command:
-    """Add `--method`, `--sparsity`, `--fc-sparsity` and `--winograd`; None where not given, but for the method."""
+    """Add `--sparsity` and `--fc-sparsity`, None where not given; what methods add themselves is in `MethodCommand`."""
     share = "share of units to remove, at least 0 and less than 1"
     for option in (
-        click.option("--winograd", type=int, metavar="M",
-                     help="wsp, bwsp, abwsp: prune in the domain of F(MxM, 3x3), M being 2 or 4. Default: 2."),
         click.option("--fc-sparsity", type=float, metavar="F", help=f"Connected layers: {share}. Default: none."),
         click.option("--sparsity", type=float, metavar="S", help=f"Convolutions: {share}."),
-        click.option("--method", metavar="M", default="workgroup", show_default=True, help=METHODS_HELP),
-    ):  # fmt: skip
+    ):
         function = option(function)
     return function
 
@@ -130,6 +124,10 @@ def _parse_unit(context: click.Context, parameter: click.Parameter, value: str |
     return None if value is None else Unit.parse(value)
 
 
+#: Options of commands that `RandomWeights` has as they are.
+RANDOM_WEIGHTS_OPTIONS = ("method", "sparsity", "fc_sparsity", "unit", "seed")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RandomWeights:
     """What `--random-weights` and its options ask for; `sparsity` and `fc_sparsity` are None where not given."""
@@ -139,7 +137,14 @@ class RandomWeights:
     fc_sparsity: float | None
     unit: Any
     seed: int
-    winograd: int | None = None
+    options: Options
+
+
+def take_pruning(options: dict[str, Any]) -> RandomWeights:
+    """Take what is to be pruned out of `options`. Raises UsageError for options that the method has not."""
+    given = take_given(options)
+    asked = {name: options.pop(name) for name in RANDOM_WEIGHTS_OPTIONS}
+    return RandomWeights(**asked, options=make_options(asked["method"], given))
 
 
 def take_random_weights(options: dict[str, Any], *, weights: str | None) -> RandomWeights | None:
@@ -148,22 +153,16 @@ def take_random_weights(options: dict[str, Any], *, weights: str | None) -> Rand
     Raises click.UsageError for options that contradict each other.
     """
     is_random = options.pop("random_weights")
-    request = RandomWeights(
-        **{name: options.pop(name) for name in ("method", "sparsity", "fc_sparsity", "unit", "seed", "winograd")}
-    )
     if is_random and weights is not None:
         raise click.UsageError(f"both {weights} and --random-weights: expected one of them")
     if is_random:
-        return request
-    given = {
-        "--sparsity": request.sparsity,
-        "--fc-sparsity": request.fc_sparsity,
-        "--unit": request.unit,
-        "--winograd": request.winograd,
-    }
-    stray = [name for name, value in given.items() if value is not None]
+        return take_pruning(options)
+    given = take_given(options)
+    asked = {name: options.pop(name) for name in RANDOM_WEIGHTS_OPTIONS}
+    stray = [name for name in ("sparsity", "fc_sparsity", "unit") if asked[name] is not None] + list(given)
     if stray:
-        raise click.UsageError(f"{stray[0]} without --random-weights: weights of a file are run as they are")
+        flag = "--" + stray[0].replace("_", "-")
+        raise click.UsageError(f"{flag} without --random-weights: weights of a file are run as they are")
     return None
 
 
@@ -189,104 +188,31 @@ def load_model(
     `load_weights` and `prune_random` raise.
     """
     from clprune.darknet.random_weights import random_weights
+    from clprune.plan.pruned import with_prune_options
+    from clprune.pruning import check_sparsity
+    from clprune.pruning.network import prune_random
 
     if random is None:
         return network, load_weights(network, weights, hint=", or --random-weights")
     dense = random_weights(network, seed=random.seed)
-    if not random.sparsity and not random.fc_sparsity:
-        _check_request(random)
-        return network, dense
-    return _prune_random(session.info, network, dense, random)
-
-
-def _check_request(random: RandomWeights) -> None:
-    """Refuse what would have been refused with something to prune."""
-    from clprune.pruning import check_sparsity, get_method
-
-    get_method(random.method)
-    asked_output_tile(random.method, random.winograd)
     for share in (random.sparsity, random.fc_sparsity):
         check_sparsity(share or 0.0)
+    if not random.sparsity and not random.fc_sparsity:
+        return network, dense
+    pruned, plan = prune_random(network, dense, prune_settings(session.info, network, random))
+    return with_prune_options(network, plan), pruned
 
 
-def _prune_random(
-    device: DeviceInfo, network: Network, dense: Weights, random: RandomWeights
-) -> tuple[Network, Weights]:
-    from clprune.plan.pruned import with_prune_options
-    from clprune.pruning.network import prune_random
+def prune_settings(device: DeviceInfo, network: Network, asked: RandomWeights) -> PruneSettings:
+    """The settings of what is asked for, in the units of the device's tiles where none is given. Raises UsageError."""
+    from clprune.pruning import PruneSettings
+    from clprune.workflow.units import unit_for_layer
 
-    _check_request(random)
-    sparsity = random.sparsity or 0.0
-    unit_of = unit_for_layer(
-        device,
-        network,
-        method=random.method,
-        unit=random.unit,
-        sparsity=sparsity,
-        fc_sparsity=random.fc_sparsity,
-        winograd=random.winograd,
-    )
-    weights, options = prune_random(
-        network,
-        dense,
-        method=random.method,
-        sparsity=sparsity,
-        fc_sparsity=random.fc_sparsity,
-        unit_for_layer=unit_of,
-        winograd=random.winograd,
-    )
-    return with_prune_options(network, options), weights
-
-
-def unit_for_layer(
-    device: DeviceInfo,
-    network: Network,
-    *,
-    method: str,
-    unit: Any,
-    sparsity: float,
-    fc_sparsity: float | None,
-    winograd: int | None = None,
-) -> Callable[[Any], Any]:
-    """A function from a layer to the unit that is removed from it: `unit`, else that of the tile on `device`.
-
-    Which rows of the tile count is the method's business, and whether it is a tile of Winograd convolution: then of
-    F(m x m, 3 x 3) with `winograd` as m, or the default. Raises UsageError for an unknown method.
-    """
-    from clprune.plan.pruned import tile_units
-    from clprune.pruning import get_method
-    from clprune.tuning.store import open_store
-
-    if unit is not None:
-        return lambda layer: unit
-    lookup = open_store().lookup_for(device)
-    units = tile_units(
-        network,
-        device,
-        lookup=lookup,
-        sparsity=sparsity,
-        fc_sparsity=fc_sparsity,
-        tile_rows=get_method(method).tile_rows,
-        winograd=asked_output_tile(method, winograd),
-    )
-    return lambda layer: units[layer.index]
-
-
-def asked_output_tile(method: str, winograd: int | None) -> int | None:
-    """The output tile m that `--method` prunes for: `winograd` or the default; None in the spatial domain.
-
-    Raises UsageError for a tile that is not offered, and for one that the method has no use for.
-    """
-    from clprune.errors import UsageError
-    from clprune.pruning import get_method
-    from clprune.pruning.winograd import DEFAULT_OUTPUT_TILE, check_output_tile
-
-    if get_method(method).in_winograd_domain:
-        check_output_tile(DEFAULT_OUTPUT_TILE if winograd is None else winograd)
-        return DEFAULT_OUTPUT_TILE if winograd is None else winograd
-    if winograd is not None:
-        raise UsageError(f"--winograd {winograd} with --method {method}: expected wsp, bwsp or abwsp")
-    return None
+    own: dict[str, Any] = {
+        "method": asked.method, "options": asked.options, "sparsity": asked.sparsity or 0.0,
+        "fc_sparsity": asked.fc_sparsity,
+    }  # fmt: skip
+    return PruneSettings(unit_for_layer=unit_for_layer([device], network, unit=asked.unit, **own), **own)
 
 
 def is_weights_file(path: str) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clprune.cli.common import device_option, json_option, print_json, progress_bar
+from clprune.cli.method_options import MethodCommand, take_method_options
 from clprune.cli.model import (
     data_option,
     device_facts,
@@ -19,11 +20,9 @@ from clprune.cli.model import (
     model_argument,
     seed_option,
     sparsity_options,
-    unit_for_layer,
     unit_option,
 )
 from clprune.cli.prune_text import print_text
-from clprune.cli.shared_unit import for_option, unit_for_devices
 from clprune.cli.training import (
     distillation_options,
     load_splits,
@@ -35,21 +34,19 @@ from clprune.cli.training import (
     take_recipe,
     training_progress,
 )
-from clprune.cli.winograd import winograd_options
 
 if TYPE_CHECKING:
+    from clprune.darknet.kinds.connected import Connected
+    from clprune.darknet.kinds.convolutional import Convolutional
     from clprune.darknet.network import Network
     from clprune.darknet.values import Weights
     from clprune.dataset import DataSet
     from clprune.opencl import Session
+    from clprune.pruning import Options, PruneSettings
     from clprune.pruning.report import PruningReport
     from clprune.runner.bench import BenchResult
     from clprune.training.prune import PruneReport
     from clprune.unit import Unit
-
-
-#: Of the training images, by which abwsp judges its variants.
-CALIBRATION_IMAGES = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +66,16 @@ class Measured:
     layer_kept: dict[int, float]
 
 
-@click.command("prune")
+@click.command("prune", cls=MethodCommand)
 @model_argument
 @click.argument("weights", metavar="WEIGHTS")
 @sparsity_options
 @unit_option
-@for_option
+@click.option(
+    "--for", "for_devices", metavar="DEVICE[,DEVICE...]",
+    help="Units that the tiles of all these devices skip; a device as in --device, or a GPU architecture such as "
+    "sm_90 (see `clprune tune --offline`).",
+)  # fmt: skip
 @click.option("--criterion", metavar="l1|l2", help="Importance of a unit: its norm. Default: l1, for block l2.")
 @click.option(
     "--allocation",
@@ -89,14 +90,9 @@ class Measured:
 )  # fmt: skip
 @click.option("--permute", is_flag=True, help="Reorder output channels first, so that rows with like patterns meet.")
 @click.option(
-    "--parallel-tiles", type=click.IntRange(min=1), metavar="N",
-    help="bcbp: balance among N neighbouring row blocks, those that run together. Default: all of a layer.",
+    "--winograd-learning-rate", type=click.FloatRange(min=0, min_open=True), metavar="F", default=1.0,
+    show_default=True, help="What multiplies --learning-rate for weights in the Winograd domain.",
 )  # fmt: skip
-@click.option(
-    "--vector-kept-share", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE",
-    help="mixed: what the vector mask keeps of each vector; the block mask does the rest. Default: searched.",
-)  # fmt: skip
-@winograd_options
 @click.option("--report", metavar="FILE.html", help="Write a page with plots there.")
 @data_option
 @recipe_options(learning_rate=0.02)
@@ -136,8 +132,9 @@ def command(
     from clprune.training import join_ranks, prune_and_retrain
 
     recipe = _recipe(options, seed=seed)
+    options["options"] = take_method_options(options)
     network = load_network(model)
-    targets = _targets(out, file_format=file_format, method=options["method"], sources=(model, weights))
+    targets = _targets(out, file_format, options["method"], options["options"], sources=(model, weights))
     dense = load_weights(network, weights)
     checkpoint = take_checkpoint(options)
     page = report_path(options["report"])
@@ -145,15 +142,14 @@ def command(
         settings = _settings(options, units=ranks.from_first(lambda: _units(session, network, options)))
         images, held_out = load_splits(data, network, seed=seed, count=options["count"])
         with training_progress(rounds=steps, is_shown=ranks.is_first) as report:
-            trained, outcome = prune_and_retrain(
+            outcome = prune_and_retrain(
                 network, dense, settings, data=images, recipe=recipe, steps=steps, validation=held_out,
                 checkpoint=checkpoint, report=report,
-                calibration=images.first(CALIBRATION_IMAGES) if settings.method == "abwsp" else None,
                 layer_times=lambda *pruned: ranks.from_first(lambda: _layer_times(session, *pruned)),
             )  # fmt: skip
         if session is None:
             return
-        pruned = _write(targets, network, trained, outcome, settings)
+        pruned = _write(targets, network, outcome, settings)
         before, after = measure_models(
             session, [(network, dense), (load_network(targets[0]), pruned)], held_out=held_out
         )
@@ -176,11 +172,13 @@ def _recipe(options: dict[str, Any], *, seed: int) -> Any:
     return replace(recipe, winograd_learning_rate=options["winograd_learning_rate"])
 
 
-def _targets(out: str, *, file_format: str, method: str, sources: tuple[str, str]) -> tuple[Path, Path]:
-    """(cfg, weights) to write. Raises UsageError for an unknown method, and what `model_targets` raises."""
-    from clprune.pruning import get_method
+def _targets(
+    out: str, file_format: str, method: str, options: Options, *, sources: tuple[str, str]
+) -> tuple[Path, Path]:
+    """(cfg, weights) to write. Raises what `model_targets` raises."""
+    from clprune.pruning.settings import asked_output_tile
 
-    is_packed = file_format == "packed" or get_method(method).in_winograd_domain
+    is_packed = file_format == "packed" or asked_output_tile(method, options) is not None
     return model_targets(out, ".safetensors" if is_packed else ".weights", sources=sources)
 
 
@@ -188,41 +186,30 @@ def _units(session: Session | None, network: Network, options: dict[str, Any]) -
     """Layer index -> the unit of each layer that may be pruned, from the first process's device."""
     from clprune.pruning import check_sparsity
     from clprune.pruning.network import prunable_layers
+    from clprune.workflow.units import device_named, unit_for_layer
 
     assert session is not None
-    asked = {name: options[name] for name in ("method", "sparsity", "fc_sparsity", "winograd")}
-    for share in (asked["sparsity"], asked["fc_sparsity"] or 0.0):
+    devices = [session.info]
+    for share in (options["sparsity"], options["fc_sparsity"] or 0.0):
         check_sparsity(share)
     if options["for_devices"] is not None:
         if options["unit"] is not None:
             raise click.UsageError("both --unit and --for: expected one of them")
-        unit_of = unit_for_devices(options["for_devices"], network, **asked)
-    else:
-        unit_of = unit_for_layer(session.info, network, unit=options["unit"], **asked)
+        devices = [device_named(name.strip()) for name in options["for_devices"].split(",") if name.strip()]
+        if not devices:
+            raise click.UsageError(f"--for {options['for_devices']!r} names no device")
+    asked = {name: options[name] for name in ("method", "sparsity", "fc_sparsity", "options", "unit")}
+    unit_of = unit_for_layer(devices, network, **asked)
     convolutions, connected = prunable_layers(network, first_dense=False)
-    return {layer.index: unit_of(layer) for layer in (*convolutions, *connected)}
+    layers: tuple[Convolutional | Connected, ...] = (*convolutions, *connected)
+    return {layer.index: unit_of(layer) for layer in layers}
 
 
-def _settings(options: dict[str, Any], *, units: Mapping[int, Unit]) -> Any:
-    from clprune.cli.model import asked_output_tile
-    from clprune.pruning.network import PruneSettings
-    from clprune.pruning.winograd import DEFAULT_OUTPUT_TILE
+def _settings(options: dict[str, Any], *, units: Mapping[int, Unit]) -> PruneSettings:
+    from clprune.pruning import PruneSettings
 
-    return PruneSettings(
-        method=options["method"],
-        sparsity=options["sparsity"],
-        fc_sparsity=options["fc_sparsity"],
-        unit_for_layer=lambda layer: units[layer.index],
-        criterion=options["criterion"],
-        allocation=options["allocation"],
-        permute=options["permute"],
-        parallel_tiles=options["parallel_tiles"],
-        vector_kept_share=options["vector_kept_share"],
-        winograd=asked_output_tile(options["method"], options["winograd"]) or DEFAULT_OUTPUT_TILE,
-        winograd_unit=options["winograd_unit"],
-        winograd_refit=options["refit"],
-        balance=options["balance"],
-    )
+    names = ("method", "options", "sparsity", "fc_sparsity", "criterion", "allocation", "permute")
+    return PruneSettings(**{name: options[name] for name in names}, unit_for_layer=lambda layer: units[layer.index])
 
 
 def _layer_times(session: Session | None, *pruned: Any) -> dict[int, float]:
@@ -233,25 +220,24 @@ def _layer_times(session: Session | None, *pruned: Any) -> dict[int, float]:
     return layer_times(session, *pruned)
 
 
-def _write(
-    targets: tuple[Path, Path], network: Network, trained: Weights, outcome: PruneReport, settings: Any
-) -> Weights:
+def _write(targets: tuple[Path, Path], network: Network, outcome: PruneReport, settings: PruneSettings) -> Weights:
     """Both files or none: the cfg takes its name only after the weights are there. Returns the weights written."""
     from clprune.container import save_weights
     from clprune.darknet.rewrite import annotate_cfg
     from clprune.files import atomic_writer
     from clprune.plan.pruned import with_prune_options
-    from clprune.pruning import get_method, shrink_network
+    from clprune.pruning import shrink_network
 
-    if get_method(settings.method).removes_channels:
-        small = shrink_network(network, trained, outcome.masks)
-        text, network, trained = small.cfg_text, small.network, small.weights
+    if settings.removes_channels:
+        small = shrink_network(network, outcome.weights, outcome.masks)
+        text, network, weights = small.cfg_text, small.network, small.weights
     else:
-        text, network = annotate_cfg(network.path, outcome.plan), with_prune_options(network, outcome.plan)
+        text, weights = annotate_cfg(network.path, outcome.plan), outcome.weights
+        network = with_prune_options(network, outcome.plan)
     with atomic_writer(targets[0]) as file:
         file.write(text.encode("utf-8", "surrogateescape"))
-        save_weights(targets[1], network, trained)
-    return trained
+        save_weights(targets[1], network, weights)
+    return weights
 
 
 def measure_models(session: Session, models: Sequence[tuple[Network, Weights]], *, held_out: DataSet) -> list[Measured]:
@@ -302,13 +288,12 @@ def _by_layer(result: BenchResult) -> tuple[dict[int, float], dict[int, float]]:
 
 
 def _summary(
-    facts: Mapping[str, str], settings: Any, outcome: PruneReport, before: Measured, after: Measured
+    facts: Mapping[str, str], settings: PruneSettings, outcome: PruneReport, before: Measured, after: Measured
 ) -> PruningReport:
     """What pruning says about itself, with what was measured on the device."""
-    from clprune.pruning import get_method
     from clprune.pruning.report import PruningReport
 
-    is_smaller = get_method(settings.method).removes_channels
+    is_smaller = settings.removes_channels
     layers = tuple(
         replace(
             layer,
@@ -316,7 +301,7 @@ def _summary(
             ms_before=before.layer_ms[layer.layer],
             ms_after=after.layer_ms[layer.layer],
         )
-        for layer in outcome.layers
+        for layer in outcome.reports
     )
     return PruningReport(
         model=facts["model"],

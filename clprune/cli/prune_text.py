@@ -76,23 +76,24 @@ def print_text(
 
 
 def _print_choices(summary: PruningReport) -> None:
-    """What abwsp chose for each layer, and why."""
+    """What was chosen for each layer, and why."""
     rows = [
         (
             choice.layer,
             choice.variant,
-            *(f"{cost.time_ms:.4f}" for cost in (choice.wsp, choice.bwsp)),
-            *(f"{cost.loss:.4f}" for cost in (choice.wsp, choice.bwsp)),
+            *(f"{cost.time_ms:.4f}" for cost in choice.costs.values()),
+            *(f"{cost.loss:.4f}" for cost in choice.costs.values()),
             choice.reason,
         )
         for choice in summary.choices
     ]
-    print_table(["layer", "variant", "wsp ms", "bwsp ms", "wsp loss", "bwsp loss", "because"], rows)
+    costs = [f"{variant} {unit}" for unit in ("ms", "loss") for variant in summary.choices[0].costs]
+    print_table(["layer", "variant", *costs, "because"], rows)
     click.echo()
 
 
 def _imbalance(layer: LayerReport) -> str:
-    """The fullest row block over the mean; for `bcbp` also before it balanced them, for U also that of its matrices."""
+    """The fullest row block over the mean; also before the method balanced them, and of U that of its matrices."""
     if layer.matrix_imbalance is not None:
         return f"{layer.imbalance:.2f}, matrices {layer.matrix_imbalance:.2f}"
     if layer.imbalance_before is None:

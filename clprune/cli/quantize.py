@@ -11,14 +11,16 @@ import click
 from click.core import ParameterSource
 
 from clprune.cli.common import device_option, json_option, print_json, print_table, progress_bar
+from clprune.cli.method_options import MethodCommand
 from clprune.cli.model import (
     RandomWeights,
     device_facts,
     load_model,
     model_argument,
+    prune_settings,
     random_weights_options,
+    take_pruning,
     take_random_weights,
-    unit_for_layer,
     weights_argument,
 )
 from clprune.cli.training import (
@@ -73,7 +75,7 @@ class Request:
     seed: int
 
 
-@click.command("quantize", short_help="Store a model's weights in fewer bits.")
+@click.command("quantize", cls=MethodCommand, short_help="Store a model's weights in fewer bits.")
 @model_argument
 @weights_argument
 @random_weights_options
@@ -154,17 +156,16 @@ def _take_request(
 
     seed = options["seed"]
     settings = QuantizeSettings(scheme=options.pop("scheme"), bits=options.pop("bits"))
-    pruning = None
+    pruning = random = None
     if options.pop("prune_first"):
         if options["random_weights"]:
             raise click.UsageError("both --prune-first and --random-weights, which are pruned as they are drawn")
         if options["sparsity"] is None:
             raise click.UsageError("--prune-first without --sparsity")
-        pruning = RandomWeights(
-            **{name: options[name] for name in ("method", "sparsity", "fc_sparsity", "unit", "seed", "winograd")}
-        )
-        options.update(sparsity=None, fc_sparsity=None, unit=None, winograd=None)
-    random = take_random_weights(options, weights=weights)
+        del options["random_weights"]
+        pruning = take_pruning(options)
+    else:
+        random = take_random_weights(options, weights=weights)
     activations, calibrate = options.pop("activations"), options.pop("calibrate")
     if activations and settings.scheme != "linear":
         raise click.UsageError(f"--activations with --scheme {settings.scheme}: expected linear")
@@ -207,55 +208,34 @@ def _pruned(
     splits: tuple[DataSet, DataSet] | None,
 ) -> Model:
     """The model with units removed where asked for, retrained where asked for; else as it was given."""
-    from clprune.cli.model import asked_output_tile
-    from clprune.darknet.rewrite import annotate_cfg
     from clprune.plan.pruned import with_prune_options
-    from clprune.pruning import PruneSettings, get_method, prune_network, shrink_network
-    from clprune.pruning.winograd import DEFAULT_OUTPUT_TILE
+    from clprune.pruning import prune_network, shrink_network
 
-    pruning = request.pruning
-    if pruning is None:
+    if request.pruning is None:
         return Model(cfg_text=_cfg_text(network), network=network, weights=weights)
-    sparsity = pruning.sparsity or 0.0
-    settings = PruneSettings(
-        method=pruning.method,
-        sparsity=sparsity,
-        fc_sparsity=pruning.fc_sparsity,
-        unit_for_layer=unit_for_layer(
-            session.info,
-            network,
-            method=pruning.method,
-            unit=pruning.unit,
-            sparsity=sparsity,
-            fc_sparsity=pruning.fc_sparsity,
-            winograd=pruning.winograd,
-        ),
-        winograd=asked_output_tile(pruning.method, pruning.winograd) or DEFAULT_OUTPUT_TILE,
-    )
-    outcome: Any
+    settings = prune_settings(session.info, network, request.pruning)
+    losses: tuple[float, ...] = ()
     if request.recipe is None or splits is None:
         outcome = prune_network(network, weights, settings)
-        trained, losses = outcome.weights, ()
     else:
         from clprune.training import prune_and_retrain
 
-        checkpoint = _checkpoint(request, "pruned")
         with training_progress() as report:
-            trained, outcome = prune_and_retrain(
+            outcome = retrained = prune_and_retrain(
                 network,
                 weights,
                 settings,
                 data=splits[0],
                 recipe=request.recipe,
-                checkpoint=checkpoint,
+                checkpoint=_checkpoint(request, "pruned"),
                 report=report,
             )
-        losses = outcome.losses
-    if get_method(pruning.method).removes_channels:
-        small = shrink_network(network, trained, outcome.masks)
+        losses = retrained.losses
+    if settings.removes_channels:
+        small = shrink_network(network, outcome.weights, outcome.masks)
         return Model(cfg_text=small.cfg_text, network=small.network, weights=small.weights, losses=losses)
-    text = annotate_cfg(network.path, outcome.plan)
-    return Model(cfg_text=text, network=with_prune_options(network, outcome.plan), weights=trained, losses=losses)
+    network = with_prune_options(network, outcome.plan)
+    return Model(cfg_text=_cfg_text(network), network=network, weights=outcome.weights, losses=losses)
 
 
 def _cfg_text(network: Network) -> str:

@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from clprune.cli.common import STATUS_FAILURE, device_option, json_option, print_error, print_json, print_table
+from clprune.cli.method_options import MethodCommand
 from clprune.cli.model import (
     batch_option,
     device_facts,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from clprune.runner.verify import LayerError
 
 
-@click.command("verify", short_help="Compare a device with the float64 reference.")
+@click.command("verify", cls=MethodCommand, short_help="Compare a device with the float64 reference.")
 @model_argument
 @weights_argument
 @random_weights_options

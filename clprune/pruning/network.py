@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from clprune.darknet.kinds.base import Layer, PruneOptions
+from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
@@ -16,79 +16,54 @@ from clprune.errors import UsageError
 from clprune.pruning.allocation import allocate
 from clprune.pruning.channels import channel_flow
 from clprune.pruning.criterion import Matrix
-from clprune.pruning.method import BALANCES, UnitRequest
-from clprune.pruning.methods import get_method, mask_for
-from clprune.pruning.unit import Mask, UnitGrid, check_sparsity
+from clprune.pruning.method import MaskRequest, UnitRequest, cleared
+from clprune.pruning.options import NO_OPTIONS, Options
+from clprune.pruning.registry import get_method, list_methods
+from clprune.pruning.settings import PruneSettings, asked_output_tile
+from clprune.pruning.shrink import clear_channels
+from clprune.pruning.unit import Mask, UnitGrid
 from clprune.pruning.winograd import (
-    DEFAULT_OUTPUT_TILE,
-    check_output_tile,
     comparable_magnitudes,
-    output_tile,
     to_winograd_domain,
     transformed,
     unit_matrix_shape,
 )
 from clprune.unit import Unit
 
-UnitForLayer = Callable[[Convolutional | Connected], Unit]
 Masks = Mapping[int, Mask]
 
-#: Units in the Winograd domain: a column of one input channel in the rows of a tile, a whole one, a whole row.
-WINOGRAD_UNITS = ("tile", "column", "row")
 
-#: How the layers without a Winograd domain are pruned beside those that have one.
-SPATIAL_METHOD = "workgroup"
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PrunedLayer:
+    """One layer that is pruned: its `values` before that, in the domain where it is done, and how it is done.
 
-
-@dataclass(frozen=True, kw_only=True)
-class PruneSettings:
-    """What to remove from a network.
-
-    `sparsity` is the target of the convolutions, `fc_sparsity` of the connected layers (None: they stay dense), both
-    shares of units in [0, 1). `unit_for_layer` gives the tuned tile's unit. `allocation` shares the convolutions'
-    target among them. The first convolution stays dense unless `first_dense` is False: it has few weights, and all
-    that the network ever sees passes through it. Without a `criterion` the method's own counts.
-
-    `permute` reorders output channels first (`clprune.pruning.permute`). `parallel_tiles` and `vector_kept_share` are
-    for `bcbp` and `mixed` (see `MaskOptions`).
-
-    For methods of the Winograd domain: `winograd` is the output tile m of F(m x m, 3 x 3), `winograd_unit` one of
-    `WINOGRAD_UNITS`, `winograd_refit` whether what stays is fitted to what goes, `balance` what `bwsp` keeps equal, and
-    `variants` what `abwsp` chose for a layer ("wsp" or "bwsp" by layer index; "bwsp" where nothing was chosen).
+    `mask` bool is True where a weight stays: `[out_channels, K]`, in the Winograd domain `[alpha^2 * out, in]`.
     """
 
-    method: str
-    sparsity: float
-    unit_for_layer: UnitForLayer
-    fc_sparsity: float | None = None
-    criterion: str | None = None
-    allocation: str = "uniform"
-    first_dense: bool = True
-    permute: bool = False
-    parallel_tiles: int | None = None
-    vector_kept_share: float | None = None
-    winograd: int = DEFAULT_OUTPUT_TILE
-    winograd_unit: str = "tile"
-    winograd_refit: bool = True
-    balance: str = "list"
-    variants: Mapping[int, str] = field(default_factory=dict)
+    layer: Convolutional | Connected
+    values: LayerWeights
+    options: PruneOptions
+    mask: Mask
 
     @property
-    def criterion_name(self) -> str:
-        """The criterion that counts."""
-        return self.criterion or get_method(self.method).criterion
+    def index(self) -> int:
+        """The layer's place in the network."""
+        return self.layer.index
 
-    def __post_init__(self) -> None:
-        get_method(self.method)
-        for share in (self.sparsity, self.fc_sparsity or 0.0):
-            check_sparsity(share)
-        check_output_tile(self.winograd)
-        for name, value, known in (
-            ("winograd_unit", self.winograd_unit, WINOGRAD_UNITS),
-            ("balance", self.balance, BALANCES),
-        ):
-            if value not in known:
-                raise UsageError(f"{name} {value!r}: expected one of {', '.join(known)}")
+    @property
+    def removed_share(self) -> float:
+        """The share of weights that the mask removes, 0 to 1."""
+        return 1.0 - float(np.count_nonzero(self.mask)) / self.mask.size
+
+
+def masks_of(layers: Iterable[PrunedLayer]) -> dict[int, Mask]:
+    """Layer index -> mask, as training holds them."""
+    return {pruned.index: pruned.mask for pruned in layers}
+
+
+def plan_of(layers: Iterable[PrunedLayer]) -> dict[int, PruneOptions]:
+    """Layer index -> how it was pruned, as `annotate_cfg` writes it."""
+    return {pruned.index: pruned.options for pruned in layers}
 
 
 def group_rows(layer: Convolutional | Connected) -> int:
@@ -123,29 +98,14 @@ def plan_pruning(network: Network, weights: Weights, settings: PruneSettings) ->
         raise UsageError(f"{network.path} has no layer to prune: {expected}")
     return {
         index: PruneOptions(
-            method=method_of(network.layers[index], settings),
+            method=settings.method_of(network.layers[index]).name,
             unit=units[index],
             sparsity=share,
-            winograd=layer_output_tile(network.layers[index], settings),
+            winograd=settings.output_tile(network.layers[index]),
         )
         for index, share in sorted(shares.items())
         if share > 0
     }
-
-
-def layer_output_tile(layer: Layer, settings: PruneSettings) -> int | None:
-    """The tile m of a layer that the settings prune in the Winograd domain, None for any other."""
-    in_winograd_domain = get_method(settings.method).in_winograd_domain
-    return output_tile(layer, winograd=settings.winograd) if in_winograd_domain else None
-
-
-def method_of(layer: Layer, settings: PruneSettings) -> str:
-    """The method of one layer: that of the settings, unless it is pruned beside those with a Winograd domain."""
-    if not get_method(settings.method).in_winograd_domain:
-        return settings.method
-    if layer_output_tile(layer, settings) is None:
-        return SPATIAL_METHOD
-    return settings.variants.get(layer.index, "bwsp") if settings.method == "abwsp" else settings.method
 
 
 def in_pruning_domain(network: Network, weights: Weights, settings: PruneSettings) -> Weights:
@@ -154,13 +114,14 @@ def in_pruning_domain(network: Network, weights: Weights, settings: PruneSetting
     Raises UsageError for weights in the Winograd domain that a method of the spatial domain is asked for.
     """
     convolutions, _ = _layers_to_prune(network, settings)
-    tiles = {layer.index: layer_output_tile(layer, settings) for layer in convolutions}
+    tiles = {layer.index: settings.output_tile(layer) for layer in convolutions}
     for index, tile in tiles.items():
         found = layer_values(weights, index).winograd
         if tile is None and found is not None:
+            there = ", ".join(name for name in list_methods() if asked_output_tile(name) is not None)
             raise UsageError(
                 f"layer {index} holds weights of F({found}x{found}, 3x3), which {settings.method} cannot prune: "
-                "expected weights in the spatial domain, or a method of the Winograd domain (wsp, bwsp, abwsp)"
+                f"expected weights in the spatial domain, or a method of the Winograd domain ({there})"
             )
     chosen = {index: tile for index, tile in tiles.items() if tile is not None} if settings.sparsity > 0 else {}
     return to_winograd_domain(network, weights, chosen)
@@ -171,7 +132,7 @@ def layers_left_whole(network: Network, settings: PruneSettings) -> dict[int, st
 
     That is so for a method that removes channels where something else depends on a layer's channels.
     """
-    if not get_method(settings.method).removes_channels:
+    if not settings.removes_channels:
         return {}
     convolutions, connected = prunable_layers(network, first_dense=settings.first_dense)
     layers = (*convolutions, *(connected if settings.fc_sparsity is not None else ()))
@@ -179,59 +140,62 @@ def layers_left_whole(network: Network, settings: PruneSettings) -> dict[int, st
     return {index: reason for index, reason in obstacles.items() if reason is not None}
 
 
-def make_masks(
+def mask_request(
+    layer: Convolutional | Connected, chosen: PruneOptions, *, criterion: str | None = None, options: Options
+) -> MaskRequest:
+    """What the mask of a layer is asked for, by its method's own criterion unless there is one, and its own options."""
+    method = get_method(chosen.method)
+    return MaskRequest(
+        unit=chosen.unit,
+        sparsity=chosen.sparsity,
+        criterion=criterion or method.criterion,
+        group_rows=group_rows(layer),
+        winograd=chosen.winograd,
+        options=method.own_options(options),
+    )
+
+
+def prune_layers(
     network: Network,
     weights: Weights,
     plan: Mapping[int, PruneOptions],
     *,
     criterion: str | None = None,
-    parallel_tiles: int | None = None,
-    vector_kept_share: float | None = None,
-    balance: str = "list",
-) -> dict[int, Mask]:
-    """The mask of each layer of `plan`: bool `[out_channels, K]` by layer index, True where a weight stays.
+    options: Options = NO_OPTIONS,
+) -> tuple[PrunedLayer, ...]:
+    """Each layer of `plan` with its mask, by rising index; a layer in the Winograd domain must be there already.
 
-    In the Winograd domain, where `weights` must be already (`in_pruning_domain`), it is `[alpha^2 * out, in]`. Without
-    a `criterion` each layer's method has its own; the last three are for `bcbp`, `mixed` and `bwsp`. Raises UsageError.
+    Without a `criterion` each layer's method has its own; `options` count where they are those of the method.
+    Raises UsageError.
     """
-    masks = {}
-    for index, options in plan.items():
+    pruned = []
+    for index, chosen in sorted(plan.items()):
         layer = network.layers[index]
         assert isinstance(layer, Convolutional | Connected)
         values = layer_values(weights, index)
-        if values.winograd != options.winograd:
+        if values.winograd != chosen.winograd:
             raise UsageError(
-                f"layer {index} holds weights with winograd={values.winograd}, its plan says {options.winograd}: "
+                f"layer {index} holds weights with winograd={values.winograd}, its plan says {chosen.winograd}: "
                 "expected weights in the plan's domain (in_pruning_domain)"
             )
-        masks[index] = mask_for(
-            options.method,
-            unit_matrix(values),
-            unit=options.unit,
-            sparsity=options.sparsity,
-            criterion=criterion,
-            group_rows=group_rows(layer),
-            parallel_tiles=parallel_tiles,
-            vector_kept_share=vector_kept_share,
-            winograd=options.winograd,
-            balance=balance,
-        )
-    return masks
+        request = mask_request(layer, chosen, criterion=criterion, options=options)
+        mask = get_method(chosen.method).mask(unit_matrix(values), request)
+        pruned.append(PrunedLayer(layer=layer, values=values, options=chosen, mask=mask))
+    return tuple(pruned)
 
 
-def masks_of_plan(
-    network: Network, weights: Weights, plan: Mapping[int, PruneOptions], settings: PruneSettings
-) -> dict[int, Mask]:
-    """`make_masks` with the criterion and the parameters of `settings`. Raises UsageError."""
-    return make_masks(
-        network,
-        weights,
-        plan,
-        criterion=settings.criterion,
-        parallel_tiles=settings.parallel_tiles,
-        vector_kept_share=settings.vector_kept_share,
-        balance=settings.balance,
-    )
+def remove(network: Network, weights: Weights, layers: Sequence[PrunedLayer], settings: PruneSettings) -> Weights:
+    """`weights` without what the masks remove, as each layer's method does it.
+
+    A method that removes channels clears all that belongs to them; one of the Winograd domain fits what stays to what
+    goes, if its options say so.
+    """
+    values = list(weights.layers)
+    for pruned in layers:
+        method = get_method(pruned.options.method)
+        values[pruned.index] = method.remove(pruned.values, pruned.mask, method.own_options(settings.options))
+    removed = replace(weights, layers=tuple(values))
+    return clear_channels(network, removed, masks_of(layers)) if settings.removes_channels else removed
 
 
 def apply_masks(weights: Weights, masks: Masks) -> Weights:
@@ -241,44 +205,20 @@ def apply_masks(weights: Weights, masks: Masks) -> Weights:
     """
     layers = list(weights.layers)
     for index, mask in masks.items():
-        values = layer_values(weights, index)
-        pruned = unit_matrix(values).copy()
-        np.copyto(pruned, np.float32(0), where=~mask)
-        layers[index] = replace(values, weights=pruned.reshape(values.weights.shape), coding=None)
+        layers[index] = cleared(layer_values(weights, index), mask)
     return replace(weights, layers=tuple(layers))
 
 
-def removed_share(mask: Mask) -> float:
-    """The share of weights that a mask removes, 0 to 1."""
-    return 1.0 - float(np.count_nonzero(mask)) / mask.size
-
-
 def prune_random(
-    network: Network,
-    weights: Weights,
-    *,
-    method: str,
-    sparsity: float,
-    unit_for_layer: UnitForLayer,
-    fc_sparsity: float | None = None,
-    winograd: int | None = None,
+    network: Network, weights: Weights, settings: PruneSettings
 ) -> tuple[Weights, dict[int, PruneOptions]]:
-    """Prune weights that nobody will retrain, to measure speed: the first convolution stays dense, every other one
-    loses `sparsity` and every connected layer `fc_sparsity` (None: nothing) of its units. `winograd` is the output tile
-    of methods of the Winograd domain (None: the default).
+    """Prune weights that nobody will retrain, to measure speed: nothing is fitted to what goes.
 
     Returns the weights and the options of each pruned layer by index. Raises UsageError.
     """
-    settings = PruneSettings(
-        method=method,
-        sparsity=sparsity,
-        fc_sparsity=fc_sparsity,
-        unit_for_layer=unit_for_layer,
-        winograd=DEFAULT_OUTPUT_TILE if winograd is None else winograd,
-    )
     plan = plan_pruning(network, weights, settings)
     weights = in_pruning_domain(network, weights, settings)
-    return apply_masks(weights, make_masks(network, weights, plan)), plan
+    return apply_masks(weights, masks_of(prune_layers(network, weights, plan, options=settings.options))), plan
 
 
 def layer_values(weights: Weights, index: int) -> LayerWeights:
@@ -301,14 +241,16 @@ def _layers_to_prune(
 
 
 def _unit_of(layer: Convolutional | Connected, settings: PruneSettings) -> Unit:
-    share = settings.sparsity if isinstance(layer, Convolutional) else settings.fc_sparsity or 0.0
-    winograd = layer_output_tile(layer, settings)
-    if winograd is not None and settings.winograd_unit != "tile":
-        is_column = settings.winograd_unit == "column"
-        return Unit(rows=layer.weights_shape[0]) if is_column else Unit(rows=1, columns=layer.weights_shape[1])
-    _, columns = unit_matrix_shape(layer, winograd=winograd)
-    request = UnitRequest(tile=settings.unit_for_layer(layer), columns=columns, sparsity=share)
-    return get_method(method_of(layer, settings)).unit_for(request)
+    method = settings.method_of(layer)
+    _, columns = unit_matrix_shape(layer, winograd=settings.output_tile(layer))
+    request = UnitRequest(
+        tile=settings.unit_for_layer(layer),
+        rows=group_rows(layer),
+        columns=columns,
+        sparsity=settings.sparsity if isinstance(layer, Convolutional) else settings.fc_sparsity or 0.0,
+        options=method.own_options(settings.options),
+    )
+    return method.unit_for(request)
 
 
 def _allocated(
@@ -317,8 +259,8 @@ def _allocated(
     grids = []
     for layer in convolutions:
         layer_values(weights, layer.index)
-        rows, columns = unit_matrix_shape(layer, winograd=layer_output_tile(layer, settings))
-        unit = get_method(method_of(layer, settings)).removed_unit(units[layer.index])
+        rows, columns = unit_matrix_shape(layer, winograd=settings.output_tile(layer))
+        unit = settings.method_of(layer).removed_unit(units[layer.index])
         grids.append(UnitGrid.cut(rows=rows, columns=columns, unit=unit, group_rows=group_rows(layer)))
     return allocate(
         settings.allocation,
@@ -333,7 +275,7 @@ def _allocated(
 
 def _matrix_to_compare(layer: Convolutional, weights: Weights, settings: PruneSettings) -> Matrix:
     """A layer's matrix in its pruning domain, with units of equal importance alike."""
-    winograd = layer_output_tile(layer, settings)
+    winograd = settings.output_tile(layer)
     values = layer_values(weights, layer.index)
     if winograd is not None:
         values = transformed(layer, values, winograd=winograd)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from clprune.darknet.kinds.base import PruneOptions
-from clprune.darknet.kinds.connected import Connected
-from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
-from clprune.darknet.values import Weights, unit_matrix
-from clprune.pruning.abwsp import VariantChoice
-from clprune.pruning.bcbp import balance_columns
+from clprune.darknet.values import LayerWeights, Weights, unit_matrix
 from clprune.pruning.channels import select_channels
 from clprune.pruning.criterion import Matrix
-from clprune.pruning.imbalance import imbalance, kept_columns, matrix_imbalance
-from clprune.pruning.method import MaskOptions
-from clprune.pruning.methods import get_method
-from clprune.pruning.network import Masks, PruneSettings, group_rows, layer_values
+from clprune.pruning.imbalance import kept_columns, matrix_imbalance
+from clprune.pruning.network import PrunedLayer, group_rows, layer_values, mask_request, masks_of
+from clprune.pruning.registry import get_method
+from clprune.pruning.settings import PruneSettings
 from clprune.pruning.shrink import channels_left
 from clprune.pruning.unit import Mask
+from clprune.pruning.variants import VariantChoice
 
 #: A layer that keeps no more than this share of its weights is expected to take less time.
 FEWER_OPERATIONS = 0.8
@@ -40,8 +36,8 @@ class LayerReport:
     Frobenius norm of the removed weights over that of all, before retraining. `columns_fewest`, `columns_mean` and
     `columns_most` count the columns that a row block of the unit's rows keeps; `imbalance` is how many times longer
     the layer takes than if they were spread evenly (see `clprune.pruning.imbalance`), `imbalance_before` the same
-    before `bcbp` balanced them (None for other methods). A layer pruned in the Winograd domain has its output tile m
-    (`winograd`) and the `matrix_imbalance`: the kept columns of the fullest matrix U_xi over the mean of all.
+    before the method balanced them (None where it does not). A layer pruned in the Winograd domain has its output tile
+    m (`winograd`) and the `matrix_imbalance`: the kept columns of the fullest matrix U_xi over the mean of all.
     `multiplied_share` is what a device's kernels still multiply,
     more than `kept_share` where their tiles are taller than the unit; `ms_before` and `ms_after` are the layer's
     milliseconds on it, dense and pruned (None: not measured).
@@ -80,7 +76,8 @@ class PruningReport:
     retraining, and after it; times are milliseconds of one inference on `device`. None: not measured.
 
     `left` maps layers that could not be pruned or reordered to the reason; `permuted` maps reordered ones to the
-    shares of the norm that pruning retains (before, after). `choices` are those of `abwsp`.
+    shares of the norm that pruning retains (before, after). `choices` are those of a method that is chosen by
+    layer.
     """
 
     model: str
@@ -125,46 +122,50 @@ class PruningReport:
 
 
 def describe_layers(
-    network: Network, weights: Weights, plan: Mapping[int, PruneOptions], masks: Masks, settings: PruneSettings
+    network: Network, weights: Weights, layers: Sequence[PrunedLayer], settings: PruneSettings
 ) -> tuple[LayerReport, ...]:
-    """A report for each layer of `plan`; `weights` are those before the masks took anything away."""
-    reports = []
-    left = weights_left(network, weights, masks, settings)
-    for index, options in sorted(plan.items()):
-        layer = network.layers[index]
-        assert isinstance(layer, Convolutional | Connected)
-        matrix, mask = unit_matrix(layer_values(weights, index)), masks[index]
-        counts = kept_columns(mask, unit_rows=options.unit.rows, group_rows=group_rows(layer))
-        if get_method(options.method).removes_channels:
-            counts = counts[counts > 0]  # a channel that went is no row block that waits
-        reports.append(
-            LayerReport(
-                layer=index,
-                kind=layer.kind,
-                method=options.method,
-                unit=str(options.unit),
-                sparsity=options.sparsity,
-                kept_share=left[index] / mask.size,
-                norm_error=norm_error(matrix, mask),
-                columns=matrix.shape[1],
-                columns_fewest=int(counts.min()),
-                columns_mean=float(counts.mean()),
-                columns_most=int(counts.max()),
-                imbalance=imbalance(counts, parallel_tiles=settings.parallel_tiles),
-                winograd=options.winograd,
-                matrix_imbalance=matrix_imbalance(counts, winograd=options.winograd),
-                imbalance_before=_imbalance_before(layer, matrix, options, settings),
-            )
-        )
-    return tuple(reports)
+    """A report for each layer that was pruned; `weights` are those before the masks took anything away."""
+    left = _weights_left(network, weights, layers, settings)
+    return tuple(
+        _describe(pruned, layer_values(weights, pruned.index), left[pruned.index], settings) for pruned in layers
+    )
 
 
-def weights_left(network: Network, weights: Weights, masks: Masks, settings: PruneSettings) -> dict[int, int]:
-    """How many weights each masked layer keeps, by layer index."""
-    if not get_method(settings.method).removes_channels:
-        return {index: int(np.count_nonzero(mask)) for index, mask in masks.items()}
-    smaller = select_channels(network, weights, channels_left(masks))
-    return {index: layer_values(smaller, index).weights.size for index in masks}
+def _describe(pruned: PrunedLayer, values: LayerWeights, left: int, settings: PruneSettings) -> LayerReport:
+    chosen, mask, matrix = pruned.options, pruned.mask, unit_matrix(values)
+    method = get_method(chosen.method)
+    counts = kept_columns(mask, unit_rows=chosen.unit.rows, group_rows=group_rows(pruned.layer))
+    if method.removes_channels:
+        counts = counts[counts > 0]  # a channel that went is no row block that waits
+    request = mask_request(pruned.layer, chosen, criterion=settings.criterion, options=settings.options)
+    imbalance, imbalance_before = method.imbalance(matrix, counts, request)
+    return LayerReport(
+        layer=pruned.index,
+        kind=pruned.layer.kind,
+        method=chosen.method,
+        unit=str(chosen.unit),
+        sparsity=chosen.sparsity,
+        kept_share=left / mask.size,
+        norm_error=norm_error(matrix, mask),
+        columns=matrix.shape[1],
+        columns_fewest=int(counts.min()),
+        columns_mean=float(counts.mean()),
+        columns_most=int(counts.max()),
+        imbalance=imbalance,
+        imbalance_before=imbalance_before,
+        winograd=chosen.winograd,
+        matrix_imbalance=matrix_imbalance(counts, winograd=chosen.winograd),
+    )
+
+
+def _weights_left(
+    network: Network, weights: Weights, layers: Sequence[PrunedLayer], settings: PruneSettings
+) -> dict[int, int]:
+    """How many weights each layer keeps, by layer index."""
+    if not settings.removes_channels:
+        return {pruned.index: int(np.count_nonzero(pruned.mask)) for pruned in layers}
+    smaller = select_channels(network, weights, channels_left(masks_of(layers)))
+    return {pruned.index: layer_values(smaller, pruned.index).weights.size for pruned in layers}
 
 
 def norm_error(weights: Matrix, mask: Mask) -> float:
@@ -175,23 +176,3 @@ def norm_error(weights: Matrix, mask: Mask) -> float:
         total += float(squares.sum())
         removed += float(squares[~kept].sum())
     return float(np.sqrt(removed / total)) if total > 0 else 0.0
-
-
-def _imbalance_before(
-    layer: Convolutional | Connected,
-    matrix: Matrix,
-    options: PruneOptions,
-    settings: PruneSettings,
-) -> float | None:
-    if options.method != "bcbp":
-        return None
-    return balance_columns(
-        matrix,
-        MaskOptions(
-            unit=options.unit,
-            sparsity=options.sparsity,
-            criterion=settings.criterion_name,
-            group_rows=group_rows(layer),
-            parallel_tiles=settings.parallel_tiles,
-        ),
-    ).imbalance_before

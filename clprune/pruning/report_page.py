@@ -152,7 +152,7 @@ def _notes(report: PruningReport) -> str:
 
 
 def _choices(report: PruningReport) -> str:
-    """What abwsp chose, and why."""
+    """What was chosen for each layer, and why."""
     return _reasons("Variants", [(choice.layer, f"{choice.variant}: {choice.reason}") for choice in report.choices])
 
 

@@ -1,4 +1,4 @@
-"""Weights in the Winograd domain, as the methods `wsp`, `bwsp` and `abwsp` prune them.
+"""Weights in the Winograd domain, as methods of that domain prune them.
 
 A 3x3 convolution of stride 1 may keep its weights as U = G g G^T, `[alpha, alpha, out, in]` with alpha = m + 2 for
 F(m x m, 3 x 3) (Lavin & Gray, arXiv 1509.09308). Its matrices U_xi stand below each other in one weight matrix
@@ -8,7 +8,7 @@ F(m x m, 3 x 3) (Lavin & Gray, arXiv 1509.09308). Its matrices U_xi stand below 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import UsageError
 from clprune.pruning.criterion import Matrix
+from clprune.pruning.options import Options, option
 from clprune.winograd.transforms import FILTER_SIZE, transform_filters, transform_matrices
 
 #: Output tiles m that weights may be pruned for.
@@ -39,22 +40,29 @@ def can_prune_winograd(layer: Layer) -> bool:
     return isinstance(layer, Convolutional) and layer.size == FILTER_SIZE and layer.stride == 1 and layer.groups == 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class WinogradOptions(Options):
+    """Those of a method that prunes in the Winograd domain."""
+
+    winograd: int = option(
+        DEFAULT_OUTPUT_TILE, choices=OUTPUT_TILES, help="prune in the domain of F(MxM, 3x3) for an output tile of M."
+    )
+    winograd_unit: str = option(
+        "tile", choices=("tile", "column", "row"),
+        help="a column in the rows of --unit, a whole one, or a whole row of a matrix.",
+    )  # fmt: skip
+    refit: bool = option(True, help="fit what stays of a filter to what goes, before retraining.")
+
+
 def output_tile(layer: Layer, *, winograd: int) -> int | None:
     """The tile m of `layer` where `winograd` is asked for, None where it has no Winograd domain.
 
     An output of at most 2x2 is one tile of F(2x2, 3x3) already: a larger one would only add multiplications. Our
-    choice. Raises UsageError for a tile that is not offered.
+    choice.
     """
-    check_output_tile(winograd)
     if not can_prune_winograd(layer):
         return None
     return min(winograd, 2) if max(layer.output.height, layer.output.width) <= 2 else winograd
-
-
-def check_output_tile(winograd: int) -> None:
-    """Raise UsageError for an output tile that is not offered."""
-    if winograd not in OUTPUT_TILES:
-        raise UsageError(f"winograd {winograd}: expected one of {', '.join(map(str, OUTPUT_TILES))}")
 
 
 def to_winograd_domain(network: Network, weights: Weights, tiles: Mapping[int, int]) -> Weights:

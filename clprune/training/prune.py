@@ -2,55 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.dataset import DataSet
-from clprune.pruning.abwsp import VariantChoice
-from clprune.pruning.methods import get_method
-from clprune.pruning.network import (
-    Masks,
-    PruneSettings,
-    in_pruning_domain,
-    layers_left_whole,
-    masks_of_plan,
-    plan_pruning,
-    removed_share,
-)
-from clprune.pruning.prune import masked_weights, permute_for
-from clprune.pruning.report import LayerReport, describe_layers
+from clprune.pruning.network import Masks, PrunedLayer, in_pruning_domain, masks_of, remove
+from clprune.pruning.prune import Pruned, choose_layers, left_whole, permute_for
+from clprune.pruning.registry import get_method
+from clprune.pruning.report import describe_layers
 from clprune.pruning.schedule import sparsity_steps
+from clprune.pruning.settings import PruneSettings
 from clprune.pruning.shrink import expand_weights, shrink_network
+from clprune.pruning.variants import VariantChoice
 from clprune.training.convert import load_module
 from clprune.training.distillation import Teacher
 from clprune.training.evaluate import evaluate
 from clprune.training.loop import Report, TrainingResult, train
 from clprune.training.recipe import Recipe
-from clprune.training.variants import LayerTimes, choose_layer_variants
+from clprune.training.variants import CALIBRATION_IMAGES, LayerTimes, choose_layer_variants
 
 
-@dataclass(frozen=True, kw_only=True)
-class PruneReport:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PruneReport(Pruned):
     """What was removed and how retraining went.
 
-    `plan` is the last step's, by layer index: what `annotate_cfg` writes. `removed` is the share of each layer's
-    weights that is gone. `accuracy_before` (dense), `accuracy_masked` (last masks, before retraining) and
-    `accuracy_after` are on the validation data, None without it. `losses` are one per epoch of all steps. `masks` are
-    the last step's and `layers` what they took from the weights that came in. `left` maps layers that the method could
-    not prune or reorder to the reason, `permuted` reordered ones to what `Permutation.retained` says. `choices` are
-    those of `abwsp`, layer by layer.
+    `layers` have the masks of the last step, `reports` what they took from the weights that came in.
+    `accuracy_before` (dense), `accuracy_masked` (last masks, before retraining) and `accuracy_after` are on the
+    validation data, None without it. `losses` are one per epoch of all steps. `choices` are those of a method that is
+    chosen by layer.
     """
 
-    plan: Mapping[int, PruneOptions]
-    masks: Masks
-    layers: tuple[LayerReport, ...]
-    left: Mapping[int, str]
-    permuted: Mapping[int, tuple[float, float]]
-    removed: Mapping[int, float]
     losses: tuple[float, ...]
     choices: tuple[VariantChoice, ...] = ()
     accuracy_before: float | None = None
@@ -69,69 +52,53 @@ def prune_and_retrain(
     validation: DataSet | None = None,
     checkpoint: Path | None = None,
     report: Report | None = None,
-    calibration: DataSet | None = None,
     layer_times: LayerTimes | None = None,
-) -> tuple[Weights, PruneReport]:
+) -> PruneReport:
     """Prune `weights` as `settings` say and retrain `recipe.epochs` epochs after each of `steps` rising sparsities.
 
     Each step's masks come from the weights as the step before left them, and what is zero stays zero. A recipe with
     `distillation` learns from the network and the weights that came in. Where `settings` ask for it, channels are
     reordered before the first step; the weights that come back are in that order. A method that removes channels trains
     the smaller network, and what comes back has zeros in their place: `shrink_network(network, weights, masks)` takes
-    them out. With `calibration` images and `layer_times`, `abwsp` chooses a variant for each layer before the first
-    step (else those of `settings` hold). The checkpoint's file name gets the step's number. Raises UsageError and what
-    `train` raises.
+    them out. With `layer_times`, a method that is chosen by layer is so before the first step, judged on the first
+    `CALIBRATION_IMAGES` of `data` (else the variants of `settings` hold). The checkpoint's file name gets the step's
+    number. Raises UsageError and what `train` raises.
     """
     teacher = Teacher(network=network, weights=weights)
     before = _accuracy(network, weights, validation)
-    permutation = permute_for(network, weights, settings) if settings.permute else None
+    permutation = permute_for(network, weights, settings)
     weights = dense = in_pruning_domain(network, weights if permutation is None else permutation.weights, settings)
-    choices = _choices(network, weights, settings, calibration=calibration, layer_times=layer_times)
-    if choices:
+    choices: tuple[VariantChoice, ...] = ()
+    if get_method(settings.method).selection is not None and layer_times is not None:
+        images = data.first(CALIBRATION_IMAGES)
+        choices = choose_layer_variants(network, weights, settings, calibration=images, layer_times=layer_times)
         settings = replace(settings, variants={choice.layer: choice.variant for choice in choices})
     masked: float | None = None
-    plan: dict[int, PruneOptions] = {}
-    masks: Masks = {}
+    layers: tuple[PrunedLayer, ...] = ()
     losses: tuple[float, ...] = ()
     for number, step_settings in enumerate(_settings_of_steps(settings, steps=steps), start=1):
-        plan = plan_pruning(network, weights, step_settings)
-        masks = masks_of_plan(network, weights, plan, step_settings)
-        weights = masked_weights(network, weights, masks, settings)
+        layers = choose_layers(network, weights, step_settings)
+        weights = remove(network, weights, layers, settings)
         masked = _accuracy(network, weights, validation)
         result = _retrain(
-            network, weights, masks, removes_channels=get_method(settings.method).removes_channels, data=data,
+            network, weights, masks_of(layers), removes_channels=settings.removes_channels, data=data,
             recipe=replace(recipe, seed=recipe.seed + number), teacher=teacher, report=report,
             checkpoint=None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}.{number}"),
         )  # fmt: skip
         weights = result.weights
         losses += result.losses
-    return weights, PruneReport(
-        plan=plan,
-        masks=masks,
-        layers=describe_layers(network, dense, plan, masks, settings),
-        left={**layers_left_whole(network, settings), **({} if permutation is None else permutation.left)},
-        permuted={} if permutation is None else permutation.retained,
-        removed={index: removed_share(mask) for index, mask in masks.items()},
+    return PruneReport(
+        weights=weights,
+        layers=layers,
+        reports=describe_layers(network, dense, layers, settings),
+        left=left_whole(network, settings, permutation),
+        permutation=permutation,
         losses=losses,
         choices=choices,
         accuracy_before=before,
         accuracy_masked=masked,
         accuracy_after=_accuracy(network, weights, validation),
     )
-
-
-def _choices(
-    network: Network,
-    weights: Weights,
-    settings: PruneSettings,
-    *,
-    calibration: DataSet | None,
-    layer_times: LayerTimes | None,
-) -> tuple[VariantChoice, ...]:
-    """What `abwsp` chooses, where there is something to choose by."""
-    if settings.method != "abwsp" or calibration is None or layer_times is None:
-        return ()
-    return choose_layer_variants(network, weights, settings, calibration=calibration, layer_times=layer_times)
 
 
 def _settings_of_steps(settings: PruneSettings, *, steps: int) -> list[PruneSettings]:

@@ -15,6 +15,7 @@ from clprune.darknet.network import load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.rewrite import annotate_cfg
 from clprune.darknet.weights import write_weights
+from clprune.pruning import PruneSettings
 from clprune.pruning.network import prune_random
 from clprune.unit import Unit
 from tests.cli.conftest import CFG
@@ -32,9 +33,8 @@ def models(tmp_path: Path) -> Path:
     dense_cfg.write_text(CFG)
     network = load_network(dense_cfg)
     weights = random_weights(network, seed=1)
-    pruned, options = prune_random(
-        network, weights, method="workgroup", sparsity=0.75, unit_for_layer=lambda layer: Unit(rows=4)
-    )
+    settings = PruneSettings(method="workgroup", sparsity=0.75, unit_for_layer=lambda layer: Unit(rows=4))
+    pruned, options = prune_random(network, weights, settings)
     pruned_cfg.write_text(annotate_cfg(dense_cfg, options))
     write_weights(dense_cfg.with_suffix(".weights"), network, weights)
     write_weights(pruned_cfg.with_suffix(".weights"), network, pruned)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clprune.cli.model import METHODS_HELP
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import load_network
@@ -96,5 +95,8 @@ def test_prune_stops_before_it_begins(
     assert not (tmp_path / "pruned.cfg").exists()
 
 
-def test_help_names_every_method() -> None:
-    assert [name for name in list_methods() if name not in METHODS_HELP] == []
+def test_help_names_every_method_and_option(run: Run) -> None:
+    shown = " ".join(run("prune", "--help").out.split())
+    assert [name for name in list_methods() if name not in shown] == []
+    for name in ("parallel-tiles", "vector-kept-share", "winograd", "winograd-unit", "balance", "no-refit"):
+        assert f"--{name}" in shown

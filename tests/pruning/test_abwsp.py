@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from clprune.errors import UsageError
-from clprune.pruning.abwsp import VariantCost, choose_variants
+from clprune.pruning.methods.abwsp import choose_variants
+from clprune.pruning.variants import VariantCost
 
 
 def costs_of(*layers: tuple[float, float, float, float]) -> dict[int, dict[str, VariantCost]]:

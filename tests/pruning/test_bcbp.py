@@ -9,9 +9,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from clprune.errors import UsageError
-from clprune.pruning import MaskOptions, mask_for
-from clprune.pruning.bcbp import balance_columns, prune_by_threshold, recalibrate, reselect
+from clprune.pruning import MaskRequest, mask_for
 from clprune.pruning.imbalance import imbalance, kept_columns
+from clprune.pruning.methods.bcbp import BcbpOptions, balance_columns, prune_by_threshold, recalibrate, reselect
 from clprune.unit import Unit
 from tests.pruning.drawn import bits, matrix
 
@@ -25,7 +25,7 @@ WEIGHTS = matrix(
     "3 0 1 2 4",
     "0 1 2 0 3",
 )
-OPTIONS = MaskOptions(unit=Unit(rows=2), sparsity=0.5)
+REQUEST = MaskRequest(unit=Unit(rows=2), sparsity=0.5, options=BcbpOptions())
 SCORES = matrix("9 8 7 6 1", "5 9 9 9 0", "3 0 1 2 4", "0 1 2 0 3").astype(np.float64)
 
 
@@ -51,14 +51,14 @@ def test_step_3_takes_the_best_columns_of_each_tile() -> None:
 
 
 def test_all_steps_report_what_they_did() -> None:
-    result = balance_columns(WEIGHTS, replace(OPTIONS, parallel_tiles=2))
+    result = balance_columns(WEIGHTS, replace(REQUEST, options=BcbpOptions(parallel_tiles=2)))
     assert_array_equal(result.mask, bits("####.", "####.", "####.", "####.", "....#", "....#", "....#"))
     assert_array_equal(result.kept_before, [4, 4, 2, 0])
     assert_array_equal(result.kept_after, [4, 4, 1, 1])
     assert result.threshold == 3
     assert result.imbalance_before == pytest.approx((4 + 2) / (4 + 1))
     assert result.imbalance_after == 1
-    whole = balance_columns(WEIGHTS, OPTIONS)
+    whole = balance_columns(WEIGHTS, REQUEST)
     assert_array_equal(whole.kept_after, [3, 3, 3, 3])
     assert whole.imbalance_before == pytest.approx(4 / 2.5)
     assert_array_equal(whole.mask, mask_for("bcbp", WEIGHTS, unit=Unit(rows=2), sparsity=0.5))
@@ -66,7 +66,7 @@ def test_all_steps_report_what_they_did() -> None:
 
 def test_tiles_end_with_their_group() -> None:
     weights = matrix("9 9 0", "1 2 0", "0 0 5", "7 0 0", "0 0 6", "0 1 2")
-    result = balance_columns(weights, MaskOptions(unit=Unit(rows=2), sparsity=0.5, group_rows=3))
+    result = balance_columns(weights, replace(REQUEST, group_rows=3))
     # tiles: rows 0-1, 2, 3-4, 5
     assert_array_equal(result.kept_after, [2, 2, 2, 2])
     assert_array_equal(result.mask, bits("##.", "##.", "#.#", "#.#", "#.#", ".##"))
@@ -74,7 +74,7 @@ def test_tiles_end_with_their_group() -> None:
 
 def test_units_of_several_columns_count_their_columns() -> None:
     weights = matrix("1 1 5 5 2", "3 3 0 0 9")
-    result = balance_columns(weights, MaskOptions(unit=Unit(rows=1, columns=2), sparsity=0.5))
+    result = balance_columns(weights, replace(REQUEST, unit=Unit(rows=1, columns=2)))
     assert_array_equal(result.kept_before, [2, 3])
     # means 1 5 2 and 3 0 9: three of six units stay, two per tile after halves are rounded up
     assert_array_equal(result.mask, bits("..###", "##..#"))

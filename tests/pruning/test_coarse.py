@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from numpy.testing import assert_array_equal
 
-from clprune.pruning import get_method, mask_for
-from clprune.pruning.method import UnitRequest
+from clprune.pruning import UnitRequest, get_method, mask_for
 from clprune.unit import Unit
 from tests.pruning.drawn import bits, matrix
 
@@ -83,7 +82,7 @@ def test_wavefront_removes_columns_of_its_rows() -> None:
     ],
 )
 def test_units_that_follow_from_the_tile(method: str, tile: str, unit: str) -> None:
-    request = UnitRequest(tile=Unit.parse(tile), columns=27, sparsity=0.75)
+    request = UnitRequest(tile=Unit.parse(tile), rows=64, columns=27, sparsity=0.75)
     assert str(get_method(method).unit_for(request)) == unit
 
 
@@ -91,7 +90,7 @@ def test_units_that_follow_from_the_tile(method: str, tile: str, unit: str) -> N
     ("sparsity", "unit"), [(0.5, "1x4"), (0.75, "1x4"), (0.875, "1x8"), (0.9375, "1x16"), (0.9, "1x32"), (0.0, "1x4")]
 )
 def test_the_shortest_pattern_of_the_nearest_density(sparsity: float, unit: str) -> None:
-    request = UnitRequest(tile=TILE, columns=576, sparsity=sparsity)
+    request = UnitRequest(tile=TILE, rows=64, columns=576, sparsity=sparsity)
     assert str(get_method("nm").unit_for(request)) == unit
 
 

@@ -9,8 +9,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from clprune.errors import UsageError
-from clprune.pruning import MaskOptions, mask_for
-from clprune.pruning.mixed import best_split, block_mask, search_splits, vector_mask
+from clprune.pruning import MaskRequest, mask_for
+from clprune.pruning.methods.mixed import MixedOptions, best_split, block_mask, search_splits, vector_mask
 from clprune.unit import Unit
 from tests.pruning.drawn import bits, matrix
 
@@ -22,34 +22,36 @@ WEIGHTS = matrix(
     "1 0 0 0  8 7 6 5  3 0",
     "2 2 2 2  0 1 0 0  9 8",
 )
-OPTIONS = MaskOptions(unit=Unit(rows=2, columns=4), sparsity=0.6)
+REQUEST = MaskRequest(unit=Unit(rows=2, columns=4), sparsity=0.6, options=MixedOptions())
 
 
 def test_the_vector_mask_keeps_the_same_number_in_each_row_of_a_block() -> None:
-    mask = vector_mask(WEIGHTS, OPTIONS, kept=2)
+    mask = vector_mask(WEIGHTS, REQUEST, kept=2)
     assert_array_equal(mask, bits("..###..##.", "##..##..#.", "#..#..##.#", "##..##..#.", "##..##..#."))
 
 
 def test_the_block_mask_keeps_the_best_blocks() -> None:
     # means: 2.5 2.25 1; 0.25 6.5 1.5; 2 0.25 8.5
-    mask = block_mask(WEIGHTS, OPTIONS, kept=4)
+    mask = block_mask(WEIGHTS, REQUEST, kept=4)
     assert_array_equal(mask, bits("########..", "########..", "....####..", "....####..", "........##"))
 
 
 def test_a_fixed_split_is_the_and_of_both() -> None:
-    mask = mask_for("mixed", WEIGHTS, unit=Unit(rows=2, columns=4), sparsity=0.75, vector_kept_share=0.5)
+    mask = mask_for(
+        "mixed", WEIGHTS, unit=Unit(rows=2, columns=4), sparsity=0.75, options=MixedOptions(vector_kept_share=0.5)
+    )
     # half of each vector, so half of the nine blocks (four and a half, rounded to the even four) give a quarter
     assert_array_equal(mask, bits("..###..#..", "##..##....", "......##..", "....##....", "........#."))
 
 
 def test_splits_reach_the_density_and_leave_work_for_both_masks() -> None:
     weights = np.random.default_rng(5).standard_normal((24, 64)).astype(np.float32)
-    options = MaskOptions(unit=Unit(rows=4, columns=16), sparsity=0.75)
-    splits = search_splits(weights, options)
+    request = replace(REQUEST, unit=Unit(rows=4, columns=16), sparsity=0.75)
+    splits = search_splits(weights, request)
     assert [split.vector_kept for split in splits] == list(range(5, 16))
     for split in splits:
-        both = vector_mask(weights, options, kept=split.vector_kept) & block_mask(
-            weights, options, kept=split.block_kept
+        both = vector_mask(weights, request, kept=split.vector_kept) & block_mask(
+            weights, request, kept=split.block_kept
         )
         assert 0 < split.block_kept < 24
         assert both.mean() == pytest.approx(0.25, abs=0.02)
@@ -62,25 +64,25 @@ def test_the_search_finds_what_the_weights_are_made_of(criterion: str) -> None:
     random = np.random.default_rng(1)
     fine = random.permuted(np.tile([9.0, 9, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], (32, 8)), axis=1)
     coarse = np.kron(random.permutation(64).reshape(8, 8) < 18, np.ones((4, 16)))
-    options = MaskOptions(unit=Unit(rows=4, columns=16), sparsity=0.75, criterion=criterion)
+    request = replace(REQUEST, unit=Unit(rows=4, columns=16), sparsity=0.75, criterion=criterion)
     noise = 0.01 * random.random((32, 128))
-    assert best_split(search_splits((coarse + noise).astype(np.float32), options)).vector_kept == 15
-    assert best_split(search_splits((fine + noise).astype(np.float32), options)).vector_kept <= 7
+    assert best_split(search_splits((coarse + noise).astype(np.float32), request)).vector_kept == 15
+    assert best_split(search_splits((fine + noise).astype(np.float32), request)).vector_kept <= 7
 
 
 def test_partial_vectors_retain_what_the_search_says() -> None:
     for criterion, power in (("l1", 1), ("l2", 2)):
-        options = replace(OPTIONS, criterion=criterion, sparsity=0.6)
+        request = replace(REQUEST, criterion=criterion, sparsity=0.6)
         values = np.abs(WEIGHTS.astype(np.float64)) ** power
-        for split in search_splits(WEIGHTS, options):
-            both = vector_mask(WEIGHTS, options, kept=split.vector_kept) & block_mask(
-                WEIGHTS, options, kept=split.block_kept
+        for split in search_splits(WEIGHTS, request):
+            both = vector_mask(WEIGHTS, request, kept=split.vector_kept) & block_mask(
+                WEIGHTS, request, kept=split.block_kept
             )
             assert split.retained_share == pytest.approx(float(values[both].sum() / values.sum()))
 
 
 def test_no_split_leaves_it_to_the_blocks() -> None:
-    (dense,) = search_splits(WEIGHTS, replace(OPTIONS, sparsity=0.0))
+    (dense,) = search_splits(WEIGHTS, replace(REQUEST, sparsity=0.0))
     assert (dense.vector_kept, dense.block_kept, dense.retained_share) == (4, 9, 1.0)
     assert mask_for("mixed", WEIGHTS, unit=Unit(rows=2, columns=4), sparsity=0.0).all()
     even = WEIGHTS[:4]
@@ -105,9 +107,17 @@ def test_blocks_wider_than_the_matrix() -> None:
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
 def test_a_share_outside_the_range_is_refused(share: float) -> None:
     with pytest.raises(UsageError, match="vector_kept_share"):
-        mask_for("mixed", WEIGHTS, unit=Unit(rows=2, columns=4), sparsity=0.5, vector_kept_share=share)
+        mask_for(
+            "mixed", WEIGHTS, unit=Unit(rows=2, columns=4), sparsity=0.5, options=MixedOptions(vector_kept_share=share)
+        )
 
 
 def test_a_share_below_the_density_is_raised_to_it() -> None:
-    mask = mask_for("mixed", WEIGHTS[:4, :8], unit=Unit(rows=2, columns=4), sparsity=0.5, vector_kept_share=0.1)
+    mask = mask_for(
+        "mixed",
+        WEIGHTS[:4, :8],
+        unit=Unit(rows=2, columns=4),
+        sparsity=0.5,
+        options=MixedOptions(vector_kept_share=0.1),
+    )
     assert mask.mean() == 0.5

@@ -15,15 +15,16 @@ from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import UsageError
 from clprune.pruning.network import (
-    PruneSettings,
+    PrunedLayer,
     apply_masks,
-    make_masks,
+    masks_of,
     plan_pruning,
     prunable_layers,
+    prune_layers,
     prune_random,
-    removed_share,
 )
 from clprune.pruning.schedule import sparsity_steps
+from clprune.pruning.settings import PruneSettings
 from clprune.quantization.coding import HalfCoding
 from clprune.unit import Unit
 
@@ -92,7 +93,7 @@ def test_the_plan_names_method_unit_and_share(network: Network) -> None:
 
 def test_removed_units_are_zero_and_all_else_is_untouched(network: Network) -> None:
     weights = random_weights(network, seed=0)
-    masks = make_masks(network, weights, plan_pruning(network, weights, settings_of()))
+    masks = masks_of(prune_layers(network, weights, plan_pruning(network, weights, settings_of())))
     pruned = apply_masks(weights, masks)
     for index, (before, after) in enumerate(zip(weights.layers, pruned.layers, strict=True)):
         assert before is not None and after is not None
@@ -122,7 +123,7 @@ def test_a_coding_does_not_outlive_a_mask(network: Network) -> None:
 
 def test_row_blocks_of_a_grouped_layer_end_with_its_group(network: Network) -> None:
     weights = random_weights(network, seed=0)
-    mask = make_masks(network, weights, plan_pruning(network, weights, settings_of()))[1]
+    mask = masks_of(prune_layers(network, weights, plan_pruning(network, weights, settings_of())))[1]
     # ten filters in two groups of five, units of four rows: blocks are 0-3, 4, 5-8, 9
     for block in (slice(0, 4), slice(4, 5), slice(5, 9), slice(9, 10)):
         assert (mask[block] == mask[block.start]).all()
@@ -132,14 +133,12 @@ def test_row_blocks_of_a_grouped_layer_end_with_its_group(network: Network) -> N
 
 def test_random_weights_lose_what_is_asked(network: Network) -> None:
     weights = random_weights(network, seed=0)
-    pruned, plan = prune_random(
-        network, weights, method="workgroup", sparsity=0.75, fc_sparsity=0.5, unit_for_layer=unit_of
-    )
+    pruned, plan = prune_random(network, weights, settings_of(sparsity=0.75, fc_sparsity=0.5))
     assert sorted(plan) == [1, 2, 3, 4]
     shares = [float(np.mean(layer.weights == 0)) for layer in pruned.layers if layer is not None]
     assert shares[0] == 0
     assert shares[3] == pytest.approx(0.5, abs=0.06)
-    again, _ = prune_random(network, weights, method="workgroup", sparsity=0.75, unit_for_layer=unit_of)
+    again, _ = prune_random(network, weights, settings_of(sparsity=0.75))
     assert_array_equal(again.layers[1].weights, pruned.layers[1].weights)  # type: ignore[union-attr]
     assert again.layers[3] is weights.layers[3]
 
@@ -153,7 +152,7 @@ def test_a_global_threshold_reaches_the_target_and_spares_the_important_layer(ne
     layers[2] = replace(third, weights=np.ones_like(third.weights))
     weights = replace(weights, layers=tuple(layers))
     plan = plan_pruning(network, weights, settings_of(sparsity=0.4, allocation="global"))
-    masks = make_masks(network, weights, plan)
+    masks = masks_of(prune_layers(network, weights, plan))
     total = sum(mask.size for mask in masks.values())
     removed = sum(int((~mask).sum()) for mask in masks.values())
     total += sum(layers[index].weights.size for index in (1, 2) if index not in masks)  # type: ignore[union-attr]
@@ -187,8 +186,11 @@ def test_layers_without_values_are_named(network: Network) -> None:
         plan_pruning(network, partial, settings_of())
 
 
-def test_the_removed_share_is_exact() -> None:
-    assert removed_share(np.array([[True, False, False, False]])) == 0.75
+def test_the_removed_share_is_exact(network: Network) -> None:
+    weights = random_weights(network, seed=0)
+    (layer, *_) = prune_layers(network, weights, plan_pruning(network, weights, settings_of()))
+    assert isinstance(layer, PrunedLayer) and layer.index == 1
+    assert replace(layer, mask=np.array([[True, False, False, False]])).removed_share == 0.75
 
 
 def test_steps_rise_to_the_target() -> None:

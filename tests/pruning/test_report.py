@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from clprune.pruning.abwsp import VariantChoice, VariantCost
-from clprune.pruning.network import PruneSettings
 from clprune.pruning.prune import prune_network
 from clprune.pruning.report import LayerReport, PruningReport, norm_error
 from clprune.pruning.report_page import report_page
+from clprune.pruning.settings import PruneSettings
 from clprune.pruning.shrink import shrink_network
 from clprune.pruning.svg import Series, axis_ticks, bar_chart
+from clprune.pruning.variants import VariantChoice, VariantCost
 from clprune.unit import Unit
 from tests.pruning.drawn import bits, matrix
 from tests.pruning.networks import BRANCHES, CHAIN, load
@@ -49,8 +49,8 @@ def test_the_norm_that_went() -> None:
 def test_layers_report_what_their_masks_do(tmp_path: Path) -> None:
     network, weights = load(tmp_path, CHAIN)
     pruned = prune_network(network, weights, settings_of("workgroup"))
-    assert [layer.layer for layer in pruned.layers] == [2, 6, 8, 9, 10]
-    for layer in pruned.layers:
+    assert [layer.layer for layer in pruned.reports] == [2, 6, 8, 9, 10]
+    for layer in pruned.reports:
         mask = pruned.masks[layer.layer]
         blocks = [int(np.count_nonzero(mask[first : first + 4].any(axis=0))) for first in range(0, len(mask), 4)]
         assert (layer.columns_fewest, layer.columns_most) == (min(blocks), max(blocks))
@@ -67,7 +67,7 @@ def test_bcbp_reports_its_imbalance_before_and_after(tmp_path: Path) -> None:
     network, weights = load(tmp_path, CHAIN)
     pruned = prune_network(network, weights, settings_of("bcbp"))
     plain = prune_network(network, weights, settings_of("wavefront"))
-    for balanced, free in zip(pruned.layers, plain.layers, strict=True):
+    for balanced, free in zip(pruned.reports, plain.reports, strict=True):
         assert balanced.imbalance == 1
         assert balanced.imbalance_before == pytest.approx(free.imbalance)
 
@@ -76,7 +76,7 @@ def test_filters_take_the_next_layers_inputs_along(tmp_path: Path) -> None:
     network, weights = load(tmp_path, CHAIN)
     pruned = prune_network(network, weights, settings_of("filter", first_dense=False))
     small = shrink_network(network, pruned.weights, pruned.masks)
-    for layer in pruned.layers:
+    for layer in pruned.reports:
         before, after = weights.layers[layer.layer], small.weights.layers[layer.layer]
         assert before is not None and after is not None
         assert layer.kept_share == after.weights.size / before.weights.size
@@ -91,7 +91,7 @@ def test_permuting_first_retains_more(tmp_path: Path) -> None:
     assert plain.permutation is None
     assert permuted.permutation is not None
     assert set(permuted.permutation.orders) == {1}
-    assert permuted.layers[0].norm_error < plain.layers[0].norm_error
+    assert permuted.reports[0].norm_error < plain.reports[0].norm_error
 
 
 def test_warnings_where_operations_fell_and_time_did_not() -> None:
@@ -177,7 +177,7 @@ def test_bars_are_as_high_as_their_values() -> None:
 
 def test_choices_and_their_reasons_are_on_the_page() -> None:
     cost = VariantCost(time_ms=1.0, loss=0.5, accuracy=0.9)
-    choice = VariantChoice(layer=3, variant="wsp", reason="it is <faster>", wsp=cost, bwsp=cost)
+    choice = VariantChoice(layer=3, variant="wsp", reason="it is <faster>", costs={"wsp": cost, "bwsp": cost})
     page = report_page(replace(REPORT, choices=(choice,)))
     assert "<h2>Variants</h2>" in page
     assert "wsp: it is &lt;faster&gt;" in page

@@ -13,7 +13,9 @@ from clprune.darknet.rewrite import resize_cfg
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights, write_weights
 from clprune.errors import UsageError
-from clprune.pruning.network import PruneSettings, apply_masks, layers_left_whole, masks_of_plan, plan_pruning
+from clprune.pruning.network import apply_masks, layers_left_whole, masks_of
+from clprune.pruning.prune import choose_layers
+from clprune.pruning.settings import PruneSettings
 from clprune.pruning.shrink import channels_left, clear_channels, expand_weights, shrink_network
 from clprune.pruning.unit import Mask
 from clprune.unit import Unit
@@ -30,7 +32,7 @@ def filter_masks(network: Network, weights: Weights, *, sparsity: float = 0.5) -
         unit_for_layer=lambda layer: Unit(rows=8),
         first_dense=False,
     )
-    return masks_of_plan(network, weights, plan_pruning(network, weights, settings), settings)
+    return masks_of(choose_layers(network, weights, settings))
 
 
 def test_the_smaller_network_equals_the_masked_one(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from clprune.darknet.network import load_network
 from clprune.darknet.rewrite import annotate_cfg
 from clprune.darknet.values import unit_matrix
 from clprune.errors import CfgError, UsageError
-from clprune.pruning import PruneSettings, mask_for, prune_network
+from clprune.pruning import PruneSettings, get_method, mask_for, prune_network
 from clprune.pruning.imbalance import kept_columns, matrix_imbalance
+from clprune.pruning.methods.bwsp import BwspOptions
 from clprune.pruning.network import in_pruning_domain, plan_pruning, prune_random
 from clprune.pruning.winograd import output_tile, sensitivities, to_winograd_domain
 from clprune.unit import Unit
@@ -60,7 +61,10 @@ activation=linear
 
 
 def settings_of(method: str = "wsp", **options: object) -> PruneSettings:
-    given = {"sparsity": 0.5, "unit_for_layer": lambda layer: Unit(rows=2), "winograd": 4, **options}
+    own = {name: options.pop(name) for name in ("winograd", "winograd_unit", "refit", "balance") if name in options}
+    if get_method(method).elsewhere is not None:
+        options["options"] = get_method(method).options(**{"winograd": 4, **own})  # type: ignore[arg-type]
+    given = {"sparsity": 0.5, "unit_for_layer": lambda layer: Unit(rows=2), **options}
     return PruneSettings(method=method, **given)  # type: ignore[arg-type]
 
 
@@ -91,7 +95,9 @@ def test_as_many_in_every_list() -> None:
 
 def test_as_many_in_every_matrix() -> None:
     # the best four of eight in each matrix: 9 1 4 3 over 5 5 7 6; of equal ones those with the lower index
-    mask = mask_for("bwsp", TWO_MATRICES, unit=Unit(rows=2), sparsity=0.5, group_rows=3, balance="matrix")
+    mask = mask_for(
+        "bwsp", TWO_MATRICES, unit=Unit(rows=2), sparsity=0.5, group_rows=3, options=BwspOptions(balance="matrix")
+    )
     assert_array_equal(mask, bits("#.##", "#.##", ".#..", "##.#", "##.#", "#..."))
 
 
@@ -135,7 +141,7 @@ def test_rows_must_be_whole_matrices() -> None:
     with pytest.raises(UsageError, match="expected 16 groups"):
         mask_for("wsp", np.ones((15, 2), np.float32), unit=Unit(rows=1), sparsity=0.5, group_rows=1, winograd=2)
     with pytest.raises(UsageError, match="'row': expected one of list, matrix"):
-        mask_for("bwsp", np.ones((4, 2), np.float32), unit=Unit(rows=1), sparsity=0.5, balance="row")
+        BwspOptions(balance="row")
 
 
 def test_imbalance_of_lists_and_of_matrices() -> None:
@@ -154,7 +160,7 @@ def test_only_what_has_a_winograd_domain_is_pruned_there(tmp_path: Path) -> None
         1: ("wsp", 4), 2: ("workgroup", None), 3: ("workgroup", None), 4: ("wsp", 2), 5: ("workgroup", None),
     }  # fmt: skip
     assert output_tile(network.layers[4], winograd=4) == 2  # its output is 2x1
-    pruned = prune_network(network, weights, settings_of(fc_sparsity=0.5, winograd_refit=False))
+    pruned = prune_network(network, weights, settings_of(fc_sparsity=0.5, refit=False))
     for index, options in plan.items():
         values, mask = pruned.weights.layers[index], pruned.masks[index]
         assert values is not None
@@ -167,10 +173,10 @@ def test_only_what_has_a_winograd_domain_is_pruned_there(tmp_path: Path) -> None
     u = transform_filters(before.weights, 4).astype(np.float32).reshape(-1, 6)
     assert_array_equal(unit_matrix(after), np.where(pruned.masks[1], u, 0))
     assert pruned.weights.layers[0] is weights.layers[0]
-    report = pruned.layers[0]
+    report = pruned.reports[0]
     assert (report.winograd, report.unit, report.columns) == (4, "2x1", 6)
     assert report.matrix_imbalance is not None and report.matrix_imbalance > 1
-    assert pruned.layers[1].matrix_imbalance is None
+    assert pruned.reports[1].matrix_imbalance is None
 
 
 @pytest.mark.parametrize(("unit", "expected"), [("column", "5x1"), ("row", "1x6"), ("tile", "2x1")])
@@ -178,7 +184,7 @@ def test_units_in_the_winograd_domain(tmp_path: Path, unit: str, expected: str) 
     network, weights = load(tmp_path, CFG)
     pruned = prune_network(network, weights, settings_of("bwsp", winograd=2, winograd_unit=unit))
     assert str(pruned.plan[1].unit) == expected
-    assert pruned.layers[0].matrix_imbalance == 1
+    assert pruned.reports[0].matrix_imbalance == 1
     assert str(pruned.plan[2].unit) == "2x1"
 
 
@@ -217,23 +223,21 @@ def test_weights_stay_in_their_domain(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [{"winograd": 3}, {"winograd_unit": "plane"}, {"balance": "all"}])
 def test_settings_check_themselves(options: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="expected one of"):
-        settings_of(**options)
+        settings_of("bwsp", **options)
 
 
 def test_permuted_channels_are_ordered_by_what_units_are_cut_from(tmp_path: Path) -> None:
     network, weights = load(tmp_path, CFG)
     plain, permuted = (prune_network(network, weights, settings_of(permute=permute)) for permute in (False, True))
     assert permuted.permutation is not None and 1 in permuted.permutation.orders
-    assert permuted.layers[0].norm_error != plain.layers[0].norm_error
+    assert permuted.reports[0].norm_error != plain.reports[0].norm_error
     before, after = permuted.permutation.retained[1]
     assert after > before
 
 
 def test_random_weights_are_pruned_there_too(tmp_path: Path) -> None:
     network, weights = load(tmp_path, CFG)
-    pruned, plan = prune_random(
-        network, weights, method="bwsp", sparsity=0.5, unit_for_layer=lambda layer: Unit(rows=2)
-    )
+    pruned, plan = prune_random(network, weights, settings_of("bwsp", winograd=2))
     assert plan[1].winograd == 2
     values = pruned.layers[1]
     assert values is not None and values.winograd == 2

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from clprune.darknet.values import Weights
 from clprune.plan.plan import make_plan
 from clprune.pruning import PruneSettings, prune_network
-from clprune.pruning.winograd import to_winograd_domain
+from clprune.pruning.winograd import WinogradOptions, to_winograd_domain
 from clprune.runner.reference import FloatArray, reference_outputs
 from clprune.unit import Unit
 from tests.imaginary import imaginary_device
@@ -72,7 +72,11 @@ def test_pruned_weights_agree_with_pytorch(tmp_path: Path, x: FloatArray, tile: 
 
     network, weights = load(tmp_path, CFG)
     settings = PruneSettings(
-        method="wsp", sparsity=0.5, winograd=tile, unit_for_layer=lambda layer: Unit(rows=2), first_dense=False
+        method="wsp",
+        sparsity=0.5,
+        unit_for_layer=lambda layer: Unit(rows=2),
+        first_dense=False,
+        options=WinogradOptions(winograd=tile),
     )
     pruned = prune_network(network, weights, settings)
     assert sorted(pruned.masks) == [0, 1, 3]

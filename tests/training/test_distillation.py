@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import FileError, UsageError
-from clprune.pruning.network import make_masks, plan_pruning
+from clprune.pruning.network import masks_of, plan_pruning, prune_layers
 from clprune.training import Progress, Recipe, Teacher, evaluate, load_module, prune_and_retrain, train
 from clprune.training.distillation import distillation_loss, teacher_module
 from tests.training.networks import MICRO, network_of
@@ -91,7 +91,7 @@ def test_a_student_comes_to_agree_with_its_teacher(tmp_path: Path) -> None:
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     network = network_of(tmp_path)
     dense = random_weights(network, seed=1)
-    masks = make_masks(network, dense, plan_pruning(network, dense, settings_of()))
+    masks = masks_of(prune_layers(network, dense, plan_pruning(network, dense, settings_of())))
     recipe = replace(RECIPE, epochs=3)
     checkpoint = tmp_path / "run.checkpoint"
     teacher = Teacher(network=network, weights=dense)
@@ -120,12 +120,12 @@ def test_pruning_learns_from_what_came_in(tmp_path: Path, method: str) -> None:
     dense = random_weights(network, seed=1)
     settings = replace(settings_of(), method=method, fc_sparsity=None)
     recipe = replace(RECIPE, epochs=1, distillation=1.0, label_smoothing=0.0)
-    weights, report = prune_and_retrain(network, dense, settings, data=data_of(), recipe=recipe)
+    report = prune_and_retrain(network, dense, settings, data=data_of(), recipe=recipe)
     assert np.isfinite(report.losses).all()
-    alone, _ = prune_and_retrain(network, dense, settings, data=data_of(), recipe=replace(recipe, distillation=0.0))
+    alone = prune_and_retrain(network, dense, settings, data=data_of(), recipe=replace(recipe, distillation=0.0))
     assert any(
         one is not None and other is not None and not np.array_equal(one.weights, other.weights)
-        for one, other in zip(weights.layers, alone.layers, strict=True)
+        for one, other in zip(report.weights.layers, alone.weights.layers, strict=True)
     )
 
 

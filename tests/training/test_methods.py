@@ -31,9 +31,10 @@ def test_what_is_removed_stays_removed(tmp_path: Path, method: str) -> None:
         method=method, sparsity=0.5, fc_sparsity=0.5, unit_for_layer=lambda layer: Unit(rows=4), permute=True
     )
     data = load_data("synthetic", split="train", height=8, width=8, count=32)
-    trained, report = prune_and_retrain(network, weights, settings, data=data, recipe=RECIPE, steps=2)
+    report = prune_and_retrain(network, weights, settings, data=data, recipe=RECIPE, steps=2)
+    trained = report.weights
     assert sorted(report.plan) == ([1, 3] if method == "filter" else [1, 3, 5])
-    assert [layer.layer for layer in report.layers] == sorted(report.plan)
+    assert [layer.layer for layer in report.reports] == sorted(report.plan)
     for index, mask in report.masks.items():
         values = trained.layers[index]
         assert values is not None
@@ -48,7 +49,8 @@ def test_the_smaller_network_was_trained(tmp_path: Path) -> None:
         method="filter", sparsity=0.5, fc_sparsity=0.4, unit_for_layer=lambda layer: Unit(rows=4), first_dense=False
     )
     data = load_data("synthetic", split="train", height=8, width=8, count=32)
-    trained, report = prune_and_retrain(network, weights, settings, data=data, recipe=RECIPE, steps=2)
+    report = prune_and_retrain(network, weights, settings, data=data, recipe=RECIPE, steps=2)
+    trained = report.weights
     small = shrink_network(network, trained, report.masks)
     assert {index: len(kept) for index, kept in small.kept.items()} == {0: 3, 1: 5, 3: 10}
     x = images(network)

@@ -17,7 +17,8 @@ from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
 from clprune.data import DataSet, load_data
 from clprune.errors import FileError, UsageError
-from clprune.pruning.network import PruneSettings, make_masks, plan_pruning
+from clprune.pruning.network import masks_of, plan_pruning, prune_layers
+from clprune.pruning.settings import PruneSettings
 from clprune.training import Progress, Recipe, evaluate, load_module, prune_and_retrain, train
 from clprune.training.augment import draw_augmentation
 from clprune.training.held_masks import HeldMasks
@@ -73,7 +74,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_torch_alone(tmp_path: P
 def test_masks_hold_exactly_through_training(tmp_path: Path, optimiser: str) -> None:
     network = network_of(tmp_path)
     weights = random_weights(network, seed=1)
-    masks = make_masks(network, weights, plan_pruning(network, weights, settings_of()))
+    masks = masks_of(prune_layers(network, weights, plan_pruning(network, weights, settings_of())))
     assert sorted(masks) == [1, 3, 5]
     recipe = replace(RECIPE, optimiser=optimiser, learning_rate=0.01)  # type: ignore[arg-type]
     trained = train(network, data_of(), recipe, weights=weights, masks=masks).weights
@@ -91,7 +92,7 @@ def test_momentum_of_removed_weights_stays_zero(tmp_path: Path) -> None:
     network = network_of(tmp_path)
     weights = random_weights(network, seed=1)
     module = load_module(network, weights)
-    masks = make_masks(network, weights, plan_pruning(network, weights, settings_of()))
+    masks = masks_of(prune_layers(network, weights, plan_pruning(network, weights, settings_of())))
     held = HeldMasks(module, masks)
     optimiser = make_optimiser(module, RECIPE)
     for _ in range(3):
@@ -121,7 +122,7 @@ def killer(after: int) -> Callable[[Progress], None]:
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, optimiser: str) -> None:
     network = network_of(tmp_path)
     weights = random_weights(network, seed=1)
-    masks = make_masks(network, weights, plan_pruning(network, weights, settings_of()))
+    masks = masks_of(prune_layers(network, weights, plan_pruning(network, weights, settings_of())))
     recipe = replace(RECIPE, epochs=4, optimiser=optimiser)  # type: ignore[arg-type]
     whole = train(network, data_of(), recipe, weights=weights, masks=masks)
     checkpoint = tmp_path / "run.checkpoint"
@@ -158,7 +159,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
 def test_prune_and_retrain_in_steps(tmp_path: Path) -> None:
     network = network_of(tmp_path)
     dense = train(network, data_of(320), replace(RECIPE, epochs=5)).weights
-    pruned, report = prune_and_retrain(
+    report = prune_and_retrain(
         network,
         dense,
         settings_of(0.75),
@@ -170,11 +171,12 @@ def test_prune_and_retrain_in_steps(tmp_path: Path) -> None:
     assert sorted(report.plan) == [1, 3, 5]
     assert report.plan[1].sparsity == 0.75 and report.plan[3].sparsity == 0.5
     assert len(report.losses) == 4
-    for index, share in report.removed.items():
+    pruned, removed = report.weights, {layer.index: layer.removed_share for layer in report.layers}
+    for index, share in removed.items():
         values = pruned.layers[index]
         assert values is not None
         assert np.mean(values.weights == 0) == pytest.approx(share)
-    assert report.removed[1] == pytest.approx(0.75, abs=0.05)
+    assert removed[1] == pytest.approx(0.75, abs=0.05)
     assert report.accuracy_after == evaluate(load_module(network, pruned), data_of(100, "test")).accuracy
     assert report.accuracy_before is not None and report.accuracy_after > 0.3
 

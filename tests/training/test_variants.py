@@ -55,9 +55,9 @@ def test_time_decides_within_the_budget(tmp_path: Path) -> None:
         layer_times=times_of(1.0, 1.0),  # type: ignore[arg-type]
     )
     for choice in alike:
-        assert choice.variant == ("wsp" if choice.wsp.loss <= choice.bwsp.loss else "bwsp")
-        assert choice.wsp.loss != choice.bwsp.loss
-        assert choice.wsp.time_ms == choice.bwsp.time_ms == 1.0
+        assert choice.variant == ("wsp" if choice.costs["wsp"].loss <= choice.costs["bwsp"].loss else "bwsp")
+        assert choice.costs["wsp"].loss != choice.costs["bwsp"].loss
+        assert choice.costs["wsp"].time_ms == choice.costs["bwsp"].time_ms == 1.0
 
 
 def test_the_choice_is_what_is_pruned_and_reported(tmp_path: Path) -> None:
@@ -65,20 +65,19 @@ def test_the_choice_is_what_is_pruned_and_reported(tmp_path: Path) -> None:
     weights = random_weights(network, seed=0)
     images = load_data("synthetic", split="train", height=8, width=8, count=64)
     recipe = Recipe(epochs=1, batch=32, learning_rate=0.01)
-    _, report = prune_and_retrain(
+    report = prune_and_retrain(
         network,
         weights,
         SETTINGS,
         data=images,
         recipe=recipe,
         steps=2,
-        calibration=images,
         layer_times=times_of(1.0, 1.0),  # type: ignore[arg-type]
     )
     assert {choice.layer: choice.variant for choice in report.choices} == {
         index: options.method for index, options in report.plan.items()
     }
-    _, plain = prune_and_retrain(network, weights, SETTINGS, data=images, recipe=recipe)
+    plain = prune_and_retrain(network, weights, SETTINGS, data=images, recipe=recipe)
     assert plain.choices == ()
     assert {options.method for options in plain.plan.values()} == {"bwsp"}
 

@@ -18,7 +18,7 @@ from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import unit_matrix
 from clprune.data import load_data
 from clprune.errors import FileError, UsageError
-from clprune.pruning import PruneSettings
+from clprune.pruning import PruneSettings, get_method
 from clprune.pruning.winograd import sensitivities, to_winograd_domain
 from clprune.training import NetworkModule, Recipe, evaluate, load_module, prune_and_retrain, store_weights, train
 from clprune.training.loop import make_optimiser
@@ -129,9 +129,15 @@ def test_masks_hold_and_what_stays_is_trained(tmp_path: Path, method: str, optim
     network = network_of(tmp_path)
     weights = random_weights(network, seed=0)
     data = load_data("synthetic", split="train", height=8, width=8, count=48)
-    settings = PruneSettings(method=method, sparsity=0.6, winograd=4, unit_for_layer=lambda layer: Unit(rows=4))
+    settings = PruneSettings(
+        method=method,
+        sparsity=0.6,
+        options=get_method(method).options(winograd=4),
+        unit_for_layer=lambda layer: Unit(rows=4),
+    )
     recipe = replace(RECIPE, optimiser=optimiser, learning_rate=0.01)  # type: ignore[arg-type]
-    trained, report = prune_and_retrain(network, weights, settings, data=data, recipe=recipe, steps=2, validation=data)
+    report = prune_and_retrain(network, weights, settings, data=data, recipe=recipe, steps=2, validation=data)
+    trained = report.weights
     values, dense = trained.layers[1], to_winograd_domain(network, weights, {1: 4}).layers[1]
     assert values is not None and dense is not None and values.winograd == 4
     mask, matrix = report.masks[1], unit_matrix(values)

@@ -18,7 +18,8 @@ import torch
 from clprune.darknet.network import load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.data import load_data
-from clprune.pruning.network import PruneSettings, make_masks, plan_pruning
+from clprune.pruning.network import masks_of, plan_pruning, prune_layers
+from clprune.pruning.settings import PruneSettings
 from clprune.training import Progress, Recipe, join_ranks, train
 from clprune.unit import Unit
 
@@ -31,7 +32,7 @@ def main(out: Path, cfg: Path, last_epoch: int | None = None) -> None:
     network = load_network(cfg)
     weights = random_weights(network, seed=1)
     settings = PruneSettings(method="workgroup", sparsity=0.6, unit_for_layer=lambda layer: Unit(rows=4))
-    masks = make_masks(network, weights, plan_pruning(network, weights, settings))
+    masks = masks_of(prune_layers(network, weights, plan_pruning(network, weights, settings)))
     reports: list[Progress] = []
 
     def report(progress: Progress) -> None:

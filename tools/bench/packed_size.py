@@ -28,8 +28,8 @@ from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
 from clprune.errors import WorkerError
 from clprune.plan.pruned import with_prune_options
-from clprune.pruning.network import PruneSettings
 from clprune.pruning.prune import prune_network
+from clprune.pruning.settings import PruneSettings
 from clprune.turns import Series
 from clprune.unit import Unit
 from tools import RESULTS

@@ -23,7 +23,7 @@ from clprune.plan.forms import WeightForm, rounded_share, weights_forms
 from clprune.plan.plan import make_plan
 from clprune.plan.pruned import tile_units, with_prune_options
 from clprune.plan.steps import Chosen
-from clprune.pruning.network import apply_masks, make_masks, prunable_layers
+from clprune.pruning.network import apply_masks, masks_of, prunable_layers, prune_layers
 from clprune.pruning.winograd import can_prune_winograd, to_winograd_domain
 from clprune.runner.refinement import refine
 from clprune.tuning.effort import Effort
@@ -295,7 +295,7 @@ def prune_in_cuts(
     }
     tiles = {index: chosen.winograd for index, chosen in options.items() if chosen.winograd is not None}
     weights = to_winograd_domain(network, weights, tiles)
-    return with_prune_options(network, options), apply_masks(weights, make_masks(network, weights, options))
+    return with_prune_options(network, options), apply_masks(weights, masks_of(prune_layers(network, weights, options)))
 
 
 def has_matrix(step: Chosen) -> bool:

@@ -16,8 +16,7 @@ from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.errors import DataError
 from clprune.files import write_atomically
-from clprune.pruning import prune_network
-from clprune.pruning.abwsp import VARIANTS
+from clprune.pruning import get_method, prune_network
 from clprune.training.variants import LayerTimes, choose_layer_variants
 from tools.compare.retrain import Say, Setting, prune_settings
 from tools.compare.variants import Variant
@@ -53,7 +52,8 @@ def time_all(
         if str(sparsity) in kept:
             continue
         of_share = {}
-        for method in VARIANTS:
+        selection = get_method(variant.method).selection
+        for method in () if selection is None else selection.variants:
             pruned = prune_network(network, dense, replace(prune_settings(variant, sparsity), method=method))
             times = layer_times(network, pruned.weights, pruned.plan)
             of_share[method] = {index: times[index] for index in pruned.plan}

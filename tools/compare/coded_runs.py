@@ -22,7 +22,7 @@ from clprune.darknet.weights import read_weights
 from clprune.dataset import DataSet
 from clprune.opencl import open_device
 from clprune.pruning.allocation import erdos_renyi
-from clprune.pruning.network import Masks, apply_masks, make_masks
+from clprune.pruning.network import Masks, apply_masks, masks_of, prune_layers
 from clprune.pruning.schedule import sparsity_steps
 from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
@@ -151,7 +151,7 @@ def _prune_in_steps(setting: CodedSetting, images: DataSet, *, seed: int) -> tup
     shares = sparsity_steps(experiment.sparsity, steps=experiment.steps)
     for number, sparsity in enumerate(shares):
         is_last = number == len(shares) - 1
-        masks = make_masks(setting.network, weights, _plan(setting.network, sparsity=sparsity))
+        masks = masks_of(prune_layers(setting.network, weights, _plan(setting.network, sparsity=sparsity)))
         weights = train(
             setting.network,
             images,

@@ -18,9 +18,7 @@ from clprune.darknet.rewrite import annotate_cfg
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights, write_weights
 from clprune.dataset import DataSet
-from clprune.pruning import get_method, shrink_network
-from clprune.pruning.network import PruneSettings
-from clprune.pruning.winograd import DEFAULT_OUTPUT_TILE
+from clprune.pruning import PruneSettings, get_method, shrink_network
 from clprune.training import PruneReport, Recipe, evaluate, load_module, prune_and_retrain, train
 from tools.compare.data import cached_data, network_data
 from tools.compare.experiment import Experiment
@@ -136,7 +134,7 @@ def prune_settings(variant: Variant, sparsity: float) -> PruneSettings:
         sparsity=variant.method_sparsity(sparsity),
         unit_for_layer=lambda layer: variant.tile_unit,
         permute=variant.permute,
-        winograd=variant.winograd or DEFAULT_OUTPUT_TILE,
+        options=variant.options,
     )
 
 
@@ -146,7 +144,7 @@ def retrain(setting: Setting, run: Run) -> dict[str, Any]:
     method_sparsity = variant.method_sparsity(run.sparsity)
     settings = replace(prune_settings(variant, run.sparsity), variants=setting.choices.get(str(run.sparsity), {}))
     started = time.monotonic()
-    weights, report = prune_and_retrain(
+    report = prune_and_retrain(
         setting.network,
         setting.dense,
         settings,
@@ -154,9 +152,9 @@ def retrain(setting: Setting, run: Run) -> dict[str, Any]:
         recipe=_recipe(experiment, seed=FIRST_SEED + run.seed),
     )
     train_s = time.monotonic() - started
-    evaluation = evaluate(load_module(setting.network, weights), setting.held_out)
-    _keep(setting, run, weights, report)
-    kept, total = convolution_weights(setting.network, weights)
+    evaluation = evaluate(load_module(setting.network, report.weights), setting.held_out)
+    _keep(setting, run, report)
+    kept, total = convolution_weights(setting.network, report.weights)
     return {
         "variant": str(variant),
         "method": variant.method,
@@ -220,10 +218,10 @@ def _dense_weights(experiment: Experiment, network: Network, *, work: Path, say:
     return weights
 
 
-def _keep(setting: Setting, run: Run, weights: Weights, report: PruneReport) -> None:
+def _keep(setting: Setting, run: Run, report: PruneReport) -> None:
     model = KeptModel(folder=setting.work / MODELS, name=run.name)
     if get_method(run.variant.method).removes_channels:
-        small = shrink_network(setting.network, weights, report.masks)
+        small = shrink_network(setting.network, report.weights, report.masks)
         model.write(small.cfg_text, small.network, small.weights)
     else:
-        model.write(annotate_cfg(setting.network.path, report.plan), setting.network, weights)
+        model.write(annotate_cfg(setting.network.path, report.plan), setting.network, report.weights)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from clprune.errors import UsageError
-from clprune.pruning.methods import get_method
+from clprune.pruning import Options, get_method
 from clprune.unit import Unit
 
 #: Methods that prune weights as darknet has them, from coarse to fine and what combines both.
@@ -56,6 +56,12 @@ class Variant:
     def tile_unit(self) -> Unit:
         """What stands for the tuned tile's unit when the method makes its own of it."""
         return self.unit or Unit(rows=1)
+
+    @property
+    def options(self) -> Options:
+        """The method's own."""
+        kind = get_method(self.method).options
+        return kind() if self.winograd is None else kind(winograd=self.winograd)
 
     @property
     def is_column_method(self) -> bool:

@@ -21,7 +21,7 @@ from clprune.kernels.base import Workload
 from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, FLOAT16, FLOAT32, INT8
 from clprune.opencl import Session
 from clprune.plan.forms import WeightForm, rounded_share
-from clprune.pruning.network import apply_masks, make_masks, prunable_layers
+from clprune.pruning.network import apply_masks, masks_of, prunable_layers, prune_layers
 from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
 from clprune.unit import Unit
@@ -100,7 +100,7 @@ def make_form(
             layer.index: PruneOptions(method=method, unit=Unit(rows=form.unit_rows), sparsity=form.sparsity)
             for layer in (*convolutions, *connected)
         }
-        weights = apply_masks(dense, make_masks(network, dense, options))
+        weights = apply_masks(dense, masks_of(prune_layers(network, dense, options)))
     if form.settings is None:
         return options, weights
     scales = None

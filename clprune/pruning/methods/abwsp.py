@@ -13,48 +13,19 @@ Nothing here knows a device or PyTorch: times and losses are values.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import replace
 
 from clprune.errors import UsageError
-from clprune.pruning.bwsp import mask_bwsp
-from clprune.pruning.method import Method
+from clprune.pruning.methods import bwsp, wsp
+from clprune.pruning.variants import Costs, Selection, VariantChoice, VariantCost
 
 #: How many times as long as with `bwsp` everywhere the pruned layers may take. Our choice.
 TIME_BUDGET = 1.05
 
-VARIANTS = ("wsp", "bwsp")
+VARIANTS = (wsp.METHOD.name, bwsp.METHOD.name)
 
 
-@dataclass(frozen=True, kw_only=True)
-class VariantCost:
-    """What one variant of one layer costs: `time_ms` of the layer on a device; `loss` (nats) and `accuracy` (share) of
-    the network on calibration images with this layer alone pruned. Loss is finer than accuracy and decides.
-    """
-
-    time_ms: float
-    loss: float
-    accuracy: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class VariantChoice:
-    """The variant of one layer, why, and what both would cost."""
-
-    layer: int
-    variant: str
-    reason: str
-    wsp: VariantCost
-    bwsp: VariantCost
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON can hold it."""
-        return asdict(self)
-
-
-def choose_variants(
-    costs: Mapping[int, Mapping[str, VariantCost]], *, time_budget: float = TIME_BUDGET
-) -> tuple[VariantChoice, ...]:
+def choose_variants(costs: Costs, *, time_budget: float = TIME_BUDGET) -> tuple[VariantChoice, ...]:
     """`wsp` or `bwsp` for each layer of `costs` (layer index -> variant -> cost), by layer index.
 
     `wsp` where it loses nothing in time and nothing in loss; then, by loss saved per millisecond, where it saves loss
@@ -70,21 +41,27 @@ def choose_variants(
     spare_ms = (time_budget - 1) * sum(variants["bwsp"].time_ms for variants in costs.values())
     choices = []
     for index in sorted(costs, key=lambda index: _rank(costs[index])):
-        wsp, bwsp = costs[index]["wsp"], costs[index]["bwsp"]
-        added_ms, saved_loss = wsp.time_ms - bwsp.time_ms, bwsp.loss - wsp.loss
+        added_ms, saved_loss = _added_ms(costs[index]), _saved_loss(costs[index])
         is_wsp = saved_loss >= 0 and added_ms <= max(spare_ms, 0.0)
         if is_wsp:
             spare_ms -= added_ms
         reason = _reason(added_ms=added_ms, saved_loss=saved_loss, is_wsp=is_wsp)
         variant = "wsp" if is_wsp else "bwsp"
-        choices.append(VariantChoice(layer=index, variant=variant, reason=reason, wsp=wsp, bwsp=bwsp))
+        choices.append(VariantChoice(layer=index, variant=variant, reason=reason, costs=costs[index]))
     return tuple(sorted(choices, key=lambda choice: choice.layer))
+
+
+def _added_ms(variants: Mapping[str, VariantCost]) -> float:
+    return variants["wsp"].time_ms - variants["bwsp"].time_ms
+
+
+def _saved_loss(variants: Mapping[str, VariantCost]) -> float:
+    return variants["bwsp"].loss - variants["wsp"].loss
 
 
 def _rank(variants: Mapping[str, VariantCost]) -> float:
     """Lower comes first: what `wsp` costs in time for each nat that it saves; what saves time as well, before all."""
-    added_ms = variants["wsp"].time_ms - variants["bwsp"].time_ms
-    saved_loss = variants["bwsp"].loss - variants["wsp"].loss
+    added_ms, saved_loss = _added_ms(variants), _saved_loss(variants)
     if added_ms <= 0:
         return added_ms - 1e9
     return added_ms / saved_loss if saved_loss > 0 else float("inf")
@@ -98,9 +75,9 @@ def _reason(*, added_ms: float, saved_loss: float, is_wsp: bool) -> str:
     return f"{loss}" if saved_loss < 0 else f"{loss}, but {time}: more than is left of the time budget"
 
 
-METHOD = Method(
+METHOD = replace(
+    bwsp.METHOD,
     name="abwsp",
     summary="wsp or bwsp for each layer, by measured time and loss",
-    mask=mask_bwsp,  # for a layer without a choice: bwsp is where choosing begins
-    in_winograd_domain=True,
+    selection=Selection(variants=VARIANTS, initial=bwsp.METHOD.name, choose=choose_variants),
 )

@@ -6,19 +6,9 @@ one column is taken as it is, square or not. One threshold over the layer decide
 
 from __future__ import annotations
 
-from clprune.pruning.criterion import Matrix
-from clprune.pruning.method import MaskOptions, Method, UnitRequest
+from clprune.pruning.method import Method, UnitRequest
 from clprune.pruning.threshold import mask_units
-from clprune.pruning.unit import Mask
 from clprune.unit import Unit
-
-
-def mask_block(weights: Matrix, options: MaskOptions) -> Mask:
-    """Keep the layer's most important blocks of `options.unit`: bool `[M, K]`, True where a weight stays.
-
-    `weights` `[M, K]`; blocks at the right and lower edge may be partial. Raises UsageError.
-    """
-    return mask_units(weights, options)
 
 
 def _square(request: UnitRequest) -> Unit:
@@ -29,7 +19,7 @@ def _square(request: UnitRequest) -> Unit:
 METHOD = Method(
     name="block",
     summary="b x b blocks by L2 norm, b the tile's rows; one threshold per layer",
-    mask=mask_block,
+    mask=mask_units,
     unit_for=_square,
     criterion="l2",
 )

@@ -8,36 +8,50 @@ columns, which balances work-groups as well as matrices (`balance` "list"); with
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from clprune.errors import UsageError
 from clprune.pruning.criterion import Matrix
-from clprune.pruning.method import BALANCES, MaskOptions, Method
+from clprune.pruning.method import MaskRequest
+from clprune.pruning.methods import wsp
+from clprune.pruning.options import option
 from clprune.pruning.unit import Mask, UnitGrid, keep_best, kept_count
+from clprune.pruning.winograd import WinogradOptions
 
 
-def mask_bwsp(weights: Matrix, options: MaskOptions) -> Mask:
+@dataclass(frozen=True, kw_only=True)
+class BwspOptions(WinogradOptions):
+    """Those of `wsp`, and what is balanced."""
+
+    balance: str = option(
+        "list",
+        choices=("list", "matrix"),
+        help="keep as much in every row block of every matrix, or only in every matrix.",
+    )
+
+
+def mask_bwsp(weights: Matrix, request: MaskRequest) -> Mask:
     """Keep as many of the best units in each list or matrix: bool `[alpha^2 * out, in]`, True where a weight stays.
 
-    `weights` are U's matrices below each other, `options.group_rows` the rows of one (None: one matrix). Whole rows,
+    `weights` are U's matrices below each other, `request.group_rows` the rows of one (None: one matrix). Whole rows,
     which have no list of columns, are balanced among matrices. Raises UsageError.
     """
-    if options.balance not in BALANCES:
-        raise UsageError(f"balance {options.balance!r}: expected one of {', '.join(BALANCES)}")
     rows, columns = weights.shape
-    grid = UnitGrid.cut(rows=rows, columns=columns, unit=options.unit, group_rows=options.group_rows)
-    scores = grid.scores(weights, criterion=options.criterion)
-    has_lists = scores.shape[1] > 1 and options.balance == "list"
-    sets = len(scores) if has_lists else rows // (options.group_rows or rows)
+    grid = UnitGrid.cut(rows=rows, columns=columns, unit=request.unit, group_rows=request.group_rows)
+    scores = grid.scores(weights, criterion=request.criterion)
+    has_lists = scores.shape[1] > 1 and request.options.balance == "list"
+    sets = len(scores) if has_lists else rows // (request.group_rows or rows)
     shared = scores.reshape(sets, -1)
-    count = kept_count(shared.shape[1], sparsity=options.sparsity)
+    count = kept_count(shared.shape[1], sparsity=request.sparsity)
     kept = np.stack([keep_best(one, count=count) for one in shared])
     return grid.expand(kept.reshape(scores.shape))
 
 
-METHOD = Method(
+METHOD = replace(
+    wsp.METHOD,
     name="bwsp",
     summary="columns of a tile in the Winograd domain, as many in every matrix and row block",
     mask=mask_bwsp,
-    in_winograd_domain=True,
+    options=BwspOptions,
 )

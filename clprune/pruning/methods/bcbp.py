@@ -18,11 +18,21 @@ from numpy.typing import NDArray
 
 from clprune.pruning.criterion import Matrix
 from clprune.pruning.imbalance import Counts, imbalance, set_starts
-from clprune.pruning.method import MaskOptions, Method
+from clprune.pruning.method import MaskRequest, Method
+from clprune.pruning.options import Options, option
 from clprune.pruning.unit import Mask, UnitGrid, keep_best, kept_count
 
 Scores = NDArray[np.float64]
 Kept = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BcbpOptions(Options):
+    """What is balanced with what."""
+
+    parallel_tiles: int | None = option(
+        None, least=1, help="balance among N neighbouring row blocks, those that run together. Default: all of a layer."
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,13 +74,14 @@ def reselect(scores: Scores, counts: Counts) -> Kept:
     return np.stack([keep_best(tile, count=int(count)) for tile, count in zip(scores, counts, strict=True)])
 
 
-def balance_columns(weights: Matrix, options: MaskOptions) -> BalancedColumns:
-    """All three steps for `weights` `[M, K]`, in units of `options.unit`. Raises UsageError."""
+def balance_columns(weights: Matrix, request: MaskRequest) -> BalancedColumns:
+    """All three steps for `weights` `[M, K]`, in units of `request.unit`. Raises UsageError."""
     rows, columns = weights.shape
-    grid = UnitGrid.cut(rows=rows, columns=columns, unit=options.unit, group_rows=options.group_rows)
-    scores = grid.scores(weights, criterion=options.criterion)
-    kept, threshold = prune_by_threshold(scores, sparsity=options.sparsity)
-    balanced = reselect(scores, recalibrate(kept, parallel_tiles=options.parallel_tiles))
+    parallel_tiles = request.options.parallel_tiles
+    grid = UnitGrid.cut(rows=rows, columns=columns, unit=request.unit, group_rows=request.group_rows)
+    scores = grid.scores(weights, criterion=request.criterion)
+    kept, threshold = prune_by_threshold(scores, sparsity=request.sparsity)
+    balanced = reselect(scores, recalibrate(kept, parallel_tiles=parallel_tiles))
     widths = np.diff(grid.column_starts, append=columns)
     before, after = (columns_of.astype(np.int64) @ widths for columns_of in (kept, balanced))
     return BalancedColumns(
@@ -78,21 +89,29 @@ def balance_columns(weights: Matrix, options: MaskOptions) -> BalancedColumns:
         threshold=threshold,
         kept_before=before,
         kept_after=after,
-        imbalance_before=imbalance(before, parallel_tiles=options.parallel_tiles),
-        imbalance_after=imbalance(after, parallel_tiles=options.parallel_tiles),
+        imbalance_before=imbalance(before, parallel_tiles=parallel_tiles),
+        imbalance_after=imbalance(after, parallel_tiles=parallel_tiles),
     )
 
 
-def mask_bcbp(weights: Matrix, options: MaskOptions) -> Mask:
+def mask_bcbp(weights: Matrix, request: MaskRequest) -> Mask:
     """Keep as many of the best columns in each tile that runs together: bool `[M, K]`, True where a weight stays.
 
     `weights` `[M, K]`. The share that goes is `sparsity` up to half a column per tile. Raises UsageError.
     """
-    return balance_columns(weights, options).mask
+    return balance_columns(weights, request).mask
+
+
+def imbalance_of(weights: Matrix, counts: Counts, request: MaskRequest) -> tuple[float, float]:
+    """How unevenly sets of tiles are loaded, and how they were after step 1."""
+    after = imbalance(counts, parallel_tiles=request.options.parallel_tiles)
+    return after, balance_columns(weights, request).imbalance_before
 
 
 METHOD = Method(
     name="bcbp",
     summary="columns of a tile, as many in each tile that runs at the same time",
     mask=mask_bcbp,
+    options=BcbpOptions,
+    imbalance=imbalance_of,
 )

@@ -9,7 +9,7 @@ that share one choice: 8x32 keeps the best 8 x 1 columns of every 32.
 from __future__ import annotations
 
 from clprune.pruning.criterion import Matrix
-from clprune.pruning.method import MaskOptions, Method, UnitRequest
+from clprune.pruning.method import MaskRequest, Method, UnitRequest
 from clprune.pruning.segments import mask_segments
 from clprune.pruning.unit import Mask, kept_count
 from clprune.unit import Unit
@@ -17,17 +17,17 @@ from clprune.unit import Unit
 SEGMENT = Unit(rows=1, columns=32)
 
 
-def mask_balanced(weights: Matrix, options: MaskOptions) -> Mask:
-    """Keep the same share of every segment of `options.unit.columns`: bool `[M, K]`, True where a weight stays.
+def mask_balanced(weights: Matrix, request: MaskRequest) -> Mask:
+    """Keep the same share of every segment of `request.unit.columns`: bool `[M, K]`, True where a weight stays.
 
     `weights` `[M, K]`. Raises UsageError.
     """
     return mask_segments(
         weights,
-        unit=options.unit,
-        kept_of=lambda length: kept_count(length, sparsity=options.sparsity),
-        criterion=options.criterion,
-        group_rows=options.group_rows,
+        unit=request.unit,
+        kept_of=lambda length: kept_count(length, sparsity=request.sparsity),
+        criterion=request.criterion,
+        group_rows=request.group_rows,
     )
 
 

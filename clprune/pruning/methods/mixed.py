@@ -16,14 +16,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clprune.errors import UsageError
 from clprune.pruning.criterion import Matrix, weight_powers
-from clprune.pruning.method import MaskOptions, Method, UnitRequest
+from clprune.pruning.method import MaskRequest, Method, UnitRequest
+from clprune.pruning.options import Options, option
 from clprune.pruning.segments import mask_segments
 from clprune.pruning.unit import Mask, UnitGrid, check_sparsity, keep_best
 from clprune.unit import Unit
 
 BLOCK_COLUMNS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedOptions(Options):
+    """How the density is split between the masks."""
+
+    vector_kept_share: float | None = option(
+        None, above=0, most=1,
+        help="what the vector mask keeps of each vector; the block mask does the rest. Default: searched.",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +47,19 @@ class Split:
     retained_share: float
 
 
-def search_splits(weights: Matrix, options: MaskOptions) -> tuple[Split, ...]:
+def search_splits(weights: Matrix, request: MaskRequest) -> tuple[Split, ...]:
     """Every split of the density into vector and block mask that is tried, by rising `vector_kept`.
 
     `weights` `[M, K]`. Where no split leaves work for both masks (a density near 1, blocks of one column) there is one
     that leaves it to the blocks. Raises UsageError.
     """
-    options = _fitted(weights, options)
-    grid = _blocks(weights, options)
-    length, density = options.unit.columns, 1 - options.sparsity
-    order = np.argsort(-grid.scores(weights, criterion=options.criterion).reshape(-1), kind="stable")
-    sums, total = _sums_of_best(weights, grid, criterion=options.criterion)
+    request = _fitted(weights, request)
+    grid = _blocks(weights, request)
+    length, density = request.unit.columns, 1 - request.sparsity
+    order = np.argsort(-grid.scores(weights, criterion=request.criterion).reshape(-1), kind="stable")
+    sums, total = _sums_of_best(weights, grid, criterion=request.criterion)
     splits = []
-    for vector_kept in _candidates(options):
+    for vector_kept in _candidates(request):
         left = _weights_left(grid, length=length, kept=vector_kept).reshape(-1)[order]
         block_kept = int(np.argmin(np.abs(np.cumsum(left) - density * weights.size))) + 1
         retained = float(sums[:, :, vector_kept - 1].reshape(-1)[order[:block_kept]].sum())
@@ -63,52 +73,50 @@ def best_split(splits: Sequence[Split]) -> Split:
     return max(splits, key=lambda split: split.retained_share)
 
 
-def vector_mask(weights: Matrix, options: MaskOptions, *, kept: int) -> Mask:
-    """Keep the `kept` largest weights of each 1 x `options.unit.columns` vector, of a shorter last one its share."""
-    length = _fitted(weights, options).unit.columns
+def vector_mask(weights: Matrix, request: MaskRequest, *, kept: int) -> Mask:
+    """Keep the `kept` largest weights of each 1 x `request.unit.columns` vector, of a shorter last one its share."""
+    length = _fitted(weights, request).unit.columns
     return mask_segments(
         weights,
         unit=Unit(rows=1, columns=length),
         kept_of=lambda width: _kept_of(width, length=length, kept=kept),
-        criterion=options.criterion,
+        criterion=request.criterion,
     )
 
 
-def block_mask(weights: Matrix, options: MaskOptions, *, kept: int) -> Mask:
-    """Keep the `kept` blocks of `options.unit` of largest norm: bool `[M, K]`."""
-    grid = _blocks(weights, options)
-    return grid.expand(keep_best(grid.scores(weights, criterion=options.criterion), count=kept))
+def block_mask(weights: Matrix, request: MaskRequest, *, kept: int) -> Mask:
+    """Keep the `kept` blocks of `request.unit` of largest norm: bool `[M, K]`."""
+    grid = _blocks(weights, request)
+    return grid.expand(keep_best(grid.scores(weights, criterion=request.criterion), count=kept))
 
 
-def mask_mixed(weights: Matrix, options: MaskOptions) -> Mask:
+def mask_mixed(weights: Matrix, request: MaskRequest) -> Mask:
     """Keep what the vector mask AND the block mask of the best split keep: bool `[M, K]`, True where a weight stays.
 
     `weights` `[M, K]`. Raises UsageError.
     """
-    split = best_split(search_splits(weights, options))
-    blocks = block_mask(weights, options, kept=split.block_kept)
-    return blocks & vector_mask(weights, options, kept=split.vector_kept)
+    split = best_split(search_splits(weights, request))
+    blocks = block_mask(weights, request, kept=split.block_kept)
+    return blocks & vector_mask(weights, request, kept=split.vector_kept)
 
 
-def _fitted(weights: Matrix, options: MaskOptions) -> MaskOptions:
-    """The options with a block that is no wider than the matrix."""
-    columns = min(options.unit.columns, weights.shape[1])
-    return replace(options, unit=Unit(rows=options.unit.rows, columns=columns))
+def _fitted(weights: Matrix, request: MaskRequest) -> MaskRequest:
+    """The request with a block that is no wider than the matrix."""
+    columns = min(request.unit.columns, weights.shape[1])
+    return replace(request, unit=Unit(rows=request.unit.rows, columns=columns))
 
 
-def _blocks(weights: Matrix, options: MaskOptions) -> UnitGrid:
+def _blocks(weights: Matrix, request: MaskRequest) -> UnitGrid:
     rows, columns = weights.shape
-    return UnitGrid.cut(rows=rows, columns=columns, unit=options.unit, group_rows=options.group_rows)
+    return UnitGrid.cut(rows=rows, columns=columns, unit=request.unit, group_rows=request.group_rows)
 
 
-def _candidates(options: MaskOptions) -> Sequence[int]:
+def _candidates(request: MaskRequest) -> Sequence[int]:
     """Weights per whole vector that are tried. Raises UsageError."""
-    check_sparsity(options.sparsity)
-    length, share = options.unit.columns, options.vector_kept_share
-    density = 1 - options.sparsity
+    check_sparsity(request.sparsity)
+    length, share = request.unit.columns, request.options.vector_kept_share
+    density = 1 - request.sparsity
     if share is not None:
-        if not 0 < share <= 1:
-            raise UsageError(f"vector_kept_share {share}: expected more than 0 and at most 1")
         # fewer than the density asks for could not be made up by keeping every block
         return (min(max(round(share * length), int(np.ceil(density * length))), length),)
     fewest = int(np.floor(density * length)) + 1
@@ -163,6 +171,7 @@ METHOD = Method(
     name="mixed",
     summary="a fine vector mask AND a coarse block mask, the split searched",
     mask=mask_mixed,
+    options=MixedOptions,
     unit_for=_block,
     removed_unit=_single_weight,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from clprune.pruning.criterion import Matrix
-from clprune.pruning.method import MaskOptions, Method, UnitRequest
+from clprune.pruning.method import MaskRequest, Method, UnitRequest
 from clprune.pruning.threshold import mask_units
 from clprune.pruning.unit import Mask
 from clprune.unit import Unit
@@ -13,12 +13,12 @@ from clprune.unit import Unit
 SINGLE_WEIGHT = Unit(rows=1, columns=1)
 
 
-def mask_unstructured(weights: Matrix, options: MaskOptions) -> Mask:
-    """Keep the layer's largest weights: bool `[M, K]`, True where a weight stays; `options.unit` does not matter.
+def mask_unstructured(weights: Matrix, request: MaskRequest) -> Mask:
+    """Keep the layer's largest weights: bool `[M, K]`, True where a weight stays; `request.unit` does not matter.
 
     Raises UsageError.
     """
-    return mask_units(weights, replace(options, unit=SINGLE_WEIGHT))
+    return mask_units(weights, replace(request, unit=SINGLE_WEIGHT))
 
 
 def _single_weight(request: UnitRequest) -> Unit:

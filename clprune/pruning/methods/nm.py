@@ -8,9 +8,9 @@ segment of a row is seen as hardware would: filled with zeros, so that up to N o
 
 from __future__ import annotations
 
-from clprune.pruning.balanced import column_of
 from clprune.pruning.criterion import Matrix
-from clprune.pruning.method import MaskOptions, Method, UnitRequest
+from clprune.pruning.method import MaskRequest, Method, UnitRequest
+from clprune.pruning.methods.balanced import column_of
 from clprune.pruning.segments import mask_segments
 from clprune.pruning.unit import Mask, kept_count
 from clprune.unit import Unit
@@ -18,18 +18,18 @@ from clprune.unit import Unit
 LENGTHS = (4, 8, 16, 32)
 
 
-def mask_nm(weights: Matrix, options: MaskOptions) -> Mask:
-    """Keep N of every M = `options.unit.columns` weights of a row: bool `[M, K]`, True where a weight stays.
+def mask_nm(weights: Matrix, request: MaskRequest) -> Mask:
+    """Keep N of every M = `request.unit.columns` weights of a row: bool `[M, K]`, True where a weight stays.
 
     `weights` `[M, K]`. N is `sparsity` rounded to whole weights of a segment, at least 1. Raises UsageError.
     """
-    kept = kept_count(options.unit.columns, sparsity=options.sparsity)
+    kept = kept_count(request.unit.columns, sparsity=request.sparsity)
     return mask_segments(
         weights,
-        unit=options.unit,
+        unit=request.unit,
         kept_of=lambda length: min(kept, length),
-        criterion=options.criterion,
-        group_rows=options.group_rows,
+        criterion=request.criterion,
+        group_rows=request.group_rows,
     )
 
 

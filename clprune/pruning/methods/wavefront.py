@@ -9,22 +9,11 @@ by one threshold over the layer. Where a work-group is one SIMD group, as on CPU
 
 from __future__ import annotations
 
-from clprune.pruning.criterion import Matrix
-from clprune.pruning.method import MaskOptions, Method
+from clprune.pruning.method import Method
 from clprune.pruning.threshold import mask_units
-from clprune.pruning.unit import Mask
-
-
-def mask_wavefront(weights: Matrix, options: MaskOptions) -> Mask:
-    """Keep the layer's most important units of `options.unit`: bool `[M, K]`, True where a weight stays.
-
-    `weights` `[M, K]`. Raises UsageError.
-    """
-    return mask_units(weights, options)
-
 
 METHOD = Method(
     name="wavefront",
     summary="rows of a lock-step SIMD group x 1 column, one threshold per layer",
-    mask=mask_wavefront,
+    mask=mask_units,
 )

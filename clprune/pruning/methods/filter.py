@@ -12,21 +12,21 @@ from __future__ import annotations
 import numpy as np
 
 from clprune.pruning.criterion import Matrix
-from clprune.pruning.method import MaskOptions, Method, UnitRequest
+from clprune.pruning.method import MaskRequest, Method, UnitRequest
 from clprune.pruning.unit import Mask, UnitGrid, keep_best, kept_count
 from clprune.unit import Unit
 
 
-def mask_filter(weights: Matrix, options: MaskOptions) -> Mask:
+def mask_filter(weights: Matrix, request: MaskRequest) -> Mask:
     """Keep the rows of largest norm, as many in each group: bool `[M, K]`, True where a weight stays.
 
-    `weights` `[M, K]`; `options.unit` does not matter. Raises UsageError.
+    `weights` `[M, K]`; `request.unit` does not matter. Raises UsageError.
     """
     rows, columns = weights.shape
     unit = Unit(rows=1, columns=columns)
-    grid = UnitGrid.cut(rows=rows, columns=columns, unit=unit, group_rows=options.group_rows)
-    scores = grid.scores(weights, criterion=options.criterion).reshape(-1, options.group_rows or rows)
-    count = kept_count(scores.shape[1], sparsity=options.sparsity)
+    grid = UnitGrid.cut(rows=rows, columns=columns, unit=unit, group_rows=request.group_rows)
+    scores = grid.scores(weights, criterion=request.criterion).reshape(-1, request.group_rows or rows)
+    count = kept_count(scores.shape[1], sparsity=request.sparsity)
     kept = np.concatenate([keep_best(of_group, count=count) for of_group in scores])
     return grid.expand(kept.reshape(-1, 1))
 

@@ -9,23 +9,12 @@ threshold over the layer decides.
 
 from __future__ import annotations
 
-from clprune.pruning.criterion import Matrix
-from clprune.pruning.method import MaskOptions, Method
+from clprune.pruning.method import Method
 from clprune.pruning.threshold import mask_units
-from clprune.pruning.unit import Mask
-
-
-def mask_workgroup(weights: Matrix, options: MaskOptions) -> Mask:
-    """Keep the layer's most important units of `options.unit`: bool `[M, K]`, True where a weight stays.
-
-    `weights` `[M, K]`. Raises UsageError.
-    """
-    return mask_units(weights, options)
-
 
 METHOD = Method(
     name="workgroup",
     summary="rows of a work-group's tile x 1 column, one threshold per layer",
-    mask=mask_workgroup,
+    mask=mask_units,
     tile_rows="workgroup",
 )
