@@ -19,9 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune import quirks
+from clprune.darknet.kinds.base import Layer
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import ConfigurationRejected
+from clprune.layout import Layout
 from clprune.rendering import render
 from clprune.source_hash import Generator, source_hash
 
@@ -211,6 +213,13 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
     #: The only values of some parameters that are worth trying there, so that a search need not enumerate the rest.
     cpu_values: ClassVar[Mapping[str, Sequence[Value]]] = {}
     gpu_values: ClassVar[Mapping[str, Sequence[Value]]] = {}
+
+    #: The kind of layers that it computes in one step, by `operation_of`; else `clprune.plan.lowering` tells what does.
+    layer_kind: ClassVar[type[Layer] | None] = None
+
+    def operation_of(self, layer: Any, *, batch: int, input: Layout, output: Layout) -> OperationT:
+        """The operation that computes a layer of `layer_kind` for `batch` images."""
+        raise NotImplementedError
 
     @abc.abstractmethod
     def local_mem_bytes(self, tile: TileT, operation: OperationT) -> int:

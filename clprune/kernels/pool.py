@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from clprune.darknet.kinds.pools import AvgPool, MaxPool
 from clprune.darknet.values import LayerWeights
 from clprune.geometry import PoolProblem, Shape
 from clprune.kernels.base import (
@@ -95,6 +96,7 @@ class MaxPoolKernel(TensorKernel[MaxPoolTile, PoolOperation]):
 
     name = "max_pool"
     template = "max_pool"
+    layer_kind = MaxPool
     tile_type = MaxPoolTile
     parameters: ClassVar = {
         "vector_width": (1, 4, 8, 16),
@@ -130,6 +132,9 @@ class MaxPoolKernel(TensorKernel[MaxPoolTile, PoolOperation]):
         MaxPoolTile(vector_width=1, group_n=64),
         MaxPoolTile(vector_width=1, group_n=16, group_rows=4, tile_rows=4),
     )
+
+    def operation_of(self, layer: MaxPool, *, batch: int, input: Layout, output: Layout) -> PoolOperation:
+        return PoolOperation(problem=layer.problem(batch), input=input, output=output)
 
     def local_mem_bytes(self, tile: MaxPoolTile, operation: PoolOperation) -> int:
         return 0
@@ -208,11 +213,15 @@ class AveragePoolKernel(TensorKernel[GroupTile, PoolOperation]):
 
     name = "average_pool"
     template = "average_pool"
+    layer_kind = AvgPool
     tile_type = GroupTile
     parameters: ClassVar = {"group_n": (1, 64, 128)}
     constraints = ()
     cpu_tiles = (GroupTile(group_n=1),)
     gpu_tiles = (GroupTile(group_n=64), GroupTile(group_n=128))
+
+    def operation_of(self, layer: AvgPool, *, batch: int, input: Layout, output: Layout) -> PoolOperation:
+        return PoolOperation(problem=layer.problem(batch), input=input, output=output)
 
     def local_mem_bytes(self, tile: GroupTile, operation: PoolOperation) -> int:
         return 4 * tile.group_n if tile.group_n > 1 else 0

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from clprune.darknet.kinds.base import Layer
-from clprune.darknet.kinds.connected import Connected
-from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.base import MatrixLayer
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights, unit_matrix
 from clprune.kernels.base import Workload
@@ -46,9 +44,9 @@ class WeightForm:
     quantizes_input: bool = False
 
 
-def layer_form(layer: Layer, weights: LayerWeights) -> WeightForm:
+def layer_form(layer: MatrixLayer, weights: LayerWeights) -> WeightForm:
     """The form of a layer's weights; a coding does not outlive the folding of batch normalization."""
-    is_coded = weights.coding is not None and not getattr(layer, "batch_normalize", False)
+    is_coded = weights.coding is not None and not layer.batch_normalize
     return WeightForm(
         workload=layer_workload(layer, weights),
         winograd=weights.winograd,
@@ -57,7 +55,7 @@ def layer_form(layer: Layer, weights: LayerWeights) -> WeightForm:
     )
 
 
-def layer_workload(layer: Layer, weights: LayerWeights) -> Workload:
+def layer_workload(layer: MatrixLayer, weights: LayerWeights) -> Workload:
     """Dense, or the kept share in the unit that the cfg names.
 
     Where it names none: 8 x 1 if whole units are gone, else single weights.
@@ -66,10 +64,9 @@ def layer_workload(layer: Layer, weights: LayerWeights) -> Workload:
     kept = np.count_nonzero(matrix) / matrix.size
     if kept > 0.99:
         return Workload()
-    prune = layer.prune if isinstance(layer, Convolutional | Connected) else None
-    unit_rows = prune.unit.rows if prune is not None else DEFAULT_UNIT_ROWS
+    unit_rows = layer.prune.unit.rows if layer.prune is not None else DEFAULT_UNIT_ROWS
     share = kept_column_share(matrix, unit_rows=unit_rows)
-    if prune is None and share > LARGEST_FILL * kept:
+    if layer.prune is None and share > LARGEST_FILL * kept:
         unit_rows, share = 1, kept
     return Workload(kept_share=rounded_share(share), unit_rows=unit_rows)
 
@@ -83,8 +80,8 @@ def weights_forms(network: Network, weights: Weights) -> dict[int, WeightForm]:
     """Layer index -> form, for the layers that have a matrix."""
     return {
         layer.index: layer_form(layer, values)
-        for layer, values in zip(network.layers, weights.layers, strict=True)
-        if values is not None and isinstance(layer, Convolutional | Connected)
+        for layer in network.matrix_layers
+        if (values := weights.layers[layer.index]) is not None
     }
 
 
@@ -95,6 +92,6 @@ def cfg_forms(network: Network) -> dict[int, WeightForm]:
             workload=Workload(kept_share=rounded_share(1 - layer.prune.sparsity), unit_rows=layer.prune.unit.rows),
             winograd=layer.prune.winograd,
         )
-        for layer in network.layers
-        if isinstance(layer, Convolutional | Connected) and layer.prune is not None
+        for layer in network.matrix_layers
+        if layer.prune is not None
     }

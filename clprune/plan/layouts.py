@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from clprune.darknet.kinds.convolutional import Convolutional
-from clprune.darknet.kinds.functions import Cost, Dropout
-from clprune.darknet.kinds.joins import Route
 from clprune.darknet.network import Network
 from clprune.geometry import Shape
 from clprune.layout import Layout, contiguous_layout, padded_layout
@@ -22,8 +20,7 @@ def tensor_aliases(network: Network, fused: Mapping[int, int]) -> dict[int, int]
     """
     aliases = {NETWORK_INPUT: NETWORK_INPUT}
     for layer in network.layers:
-        is_identity = isinstance(layer, Dropout | Cost) or (isinstance(layer, Route) and len(layer.sources) == 1)
-        aliases[layer.index] = aliases[layer.sources[0]] if is_identity else layer.index
+        aliases[layer.index] = aliases[layer.sources[0]] if layer.is_identity else layer.index
     return {tensor: alias for tensor, alias in aliases.items() if tensor not in fused}
 
 

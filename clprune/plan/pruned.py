@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from clprune.algorithms import Algorithms
-from clprune.darknet.kinds.base import PruneOptions
+from clprune.darknet.kinds.base import MatrixLayer, PruneOptions
 from clprune.darknet.kinds.connected import Connected
-from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.kernels.base import MatrixKernel, Workload
@@ -38,10 +37,8 @@ def tile_units(
     of its units is gone; without a tuned one the kernel's default counts. `winograd`: layers that have a Winograd
     domain are pruned there, for F(m x m, 3 x 3) with this m.
     """
-    layers = [layer for layer in network.layers if isinstance(layer, Convolutional | Connected)]
-    shares = {
-        layer.index: 1 - (sparsity if isinstance(layer, Convolutional) else fc_sparsity or 0.0) for layer in layers
-    }
+    layers = network.matrix_layers
+    shares = {layer.index: 1 - (fc_sparsity or 0.0 if isinstance(layer, Connected) else sparsity) for layer in layers}
     forms = {
         layer.index: WeightForm(
             workload=Workload(kept_share=rounded_share(shares[layer.index])),
@@ -66,6 +63,6 @@ def with_prune_options(network: Network, options: Mapping[int, PruneOptions]) ->
     layers = list(network.layers)
     for index, chosen in options.items():
         layer = layers[index]
-        assert isinstance(layer, Convolutional | Connected)
+        assert isinstance(layer, MatrixLayer)
         layers[index] = replace(layer, prune=chosen)
     return replace(network, layers=tuple(layers))

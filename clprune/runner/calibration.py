@@ -7,8 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from clprune.darknet.kinds.connected import Connected
-from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.base import MatrixLayer
 from clprune.errors import UsageError
 from clprune.layout import view
 from clprune.quantization.calibrate import DEFAULT_SHARE, ActivationRange
@@ -27,7 +26,7 @@ def activation_scales(
     bound = runner.bound
     if bound.plan.memory.is_shared:
         raise UsageError("intermediate results are gone after a run: make the Runner with keep_tensors=True")
-    steps = [step for step in bound.plan.steps if isinstance(step.layer, Convolutional | Connected)]
+    steps = [step for step in bound.plan.steps if isinstance(step.layer, MatrixLayer)]
     ranges: dict[int, ActivationRange] = {}
     for batch in images:
         for first in range(0, len(batch), runner.network.batch):

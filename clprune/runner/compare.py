@@ -8,8 +8,6 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from clprune.darknet.kinds.connected import Connected
-from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_images
 from clprune.darknet.values import Weights
@@ -32,8 +30,9 @@ def time_in_turns(runners: Sequence[Runner], *, rounds: int = 50, warmup: int = 
 def weights_kept(network: Network, weights: Weights) -> float:
     """Share of the weights of convolutional and connected layers that are not zero, 0 to 1; 1 where there are none."""
     kept = total = 0
-    for layer, values in zip(network.layers, weights.layers, strict=True):
-        if values is not None and isinstance(layer, Convolutional | Connected):
+    for layer in network.matrix_layers:
+        values = weights.layers[layer.index]
+        if values is not None:
             kept += int(np.count_nonzero(values.weights))
             total += values.weights.size
     return kept / total if total else 1.0

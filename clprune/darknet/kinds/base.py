@@ -170,10 +170,10 @@ class Layer:
         """The shape of the output, from the options and the `shapes` of all sources. Raises OptionError."""
         return shapes[0]
 
-    def lower(self, builder: Any) -> None:
-        """Add the steps that compute this layer to a plan, for kinds of other packages (`clprune.plan.lowering`)."""
+    def lower(self, site: Any) -> None:
+        """Add the steps that compute this layer at a `clprune.plan.draft.Site`: for kinds of other packages."""
         raise UnsupportedLayerError(
-            f"{builder.network.path}:{self.line}: {self} has no kernel yet; "
+            f"{site.network.path}:{self.line}: {self} has no kernel yet; "
             "expected a network without it (see the README's list of layers)"
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from clprune.darknet.kinds.base import Keys, Layer, OptionError, flat, windows
 from clprune.darknet.section import Section
-from clprune.geometry import Shape
+from clprune.geometry import PoolProblem, Shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,18 @@ class MaxPool(Layer):
                 raise OptionError(f"{message}: expected less padding", key="padding")
         return Shape(channels=self.input.channels, height=counts[0], width=counts[1])
 
+    def problem(self, batch: int) -> PoolProblem:
+        """The work of this layer on `batch` images."""
+        return PoolProblem(
+            batch=batch,
+            channels=self.input.channels,
+            in_height=self.input.height,
+            in_width=self.input.width,
+            size=self.size,
+            stride=self.stride,
+            padding=self.padding,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class AvgPool(Layer):
@@ -55,3 +67,7 @@ class AvgPool(Layer):
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
         return flat(self.input.channels)
+
+    def problem(self, batch: int) -> PoolProblem:
+        """The work of this layer on `batch` images."""
+        return PoolProblem.average(batch=batch, shape=self.input)

@@ -1,0 +1,129 @@
+"""Which steps compute a layer: one function for each kind, found by the layer's class.
+
+A kind that one kernel computes in one step needs none: the kernel says so (`Kernel.layer_kind`). Kinds of other
+packages have a method `lower`.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from clprune.darknet.kinds.base import Layer
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.functions import Activation, Softmax
+from clprune.darknet.kinds.joins import Route, Shortcut
+from clprune.darknet.kinds.normalization import BatchNorm
+from clprune.darknet.kinds.planes import Crop, Upsample
+from clprune.kernels.catalogue import kernel_of
+from clprune.kernels.connected import ConnectedOperation
+from clprune.kernels.conv_operation import ConvOperation
+from clprune.kernels.pointwise import POINTWISE, PointwiseOperation
+from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
+from clprune.layout import contiguous_layout
+from clprune.plan.draft import Site
+from clprune.plan.offers import connected_offers, convolution_offers
+
+
+@functools.singledispatch
+def lower(layer: Layer, site: Site) -> None:
+    """Add the steps that compute `layer` to the draft of `site`. Raises UnsupportedLayerError where nothing does."""
+    kernel = kernel_of(layer)
+    if kernel is None:
+        layer.lower(site)
+    else:
+        site.add(kernel, kernel.operation_of(layer, batch=site.batch, input=site.x, output=site.y))
+
+
+@lower.register
+def _(layer: Convolutional, site: Site) -> None:
+    pool = site.network.layers[site.draft.fused[layer.index]] if layer.index in site.draft.fused else None
+    operation = ConvOperation(
+        problem=layer.problem(site.batch),
+        input=site.x,
+        output=site.y,
+        activation=layer.activation,
+        pooled=pool is not None,
+        storage=site.draft.storage(layer),
+    )
+    offers = convolution_offers(operation, site.form, site.draft.algorithms, is_cpu=site.draft.is_cpu)
+    site.choose(offers, fused=pool, label=layer.kind if pool is None else f"{layer.kind} + {pool.kind}")
+
+
+@lower.register
+def _(layer: Connected, site: Site) -> None:
+    operation = ConnectedOperation(
+        problem=layer.problem(site.batch),
+        input=site.x,
+        output=site.y,
+        activation=layer.activation,
+        storage=site.draft.storage(layer),
+    )
+    site.choose(connected_offers(operation, site.form, site.draft.algorithms))
+
+
+@lower.register
+def _(layer: Softmax, site: Site) -> None:
+    count, length = site.batch * layer.groups, layer.input.elements // layer.groups
+    operation = SoftmaxOperation(count=count, length=length, temperature=layer.temperature)
+    plain = contiguous_layout(batch=site.batch, shape=layer.output)
+    inputs = (site.contiguous(site.inputs[0], label="softmax input"),)
+    if site.y == plain:
+        site.add(SOFTMAX, operation, inputs=inputs)
+        return
+    result = site.draft.new_tensor(plain)
+    site.add(SOFTMAX, operation, inputs=inputs, output=result)
+    site.copy(result, site.output, label="softmax output")
+
+
+@lower.register
+def _(layer: Route, site: Site) -> None:
+    first = 0
+    for source in site.inputs:
+        layout = site.draft.layouts[source]
+        operation = PointwiseOperation(input=layout, output=site.y, channel_offset=first)
+        site.add(POINTWISE, operation, inputs=(source,))
+        first += layout.shape.channels
+
+
+@lower.register
+def _(layer: Activation, site: Site) -> None:
+    site.add(POINTWISE, PointwiseOperation(input=site.x, output=site.y, activation=layer.activation))
+
+
+@lower.register
+def _(layer: BatchNorm, site: Site) -> None:
+    site.add(POINTWISE, PointwiseOperation(input=site.x, output=site.y, is_scaled=True))
+
+
+@lower.register
+def _(layer: Shortcut, site: Site) -> None:
+    operation = PointwiseOperation(
+        input=site.x,
+        output=site.y,
+        other=site.draft.layouts[site.inputs[1]],
+        alpha=layer.alpha,
+        beta=layer.beta,
+        activation=layer.activation,
+    )
+    site.add(POINTWISE, operation)
+
+
+@lower.register
+def _(layer: Upsample, site: Site) -> None:
+    constants = (layer.scale, 0.0) if layer.scale != 1 else None
+    operation = PointwiseOperation(input=site.x, output=site.y, up=layer.stride, is_scaled=constants is not None)
+    site.add(POINTWISE, operation, constants=constants)
+
+
+@lower.register
+def _(layer: Crop, site: Site) -> None:
+    constants = None if layer.noadjust else (2.0, -1.0)
+    operation = PointwiseOperation(
+        input=site.x,
+        output=site.y,
+        row_offset=(layer.input.height - layer.crop_height) // 2,
+        column_offset=(layer.input.width - layer.crop_width) // 2,
+        is_scaled=constants is not None,
+    )
+    site.add(POINTWISE, operation, constants=constants)
