@@ -17,7 +17,6 @@ from typing import Any
 import click
 
 from clprune.algorithms import Algorithms
-from clprune.cli.common import device_option, one_line_errors, print_table, say
 from clprune.darknet.network import Network, load_network
 from clprune.opencl import Session, open_device
 from clprune.runner import Runner
@@ -43,6 +42,7 @@ from tools.bench.options import preparation_options, take_preparation
 from tools.bench.prepare import Preparation
 from tools.bench.report import Section, machine_text, markdown_table, write_section
 from tools.bench.units import Variant, fastest_cuts, prune_in_cuts, tune_missing, variant_tasks
+from tools.terminal import device_option, print_table, run_command, say
 
 OUT = RESULTS / "convolutions.json"
 
@@ -192,5 +192,4 @@ def show(title: str, section: Section, *, show_layers: bool) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        bench_convolutions(standalone_mode=False)
+    run_command(bench_convolutions)

@@ -19,7 +19,6 @@ from typing import Any
 
 import click
 
-from clprune.cli.common import device_option, one_line_errors
 from clprune.container import load_weights
 from clprune.darknet.network import load_network
 from clprune.opencl import choose, discovery, open_device
@@ -33,10 +32,11 @@ from tools.bench.machine import usable_cpus
 from tools.bench.options import preparation_options, take_preparation
 from tools.bench.peers.contestants import DENSE, HALF, PRUNED, VARIANTS, PeerRow, own_contestants, peer_contestants
 from tools.bench.peers.gpu_plan import GpuPlan, ask_torch, plan_gpu
-from tools.bench.peers.section import render_section, say, section_of, show
+from tools.bench.peers.section import render_section, section_of, show
 from tools.bench.prepare import Entry, Preparation, Prepared, prepare
 from tools.bench.report import Section, write_section
 from tools.bench.workers import Turn
+from tools.terminal import device_option, run_command, say
 
 OUT = RESULTS / "gpu.json"
 BATCHES = (1, 32)
@@ -180,5 +180,4 @@ def render_with_notes(section: Section) -> str:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        bench_gpu(standalone_mode=False)
+    run_command(bench_gpu)

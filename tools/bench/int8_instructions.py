@@ -12,20 +12,19 @@ import collections
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import numpy as np
 
-from clprune.errors import BuildError, ClpruneError, UsageError
+from clprune.errors import BuildError, UsageError
 from clprune.opencl import BoundKernel, Session, binary_cache, open_device
 from clprune.quirks import has_integer_dot_product
 from tools import RESULTS
 from tools.bench.machine import this_machine
+from tools.terminal import device_option, run_command
 
 OUT = RESULTS / "int8.md"
 LANES, ROWS, VECTORS, WORDS, GROUPS = 16, 8, 3, 64, 512
@@ -254,7 +253,7 @@ def _instructions(item: Found) -> str:
 
 
 @click.command()
-@click.option("--device", help="Device to examine, as `clprune devices` names it.")
+@device_option
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=OUT, show_default=True)
 def main(device: str | None, out: Path) -> None:
     """Build, time and take apart every form of an integer dot product."""
@@ -265,8 +264,4 @@ def main(device: str | None, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    run: Callable[..., None] = main
-    try:
-        run(standalone_mode=False)
-    except ClpruneError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

@@ -20,7 +20,6 @@ from typing import Any
 
 import click
 
-from clprune.cli.common import one_line_errors, print_table, say
 from clprune.container import save_weights
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.quantize import QuantizeSettings, quantize_network
@@ -37,6 +36,7 @@ from tools.bench.figures import FIGURE_COLUMNS, Figure
 from tools.bench.machine import circumstances
 from tools.bench.models import find_cfg
 from tools.bench.report import Section, machine_text, markdown_table, write_section
+from tools.terminal import print_table, run_command, say
 
 #: A file that has not been loaded by then never will.
 LIMIT_SECONDS = 300.0
@@ -248,5 +248,4 @@ def render_section(section: Section) -> str:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        packed_size(standalone_mode=False)
+    run_command(packed_size)

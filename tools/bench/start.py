@@ -20,7 +20,6 @@ from typing import Any
 
 import click
 
-from clprune.cli.common import device_option, one_line_errors, print_table, say
 from clprune.errors import WorkerError
 from clprune.opencl import choose
 from clprune.resources import models_folder
@@ -30,6 +29,7 @@ from tools.bench.figures import FIGURE_COLUMNS, Figure
 from tools.bench.machine import circumstances
 from tools.bench.models import find_cfg
 from tools.bench.report import Section, machine_text, markdown_table, write_section
+from tools.terminal import device_option, print_table, run_command, say
 
 #: Folders in which clprune and OpenCL drivers keep built kernels: ours, PoCL's, NVIDIA's, Intel's, Mesa's, and what
 #: follows the desktop's rules (pyopencl among them).
@@ -165,5 +165,4 @@ def render_section(section: Section) -> str:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        bench_start(standalone_mode=False)
+    run_command(bench_start)

@@ -15,7 +15,6 @@ from typing import Any
 
 import click
 
-from clprune.cli.common import device_option, one_line_errors, print_table
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, load_network
 from clprune.geometry import ConvProblem
@@ -32,6 +31,7 @@ from tools.bench.figures import FIGURE_COLUMNS, Figure
 from tools.bench.machine import circumstances
 from tools.bench.models import find_cfg
 from tools.bench.report import Section, machine_text, markdown_table, write_section
+from tools.terminal import device_option, print_table, run_command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,5 +176,4 @@ def render_section(section: Section) -> str:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        winograd_error(standalone_mode=False)
+    run_command(winograd_error)

@@ -17,7 +17,6 @@ from typing import Any
 
 import click
 
-from clprune.cli.common import device_option, one_line_errors, say
 from clprune.cli.model import algorithm_options, take_algorithms
 from clprune.errors import UsageError
 from clprune.files import write_atomically
@@ -33,6 +32,7 @@ from tools.compare.page import comparison_page
 from tools.compare.plot import plot
 from tools.compare.results import latest_times, other_times, points, results_csv
 from tools.compare.variants import Variant, default_units, default_variants, parse_shares, parse_variants
+from tools.terminal import device_option, run_command, say
 
 DATA = "digits-on-photos"
 STEM = "vgg16-digits"
@@ -210,5 +210,4 @@ def _variants(options: dict[str, Any]) -> tuple[Variant, ...]:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        compare_methods(standalone_mode=False)
+    run_command(compare_methods)

@@ -16,7 +16,6 @@ from typing import Any
 import click
 import torch
 
-from clprune.cli.common import device_option, one_line_errors, print_table, say
 from clprune.errors import UsageError
 from clprune.resources import models_folder
 from tools import RESULTS
@@ -28,6 +27,7 @@ from tools.compare.coded_runs import CodedSetting, do_run, prepare_coded
 from tools.compare.codings import CodedRun, all_coded_runs
 from tools.compare.files import RUNS
 from tools.compare.journal import append_row, check_experiment, read_rows
+from tools.terminal import device_option, print_table, run_command, say
 
 OUT = RESULTS / "quantization.json"
 STEM = "vgg16-digits"
@@ -149,5 +149,4 @@ def _experiment(options: dict[str, Any]) -> CodedExperiment:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        compare_quantization(standalone_mode=False)
+    run_command(compare_quantization)

@@ -17,7 +17,6 @@ from typing import Any
 import click
 
 from clprune.algorithms import Algorithms
-from clprune.cli.common import device_option, one_line_errors, say
 from clprune.darknet.network import load_network
 from clprune.darknet.weights import read_weights
 from clprune.errors import UsageError
@@ -42,6 +41,7 @@ from tools.compare.results import latest_times
 from tools.compare.retrain import all_runs, prepare, retrain_all
 from tools.compare.variants import WINOGRAD_METHODS, Variant, parse_shares
 from tools.compare.winograd_page import winograd_page
+from tools.terminal import device_option, run_command, say
 
 DATA = "digits-on-photos"
 STEM = "vgg16-digits"
@@ -222,5 +222,4 @@ def _experiment(options: dict[str, Any]) -> Experiment:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        compare_winograd(standalone_mode=False)
+    run_command(compare_winograd)

@@ -20,7 +20,6 @@ from typing import Any
 import click
 
 import clprune
-from clprune.errors import ClpruneError
 from clprune.files import write_atomically
 from clprune.kernels.base import MatrixKernel, Workload
 from clprune.offline.architectures import ARCHITECTURES, Architecture
@@ -29,6 +28,7 @@ from clprune.offline.demand import demand_of, lane_distance
 from clprune.offline.ranking import Estimate, estimate
 from tools import RESULTS
 from tools.offline.survey import Row, survey
+from tools.terminal import run_command
 
 OUT = RESULTS / "offline-gpu.md"
 PACKAGES = ("clang-15", "libclc-15", "rocm-device-libs")
@@ -41,11 +41,8 @@ POOR_LANE_DISTANCE = 2
 @click.option("--workers", type=click.IntRange(min=1), help="Compilers at a time [default: one per core].")
 def main(out: Path, workers: int | None) -> None:
     """Write the table of registers, local memory, spills, scratch and occupancy."""
-    try:
-        toolchain = _toolchain()
-        rows = _progress(survey(toolchain, ARCHITECTURES, workers=workers))
-    except ClpruneError as error:
-        sys.exit(f"offline-gpu: {error}")
+    toolchain = _toolchain()
+    rows = _progress(survey(toolchain, ARCHITECTURES, workers=workers))
     write_atomically(out, "\n".join(_document(toolchain, rows)) + "\n")
     failures = [row for row in rows if row.fails]
     print(f"{len(rows)} builds for {len(ARCHITECTURES)} architectures, written to {out}")
@@ -275,4 +272,4 @@ def _line(cells: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

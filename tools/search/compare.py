@@ -30,7 +30,6 @@ from typing import Any
 import click
 import numpy as np
 
-from clprune.cli.common import one_line_errors, progress_bar
 from clprune.errors import MissingDependencyError
 from clprune.files import write_atomically
 from clprune.tuning.distance import shape_distance, workload_distance
@@ -39,6 +38,7 @@ from clprune.tuning.transfer import starts_from, workload_of
 from tools import ROOT
 from tools.search.local_search import LocalSearch
 from tools.search.recording import Recording, read_recordings, replay
+from tools.terminal import counter, run_command, say
 
 RECORDINGS = ROOT / "tests" / "data" / "recordings"
 SHARES = (0.025, 0.05, 0.1)  # of the space: where the searches are compared
@@ -296,16 +296,10 @@ def main(seeds: int, chosen: tuple[str, ...], recordings: Path, out: Path | None
     names = chosen or (*OURS, *KERNEL_TUNER)
     courses = {name: OURS[name] if name in OURS else kernel_tuner(name) for name in names}
     rows = []
-    with progress_bar() as bar:
-        for name, course in courses.items():
-            shown = bar.add_task(name, total=len(spaces) * seeds)
-            label = name if name in OURS else f"Kernel Tuner: {name}"
-
-            def tick(shown: Any = shown) -> None:
-                bar.advance(shown)
-
-            rows.append(compare(label, course, spaces, seeds=seeds, tick=tick))
-            click.echo(f"{label}: {', '.join(f'{mean:.3f}' for mean in rows[-1].means)}", err=True)
+    for name, course in courses.items():
+        label = name if name in OURS else f"Kernel Tuner: {name}"
+        rows.append(compare(label, course, spaces, seeds=seeds, tick=counter(label, len(spaces) * seeds)))
+        say(f"{label}: {', '.join(f'{mean:.3f}' for mean in rows[-1].means)}")
     text = report(rows, spaces, seeds=seeds)
     click.echo(text)
     if out is not None:
@@ -314,5 +308,4 @@ def main(seeds: int, chosen: tuple[str, ...], recordings: Path, out: Path | None
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main.main(standalone_mode=False)
+    run_command(main)

@@ -8,13 +8,11 @@ good again and keep the fastest of all runs: a busy machine makes times longer, 
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
 
 from clprune import quirks
-from clprune.cli.common import device_option, one_line_errors, progress_bar
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Workload
 from clprune.kernels.choice import Offer
@@ -28,6 +26,7 @@ from clprune.tuning.t4 import Results
 from clprune.tuning.trial import Trial
 from tools import ROOT
 from tools.search.recording import write_recording
+from tools.terminal import counter, device_option, run_command
 
 RECORDINGS = ROOT / "tests" / "data" / "recordings"
 BATCH = 24
@@ -93,15 +92,14 @@ def run_pass(pool: WorkerPool, store: Store, key: Key, tiles: list[object], *, n
     else:
         limit = GOOD * (best_ms(store, key) or 0.0)
         chosen = [tile for tile in tiles if (known[tile_text(tile)].time_ms or limit + 1) <= limit]
-    with progress_bar() as bar:
-        shown = bar.add_task(name, total=len(chosen))
-        for first in range(0, len(chosen), BATCH):
-            best = best_ms(store, key)
-            bound = None if best is None else SLOW * best
-            for outcome in pool.evaluate(chosen[first : first + BATCH], best_ms=bound):
-                keep(store, key, outcome, known.get(tile_text(outcome.tile)))
-                bar.advance(shown)
-            pool.keep_only([])
+    tick = counter(name, len(chosen))
+    for first in range(0, len(chosen), BATCH):
+        best = best_ms(store, key)
+        bound = None if best is None else SLOW * best
+        for outcome in pool.evaluate(chosen[first : first + BATCH], best_ms=bound):
+            keep(store, key, outcome, known.get(tile_text(outcome.tile)))
+            tick()
+        pool.keep_only([])
 
 
 def keep(store: Store, key: Key, outcome: Trial, before: Measurement | None) -> None:
@@ -131,7 +129,4 @@ def best_ms(store: Store, key: Key) -> float | None:
 
 
 if __name__ == "__main__":
-    start = time.monotonic()
-    with one_line_errors():
-        record.main(standalone_mode=False)
-    click.echo(f"{time.monotonic() - start:.0f} s", err=True)
+    run_command(record)

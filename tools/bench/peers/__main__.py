@@ -19,7 +19,6 @@ from typing import Any
 
 import click
 
-from clprune.cli.common import device_option, one_line_errors
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
 from clprune.opencl import choose
@@ -37,10 +36,11 @@ from tools.bench.peers.contestants import (
     peer_rows,
     trained_pairs,
 )
-from tools.bench.peers.section import goal_figures, render_section, say, section_of, show
+from tools.bench.peers.section import goal_figures, render_section, section_of, show
 from tools.bench.prepare import Entry, Preparation, prepare
 from tools.bench.report import write_section
 from tools.bench.workers import Turn
+from tools.terminal import device_option, run_command, say
 
 OUT = RESULTS / "peers.json"
 MODELS = ("vgg16", "vgg16-digits")
@@ -177,5 +177,4 @@ def choose_peers(text: str | None, interpreters: Mapping[str, str]) -> list[str]
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        bench_peers(standalone_mode=False)
+    run_command(bench_peers)

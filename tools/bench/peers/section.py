@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from clprune.cli.common import print_table
 from tools.bench.contest import ROW_COLUMNS, Outcome, Row, contest_rows
 from tools.bench.figures import FIGURE_COLUMNS, Figure, time_ratio
 from tools.bench.machine import circumstances
 from tools.bench.peers.contestants import BEST_DOMAINS, DENSE, FASTEST_DENSE, HALF, PRUNED, RIVALS, TRAINED
 from tools.bench.prepare import Prepared
 from tools.bench.report import Section, machine_text, markdown_table
+from tools.terminal import print_table
 
 #: Share of the convolutions' weights removed, each in its best domain -> goal.
 BEST_DOMAIN_GOALS = {0.75: 0.24, 0.875: 0.17, 0.95: 0.17}
@@ -95,8 +95,3 @@ def show(title: str, section: Section) -> None:
     click.echo()
     print_table(FIGURE_COLUMNS, section["figures_table"])
     click.echo()
-
-
-def say(text: str) -> None:
-    """Progress on stderr."""
-    click.echo(text, err=True)

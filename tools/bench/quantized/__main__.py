@@ -19,7 +19,6 @@ from typing import Any
 import click
 
 from clprune.algorithms import Algorithms
-from clprune.cli.common import device_option, one_line_errors, print_table, say
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.quantize import QuantizeSettings
 from clprune.darknet.random_weights import random_images
@@ -45,6 +44,7 @@ from tools.bench.report import Section, machine_text, markdown_table, write_sect
 from tools.bench.serve import FloatArray
 from tools.bench.units import Tuning, tune_missing
 from tools.bench.workers import Turn
+from tools.terminal import device_option, print_table, run_command, say
 
 OUT = RESULTS / "quantized_speed.json"
 SEED = 0
@@ -366,5 +366,4 @@ def render_section(section: Section) -> str:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        bench_quantized(standalone_mode=False)
+    run_command(bench_quantized)
