@@ -36,8 +36,6 @@ from clprune.cli.training import (
 )
 
 if TYPE_CHECKING:
-    from clprune.darknet.kinds.connected import Connected
-    from clprune.darknet.kinds.convolutional import Convolutional
     from clprune.darknet.network import Network
     from clprune.darknet.values import Weights
     from clprune.dataset import DataSet
@@ -201,8 +199,7 @@ def _units(session: Session | None, network: Network, options: dict[str, Any]) -
     asked = {name: options[name] for name in ("method", "sparsity", "fc_sparsity", "options", "unit")}
     unit_of = unit_for_layer(devices, network, **asked)
     convolutions, connected = prunable_layers(network, first_dense=False)
-    layers: tuple[Convolutional | Connected, ...] = (*convolutions, *connected)
-    return {layer.index: unit_of(layer) for layer in layers}
+    return {layer.index: unit_of(layer) for layer in (*convolutions, *connected)}
 
 
 def _settings(options: dict[str, Any], *, units: Mapping[int, Unit]) -> PruneSettings:

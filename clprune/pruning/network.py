@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from clprune.darknet.kinds.base import PruneOptions
+from clprune.darknet.kinds.base import MatrixLayer, PruneOptions
 from clprune.darknet.kinds.connected import Connected
-from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights, unit_matrix
 from clprune.errors import UsageError
@@ -40,7 +39,7 @@ class PrunedLayer:
     `mask` bool is True where a weight stays: `[out_channels, K]`, in the Winograd domain `[alpha^2 * out, in]`.
     """
 
-    layer: Convolutional | Connected
+    layer: MatrixLayer
     values: LayerWeights
     options: PruneOptions
     mask: Mask
@@ -66,18 +65,13 @@ def plan_of(layers: Iterable[PrunedLayer]) -> dict[int, PruneOptions]:
     return {pruned.index: pruned.options for pruned in layers}
 
 
-def group_rows(layer: Convolutional | Connected) -> int:
-    """Output channels of one group, or of one U_xi: the rows within which units are cut."""
-    return layer.filters // layer.groups if isinstance(layer, Convolutional) else layer.outputs
-
-
 def prunable_layers(
     network: Network, *, first_dense: bool = True
-) -> tuple[tuple[Convolutional, ...], tuple[Connected, ...]]:
+) -> tuple[tuple[MatrixLayer, ...], tuple[MatrixLayer, ...]]:
     """The convolutions (all but the first, unless `first_dense` is False) and connected layers that may be pruned."""
-    convolutions = tuple(layer for layer in network.layers if isinstance(layer, Convolutional))
-    connected = tuple(layer for layer in network.layers if isinstance(layer, Connected))
-    return convolutions[1 if first_dense else 0 :], connected
+    layers = [layer for layer in network.layers if isinstance(layer, MatrixLayer)]
+    convolutions = tuple(layer for layer in layers if not isinstance(layer, Connected))
+    return convolutions[1 if first_dense else 0 :], tuple(layer for layer in layers if isinstance(layer, Connected))
 
 
 def plan_pruning(network: Network, weights: Weights, settings: PruneSettings) -> dict[int, PruneOptions]:
@@ -87,8 +81,7 @@ def plan_pruning(network: Network, weights: Weights, settings: PruneSettings) ->
     whose channels must stay (`layers_left_whole`). Raises UsageError when the settings leave nothing to prune.
     """
     convolutions, connected = _layers_to_prune(network, settings)
-    layers: tuple[Convolutional | Connected, ...] = (*convolutions, *connected)
-    units = {layer.index: _unit_of(layer, settings) for layer in layers}
+    units = {layer.index: _unit_of(layer, settings) for layer in (*convolutions, *connected)}
     allocated = _allocated(convolutions, weights, settings, units)
     shares = {layer.index: share for layer, share in zip(convolutions, allocated, strict=True)}
     if settings.fc_sparsity is not None:
@@ -141,7 +134,7 @@ def layers_left_whole(network: Network, settings: PruneSettings) -> dict[int, st
 
 
 def mask_request(
-    layer: Convolutional | Connected, chosen: PruneOptions, *, criterion: str | None = None, options: Options
+    layer: MatrixLayer, chosen: PruneOptions, *, criterion: str | None = None, options: Options
 ) -> MaskRequest:
     """What the mask of a layer is asked for, by its method's own criterion unless there is one, and its own options."""
     method = get_method(chosen.method)
@@ -149,7 +142,7 @@ def mask_request(
         unit=chosen.unit,
         sparsity=chosen.sparsity,
         criterion=criterion or method.criterion,
-        group_rows=group_rows(layer),
+        group_rows=layer.group_rows,
         winograd=chosen.winograd,
         options=method.own_options(options),
     )
@@ -171,7 +164,7 @@ def prune_layers(
     pruned = []
     for index, chosen in sorted(plan.items()):
         layer = network.layers[index]
-        assert isinstance(layer, Convolutional | Connected)
+        assert isinstance(layer, MatrixLayer)
         values = layer_values(weights, index)
         if values.winograd != chosen.winograd:
             raise UsageError(
@@ -231,7 +224,7 @@ def layer_values(weights: Weights, index: int) -> LayerWeights:
 
 def _layers_to_prune(
     network: Network, settings: PruneSettings
-) -> tuple[tuple[Convolutional, ...], tuple[Connected, ...]]:
+) -> tuple[tuple[MatrixLayer, ...], tuple[MatrixLayer, ...]]:
     convolutions, connected = prunable_layers(network, first_dense=settings.first_dense)
     whole = layers_left_whole(network, settings)
     return (
@@ -240,28 +233,28 @@ def _layers_to_prune(
     )
 
 
-def _unit_of(layer: Convolutional | Connected, settings: PruneSettings) -> Unit:
+def _unit_of(layer: MatrixLayer, settings: PruneSettings) -> Unit:
     method = settings.method_of(layer)
     _, columns = unit_matrix_shape(layer, winograd=settings.output_tile(layer))
     request = UnitRequest(
         tile=settings.unit_for_layer(layer),
-        rows=group_rows(layer),
+        rows=layer.group_rows,
         columns=columns,
-        sparsity=settings.sparsity if isinstance(layer, Convolutional) else settings.fc_sparsity or 0.0,
+        sparsity=(settings.fc_sparsity or 0.0) if isinstance(layer, Connected) else settings.sparsity,
         options=method.own_options(settings.options),
     )
     return method.unit_for(request)
 
 
 def _allocated(
-    convolutions: tuple[Convolutional, ...], weights: Weights, settings: PruneSettings, units: Mapping[int, Unit]
+    convolutions: tuple[MatrixLayer, ...], weights: Weights, settings: PruneSettings, units: Mapping[int, Unit]
 ) -> tuple[float, ...]:
     grids = []
     for layer in convolutions:
         layer_values(weights, layer.index)
         rows, columns = unit_matrix_shape(layer, winograd=settings.output_tile(layer))
         unit = settings.method_of(layer).removed_unit(units[layer.index])
-        grids.append(UnitGrid.cut(rows=rows, columns=columns, unit=unit, group_rows=group_rows(layer)))
+        grids.append(UnitGrid.cut(rows=rows, columns=columns, unit=unit, group_rows=layer.group_rows))
     return allocate(
         settings.allocation,
         grids=grids,
@@ -273,10 +266,10 @@ def _allocated(
     )
 
 
-def _matrix_to_compare(layer: Convolutional, weights: Weights, settings: PruneSettings) -> Matrix:
+def _matrix_to_compare(layer: MatrixLayer, weights: Weights, settings: PruneSettings) -> Matrix:
     """A layer's matrix in its pruning domain, with units of equal importance alike."""
     winograd = settings.output_tile(layer)
     values = layer_values(weights, layer.index)
     if winograd is not None:
         values = transformed(layer, values, winograd=winograd)
-    return comparable_magnitudes(unit_matrix(values), winograd=winograd, group_rows=group_rows(layer))
+    return comparable_magnitudes(unit_matrix(values), winograd=winograd, group_rows=layer.group_rows)

@@ -13,7 +13,7 @@ from clprune.darknet.values import LayerWeights, Weights, unit_matrix
 from clprune.pruning.channels import select_channels
 from clprune.pruning.criterion import Matrix
 from clprune.pruning.imbalance import kept_columns, matrix_imbalance
-from clprune.pruning.network import PrunedLayer, group_rows, layer_values, mask_request, masks_of
+from clprune.pruning.network import PrunedLayer, layer_values, mask_request, masks_of
 from clprune.pruning.registry import get_method
 from clprune.pruning.settings import PruneSettings
 from clprune.pruning.shrink import channels_left
@@ -134,7 +134,7 @@ def describe_layers(
 def _describe(pruned: PrunedLayer, values: LayerWeights, left: int, settings: PruneSettings) -> LayerReport:
     chosen, mask, matrix = pruned.options, pruned.mask, unit_matrix(values)
     method = get_method(chosen.method)
-    counts = kept_columns(mask, unit_rows=chosen.unit.rows, group_rows=group_rows(pruned.layer))
+    counts = kept_columns(mask, unit_rows=chosen.unit.rows, group_rows=pruned.layer.group_rows)
     if method.removes_channels:
         counts = counts[counts > 0]  # a channel that went is no row block that waits
     request = mask_request(pruned.layer, chosen, criterion=settings.criterion, options=settings.options)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from clprune.darknet.kinds.base import Layer
-from clprune.darknet.kinds.connected import Connected
-from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.base import Layer, MatrixLayer
 from clprune.errors import UsageError
 from clprune.pruning.method import Method
 from clprune.pruning.options import NO_OPTIONS, Options
@@ -16,7 +14,7 @@ from clprune.pruning.unit import check_sparsity
 from clprune.pruning.winograd import WinogradOptions, output_tile
 from clprune.unit import Unit
 
-UnitForLayer = Callable[[Convolutional | Connected], Unit]
+UnitForLayer = Callable[[MatrixLayer], Unit]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clprune.darknet.kinds.base import Layer
-from clprune.darknet.kinds.connected import Connected
-from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.base import Layer, MatrixLayer
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import UsageError
@@ -33,11 +31,6 @@ DEFAULT_OUTPUT_TILE = 2
 #: Between activations of neighbouring pixels, falling off geometrically with distance: smooth inputs use the matrices
 #: U_xi unevenly. Our choice, by accuracy before retraining (0, 0.3, 0.6 and 0.85 were tried on digits-on-photos).
 NEIGHBOUR_CORRELATION = 0.3
-
-
-def can_prune_winograd(layer: Layer) -> bool:
-    """Whether a layer has a Winograd domain to prune in: a 3x3 convolution of stride 1 in one group."""
-    return isinstance(layer, Convolutional) and layer.size == FILTER_SIZE and layer.stride == 1 and layer.groups == 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +53,7 @@ def output_tile(layer: Layer, *, winograd: int) -> int | None:
     An output of at most 2x2 is one tile of F(2x2, 3x3) already: a larger one would only add multiplications. Our
     choice.
     """
-    if not can_prune_winograd(layer):
+    if not layer.has_winograd_domain:
         return None
     return min(winograd, 2) if max(layer.output.height, layer.output.width) <= 2 else winograd
 
@@ -82,7 +75,7 @@ def to_winograd_domain(network: Network, weights: Weights, tiles: Mapping[int, i
 
 def transformed(layer: Layer, values: LayerWeights, *, winograd: int) -> LayerWeights:
     """`to_winograd_domain` of one layer: `values` with weights `[m + 2, m + 2, out, in]`. Raises UsageError."""
-    if not can_prune_winograd(layer):
+    if not layer.has_winograd_domain:
         raise UsageError(f"{layer}: expected a 3x3 convolution of stride 1 without groups")
     if values.winograd is None:
         u = transform_filters(values.weights, winograd).astype(np.float32)
@@ -95,13 +88,12 @@ def transformed(layer: Layer, values: LayerWeights, *, winograd: int) -> LayerWe
     return values
 
 
-def unit_matrix_shape(layer: Convolutional | Connected, *, winograd: int | None) -> tuple[int, int]:
+def unit_matrix_shape(layer: MatrixLayer, *, winograd: int | None) -> tuple[int, int]:
     """Rows and columns of `unit_matrix` of a layer with weights of F(m x m, 3 x 3), None: of spatial weights."""
-    rows = layer.weights_shape[0]
-    columns = int(np.prod(layer.weights_shape[1:]))
+    rows = layer.output.channels
     if winograd is None:
-        return rows, columns
-    return transform_matrices(winograd).matrices * rows, columns // FILTER_SIZE**2
+        return rows, layer.columns
+    return transform_matrices(winograd).matrices * rows, layer.columns // FILTER_SIZE**2
 
 
 def output_metric(winograd: int) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ from clprune.plan.plan import make_plan
 from clprune.plan.pruned import tile_units, with_prune_options
 from clprune.plan.steps import Chosen
 from clprune.pruning.network import apply_masks, masks_of, prunable_layers, prune_layers
-from clprune.pruning.winograd import can_prune_winograd, to_winograd_domain
+from clprune.pruning.winograd import to_winograd_domain
 from clprune.runner.refinement import refine
 from clprune.tuning.effort import Effort
 from clprune.tuning.lookup import Lookup
@@ -110,7 +110,7 @@ def layer_cuts(layer: Layer, variant: Variant, unit_rows: UnitRows) -> list[Cut]
     more = [rows for rows in unit_rows.small_image if is_small and rows <= layer.problem(1).group_out_channels]
     rows_tried = dict.fromkeys((*unit_rows.convolution, *more))
     cuts = [Cut(unit=Unit(rows=rows)) for rows in rows_tried]
-    has_domain = can_prune_winograd(layer) and layer.input.channels >= FEWEST_WINOGRAD_CHANNELS
+    has_domain = layer.has_winograd_domain and layer.input.channels >= FEWEST_WINOGRAD_CHANNELS
     if "winograd" in variant.algorithms and has_domain:
         cuts += [Cut(unit=Unit(rows=rows), winograd=WINOGRAD_OUTPUT_TILE) for rows in unit_rows.convolution]
     return cuts
