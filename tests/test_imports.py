@@ -42,7 +42,7 @@ CIRCLES = {
 }
 
 #: Folders whose modules are found by name.
-DISCOVERED = ("clprune.cli", "clprune.darknet.kinds", "clprune.data", "clprune.pruning.methods")
+DISCOVERED = ("clprune.cli", "clprune.darknet.kinds", "clprune.data", "clprune.kernels", "clprune.pruning.methods")
 
 #: Modules that neither the public surface nor the command line reaches, to be mended.
 UNREACHED: set[str] = set()

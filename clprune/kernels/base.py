@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import enum
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune import quirks
+from clprune.algorithms import Algorithms
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
@@ -195,6 +197,35 @@ class Workload:
         return self.kept_share > 0.995
 
 
+@dataclass(frozen=True, kw_only=True)
+class WeightForm:
+    """What was removed from a layer, and how the rest lies.
+
+    `winograd`: output tile m of a layer that lives in the Winograd domain of F(m x m, 3 x 3), else None. `storage`: how
+    the values lie in device memory, one of `clprune.kernels.storage.STORAGES`; empty where nobody has said.
+    `quantizes_input`: the layer's input may be multiplied as codes of 8 bits.
+    """
+
+    workload: Workload = field(default_factory=Workload)
+    winograd: int | None = None
+    storage: str = ""
+    quantizes_input: bool = False
+
+
+class Rank(enum.IntEnum):
+    """How early an offer comes among those for the same layer of which none was measured; kernels add up to 9 to order
+    their own. What is SETTLED has always been faster, by more than any tuning changes: it makes all others unlikely.
+    """
+
+    SETTLED = 0
+    PREFERRED = 10
+    SPECIAL = 20
+    USUAL = 30
+    ALTERNATIVE = 40
+    TRANSFORMED = 50
+    DOUBTFUL = 60
+
+
 class Kernel(abc.ABC, Generic[TileT, OperationT]):
     """A tunable kernel: its template and everything that is known about it without a device."""
 
@@ -207,6 +238,10 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
     tile_type: type[TileT]
     parameters: ClassVar[Mapping[str, Sequence[Value]]]
     constraints: Sequence[Constraint[TileT, OperationT]]
+    #: The type of the operations for which a plan asks this kernel for offers; None: plans name it themselves.
+    computes: ClassVar[type[Any] | None] = None
+    #: One of `clprune.algorithms.ALGORITHMS`, by which users leave it out; None: it is always among the choices.
+    algorithm: ClassVar[str | None] = None
     #: Tiles that suit CPU drivers (one work-item per register tile) and GPUs (work-groups of 64 to 256, or of a warp).
     cpu_tiles: Sequence[TileT]
     gpu_tiles: Sequence[TileT]
@@ -249,6 +284,20 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
 
     def writes_gaps(self, tile: TileT) -> bool:
         """Whether it writes zeros between the rows of its padded output, so that nobody else has to."""
+        return False
+
+    def offers(
+        self, operation: Any, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
+    ) -> Sequence[Offer]:
+        """The ways in which this kernel can compute `operation`, of the type `computes`, with weights of that form: by
+        default one, whatever the weights. Raises UnsupportedLayerError where such weights leave nobody a way.
+        """
+        return (Offer(label=self.name, kernel=self, operation=operation, workload=form.workload),)
+
+    def covers_windows(self, problem: Any, form: WeightForm, device: DeviceInfo) -> bool:
+        """Whether such a convolution is left to this kernel, and in tiles of whole pooling windows, not in vectors that
+        run along rows: pooling is then fused whatever the length of a row.
+        """
         return False
 
     @abc.abstractmethod
@@ -382,6 +431,27 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         if quirks.has(device, quirks.EMULATED_LOCAL_MEMORY):
             valid.sort(key=lambda tile: self.local_mem_bytes(tile, operation) > 0)
         return valid[0] if valid else self.safe_tile(operation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """One way to compute a layer, and what a tuner is asked to find a tile for: a kernel, its operation with the
+    network's layouts, and what is removed from the weights.
+
+    `label` names it to people, `rank` says how early it comes where nothing was measured; `is_likely`: a short search
+    should not leave it out. None of them makes it another offer.
+    """
+
+    kernel: Kernel[Any, Any]
+    operation: Any
+    workload: Workload = field(default_factory=Workload)
+    label: str = field(default="", compare=False)
+    rank: int = field(default=Rank.USUAL, compare=False)
+    is_likely: bool = field(default=True, compare=False)
+
+    def rejection(self, tile: Any, device: DeviceInfo) -> str | None:
+        """The first reason why `tile` cannot run this on `device`, or None."""
+        return self.kernel.rejection(tile, self.operation, device)
 
 
 class TensorKernel(Kernel[TileT, OperationT]):

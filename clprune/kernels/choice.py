@@ -7,30 +7,12 @@ are equal where the same kernel computes the same operation on the same workload
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from clprune.device import DeviceInfo
-from clprune.kernels.base import Kernel, Workload
+from clprune.kernels.base import Kernel, Offer
 
-
-@dataclass(frozen=True, kw_only=True)
-class Offer:
-    """One way to compute a layer, and what a tuner is asked to find a tile for: a kernel, its operation with the
-    network's layouts, and what is removed from the weights.
-
-    `label` names it to people; `is_likely`: a short search should not leave it out. Neither makes it another offer.
-    """
-
-    kernel: Kernel[Any, Any]
-    operation: Any
-    workload: Workload = field(default_factory=Workload)
-    label: str = field(default="", compare=False)
-    is_likely: bool = field(default=True, compare=False)
-
-    def rejection(self, tile: Any, device: DeviceInfo) -> str | None:
-        """The first reason why `tile` cannot run this on `device`, or None."""
-        return self.kernel.rejection(tile, self.operation, device)
+__all__ = ["Choice", "Offer"]
 
 
 @dataclass(frozen=True, kw_only=True)

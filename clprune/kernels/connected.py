@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.activations import activate
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
@@ -23,8 +24,10 @@ from clprune.kernels.base import (
     FloatArray,
     Launch,
     MatrixKernel,
+    Offer,
     Sample,
     TileT,
+    WeightForm,
     Workload,
     ceil_div,
     round_up,
@@ -162,6 +165,8 @@ def connected_reference(
 class ConnectedLayerKernel(MatrixKernel[TileT, ConnectedOperation]):
     """What all kernels share that compute fully connected layers: the answer, its error, seeded data."""
 
+    computes = ConnectedOperation
+
     #: Makes the weights of samples: whole units removed, or single weights.
     draw_matrix: ClassVar[DrawMatrix] = staticmethod(random_matrix)
 
@@ -256,6 +261,11 @@ class ConnectedKernel(ConnectedLayerKernel[ConnectedTile]):
         ConnectedTile(vector_width=1, vectors=1, group_m=16, group_k=16, k_unroll=8),
         ConnectedTile(vector_width=1, vectors=1, group_m=64, k_unroll=8),
     )
+
+    def offers(
+        self, operation: ConnectedOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
+    ) -> Sequence[Offer]:
+        return (Offer(label="columns", kernel=self, operation=operation, workload=form.workload),)
 
     def local_mem_bytes(self, tile: ConnectedTile, operation: ConnectedOperation) -> int:
         sums = 0 if tile.group_k == 1 else 4 * tile.group_k * tile.tile_n * tile.tile_m

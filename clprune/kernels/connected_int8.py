@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.kernels.base import (
@@ -17,9 +18,12 @@ from clprune.kernels.base import (
     DeviceArray,
     FloatArray,
     Launch,
+    Offer,
+    Rank,
     Sample,
     Scratch,
     Stage,
+    WeightForm,
     ceil_div,
     round_up,
 )
@@ -124,6 +128,14 @@ class ConnectedInt8Kernel(ConnectedLayerKernel[ConnectedInt8Tile]):
     def build_options(self, device: DeviceInfo) -> tuple[str, ...]:
         """As integer convolution."""
         return CONV_INT8.build_options(device)
+
+    def offers(
+        self, operation: ConnectedOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
+    ) -> Sequence[Offer]:
+        """Where the model says that activations are quantized."""
+        if not form.quantizes_input:
+            return ()
+        return (Offer(label="int8", kernel=self, operation=operation, workload=form.workload, rank=Rank.SPECIAL),)
 
     def local_mem_bytes(self, tile: ConnectedInt8Tile, operation: ConnectedOperation) -> int:
         return CONNECTED.local_mem_bytes(tile, operation)

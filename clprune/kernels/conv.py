@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem
@@ -17,13 +19,16 @@ from clprune.kernels.base import (
     DeviceArray,
     Launch,
     MatrixKernel,
+    Offer,
     Sample,
     TileT,
+    WeightForm,
     ceil_div,
 )
 from clprune.kernels.conv_operation import (
     POSITION_CONSTRAINTS,
     ConvOperation,
+    can_pack_rows,
     conv_operation,
 )
 from clprune.kernels.convolution import ConvolutionKernel
@@ -82,6 +87,10 @@ def narrow_tile(
     return next((tile for tile in narrow if kernel.rejection(tile, operation, device) is None), None)
 
 
+#: Rows of a unit from which on what was removed is skipped also where several short rows fill a vector.
+FEWEST_PACKED_UNIT_ROWS = 8
+
+
 class ConvKernel(ConvolutionKernel[ConvTile, ConvOperation]):
     """See `templates/conv.cl.mako`."""
 
@@ -89,6 +98,8 @@ class ConvKernel(ConvolutionKernel[ConvTile, ConvOperation]):
     template = "conv"
     generators = (ConvOperation.row_distances, ConvOperation.row_step)
     tile_type = ConvTile
+    computes = ConvOperation
+    algorithm = "direct"
     parameters: ClassVar = {
         "tile_m": (1, 2, 4, 6, 8, 12, 14, 16),
         "vector_width": (1, 2, 4, 8, 16),
@@ -160,6 +171,22 @@ class ConvKernel(ConvolutionKernel[ConvTile, ConvOperation]):
         ConvTile(tile_m=2, vector_width=2, vectors=1, group_n=64, mapping="rows"),
         ConvTile(tile_m=1, vector_width=1, vectors=4, group_n=64, mapping="rows"),
     )
+
+    def offers(
+        self, operation: ConvOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
+    ) -> Sequence[Offer]:
+        """Possible for all weights in the spatial domain."""
+        if form.winograd is not None:
+            return ()
+        return (Offer(label="direct", kernel=self, operation=operation, workload=form.workload),)
+
+    def covers_windows(self, problem: ConvProblem, form: WeightForm, device: DeviceInfo) -> bool:
+        """Where vectors are filled with whole rows: of very small images, and weights of which units as tall as tiles
+        are gone.
+        """
+        is_plain = form.winograd is None and not form.quantizes_input
+        is_tall = form.workload.unit_rows >= FEWEST_PACKED_UNIT_ROWS
+        return is_plain and is_tall and can_pack_rows(problem, vector_width(device))
 
     def local_mem_bytes(self, tile: ConvTile, operation: ConvOperation) -> int:
         return 4 * tile.group_m * tile.tile_k * (tile.tile_m + 1)

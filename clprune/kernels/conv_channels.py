@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem
@@ -16,7 +18,10 @@ from clprune.kernels.base import (
     Constraint,
     DeviceArray,
     Launch,
+    Offer,
+    Rank,
     Sample,
+    WeightForm,
     ceil_div,
 )
 from clprune.kernels.conv import CONV, many_channels
@@ -32,6 +37,13 @@ MOST_VECTORS = 28
 
 #: float32 results per work-item of a work-group, which share a GPU's registers.
 MOST_RESULTS = 64
+
+#: Sides of an output up to which this kernel is worth measuring, up to which it is likely to be faster than positions
+#: along vectors, and up to which it hardly ever loses on 512-bit vectors, of which positions fill a half or less.
+MOST_SIDE, LIKELY_SIDE, SURE_SIDE = 28, 14, 8
+
+#: It needs a vector of channels and, of pruned ones, as many that lose the same columns as tiles have rows.
+FEWEST_CHANNELS, FEWEST_UNIT_ROWS = 16, 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +91,8 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
     template = "conv_channels"
     generators = (ConvChannelsTile.tile_m,)
     tile_type = ConvChannelsTile
+    computes = ConvOperation
+    algorithm = "direct"
     parameters: ClassVar = {
         "vector_width": (1, 4, 8, 16),
         "vectors": (1, 2, 3, 4, 6),
@@ -147,6 +161,32 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
         ConvChannelsTile(vector_width=1, vectors=1, tile_rows=2, tile_columns=2, group_m=32, group_n=2, k_unroll=2),
         ConvChannelsTile(vector_width=1, vectors=1, tile_rows=1, tile_columns=4, group_m=16, group_n=4, k_unroll=2),
     )
+
+    def offers(
+        self, operation: ConvOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
+    ) -> Sequence[Offer]:
+        """Small images; likely to be faster than `conv` where a work-item computes with vectors."""
+        problem = operation.problem
+        if form.winograd is not None or not _has_channels(problem, most_side=MOST_SIDE):
+            return ()
+        offer = Offer(
+            label="direct channels",
+            kernel=self,
+            operation=operation,
+            workload=form.workload,
+            rank=Rank.SPECIAL if self.covers_windows(problem, form, device) else Rank.ALTERNATIVE,
+            is_likely=wants_explicit_vectors(device) and _has_channels(problem, most_side=LIKELY_SIDE),
+        )
+        return (offer,)
+
+    def covers_windows(self, problem: ConvProblem, form: WeightForm, device: DeviceInfo) -> bool:
+        """Where it is the first choice however tuned: vectors of very small images, and weights of which whole row
+        blocks lose the same columns.
+        """
+        is_whole = form.workload.is_dense or form.workload.unit_rows >= FEWEST_UNIT_ROWS
+        is_plain = form.winograd is None and not form.quantizes_input
+        is_small = _has_channels(problem, most_side=SURE_SIDE)
+        return wants_explicit_vectors(device) and is_plain and is_whole and is_small
 
     def local_mem_bytes(self, tile: ConvChannelsTile, operation: ConvOperation) -> int:
         return table_bytes(operation.storage) if tile.work_group_size > 1 else 0
@@ -270,6 +310,12 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
     def probes(self, tile: ConvChannelsTile) -> tuple[ConvOperation, ...]:
         """The samples, and more output channels than work-groups sweep over."""
         return (*self.sample_operations(), *many_channels(tile.tile_m * max(tile.sweep, 1)))
+
+
+def _has_channels(problem: ConvProblem, *, most_side: int) -> bool:
+    """An output of at most this side, and a vector of channels."""
+    is_small = max(problem.out_height, problem.out_width) <= most_side
+    return is_small and problem.group_out_channels >= FEWEST_CHANNELS
 
 
 def _tile_count(tile: ConvChannelsTile, problem: ConvProblem) -> int:

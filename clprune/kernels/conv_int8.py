@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
@@ -20,9 +21,12 @@ from clprune.kernels.base import (
     DeviceArray,
     FloatArray,
     Launch,
+    Offer,
+    Rank,
     Sample,
     Scratch,
     Stage,
+    WeightForm,
     ceil_div,
     round_up,
 )
@@ -167,6 +171,8 @@ class ConvInt8Kernel(ConvolutionKernel[ConvInt8Tile, ConvOperation]):
     template = "conv_int8"
     generators = (quantize_sizes, ConvInt8Tile.work_group_size)
     tile_type = ConvInt8Tile
+    computes = ConvOperation
+    algorithm = "direct"
     parameters: ClassVar = {
         "tile_m": (1, 2, 4, 6, 8, 12, 14),
         "vector_width": (1, 2, 4, 8, 16),
@@ -241,6 +247,15 @@ class ConvInt8Kernel(ConvolutionKernel[ConvInt8Tile, ConvOperation]):
         """The dot product of a device that has one needs a newer language than the rest of clprune."""
         pairs = ("-DHAS_PAIR_PRODUCTS",) if takes_wide_shuffles(device) else ()
         return (*pairs, "-cl-std=CL3.0", "-DHAS_INTEGER_DOT_PRODUCT") if has_integer_dot_product(device) else pairs
+
+    def offers(
+        self, operation: ConvOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
+    ) -> Sequence[Offer]:
+        """Where the model says that activations are quantized."""
+        if form.winograd is not None or not form.quantizes_input or operation.problem.groups > 1:
+            return ()
+        workload, rank = form.workload, Rank.SPECIAL
+        return (Offer(label="direct int8", kernel=self, operation=operation, workload=workload, rank=rank),)
 
     def local_mem_bytes(self, tile: ConvInt8Tile, operation: ConvOperation) -> int:
         return 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from clprune import quirks
+from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights, convolution_matrix
 from clprune.device import DeviceInfo
 from clprune.kernels.base import (
@@ -15,11 +16,15 @@ from clprune.kernels.base import (
     Constraint,
     DeviceArray,
     Launch,
+    Offer,
+    Rank,
     Sample,
+    WeightForm,
     ceil_div,
 )
 from clprune.kernels.connected import CONNECTED, ConnectedLayerKernel, ConnectedOperation
 from clprune.kernels.samples import expected_output, input_buffer, ragged_matrix
+from clprune.kernels.sparse_conv import MOST_KEPT_SHARE
 from clprune.kernels.storage import (
     device_table,
     device_values,
@@ -66,6 +71,7 @@ class SparseConnectedKernel(ConnectedLayerKernel[SparseConnectedTile]):
     name = "sparse_connected"
     template = "sparse_connected"
     tile_type = SparseConnectedTile
+    algorithm = "sparse"
     draw_matrix = staticmethod(ragged_matrix)
     parameters: ClassVar = {
         "vector_width": (1, 4, 8, 16),
@@ -132,6 +138,20 @@ class SparseConnectedKernel(ConnectedLayerKernel[SparseConnectedTile]):
         SparseConnectedTile(vector_width=1, vectors=1, group_m=16, group_k=16, k_unroll=8),
         SparseConnectedTile(vector_width=1, vectors=1, group_m=64, k_unroll=4),
     )
+
+    def offers(
+        self, operation: ConnectedOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
+    ) -> Sequence[Offer]:
+        """Single weights, of which few are left; a unit of several rows is hardly worth a list for each row."""
+        workload = form.workload
+        if workload.kept_share > MOST_KEPT_SHARE:
+            return ()
+        is_likely = workload.unit_rows == 1
+        rank = Rank.PREFERRED if is_likely else Rank.DOUBTFUL
+        offer = Offer(
+            label="sparse", kernel=self, operation=operation, workload=workload, rank=rank, is_likely=is_likely
+        )
+        return (offer,)
 
     def local_mem_bytes(self, tile: SparseConnectedTile, operation: ConnectedOperation) -> int:
         sums = 0 if tile.group_k == 1 else 4 * tile.group_k * tile.tile_n * tile.tile_m

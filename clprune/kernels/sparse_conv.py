@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights, convolution_matrix
 from clprune.device import DeviceInfo
 from clprune.kernels.base import (
@@ -14,8 +16,12 @@ from clprune.kernels.base import (
     Case,
     Constraint,
     DeviceArray,
+    Kernel,
     Launch,
+    Offer,
+    Rank,
     Sample,
+    WeightForm,
     ceil_div,
 )
 from clprune.kernels.conv import CONV, narrow_tile
@@ -58,12 +64,31 @@ def _accumulators(tile: SparseConvTile, operation: ConvOperation) -> int:
     return tile.vectors * tile.vector_width * operation.row_step
 
 
+#: Kept shares of weights up to which a list of them may be faster than multiplying whole columns, and up to which
+#: it is likely to be.
+MOST_KEPT_SHARE, LIKELY_KEPT_SHARE = 0.5, 0.2
+
+
+def sparse_offers(
+    kernel: Kernel[Any, Any], operation: ConvOperation, form: WeightForm, *, label: str, place: int
+) -> Sequence[Offer]:
+    """Direct sparse convolution: for single weights, of which few are left. `place`: among kernels that do so."""
+    workload = form.workload
+    if form.winograd is not None or workload.kept_share > MOST_KEPT_SHARE:
+        return ()
+    is_likely = workload.unit_rows == 1 and workload.kept_share <= LIKELY_KEPT_SHARE
+    rank = (Rank.PREFERRED if is_likely else Rank.DOUBTFUL) + place
+    return (Offer(label=label, kernel=kernel, operation=operation, workload=workload, rank=rank, is_likely=is_likely),)
+
+
 class SparseConvKernel(ConvolutionKernel[SparseConvTile, ConvOperation]):
     """See `templates/sparse_conv.cl.mako`."""
 
     name = "sparse_conv"
     template = "sparse_conv"
     tile_type = SparseConvTile
+    computes = ConvOperation
+    algorithm = "sparse"
     draw_matrix = staticmethod(ragged_matrix)
     parameters: ClassVar = {
         "block_rows": (1, 4, 16, 64),
@@ -119,6 +144,11 @@ class SparseConvKernel(ConvolutionKernel[SparseConvTile, ConvOperation]):
         SparseConvTile(block_rows=1, vector_width=1, vectors=2, group_n=64, k_unroll=4, mapping="rows"),
         SparseConvTile(block_rows=1, vector_width=1, vectors=1, group_m=2, group_n=32, k_unroll=4, mapping="rows"),
     )
+
+    def offers(
+        self, operation: ConvOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
+    ) -> Sequence[Offer]:
+        return sparse_offers(self, operation, form, label="sparse", place=1)
 
     def local_mem_bytes(self, tile: SparseConvTile, operation: ConvOperation) -> int:
         return 0

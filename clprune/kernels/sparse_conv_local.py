@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights, convolution_matrix
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem
@@ -15,17 +17,20 @@ from clprune.kernels.base import (
     Constraint,
     DeviceArray,
     Launch,
+    Offer,
     Sample,
+    WeightForm,
     ceil_div,
 )
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation
 from clprune.kernels.convolution import ConvolutionKernel
 from clprune.kernels.samples import input_buffer, ragged_matrix
+from clprune.kernels.sparse_conv import sparse_offers
 from clprune.kernels.storage import CODEBOOK4, INT8, device_table, device_values, stored_matrix
 from clprune.packing.chunk_lists import PackedChunkLists, pack_chunk_lists
 from clprune.packing.rows import CompressedRows
-from clprune.quirks import vector_width
+from clprune.quirks import vector_width, wants_explicit_vectors
 
 #: Values of the two parameters that count channels.
 TILE_K = (1, 8, 12, 16, 20, 24, 32)
@@ -73,6 +78,8 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
     name = "sparse_conv_local"
     template = "sparse_conv_local"
     tile_type = SparseConvLocalTile
+    computes = ConvOperation
+    algorithm = "sparse"
     draw_matrix = staticmethod(ragged_matrix)
     parameters: ClassVar = {
         "vector_width": (4, 8, 16),
@@ -126,6 +133,14 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
         for rows, tile_k in ((7, 24), (8, 20), (4, 32), (2, 32), (1, 32))
     )
     gpu_tiles = ()
+
+    def offers(
+        self, operation: ConvOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
+    ) -> Sequence[Offer]:
+        """Where local memory is a CPU's first cache, and vectors are a work-item's own."""
+        if not wants_explicit_vectors(device) or not has_local_form(operation.problem):
+            return ()
+        return sparse_offers(self, operation, form, label="sparse local", place=0)
 
     def local_mem_bytes(self, tile: SparseConvLocalTile, operation: ConvOperation) -> int:
         size = operation.problem.size

@@ -90,6 +90,7 @@ class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
     template = "winograd"
     generators = WINOGRAD_GENERATORS
     tile_type = WinogradTile
+    is_fused = False
     parameters: ClassVar = {
         "tile_m": (1, 4, 8, 16),
         "vector_width": (1, 4, 8, 16),

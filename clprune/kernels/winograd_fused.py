@@ -83,6 +83,7 @@ class WinogradFusedKernel(WinogradConvolutionKernel[WinogradFusedTile]):
     template = "winograd_fused"
     generators = (*WINOGRAD_GENERATORS, WinogradFusedTile.m_stride, WinogradFusedTile.lanes)
     tile_type = WinogradFusedTile
+    is_fused = True
     parameters: ClassVar = {
         "tile_m": (1, 4, 8, 16),
         "vector_width": (1, 4, 8, 16),

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights
-from clprune.errors import UsageError
+from clprune.device import DeviceInfo
+from clprune.errors import UnsupportedLayerError, UsageError
 from clprune.geometry import ConvProblem
 from clprune.kernels import transform_source
-from clprune.kernels.base import Case, Constraint, FloatArray, Sample, TileT, Workload, ceil_div
+from clprune.kernels.base import (
+    Case,
+    Constraint,
+    FloatArray,
+    Offer,
+    Rank,
+    Sample,
+    TileT,
+    WeightForm,
+    Workload,
+    ceil_div,
+)
 from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation
 from clprune.kernels.convolution import ConvolutionKernel
 from clprune.kernels.samples import expected_output, input_buffer
+from clprune.kernels.storage import FLOAT32
+from clprune.quirks import wants_explicit_vectors
 from clprune.source_hash import Generator
 from clprune.tolerance import amplified_terms
 from clprune.winograd import transforms
-from clprune.winograd.error import amplification
+from clprune.winograd.error import amplification, expected_error
 from clprune.winograd.transforms import transform_filters, transform_matrices
 
 #: Sides of the output tiles that the templates compute.
@@ -237,8 +252,82 @@ def winograd_sample_operations() -> tuple[WinogradOperation, ...]:
     )
 
 
+#: Input channels below which spatial weights stay there.
+FEWEST_CHANNELS = 32
+
+#: Kept share of spatial weights up to which direct convolution multiplies no more than F(4x4, 3x3) of all of them.
+BEATEN_KEPT_SHARE = 0.3
+
+#: Side of an output that is hardly more than one tile, most of which would be computed for nothing.
+SMALL_SIDE = 4
+
+#: Operations from which on a dense layer is settled on CPUs, where a large one has always been faster; with fewer,
+#: launches and transforms count.
+SETTLED_FLOPS = 10**8
+
+#: Tiles of F(4x4, 3x3) up to which a layer may have, and surely has, too few of them to keep every core of a CPU busy
+#: with tiles of its own.
+FEW_TILES, VERY_FEW_TILES = 64, 32
+
+
+def _tiles(problem: ConvProblem) -> int:
+    """Tiles of F(4x4, 3x3)."""
+    return problem.batch * ceil_div(problem.out_height, 4) * ceil_div(problem.out_width, 4)
+
+
+def _is_worth_transforming(operation: ConvOperation) -> bool:
+    """Few channels do not make up for the transforms, and a coding would not survive them."""
+    return operation.problem.in_channels >= FEWEST_CHANNELS and operation.storage == FLOAT32
+
+
 class WinogradConvolutionKernel(ConvolutionKernel[TileT, WinogradOperation]):
-    """What both kernels share: seeded data in the Winograd domain, and errors that the transforms amplify."""
+    """What both kernels share: when they are offered, seeded data in the Winograd domain, errors that the transforms
+    amplify.
+    """
+
+    computes = ConvOperation
+    algorithm = "winograd"
+    #: Whether one stage does everything.
+    is_fused: ClassVar[bool]
+
+    def offers(
+        self, operation: ConvOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
+    ) -> Sequence[Offer]:
+        """Weights of the Winograd domain as they are, or spatial ones transformed, which leaves hardly any zeros."""
+        problem, is_spatial = operation.problem, form.winograd is None
+        obstacle = winograd_obstacle(problem)
+        if obstacle is not None and not is_spatial:
+            domain = f"F({form.winograd}x{form.winograd}, 3x3)"
+            raise UnsupportedLayerError(f"convolution {problem.key} with weights of {domain}: {obstacle}")
+        if obstacle is not None or (is_spatial and not _is_worth_transforming(operation)):
+            return ()
+        # One stage keeps a CPU's caches warm; three share a few tiles among all cores, and give GPUs enough to do.
+        has_vectors, tiles = wants_explicit_vectors(device), _tiles(problem)
+        is_wanted = self.is_fused in (has_vectors, has_vectors and tiles > FEW_TILES)
+        is_first = self.is_fused == (has_vectors and tiles > VERY_FEW_TILES)
+        is_small = min(problem.out_height, problem.out_width) <= SMALL_SIDE
+        is_beaten = is_spatial and (is_small or form.workload.kept_share <= BEATEN_KEPT_SHARE)
+        is_settled = has_vectors and form.workload.is_dense and operation.flops >= SETTLED_FLOPS
+        offers = []
+        for output_tile in (form.winograd,) if form.winograd else (4, 2):
+            if is_spatial and expected_error(output_tile, problem.in_channels) > algorithms.max_error:
+                continue
+            is_likely = output_tile in (4, form.winograd) and is_wanted and not is_beaten
+            place = 4 * (not is_likely) + 2 * (output_tile == 2) + (not is_first)
+            offer = Offer(
+                label=f"winograd F({output_tile}x{output_tile})" + " fused" * self.is_fused,
+                kernel=self,
+                operation=winograd_operation(operation, output_tile=output_tile),
+                workload=Workload() if is_spatial else form.workload,
+                rank=(Rank.SETTLED if is_settled else Rank.TRANSFORMED) + place,
+                is_likely=is_likely,
+            )
+            offers.append(offer)
+        return offers
+
+    def covers_windows(self, problem: ConvProblem, form: WeightForm, device: DeviceInfo) -> bool:
+        """Weights of the Winograd domain leave no other way."""
+        return form.winograd is not None
 
     def error_terms(self, operation: WinogradOperation) -> int:
         return amplified_terms(operation.problem.in_channels, amplification=amplification(operation.output_tile))

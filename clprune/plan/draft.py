@@ -10,14 +10,14 @@ from clprune.algorithms import Algorithms
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.network import Network
-from clprune.kernels.base import Kernel, Operation
-from clprune.kernels.choice import Offer
+from clprune.device import DeviceInfo
+from clprune.kernels.base import Kernel, Offer, Operation, WeightForm
 from clprune.kernels.pointwise import POINTWISE, PointwiseOperation
 from clprune.kernels.storage import FLOAT32
 from clprune.layout import Layout, contiguous_layout
 from clprune.plan.batching import Part
-from clprune.plan.forms import WeightForm
 from clprune.plan.layouts import tensor_aliases
+from clprune.plan.offers import offers_for
 from clprune.plan.steps import Step
 
 
@@ -26,7 +26,7 @@ class Draft:
     """Steps in order, and the layout of every tensor. Tensors are numbered freely; see Plan.
 
     `fused` maps convolutions to the pooling layers that they compute as well, `forms` layers to what is known of their
-    weights.
+    weights. `kernels` are those to choose from.
     """
 
     network: Network
@@ -34,7 +34,8 @@ class Draft:
     forms: Mapping[int, WeightForm]
     algorithms: Algorithms
     connected_storage: str
-    is_cpu: bool
+    device: DeviceInfo
+    kernels: Sequence[Kernel[Any, Any]]
     steps: list[Step] = field(default_factory=list)
     layouts: dict[int, Layout] = field(default_factory=dict)
 
@@ -104,6 +105,13 @@ class Site:
         own: dict[str, Any] = {"layer": self.layer, "label": self.layer.kind, "image": self.part.image}
         own |= {"inputs": self.inputs, "output": self.output}
         self.draft.steps.append(Step(offers=tuple(offers), **(own | fields)))
+
+    def compute(self, operation: Operation, **fields: Any) -> None:
+        """Add a step that any kernel computes which offers itself for `operation`; `fields` as in `choose`."""
+        draft = self.draft
+        algorithms, device = draft.algorithms, draft.device
+        offers = offers_for(operation, self.form, algorithms=algorithms, device=device, kernels=draft.kernels)
+        self.choose(offers, **fields)
 
     def add(self, kernel: Kernel[Any, Any], operation: Operation, **fields: Any) -> None:
         """Add a step that only one kernel computes; `fields` as in `choose`."""

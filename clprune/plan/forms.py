@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.kinds.base import MatrixLayer
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights, unit_matrix
-from clprune.kernels.base import Workload
+from clprune.kernels.base import WeightForm, Workload
 from clprune.kernels.storage import storage_of
 
 #: Units that hold this much more than the weights that are left are no units.
@@ -27,21 +25,6 @@ def kept_column_share(matrix: npt.NDArray[np.float32], *, unit_rows: int) -> flo
     for first in range(0, rows, unit_rows):
         kept += int(np.count_nonzero(np.any(matrix[first : first + unit_rows] != 0, axis=0)))
     return float(kept / (columns * -(-rows // unit_rows)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightForm:
-    """What was removed from a layer, and how the rest lies.
-
-    `winograd`: output tile m of a layer that lives in the Winograd domain of F(m x m, 3 x 3), else None. `storage`: how
-    the values lie in device memory, one of `clprune.kernels.storage.STORAGES`; empty where nobody has said.
-    `quantizes_input`: the layer's input may be multiplied as codes of 8 bits.
-    """
-
-    workload: Workload = field(default_factory=Workload)
-    winograd: int | None = None
-    storage: str = ""
-    quantizes_input: bool = False
 
 
 def layer_form(layer: MatrixLayer, weights: LayerWeights) -> WeightForm:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.kinds.pools import MaxPool
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
-from clprune.kernels.base import round_up
+from clprune.kernels.base import Kernel, WeightForm, round_up
 from clprune.kernels.conv_operation import can_pool
 from clprune.quirks import vector_width
 
@@ -17,12 +18,14 @@ from clprune.quirks import vector_width
 LARGEST_WASTE = 0.05
 
 
-def fused_pools(network: Network, device: DeviceInfo, *, tiled: Collection[int] = ()) -> dict[int, int]:
+def fused_pools(
+    network: Network, device: DeviceInfo, *, forms: Mapping[int, WeightForm], kernels: Sequence[Kernel[Any, Any]]
+) -> dict[int, int]:
     """Convolution's index -> index of the pooling layer that it computes as well.
 
     A fused direct convolution walks row by row, so its vectors end with the row: worth it where a row is a whole number
-    of vectors or nearly so. `tiled` convolutions are computed in square tiles, as those of the Winograd domain are
-    and very small images: they hold whole windows in any case. Nobody else may read the convolution's own output.
+    of vectors or nearly so, or one of `kernels` covers whole windows in any case. Nobody else may read the
+    convolution's own output.
     """
     lanes = max(4, vector_width(device))
     fused = {}
@@ -32,7 +35,9 @@ def fused_pools(network: Network, device: DeviceInfo, *, tiled: Collection[int] 
         source = network.layers[layer.sources[0]] if layer.sources[0] >= 0 else None
         if isinstance(source, Convolutional) and _is_fusable(source, layer, network):
             width = source.output.width
-            if source.index in tiled or round_up(width, lanes) - width <= LARGEST_WASTE * width:
+            problem, form = source.problem(network.batch), forms.get(source.index, WeightForm())
+            is_covered = any(kernel.covers_windows(problem, form, device) for kernel in kernels)
+            if is_covered or round_up(width, lanes) - width <= LARGEST_WASTE * width:
                 fused[source.index] = layer.index
     return fused
 

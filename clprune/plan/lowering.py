@@ -22,7 +22,6 @@ from clprune.kernels.pointwise import POINTWISE, PointwiseOperation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
 from clprune.layout import contiguous_layout
 from clprune.plan.draft import Site
-from clprune.plan.offers import connected_offers, convolution_offers
 
 
 @functools.singledispatch
@@ -46,8 +45,7 @@ def _(layer: Convolutional, site: Site) -> None:
         pooled=pool is not None,
         storage=site.draft.storage(layer),
     )
-    offers = convolution_offers(operation, site.form, site.draft.algorithms, is_cpu=site.draft.is_cpu)
-    site.choose(offers, fused=pool, label=layer.kind if pool is None else f"{layer.kind} + {pool.kind}")
+    site.compute(operation, fused=pool, label=layer.kind if pool is None else f"{layer.kind} + {pool.kind}")
 
 
 @lower.register
@@ -59,7 +57,7 @@ def _(layer: Connected, site: Site) -> None:
         activation=layer.activation,
         storage=site.draft.storage(layer),
     )
-    site.choose(connected_offers(operation, site.form, site.draft.algorithms))
+    site.compute(operation)
 
 
 @lower.register

@@ -10,19 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clprune.algorithms import Algorithms
-from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
+from clprune.kernels.base import WeightForm
+from clprune.kernels.catalogue import find_kernels
 from clprune.layout import Layout
 from clprune.plan.batching import ImageView
 from clprune.plan.builder import PlanBuilder
 from clprune.plan.chooser import Chooser, TileLookup, TimeLookup
-from clprune.plan.forms import WeightForm
 from clprune.plan.fusion import fused_pools
 from clprune.plan.memory import MemoryPlan
-from clprune.plan.offers import packs_rows, prefers_channels
 from clprune.plan.steps import Chosen
-from clprune.quirks import vector_width, wants_explicit_vectors
+from clprune.quirks import wants_explicit_vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,15 +78,16 @@ def make_plan(
     Raises UnsupportedLayerError for a layer that no kernel runs.
     """
     forms = forms or {}
-    is_cpu = wants_explicit_vectors(device)
+    kernels = find_kernels()
     builder = PlanBuilder(
         network=network,
-        fused=fused_pools(network, device, tiled=_tiled_layers(network, forms, device)),
+        fused=fused_pools(network, device, forms=forms, kernels=kernels),
         forms=forms,
         algorithms=algorithms or Algorithms(),
         connected_storage=connected_storage,
-        by_image=is_cpu if by_image is None else by_image,
-        is_cpu=is_cpu,
+        by_image=wants_explicit_vectors(device) if by_image is None else by_image,
+        device=device,
+        kernels=kernels,
     )
     builder.add_all()
     memory = builder.memory(keep_tensors=keep_tensors)
@@ -101,18 +101,3 @@ def make_plan(
         host_input=builder.host_input,
         host_output=builder.host_output,
     )
-
-
-def _tiled_layers(network: Network, forms: Mapping[int, WeightForm], device: DeviceInfo) -> list[int]:
-    """Convolutions that are computed in tiles of whole windows, not in vectors that run along rows."""
-    is_cpu = wants_explicit_vectors(device)
-    lanes = vector_width(device) if is_cpu else 1
-    convolutions = [layer for layer in network.layers if isinstance(layer, Convolutional)]
-    known = {layer.index: forms.get(layer.index, WeightForm()) for layer in convolutions}
-    return [
-        layer.index
-        for layer in convolutions
-        if known[layer.index].winograd
-        or prefers_channels(layer.problem(1), known[layer.index], is_cpu=is_cpu)
-        or packs_rows(layer.problem(network.batch), known[layer.index], lanes=lanes)
-    ]

@@ -11,9 +11,9 @@ from clprune.darknet.kinds.base import MatrixLayer, PruneOptions
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
-from clprune.kernels.base import MatrixKernel, Workload
+from clprune.kernels.base import MatrixKernel, WeightForm, Workload
 from clprune.plan.chooser import TileLookup
-from clprune.plan.forms import WeightForm, rounded_share
+from clprune.plan.forms import rounded_share
 from clprune.plan.plan import make_plan
 from clprune.pruning.method import TileRows
 from clprune.pruning.winograd import output_tile

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
+from clprune.device import DeviceInfo
 from clprune.errors import UnsupportedLayerError, UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
-from clprune.kernels.base import Workload
-from clprune.kernels.choice import Offer
+from clprune.kernels.base import Offer, Operation, Rank, WeightForm, Workload
+from clprune.kernels.catalogue import built_in_kernels
 from clprune.kernels.connected import connected_operation
+from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import ConvOperation, conv_operation
-from clprune.plan.forms import WeightForm
-from clprune.plan.offers import connected_offers, convolution_offers
+from clprune.plan.offers import offers_for
 from clprune.plan.plan import make_plan
 from clprune.plan.steps import Chosen
 from tests.imaginary import imaginary_device
@@ -53,9 +55,14 @@ def operation(*, in_channels: int = 64, size: int = 3, stride: int = 1) -> ConvO
     )
 
 
+def offers(what: Operation, form: WeightForm, algorithms: Algorithms, *, is_cpu: bool = True) -> tuple[Offer, ...]:
+    device = CPU if is_cpu else imaginary_device()
+    return offers_for(what, form, algorithms=algorithms, device=device, kernels=built_in_kernels())
+
+
 def labels(what: ConvOperation, form: WeightForm, *names: str, is_cpu: bool = True, **more: Any) -> list[str]:
     algorithms = Algorithms(**({"names": names} if names else {}), **more)
-    return [offer.label for offer in convolution_offers(what, form, algorithms, is_cpu=is_cpu)]
+    return [offer.label for offer in offers(what, form, algorithms, is_cpu=is_cpu)]
 
 
 def test_dense_layers_may_be_direct_or_winograd() -> None:
@@ -73,8 +80,8 @@ def test_channels_along_vectors_are_for_small_images() -> None:
             ConvProblem(batch=1, in_channels=16, in_height=side, in_width=side, out_channels=filters, size=3, padding=1)
         )
         workload = Workload() if unit_rows is None else Workload(kept_share=0.6, unit_rows=unit_rows)
-        offers = convolution_offers(what, WeightForm(workload=workload), Algorithms(names=("direct",)), is_cpu=is_cpu)
-        return [f"{offer.label}{'' if offer.is_likely else ', unlikely'}" for offer in offers]
+        found = offers(what, WeightForm(workload=workload), Algorithms(names=("direct",)), is_cpu=is_cpu)
+        return [f"{offer.label}{'' if offer.is_likely else ', unlikely'}" for offer in found]
 
     assert offered(29) == ["direct"]
     assert offered(28) == ["direct", "direct channels, unlikely"]
@@ -101,8 +108,8 @@ def test_layers_that_gain_nothing_or_cannot_be_transformed_are_direct(what: Conv
 
 def test_short_searches_leave_out_what_hardly_ever_wins() -> None:
     def likely(what: ConvOperation, form: WeightForm, *, is_cpu: bool) -> list[str]:
-        offers = convolution_offers(what, form, Algorithms(), is_cpu=is_cpu)
-        return [f"{offer.kernel.name} {offer.label}" for offer in offers if offer.is_likely]
+        found = offers(what, form, Algorithms(), is_cpu=is_cpu)
+        return [f"{offer.kernel.name} {offer.label}" for offer in found if offer.is_likely]
 
     large = conv_operation(
         ConvProblem(batch=1, in_channels=64, in_height=64, in_width=64, out_channels=64, size=3, padding=1)
@@ -126,7 +133,7 @@ def test_single_weights_come_first_as_lists() -> None:
 def test_cpus_take_single_weights_out_of_their_caches() -> None:
     def on_cpu(what: ConvOperation) -> list[str]:
         form = WeightForm(workload=SINGLE_WEIGHTS)
-        return [offer.label for offer in convolution_offers(what, form, Algorithms(names=("sparse",)), is_cpu=True)]
+        return [offer.label for offer in offers(what, form, Algorithms(names=("sparse",)))]
 
     assert on_cpu(operation()) == ["sparse local", "sparse"]
     assert on_cpu(operation(stride=2)) == ["sparse"]
@@ -149,17 +156,37 @@ def test_fully_connected_layers_know_columns_and_single_weights() -> None:
         (UNITS, ["columns", "sparse"]),
         (SINGLE_WEIGHTS, ["sparse", "columns"]),
     ):
-        offers = connected_offers(what, WeightForm(workload=workload), Algorithms())
-        assert [offer.label for offer in offers] == expected
-    only = connected_offers(what, WeightForm(workload=SINGLE_WEIGHTS), Algorithms(names=("direct",)))
+        found = offers(what, WeightForm(workload=workload), Algorithms())
+        assert [offer.label for offer in found] == expected
+    only = offers(what, WeightForm(workload=SINGLE_WEIGHTS), Algorithms(names=("direct",)))
     assert [offer.label for offer in only] == ["columns"]
 
 
 def test_fully_connected_layers_with_scales_of_activations_know_integers() -> None:
     what = connected_operation(ConnectedProblem(batch=1, inputs=64, outputs=32), storage="int8")
     for workload, expected in ((Workload(), ["int8", "columns"]), (SINGLE_WEIGHTS, ["sparse", "int8", "columns"])):
-        offers = connected_offers(what, WeightForm(workload=workload, quantizes_input=True), Algorithms())
-        assert [offer.label for offer in offers] == expected
+        found = offers(what, WeightForm(workload=workload, quantizes_input=True), Algorithms())
+        assert [offer.label for offer in found] == expected
+
+
+def test_kernels_of_others_take_part() -> None:
+    class OwnConvolution(type(CONV)):  # type: ignore[misc]
+        name = "own_conv"
+
+        def offers(
+            self, operation: ConvOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
+        ) -> tuple[Offer, ...]:
+            (offer,) = super().offers(operation, form, algorithms=algorithms, device=device)
+            return (replace(offer, label="own", rank=Rank.SPECIAL if device.compute_units > 100 else Rank.DOUBTFUL),)
+
+    kernels = (*built_in_kernels(), OwnConvolution())
+    for compute_units, place in ((132, 0), (20, -1)):
+        device = imaginary_device(compute_units=compute_units)
+        found = offers_for(operation(), WeightForm(), algorithms=Algorithms(), device=device, kernels=kernels)
+        assert found[place].label == "own"
+        assert [offer.label for offer in found if offer.label != "own"] == labels(
+            operation(), WeightForm(), is_cpu=False
+        )
 
 
 def chosen(network: Network, times_ms: dict[str, float]) -> Chosen:

@@ -9,11 +9,14 @@ import numpy as np
 from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
+from clprune.kernels.catalogue import built_in_kernels
 from clprune.kernels.conv_operation import conv_operation
 from clprune.plan.forms import layer_form, weights_forms
-from clprune.plan.offers import convolution_offers
+from clprune.plan.offers import offers_for
 from clprune.quantization.coding import HalfCoding, LinearCoding
+from tests.imaginary import imaginary_device
 
+CPU = imaginary_device(type="cpu", native_vector_width_float=16)
 CFG = "[net]\nheight=8\nwidth=8\nchannels=4\n\n[convolutional]\nfilters=16\nsize=3\npad=1\n{more}"
 
 
@@ -63,5 +66,6 @@ def test_scales_of_activations_offer_integer_convolution(network_of: Callable[..
         form = layer_form(network.layers[0], values)
         assert form.quantizes_input == (scale is not None)
         operation = conv_operation(problem, storage=form.storage)
-        offers = convolution_offers(operation, form, Algorithms(names=("direct",)), is_cpu=True)
+        algorithms = Algorithms(names=("direct",))
+        offers = offers_for(operation, form, algorithms=algorithms, device=CPU, kernels=built_in_kernels())
         assert [offer.kernel.name for offer in offers] == kernels

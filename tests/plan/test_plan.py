@@ -12,10 +12,9 @@ import pytest
 from clprune.darknet.network import Network, load_network
 from clprune.device import DeviceInfo
 from clprune.errors import UnsupportedLayerError
-from clprune.kernels.base import Workload
+from clprune.kernels.base import WeightForm, Workload
 from clprune.kernels.choice import Offer
 from clprune.plan.chooser import DEFAULT_ORIGIN, SAFE_ORIGIN
-from clprune.plan.forms import WeightForm
 from clprune.plan.layouts import tensor_aliases
 from clprune.plan.plan import Plan, make_plan
 from clprune.resources import models_folder

@@ -16,10 +16,10 @@ from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
-from clprune.kernels.base import Workload
+from clprune.kernels.base import WeightForm, Workload
 from clprune.kernels.choice import Offer
 from clprune.opencl import Session
-from clprune.plan.forms import WeightForm, rounded_share, weights_forms
+from clprune.plan.forms import rounded_share, weights_forms
 from clprune.plan.plan import make_plan
 from clprune.plan.pruned import tile_units, with_prune_options
 from clprune.plan.steps import Chosen
