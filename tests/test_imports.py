@@ -23,22 +23,18 @@ ORDER = (
     *("device", "quirks", "selection"),
     *("winograd", "quantization", "darknet", "container", "pruning"),
     *("layout", "opencl_c", "rendering", "source_hash", "packing", "kernels"),
-    *("opencl", "launching", "bandwidth"),
+    *("opencl", "launching", "candidate", "bandwidth"),
     *("plan", "tiles", "offline", "runner", "tuning"),
     *("training", "data"),  # the door to torchvision, which brings torch, is training's
     *("workflow", "clprune", "cli", "__main__"),
 )
 
 #: (room, room above it that it imports all the same), to be mended.
-UPHILL = {
-    ("runner", "tuning"),
-    ("offline", "tuning"),
-}
+UPHILL: set[tuple[str, str]] = set()
 
 #: Circles among files, to be mended.
 CIRCLES = {
     frozenset({"clprune.cli.prune", "clprune.cli.prune_text"}),
-    frozenset({"clprune.tuning.lookup", "clprune.tuning.store"}),
 }
 
 #: Folders whose modules are found by name.
@@ -52,7 +48,7 @@ APART = {
     "packing": ("pruning",),
     "kernels": ("container", "pruning"),
     "pruning": ("device",),
-    "tuning": ("runner", "pruning"),
+    "tuning": ("pruning",),
     "offline": ("opencl", "runner", "pruning"),
     "opencl": ("darknet", "kernels", "packing", "pruning"),
     "training": ("kernels", "opencl", "runner", "tuning"),

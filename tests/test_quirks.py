@@ -158,8 +158,8 @@ def expected(values: list[float]) -> Expected:
 
 
 def test_comparison_allows_a_flush() -> None:
+    from clprune.candidate import _compare
     from clprune.errors import WrongAnswer
-    from clprune.tuning.measure import _compare
 
     assert _compare(np.zeros(2, np.float32), expected([1e-39, -2e-40])) == 1.0
     assert _compare(np.zeros(2, np.float32), expected([0.0, 0.0])) == 0.0

@@ -34,7 +34,7 @@ from clprune.runner import Runner
 from clprune.runner.compare import largest_error, time_in_turns, weights_kept
 from clprune.runner.evaluate import evaluate
 from clprune.runner.inference import image_input, infer_images, top_k
-from clprune.tuning.store import open_store
+from clprune.tiles.store import open_store
 from clprune.tuning.tune import offers_to_tune
 
 DATA = "digits-on-photos"
@@ -93,7 +93,7 @@ def load_model(folder: Path, name: str) -> Model:
 
 def tune(session: Session, models: Sequence[Model], *, budget_s: float) -> None:
     """Tune what has no tuned tile on this device yet; a second run finds nothing to do."""
-    store = open_store()
+    store = click.get_current_context().with_resource(open_store())
     plans = [
         make_plan(model.network, session.info, forms=weights_forms(model.network, model.weights)) for model in models
     ]

@@ -13,7 +13,8 @@ from clprune.cli.tuning import problem_text, tile_text
 from clprune.errors import UsageError
 
 if TYPE_CHECKING:
-    from clprune.tuning.store import Best, Store, StoredDevice
+    from clprune.tiles.records import Best, StoredDevice
+    from clprune.tiles.store import Store
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -84,7 +85,7 @@ def best_command(kernel: str | None, device: str | None, as_json: bool) -> None:
 @json_option
 def export_command(file: str, kernel: str | None, device: str | None, as_json: bool) -> None:
     """Write results to FILE as T4 JSON; compressed where the name ends in .gz."""
-    from clprune.tuning.t4 import Results, from_store, write_t4
+    from clprune.tiles.t4 import Results, from_store, write_t4
 
     store = _open()
     devices = _chosen_devices(store, device)
@@ -110,7 +111,7 @@ def import_command(file: str, as_json: bool) -> None:
 
     What was measured here stays. An imported tile is tried on a small problem before it is used the first time.
     """
-    from clprune.tuning.t4 import into_store, read_t4
+    from clprune.tiles.t4 import into_store, read_t4
 
     results = read_t4(file)
     store = _open()
@@ -143,9 +144,9 @@ def forget_command(kernel: str | None, device: str | None, problem: str | None, 
 
 
 def _open() -> Store:
-    from clprune.tuning.store import open_store
+    from clprune.tiles.store import open_store
 
-    return open_store()
+    return click.get_current_context().with_resource(open_store())
 
 
 def _chosen_devices(store: Store, text: str | None) -> dict[str, StoredDevice]:
@@ -167,14 +168,14 @@ def _words(device: StoredDevice) -> str:
 def _summaries(store: Store, devices: Iterable[str], kernel: str | None) -> list[dict[str, Any]]:
     """One entry per key: counts, times, origin."""
     known = store.devices()
-    entries: dict[tuple[str, ...], dict[str, Any]] = {}
+    entries: dict[Any, dict[str, Any]] = {}
 
     def entry(key: Any) -> dict[str, Any]:
         device = known[key.device]
         facts = {"device": device.name, "driver_version": device.driver_version, "kernel": key.kernel}
         start = {"problem": key.problem, "workload": key.workload, "source_hash": key.source_hash}
         empty = {"tried": 0, "valid": 0, "best_ms": None, "default_ms": None, "origin": None}
-        return entries.setdefault(key.values, {**facts, **start, **empty})
+        return entries.setdefault(key, {**facts, **start, **empty})
 
     for device in devices:
         for measurement in store.all_measurements(kernel=kernel, device=device):

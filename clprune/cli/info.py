@@ -58,7 +58,7 @@ def collect(device: DeviceInfo | None, *, problem: str) -> dict[str, Any]:
     from clprune.folders import cache_folder
     from clprune.opencl import discover_platforms
     from clprune.quirks import platform_advice, quirks_of
-    from clprune.tuning.state import store_state
+    from clprune.tiles.state import store_state
     from clprune.version import __version__
 
     platforms = discover_platforms() if device is not None or not problem.startswith("the OpenCL loader") else []

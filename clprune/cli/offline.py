@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from clprune.cli.common import print_json, print_table, progress_bar, stdout_console
 from clprune.cli.tuning import problem_text, tile_text
 
@@ -26,13 +28,13 @@ def tune_offline(network: Network, forms: dict[int, Any], *, architecture_name: 
     from clprune.offline.ranking import Compiler
     from clprune.offline.start import keep, starting_points
     from clprune.plan.plan import make_plan
-    from clprune.tuning.store import open_store
+    from clprune.tiles.store import open_store
 
     architecture = architecture_by_name(architecture_name)
     toolchain = find_toolchain()
     toolchain.require(architecture)
     plan = make_plan(network, imaginary_device(architecture), forms=forms)
-    store = open_store()
+    store = click.get_current_context().with_resource(open_store())
     with progress_bar() as bar:
         shown = bar.add_task("compiling", total=None)
 

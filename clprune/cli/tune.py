@@ -44,7 +44,7 @@ from clprune.tuning.effort import DEFAULT_EFFORT, EFFORTS
 if TYPE_CHECKING:
     from clprune.darknet.network import Network
     from clprune.darknet.values import Weights
-    from clprune.runner.refinement import Refined
+    from clprune.tuning.refinement import Refined
 
 #: Columns below which a table would fold its cells: each problem then has lines of its own.
 TABLE_WIDTH = 120
@@ -104,7 +104,7 @@ def command(
     """
     from clprune.darknet.network import load_network
     from clprune.opencl import open_device
-    from clprune.tuning.store import open_store
+    from clprune.tiles.store import open_store
 
     algorithms = take_algorithms(options)
     network = load_network(model, batch=batch)
@@ -114,7 +114,7 @@ def command(
             raise UsageError("--offline predicts for a GPU that is not here: leave out --device")
         tune_offline(network, forms, architecture_name=offline, as_json=as_json)
         return
-    store = open_store()
+    store = ctx.with_resource(open_store())
     with open_device(device) as session:
         tasks = list_tasks(network, session.info, forms, algorithms=algorithms, effort=effort)
         if missing:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from clprune.device import DeviceInfo
     from clprune.kernels.choice import Offer
     from clprune.opencl import Session
-    from clprune.runner.refinement import Refined
-    from clprune.tuning.store import Store
+    from clprune.tiles.store import Store
+    from clprune.tuning.refinement import Refined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def list_tasks(
 
 def stored_problem(store: Store, device: DeviceInfo, task: Offer, *, evaluations: int) -> TunedProblem | None:
     """What the database holds of a task, or None."""
-    from clprune.tuning.store import result_key
+    from clprune.tiles.records import result_key
 
     key = result_key(device, task)
     best = store.best(key, task.kernel)
@@ -187,9 +187,10 @@ def refine_in_network(
     """Measure the winners of tuning and their closest rivals in the network, and keep the fastest."""
     from clprune.plan.forms import weights_forms
     from clprune.plan.plan import make_plan
-    from clprune.runner.refinement import refine
+    from clprune.tiles.lookup import Lookup
+    from clprune.tuning.refinement import refine
 
-    level, lookup = effort_by_name(effort), store.lookup_for(session.info)
+    level, lookup = effort_by_name(effort), Lookup(store, session.info)
     plan = make_plan(
         network,
         session.info,

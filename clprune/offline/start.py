@@ -13,7 +13,8 @@ from clprune.kernels.base import MatrixKernel, Workload
 from clprune.kernels.choice import Offer
 from clprune.offline.architectures import Architecture, imaginary_device
 from clprune.offline.ranking import Compiler, Ranked, rank
-from clprune.tuning.store import OFFLINE, Key, Store, result_key
+from clprune.tiles.records import OFFLINE, Key, result_key
+from clprune.tiles.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)

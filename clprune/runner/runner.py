@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ from clprune.plan.chooser import TileLookup, TimeLookup
 from clprune.plan.forms import weights_forms
 from clprune.plan.plan import Plan, make_plan
 from clprune.runner.binding import BoundPlan, bind_plan
-from clprune.tuning.store import open_store
+from clprune.tiles.lookup import Lookup
+from clprune.tiles.store import open_store
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,20 +79,21 @@ class Runner:
         self._lock = threading.Lock()
         self._owns_session = session is None
         self.session = open_device(device) if session is None else session
-        times: TimeLookup | None = None
-        if lookup is None:
-            tuned = open_store().lookup_for(self.session.info, session=self.session)
-            lookup, times = tuned, tuned.time_ms
-        plan = make_plan(
-            self.network,
-            self.session.info,
-            forms=weights_forms(self.network, weights),
-            lookup=lookup,
-            times=times,
-            algorithms=algorithms,
-            keep_tensors=keep_tensors,
-            connected_storage=connected_storage,
-        )
+        with contextlib.ExitStack() as stack:
+            times: TimeLookup | None = None
+            if lookup is None:
+                tuned = Lookup(stack.enter_context(open_store()), self.session.info, session=self.session)
+                lookup, times = tuned, tuned.time_ms
+            plan = make_plan(
+                self.network,
+                self.session.info,
+                forms=weights_forms(self.network, weights),
+                lookup=lookup,
+                times=times,
+                algorithms=algorithms,
+                keep_tensors=keep_tensors,
+                connected_storage=connected_storage,
+            )
         self._bound: BoundPlan | None = bind_plan(self.session, plan, weights)
         self._exchange = _Exchange.of(plan)
 

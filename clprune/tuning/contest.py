@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+from clprune.candidate import Candidate, bind_case
 from clprune.errors import BuildError, ConfigurationRejected, LaunchError
 from clprune.kernels.base import Sample
 from clprune.kernels.choice import Choice, Offer
 from clprune.opencl import Session
 from clprune.tuning.caches import Caches
-from clprune.tuning.measure import Candidate, bind_case
 from clprune.turns import in_turns
 
 

@@ -36,7 +36,7 @@ RANDOM_TILES = 4
 #: Logarithm of how much slower than the best a tile can look to the model: what is hopeless need not be told apart.
 WORST = math.log(4.0)
 
-#: The likeness of problems at distance d (see clprune.tuning.distance) is exp(-d / this).
+#: The likeness of problems at distance d (see clprune.tiles.distance) is exp(-d / this).
 DISTANCE_SCALE = 6.0
 MOST_SIMILAR = 3
 MOST_SIMILAR_TILES = 80

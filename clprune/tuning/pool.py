@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from clprune.device import DeviceInfo
 from clprune.errors import ClpruneError, NoDeviceError
 from clprune.kernels.base import Kernel, Sample
-from clprune.tuning.store import RUNTIME, TIMEOUT
+from clprune.tiles.records import RUNTIME, TIMEOUT
 from clprune.tuning.trial import EARLY_STOP, Prepared, Trial
 from clprune.tuning.worker import ENVIRONMENT, receive, send
 from clprune.turns import in_turns

@@ -6,9 +6,10 @@ import re
 from typing import Any
 
 from clprune.kernels.base import Kernel, Workload
-from clprune.tuning.distance import shape_distance, workload_distance
+from clprune.tiles.distance import shape_distance, workload_distance
+from clprune.tiles.records import Key, StoredDevice
+from clprune.tiles.store import Store
 from clprune.tuning.model_search import MOST_SIMILAR, Similar
-from clprune.tuning.store import Key, Store, StoredDevice
 
 #: Beyond this a problem says nothing worth the model's time.
 FARTHEST = 12.0

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from clprune.candidate import Candidate, bind_case, compare_outputs
 from clprune.errors import BuildError, ConfigurationRejected, LaunchError, WrongAnswer
 from clprune.kernels.base import Kernel, Sample
 from clprune.opencl import Session
+from clprune.tiles.records import COMPILE, CONSTRAINTS, CORRECT, CORRECTNESS, RUNTIME
 from clprune.tuning.caches import Caches
-from clprune.tuning.measure import Candidate, bind_case, compare_outputs
-from clprune.tuning.store import COMPILE, CONSTRAINTS, CORRECT, CORRECTNESS, RUNTIME
 
 #: A candidate whose first runs take this much longer than the best so far is not run again.
 EARLY_STOP = 1.3

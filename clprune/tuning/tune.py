@@ -12,13 +12,15 @@ from clprune.kernels.base import MatrixKernel, Sample
 from clprune.kernels.choice import Choice, Offer
 from clprune.opencl import Session
 from clprune.plan.steps import Step
+from clprune.tiles.lookup import Lookup
+from clprune.tiles.records import Key, result_key
+from clprune.tiles.store import Store
 from clprune.tuning.caches import Caches
 from clprune.tuning.contest import rivalry, times_in_turns
 from clprune.tuning.effort import DEFAULT_EFFORT, Effort, effort_by_name
 from clprune.tuning.model_search import ModelSearch
 from clprune.tuning.pool import WorkerPool
 from clprune.tuning.spaces import Spaces
-from clprune.tuning.store import Key, Store, result_key
 from clprune.tuning.transfer import similar_problems, starts_from
 from clprune.tuning.trial import Trial
 
@@ -221,7 +223,7 @@ class _TaskRun:
         kernel, info = self.offer.kernel, self.session.info
         similar = similar_problems(self.store, key, kernel)
         defaults = (kernel.default_tile(operation, info), *kernel.own_tiles(info))
-        known = self.store.lookup_for(info)(self.offer)  # also what was predicted
+        known = Lookup(self.store, info)(self.offer)  # also what was predicted
         return ModelSearch(
             self.spaces.candidates(kernel, operation),
             parameters=kernel.parameters,

@@ -14,7 +14,8 @@ from clprune.pruning import Options, get_method
 from clprune.pruning.common_unit import common_unit
 from clprune.pruning.options import NO_OPTIONS
 from clprune.pruning.settings import UnitForLayer, asked_output_tile
-from clprune.tuning.store import open_store
+from clprune.tiles.lookup import Lookup
+from clprune.tiles.store import open_store
 from clprune.unit import Unit
 
 
@@ -36,19 +37,19 @@ def unit_for_layer(
     """
     if unit is not None:
         return lambda layer: unit
-    store = open_store()
-    units_of = [
-        tile_units(
-            network,
-            device,
-            lookup=store.lookup_for(device),
-            sparsity=sparsity,
-            fc_sparsity=fc_sparsity,
-            tile_rows=get_method(method).tile_rows,
-            winograd=asked_output_tile(method, options),
-        )
-        for device in devices
-    ]
+    with open_store() as store:
+        units_of = [
+            tile_units(
+                network,
+                device,
+                lookup=Lookup(store, device),
+                sparsity=sparsity,
+                fc_sparsity=fc_sparsity,
+                tile_rows=get_method(method).tile_rows,
+                winograd=asked_output_tile(method, options),
+            )
+            for device in devices
+        ]
     common: dict[int, Unit] = {}
     for layer in units_of[0]:
         found = common_unit([units[layer] for units in units_of])

@@ -10,7 +10,8 @@ import pytest
 from clprune.kernels.base import Workload
 from clprune.kernels.catalogue import kernel_by_name
 from clprune.kernels.choice import Offer
-from clprune.tuning.store import open_store, result_key
+from clprune.tiles.records import result_key
+from clprune.tiles.store import open_store
 from tests.cli.conftest import Run
 from tests.imaginary import imaginary_device
 

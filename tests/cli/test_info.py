@@ -17,8 +17,10 @@ from clprune.errors import NoDeviceError
 from clprune.kernels.base import Workload
 from clprune.kernels.catalogue import kernel_by_name
 from clprune.kernels.choice import Offer
-from clprune.tuning.state import store_state
-from clprune.tuning.store import DATABASE_NAME, SCHEMA_VERSION, Store, result_key
+from clprune.tiles.database import SCHEMA_VERSION
+from clprune.tiles.records import result_key
+from clprune.tiles.state import store_state
+from clprune.tiles.store import DATABASE_NAME, Store
 from tests.imaginary import imaginary_device, imaginary_platform
 
 DEVICE = imaginary_device(name="Example CPU", type="cpu", fp64=False, local_mem_is_dedicated=False)

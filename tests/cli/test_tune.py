@@ -15,7 +15,7 @@ from clprune.cli.tuning import list_tasks, problem_text, tile_text
 from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import load_network
 from clprune.darknet.rewrite import annotate_cfg
-from clprune.tuning.store import Store
+from clprune.tiles.store import Store
 from clprune.unit import Unit
 from tests.cli.conftest import Run
 from tests.imaginary import imaginary_device

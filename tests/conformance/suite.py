@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from clprune.candidate import Candidate, bind_case, compare_outputs, verify
 from clprune.device import DeviceInfo
 from clprune.errors import ClpruneError
 from clprune.kernels.base import Kernel
@@ -28,7 +29,6 @@ from clprune.kernels.choice import Offer
 from clprune.opencl import Session, open_device
 from clprune.runner import Runner
 from clprune.runner.verify import verify_network
-from clprune.tuning.measure import Candidate, bind_case, compare_outputs, verify
 from tests.conformance.evidence import check_quirks
 from tests.covering import Point, covering_points, gpu_tiles_missed, values_missed
 from tests.random_networks import answers, random_network, tolerance

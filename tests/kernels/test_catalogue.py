@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clprune.candidate import bind_case, verify
 from clprune.errors import ConfigurationRejected, UsageError
 from clprune.kernels.base import Kernel, Workload
 from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
 from clprune.opencl import Session
-from clprune.tuning.measure import bind_case, verify
 from tests.covering import Point, covering_points, has_weights, roomy_device, values_missed
 from tests.imaginary import imaginary_device
 

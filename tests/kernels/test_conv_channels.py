@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from clprune.candidate import bind_case, small_operations, verify
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Sample, Workload
 from clprune.kernels.conv_channels import CONV_CHANNELS, ConvChannelsTile
@@ -12,8 +13,6 @@ from clprune.kernels.conv_operation import ConvOperation, conv_operation
 from clprune.kernels.samples import SENTINEL
 from clprune.layout import view
 from clprune.opencl import Session
-from clprune.tuning.check import small_operations
-from clprune.tuning.measure import bind_case, verify
 from tests.covering import roomy_device
 from tests.imaginary import imaginary_device
 

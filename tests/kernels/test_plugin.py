@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from clprune.candidate import bind_case, verify
 from clprune.errors import UsageError
 from clprune.kernels.base import Workload
 from clprune.kernels.catalogue import built_in_kernels, find_kernels, kernel_by_name
 from clprune.opencl import Session
-from clprune.tuning.measure import bind_case, verify
 
 MODULE = """
 from pathlib import Path

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from clprune import quirks
+from clprune.candidate import bind_case, verify
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import MatrixKernel, Sample, Workload
 from clprune.kernels.connected import CONNECTED, connected_operation, connected_reference
@@ -17,7 +18,6 @@ from clprune.kernels.sparse_connected import SPARSE_CONNECTED, SparseConnectedTi
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL, SparseConvLocalTile
 from clprune.opencl import Session
-from clprune.tuning.measure import bind_case, verify
 from tests.imaginary import imaginary_device
 
 RNG = np.random.default_rng(0)

@@ -20,7 +20,9 @@ from clprune.kernels.softmax import SOFTMAX
 from clprune.offline import compilers
 from clprune.offline.architectures import architecture_by_name
 from clprune.offline.start import keep, starting_points
-from clprune.tuning.store import OFFLINE, Store, result_key
+from clprune.tiles.lookup import Lookup
+from clprune.tiles.records import OFFLINE, result_key
+from clprune.tiles.store import Store
 from tests.imaginary import imaginary_device
 from tests.offline.fakes import NOTHING, FakeCompiler
 
@@ -70,9 +72,9 @@ def test_look_up_on_a_card_of_the_architecture() -> None:
     keep(store, ARCHITECTURE, points)
     kept = store.all_best(kernel="conv")
     assert [(best.origin, best.time_ms, best.default_time_ms) for best in kept] == [(OFFLINE, None, None)] * 2
-    assert store.lookup_for(CARD)(Offer(kernel=CONV, operation=LAYER)) == (points[0].best.tile, "offline, sm_90")
+    assert Lookup(store, CARD)(Offer(kernel=CONV, operation=LAYER)) == (points[0].best.tile, "offline, sm_90")
     other = imaginary_device(vendor="NVIDIA Corporation", architecture="sm_80")
-    assert store.lookup_for(other)(Offer(kernel=CONV, operation=LAYER)) is None
+    assert Lookup(store, other)(Offer(kernel=CONV, operation=LAYER)) is None
 
 
 def test_measured_tiles_come_first() -> None:
@@ -82,7 +84,7 @@ def test_measured_tiles_come_first() -> None:
     tile = CONV.gpu_tiles[1]
     key = result_key(CARD, Offer(kernel=CONV, operation=LAYER))
     store.set_best(key, tile, workload=Workload(), time_ms=1.0, default_time_ms=2.0)
-    assert store.lookup_for(CARD)(Offer(kernel=CONV, operation=LAYER)) == (tile, "tuned")
+    assert Lookup(store, CARD)(Offer(kernel=CONV, operation=LAYER)) == (tile, "tuned")
 
 
 def test_command_without_compilers_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from clprune.errors import NoDeviceError, UsageError, WeightsError
 from clprune.kernels.choice import Offer
 from clprune.opencl import Session
 from clprune.runner import Runner
+from clprune.tiles.store import open_store
 from tests.random_networks import answers, random_network, tolerance
 from tests.runner.conftest import images
 
@@ -206,3 +207,18 @@ def test_unknown_device(network_of: Callable[..., Network]) -> None:
     network = network_of()
     with pytest.raises(NoDeviceError, match="no platform or device fits"):
         Runner(network, random_weights(network, seed=1), device="a device that nobody has")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files as Linux lists them")
+def test_no_file_stays_open(device_context: Session, network_of: Callable[..., Network]) -> None:
+    """Neither the tuning database, which every Runner asks for tiles, nor its log."""
+    network = network_of()
+    weights = random_weights(network, seed=0)
+    counts = []
+    for _ in range(50):
+        with Runner(network, weights, session=device_context):
+            pass
+        with open_store():
+            pass
+        counts.append(len([*Path("/proc/self/fd").iterdir()]))
+    assert counts[-1] == counts[0]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from clprune.bandwidth import Reader
+from clprune.candidate import bind_case, verify
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Workload
 from clprune.kernels.conv import CONV
@@ -16,7 +17,6 @@ from clprune.kernels.winograd import WINOGRAD
 from clprune.kernels.winograd_operation import winograd_operation
 from clprune.opencl import Session
 from clprune.tuning.caches import EVICTED_BYTES, Caches, evicted_bytes
-from clprune.tuning.measure import bind_case, verify
 from tests.imaginary import imaginary_device
 
 PROBLEM = ConvProblem(batch=1, in_channels=5, in_height=9, in_width=9, out_channels=7, size=3, padding=1)

@@ -15,10 +15,11 @@ from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.winograd import WINOGRAD
 from clprune.kernels.winograd_operation import winograd_operation
 from clprune.opencl import Session
+from clprune.tiles.records import result_key
+from clprune.tiles.store import Store
 from clprune.tuning.caches import Caches
 from clprune.tuning.contest import rivalry, times_in_turns
 from clprune.tuning.effort import effort_by_name
-from clprune.tuning.store import Store, result_key
 from clprune.tuning.tune import tune
 
 PROBLEM = ConvProblem(batch=1, in_channels=3, in_height=8, in_width=8, out_channels=4, size=3, padding=1)

@@ -11,8 +11,9 @@ from clprune.kernels.base import Workload
 from clprune.kernels.choice import Offer
 from clprune.kernels.connected import CONNECTED, ConnectedTile, connected_operation
 from clprune.kernels.conv import CONV
-from clprune.tuning.distance import problem_fields, shape_distance, workload_distance
-from clprune.tuning.store import Key, Store, result_key
+from clprune.tiles.distance import problem_fields, shape_distance, workload_distance
+from clprune.tiles.records import Key, result_key
+from clprune.tiles.store import Store
 from clprune.tuning.transfer import similar_problems, starts_from, workload_of
 from tests.imaginary import imaginary_device
 

@@ -15,8 +15,10 @@ from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
 from clprune.opencl import Session
 from clprune.plan.steps import Step
+from clprune.tiles.lookup import Lookup
+from clprune.tiles.records import result_key, tile_text
+from clprune.tiles.store import Store
 from clprune.tuning.effort import effort_by_name
-from clprune.tuning.store import Store, result_key, tile_text
 from clprune.tuning.tune import Outcome, offers_to_tune, tune
 from tests.tuning.kernels import FRAGILE, OddOperation
 
@@ -44,7 +46,7 @@ def test_winner_is_kept_and_no_slower_than_the_default(device_context: Session, 
         assert task.kernel.rejection(outcome.tile, task.operation, device_context.info) is None
         key = result_key(device_context.info, task)
         assert store.best(key, task.kernel) == (outcome.tile, outcome.time_ms)
-        found = store.lookup_for(device_context.info)(task)
+        found = Lookup(store, device_context.info)(task)
         assert found == (outcome.tile, "tuned")
 
 

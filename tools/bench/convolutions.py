@@ -20,7 +20,7 @@ from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network, load_network
 from clprune.opencl import Session, open_device
 from clprune.runner import Runner
-from clprune.tuning.store import open_store
+from clprune.tiles.store import open_store
 from clprune.turns import Series
 from tools import RESULTS
 from tools.bench.figures import FIGURE_COLUMNS, Figure, time_ratio
@@ -119,9 +119,11 @@ def measure(
 ) -> tuple[LimitSeries, list[ModelTimes]]:
     """Tune what is missing, make a runner for each case and time their layers."""
     dense, _ = load_or_make_weights(network, seed=preparation.seed)
-    store, variants, unit_rows = open_store(), [case.variant for case in CASES], preparation.unit_rows
-    tune_missing(session, store, variant_tasks(network, session.info, variants, unit_rows), preparation.tuning, say=say)
+    variants, unit_rows = [case.variant for case in CASES], preparation.unit_rows
+    tasks = variant_tasks(network, session.info, variants, unit_rows)
     with contextlib.ExitStack() as stack:
+        store = stack.enter_context(open_store())
+        tune_missing(session, store, tasks, preparation.tuning, say=say)
         models = []
         for variant in variants:
             cuts = fastest_cuts(network, session.info, store, variant, unit_rows=unit_rows)

@@ -15,7 +15,7 @@ from clprune.kernels.choice import Offer
 from clprune.opencl import open_device
 from clprune.plan.forms import weights_forms
 from clprune.plan.plan import make_plan
-from clprune.tuning.store import open_store
+from clprune.tiles.store import open_store
 from clprune.tuning.tune import offers_to_tune
 from tools.bench.models import (
     ModelFiles,
@@ -124,12 +124,12 @@ def tune_entry(
 
     Raises what `tune` raises.
     """
-    with open_device(device.selector) as session:
+    with open_device(device.selector) as session, open_store() as store:
         likely_only = preparation.tuning.effort is not None and preparation.tuning.effort.likely_only
         tasks = variant_tasks(network, session.info, entry.variants, preparation.unit_rows, likely_only=likely_only)
         for pair in entry.pairs.values():
             tasks += _pair_tasks(pair, session.info, batch=entry.batch)
-        store, tuning = open_store(), preparation.tuning
+        tuning = preparation.tuning
         if tune_missing(session, store, tasks, tuning, say=say):
             refine_variants(
                 session,
@@ -150,7 +150,8 @@ def _write_files(
     for variant in entry.variants:
         cuts: Mapping[int, Cut] = {}
         if device is not None:
-            cuts = fastest_cuts(network, device, open_store(), variant, unit_rows=unit_rows)
+            with open_store() as store:
+                cuts = fastest_cuts(network, device, store, variant, unit_rows=unit_rows)
         if variant.weights_name not in files and (variant.is_dense or cuts):
             files[variant.weights_name] = write_variant(network, dense, variant, cuts, folder=folder)
     return files

@@ -25,10 +25,11 @@ from clprune.plan.pruned import tile_units, with_prune_options
 from clprune.plan.steps import Chosen
 from clprune.pruning.network import apply_masks, masks_of, prunable_layers, prune_layers
 from clprune.pruning.winograd import to_winograd_domain
-from clprune.runner.refinement import refine
+from clprune.tiles.lookup import Lookup
+from clprune.tiles.records import result_key
+from clprune.tiles.store import Store
 from clprune.tuning.effort import Effort
-from clprune.tuning.lookup import Lookup
-from clprune.tuning.store import Store, result_key
+from clprune.tuning.refinement import refine
 from clprune.tuning.tune import offers_to_tune, tune
 from clprune.unit import Unit
 
@@ -238,7 +239,7 @@ def _refine(
     session: Session, store: Store, network: Network, weights: Weights, variant: Variant, *, effort: Effort
 ) -> float:
     """Milliseconds that the network's convolutions gain."""
-    lookup = store.lookup_for(session.info)
+    lookup = Lookup(store, session.info)
     plan = make_plan(
         network,
         session.info,
@@ -264,7 +265,7 @@ def fastest_cuts(
 
     A layer for which none is tuned gets the unit of the tile that would run it.
     """
-    lookup = store.lookup_for(device)
+    lookup = Lookup(store, device)
     best: dict[int, tuple[float, Cut]] = {}
     for place in range(count_places(network, variant, unit_rows)):
         for step in variant_steps(network, device, variant, unit_rows=unit_rows, place=place, lookup=lookup):

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from clprune.candidate import bind_case, verify
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, load_network
 from clprune.geometry import ConvProblem
@@ -24,7 +25,6 @@ from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.winograd_fused import WINOGRAD_FUSED
 from clprune.kernels.winograd_operation import OUTPUT_TILES, winograd_obstacle, winograd_operation
 from clprune.opencl import Session, open_device
-from clprune.tuning.measure import bind_case, verify
 from clprune.winograd.error import amplification, expected_error
 from tools import RESULTS
 from tools.bench.figures import FIGURE_COLUMNS, Figure

@@ -35,7 +35,7 @@ from clprune.plan.plan import make_plan
 from clprune.plan.steps import Chosen
 from clprune.pruning.imbalance import imbalance, kept_columns
 from clprune.runner import Runner
-from clprune.tuning.store import open_store
+from clprune.tiles.store import open_store
 from clprune.tuning.tune import offers_to_tune
 from clprune.turns import in_turns, milliseconds
 from tools.bench.machine import today
@@ -274,7 +274,8 @@ def tune_models(
     kernels = {SPARSE_CONV.name, SPARSE_CONV_LOCAL.name}
     sparse = [task for task in offers_to_tune(of_single_weights) if task.kernel.name in kernels]
     tasks = {_task_key(task): task for task in [*offers_to_tune(steps, likely_only=True), *sparse]}
-    tune_missing(session, open_store(), list(tasks.values()), tuning, say=say)
+    with open_store() as store:
+        tune_missing(session, store, list(tasks.values()), tuning, say=say)
 
 
 def _steps(session: Session, network: Network, weights: Weights) -> list[Chosen]:

@@ -32,7 +32,7 @@ import numpy as np
 
 from clprune.errors import MissingDependencyError
 from clprune.files import write_atomically
-from clprune.tuning.distance import shape_distance, workload_distance
+from clprune.tiles.distance import shape_distance, workload_distance
 from clprune.tuning.model_search import ModelSearch, Similar
 from clprune.tuning.transfer import starts_from, workload_of
 from tools import ROOT

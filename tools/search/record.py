@@ -19,10 +19,11 @@ from clprune.kernels.choice import Offer
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
 from clprune.opencl import choose
+from clprune.tiles.records import Key, Measurement, result_key, tile_text
+from clprune.tiles.store import Store
+from clprune.tiles.t4 import Results
 from clprune.tuning.pool import WorkerPool
 from clprune.tuning.spaces import Spaces
-from clprune.tuning.store import Key, Measurement, Store, result_key, tile_text
-from clprune.tuning.t4 import Results
 from clprune.tuning.trial import Trial
 from tools import ROOT
 from tools.search.recording import write_recording
@@ -59,10 +60,9 @@ LAYERS = {
 def record(layers: tuple[str, ...], passes: int, database: Path, out: Path, device: str | None) -> None:
     """Record LAYERS, by default all."""
     info = choose(device)
-    store = Store(database)
-    store.add_device(info)
     out.mkdir(parents=True, exist_ok=True)
-    with WorkerPool(info) as pool:
+    with Store(database) as store, WorkerPool(info) as pool:
+        store.add_device(info)
         for name in layers or tuple(LAYERS):
             task = LAYERS[name]
             tiles = Spaces(info).candidates(task.kernel, task.operation)

@@ -1,6 +1,6 @@
 """Recorded spaces: every tile of one problem with its time on one device, to replay searches without a device.
 
-A recording is a T4 file (`clprune.tuning.t4`) whose results all have one key, with `metadata.starts`: the tiles that a
+A recording is a T4 file (`clprune.tiles.t4`) whose results all have one key, with `metadata.starts`: the tiles that a
 search on that device begins with. Its tiles are of a type of their own, made from the parameters in the file, so that
 recordings outlive changes of the kernels.
 """
@@ -18,8 +18,8 @@ from typing import Any, Protocol
 from clprune.errors import StoreError
 from clprune.files import write_atomically
 from clprune.kernels.base import Value
-from clprune.tuning.store import Key
-from clprune.tuning.t4 import Results, from_document, to_document
+from clprune.tiles.records import Key
+from clprune.tiles.t4 import Results, from_document, to_document
 
 
 class Search(Protocol):

@@ -12,7 +12,8 @@ from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
 from clprune.kernels.base import Workload
 from clprune.kernels.choice import Offer
-from clprune.tuning.store import Store, result_key
+from clprune.tiles.records import result_key
+from clprune.tiles.store import Store
 from clprune.unit import Unit
 from tests.imaginary import imaginary_device
 from tools.bench.units import (

@@ -28,8 +28,8 @@ from clprune.opencl import Session, open_device
 from clprune.plan.plan import make_plan
 from clprune.resources import models_folder
 from clprune.runner import Runner
+from clprune.tiles.store import open_store
 from clprune.tuning.effort import EFFORTS, effort_by_name
-from clprune.tuning.store import open_store
 from clprune.tuning.tune import offers_to_tune
 from clprune.turns import Series
 from tools import RESULTS
@@ -127,10 +127,10 @@ def bench_quantized(
     for part in parts or PARTS:
         name, forms = PARTS[part]
         cfg = write_part(models_folder() / "vgg16.cfg", name, work)
-        with open_device(device) as session:
+        with open_device(device) as session, open_store() as store:
             kept = keep_forms(session, cfg, forms, seed=SEED, with_answers=part != "sparse")
             wanted = [form for form in forms if not form.sparsity or form.sparsity in TUNED_SPARSITIES]
-            tune_missing(session, open_store(), tasks(session.info, load_network(cfg), wanted), tuning, say=say)
+            tune_missing(session, store, tasks(session.info, load_network(cfg), wanted), tuning, say=say)
             if prepare_only:
                 continue
             info = session.info

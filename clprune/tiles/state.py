@@ -9,7 +9,8 @@ from pathlib import Path
 
 from clprune.device import DeviceInfo, device_key
 from clprune.folders import data_folder
-from clprune.tuning.store import DATABASE_NAME, SCHEMA_VERSION
+from clprune.tiles.database import SCHEMA_VERSION
+from clprune.tiles.store import DATABASE_NAME
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from typing import Any
 from clprune.errors import StoreError
 from clprune.files import write_atomically
 from clprune.kernels.earlier_hashes import todays_hash
-from clprune.tuning.store import (
+from clprune.tiles.records import (
     COMPILE,
     CONSTRAINTS,
     CORRECT,
@@ -31,9 +31,9 @@ from clprune.tuning.store import (
     Best,
     Key,
     Measurement,
-    Store,
     StoredDevice,
 )
+from clprune.tiles.store import Store
 from clprune.version import __version__
 
 T4_VERSION = "1.0.0"

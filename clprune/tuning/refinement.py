@@ -29,7 +29,8 @@ from clprune.opencl import Session
 from clprune.plan.plan import Plan
 from clprune.plan.steps import Chosen
 from clprune.runner.binding import BoundPlan, BoundStep, bind_others, bind_plan
-from clprune.tuning.store import Key, Store, result_key
+from clprune.tiles.records import Key, result_key
+from clprune.tiles.store import Store
 
 #: Slower than the fastest kernel's winner, and than its own kernel's, by which a contender still takes part: times of
 #: different kernels say less than those of one.

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from clprune.candidate import small_operations
 from clprune.device import DeviceInfo
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Workload
@@ -14,8 +15,9 @@ from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTi
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
 from clprune.opencl import Session
-from clprune.tuning.check import small_operations
-from clprune.tuning.store import Store, result_key
+from clprune.tiles.lookup import Lookup
+from clprune.tiles.records import result_key
+from clprune.tiles.store import Store
 from tests.imaginary import imaginary_device
 from tests.tuning.kernels import ODD, OddOperation, OddTile
 
@@ -48,7 +50,7 @@ def put(
 
 
 def find(store: Store, *, device: DeviceInfo = DEVICE, workload: Workload = DENSE) -> tuple[Any, str] | None:
-    return store.lookup_for(device)(Offer(kernel=CONNECTED, operation=operation(), workload=workload))
+    return Lookup(store, device)(Offer(kernel=CONNECTED, operation=operation(), workload=workload))
 
 
 def test_the_whole_chain() -> None:
@@ -114,23 +116,23 @@ def test_tile_from_elsewhere_is_tried_once_before_it_is_used(
     key = result_key(info, Offer(kernel=ODD, operation=what))
     store.set_best(key, chosen, workload=DENSE, time_ms=1.0, default_time_ms=1.0, origin="imported")
     answer = (chosen, "tuned (imported)") if expected else None
-    assert store.lookup_for(info)(Offer(kernel=ODD, operation=what)) == (
+    assert Lookup(store, info)(Offer(kernel=ODD, operation=what)) == (
         chosen,
         "tuned (imported)",
     )  # no device to try it on yet
-    assert store.lookup_for(info, session=device_context)(Offer(kernel=ODD, operation=what)) == answer
+    assert Lookup(store, info, session=device_context)(Offer(kernel=ODD, operation=what)) == answer
     assert store.is_right(info, ODD, chosen) is expected
-    monkeypatch.setattr("clprune.tuning.check.gives_right_answers", None)  # not asked again
-    assert store.lookup_for(info, session=device_context)(Offer(kernel=ODD, operation=what)) == answer
-    assert store.lookup_for(info)(Offer(kernel=ODD, operation=what)) == answer
+    monkeypatch.setattr("clprune.candidate.gives_right_answers", None)  # not asked again
+    assert Lookup(store, info, session=device_context)(Offer(kernel=ODD, operation=what)) == answer
+    assert Lookup(store, info)(Offer(kernel=ODD, operation=what)) == answer
 
 
 def test_own_result_needs_no_trial(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clprune.tuning.check.gives_right_answers", None)
+    monkeypatch.setattr("clprune.candidate.gives_right_answers", None)
     store, info, what = Store(None), device_context.info, OddOperation()
     key = result_key(info, Offer(kernel=ODD, operation=what))
     store.set_best(key, OddTile(), workload=DENSE, time_ms=1.0, default_time_ms=1.0)
-    assert store.lookup_for(info, session=device_context)(Offer(kernel=ODD, operation=what)) == (OddTile(), "tuned")
+    assert Lookup(store, info, session=device_context)(Offer(kernel=ODD, operation=what)) == (OddTile(), "tuned")
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])

@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 from clprune.device import DeviceInfo
 from clprune.kernels.base import Kernel, Workload
 from clprune.kernels.choice import Offer
-from clprune.tuning.distance import shape_distance, workload_distance
-from clprune.tuning.store import IMPORTED, MEASURED, OFFLINE, Best, Key, Store, StoredDevice, result_key, tile_from
+from clprune.tiles.distance import shape_distance, workload_distance
+from clprune.tiles.records import IMPORTED, MEASURED, OFFLINE, Best, Key, StoredDevice, result_key, tile_from
+from clprune.tiles.store import Store
 
 if TYPE_CHECKING:
     from clprune.opencl import Session
 
-#: Beyond this distance (`clprune.tuning.distance`) a tuned tile says no more than the default.
+#: Beyond this distance (`clprune.tiles.distance`) a tuned tile says no more than the default.
 FARTHEST = 6.0
 
 #: Times for kept shares that differ by no more than this share say something of each other.
@@ -140,7 +141,7 @@ class Lookup:
         known = self._store.is_right(self._info, kernel, tile)
         if known is not None or self._session is None:
             return known is not False
-        from clprune.tuning.check import gives_right_answers
+        from clprune.candidate import gives_right_answers
 
         is_right = gives_right_answers(self._session, kernel, tile)
         self._store.set_right(self._info, kernel, tile, is_right=is_right)

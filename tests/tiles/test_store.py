@@ -16,7 +16,10 @@ from clprune.kernels.base import Kernel, Workload
 from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
 from clprune.kernels.choice import Offer
 from clprune.kernels.earlier_hashes import EARLIER_HASHES
-from clprune.tuning.store import DATABASE_NAME, SCHEMA_VERSION, Key, Store, StoreWarning, open_store, result_key
+from clprune.tiles.database import SCHEMA_VERSION, StoreWarning
+from clprune.tiles.lookup import Lookup
+from clprune.tiles.records import Key, result_key
+from clprune.tiles.store import DATABASE_NAME, Store, open_store
 from tests.imaginary import imaginary_device
 
 KERNEL = kernel_by_name("connected")
@@ -72,7 +75,7 @@ def test_a_stranger_finds_nothing() -> None:
     store.add_device(DEVICE)
     set_best(store, TILES[0])
     stranger = imaginary_device(vendor="Other", platform_vendor="Other", name="Other GPU", architecture="other-gpu")
-    assert store.lookup_for(stranger)(Offer(kernel=KERNEL, operation=OPERATION)) is None
+    assert Lookup(store, stranger)(Offer(kernel=KERNEL, operation=OPERATION)) is None
 
 
 def test_where_the_device_is_plugged_in_does_not_matter() -> None:
@@ -92,16 +95,16 @@ def test_another_problem_source_or_kernel_finds_nothing() -> None:
 def test_lookup_says_where_a_tile_came_from() -> None:
     """Exactly what was asked for, else something near, else nothing; an exact result wins whatever its time."""
     store = Store(None)
-    assert store.lookup_for(DEVICE)(Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED)) is None
+    assert Lookup(store, DEVICE)(Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED)) is None
     set_best(store, TILES[0])
-    assert store.lookup_for(DEVICE)(Offer(kernel=KERNEL, operation=OPERATION)) == (TILES[0], "tuned")
-    near = store.lookup_for(DEVICE)(Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED))
+    assert Lookup(store, DEVICE)(Offer(kernel=KERNEL, operation=OPERATION)) == (TILES[0], "tuned")
+    near = Lookup(store, DEVICE)(Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED))
     assert near is not None
     assert near[0] == TILES[0]
     assert near[1].startswith("tuned")
     assert near[1] != "tuned"
     set_best(store, TILES[2], PRUNED, time_ms=100.0)
-    assert store.lookup_for(DEVICE)(Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED)) == (TILES[2], "tuned")
+    assert Lookup(store, DEVICE)(Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED)) == (TILES[2], "tuned")
 
 
 def test_measurements_keep_failures() -> None:
@@ -124,7 +127,7 @@ def test_tiles_of_another_version_are_left_alone(tmp_path: Path) -> None:
             connection.execute("UPDATE best SET tile=?", (text,))
         assert store.measurements(key(), KERNEL) == {}
         assert store.best(key(), KERNEL) is None
-        assert store.lookup_for(DEVICE)(Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED)) is None
+        assert Lookup(store, DEVICE)(Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED)) is None
 
 
 def test_newer_schema_is_refused_in_words(tmp_path: Path) -> None:

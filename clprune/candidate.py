@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clprune.errors import ConfigurationRejected, WrongAnswer
-from clprune.kernels.base import Case, Expected, Kernel, OperationT, Scratch, TileT
+from clprune.device import DeviceInfo
+from clprune.errors import BuildError, ConfigurationRejected, LaunchError, WrongAnswer
+from clprune.kernels.base import Case, Expected, Kernel, OperationT, Scratch, TileT, Workload
 from clprune.launching import BoundStages, bind_stages, build_stages, obstacle
 from clprune.opencl import Buffer, Session
 from clprune.tolerance import absolute_tolerance
+
+#: Small problems that a tile must solve, dense and pruned in turns: the largest that its constraints allow.
+MOST_OPERATIONS = 2
+_WORKLOADS = (Workload(), Workload(kept_share=0.5, unit_rows=4))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,3 +104,24 @@ def _compare(got: npt.NDArray[np.float32], expected: Expected) -> float:
         scale = largest or 1.0
         raise WrongAnswer(f"relative error {difference / scale:.2e} exceeds {limit / scale:.2e}")
     return difference / largest if largest else 0.0
+
+
+def gives_right_answers(session: Session, kernel: Kernel[Any, Any], tile: Any) -> bool:
+    """Run `tile` on small problems against float64: for tiles that were tuned or predicted elsewhere.
+
+    False when the device refuses to build or run it, when an answer is wrong, and when no small problem allows it.
+    """
+    operations = small_operations(kernel, tile, session.info)
+    try:
+        for operation, workload in zip(operations, _WORKLOADS, strict=False):
+            case = kernel.case(tile, operation, kernel.sample(operation, workload))
+            verify(session, bind_case(session, kernel, tile, operation, case))
+    except (BuildError, LaunchError, ConfigurationRejected):
+        return False
+    return bool(operations)
+
+
+def small_operations(kernel: Kernel[Any, Any], tile: Any, device: DeviceInfo) -> list[Any]:
+    """At most MOST_OPERATIONS problems that `tile` may solve, the largest first."""
+    allowed = [operation for operation in kernel.probes(tile) if kernel.rejection(tile, operation, device) is None]
+    return sorted(allowed, key=lambda operation: -operation.flops)[:MOST_OPERATIONS]

@@ -7,13 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from clprune.candidate import Candidate, bind_case, verify
 from clprune.errors import BuildError, ConfigurationRejected, WrongAnswer
 from clprune.kernels.base import Case, Workload
 from clprune.kernels.pool import GroupTile
 from clprune.kernels.softmax import SoftmaxKernel, SoftmaxOperation
 from clprune.opencl import Kernel, Session
 from clprune.tolerance import FLOAT32_EPSILON, relative_tolerance
-from clprune.tuning.measure import Candidate, bind_case, verify
 from clprune.turns import in_turns
 
 OPERATION = SoftmaxOperation(count=3, length=7)

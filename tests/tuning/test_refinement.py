@@ -16,9 +16,11 @@ from clprune.kernels.choice import Choice
 from clprune.kernels.winograd import WINOGRAD
 from clprune.opencl import Session
 from clprune.plan.plan import Plan, make_plan
-from clprune.runner import refinement
-from clprune.runner.refinement import contenders, refine
-from clprune.tuning.store import Store, result_key
+from clprune.tiles.lookup import Lookup
+from clprune.tiles.records import result_key
+from clprune.tiles.store import Store
+from clprune.tuning import refinement
+from clprune.tuning.refinement import contenders, refine
 from tests.imaginary import imaginary_device
 
 
@@ -32,7 +34,7 @@ def tuned_plan(network: Network, session: Session, store: Store) -> Plan:
             store.add_measurement(key, kernel.safe_tile(operation), time_ms=1.1)
             store.add_measurement(key, tile, time_ms=1.0)
             store.set_best(key, tile, workload=offer.workload, time_ms=1.0, default_time_ms=2.0)
-    lookup = store.lookup_for(session.info)
+    lookup = Lookup(store, session.info)
     return make_plan(network, session.info, lookup=lookup, times=lookup.time_ms)
 
 
@@ -120,7 +122,7 @@ def test_fastest_in_the_network_is_kept(
     refined = refine(device_context, store, plan, random_weights(network, seed=0), rounds=3, most=100)
     assert refined
     assert all((item.before_ms, item.after_ms) == (10.0, 5.0) for item in refined)
-    lookup = store.lookup_for(device_context.info)
+    lookup = Lookup(store, device_context.info)
     again = make_plan(network, device_context.info, lookup=lookup, times=lookup.time_ms)
     layers = {item.layer for item in refined}
     for step in again.steps:

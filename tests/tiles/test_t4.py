@@ -14,8 +14,10 @@ from clprune.kernels.base import Workload
 from clprune.kernels.catalogue import kernel_by_name
 from clprune.kernels.choice import Offer
 from clprune.kernels.earlier_hashes import EARLIER_HASHES
-from clprune.tuning.store import Key, Store, result_key
-from clprune.tuning.t4 import from_store, into_store, read_t4, to_document, write_t4
+from clprune.tiles.lookup import Lookup
+from clprune.tiles.records import Key, result_key
+from clprune.tiles.store import Store
+from clprune.tiles.t4 import from_store, into_store, read_t4, to_document, write_t4
 from tests.imaginary import imaginary_device
 from tools.search.recording import read_recording, read_recordings, write_recording
 
@@ -72,7 +74,7 @@ def test_out_and_in_again(store: Store, tmp_path: Path, name: str) -> None:
     (best,) = other.all_best()
     assert (best.origin, best.time_ms, best.kept_share, best.unit_rows) == ("imported", 1.4, 0.25, 16)
     offer = Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED)
-    assert other.lookup_for(DEVICE)(offer) == (FAST, "tuned (imported)")
+    assert Lookup(other, DEVICE)(offer) == (FAST, "tuned (imported)")
     assert {item.origin for item in other.all_measurements()} == {"imported"}
 
 

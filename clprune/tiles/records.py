@@ -1,0 +1,126 @@
+"""What is kept of tuning: devices, measured candidates and winners, under which key, and tiles as text."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from clprune.device import DeviceInfo, device_key
+from clprune.kernels.base import Kernel
+from clprune.kernels.choice import Offer
+
+#: Where a result came from: timed on its device, predicted without one, or read from a file of somebody else's.
+MEASURED, OFFLINE, IMPORTED = "measured", "offline", "imported"
+
+#: Why a candidate has no usable time, in the words of the T4 exchange format.
+CORRECT, COMPILE, RUNTIME, CORRECTNESS, TIMEOUT, CONSTRAINTS = (
+    "correct", "compile", "runtime", "correctness", "timeout", "constraints",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """Under what a tuning result is kept."""
+
+    device: str
+    kernel: str
+    source_hash: str
+    problem: str
+    workload: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One candidate's outcome. `tile` is the JSON text of its parameters, `runs_ms` every sample that was taken.
+
+    `time_ms` is None where `invalidity` says why there is no time. `measured_problem` is the key of the smaller
+    problem that was timed in place of `key.problem`, or empty.
+    """
+
+    key: Key
+    tile: str
+    time_ms: float | None
+    invalidity: str = CORRECT
+    timestamp: str = ""
+    origin: str = MEASURED
+    measured_problem: str = ""
+    build_ms: float | None = None
+    runs_ms: tuple[float, ...] = ()
+    relative_error: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """A winner with what look-ups need. `tile` is JSON text; times are None for one that was never measured.
+
+    `default_time_ms` was measured in turns with the winner.
+    """
+
+    key: Key
+    kept_share: float
+    unit_rows: int
+    tile: str
+    time_ms: float | None
+    default_time_ms: float | None
+    clprune_version: str = ""
+    timestamp: str = ""
+    origin: str = MEASURED
+    measured_problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredDevice:
+    """What is kept of a device, to judge how near another one is."""
+
+    device: str
+    platform_vendor: str
+    platform_name: str
+    vendor: str
+    name: str
+    driver_version: str
+    type: str
+    architecture: str
+
+    @classmethod
+    def of(cls, info: DeviceInfo) -> StoredDevice:
+        """The part of `info` that is kept."""
+        facts = {field.name: getattr(info, field.name) for field in dataclasses.fields(cls) if field.name != "device"}
+        return cls(device=device_key(info), **facts)
+
+    def is_same_device(self, other: StoredDevice) -> bool:
+        """The same device on the same platform, whatever the drivers' versions."""
+        return (self.platform_vendor, self.platform_name, self.vendor, self.name) == (
+            other.platform_vendor,
+            other.platform_name,
+            other.vendor,
+            other.name,
+        )
+
+    def is_same_architecture(self, other: StoredDevice) -> bool:
+        return (self.vendor, self.architecture) == (other.vendor, other.architecture)
+
+
+def result_key(device: DeviceInfo, offer: Offer) -> Key:
+    """The one function that makes keys, for storing and for finding: of everything that is not a layout."""
+    return Key(
+        device=device_key(device),
+        kernel=offer.kernel.name,
+        source_hash=offer.kernel.source_hash(),
+        problem=offer.operation.key,
+        workload=offer.workload.key,
+    )
+
+
+def tile_text(tile: Any) -> str:
+    """A tile's parameters as the database keeps them."""
+    return json.dumps(dataclasses.asdict(tile), sort_keys=True)
+
+
+def tile_from(kernel: Kernel[Any, Any], text: str) -> Any | None:
+    """The tile, or None where another version of clprune wrote parameters that this one does not have."""
+    try:
+        return kernel.tile_type(**json.loads(text))
+    except (TypeError, ValueError):
+        return None
