@@ -5,7 +5,6 @@ Looking through what is installed takes milliseconds, so it is done only for a n
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import Any
 
 from clprune.errors import UsageError
@@ -13,6 +12,8 @@ from clprune.errors import UsageError
 
 def plugin_names(group: str) -> list[str]:
     """The names that installed packages register in a group of entry points, such as `clprune.layer_kinds`."""
+    from importlib import metadata  # here: it costs a start tens of milliseconds
+
     return sorted({entry.name for entry in metadata.entry_points(group=group)})
 
 
@@ -21,6 +22,8 @@ def load_plugin(group: str, name: str) -> Any:
 
     Where several packages do, the first one found counts, as for modules of the same name.
     """
+    from importlib import metadata
+
     for entry in metadata.entry_points(group=group, name=name):
         try:
             return entry.load()

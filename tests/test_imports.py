@@ -208,7 +208,7 @@ def test_a_model_of_plain_weights_needs_no_safetensors(tmp_path: Path) -> None:
     cfg = tmp_path / "model.cfg"
     cfg.write_text("[net]\nheight=4\nwidth=4\nchannels=1\n[convolutional]\nfilters=2\nsize=1\nactivation=linear\n")
     script = (
-        "from clprune.container import load_weights, save_weights\n"
+        "from clprune.container.load import load_weights, save_weights\n"
         "from clprune.darknet.network import load_network\n"
         "from clprune.darknet.random_weights import random_weights\n"
         "from clprune.runner import Runner\n"

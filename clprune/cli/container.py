@@ -13,7 +13,7 @@ from clprune.cli.common import print_json, print_table
 from clprune.errors import WeightsError
 
 if TYPE_CHECKING:
-    from clprune.container import StoredLayer
+    from clprune.container.read import StoredLayer
 
 
 def print_container(file: str, *, as_json: bool) -> None:
@@ -21,7 +21,8 @@ def print_container(file: str, *, as_json: bool) -> None:
 
     `file` is a container or a cfg that has one beside it. Raises WeightsError.
     """
-    from clprune.container import default_weights, describe_packed, is_packed
+    from clprune.container.load import default_weights, is_packed
+    from clprune.container.read import describe_packed
 
     path = default_weights(file) if Path(file).suffix == ".cfg" else Path(file)
     if not is_packed(path):

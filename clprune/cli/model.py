@@ -168,8 +168,8 @@ def take_random_weights(options: dict[str, Any], *, weights: str | None) -> Rand
 
 def load_weights(network: Network, weights: str | None, *, hint: str = "") -> Weights:
     """Read the file, or the one of the same stem beside the cfg. Raises WeightsError; `hint` says what else helps."""
-    from clprune.container import default_weights
-    from clprune.container import load_weights as load
+    from clprune.container.load import default_weights
+    from clprune.container.load import load_weights as load
 
     path = default_weights(network.path) if weights is None else Path(weights)
     if weights is None and not path.exists():

@@ -219,7 +219,7 @@ def _layer_times(session: Session | None, *pruned: Any) -> dict[int, float]:
 
 def _write(targets: tuple[Path, Path], network: Network, outcome: PruneReport, settings: PruneSettings) -> Weights:
     """Both files or none: the cfg takes its name only after the weights are there. Returns the weights written."""
-    from clprune.container import save_weights
+    from clprune.container.load import save_weights
     from clprune.darknet.rewrite import annotate_cfg
     from clprune.files import atomic_writer
     from clprune.plan.pruned import with_prune_options

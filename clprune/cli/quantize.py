@@ -329,7 +329,7 @@ def _checkpoint(request: Request, stage: str) -> Path | None:
 
 def _write(targets: tuple[Path, Path], model: Model) -> None:
     """Both files or none: the cfg takes its name only after the weights are there."""
-    from clprune.container import write_packed
+    from clprune.container.write import write_packed
     from clprune.files import atomic_writer
 
     with atomic_writer(targets[0]) as file:
@@ -350,7 +350,7 @@ def _accuracy(session: Session, network: Network, weights: Weights, held_out: Da
 
 def _figures(request: Request, folded: Model, coded: Model, *, path: Path) -> dict[str, Any]:
     """What became of each layer and of the whole, as JSON can hold it."""
-    from clprune.container import describe_packed
+    from clprune.container.read import describe_packed
     from clprune.darknet.quantize import describe_quantized
 
     sizes = {layer.layer: layer.size_bytes for layer in describe_packed(path)}

@@ -146,7 +146,7 @@ def model_forms(network: Network, weights: str | None) -> tuple[dict[int, Any], 
     """What was removed from each layer, and weights to run with: those that there are, or else random ones of a network
     whose cfg prunes nothing.
     """
-    from clprune.container import default_weights
+    from clprune.container.load import default_weights
     from clprune.darknet.random_weights import random_weights
     from clprune.plan.forms import cfg_forms, weights_forms
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clprune.container.read import read_packed
-from clprune.container.write import write_packed
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights, write_weights
@@ -37,7 +35,11 @@ def load_weights(path: str | Path | None, network: Network) -> Weights:
                 f"{PACKED_SUFFIX}), or their path",
                 path=path,
             )
-    return read_packed(path, network) if is_packed(path) else read_weights(path, network)
+    if not is_packed(path):
+        return read_weights(path, network)
+    from clprune.container.read import read_packed  # here: plain weights start sooner without it
+
+    return read_packed(path, network)
 
 
 def save_weights(path: str | Path, network: Network, weights: Weights) -> None:
@@ -46,6 +48,8 @@ def save_weights(path: str | Path, network: Network, weights: Weights) -> None:
     Raises what `write_packed` and `write_weights` raise.
     """
     if is_packed(path):
+        from clprune.container.write import write_packed
+
         write_packed(path, network, weights)
     else:
         write_weights(path, network, weights)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.algorithms import Algorithms
-from clprune.container import load_weights
+from clprune.container.load import load_weights
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.errors import UsageError

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clprune.container import write_packed
+from clprune.container.write import write_packed
 from clprune.darknet.network import load_network
 from clprune.darknet.weights import read_weights
 from clprune.pruning.network import apply_masks

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clprune.container import load_weights
+from clprune.container.load import load_weights
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import load_network
 from tests.cli.conftest import Run

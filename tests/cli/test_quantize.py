@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clprune.container import read_packed
+from clprune.container.read import read_packed
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import load_network

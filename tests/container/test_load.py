@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clprune.container import default_weights, load_weights, write_packed
+from clprune.container.load import default_weights, load_weights
+from clprune.container.write import write_packed
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import write_weights

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pytest
 from safetensors import safe_open
 
-from clprune.container import describe_packed, read_packed, write_packed
 from clprune.container.layer import StoredWeights
+from clprune.container.read import describe_packed, read_packed
+from clprune.container.write import write_packed
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.quantization.coding import CodebookCoding, Coding, HalfCoding, LinearCoding

@@ -13,7 +13,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from clprune.container import describe_packed, read_packed, write_packed
+from clprune.container.read import describe_packed, read_packed
+from clprune.container.write import write_packed
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import FileError, WeightsError

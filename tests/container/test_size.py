@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clprune.container import write_packed
+from clprune.container.write import write_packed
 from clprune.darknet.network import load_network
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.quantization.coding import CodebookCoding, HalfCoding, LinearCoding

@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from clprune.container import load_weights
+from clprune.container.load import load_weights
 from clprune.darknet.network import load_network
 from clprune.opencl import choose, discovery, open_device
 from clprune.runner import Runner

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clprune.container import default_weights, load_weights, save_weights
-from clprune.container.load import DARKNET_SUFFIX, PACKED_SUFFIX
+from clprune.container.load import DARKNET_SUFFIX, PACKED_SUFFIX, default_weights, load_weights, save_weights
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.kinds.functions import Softmax

@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from clprune.container import save_weights
+from clprune.container.load import save_weights
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.quantize import QuantizeSettings, quantize_network
 from clprune.darknet.random_weights import random_weights
@@ -43,7 +43,7 @@ LIMIT_SECONDS = 300.0
 
 LOAD = """
 import json, sys, time
-from clprune.container import load_weights
+from clprune.container.load import load_weights
 from clprune.darknet.network import load_network
 network = load_network(sys.argv[1])
 start = time.perf_counter()

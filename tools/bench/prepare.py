@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clprune.container import load_weights
+from clprune.container.load import load_weights
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_images
 from clprune.darknet.values import Weights

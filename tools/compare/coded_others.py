@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clprune.container import read_packed
+from clprune.container.read import read_packed
 from clprune.darknet.fold import fold_network
 from clprune.training import evaluate, load_module
 from tools.compare.coded_runs import CodedSetting

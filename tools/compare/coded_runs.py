@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clprune.container import read_packed, write_packed
+from clprune.container.read import read_packed
+from clprune.container.write import write_packed
 from clprune.darknet.fold import fold_network
 from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network, load_network

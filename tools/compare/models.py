@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clprune.container import read_packed, write_packed
+from clprune.container.read import read_packed
+from clprune.container.write import write_packed
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch", reason="these runs train")
 
-from clprune.container import read_packed
+from clprune.container.read import read_packed
 from clprune.darknet.fold import fold_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.weights import write_weights

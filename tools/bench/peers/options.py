@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clprune.container import load_weights
+from clprune.container.load import load_weights
 from clprune.darknet.network import load_network
 from tools.bench.chain import Chain, chain_of
 

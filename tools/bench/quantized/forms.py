@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clprune.container import load_weights, write_packed
+from clprune.container.load import load_weights
+from clprune.container.write import write_packed
 from clprune.darknet.cfg import read_cfg_text
 from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network, load_network
