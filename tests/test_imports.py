@@ -226,7 +226,7 @@ def test_offline_room_needs_no_opencl() -> None:
 
 
 def test_only_the_stage_that_retrains_needs_torch() -> None:
-    stages = ("measure", "page", "plot", "coded_experiment", "coded_page")
+    stages = ("measure", "page", "plot", "experiment", "frame", "methods_page", "coded_page")
     imports = "\n".join(f"import tools.compare.{stage}" for stage in stages)
     assert "torch" not in loaded_after(imports)
 

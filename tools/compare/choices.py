@@ -18,7 +18,8 @@ from clprune.errors import DataError
 from clprune.files import write_atomically
 from clprune.pruning import get_method, prune_network
 from clprune.training.variants import LayerTimes, choose_layer_variants
-from tools.compare.retrain import Say, Setting, prune_settings
+from tools.compare.frame import Say
+from tools.compare.retrain import Setting, prune_settings
 from tools.compare.variants import Variant
 
 #: In a comparison's folder: share -> list of choices, as `VariantChoice.to_dict` has them.

@@ -30,9 +30,9 @@ from clprune.runner.calibration import activation_scales
 from clprune.training import Recipe, Teacher, evaluate, load_module, train
 from clprune.training.quantize import HeldCodes, Quantization
 from clprune.unit import Unit
-from tools.compare.coded_experiment import CodedExperiment
 from tools.compare.codings import CODINGS, PRUNED, Coded, CodedRun, file_name
 from tools.compare.data import network_data
+from tools.compare.experiment import CodedExperiment
 
 CALIBRATION_IMAGES = 128
 #: Seeds of retraining count from here, so that none is the dense training's.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from clprune.darknet.quantize import QuantizeSettings
-from tools.compare.journal import Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +42,15 @@ class CodedRun:
     pruned_seed: int
     name: str
 
-    def row_in(self, rows: Sequence[Row]) -> Row | None:
-        """The run's row where it is done, else None."""
-        sought = (self.seed, self.pruned_seed, self.name)
-        return next((row for row in rows if (row["seed"], row["pruned_seed"], row["name"]) == sought), None)
+    @property
+    def title(self) -> str:
+        """As progress names it."""
+        return f"{self.name}, seed {self.seed}"
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What tells its row from those of others."""
+        return vars(self)
 
 
 def all_coded_runs(*, seeds: int, pruned_seeds: int) -> list[CodedRun]:

@@ -9,8 +9,9 @@ import contextlib
 import hashlib
 import math
 import statistics
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,25 +30,25 @@ from clprune.kernels.choice import Offer
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL
 from clprune.launching import timed_in_a_row
-from clprune.opencl import Session
+from clprune.opencl import Session, open_device
 from clprune.plan.forms import weights_forms
 from clprune.plan.plan import make_plan
 from clprune.plan.steps import Chosen
 from clprune.pruning.imbalance import imbalance, kept_columns
 from clprune.runner import Runner
 from clprune.tiles.store import open_store
+from clprune.tuning.effort import effort_by_name
 from clprune.tuning.tune import offers_to_tune
 from clprune.turns import in_turns, milliseconds
 from tools.bench.machine import today
 from tools.bench.units import Tuning, tune_missing
-from tools.compare.files import TIMES
+from tools.compare.experiment import Experiment
+from tools.compare.frame import DENSE, MODELS, TIMES, Say, experiment_rows
 from tools.compare.journal import Row, append_row, read_rows
 from tools.compare.models import KeptModel
 from tools.compare.variants import Variant
 
 WARM_UP = 3
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,6 +103,42 @@ def kept_models(rows: Sequence[Row], folder: Path) -> dict[tuple[str, float], Ke
         name = f"{key[0]}-{100 * key[1]:g}-{row['seed']}"
         models.setdefault(key, KeptModel(folder=folder, name=name))
     return models
+
+
+def measure_all(
+    experiment: Experiment,
+    options: Mapping[str, Any],
+    *,
+    algorithms: Algorithms,
+    effort: str,
+    is_whole_groups: bool,
+    say: Say,
+) -> None:
+    """Measure what has no row yet, one share after the other, after tuning it if that is wished.
+
+    `options` are `work`, `timing_batch`, `rounds`, `device`, `tune`, `again`, and `seconds` after which no further
+    group begins (None: all do). With `is_whole_groups` all networks of a share are measured where one of them is
+    missing, in the same rounds: they are compared with each other. Raises DataError where nothing was retrained.
+    """
+    work: Path = options["work"]
+    end = time.monotonic() + (options.get("seconds") or float("inf"))
+    models = kept_models(experiment_rows(work, key=experiment.key), work / MODELS)
+    check_models(models, work=work)
+    dense = (experiment.cfg, experiment.dense or work / DENSE)
+    timing = Timing(batch=options["timing_batch"], rounds=options["rounds"], algorithms=algorithms)
+    with open_device(options["device"]) as session:
+        if options["tune"]:
+            tuning = Tuning(effort=effort_by_name(effort), budget_s=options["tune"])
+            tune_models(session, dense, models, batch=timing.batch, tuning=tuning, say=say)
+        missing = models if options["again"] else missing_models(models, session, timing, work=work)
+        say(f"{len(models) - len(missing)} of {len(models)} networks are measured")
+        for sparsity in sorted({share for _, share in missing}):
+            if time.monotonic() > end:
+                break
+            known = models if is_whole_groups else missing
+            group = {key: model for key, model in known.items() if key[1] == sparsity}
+            measure_group(session, dense, group, timing, work=work, experiment=experiment.key)
+            say(f"measured {len(group)} networks without {100 * sparsity:g} %")
 
 
 def missing_models(

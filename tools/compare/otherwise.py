@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clprune.errors import UsageError
 from tools.bench.report import markdown_table
-from tools.compare.files import RUNS
+from tools.compare.frame import RUNS
 from tools.compare.journal import Row, read_rows
 from tools.compare.results import Point, points
 

@@ -1,157 +1,72 @@
-"""The Markdown file of a comparison: claims and verdicts, a table of all points, and how they were made."""
+"""What the Markdown files of comparisons share: the table of all points, how they were made, and the order of parts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tools.bench.machine import circumstances
 from tools.bench.report import machine_text, markdown_table
-from tools.compare.claims import GOAL_SPARSITY, Verdict, all_verdicts
 from tools.compare.journal import Row
-from tools.compare.otherwise import otherwise_table
-from tools.compare.results import Point, Spread, points
-from tools.compare.variants import Variant
-
-HEADING = """
-# Pruning methods compared
-
-Written by `tools/compare/methods.py`. One dense network, pruned by every method and retrained alike; accuracy on
-held-out images, which decided nothing, and time on one device, the dense network beside all others in every round.
-`methods.csv` beside this file has a row per run.
-
-![Accuracy against measured time](methods.svg)
-"""
-
-READING = """
-- *Removed* is the share of the convolutions' weights (the first one stays dense, connected layers too). Filter pruning
-  counts filters: it removed so many of them that the same share of weights went; a layer between two pruned ones keeps
-  the square of its share of filters.
-- All seeds start from the same dense weights, and masks follow from these alone: a seed moves the order of images and
-  dropout in retraining. Differences between variants are taken seed by seed; ± is the standard deviation over seeds.
-- Times are the same for all seeds of a variant, whose masks are the same: one network of each was measured. Ratios are
-  medians over rounds of the network's time over the dense one's in the same round. *Direct* compares with the dense
-  network by direct convolution alone, where the planner runs it by a faster algorithm.
-- On a CPU one SIMD group computes a work-group's rows, so that `wavefront` and `workgroup` have the same unit there:
-  here they are told apart by their units. `bcbp` has the unit of `wavefront`, which is the same without balance.
-- Where a table's algorithms are `direct,sparse`, every network runs by kernels that skip what was removed, the dense
-  one by direct convolution: that compares ways of pruning. With Winograd convolution offered as well, the dense
-  network gets faster, and networks that kept much may run by it too, zeros and all: that compares what the device can
-  do at its best.
-- Of repeated measurements the calmest counts: the one in which the dense network's convolutions took least.
-- *Imbalance* is the kept columns of a layer's fullest row block over the mean, weighed by the layers' work.
-"""
+from tools.compare.results import Point, Spread
 
 POINT_COLUMNS = (
-    "variant", "removed", "kept", "accuracy %", "seeds", "time ms", "of dense", "convolutions ms", "of dense",
-    "of direct", "imbalance", "algorithms",
+    "removed", "kept", "accuracy %", "seeds", "time ms", "of dense", "convolutions ms", "of dense", "of direct",
+    "imbalance", "algorithms",
 )  # fmt: skip
+TIMES = ("time_ms", "time_ratio", "conv_time_ms", "conv_time_ratio", "direct_conv_time_ratio")
 
 
-def comparison_page(
-    runs: Sequence[Row],
-    times: Sequence[Row],
-    *,
-    others: Sequence[Sequence[Row]] = (),
-    otherwise: Mapping[str, Sequence[Row]] | None = None,
-) -> str:
-    """The whole file, of `runs` and their `times`.
-
-    `others` are times with other algorithms to choose from, `otherwise` runs of other settings, by what is
-    different.
-    Raises UsageError without runs.
-    """
-    table = points(runs, times)
-    parts = [HEADING.strip(), "## Claims", _verdict_table(all_verdicts(table))]
-    parts += ["## Every variant", _point_table(table, times), *_layer_parts(times)]
-    for rows in others:
-        title = f"## The same networks, algorithms {rows[0]['algorithms']}"
-        found = points(runs, rows)
-        lines = [line for line in all_verdicts(found) if line.is_of_time]
-        parts += [title, _timing_text(rows), _verdict_table(lines), _point_table(found, rows), *_layer_parts(rows)]
-    if otherwise:
-        parts += ["## Tried otherwise", otherwise_table(table, otherwise)]
-    parts += ["## How to read it", READING.strip(), "## How it was made", _circumstances(runs, times)]
-    return "\n\n".join(parts) + "\n"
+def whole_page(heading: str, parts: Sequence[str], *, reading: str, made: str) -> str:
+    """A file's text from its parts."""
+    ending = ("## How to read it", reading.strip(), "## How it was made", made)
+    return "\n\n".join([heading.strip(), *parts, *ending]) + "\n"
 
 
-def _point_table(table: Sequence[Point], times: Sequence[Row]) -> str:
+def point_table(table: Sequence[Point], times: Sequence[Row], *, first: str, with_dense: bool = False) -> str:
+    """All points by the share removed; `first` is the name of the first column."""
     algorithms = {(row["variant"], row["sparsity"]): str(row["algorithms_used"]) for row in times}
-    rows = [_point_row(point, algorithms) for point in sorted(table, key=lambda point: point.sparsity)]
-    return markdown_table(POINT_COLUMNS, rows)
-
-
-def _layer_parts(times: Sequence[Row]) -> list[str]:
-    """What the column methods take of each layer's time at the share that has a goal; nothing where unmeasured."""
     rows = [
-        row
-        for row in times
-        if row["sparsity"] == GOAL_SPARSITY
-        and row.get("direct_layer_time_ratios")
-        and Variant.parse(str(row["variant"])).is_column_method
+        (
+            point.variant,
+            removed(point.sparsity),
+            f"{100 * point.kept_share:.1f} %",
+            point.accuracy.text(scale=100),
+            str(point.accuracy.count),
+            *(_cell(point.times.get(name)) for name in TIMES),
+            f"{point.times['imbalance']:.2f}" if "imbalance" in point.times else "",
+            algorithms.get((point.variant, point.sparsity), ""),
+        )
+        for point in sorted(table, key=lambda point: point.sparsity)
     ]
-    if not rows:
-        return []
-    layers = list(rows[0]["direct_layer_time_ratios"])
-    lines = [
-        (str(row["variant"]), *(f"{row['direct_layer_time_ratios'][layer]:.3f}" for layer in layers)) for row in rows
-    ]
-    text = (
-        f"Each convolution at {100 * GOAL_SPARSITY:g} % by its layer's number, over the same one of the dense network "
-        f"by direct convolution. Layer {layers[0]} stays dense."
-    )
-    return [text, markdown_table(("variant", *layers), lines, left=1)]
+    return markdown_table((first, *POINT_COLUMNS), [*([_dense_row(table)] if with_dense else []), *rows])
 
 
-def _verdict_table(verdicts: Sequence[Verdict]) -> str:
-    words = {True: "holds", False: "**does not hold**", None: "no goal"}
-    rows = [(one.claim, one.subject, one.found, words[one.holds]) for one in verdicts]
-    return markdown_table(("claim", "of", "found, by the share removed", "verdict"), rows, left=4)
+def removed(sparsity: float) -> str:
+    """A share of removed weights, such as `87.5 %`."""
+    return f"{100 * sparsity:g} %"
 
 
-def _point_row(point: Point, algorithms: dict[tuple[str, float], str]) -> tuple[str, ...]:
-    times = point.times
-    return (
-        point.variant,
-        f"{100 * point.sparsity:g} %",
-        f"{100 * point.kept_share:.1f} %",
-        point.accuracy.text(scale=100),
-        str(point.accuracy.count),
-        _cell(times.get("time_ms")),
-        _cell(times.get("time_ratio")),
-        _cell(times.get("conv_time_ms")),
-        _cell(times.get("conv_time_ratio")),
-        _cell(times.get("direct_conv_time_ratio")),
-        f"{times['imbalance']:.2f}" if "imbalance" in times else "",
-        algorithms.get((point.variant, point.sparsity), ""),
-    )
-
-
-def _circumstances(runs: Sequence[Row], times: Sequence[Row]) -> str:
+def making(runs: Sequence[Row], *, by: str = "", when: str = "", timing: str = "") -> str:
+    """How it was made: the machine, the retraining (`by` which loss, and `when`), and what was timed."""
     first = runs[0]
-    dates = sorted({row["date"] for row in runs})
-    lines = [
-        machine_text(circumstances(["clprune", "numpy", "pyopencl", "torch"])),
+    seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in runs}))
+    text = (
         f"Dense accuracy {100 * first['dense_accuracy']:.2f} % of {first['held_out']} held-out images. Retraining: "
-        f"{first['epochs']} epochs of {first['images']} images, seeds {_seeds(runs)}, {dates[0]} to {dates[-1]}, "
-        f"{Spread.of(row['train_s'] for row in runs).mean:.0f} s a run on average.",
-    ]
-    if times:
-        lines.append(_timing_text(times))
-    return "\n\n".join(lines)
-
-
-def _timing_text(times: Sequence[Row]) -> str:
-    last = times[-1]
-    dense_ms, conv_ms = (min(row[name] for row in times) for name in ("dense_time_ms", "dense_conv_time_ms"))
-    return (
-        f"OpenCL device: {last['device']}; batch {last['batch']}, {last['rounds']} rounds, algorithms to choose from: "
-        f"{last['algorithms']}; dense {dense_ms:.2f} ms, its convolutions {conv_ms:.2f} ms, by direct convolution "
-        f"{min(row['direct_conv_time_ms'] for row in times):.2f} ms; measured {last['date']}."
+        f"{first['epochs']} epochs of {first['images']} images{by}, seeds {seeds}{when}, "
+        f"{Spread.of(row['train_s'] for row in runs).mean:.0f} s a run on average."
     )
+    lines = [machine_text(circumstances(["clprune", "numpy", "pyopencl", "torch"])), text, timing]
+    return "\n\n".join(line for line in lines if line)
 
 
-def _seeds(runs: Sequence[Row]) -> str:
-    return ", ".join(str(seed) for seed in sorted({row["seed"] for row in runs}))
+def _dense_row(table: Sequence[Point]) -> tuple[str, ...]:
+    timed = next((point.times for point in table if point.times), {})
+    direct = ""
+    if "direct_conv_time_ms" in timed:
+        direct = _cell(timed["dense_conv_time_ms"] / timed["direct_conv_time_ms"])
+    whole, convolutions = (_cell(timed.get(name)) for name in ("dense_time_ms", "dense_conv_time_ms"))
+    accuracy = f"{100 * table[0].dense_accuracy:.2f}"
+    return ("dense", "0 %", "100.0 %", accuracy, "1", whole, "1.000", convolutions, "1.000", direct, "", "")
 
 
 def _cell(value: float | None) -> str:

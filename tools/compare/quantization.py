@@ -14,24 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from clprune.errors import UsageError
 from clprune.resources import models_folder
 from tools import RESULTS
 from tools.bench.report import write_section
-from tools.compare.coded_experiment import CodedExperiment
 from tools.compare.coded_others import measure_others, with_others
 from tools.compare.coded_page import HEADING, coded_section, render_coded
 from tools.compare.coded_runs import CodedSetting, do_run, prepare_coded
 from tools.compare.codings import CodedRun, all_coded_runs
-from tools.compare.files import RUNS
-from tools.compare.journal import append_row, check_experiment, read_rows
+from tools.compare.experiment import CodedExperiment
+from tools.compare.frame import DATA, RUNS, STEM, do_missing, experiment_rows, row_of, shared_options, use_threads
+from tools.compare.journal import read_rows
 from tools.terminal import device_option, print_table, run_command, say
 
 OUT = RESULTS / "quantization.json"
-STEM = "vgg16-digits"
-DATA = "digits-on-photos"
 QUICK = {
     "images": 1_280,
     "held_out": 1_000,
@@ -44,18 +41,15 @@ QUICK = {
 
 
 @click.command()
-@click.option("--work", type=click.Path(path_type=Path), default=Path("build/quantization"), show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="JSON file to write [default: in docs/results].")
+@shared_options(work=Path("build/quantization"), out=None)
 @click.option("--sparsity", type=float, default=0.9, show_default=True, help="Share of all prunable layers' weights.")
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
+@shared_options(seeds=3, images=15_000, held_out=None, epochs=40, learning_rate=0.03)
 @click.option(
     "--pruned-seeds",
     type=click.IntRange(min=1),
     metavar="N",
     help="Prune and retrain so many networks [default: one for each seed].",
 )
-@click.option("--images", type=click.IntRange(min=64), default=15_000, show_default=True, help="Images of an epoch.")
-@click.option("--held-out", type=click.IntRange(min=1), help="Images that are evaluated [default: all].")
 @click.option(
     "--other-held-out",
     type=click.IntRange(min=1),
@@ -63,14 +57,10 @@ QUICK = {
     show_default=True,
     help="Images that are evaluated beside them, composed anew from the same originals.",
 )
-@click.option(
-    "--epochs", type=click.IntRange(min=1), default=40, show_default=True, help="After the last step of pruning."
-)
 @click.option("--steps", type=click.IntRange(min=1), default=3, show_default=True, help="Of pruning.")
 @click.option(
     "--step-epochs", type=click.IntRange(min=1), default=4, show_default=True, help="After each but the last."
 )
-@click.option("--learning-rate", default=0.03, show_default=True, help="Peak after pruning.")
 @click.option(
     "--distilled-epochs",
     type=click.IntRange(min=0),
@@ -79,14 +69,7 @@ QUICK = {
     help="After those, learning from the dense network's answers.",
 )
 @click.option("--distilled-rate", default=0.01, show_default=True, help="Peak of these.")
-@click.option(
-    "--distillation",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    show_default=True,
-    help="Share of the loss that comes from those answers, there and in retraining for codes.",
-)
-@click.option("--temperature", default=2.0, show_default=True, help="That softens them.")
+@shared_options(distillation=0.0, temperature=2.0)
 @click.option(
     "--distilled-dropout",
     type=click.FloatRange(0, 1),
@@ -95,11 +78,9 @@ QUICK = {
     help="What multiplies dropout there: about the square root of the kept share.",
 )
 @click.option("--coded-rate", default=0.01, show_default=True, help="Peak of retraining for codes.")
-@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="bfloat16", show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@shared_options(batch=64, precision="bfloat16", threads=1)
 @click.option("--report-only", is_flag=True, help="Train nothing: the tables of what is there.")
-@click.option("--quick", is_flag=True, help="Few images and one seed; results into --work.")
+@shared_options(quick=False)
 @device_option
 def compare_quantization(out: Path | None, device: str | None, **options: Any) -> None:
     """Prune, retrain, code, retrain, report."""
@@ -111,30 +92,25 @@ def compare_quantization(out: Path | None, device: str | None, **options: Any) -
     pruned_seeds = options.pop("pruned_seeds") or options["seeds"]
     runs = all_coded_runs(seeds=options["seeds"], pruned_seeds=pruned_seeds)
     experiment = _experiment(options)
-    check_experiment(read_rows(work / RUNS), key=experiment.key, path=work / RUNS)
+    experiment_rows(work, key=experiment.key)  # refuses those of other settings
     if is_training:
-        torch.set_num_threads(options["threads"])
-        _train(prepare_coded(experiment, work=work), runs, device=device)
-    _report(work, runs, out=out or OUT, options=options)
+        use_threads(options["threads"])
+        setting = prepare_coded(experiment, work=work)
 
-
-def _train(setting: CodedSetting, runs: list[CodedRun], *, device: str | None) -> None:
-    """Do what is not done yet."""
-    journal = setting.work / RUNS
-    for run in runs:
-        if run.row_in(read_rows(journal)) is None:
+        def do(setting: CodedSetting, run: CodedRun) -> dict[str, Any]:
             started = time.monotonic()
             row = do_run(setting, run, device=device)
-            facts = {"experiment": setting.experiment.key, **vars(run)}
-            append_row(journal, facts | {"train_s": round(time.monotonic() - started, 1)} | row)
-            say(f"seed {run.seed}, {run.name}: {100 * row['accuracy']:.2f} %")
-    measure_others(setting, read_rows(journal))
+            return {**run.facts, "train_s": round(time.monotonic() - started, 1), **row}
+
+        do_missing(runs, work=work, key=experiment.key, prepare=lambda: setting, do=do, say=say)
+        measure_others(setting, read_rows(work / RUNS))
+    _report(work, runs, out=out or OUT, options=options)
 
 
 def _report(work: Path, runs: list[CodedRun], *, out: Path, options: dict[str, Any]) -> None:
     """Write what is there."""
     rows = with_others(read_rows(work / RUNS), work=work)
-    found = [row for row in (run.row_in(rows) for run in runs) if row is not None]
+    found = [row for row in (row_of(run, rows) for run in runs) if row is not None]
     if not found:
         raise UsageError(f"no runs in {work}: expected those of a command without --report-only first")
     section = coded_section(found, options=options)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,12 @@ from clprune.pruning import PruneSettings, get_method, shrink_network
 from clprune.training import PruneReport, Recipe, evaluate, load_module, prune_and_retrain, train
 from tools.compare.data import cached_data, network_data
 from tools.compare.experiment import Experiment
-from tools.compare.files import DENSE, MODELS, RUNS
-from tools.compare.journal import append_row, check_experiment, read_rows
+from tools.compare.frame import DENSE, MODELS, Say, do_missing
 from tools.compare.models import KeptModel, convolution_weights
 from tools.compare.variants import Variant
 
 #: Seeds of retraining count from here, so that none is the dense training's.
 FIRST_SEED = 1000
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +39,14 @@ class Run:
     seed: int
 
     @property
-    def name(self) -> str:
+    def title(self) -> str:
         """The name of the run's files."""
         return f"{self.variant}-{100 * self.sparsity:g}-{self.seed}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What tells its row from those of others."""
+        return {"variant": str(self.variant), "sparsity": self.sparsity, "seed": self.seed}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,25 +85,11 @@ def retrain_all(
 
     Raises DataError for rows of other settings in that folder, and what training raises.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    journal, key = work / RUNS, experiment.key
-    rows = read_rows(journal)
-    check_experiment(rows, key=key, path=journal)
-    done = {(row["variant"], row["sparsity"], row["seed"]) for row in rows}
-    missing = [run for run in runs if (str(run.variant), run.sparsity, run.seed) not in done]
-    say(f"{len(runs) - len(missing)} of {len(runs)} runs are done")
-    if not missing:
-        return
-    setting = replace(prepare(experiment, work=work, say=say), choices=choices or {})
-    started = time.monotonic()
-    for number, run in enumerate(missing, start=1):
-        row = retrain(setting, run)
-        append_row(journal, {"experiment": key, **row})
-        left_s = (time.monotonic() - started) / number * (len(missing) - number)
-        say(
-            f"{number}/{len(missing)} {run.name}: kept {100 * row['kept_share']:.2f} %, accuracy "
-            f"{100 * row['accuracy']:.2f} % in {row['train_s']:.0f} s; {left_s / 60:.0f} min left"
-        )
+
+    def begin() -> Setting:
+        return replace(prepare(experiment, work=work, say=say), choices=choices or {})
+
+    do_missing(runs, work=work, key=experiment.key, prepare=begin, do=retrain, say=say)
 
 
 def prepare(experiment: Experiment, *, work: Path, say: Say) -> Setting:
@@ -219,7 +207,7 @@ def _dense_weights(experiment: Experiment, network: Network, *, work: Path, say:
 
 
 def _keep(setting: Setting, run: Run, report: PruneReport) -> None:
-    model = KeptModel(folder=setting.work / MODELS, name=run.name)
+    model = KeptModel(folder=setting.work / MODELS, name=run.title)
     if get_method(run.variant.method).removes_channels:
         small = shrink_network(setting.network, report.weights, report.masks)
         model.write(small.cfg_text, small.network, small.weights)

@@ -26,16 +26,9 @@ from clprune.unit import Unit
 from tools import RESULTS
 from tools.compare.choices import CHOICES, choose_all, chosen_variants, read_choices, time_all
 from tools.compare.experiment import Experiment
-from tools.compare.files import MODELS, RUNS, TIMES
-from tools.compare.journal import Row, check_experiment, read_rows
-from tools.compare.measure import (
-    Timing,
-    check_models,
-    kept_models,
-    measure_group,
-    missing_models,
-    tune_models,
-)
+from tools.compare.frame import DATA, RUNS, STEM, TIMES, shared_options, use_threads
+from tools.compare.journal import Row, read_rows
+from tools.compare.measure import measure_all
 from tools.compare.otherwise import other_runs
 from tools.compare.results import latest_times
 from tools.compare.retrain import all_runs, prepare, retrain_all
@@ -43,8 +36,6 @@ from tools.compare.variants import WINOGRAD_METHODS, Variant, parse_shares
 from tools.compare.winograd_page import winograd_page
 from tools.terminal import device_option, run_command, say
 
-DATA = "digits-on-photos"
-STEM = "vgg16-digits"
 QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1}
 
 
@@ -52,41 +43,15 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1}
 @click.option(
     "--stage", type=click.Choice(["all", "time", "choose", "train", "measure"]), default="all", show_default=True
 )
-@click.option(
-    "--work",
-    type=click.Path(path_type=Path),
-    default=Path("build/winograd"),
-    show_default=True,
-    help="Folder of what is not finished: rows, choices, pruned networks, images.",
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results [default: docs/results].")
-@click.option(
-    "--also",
-    multiple=True,
-    metavar="TEXT=FOLDER",
-    help="A --work folder of other settings, which TEXT names; its accuracies are set beside these.",
-)
+@shared_options(work=Path("build/winograd"), out=None, also=())
 @click.option("--unit", default="8x1", show_default=True, help="Output channels x 1 that go together in each matrix.")
 @click.option(
     "--winograd", type=click.IntRange(min=2), default=2, show_default=True, help="Output tile m of F(m x m, 3 x 3)."
 )
 @click.option("--methods", default=",".join(WINOGRAD_METHODS), show_default=True, help="What to train.")
-@click.option("--sparsities", default="0.75,0.9", show_default=True, help="Shares of the convolutions' units that go.")
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option("--images", type=click.IntRange(min=1), default=10_000, show_default=True, help="Images of an epoch.")
-@click.option("--epochs", type=click.IntRange(min=1), default=2, show_default=True, help="Epochs of each retraining.")
+@shared_options(sparsities="0.75,0.9", seeds=3, images=10_000, epochs=2)
 @click.option("--fresh", is_flag=True, help="Compose new images for every epoch.")
-@click.option("--held-out", type=click.IntRange(min=1), help="Images that are evaluated [default: all].")
-@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Images of a training step.")
-@click.option("--learning-rate", default=0.05, show_default=True, help="Peak of retraining.")
-@click.option(
-    "--distillation",
-    type=click.FloatRange(0, 1),
-    default=1.0,
-    show_default=True,
-    help="Share of retraining's loss that comes from the dense network's answers.",
-)
-@click.option("--temperature", default=2.0, show_default=True, help="That softens them.")
+@shared_options(held_out=None, batch=64, learning_rate=0.05, distillation=1.0, temperature=2.0)
 @click.option(
     "--dropout-strength",
     type=click.FloatRange(0, 1),
@@ -94,21 +59,7 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1}
     show_default=True,
     help="What multiplies dropout in retraining.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "bfloat16"]),
-    default="float32",
-    show_default=True,
-    help="Of layers in the spatial domain; bfloat16 is faster where the processor has it.",
-)
-@click.option("--threads", type=click.IntRange(min=1), help="Threads that PyTorch uses [default: its own choice].")
-@click.option("--timing-batch", type=click.IntRange(min=1), default=32, show_default=True, help="Images when timed.")
-@click.option("--rounds", type=click.IntRange(min=1), default=40, show_default=True, help="Rounds of timing.")
-@click.option(
-    "--tune", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Tune what is missing first."
-)
-@click.option("--again", is_flag=True, help="Measure also what is measured; of several the calmest counts.")
-@click.option("--quick", is_flag=True, help="Few images, one seed; results into --work by default.")
+@shared_options(precision="float32", threads=None, timing_batch=32, rounds=40, tune=None, again=False, quick=False)
 @device_option
 def compare_winograd(**options: Any) -> None:  # fmt: skip
     """Time, choose, train, measure, report."""
@@ -117,10 +68,7 @@ def compare_winograd(**options: Any) -> None:  # fmt: skip
     stage, work = options["stage"], options["work"]
     experiment = _experiment(options)
     sparsities = parse_shares(options["sparsities"])
-    if options["threads"]:
-        import torch
-
-        torch.set_num_threads(options["threads"])
+    use_threads(options["threads"])
     work.mkdir(parents=True, exist_ok=True)
     if stage in ("all", "time"):
         _time(experiment, sparsities, options)
@@ -129,7 +77,7 @@ def compare_winograd(**options: Any) -> None:  # fmt: skip
     if stage in ("all", "train"):
         _train(experiment, sparsities, options)
     if stage in ("all", "measure"):
-        _measure(experiment, options)
+        measure_all(experiment, options, algorithms=Algorithms(), effort="quick", is_whole_groups=True, say=say)
     if stage in ("all", "train", "measure"):
         _report(work, options["out"] or (work if options["quick"] else RESULTS), also=other_runs(options["also"]))
 
@@ -169,31 +117,6 @@ def _time(experiment: Experiment, sparsities: tuple[float, ...], options: dict[s
 def _choose(experiment: Experiment, sparsities: tuple[float, ...], options: dict[str, Any]) -> None:
     setting = prepare(experiment, work=options["work"], say=say)
     choose_all(setting, _variant("abwsp", options), sparsities, say=say)
-
-
-def _measure(experiment: Experiment, options: dict[str, Any]) -> None:
-    from clprune.opencl import open_device
-    from clprune.tuning.effort import effort_by_name
-    from tools.bench.units import Tuning
-
-    work = options["work"]
-    runs = read_rows(work / RUNS)
-    check_experiment(runs, key=experiment.key, path=work / RUNS)
-    models = kept_models(runs, work / MODELS)
-    check_models(models, work=work)
-    assert experiment.dense is not None
-    dense = (experiment.cfg, experiment.dense)
-    timing = Timing(batch=options["timing_batch"], rounds=options["rounds"], algorithms=Algorithms())
-    with open_device(options["device"]) as session:
-        if options["tune"]:
-            tuning = Tuning(effort=effort_by_name("quick"), budget_s=options["tune"])
-            tune_models(session, dense, models, batch=timing.batch, tuning=tuning, say=say)
-        missing = models if options["again"] else missing_models(models, session, timing, work=work)
-        for sparsity in sorted({share for _, share in missing}):
-            # all of a share in the same rounds: they are compared with each other
-            group = {key: model for key, model in models.items() if key[1] == sparsity}
-            measure_group(session, dense, group, timing, work=work, experiment=experiment.key)
-            say(f"measured {len(group)} networks without {100 * sparsity:g} %")
 
 
 def _report(work: Path, out: Path, *, also: Mapping[str, Sequence[Row]]) -> None:

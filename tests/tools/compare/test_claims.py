@@ -11,7 +11,7 @@ import pytest
 from clprune.errors import UsageError
 from tests.tools.compare.rows import run, timed
 from tools.compare.claims import Verdict, all_verdicts
-from tools.compare.page import comparison_page
+from tools.compare.methods_page import comparison_page
 from tools.compare.plot import plot
 from tools.compare.results import Spread, latest_times, other_times, points, results_csv
 

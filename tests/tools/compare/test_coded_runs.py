@@ -15,10 +15,10 @@ from clprune.darknet.random_weights import random_weights
 from clprune.darknet.weights import write_weights
 from clprune.opencl import Session
 from tests.training.networks import network_of
-from tools.compare.coded_experiment import CodedExperiment
 from tools.compare.coded_others import OTHERS, measure_others
 from tools.compare.coded_runs import do_run, prepare_coded
 from tools.compare.codings import CODINGS, PRUNED, CodedRun, file_name
+from tools.compare.experiment import CodedExperiment
 from tools.compare.journal import read_rows
 
 

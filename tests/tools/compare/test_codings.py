@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tools.compare.coded_experiment import CodedExperiment
 from tools.compare.codings import PRUNED, CodedRun, all_coded_runs, file_name
+from tools.compare.experiment import CodedExperiment
+from tools.compare.frame import row_of
 
 
 def experiment_in(folder: Path) -> CodedExperiment:
@@ -43,8 +44,8 @@ def test_a_run_finds_its_row() -> None:
         {"seed": 2, "pruned_seed": 1, "name": "int8", "accuracy": 0.6},
     ]
     run = CodedRun(seed=2, pruned_seed=1, name="int8")
-    assert run.row_in(rows) == rows[1]
-    assert replace(run, name=PRUNED).row_in(rows) is None
+    assert row_of(run, rows) == rows[1]
+    assert row_of(replace(run, name=PRUNED), rows) is None
 
 
 def test_names_of_files() -> None:

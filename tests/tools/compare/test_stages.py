@@ -18,7 +18,7 @@ from clprune.opencl import Session
 from tests.training.networks import MICRO
 from tools.compare.data import cached_data
 from tools.compare.experiment import Experiment
-from tools.compare.files import MODELS, RUNS, TIMES
+from tools.compare.frame import MODELS, RUNS, TIMES
 from tools.compare.journal import read_rows
 from tools.compare.models import KeptModel
 from tools.compare.variants import Variant
