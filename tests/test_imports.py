@@ -20,7 +20,7 @@ DOORS = {"pyopencl": "opencl", "mako": "rendering.py", "torch": "training", "tor
 ORDER = (
     *("version", "errors", "algorithms", "geometry", "unit", "tolerance", "resources", "folders", "files", "plugins"),
     *("turns", "image", "dataset"),
-    *("device", "quirks", "selection"),
+    *("device", "quirks", "selection", "architecture"),
     *("winograd", "quantization", "darknet", "container", "pruning"),
     *("layout", "opencl_c", "rendering", "source_hash", "packing", "kernels"),
     *("opencl", "launching", "candidate", "bandwidth"),

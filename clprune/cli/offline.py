@@ -13,8 +13,8 @@ from clprune.cli.tuning import problem_text, tile_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from clprune.architecture import Architecture
     from clprune.darknet.network import Network
-    from clprune.offline.architectures import Architecture
     from clprune.offline.start import StartingPoint
 
 

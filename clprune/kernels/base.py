@@ -11,6 +11,7 @@ import abc
 import dataclasses
 import enum
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +22,12 @@ import numpy.typing as npt
 
 from clprune import quirks
 from clprune.algorithms import Algorithms
+from clprune.architecture import Architecture
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import ConfigurationRejected
+from clprune.kernels.demand import Demand
 from clprune.layout import Layout
 from clprune.rendering import render
 from clprune.source_hash import Generator, source_hash
@@ -196,6 +199,12 @@ class Workload:
         """Nothing worth skipping is removed."""
         return self.kept_share > 0.995
 
+    def kept_columns(self, columns: int, *, tile_m: int) -> int:
+        """Columns that a row block of `tile_m` keeps where every unit keeps its share of columns chosen at random."""
+        units = (tile_m - math.gcd(tile_m, self.unit_rows)) / self.unit_rows + 1
+        removed_share: float = (1 - self.kept_share) ** units
+        return max(1, round(columns * (1 - removed_share)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class WeightForm:
@@ -345,6 +354,12 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         is left; `operation` itself where measuring it whole takes no longer than it must. Its `key` says what it is.
         """
         return operation
+
+    def demand(
+        self, tile: TileT, operation: OperationT, workload: Workload, architecture: Architecture
+    ) -> Demand | None:
+        """What one launch asks of a GPU, by which tiles are ranked for GPUs that are not here; None: they are not."""
+        return None
 
     def source(self, tile: TileT, operation: OperationT) -> str:
         """OpenCL C of this tile for this operation."""

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.algorithms import Algorithms
+from clprune.architecture import Architecture
 from clprune.darknet.activations import activate
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
@@ -32,6 +33,7 @@ from clprune.kernels.base import (
     ceil_div,
     round_up,
 )
+from clprune.kernels.demand import Demand
 from clprune.kernels.samples import DrawMatrix, coded_weights, expected_output, input_buffer, random_matrix
 from clprune.kernels.storage import (
     CODEBOOK4,
@@ -266,6 +268,48 @@ class ConnectedKernel(ConnectedLayerKernel[ConnectedTile]):
         self, operation: ConnectedOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
     ) -> Sequence[Offer]:
         return (Offer(label="columns", kernel=self, operation=operation, workload=form.workload),)
+
+    def demand(
+        self, tile: ConnectedTile, operation: ConnectedOperation, workload: Workload, architecture: Architecture
+    ) -> Demand:
+        problem = operation.problem
+        launch = self.launch(tile, operation)
+        blocks, image_groups = ceil_div(problem.outputs, tile.tile_m), ceil_div(problem.batch, tile.tile_n)
+        kept = workload.kept_columns(problem.columns, tile_m=tile.tile_m)
+        lanes = min(tile.group_m, architecture.warp_size)
+        rows_of_lanes = architecture.warp_size // lanes
+        value_bytes = max(1, STORAGE_BITS[operation.storage] // 8)  # two of 4 bits are loaded together
+        weight_clocks = (
+            tile.vectors
+            * rows_of_lanes
+            * architecture.load_clocks(lanes=lanes, width=tile.vector_width, value_bytes=value_bytes)
+        )
+        broadcasts = tile.tile_n + 1  # one value of x per image, and the column's offset
+        broadcast_clocks = broadcasts * architecture.load_clocks(lanes=rows_of_lanes, width=1)
+        weight_bytes = float(blocks * kept * (value_bytes * tile.tile_m + 4))
+        x_bytes, y_bytes = 4.0 * problem.batch * kept, 4.0 * problem.batch * problem.outputs
+        passes = image_groups if weight_bytes > architecture.shared_cache_bytes else 1
+        accumulators = tile.tile_n * tile.vectors * tile.vector_width
+        vector_instructions = 1 if architecture.has_vector_loads else tile.vector_width
+        return Demand(
+            groups=blocks * image_groups,
+            work_group_size=launch.work_group_size,
+            columns=ceil_div(kept, tile.group_k),
+            columns_per_turn=tile.k_unroll,
+            fmas=accumulators,
+            load_instructions=tile.vectors * vector_instructions + broadcasts,
+            cache_clocks=weight_clocks + broadcast_clocks,
+            local_bytes=0,
+            local_mem_bytes=self.local_mem_bytes(tile, operation),
+            staged_columns=0,
+            memory_bytes=passes * weight_bytes + x_bytes + y_bytes,
+            shared_cache_bytes=image_groups * weight_bytes + blocks * x_bytes + y_bytes,
+            streams=True,
+            registers=accumulators
+            + (tile.vectors * tile.vector_width + tile.tile_n) * tile.k_unroll
+            + 2 * tile.tile_n
+            + 20,
+        )
 
     def local_mem_bytes(self, tile: ConnectedTile, operation: ConnectedOperation) -> int:
         sums = 0 if tile.group_k == 1 else 4 * tile.group_k * tile.tile_n * tile.tile_m

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from clprune.algorithms import Algorithms
+from clprune.architecture import Architecture
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem
@@ -23,6 +24,7 @@ from clprune.kernels.base import (
     Sample,
     TileT,
     WeightForm,
+    Workload,
     ceil_div,
 )
 from clprune.kernels.conv_operation import (
@@ -32,6 +34,7 @@ from clprune.kernels.conv_operation import (
     conv_operation,
 )
 from clprune.kernels.convolution import ConvolutionKernel
+from clprune.kernels.demand import Demand
 from clprune.kernels.samples import input_buffer
 from clprune.kernels.storage import (
     CODEBOOK4,
@@ -188,6 +191,36 @@ class ConvKernel(ConvolutionKernel[ConvTile, ConvOperation]):
         is_tall = form.workload.unit_rows >= FEWEST_PACKED_UNIT_ROWS
         return is_plain and is_tall and can_pack_rows(problem, vector_width(device))
 
+    def demand(
+        self, tile: ConvTile, operation: ConvOperation, workload: Workload, architecture: Architecture
+    ) -> Demand:
+        problem = operation.problem
+        launch = self.launch(tile, operation)
+        groups = launch.global_size[0] // tile.group_n
+        kept = workload.kept_columns(problem.columns, tile_m=tile.tile_m)
+        loads = tile.vectors * operation.row_step
+        lanes = min(tile.group_n, architecture.warp_size)
+        x_clocks = loads * architecture.load_clocks(lanes=lanes, width=tile.vector_width, stride=problem.stride)
+        x_instructions = loads * (1 if architecture.has_vector_loads else tile.vector_width)
+        weights = _weight_loads(tile, architecture)
+        memory, shared = _conv_bytes(tile, operation, kept, groups, architecture)
+        return Demand(
+            groups=groups,
+            work_group_size=launch.work_group_size,
+            columns=kept,
+            columns_per_turn=tile.k_unroll,
+            fmas=accumulators(tile, operation),
+            load_instructions=x_instructions + weights.instructions,
+            cache_clocks=x_clocks + weights.cache_clocks,
+            local_bytes=weights.local_bytes,
+            local_mem_bytes=self.local_mem_bytes(tile, operation),
+            staged_columns=tile.tile_k,
+            memory_bytes=memory,
+            shared_cache_bytes=shared,
+            streams=False,
+            registers=_conv_registers(tile, operation),
+        )
+
     def local_mem_bytes(self, tile: ConvTile, operation: ConvOperation) -> int:
         return 4 * tile.group_m * tile.tile_k * (tile.tile_m + 1)
 
@@ -332,6 +365,75 @@ def many_channels(rows: int, *, is_packed: bool = False) -> list[ConvOperation]:
         padding=1,
     )
     return [conv_operation(problem, activation="relu", pooled=pooled) for pooled in (False, True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _WeightLoads:
+    """How a warp gets one column's weights and offset."""
+
+    instructions: float
+    cache_clocks: float
+    local_bytes: int
+
+
+def _weight_loads(tile: ConvTile, architecture: Architecture) -> _WeightLoads:
+    values = tile.tile_m + 1  # the column's offset is one more
+    if tile.tile_k:
+        return _WeightLoads(instructions=ceil_div(tile.tile_m, 4) + 1, cache_clocks=0.0, local_bytes=4 * values)
+    is_uniform = tile.group_m == 1
+    if is_uniform and architecture.has_scalar_loads:
+        return _WeightLoads(instructions=2, cache_clocks=0.0, local_bytes=0)
+    each = architecture.load_clocks(lanes=1, width=1)
+    return _WeightLoads(instructions=values, cache_clocks=values * each, local_bytes=0)
+
+
+def _conv_registers(tile: ConvTile, operation: ConvOperation) -> int:
+    loads = tile.vectors * operation.row_step
+    values = loads * tile.vector_width * min(tile.k_unroll, 2)
+    addresses = 4 if tile.mapping == "flat" else 4 * loads
+    return accumulators(tile, operation) + values + tile.tile_m + addresses + 16
+
+
+def _conv_bytes(
+    tile: ConvTile, operation: ConvOperation, kept: int, groups: int, architecture: Architecture
+) -> tuple[float, float]:
+    """(bytes from and to global memory, bytes through the shared cache)."""
+    problem, layout = operation.problem, operation.input
+    blocks = problem.groups * ceil_div(problem.group_out_channels, tile.tile_m)
+    x_bytes = 4.0 * layout.elements
+    y_bytes = 4.0 * operation.output.elements
+    weight_bytes = 4.0 * blocks * kept * (tile.tile_m + 1)
+    run = tile.group_n * tile.vectors * tile.vector_width * operation.row_step * problem.stride
+    plane = min(problem.size * (run + problem.size - 1), run + (problem.size - 1) * (layout.pitch + 1))
+    touched = 1 - (1 - kept / problem.columns) ** problem.size  # a row is read when any of its columns is kept
+    group_bytes = 4.0 * problem.group_in_channels * plane * touched
+    group_bytes += 4.0 * kept * tile.group_m * (tile.tile_m + 1)
+    x_passes, weight_passes = _passes(
+        m_groups=ceil_div(blocks, tile.group_m),
+        groups=groups,
+        sweep=tile.sweep,
+        x_bytes=x_bytes,
+        weight_bytes=weight_bytes,
+        cache_bytes=architecture.shared_cache_bytes,
+    )
+    memory_bytes = x_passes * x_bytes + weight_passes * weight_bytes + y_bytes
+    return memory_bytes, groups * group_bytes + y_bytes
+
+
+def _passes(
+    *, m_groups: int, groups: int, sweep: int, x_bytes: float, weight_bytes: float, cache_bytes: float
+) -> tuple[int, int]:
+    """How often input and weights come from global memory: once where the shared cache keeps them.
+
+    In a sweep the weights of `sweep` groups of row blocks stay while positions go by; the next sweep reads the input
+    again. Half of the cache is counted on.
+    """
+    if x_bytes + weight_bytes <= cache_bytes:
+        return 1, 1
+    height = min(sweep or m_groups, m_groups)
+    x_passes = ceil_div(m_groups, height) if x_bytes > cache_bytes / 2 else 1
+    weight_passes = ceil_div(groups, m_groups) if weight_bytes * height / m_groups > cache_bytes / 2 else 1
+    return x_passes, weight_passes
 
 
 CONV = ConvKernel()

@@ -9,82 +9,11 @@ Speeds are the data sheets' of the card named in `card`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from clprune.architecture import Architecture
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """One GPU architecture and a card that has it. Facts in `guessed` are estimates; the others are published.
-
-    A compute unit is NVIDIA's streaming multiprocessor and AMD's CU (half of a work-group processor on RDNA); a warp
-    is AMD's wave; a scheduler is AMD's SIMD.
-
-    `registers_per_scheduler`: 32-bit vector registers of one lane that all warps of a scheduler share, handed out in
-    multiples of `register_granule`; `registers_per_item`: the most that one work-item can have.
-    `scalar_registers_per_scheduler`: the same for scalar registers where they limit warps, else 0.
-    `groups_per_unit`: the most work-groups of more than one warp (`has_group_limit_for_warps`: of any size).
-    `local_mem_granule_bytes`, `local_mem_reserved_bytes`: what a work-group's local memory is rounded up to and
-    increased by.
-    `fma_lanes`: lanes of multiply-add instructions per clock and compute unit (packed ones of CDNA 2 and RDNA 3 hold
-    two each). `issue_per_clock`: instructions that a compute unit issues per clock.
-    `cache_bytes_per_clock`, `local_bytes_per_clock`: bandwidth per compute unit of the first-level cache and of local
-    memory; `has_one_load_path`: the two share it. `has_vector_loads`: a vector of element alignment is loaded by one
-    instruction. `has_scalar_loads`: values that all lanes share come through a path of their own.
-    `shared_cache_bytes` is the last cache before the memory. Latencies are in clocks.
-    """
-
-    name: str
-    vendor: str
-    card: str
-    warp_size: int
-    schedulers: int
-    warps_per_scheduler: int
-    groups_per_unit: int
-    has_group_limit_for_warps: bool
-    registers_per_scheduler: int
-    registers_per_item: int
-    register_granule: int
-    scalar_registers_per_scheduler: int = 0
-    local_mem_per_unit_bytes: int
-    local_mem_per_group_bytes: int
-    local_mem_granule_bytes: int
-    local_mem_reserved_bytes: int
-    max_work_group_size: int
-    fma_lanes: int
-    issue_per_clock: float
-    cache_bytes_per_clock: int
-    local_bytes_per_clock: int
-    has_one_load_path: bool
-    has_vector_loads: bool
-    has_scalar_loads: bool
-    compute_units: int
-    clock_mhz: int
-    global_mem_bytes: int
-    global_bytes_per_s: float
-    shared_cache_bytes: int
-    shared_cache_bytes_per_s: float
-    cache_latency_clocks: int
-    memory_latency_clocks: int
-    guessed: frozenset[str] = frozenset({"cache_latency_clocks", "memory_latency_clocks", "shared_cache_bytes_per_s"})
-
-    @property
-    def warps_per_unit(self) -> int:
-        """Warps that one compute unit can hold."""
-        return self.schedulers * self.warps_per_scheduler
-
-    @property
-    def clock_hz(self) -> float:
-        return self.clock_mhz * 1e6
-
-    @property
-    def flops_per_s(self) -> float:
-        """Peak float32 rate, a multiply-add counted as two."""
-        return 2.0 * self.fma_lanes * self.compute_units * self.clock_hz
-
 
 _KIB, _MIB, _GIB = 2**10, 2**20, 2**30
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clprune.architecture import Architecture
 from clprune.kernels.base import ceil_div, round_up
-from clprune.offline.architectures import Architecture
 
 REGISTERS, SCALAR_REGISTERS, LOCAL_MEMORY, WARPS, GROUPS = (
     "registers", "scalar registers", "local memory", "warps", "work-groups",

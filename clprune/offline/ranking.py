@@ -28,11 +28,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clprune.errors import ConfigurationRejected
+from clprune.architecture import Architecture
+from clprune.errors import ConfigurationRejected, UsageError
 from clprune.kernels.base import Kernel, Launch, Workload, ceil_div
-from clprune.offline.architectures import Architecture, imaginary_device
+from clprune.kernels.demand import Demand
+from clprune.offline.architectures import imaginary_device
 from clprune.offline.compilers import Toolchain, compile_kernel
-from clprune.offline.demand import Demand, demand_of
 from clprune.offline.occupancy import Occupancy, occupancy
 from clprune.offline.report import Report
 
@@ -178,6 +179,16 @@ def _guess(
 ) -> Ranked:
     demand = demand_of(kernel, tile, operation, workload, architecture)
     return Ranked(tile=tile, estimate=estimate(architecture, demand), report=None)
+
+
+def demand_of(
+    kernel: Kernel[Any, Any], tile: Any, operation: Any, workload: Workload, architecture: Architecture
+) -> Demand:
+    """What `tile` asks for. Raises UsageError for a kernel that does not say."""
+    demand = kernel.demand(tile, operation, workload, architecture)
+    if demand is None:
+        raise UsageError(f"kernel {kernel.name!r}: it does not say what its tiles ask of a GPU: tune it on a device")
+    return demand
 
 
 def _best_sweep(

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from clprune.kernels.base import MatrixKernel, Workload
+from clprune.architecture import Architecture
+from clprune.kernels.base import Workload
 from clprune.kernels.choice import Offer
-from clprune.offline.architectures import Architecture, imaginary_device
+from clprune.offline.architectures import imaginary_device
 from clprune.offline.ranking import Compiler, Ranked, rank
 from clprune.tiles.records import OFFLINE, Key, result_key
 from clprune.tiles.store import Store
@@ -39,12 +40,12 @@ Progress = Callable[[int, int, str], None]
 def starting_points(
     compiler: Compiler, offers: Iterable[Offer], *, progress: Progress | None = None
 ) -> list[StartingPoint]:
-    """Rank tiles for every different problem with weights among `offers`.
+    """Rank tiles for every different problem among `offers` whose kernel says what its tiles ask of a GPU.
 
     Raises MissingDependencyError naming what to install, BuildError, ConfigurationRejected when every tile spills.
     """
     device = imaginary_device(compiler.architecture)
-    problems = {result_key(device, offer): offer for offer in offers if isinstance(offer.kernel, MatrixKernel)}
+    problems = {result_key(device, offer): offer for offer in offers if _can_rank(offer, compiler.architecture)}
     points = []
     for number, (key, offer) in enumerate(problems.items()):
         if progress is not None:
@@ -54,6 +55,12 @@ def starting_points(
         own = next((item for item in ranked if item.tile == default), None)
         points.append(StartingPoint(key=key, workload=offer.workload, best=ranked[0], default=own))
     return points
+
+
+def _can_rank(offer: Offer, architecture: Architecture) -> bool:
+    """Whether the offer's kernel says what its tiles ask of a GPU."""
+    kernel, operation = offer.kernel, offer.operation
+    return kernel.demand(kernel.safe_tile(operation), operation, offer.workload, architecture) is not None
 
 
 def keep(store: Store, architecture: Architecture, points: Iterable[StartingPoint]) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from clprune.architecture import Architecture
 from clprune.kernels.base import Kernel, Workload
-from clprune.offline.architectures import Architecture
 from clprune.offline.compilers import Toolchain
-from clprune.offline.demand import demand_of
-from clprune.offline.ranking import Compiler
+from clprune.offline.ranking import Compiler, demand_of
 from clprune.offline.report import InnerLoop, Report
 
 NOTHING = Toolchain(clang=None, libclc=None, rocm=None, ptxas=None)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from clprune.architecture import Architecture
 from clprune.device import device_key
 from clprune.errors import UsageError
 from clprune.kernels.catalogue import built_in_kernels
-from clprune.offline.architectures import ARCHITECTURES, Architecture, architecture_by_name, imaginary_device
+from clprune.offline.architectures import ARCHITECTURES, architecture_by_name, imaginary_device
 
 each_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from clprune.architecture import Architecture
 from clprune.errors import BuildError, MissingDependencyError
 from clprune.kernels.base import Launch
 from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
-from clprune.offline.architectures import ARCHITECTURES, Architecture, architecture_by_name, imaginary_device
+from clprune.offline.architectures import ARCHITECTURES, architecture_by_name, imaginary_device
 from clprune.offline.compilers import Toolchain, compile_kernel, find_toolchain
 from clprune.offline.ranking import Compiler
 from tests.offline.fakes import NOTHING

@@ -14,7 +14,8 @@ from clprune.kernels.conv import CONV, ConvTile
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.softmax import SOFTMAX
 from clprune.offline.architectures import architecture_by_name
-from clprune.offline.demand import conv_demand, demand_of, kept_columns, lane_distance, load_clocks
+from clprune.offline.ranking import demand_of
+from tools.offline.survey import lane_distance
 
 NVIDIA, AMD = architecture_by_name("sm_90"), architecture_by_name("gfx906")
 DENSE = Workload()
@@ -25,7 +26,7 @@ TILE = ConvTile(tile_m=8, vector_width=1, vectors=2, group_n=64, tile_k=16, k_un
 
 
 def test_dense_convolution() -> None:
-    demand = conv_demand(TILE, OPERATION, DENSE, NVIDIA)
+    demand = CONV.demand(TILE, OPERATION, DENSE, NVIDIA)
     # 3 blocks of 8 rows; 13 rows at a pitch of 32: 12 * 32 + 31 = 415 positions in groups of 128
     assert (demand.groups, demand.work_group_size) == (3 * 4, 64)
     assert (demand.columns, demand.columns_per_turn, demand.fmas) == (45, 2, 16)
@@ -42,20 +43,20 @@ def test_lanes_apart_touch_more_lines() -> None:
     )
     tile = dataclasses.replace(TILE, mapping="rows")
     assert lane_distance(CONV, tile, strided) == 2
-    assert conv_demand(tile, strided, DENSE, NVIDIA).cache_clocks == 4
+    assert CONV.demand(tile, strided, DENSE, NVIDIA).cache_clocks == 4
     wide = dataclasses.replace(tile, vector_width=4, vectors=1)
     assert lane_distance(CONV, wide, OPERATION) == 4
     # NVIDIA: four loads of four lines; AMD: one load of 64 lanes * 16 bytes at 64 bytes a clock
-    assert conv_demand(wide, OPERATION, DENSE, NVIDIA).cache_clocks == 16
-    assert conv_demand(wide, OPERATION, DENSE, AMD).cache_clocks == 16
-    assert load_clocks(AMD, lanes=64, width=1) == 4
+    assert CONV.demand(wide, OPERATION, DENSE, NVIDIA).cache_clocks == 16
+    assert CONV.demand(wide, OPERATION, DENSE, AMD).cache_clocks == 16
+    assert AMD.load_clocks(lanes=64, width=1) == 4
 
 
 def test_weights_from_global_memory_are_scalar_on_amd_only() -> None:
     tile = dataclasses.replace(TILE, tile_k=0)
-    assert conv_demand(tile, OPERATION, DENSE, AMD).cache_clocks == 2 * 4
-    assert conv_demand(tile, OPERATION, DENSE, NVIDIA).cache_clocks == 2 + 9
-    assert conv_demand(tile, OPERATION, DENSE, NVIDIA).local_bytes == 0
+    assert CONV.demand(tile, OPERATION, DENSE, AMD).cache_clocks == 2 * 4
+    assert CONV.demand(tile, OPERATION, DENSE, NVIDIA).cache_clocks == 2 + 9
+    assert CONV.demand(tile, OPERATION, DENSE, NVIDIA).local_bytes == 0
 
 
 @pytest.mark.parametrize(
@@ -63,18 +64,18 @@ def test_weights_from_global_memory_are_scalar_on_amd_only() -> None:
     [(8, 25), (4, 25), (1, 25), (16, 44), (32, 68), (12, 44)],  # 100 * (1 - 0.75 ** units touched)
 )
 def test_tall_tiles_keep_what_any_of_their_units_needs(tile_m: int, kept: int) -> None:
-    assert kept_columns(100, tile_m=tile_m, workload=Workload(kept_share=0.25, unit_rows=8)) == kept
+    assert Workload(kept_share=0.25, unit_rows=8).kept_columns(100, tile_m=tile_m) == kept
 
 
 def test_tiles_that_straddle_units_keep_more() -> None:
     """Six rows of units of eight touch one and a half on average."""
-    assert kept_columns(100, tile_m=6, workload=Workload(kept_share=0.25, unit_rows=8)) == round(100 * (1 - 0.75**1.5))
+    assert Workload(kept_share=0.25, unit_rows=8).kept_columns(100, tile_m=6) == round(100 * (1 - 0.75**1.5))
 
 
 def test_input_is_read_again_when_no_cache_holds_it() -> None:
     small_cache = dataclasses.replace(NVIDIA, shared_cache_bytes=4096)
-    by_rows = conv_demand(TILE, OPERATION, DENSE, small_cache)
-    by_positions = conv_demand(dataclasses.replace(TILE, sweep=1), OPERATION, DENSE, small_cache)
+    by_rows = CONV.demand(TILE, OPERATION, DENSE, small_cache)
+    by_positions = CONV.demand(dataclasses.replace(TILE, sweep=1), OPERATION, DENSE, small_cache)
     x_bytes, weight_bytes = 4 * OPERATION.input.elements, 4 * 3 * 45 * 9
     assert by_positions.memory_bytes - by_rows.memory_bytes == 2 * x_bytes - 3 * weight_bytes
 
@@ -93,7 +94,7 @@ def test_connected() -> None:
 
 def test_other_kernels_are_not_ranked() -> None:
     operation = SOFTMAX.sample_operations()[0]
-    with pytest.raises(UsageError, match="'softmax': only conv and connected"):
+    with pytest.raises(UsageError, match="'softmax': it does not say what its tiles ask of a GPU"):
         demand_of(SOFTMAX, SOFTMAX.safe_tile(operation), operation, DENSE, NVIDIA)
 
 

@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clprune.architecture import Architecture
 from clprune.errors import ConfigurationRejected
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Workload
 from clprune.kernels.connected import CONNECTED, connected_operation
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.kernels.conv_operation import conv_operation
+from clprune.kernels.demand import Demand
 from clprune.offline import ranking
-from clprune.offline.architectures import ARCHITECTURES, Architecture, architecture_by_name
-from clprune.offline.demand import Demand, demand_of
-from clprune.offline.ranking import Ranked, estimate, preselect, rank
+from clprune.offline.architectures import ARCHITECTURES, architecture_by_name
+from clprune.offline.ranking import Ranked, demand_of, estimate, preselect, rank
 from clprune.offline.report import InnerLoop, Report
 from tests.offline.fakes import FakeCompiler
 

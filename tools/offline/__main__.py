@@ -20,14 +20,14 @@ from typing import Any
 import click
 
 import clprune
+from clprune.architecture import Architecture
 from clprune.files import write_atomically
-from clprune.kernels.base import MatrixKernel, Workload
-from clprune.offline.architectures import ARCHITECTURES, Architecture
+from clprune.kernels.base import Workload
+from clprune.offline.architectures import ARCHITECTURES
 from clprune.offline.compilers import Toolchain, find_toolchain
-from clprune.offline.demand import demand_of, lane_distance
 from clprune.offline.ranking import Estimate, estimate
 from tools import RESULTS
-from tools.offline.survey import Row, survey
+from tools.offline.survey import Row, lane_distance, survey
 from tools.terminal import run_command
 
 OUT = RESULTS / "offline-gpu.md"
@@ -181,11 +181,11 @@ def _estimates(rows: Sequence[Row]) -> Iterator[str]:
     order: dict[str, list[Any]] = {}
     for row in rows:
         kernel = row.subject.kernel
-        if not isinstance(kernel, MatrixKernel):
-            continue
         order[kernel.name] = list(kernel.gpu_tiles)
         for operation in row.subject.operations:
-            demand = demand_of(kernel, row.subject.tile, operation, Workload(), row.architecture)
+            demand = kernel.demand(row.subject.tile, operation, Workload(), row.architecture)
+            if demand is None:
+                continue
             result = estimate(row.architecture, demand, row.report)
             found[kernel.name, operation.key][row.architecture.name].append((row.subject.tile, result))
     for (kernel_name, key), by_name in found.items():

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clprune.architecture import Architecture
 from clprune.geometry import ConnectedProblem, ConvProblem, PoolProblem, Shape
 from clprune.kernels.base import Kernel, Launch
 from clprune.kernels.catalogue import built_in_kernels
-from clprune.kernels.connected import CONNECTED, ConnectedTile, connected_operation
+from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTile, connected_operation
 from clprune.kernels.conv import CONV, ConvTile
-from clprune.kernels.conv_operation import conv_operation
+from clprune.kernels.conv_operation import ConvOperation, conv_operation
+from clprune.kernels.pointwise import POINTWISE
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, PoolOperation, pool_operation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
 from clprune.kernels.storage import FLOAT16, FLOAT32
 from clprune.layout import contiguous_layout, padded_layout
-from clprune.offline.architectures import Architecture, imaginary_device
+from clprune.offline.architectures import imaginary_device
 from clprune.offline.compilers import Toolchain, compile_kernel
 from clprune.offline.occupancy import Occupancy, occupancy
 from clprune.offline.report import Report
@@ -73,32 +75,31 @@ class Row:
 
 def representative_operations(kernel: Kernel[Any, Any]) -> Sequence[Any]:
     """Layers as VGG16 has them; for a kernel that it does not use, the largest of the kernel's own samples."""
-    if kernel is CONV:
-        problems = [
-            ConvProblem(batch=n, in_channels=c, in_height=h, in_width=h, out_channels=m, size=3, padding=1)
-            for c, h, m in VGG16_LAYERS
-            for n in BATCHES
-        ]
-        plain = [conv_operation(problem, activation="relu") for problem in problems]
-        pooled = [
-            conv_operation(problem, activation="relu", pooled=True) for problem in problems if problem.in_channels > 3
-        ]
-        return [*plain, *pooled, *(operation for operation in CONV.sample_operations() if operation.problem.stride > 1)]
-    if kernel is CONNECTED:
-        layers = [ConnectedProblem(batch=n, inputs=25088, outputs=4096) for n in BATCHES]
-        return [
-            connected_operation(layer, activation="relu", storage=kind)
-            for layer in layers
-            for kind in (FLOAT32, FLOAT16)
-        ]
-    if kernel is MAX_POOL:
-        sizes = ((64, 224), (512, 14))
-        return [pool_operation(_max_pool(channels, size, n), padding=1) for channels, size in sizes for n in BATCHES]
-    if kernel is AVERAGE_POOL:
-        return [_average_pool(n) for n in BATCHES]
-    if kernel is SOFTMAX:
-        return [SoftmaxOperation(count=n, length=1000) for n in BATCHES]
-    return kernel.sample_operations()
+    return _REPRESENTATIVE.get(kernel.name, kernel.sample_operations)()
+
+
+def _convolutions() -> list[ConvOperation]:
+    problems = [
+        ConvProblem(batch=n, in_channels=c, in_height=h, in_width=h, out_channels=m, size=3, padding=1)
+        for c, h, m in VGG16_LAYERS
+        for n in BATCHES
+    ]
+    plain = [conv_operation(problem, activation="relu") for problem in problems]
+    pooled = [
+        conv_operation(problem, activation="relu", pooled=True) for problem in problems if problem.in_channels > 3
+    ]
+    return [*plain, *pooled, *(operation for operation in CONV.sample_operations() if operation.problem.stride > 1)]
+
+
+def _fully_connected() -> list[ConnectedOperation]:
+    layers = [ConnectedProblem(batch=n, inputs=25088, outputs=4096) for n in BATCHES]
+    storages = (FLOAT32, FLOAT16)
+    return [connected_operation(layer, activation="relu", storage=kind) for layer in layers for kind in storages]
+
+
+def _max_pools() -> list[PoolOperation]:
+    sizes = ((64, 224), (512, 14))
+    return [pool_operation(_max_pool(channels, size, n), padding=1) for channels, size in sizes for n in BATCHES]
 
 
 def _max_pool(channels: int, size: int, batch: int) -> PoolProblem:
@@ -112,6 +113,29 @@ def _average_pool(batch: int) -> PoolOperation:
         input=padded_layout(batch=batch, shape=shape, pitch=8, padding=1),
         output=contiguous_layout(batch=batch, shape=Shape(channels=512, height=1, width=1)),
     )
+
+
+_REPRESENTATIVE: Mapping[str, Callable[[], Sequence[Any]]] = {
+    CONV.name: _convolutions,
+    CONNECTED.name: _fully_connected,
+    MAX_POOL.name: _max_pools,
+    AVERAGE_POOL.name: lambda: [_average_pool(n) for n in BATCHES],
+    SOFTMAX.name: lambda: [SoftmaxOperation(count=n, length=1000) for n in BATCHES],
+}
+
+#: Kernel -> values between what neighbouring work-items of dimension 0 read of input or weights; 1 is coalesced.
+LANE_DISTANCES: Mapping[str, Callable[[Any, Any], int]] = {
+    CONV.name: lambda tile, operation: tile.vector_width * operation.problem.stride,
+    CONNECTED.name: lambda tile, operation: tile.vector_width,
+    MAX_POOL.name: lambda tile, operation: tile.vector_width * operation.problem.stride,
+    **dict.fromkeys((AVERAGE_POOL.name, SOFTMAX.name, POINTWISE.name), lambda tile, operation: 1),
+}
+
+
+def lane_distance(kernel: Kernel[Any, Any], tile: Any, operation: Any) -> int | None:
+    """What LANE_DISTANCES says; None for a kernel that is not described there."""
+    distance = LANE_DISTANCES.get(kernel.name)
+    return None if distance is None else distance(tile, operation)
 
 
 def subjects(architecture: Architecture) -> list[Subject]:
