@@ -52,23 +52,23 @@ def bind_case(
     reason = obstacle(session, stages)
     if reason is not None:
         raise ConfigurationRejected(f"{kernel.name} {tile}: {reason}")
-    arguments: list[Any] = []
+    arguments: dict[str, Any] = {}
     outputs: list[tuple[Buffer, Expected]] = []
     scratch: list[Buffer] = []
-    for argument in case.arguments:
+    for name, argument in case.arguments.items():
         if isinstance(argument, Expected):
             buffer = session.buffer_from(argument.initial)
             outputs.append((buffer, argument))
-            arguments.append(buffer)
+            arguments[name] = buffer
         elif isinstance(argument, np.ndarray):
-            arguments.append(session.buffer_from(argument))
+            arguments[name] = session.buffer_from(argument)
         elif isinstance(argument, Scratch):
             # Whatever a stage reads before it has written it spoils the answer.
             scratch.append(session.buffer_from(np.full(argument.elements, np.nan, np.float32)))
-            arguments.append(scratch[-1])
+            arguments[name] = scratch[-1]
         else:
-            arguments.append(argument)
-    warm = (*scratch, *(argument for argument in arguments[:1] if isinstance(argument, Buffer)))
+            arguments[name] = argument
+    warm = (*scratch, *(argument for argument in [*arguments.values()][:1] if isinstance(argument, Buffer)))
     return Candidate(bound=bind_stages(session, stages, arguments), outputs=tuple(outputs), warm=warm)
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from clprune.kernels.base import Kernel, OperationT, Stage, TileT
+from clprune.kernels.signature import Parameter, check_all_are_taken, in_order, signature
 from clprune.opencl import BoundKernel, Session
 from clprune.opencl import Kernel as BuiltKernel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BuiltStage:
-    """A stage and its built kernel function."""
+    """A stage, its built kernel function, and the parameters that its source declares."""
 
     stage: Stage
     kernel: BuiltKernel
+    parameters: tuple[Parameter, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,7 +59,8 @@ def build_stages(
     source = source or kernel.source(tile, operation)
     program = session.build(source, options=kernel.build_options(session.info), keep=keep)
     return tuple(
-        BuiltStage(stage=stage, kernel=session.kernel(program, stage.name)) for stage in kernel.stages(tile, operation)
+        BuiltStage(stage=stage, kernel=session.kernel(program, stage.name), parameters=signature(source, stage.name))
+        for stage in kernel.stages(tile, operation)
     )
 
 
@@ -70,15 +73,20 @@ def obstacle(session: Session, stages: Sequence[BuiltStage]) -> str | None:
     return None
 
 
-def bind_stages(session: Session, stages: Sequence[BuiltStage], arguments: Sequence[Any]) -> BoundStages:
-    """Bind each stage to those of `arguments` (on the device) that it takes. Raises LaunchError."""
+def bind_stages(session: Session, stages: Sequence[BuiltStage], arguments: Mapping[str, Any]) -> BoundStages:
+    """Bind each stage to those of `arguments` (on the device) that it takes.
+
+    Raises LaunchError, and RenderError where they are not those that the source declares.
+    """
+    taken = {built.stage.name: (built.parameters, built.stage.takes) for built in stages}
+    check_all_are_taken(arguments, taken)
     return BoundStages(
         kernels=tuple(
             session.bind(
                 built.kernel,
                 global_size=built.stage.launch.global_size,
                 local_size=built.stage.launch.local_size,
-                arguments=built.stage.arguments(arguments),
+                arguments=in_order(built.stage.name, built.parameters, arguments, takes=built.stage.takes),
             )
             for built in stages
         )

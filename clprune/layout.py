@@ -35,6 +35,11 @@ class Layout:
     origin: int
     elements: int
 
+    @property
+    def dimensions(self) -> tuple[int, int, int, int]:
+        """[N, C, H, W] of the tensor."""
+        return (self.batch, self.shape.channels, self.shape.height, self.shape.width)
+
     def of_image(self, image: int) -> Layout:
         """Where one image of the batch lies in the same buffer."""
         return dataclasses.replace(self, batch=1, origin=self.origin + image * self.image_stride)

@@ -35,7 +35,7 @@ from clprune.source_hash import Generator, source_hash
 Value = int | str
 FloatArray = npt.NDArray[np.float32]
 
-#: An argument of a kernel: a device buffer, an array to be copied to one, a scalar, scratch memory, or (in a case) what
+#: An argument of a kernel: a device buffer, an array to be copied to one, a number, scratch memory, or (in a case) what
 #: is expected.
 DeviceArray = Any
 
@@ -81,15 +81,14 @@ class Launch:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One kernel function of a template: its name, its launch, and which of the arguments it takes (None: all)."""
+    """One kernel function of a template: its name and its launch.
+
+    `takes`: parameter -> argument, for parameters that are not called like the argument that they are given.
+    """
 
     name: str
     launch: Launch
-    takes: tuple[int, ...] | None = None
-
-    def arguments(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
-        """Those that this stage takes, in its own order."""
-        return tuple(arguments) if self.takes is None else tuple(arguments[index] for index in self.takes)
+    takes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +134,16 @@ WIDE_VECTORS: Constraint[Any, Any] = Constraint(
     holds=lambda t, o: t.vector_width <= 4 or t.work_group_size == 1,
 )
 
+PREFETCHING: Constraint[Any, Any] = Constraint(
+    reason="prefetching is for work-groups of one, whose caches are a CPU's",
+    holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
+)
+
+STAGING: Constraint[Any, Any] = Constraint(
+    reason="staging weights in local memory needs a work-group that shares them",
+    holds=lambda t, o: t.tile_k == 0 or t.group_n > 1,
+)
+
 #: What holds for nearly every tile that has a work-group and vectors, whatever the kernel.
 WORK_GROUP_CONSTRAINTS: tuple[Constraint[Any, Any], ...] = (
     Constraint(
@@ -159,14 +168,14 @@ class Expected:
     terms: int
 
 
-Argument = npt.NDArray[Any] | np.generic | Scratch | Expected
+Argument = npt.NDArray[Any] | int | float | Scratch | Expected
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
-    """One concrete run with known answer: the arguments in the template's order."""
+    """One concrete run with known answer: the arguments by name, the input first."""
 
-    arguments: tuple[Argument, ...]
+    arguments: Mapping[str, Argument]
     kept_share: float = 1.0
 
 
@@ -339,7 +348,7 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
 
     @abc.abstractmethod
     def case(self, tile: TileT, operation: OperationT, sample: Sample) -> Case:
-        """The template's arguments for this tile and sample, and what must come out."""
+        """The arguments for this tile and sample, and what must come out."""
 
     @abc.abstractmethod
     def sample_operations(self) -> Sequence[OperationT]:
@@ -475,8 +484,10 @@ class TensorKernel(Kernel[TileT, OperationT]):
     @abc.abstractmethod
     def arguments(
         self, tile: TileT, operation: OperationT, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
-    ) -> tuple[DeviceArray, ...]:
-        """The template's arguments in order; NumPy arrays among them are still to be copied to the device."""
+    ) -> dict[str, DeviceArray]:
+        """Arguments by the names of the template's parameters, the input first; numbers become the parameters' type,
+        and NumPy arrays are still to be copied to the device.
+        """
 
 
 class MatrixKernel(Kernel[TileT, OperationT]):
@@ -504,8 +515,10 @@ class MatrixKernel(Kernel[TileT, OperationT]):
     @abc.abstractmethod
     def arguments(
         self, tile: TileT, operation: OperationT, packed: Any, *, x: DeviceArray, y: DeviceArray
-    ) -> tuple[DeviceArray, ...]:
-        """The template's arguments in order; NumPy arrays among them are still to be copied to the device."""
+    ) -> dict[str, DeviceArray]:
+        """Arguments by the names of the template's parameters, the input first; numbers become the parameters' type,
+        and NumPy arrays are still to be copied to the device.
+        """
 
 
 def ceil_div(dividend: int, divisor: int) -> int:

@@ -25,6 +25,7 @@ from clprune.kernels.base import (
     ceil_div,
 )
 from clprune.kernels.samples import SENTINEL
+from clprune.kernels.signature import PLACES
 from clprune.layout import READ_MARGIN, Layout, padded_layout, view
 
 
@@ -86,21 +87,18 @@ class ClearPaddingKernel(TensorKernel[ClearTile, ClearOperation]):
 
     def arguments(
         self, tile: ClearTile, operation: ClearOperation, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
-    ) -> tuple[DeviceArray, ...]:
-        """The template's arguments in order; there is no input, `x` is ignored."""
+    ) -> dict[str, DeviceArray]:
+        """There is no input, `x` is ignored."""
         layout = operation.output
-        scalars = (
-            layout.shape.height,
-            layout.shape.width,
-            layout.padding_rows,
-            layout.batch * layout.shape.channels,
-            layout.batch,
-            layout.origin,
-            layout.pitch,
-            layout.image_stride,
-            layout.channel_stride,
-        )
-        return (y, *(np.int32(value) for value in scalars))
+        return {
+            "y": y,
+            "height": layout.shape.height,
+            "width": layout.shape.width,
+            "padding_rows": layout.padding_rows,
+            "planes": layout.batch * layout.shape.channels,
+            "batch": layout.batch,
+            **{name: getattr(layout, name) for name in PLACES},
+        }
 
     def reference(
         self, operation: ClearOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -11,22 +11,15 @@ import numpy.typing as npt
 
 from clprune.algorithms import Algorithms
 from clprune.architecture import Architecture
-from clprune.darknet.activations import activate
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.geometry import ConnectedProblem, Shape
 from clprune.kernels.base import (
-    NO_WEIGHTS,
     WORK_GROUP_CONSTRAINTS,
-    Arrays,
-    Case,
     Constraint,
     DeviceArray,
-    FloatArray,
     Launch,
-    MatrixKernel,
     Offer,
-    Sample,
     TileT,
     WeightForm,
     Workload,
@@ -34,7 +27,8 @@ from clprune.kernels.base import (
     round_up,
 )
 from clprune.kernels.demand import Demand
-from clprune.kernels.samples import DrawMatrix, coded_weights, expected_output, input_buffer, random_matrix
+from clprune.kernels.layer import LayerKernel
+from clprune.kernels.signature import places
 from clprune.kernels.storage import (
     CODEBOOK4,
     CODEBOOK8,
@@ -42,15 +36,14 @@ from clprune.kernels.storage import (
     FLOAT32,
     INT8,
     STORAGE_BITS,
-    column_arrays,
+    column_lists,
     decoded_matrix,
-    device_values,
     storage_key,
-    stored_matrix,
     table_bytes,
+    weight_arguments,
 )
 from clprune.layout import Layout, contiguous_layout, padded_layout
-from clprune.packing.columns import PackedColumns, pack_columns
+from clprune.packing.columns import PackedColumns
 
 #: Kept weights that a shortened layer has at least, which is more than most last-level caches hold.
 FEWEST_BYTES = 96 * 2**20
@@ -130,17 +123,9 @@ class ConnectedOperation:
         return self.last_column_offset == self.problem.inputs - 1
 
     @property
-    def layout_arguments(self) -> tuple[np.int32, ...]:
-        """Batch, and where images and outputs lie: the last parameters of the kernels."""
-        scalars = (
-            self.problem.batch,
-            self.input.origin,
-            self.input.image_stride,
-            self.output.origin,
-            self.output.image_stride,
-            self.output.channel_stride,
-        )
-        return tuple(np.int32(value) for value in scalars)
+    def matrix_shape(self) -> tuple[int, int]:
+        """Rows and columns of the weights."""
+        return (self.problem.outputs, self.problem.inputs)
 
 
 def connected_operation(
@@ -164,29 +149,16 @@ def connected_reference(
     return answer
 
 
-class ConnectedLayerKernel(MatrixKernel[TileT, ConnectedOperation]):
-    """What all kernels share that compute fully connected layers: the answer, its error, seeded data."""
+class ConnectedLayerKernel(LayerKernel[TileT, ConnectedOperation]):
+    """What all kernels share that compute fully connected layers."""
 
     computes = ConnectedOperation
-
-    #: Makes the weights of samples: whole units removed, or single weights.
-    draw_matrix: ClassVar[DrawMatrix] = staticmethod(random_matrix)
-
-    def reference(
-        self, operation: ConnectedOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
-    ) -> npt.NDArray[np.float64]:
-        """float64 answer `[N, outputs]` for one input `[N, ...]`."""
-        x = inputs[0].reshape(len(inputs[0]), -1)
-        return activate(operation.activation, self.sums(operation, x, weights))
 
     def sums(
         self, operation: ConnectedOperation, x: npt.NDArray[Any], weights: LayerWeights
     ) -> npt.NDArray[np.float64]:
-        """The answer before the activation for x `[N, inputs]`."""
-        return connected_reference(x, decoded_matrix(weights, operation.storage), weights.biases)
-
-    def error_terms(self, operation: ConnectedOperation) -> int:
-        return operation.problem.inputs
+        """The answer `[N, outputs]` before the activation."""
+        return connected_reference(x.reshape(len(x), -1), decoded_matrix(weights, operation.storage), weights.biases)
 
     def shortened(self, operation: ConnectedOperation, workload: Workload, device: DeviceInfo) -> ConnectedOperation:
         """Fewer rows of a large layer, packing and checking all of which would take longer than tuning.
@@ -204,18 +176,6 @@ class ConnectedLayerKernel(MatrixKernel[TileT, ConnectedOperation]):
             return operation
         output = contiguous_layout(batch=problem.batch, shape=Shape(channels=rows, height=1, width=1))
         return replace(operation, problem=replace(problem, outputs=rows), output=output)
-
-    def sample(self, operation: ConnectedOperation, workload: Workload) -> Sample:
-        problem = operation.problem
-        rng = np.random.default_rng(workload.seed)
-        x = rng.standard_normal((problem.batch, problem.inputs), np.float32)
-        matrix = self.draw_matrix(rng, rows=problem.outputs, columns=problem.inputs, workload=workload)
-        inputs = {"x": x, "matrix": matrix, "bias": rng.standard_normal(problem.outputs, np.float32)}
-        return Sample(inputs=inputs, answer=self.reference(operation, (x,), self.sample_weights(operation, inputs)))
-
-    def sample_weights(self, operation: ConnectedOperation, inputs: Mapping[str, FloatArray]) -> LayerWeights:
-        """The weights of a sample, rounded to what the operation's storage holds."""
-        return coded_weights(inputs["matrix"], bias=inputs["bias"], storage=operation.storage)
 
 
 class ConnectedKernel(ConnectedLayerKernel[ConnectedTile]):
@@ -328,29 +288,13 @@ class ConnectedKernel(ConnectedLayerKernel[ConnectedTile]):
     def safe_tile(self, operation: ConnectedOperation) -> ConnectedTile:
         return ConnectedTile(vector_width=4, vectors=1)
 
-    def wavefront_rows(self, tile: ConnectedTile) -> int:
-        """All rows of the work-group: its lanes lie along the rows, and they share one list of kept columns."""
-        return tile.tile_m
-
-    def workgroup_rows(self, tile: ConnectedTile) -> int:
-        """`group_m * vectors * vector_width`, the same."""
-        return tile.tile_m
-
     def pack(self, tile: ConnectedTile, operation: ConnectedOperation, *, weights: LayerWeights) -> PackedColumns:
         """Kept columns of the weights `[outputs, inputs]` per row block.
 
         Raises UsageError for weights that are not finite or not coded as the operation's storage.
         """
-        stored = stored_matrix(weights, operation.storage)
-        packed = pack_columns(
-            stored.values,
-            bias=weights.biases,
-            column_offsets=operation.column_offsets,
-            tile_m=tile.tile_m,
-            scales=stored.scales,
-            codebook=stored.codebook,
-        )
-        return replace(packed, values=device_values(packed.values, operation.storage))
+        options = {"column_offsets": operation.column_offsets, "tile_m": tile.tile_m}
+        return column_lists(weights, operation.storage, **options)
 
     def arguments(
         self,
@@ -360,18 +304,9 @@ class ConnectedKernel(ConnectedLayerKernel[ConnectedTile]):
         *,
         x: DeviceArray,
         y: DeviceArray,
-    ) -> tuple[DeviceArray, ...]:
-        """The template's arguments in order; arrays are still to be copied to the device."""
-        return (x, *column_arrays(packed), y, *operation.layout_arguments)
-
-    def case(self, tile: ConnectedTile, operation: ConnectedOperation, sample: Sample) -> Case:
-        shape = operation.input.shape
-        expected = expected_output(sample.answer[:, :, None, None], operation.output, terms=operation.problem.inputs)
-        packed = self.pack(tile, operation, weights=self.sample_weights(operation, sample.inputs))
-        values = sample.inputs["x"].reshape(-1, shape.channels, shape.height, shape.width)
-        buffer = input_buffer(values, operation.input)
-        arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
-        return Case(arguments=arguments, kept_share=packed.kept_share)
+    ) -> dict[str, DeviceArray]:
+        layouts = places(x=operation.input, y=operation.output)
+        return {"x": x, **weight_arguments(packed), "y": y, "batch": operation.problem.batch, **layouts}
 
     def sample_operations(self) -> tuple[ConnectedOperation, ...]:
         sizes = ((1, 1, 1), (1, 33, 7), (1, 131, 65), (3, 64, 31), (8, 50, 130))

@@ -13,14 +13,12 @@ from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.kernels.base import (
-    Case,
     Constraint,
     DeviceArray,
     FloatArray,
     Launch,
     Offer,
     Rank,
-    Sample,
     Scratch,
     Stage,
     WeightForm,
@@ -44,13 +42,9 @@ from clprune.kernels.conv_int8 import (
     quantize_sizes,
     sample_weights,
 )
-from clprune.kernels.samples import expected_output, input_buffer
+from clprune.kernels.signature import places
 from clprune.kernels.storage import FLOAT32, INT8, stored_matrix
 from clprune.packing.columns import pack_columns
-
-#: Which arguments each stage takes, as `ConnectedInt8Kernel.arguments` orders them.
-_QUANTIZE_TAKES = tuple(range(8))
-_CONNECTED_TAKES = (1, *range(8, 14), 5, *range(14, 18))
 
 #: Codes of a word -> its dtype.
 _WORD_TYPES: dict[int, type[np.integer[Any]]] = {2: np.uint16, 4: np.int32}
@@ -153,8 +147,8 @@ class ConnectedInt8Kernel(ConnectedLayerKernel[ConnectedInt8Tile]):
         runs = round_up(ceil_div(inputs, steps * tile.vector_width), group)
         quantize = Launch(global_size=(runs, operation.problem.batch), local_size=(group, 1))
         return (
-            Stage(name="quantize_input", launch=quantize, takes=_QUANTIZE_TAKES),
-            Stage(name=self.name, launch=self.launch(tile, operation), takes=_CONNECTED_TAKES),
+            Stage(name="quantize_input", launch=quantize),
+            Stage(name=self.name, launch=self.launch(tile, operation)),
         )
 
     def variables(self, tile: ConnectedInt8Tile, operation: ConnectedOperation) -> dict[str, Any]:
@@ -186,7 +180,7 @@ class ConnectedInt8Kernel(ConnectedLayerKernel[ConnectedInt8Tile]):
             tile_m=tile.tile_m,
             scales=coding.scales * np.float32(activation_scale),
         )
-        return PackedInt8(columns=columns, inverse_scale=inverse_scale(activation_scale))
+        return PackedInt8(**vars(columns), inverse_scale=inverse_scale(activation_scale))
 
     def arguments(
         self,
@@ -196,38 +190,28 @@ class ConnectedInt8Kernel(ConnectedLayerKernel[ConnectedInt8Tile]):
         *,
         x: DeviceArray,
         y: DeviceArray,
-    ) -> tuple[DeviceArray, ...]:
-        """Arguments of both stages; arrays are still to be copied to the device."""
-        columns, problem, layout, output = packed.columns, operation.problem, operation.input, operation.output
-        quantize = (problem.inputs, _words(tile, operation), layout.origin, layout.image_stride)
-        scalars = (problem.batch, output.origin, output.image_stride, output.channel_stride)
-        arrays = (columns.values, columns.offsets, columns.blocks, columns.bias, columns.scales)
-        return (
-            x,
-            _scratch(tile, operation),
-            np.zeros(1, np.int32) if operation.is_contiguous else operation.column_offsets,
-            np.float32(packed.inverse_scale),
-            *(np.int32(value) for value in quantize),
-            *arrays,
-            y,
-            *(np.int32(value) for value in scalars),
-        )
+    ) -> dict[str, DeviceArray]:
+        """Arguments of both stages."""
+        return {
+            "x": x,
+            "q": _scratch(tile, operation),
+            "x_offsets": np.zeros(1, np.int32) if operation.is_contiguous else operation.column_offsets,
+            "inverse_scale": packed.inverse_scale,
+            "inputs": operation.problem.inputs,
+            "words": _words(tile, operation),
+            **packed.arrays,
+            "y": y,
+            "batch": operation.problem.batch,
+            **places(x=operation.input, y=operation.output),
+        }
 
     def sums(
         self, operation: ConnectedOperation, x: npt.NDArray[Any], weights: LayerWeights
     ) -> npt.NDArray[np.float64]:
-        return connected_int8_reference(x, weights)
+        return connected_int8_reference(x.reshape(len(x), -1), weights)
 
     def sample_weights(self, operation: ConnectedOperation, inputs: Mapping[str, FloatArray]) -> LayerWeights:
         return sample_weights(inputs["matrix"], bias=inputs["bias"])
-
-    def case(self, tile: ConnectedInt8Tile, operation: ConnectedOperation, sample: Sample) -> Case:
-        shape, inputs = operation.input.shape, sample.inputs
-        expected = expected_output(sample.answer[:, :, None, None], operation.output, terms=operation.problem.inputs)
-        packed = self.pack(tile, operation, weights=self.sample_weights(operation, inputs))
-        buffer = input_buffer(inputs["x"].reshape(-1, shape.channels, shape.height, shape.width), operation.input)
-        arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
-        return Case(arguments=arguments, kept_share=packed.kept_share)
 
     def sample_operations(self) -> tuple[ConnectedOperation, ...]:
         """Those of float32 weights, in int8."""

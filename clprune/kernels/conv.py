@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
-
-import numpy as np
 
 from clprune.algorithms import Algorithms
 from clprune.architecture import Architecture
@@ -14,15 +12,13 @@ from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import (
+    PREFETCHING,
+    STAGING,
     WORK_GROUP_CONSTRAINTS,
-    Case,
     Constraint,
     DeviceArray,
     Launch,
-    MatrixKernel,
     Offer,
-    Sample,
-    TileT,
     WeightForm,
     Workload,
     ceil_div,
@@ -33,19 +29,17 @@ from clprune.kernels.conv_operation import (
     can_pack_rows,
     conv_operation,
 )
-from clprune.kernels.convolution import ConvolutionKernel
+from clprune.kernels.convolution import PositionKernel
 from clprune.kernels.demand import Demand
-from clprune.kernels.samples import input_buffer
 from clprune.kernels.storage import (
     CODEBOOK4,
     CODEBOOK8,
     FLOAT16,
     INT8,
-    column_arrays,
-    device_values,
-    stored_matrix,
+    column_lists,
+    weight_arguments,
 )
-from clprune.packing.columns import PackedColumns, pack_columns
+from clprune.packing.columns import PackedColumns
 from clprune.quirks import vector_width
 
 
@@ -80,21 +74,11 @@ def accumulators(tile: ConvTile, operation: ConvOperation) -> int:
     return tile.tile_m * vectors * tile.vector_width
 
 
-def narrow_tile(
-    kernel: MatrixKernel[TileT, ConvOperation], operation: ConvOperation, device: DeviceInfo
-) -> TileT | None:
-    """The first of a kernel's tiles for CPUs that suits vectors narrower than 16 lanes; None where those are not."""
-    if not 1 < vector_width(device) < 16:
-        return None
-    narrow = (tile for tile in kernel.cpu_tiles if tile.vector_width <= 8)  # type: ignore[attr-defined]
-    return next((tile for tile in narrow if kernel.rejection(tile, operation, device) is None), None)
-
-
 #: Rows of a unit from which on what was removed is skipped also where several short rows fill a vector.
 FEWEST_PACKED_UNIT_ROWS = 8
 
 
-class ConvKernel(ConvolutionKernel[ConvTile, ConvOperation]):
+class ConvKernel(PositionKernel[ConvTile]):
     """See `templates/conv.cl.mako`."""
 
     name = "conv"
@@ -125,18 +109,12 @@ class ConvKernel(ConvolutionKernel[ConvTile, ConvOperation]):
             holds=lambda t, o: accumulators(t, o) <= (448 if t.work_group_size == 1 else 96),
         ),
         *WORK_GROUP_CONSTRAINTS,
-        Constraint(
-            reason="staging weights in local memory needs a work-group that shares them",
-            holds=lambda t, o: t.tile_k == 0 or t.group_n > 1,
-        ),
+        STAGING,
         Constraint(
             reason="the tile has more rows than the layer has output channels per group",
             holds=lambda t, o: t.tile_m * t.group_m < 2 * o.problem.group_out_channels or t.tile_m * t.group_m == 1,
         ),
-        Constraint(
-            reason="prefetching is for work-groups of one, whose caches are a CPU's",
-            holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
-        ),
+        PREFETCHING,
         Constraint(
             reason="several turns are for work-groups of one, and layers with as many tiles of positions",
             holds=lambda t, o: t.turns == 1 or (t.work_group_size == 1 and t.turns * t.vectors <= o.slots(t)),
@@ -246,18 +224,6 @@ class ConvKernel(ConvolutionKernel[ConvTile, ConvOperation]):
         rows = 4 if operation.problem.group_out_channels >= 4 else 1
         return ConvTile(tile_m=rows, vector_width=4, vectors=1, mapping=mapping)
 
-    def writes_gaps(self, tile: ConvTile) -> bool:
-        """A run of positions goes over the ends of rows."""
-        return tile.mapping == "flat"
-
-    def is_worth_trying(self, tile: ConvTile, operation: ConvOperation, device: DeviceInfo) -> bool:
-        """As everywhere; on CPUs vectors also fill at least half a register."""
-        is_narrow = 2 * tile.vector_width < vector_width(device)
-        return super().is_worth_trying(tile, operation, device) and not is_narrow
-
-    def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvTile:
-        return narrow_tile(self, operation, device) or super().default_tile(operation, device)
-
     def wavefront_rows(self, tile: ConvTile) -> int:
         """`tile_m`: the lanes of a SIMD group are positions, and each computes the same `tile_m` output channels.
 
@@ -274,34 +240,22 @@ class ConvKernel(ConvolutionKernel[ConvTile, ConvOperation]):
 
         Raises UsageError for weights that are not finite or not coded as the operation's storage.
         """
-        stored = stored_matrix(weights, operation.storage)
-        packed = pack_columns(
-            stored.values,
-            bias=weights.biases,
+        return column_lists(
+            weights,
+            operation.storage,
             column_offsets=operation.column_offsets,
             tile_m=tile.tile_m,
             groups=operation.problem.groups,
             group_offset=operation.group_offset,
             blocks_per_group=tile.group_m,
             lookahead=tile.prefetch + tile.k_unroll,
-            scales=stored.scales,
-            codebook=stored.codebook,
         )
-        return replace(packed, values=device_values(packed.values, operation.storage))
 
     def arguments(
         self, tile: ConvTile, operation: ConvOperation, packed: PackedColumns, *, x: DeviceArray, y: DeviceArray
-    ) -> tuple[DeviceArray, ...]:
-        """The template's arguments in order; arrays are still to be copied to the device."""
-        arrays = (*column_arrays(packed), operation.valid_positions(tile))
-        return (x, *arrays, y, np.int32(len(packed.blocks)), *operation.position_arguments(tile))
-
-    def case(self, tile: ConvTile, operation: ConvOperation, sample: Sample) -> Case:
-        expected = operation.expected(sample.answer, mapping=tile.mapping)
-        packed = self.pack(tile, operation, weights=self.sample_weights(operation, sample.inputs))
-        buffer = input_buffer(sample.inputs["x"], operation.input)
-        arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
-        return Case(arguments=arguments, kept_share=packed.kept_share)
+    ) -> dict[str, DeviceArray]:
+        blocks = {"block_count": len(packed.blocks)}
+        return {"x": x, **weight_arguments(packed), "y": y, **blocks, **operation.position_arguments(tile)}
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
         shapes = (

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
-
-import numpy as np
 
 from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import (
+    PREFETCHING,
     WORK_GROUP_CONSTRAINTS,
-    Case,
     Constraint,
     DeviceArray,
     Launch,
     Offer,
     Rank,
-    Sample,
     WeightForm,
     ceil_div,
 )
 from clprune.kernels.conv import CONV, many_channels
-from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation
+from clprune.kernels.conv_operation import AREA_CONSTRAINTS, ConvOperation, conv_operation
 from clprune.kernels.convolution import ConvolutionKernel
-from clprune.kernels.samples import input_buffer
-from clprune.kernels.storage import CODEBOOK4, INT8, column_arrays, device_values, stored_matrix, table_bytes
-from clprune.packing.columns import PackedColumns, pack_columns
+from clprune.kernels.signature import places
+from clprune.kernels.storage import CODEBOOK4, INT8, column_lists, table_bytes, weight_arguments
+from clprune.packing.columns import PackedColumns
 from clprune.quirks import EMULATED_LOCAL_MEMORY, has, vector_width, wants_explicit_vectors
 
 #: Vectors of results that fit in the 32 registers of the widest CPUs beside weights and one input.
@@ -107,16 +104,7 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
     cpu_values: ClassVar = {"group_m": (1,), "group_n": (1,)}
     gpu_values: ClassVar = {"vector_width": (1, 4), "group_m": (16, 32, 64), "prefetch": (0,)}
     constraints = (
-        Constraint(
-            reason="the tile has more positions along one side than the output",
-            holds=lambda t, o: t.tile_rows <= o.problem.out_height and t.tile_columns <= o.problem.out_width,
-        ),
-        Constraint(
-            reason="fused pooling needs tiles of whole windows",
-            holds=lambda t, o: (
-                not o.pooled or (t.tile_rows % 2 == 0 and t.tile_columns % 2 == 0 and can_pool(o.problem))
-            ),
-        ),
+        *AREA_CONSTRAINTS,
         Constraint(
             reason="the results of a work-item exceed the registers of any device",
             holds=lambda t, o: _fits_registers(t),
@@ -130,10 +118,7 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
             reason="the tile has more rows than the layer has output channels per group",
             holds=lambda t, o: t.tile_m < 2 * o.problem.group_out_channels or t.tile_m == 1,
         ),
-        Constraint(
-            reason="prefetching is for work-groups of one, whose caches are a CPU's",
-            holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
-        ),
+        PREFETCHING,
     )
     # Two vectors share each input's broadcast, more share it further but need their weights more often. Eight lanes are
     # those of CPUs with 16 registers, which 12 results fill.
@@ -212,11 +197,6 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
         side = 2 if operation.pooled else 1
         return ConvChannelsTile(vector_width=width, vectors=1, tile_rows=side, tile_columns=side)
 
-    def is_worth_trying(self, tile: ConvChannelsTile, operation: ConvOperation, device: DeviceInfo) -> bool:
-        """As everywhere; on CPUs vectors also fill at least half a register."""
-        is_narrow = 2 * tile.vector_width < vector_width(device)
-        return super().is_worth_trying(tile, operation, device) and not is_narrow
-
     def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvChannelsTile:
         """Of the device's own tiles that fit, the one that computes the fewest vectors of results: those of lanes
         without a channel, and those that overlapping tiles compute twice, count as well.
@@ -245,55 +225,32 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
 
         Raises UsageError for weights that are not finite or not coded as the operation's storage.
         """
-        stored = stored_matrix(weights, operation.storage)
-        packed = pack_columns(
-            stored.values,
-            bias=weights.biases,
+        return column_lists(
+            weights,
+            operation.storage,
             column_offsets=operation.column_offsets,
             tile_m=tile.tile_m,
             groups=operation.problem.groups,
             group_offset=operation.group_offset,
             lookahead=tile.prefetch + tile.k_unroll,
-            scales=stored.scales,
-            codebook=stored.codebook,
         )
-        return replace(packed, values=device_values(packed.values, operation.storage))
 
     def arguments(
-        self,
-        tile: ConvChannelsTile,
-        operation: ConvOperation,
-        packed: PackedColumns,
-        *,
-        x: DeviceArray,
-        y: DeviceArray,
-    ) -> tuple[DeviceArray, ...]:
-        """The template's arguments in order; arrays are still to be copied to the device."""
-        arrays = column_arrays(packed)
-        problem, layout_in, layout_out = operation.problem, operation.input, operation.output
-        scalars = (
-            len(packed.blocks),
-            _tile_count(tile, problem),
-            ceil_div(problem.out_width, tile.tile_columns),
-            ceil_div(problem.out_height, tile.tile_rows),
-            problem.out_height - tile.tile_rows,
-            problem.out_width - tile.tile_columns,
-            layout_in.origin,
-            layout_in.pitch,
-            layout_in.image_stride,
-            layout_out.origin,
-            layout_out.pitch,
-            layout_out.image_stride,
-            layout_out.channel_stride,
-        )
-        return (x, *arrays, y, *(np.int32(value) for value in scalars))
-
-    def case(self, tile: ConvChannelsTile, operation: ConvOperation, sample: Sample) -> Case:
-        packed = self.pack(tile, operation, weights=self.sample_weights(operation, sample.inputs))
-        expected = operation.expected(sample.answer, mapping="rows")
-        buffer = input_buffer(sample.inputs["x"], operation.input)
-        arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
-        return Case(arguments=arguments, kept_share=packed.kept_share)
+        self, tile: ConvChannelsTile, operation: ConvOperation, packed: PackedColumns, *, x: DeviceArray, y: DeviceArray
+    ) -> dict[str, DeviceArray]:
+        problem = operation.problem
+        return {
+            "x": x,
+            **weight_arguments(packed),
+            "y": y,
+            "block_count": len(packed.blocks),
+            "tile_count": _tile_count(tile, problem),
+            "tiles_per_row": ceil_div(problem.out_width, tile.tile_columns),
+            "tiles_per_column": ceil_div(problem.out_height, tile.tile_rows),
+            "last_row": problem.out_height - tile.tile_rows,
+            "last_column": problem.out_width - tile.tile_columns,
+            **places(x=operation.input, y=operation.output),
+        }
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
         """Those of `conv`, and as many channels as large tiles have, at few positions."""

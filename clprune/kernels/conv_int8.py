@@ -15,43 +15,39 @@ from clprune.device import DeviceInfo
 from clprune.errors import UsageError
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import (
+    PREFETCHING,
     WORK_GROUP_CONSTRAINTS,
-    Case,
     Constraint,
     DeviceArray,
     FloatArray,
     Launch,
     Offer,
     Rank,
-    Sample,
     Scratch,
     Stage,
     WeightForm,
     ceil_div,
     round_up,
 )
-from clprune.kernels.conv import narrow_tile
 from clprune.kernels.conv_operation import (
     POSITION_CONSTRAINTS,
     ConvOperation,
     conv_operation,
     conv_reference,
 )
-from clprune.kernels.convolution import ConvolutionKernel
-from clprune.kernels.samples import input_buffer
+from clprune.kernels.convolution import PositionKernel
 from clprune.kernels.storage import INT8, stored_matrix
 from clprune.layout import padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
 from clprune.quantization.coding import LARGEST_CODE, LinearCoding
 from clprune.quantization.linear import linear_coding
-from clprune.quirks import has_integer_dot_product, takes_wide_shuffles, vector_width
+from clprune.quirks import has_integer_dot_product, takes_wide_shuffles
 
 #: Products of two codes that 32 bits can sum up whatever the codes.
 MOST_COLUMNS = (2**31 - 1) // LARGEST_CODE**2
 
-#: Which arguments each stage takes, as `ConvInt8Kernel.arguments` orders them.
-_QUANTIZE_TAKES = tuple(range(10))
-_CONV_TAKES = (1, *range(10, 30))
+#: What the convolution reads in place of x, whose pitch it has.
+_CONV_TAKES = {"x": "q", "x_origin": "q_origin", "x_image_stride": "image_span"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,23 +71,10 @@ class ConvInt8Tile:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PackedInt8:
+class PackedInt8(PackedColumns):
     """Words of weight codes in column lists (their scales are those of the sums), and the input's inverse scale."""
 
-    columns: PackedColumns
     inverse_scale: float
-
-    @property
-    def kept_share(self) -> float:
-        return self.columns.kept_share
-
-    @property
-    def size_bytes(self) -> int:
-        return self.columns.size_bytes
-
-    @property
-    def imbalance(self) -> float:
-        return self.columns.imbalance
 
 
 def quantize_sizes(work_group_size: int) -> tuple[int, int]:
@@ -164,7 +147,7 @@ def word_operation(operation: ConvOperation, channels_packed: int) -> ConvOperat
     )
 
 
-class ConvInt8Kernel(ConvolutionKernel[ConvInt8Tile, ConvOperation]):
+class ConvInt8Kernel(PositionKernel[ConvInt8Tile]):
     """See `templates/conv_int8.cl.mako`."""
 
     name = "conv_int8"
@@ -217,10 +200,7 @@ class ConvInt8Kernel(ConvolutionKernel[ConvInt8Tile, ConvOperation]):
             reason="the tile has more rows than the layer has output channels",
             holds=lambda t, o: t.tile_m * t.group_m < 2 * o.problem.out_channels or t.tile_m * t.group_m == 1,
         ),
-        Constraint(
-            reason="prefetching is for work-groups of one, whose caches are a CPU's",
-            holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
-        ),
+        PREFETCHING,
         Constraint(
             reason="a sweep is longer than the layer has row blocks",
             holds=lambda t, o: t.sweep <= 1 or t.sweep * t.group_m * t.tile_m < o.problem.out_channels,
@@ -272,7 +252,7 @@ class ConvInt8Kernel(ConvolutionKernel[ConvInt8Tile, ConvOperation]):
         runs = ceil_div(words.input.image_stride, steps * tile.vector_width)
         quantize = Launch(global_size=(round_up(runs, group), _scratch_rows(tile, words)), local_size=(group, 1))
         return (
-            Stage(name="quantize_input", launch=quantize, takes=_QUANTIZE_TAKES),
+            Stage(name="quantize_input", launch=quantize),
             Stage(name=self.name, launch=self.launch(tile, operation), takes=_CONV_TAKES),
         )
 
@@ -290,18 +270,6 @@ class ConvInt8Kernel(ConvolutionKernel[ConvInt8Tile, ConvOperation]):
         mapping = "flat" if operation.can_be_flat else "rows"
         rows = 4 if operation.problem.out_channels >= 4 else 1
         return ConvInt8Tile(tile_m=rows, vector_width=4, vectors=1, channels_packed=4, mapping=mapping)
-
-    def writes_gaps(self, tile: ConvInt8Tile) -> bool:
-        """A run of positions goes over the ends of rows."""
-        return tile.mapping == "flat"
-
-    def is_worth_trying(self, tile: ConvInt8Tile, operation: ConvOperation, device: DeviceInfo) -> bool:
-        """As everywhere; on CPUs vectors also fill at least half a register."""
-        is_narrow = 2 * tile.vector_width < vector_width(device)
-        return super().is_worth_trying(tile, operation, device) and not is_narrow
-
-    def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvInt8Tile:
-        return narrow_tile(self, operation, device) or super().default_tile(operation, device)
 
     def workgroup_rows(self, tile: ConvInt8Tile) -> int:
         """`tile_m * group_m`: a work-group computes `group_m` row blocks side by side."""
@@ -325,48 +293,35 @@ class ConvInt8Kernel(ConvolutionKernel[ConvInt8Tile, ConvOperation]):
             lookahead=tile.prefetch + tile.k_unroll,
             scales=coding.scales * np.float32(activation_scale),
         )
-        return PackedInt8(columns=columns, inverse_scale=inverse_scale(activation_scale))
+        return PackedInt8(**vars(columns), inverse_scale=inverse_scale(activation_scale))
 
     def arguments(
         self, tile: ConvInt8Tile, operation: ConvOperation, packed: PackedInt8, *, x: DeviceArray, y: DeviceArray
-    ) -> tuple[DeviceArray, ...]:
-        """Arguments of both stages; arrays are still to be copied to the device."""
-        layout, words, columns = operation.input, word_operation(operation, tile.channels_packed), packed.columns
-        scratch = _scratch_rows(tile, words) * words.input.image_stride
-        quantize = (
-            layout.origin - words.input.origin,
-            layout.channel_stride,
-            layout.image_stride,
-            words.input.channel_stride,
-            words.input.image_stride,
-            operation.problem.in_channels,
-            operation.problem.batch,
-        )
-        arrays = (columns.values, columns.offsets, columns.blocks, columns.bias, columns.scales)
-        return (
-            x,
-            Scratch(elements=scratch),
-            np.float32(packed.inverse_scale),
-            *(np.int32(value) for value in quantize),
-            *arrays,
-            operation.valid_positions(tile),
-            y,
-            np.int32(len(columns.blocks)),
-            *words.position_arguments(tile),
-        )
+    ) -> dict[str, DeviceArray]:
+        """Arguments of both stages."""
+        words = word_operation(operation, tile.channels_packed)
+        q = words.input
+        return {
+            "x": x,
+            "q": Scratch(elements=_scratch_rows(tile, words) * q.image_stride),
+            "inverse_scale": packed.inverse_scale,
+            "x_start": operation.input.origin - q.origin,
+            "plane": q.channel_stride,
+            "image_span": q.image_stride,
+            "channels": operation.problem.in_channels,
+            "batch": operation.problem.batch,
+            **packed.arrays,
+            "y": y,
+            "block_count": len(packed.blocks),
+            "q_origin": q.origin,
+            **operation.position_arguments(tile),
+        }
 
     def sums(self, operation: ConvOperation, x: npt.NDArray[Any], weights: LayerWeights) -> npt.NDArray[np.float64]:
         return conv_int8_reference(x, weights, operation.problem)
 
     def sample_weights(self, operation: ConvOperation, inputs: Mapping[str, FloatArray]) -> LayerWeights:
         return sample_weights(inputs["matrix"], bias=inputs["bias"])
-
-    def case(self, tile: ConvInt8Tile, operation: ConvOperation, sample: Sample) -> Case:
-        expected = operation.expected(sample.answer, mapping=tile.mapping)
-        packed = self.pack(tile, operation, weights=self.sample_weights(operation, sample.inputs))
-        buffer = input_buffer(sample.inputs["x"], operation.input)
-        arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
-        return Case(arguments=arguments, kept_share=packed.kept_share)
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
         shapes = (

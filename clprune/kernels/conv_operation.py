@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.geometry import ConvProblem, PoolProblem, Shape
-from clprune.kernels.base import Constraint, Expected, ceil_div
-from clprune.kernels.samples import expected_output
+from clprune.kernels.base import Constraint, ceil_div
+from clprune.kernels.signature import places
 from clprune.kernels.storage import FLOAT32, storage_key
 from clprune.layout import Layout, padded_layout
 
@@ -97,24 +97,23 @@ class ConvOperation:
         """Work-groups along positions."""
         return ceil_div(self.slots(tile), tile.vectors * tile.group_n)
 
-    def position_arguments(self, tile: PositionTile) -> tuple[np.int32, ...]:
-        """`position_parameters` of templates/convolution.mako, in order."""
-        layout_in, layout_out, problem = self.input, self.output, self.problem
-        scalars = (
-            self.slots(tile),
-            self.positions,
-            ceil_div(problem.out_width, tile.vector_width),
-            problem.out_width,
-            problem.out_height if tile.mapping == "packed" else problem.out_height // self.row_step,
-            layout_in.origin,
-            layout_in.pitch,
-            layout_in.image_stride,
-            layout_out.origin,
-            layout_out.pitch,
-            layout_out.image_stride,
-            layout_out.channel_stride,
-        )
-        return tuple(np.int32(value) for value in scalars)
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """Rows and columns of the weights."""
+        return (self.problem.out_channels, self.problem.columns)
+
+    def position_arguments(self, tile: PositionTile) -> dict[str, Any]:
+        """`position_parameters` of templates/convolution.mako, and `valid`."""
+        problem = self.problem
+        return {
+            "valid": self.valid_positions(tile),
+            "slot_count": self.slots(tile),
+            "positions": self.positions,
+            "slots_per_row": ceil_div(problem.out_width, tile.vector_width),
+            "out_width": problem.out_width,
+            "rows_per_image": problem.out_height // (1 if tile.mapping == "packed" else self.row_step),
+            **places(x=self.input, y=self.output),
+        }
 
     def valid_positions(self, tile: PositionTile) -> npt.NDArray[np.int8]:
         """-1 where a flat position is an output, 0 where it is padding; one element when the mapping needs none."""
@@ -143,18 +142,6 @@ class ConvOperation:
         """What the input of one group of channels lies behind that of the one before."""
         return self.problem.group_in_channels * self.input.channel_stride
 
-    def expected(self, answer: npt.NDArray[np.float64], *, mapping: str) -> Expected:
-        """`answer` in the output's buffer; a flat run also writes zeros to the gaps between rows and images."""
-        expected = expected_output(answer, self.output, terms=self.problem.columns)
-        if mapping != "flat":
-            return expected
-        for channel in range(self.output.shape.channels):
-            start = self.output.origin + channel * self.output.channel_stride
-            run = slice(start, start + self.positions)
-            expected.values[run][~expected.written[run]] = 0
-            expected.written[run] = True
-        return expected
-
 
 #: How vectors of output positions may lie, with fused pooling and without.
 POSITION_CONSTRAINTS: tuple[Constraint[Any, ConvOperation], ...] = (
@@ -177,6 +164,19 @@ POSITION_CONSTRAINTS: tuple[Constraint[Any, ConvOperation], ...] = (
     Constraint(
         reason="a vector is more than twice as long as an output row",
         holds=lambda t, o: t.vector_width <= 4 or t.mapping != "rows" or t.vector_width < 2 * o.problem.out_width,
+    ),
+)
+
+
+#: How tiles of rows and columns of positions may lie.
+AREA_CONSTRAINTS: tuple[Constraint[Any, ConvOperation], ...] = (
+    Constraint(
+        reason="the tile has more positions along one side than the output",
+        holds=lambda t, o: t.tile_rows <= o.problem.out_height and t.tile_columns <= o.problem.out_width,
+    ),
+    Constraint(
+        reason="fused pooling needs tiles of whole windows",
+        holds=lambda t, o: not o.pooled or (t.tile_rows % 2 == 0 and t.tile_columns % 2 == 0 and can_pool(o.problem)),
     ),
 )
 

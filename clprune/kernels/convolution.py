@@ -1,36 +1,51 @@
-"""What all kernels share that compute convolutions: the answer, its error, seeded data."""
+"""What all kernels share that compute convolutions, and those of them whose vectors are output positions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from clprune.darknet.activations import activate
+from clprune import quirks
 from clprune.darknet.values import LayerWeights
-from clprune.kernels.base import NO_WEIGHTS, Arrays, FloatArray, MatrixKernel, Sample, TileT, Workload
+from clprune.device import DeviceInfo
+from clprune.kernels.base import NO_WEIGHTS, Arrays, Expected, Tile
 from clprune.kernels.conv_operation import ConvOperation, conv_reference, pool_problem
+from clprune.kernels.layer import LayerKernel
 from clprune.kernels.pool import max_pool_reference
-from clprune.kernels.samples import DrawMatrix, coded_weights, random_matrix
 from clprune.kernels.storage import decoded_matrix
 from clprune.winograd.transforms import winograd_convolution
 
 ConvOperationT = TypeVar("ConvOperationT", bound=ConvOperation)
 
 
-class ConvolutionKernel(MatrixKernel[TileT, ConvOperationT]):
-    """A kernel that computes convolutions, with activation and pooling fused."""
+class VectorTile(Tile, Protocol):
+    """A tile whose work-items compute in vectors."""
 
-    #: Makes the weights of samples: whole units removed, or single weights.
-    draw_matrix: ClassVar[DrawMatrix] = staticmethod(random_matrix)
+    @property
+    def vector_width(self) -> int: ...
+
+
+class MappedTile(VectorTile, Protocol):
+    """A tile that says how vectors of positions lie."""
+
+    @property
+    def mapping(self) -> str: ...
+
+
+VectorTileT = TypeVar("VectorTileT", bound=VectorTile)
+MappedTileT = TypeVar("MappedTileT", bound=MappedTile)
+
+
+class ConvolutionKernel(LayerKernel[VectorTileT, ConvOperationT]):
+    """A kernel that computes convolutions, with activation and pooling fused."""
 
     def reference(
         self, operation: ConvOperationT, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
     ) -> npt.NDArray[np.float64]:
         """float64 answer `[N, out_channels, height, width]`, pooled where the operation is, for one `[N, C, H, W]`."""
-        answer = activate(operation.activation, self.sums(operation, inputs[0], weights))
+        answer = super().reference(operation, inputs, weights)
         return max_pool_reference(answer, pool_problem(operation.problem)) if operation.pooled else answer
 
     def sums(self, operation: ConvOperationT, x: npt.NDArray[Any], weights: LayerWeights) -> npt.NDArray[np.float64]:
@@ -43,23 +58,35 @@ class ConvolutionKernel(MatrixKernel[TileT, ConvOperationT]):
         y = winograd_convolution(x, weights.weights, output_tile=weights.winograd, padding=problem.padding)
         return y + weights.biases.astype(np.float64)[:, None, None]
 
-    def error_terms(self, operation: ConvOperationT) -> int:
-        return operation.problem.columns
+    def is_worth_trying(self, tile: VectorTileT, operation: ConvOperationT, device: DeviceInfo) -> bool:
+        """As everywhere; on CPUs vectors also fill at least half a register."""
+        is_narrow = 2 * tile.vector_width < quirks.vector_width(device)
+        return super().is_worth_trying(tile, operation, device) and not is_narrow
 
-    def sample(self, operation: ConvOperationT, workload: Workload) -> Sample:
-        inputs = self.sample_inputs(operation, workload, np.random.default_rng(workload.seed))
-        weights = self.sample_weights(operation, inputs)
-        return Sample(inputs=inputs, answer=self.reference(operation, (inputs["x"],), weights))
 
-    def sample_inputs(
-        self, operation: ConvOperationT, workload: Workload, rng: np.random.Generator
-    ) -> dict[str, FloatArray]:
-        """x `[N, C, H, W]`, matrix and bias of a sample."""
-        problem = operation.problem
-        x = rng.standard_normal((problem.batch, problem.in_channels, problem.in_height, problem.in_width), np.float32)
-        matrix = self.draw_matrix(rng, rows=problem.out_channels, columns=problem.columns, workload=workload)
-        return {"x": x, "matrix": matrix, "bias": rng.standard_normal(problem.out_channels, np.float32)}
+class PositionKernel(ConvolutionKernel[MappedTileT, ConvOperation]):
+    """A kernel whose vectors are runs of output positions (templates/convolution.mako)."""
 
-    def sample_weights(self, operation: ConvOperationT, inputs: Mapping[str, FloatArray]) -> LayerWeights:
-        """The weights of a sample, rounded to what the operation's storage holds."""
-        return coded_weights(inputs["matrix"], bias=inputs["bias"], storage=operation.storage)
+    def writes_gaps(self, tile: MappedTileT) -> bool:
+        """A run of positions goes over the ends of rows."""
+        return tile.mapping == "flat"
+
+    def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> MappedTileT:
+        """As everywhere; where vectors are narrower than 16 lanes, the first of the tiles for CPUs that suits them."""
+        if 1 < quirks.vector_width(device) < 16:
+            narrow = (tile for tile in self.cpu_tiles if tile.vector_width <= 8)
+            tile = next((tile for tile in narrow if self.rejection(tile, operation, device) is None), None)
+            if tile is not None:
+                return tile
+        return super().default_tile(operation, device)
+
+    def expected(self, tile: MappedTileT, operation: ConvOperation, answer: npt.NDArray[np.float64]) -> Expected:
+        """A flat run also writes zeros to the gaps between rows and images."""
+        expected = super().expected(tile, operation, answer)
+        layout = operation.output
+        for channel in range(layout.shape.channels if self.writes_gaps(tile) else 0):
+            start = layout.origin + channel * layout.channel_stride
+            run = slice(start, start + operation.positions)
+            expected.values[run][~expected.written[run]] = 0
+            expected.written[run] = True
+        return expected

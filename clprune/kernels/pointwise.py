@@ -21,9 +21,11 @@ from clprune.kernels.base import (
     Sample,
     TensorKernel,
     Workload,
+    ceil_div,
     round_up,
 )
 from clprune.kernels.samples import expected_output, input_buffer
+from clprune.kernels.signature import places
 from clprune.layout import Layout, contiguous_layout, padded_layout
 
 
@@ -159,36 +161,27 @@ class PointwiseKernel(TensorKernel[PointwiseTile, PointwiseOperation]):
         x: DeviceArray,
         y: DeviceArray,
         **extras: DeviceArray,
-    ) -> tuple[DeviceArray, ...]:
-        """The template's arguments in order; `scale`, `shift`, `other` where the operation has them."""
-        layout_in, layout_out = operation.input, operation.output
-        layout_other = operation.other or layout_in
+    ) -> dict[str, DeviceArray]:
+        """With `scale`, `shift` and `other` where the operation has them."""
+        layout, other = operation.output, operation.other or operation.input
         step, _ = shortcut_steps(operation)
-        scalars = (
-            layout_out.batch,
-            layout_out.shape.height,
-            layout_out.shape.width,
-            operation.row_offset,
-            operation.column_offset,
-            layout_in.origin,
-            layout_in.pitch,
-            layout_in.image_stride,
-            layout_in.channel_stride,
-            layout_other.shape.channels,
-            -(-layout_other.shape.height // step),
-            -(-layout_other.shape.width // step),
-            layout_other.origin,
-            layout_other.pitch,
-            layout_other.image_stride,
-            layout_other.channel_stride,
-            layout_out.origin + operation.channel_offset * layout_out.channel_stride,
-            layout_out.pitch,
-            layout_out.image_stride,
-            layout_out.channel_stride,
-        )
-        tensors = [x, *(extras[name] for name in ("scale", "shift", "other") if name in extras)]
-        factors = (np.float32(operation.alpha), np.float32(operation.beta))
-        return (*tensors, y, *factors, *(np.int32(value) for value in scalars))
+        return {
+            "x": x,
+            **extras,
+            "y": y,
+            "alpha": operation.alpha,
+            "beta": operation.beta,
+            "batch": layout.batch,
+            "out_height": layout.shape.height,
+            "out_width": layout.shape.width,
+            "row_offset": operation.row_offset,
+            "column_offset": operation.column_offset,
+            "other_channels": other.shape.channels,
+            "other_rows": ceil_div(other.shape.height, step),
+            "other_columns": ceil_div(other.shape.width, step),
+            **places(x=operation.input, other=other, y=layout),
+            "y_origin": layout.origin + operation.channel_offset * layout.channel_stride,
+        }
 
     def reference(
         self, operation: PointwiseOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS

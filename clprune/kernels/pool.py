@@ -24,6 +24,7 @@ from clprune.kernels.base import (
     ceil_div,
 )
 from clprune.kernels.samples import expected_output, input_buffer
+from clprune.kernels.signature import places
 from clprune.layout import Layout, contiguous_layout, padded_layout
 
 
@@ -161,25 +162,10 @@ class MaxPoolKernel(TensorKernel[MaxPoolTile, PoolOperation]):
 
     def arguments(
         self, tile: MaxPoolTile, operation: PoolOperation, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
-    ) -> tuple[DeviceArray, ...]:
-        """The template's arguments in order."""
-        problem, layout_in, layout_out = operation.problem, operation.input, operation.output
-        scalars = (
-            problem.in_height,
-            problem.in_width,
-            problem.out_height,
-            problem.out_width,
-            problem.batch,
-            layout_in.origin,
-            layout_in.pitch,
-            layout_in.image_stride,
-            layout_in.channel_stride,
-            layout_out.origin,
-            layout_out.pitch,
-            layout_out.image_stride,
-            layout_out.channel_stride,
-        )
-        return (x, y, *(np.int32(value) for value in scalars))
+    ) -> dict[str, DeviceArray]:
+        problem = operation.problem
+        sizes = {name: getattr(problem, name) for name in ("in_height", "in_width", "out_height", "out_width", "batch")}
+        return {"x": x, "y": y, **sizes, **places(x=operation.input, y=operation.output)}
 
     def reference(
         self, operation: PoolOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
@@ -238,22 +224,9 @@ class AveragePoolKernel(TensorKernel[GroupTile, PoolOperation]):
 
     def arguments(
         self, tile: GroupTile, operation: PoolOperation, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
-    ) -> tuple[DeviceArray, ...]:
-        """The template's arguments in order."""
-        problem, layout_in, layout_out = operation.problem, operation.input, operation.output
-        scalars = (
-            problem.batch,
-            problem.in_height,
-            problem.in_width,
-            layout_in.origin,
-            layout_in.pitch,
-            layout_in.image_stride,
-            layout_in.channel_stride,
-            layout_out.origin,
-            layout_out.image_stride,
-            layout_out.channel_stride,
-        )
-        return (x, y, *(np.int32(value) for value in scalars))
+    ) -> dict[str, DeviceArray]:
+        sizes = {name: getattr(operation.problem, name) for name in ("batch", "in_height", "in_width")}
+        return {"x": x, "y": y, **sizes, **places(x=operation.input, y=operation.output)}
 
     def reference(
         self, operation: PoolOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS

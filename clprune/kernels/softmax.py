@@ -82,9 +82,8 @@ class SoftmaxKernel(TensorKernel[GroupTile, SoftmaxOperation]):
 
     def arguments(
         self, tile: GroupTile, operation: SoftmaxOperation, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
-    ) -> tuple[DeviceArray, ...]:
-        """The template's arguments in order."""
-        return (x, y, np.int32(operation.length), np.float32(1.0 / operation.temperature))
+    ) -> dict[str, DeviceArray]:
+        return {"x": x, "y": y, "length": operation.length, "scale": 1.0 / operation.temperature}
 
     def reference(
         self, operation: SoftmaxOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from clprune import quirks
 from clprune.algorithms import Algorithms
-from clprune.darknet.values import LayerWeights, convolution_matrix
+from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.kernels.base import (
+    PREFETCHING,
     WORK_GROUP_CONSTRAINTS,
-    Case,
     Constraint,
     DeviceArray,
     Launch,
     Offer,
     Rank,
-    Sample,
     WeightForm,
     ceil_div,
 )
 from clprune.kernels.connected import CONNECTED, ConnectedLayerKernel, ConnectedOperation
-from clprune.kernels.samples import expected_output, input_buffer, ragged_matrix
+from clprune.kernels.samples import ragged_matrix
+from clprune.kernels.signature import places
 from clprune.kernels.sparse_conv import MOST_KEPT_SHARE
 from clprune.kernels.storage import (
-    device_table,
-    device_values,
+    entry_lists,
     stored_matrix,
     table_bytes,
+    weight_arguments,
 )
 from clprune.packing.row_lanes import PackedLanes, pack_lanes
-from clprune.packing.rows import CompressedRows
 from clprune.packing.windows import pack_windows
 
 
@@ -116,10 +115,7 @@ class SparseConnectedKernel(ConnectedLayerKernel[SparseConnectedTile]):
             reason="a window is larger than the input",
             holds=lambda t, o: t.window_inputs <= o.last_column_offset + 1,
         ),
-        Constraint(
-            reason="prefetching is for work-groups of one, whose caches are a CPU's",
-            holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
-        ),
+        PREFETCHING,
     )
     cpu_tiles = (
         SparseConnectedTile(vector_width=16, vectors=1, tile_n=8, offset_bits=8, window=2, prefetch=128),
@@ -182,31 +178,17 @@ class SparseConnectedKernel(ConnectedLayerKernel[SparseConnectedTile]):
         """1: each lane follows a row of its own."""
         return 1
 
-    def workgroup_rows(self, tile: SparseConnectedTile) -> int:
-        """1, the same: nothing is shared between the rows of a work-group."""
-        return 1
-
     def pack(self, tile: SparseConnectedTile, operation: ConnectedOperation, *, weights: LayerWeights) -> PackedLanes:
         """The weights `[outputs, inputs]` that are not zero, in blocks of rows of like length.
 
         Raises UsageError for weights that are not finite or not coded as the operation's storage.
         """
-        stored = stored_matrix(weights, operation.storage)
-        entries = CompressedRows.from_dense(convolution_matrix(weights))
-        lanes: dict[str, Any] = {
-            "values": stored.values[entries.row_numbers, entries.columns],
-            "zero": stored.zero,
-            "bias": weights.biases,
-            "column_offsets": operation.column_offsets,
-            "tile_m": tile.tile_m,
-            "scales": stored.scales,
-            "codebook": stored.codebook,
-        }
+        options: dict[str, Any] = {"column_offsets": operation.column_offsets, "tile_m": tile.tile_m}
+        options["zero"] = stored_matrix(weights, operation.storage).zero
         if tile.window:
-            packed = pack_windows(entries, vector_width=tile.vector_width, window=tile.window_inputs, **lanes)
-        else:
-            packed = pack_lanes(entries, offset_bits=tile.offset_bits, **lanes)
-        return replace(packed, values=device_values(packed.values, operation.storage))
+            options |= {"vector_width": tile.vector_width, "window": tile.window_inputs}
+            return entry_lists(pack_windows, weights, operation.storage, **options)
+        return entry_lists(pack_lanes, weights, operation.storage, offset_bits=tile.offset_bits, **options)
 
     def arguments(
         self,
@@ -216,28 +198,9 @@ class SparseConnectedKernel(ConnectedLayerKernel[SparseConnectedTile]):
         *,
         x: DeviceArray,
         y: DeviceArray,
-    ) -> tuple[DeviceArray, ...]:
-        """The template's arguments in order; arrays are still to be copied to the device."""
-        arrays = (
-            packed.values,
-            device_table(packed.scales),
-            device_table(packed.codebook),
-            packed.offsets,
-            packed.blocks,
-            packed.rows,
-            packed.starts,
-            packed.bias,
-        )
-        return (x, *arrays, y, *operation.layout_arguments)
-
-    def case(self, tile: SparseConnectedTile, operation: ConnectedOperation, sample: Sample) -> Case:
-        shape, inputs = operation.input.shape, sample.inputs
-        expected = expected_output(sample.answer[:, :, None, None], operation.output, terms=operation.problem.inputs)
-        packed = self.pack(tile, operation, weights=self.sample_weights(operation, inputs))
-        values = inputs["x"].reshape(-1, shape.channels, shape.height, shape.width)
-        buffer = input_buffer(values, operation.input)
-        arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
-        return Case(arguments=arguments, kept_share=packed.kept_share)
+    ) -> dict[str, DeviceArray]:
+        layouts = places(x=operation.input, y=operation.output)
+        return {"x": x, **weight_arguments(packed), "y": y, "batch": operation.problem.batch, **layouts}
 
     def sample_operations(self) -> tuple[ConnectedOperation, ...]:
         return CONNECTED.sample_operations()

@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from clprune.algorithms import Algorithms
-from clprune.darknet.values import LayerWeights, convolution_matrix
+from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.kernels.base import (
+    PREFETCHING,
     WORK_GROUP_CONSTRAINTS,
-    Case,
     Constraint,
     DeviceArray,
     Kernel,
     Launch,
     Offer,
     Rank,
-    Sample,
     WeightForm,
     ceil_div,
 )
-from clprune.kernels.conv import CONV, narrow_tile
+from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import (
     POSITION_CONSTRAINTS,
     ConvOperation,
 )
-from clprune.kernels.convolution import ConvolutionKernel
-from clprune.kernels.samples import input_buffer, ragged_matrix
-from clprune.kernels.storage import device_table, device_values, stored_matrix
+from clprune.kernels.convolution import PositionKernel
+from clprune.kernels.samples import ragged_matrix
+from clprune.kernels.storage import entry_lists, weight_arguments
 from clprune.packing.row_blocks import PackedRows, pack_rows
-from clprune.packing.rows import CompressedRows
-from clprune.quirks import vector_width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +76,7 @@ def sparse_offers(
     return (Offer(label=label, kernel=kernel, operation=operation, workload=workload, rank=rank, is_likely=is_likely),)
 
 
-class SparseConvKernel(ConvolutionKernel[SparseConvTile, ConvOperation]):
+class SparseConvKernel(PositionKernel[SparseConvTile]):
     """See `templates/sparse_conv.cl.mako`."""
 
     name = "sparse_conv"
@@ -118,10 +113,7 @@ class SparseConvKernel(ConvolutionKernel[SparseConvTile, ConvOperation]):
             reason="a work-group has more rows than the layer has output channels",
             holds=lambda t, o: t.block_rows * t.group_m < 2 * o.problem.out_channels or t.block_rows * t.group_m == 1,
         ),
-        Constraint(
-            reason="prefetching is for work-groups of one, whose caches are a CPU's",
-            holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
-        ),
+        PREFETCHING,
         Constraint(
             reason="the tile has more than twice the layer's positions",
             holds=lambda t, o: t.vectors == 1 or t.vectors * t.group_n < 2 * o.slots(t),
@@ -171,24 +163,8 @@ class SparseConvKernel(ConvolutionKernel[SparseConvTile, ConvOperation]):
         rows = 4 if operation.problem.out_channels >= 4 else 1
         return SparseConvTile(block_rows=rows, vector_width=4, vectors=1, mapping=mapping)
 
-    def writes_gaps(self, tile: SparseConvTile) -> bool:
-        """A run of positions goes over the ends of rows."""
-        return tile.mapping == "flat"
-
-    def is_worth_trying(self, tile: SparseConvTile, operation: ConvOperation, device: DeviceInfo) -> bool:
-        """As everywhere; on CPUs vectors also fill at least half a register."""
-        is_narrow = 2 * tile.vector_width < vector_width(device)
-        return super().is_worth_trying(tile, operation, device) and not is_narrow
-
-    def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> SparseConvTile:
-        return narrow_tile(self, operation, device) or super().default_tile(operation, device)
-
     def wavefront_rows(self, tile: SparseConvTile) -> int:
         """1: the lanes of a SIMD group are positions, and each row has a list of its own."""
-        return 1
-
-    def workgroup_rows(self, tile: SparseConvTile) -> int:
-        """1, the same: nothing is shared between the rows of a work-group."""
         return 1
 
     def pack(self, tile: SparseConvTile, operation: ConvOperation, *, weights: LayerWeights) -> PackedRows:
@@ -196,50 +172,22 @@ class SparseConvKernel(ConvolutionKernel[SparseConvTile, ConvOperation]):
 
         Raises UsageError for weights that are not finite or not coded as the operation's storage.
         """
-        stored = stored_matrix(weights, operation.storage)
-        entries = CompressedRows.from_dense(convolution_matrix(weights))
-        packed = pack_rows(
-            entries,
-            values=stored.values[entries.row_numbers, entries.columns],
-            bias=weights.biases,
+        return entry_lists(
+            pack_rows,
+            weights,
+            operation.storage,
             column_offsets=operation.column_offsets,
             block_rows=tile.block_rows,
             groups=operation.problem.groups,
             group_offset=operation.group_offset,
             lookahead=tile.prefetch + tile.k_unroll,
-            scales=stored.scales,
-            codebook=stored.codebook,
         )
-        return replace(packed, values=device_values(packed.values, operation.storage))
 
     def arguments(
-        self,
-        tile: SparseConvTile,
-        operation: ConvOperation,
-        packed: PackedRows,
-        *,
-        x: DeviceArray,
-        y: DeviceArray,
-    ) -> tuple[DeviceArray, ...]:
-        """The template's arguments in order; arrays are still to be copied to the device."""
-        arrays = (
-            packed.values,
-            device_table(packed.scales),
-            device_table(packed.codebook),
-            packed.offsets,
-            packed.rows,
-            packed.blocks,
-            packed.bias,
-            operation.valid_positions(tile),
-        )
-        return (x, *arrays, y, np.int32(len(packed.blocks) - 1), *operation.position_arguments(tile))
-
-    def case(self, tile: SparseConvTile, operation: ConvOperation, sample: Sample) -> Case:
-        packed = self.pack(tile, operation, weights=self.sample_weights(operation, sample.inputs))
-        expected = operation.expected(sample.answer, mapping=tile.mapping)
-        buffer = input_buffer(sample.inputs["x"], operation.input)
-        arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
-        return Case(arguments=arguments, kept_share=packed.kept_share)
+        self, tile: SparseConvTile, operation: ConvOperation, packed: PackedRows, *, x: DeviceArray, y: DeviceArray
+    ) -> dict[str, DeviceArray]:
+        blocks = {"block_count": len(packed.blocks) - 1}
+        return {"x": x, **weight_arguments(packed), "y": y, **blocks, **operation.position_arguments(tile)}
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
         return CONV.sample_operations()

@@ -9,27 +9,30 @@ from typing import Any, ClassVar
 import numpy as np
 
 from clprune.algorithms import Algorithms
-from clprune.darknet.values import LayerWeights, convolution_matrix
+from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import (
-    Case,
     Constraint,
     DeviceArray,
     Launch,
     Offer,
-    Sample,
     WeightForm,
     ceil_div,
 )
 from clprune.kernels.conv import CONV
-from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation
+from clprune.kernels.conv_operation import AREA_CONSTRAINTS, ConvOperation, conv_operation
 from clprune.kernels.convolution import ConvolutionKernel
-from clprune.kernels.samples import input_buffer, ragged_matrix
+from clprune.kernels.samples import ragged_matrix
+from clprune.kernels.signature import places
 from clprune.kernels.sparse_conv import sparse_offers
-from clprune.kernels.storage import CODEBOOK4, INT8, device_table, device_values, stored_matrix
+from clprune.kernels.storage import (
+    CODEBOOK4,
+    INT8,
+    entry_lists,
+    weight_arguments,
+)
 from clprune.packing.chunk_lists import PackedChunkLists, pack_chunk_lists
-from clprune.packing.rows import CompressedRows
 from clprune.quirks import vector_width, wants_explicit_vectors
 
 #: Values of the two parameters that count channels.
@@ -96,16 +99,7 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
             reason="a piece has more columns than a vector",
             holds=lambda t, o: t.tile_columns <= t.vector_width,
         ),
-        Constraint(
-            reason="the tile has more positions along one side than the output",
-            holds=lambda t, o: t.tile_rows <= o.problem.out_height and t.tile_columns <= o.problem.out_width,
-        ),
-        Constraint(
-            reason="fused pooling needs tiles of whole windows",
-            holds=lambda t, o: (
-                not o.pooled or (t.tile_rows % 2 == 0 and t.tile_columns % 2 == 0 and can_pool(o.problem))
-            ),
-        ),
+        *AREA_CONSTRAINTS,
         Constraint(
             reason="the results of a row of weights exceed the registers of any device",
             holds=lambda t, o: t.tile_rows <= MOST_ROWS,
@@ -165,11 +159,6 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
         side = 2 if operation.pooled else 1
         return SparseConvLocalTile(vector_width=4, tile_columns=side, tile_rows=side, tile_k=1, block_rows=1)
 
-    def is_worth_trying(self, tile: SparseConvLocalTile, operation: ConvOperation, device: DeviceInfo) -> bool:
-        """As everywhere; on CPUs vectors also fill at least half a register."""
-        is_narrow = 2 * tile.vector_width < vector_width(device)
-        return super().is_worth_trying(tile, operation, device) and not is_narrow
-
     def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> SparseConvLocalTile:
         """Of the named tiles, cut to the layer's channels, the one that brings the fewest vectors of input into local
         memory: those that overlapping tiles, and several blocks, bring twice count as well.
@@ -195,21 +184,16 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
 
         Raises UsageError for weights that are not finite or not coded as the operation's storage.
         """
-        stored = stored_matrix(weights, operation.storage)
-        entries = CompressedRows.from_dense(convolution_matrix(weights))
         channel, filter_row, filter_column = np.indices(_filter_shape(operation.problem), np.int32).reshape(3, -1)
         size = operation.problem.size
-        packed = pack_chunk_lists(
-            entries,
-            values=stored.values[entries.row_numbers, entries.columns],
-            bias=weights.biases,
+        return entry_lists(
+            pack_chunk_lists,
+            weights,
+            operation.storage,
             column_offsets=(channel % tile.tile_k * size + filter_column) * (tile.tile_rows + size - 1) + filter_row,
             column_chunks=channel // tile.tile_k,
             block_rows=tile.block_rows,
-            scales=stored.scales,
-            codebook=stored.codebook,
         )
-        return replace(packed, values=device_values(packed.values, operation.storage))
 
     def arguments(
         self,
@@ -219,44 +203,21 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
         *,
         x: DeviceArray,
         y: DeviceArray,
-    ) -> tuple[DeviceArray, ...]:
-        """The template's arguments in order; arrays are still to be copied to the device."""
-        problem, layout_in, layout_out = operation.problem, operation.input, operation.output
-        arrays = (
-            packed.values,
-            device_table(packed.scales),
-            device_table(packed.codebook),
-            packed.offsets,
-            packed.lists,
-            packed.channels,
-            packed.blocks,
-            packed.bias,
-        )
-        scalars = (
-            len(packed.blocks) - 1,
-            problem.in_channels,
-            ceil_div(problem.out_width, tile.tile_columns),
-            ceil_div(problem.out_height, tile.tile_rows),
-            _piece_count(tile, problem) - 1,
-            problem.out_height - tile.tile_rows,
-            problem.out_width - tile.tile_columns,
-            layout_in.origin,
-            layout_in.pitch,
-            layout_in.image_stride,
-            layout_in.channel_stride,
-            layout_out.origin,
-            layout_out.pitch,
-            layout_out.image_stride,
-            layout_out.channel_stride,
-        )
-        return (x, *arrays, y, *(np.int32(value) for value in scalars))
-
-    def case(self, tile: SparseConvLocalTile, operation: ConvOperation, sample: Sample) -> Case:
-        packed = self.pack(tile, operation, weights=self.sample_weights(operation, sample.inputs))
-        expected = operation.expected(sample.answer, mapping="rows")
-        buffer = input_buffer(sample.inputs["x"], operation.input)
-        arguments = self.arguments(tile, operation, packed, x=buffer, y=expected)
-        return Case(arguments=arguments, kept_share=packed.kept_share)
+    ) -> dict[str, DeviceArray]:
+        problem = operation.problem
+        return {
+            "x": x,
+            **weight_arguments(packed),
+            "y": y,
+            "block_count": len(packed.blocks) - 1,
+            "in_channels": problem.in_channels,
+            "tiles_per_row": ceil_div(problem.out_width, tile.tile_columns),
+            "pieces_per_image": ceil_div(problem.out_height, tile.tile_rows),
+            "last_piece": _piece_count(tile, problem) - 1,
+            "last_row": problem.out_height - tile.tile_rows,
+            "last_column": problem.out_width - tile.tile_columns,
+            **places(x=operation.input, y=operation.output),
+        }
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
         """Those of `conv` that have this form, and sides and channels that large tiles fit into, with a remainder."""

@@ -6,19 +6,23 @@ multiplied to the row's sum, once, instead of to every weight.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.values import LayerWeights, convolution_matrix
 from clprune.errors import UsageError
-from clprune.packing.columns import PackedColumns
-from clprune.packing.rows import check_finite
+from clprune.packing.arrays import FloatArray, PackedArrays
+from clprune.packing.columns import PackedColumns, pack_columns
+from clprune.packing.rows import CompressedRows, check_finite
 from clprune.quantization.coding import CodebookCoding, Coding, HalfCoding, LinearCoding
 
-FloatArray = npt.NDArray[np.float32]
+PackedT = TypeVar("PackedT", bound=PackedArrays)
+
+_NO_TABLE = np.zeros(1, np.float32)
 
 FLOAT32, FLOAT16, INT8, CODEBOOK8, CODEBOOK4 = "float32", "float16", "int8", "codebook8", "codebook4"
 STORAGES = (FLOAT32, FLOAT16, INT8, CODEBOOK8, CODEBOOK4)
@@ -110,15 +114,35 @@ def device_values(values: npt.NDArray[Any], storage: str) -> npt.NDArray[Any]:
     return pack_nibbles(values) if storage == CODEBOOK4 else values
 
 
-def device_table(table: FloatArray | None) -> FloatArray:
-    """Scales or a codebook as a kernel's argument: one element that nothing reads where there is none."""
-    return np.zeros(1, np.float32) if table is None else table
+def weight_arguments(packed: PackedArrays) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of packed weights, scales and codebook among them whatever the storage: one element that nothing
+    reads where there are none.
+    """
+    return {"scales": _NO_TABLE, "codebook": _NO_TABLE, **packed.arrays}
 
 
-def column_arrays(packed: PackedColumns) -> tuple[npt.NDArray[Any], ...]:
-    """Column lists as arguments of the kernels that read them: values, scales, codebook, offsets, blocks, bias."""
-    tables = (device_table(packed.scales), device_table(packed.codebook))
-    return (packed.values, *tables, packed.offsets, packed.blocks, packed.bias)
+def column_lists(weights: LayerWeights, storage: str, **options: Any) -> PackedColumns:
+    """Column lists of `weights` in one of STORAGES; `options` are those of `pack_columns`.
+
+    Raises UsageError for weights that are not finite or not coded as `storage`.
+    """
+    stored = stored_matrix(weights, storage)
+    tables: dict[str, Any] = {"scales": stored.scales, "codebook": stored.codebook}
+    packed = pack_columns(stored.values, bias=weights.biases, **tables, **options)
+    return replace(packed, values=device_values(packed.values, storage))
+
+
+def entry_lists(pack: Callable[..., PackedT], weights: LayerWeights, storage: str, **options: Any) -> PackedT:
+    """The single weights that are not zero, in one of STORAGES, as `pack` packs them with `options`.
+
+    Raises UsageError for weights that are not finite or not coded as `storage`.
+    """
+    stored = stored_matrix(weights, storage)
+    entries = CompressedRows.from_dense(convolution_matrix(weights))
+    tables: dict[str, Any] = {"scales": stored.scales, "codebook": stored.codebook}
+    values = stored.values[entries.row_numbers, entries.columns]
+    packed = pack(entries, values=values, bias=weights.biases, **tables, **options)
+    return replace(packed, values=device_values(packed.values, storage))
 
 
 def table_bytes(storage: str) -> int:

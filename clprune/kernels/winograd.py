@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from clprune import quirks
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.kernels.base import (
+    STAGING,
     WORK_GROUP_CONSTRAINTS,
     Constraint,
     DeviceArray,
@@ -25,8 +24,7 @@ from clprune.kernels.winograd_operation import (
     WINOGRAD_GENERATORS,
     WinogradConvolutionKernel,
     WinogradOperation,
-    input_scalars,
-    output_scalars,
+    shared_arguments,
     template_variables,
     transformed_weights,
 )
@@ -34,17 +32,6 @@ from clprune.packing.winograd import PackedWinograd, pack_winograd
 
 #: Elements behind each matrix of V and M: a cache line, so that equal places of the matrices fall into different sets.
 GAP = 16
-
-#: Names of what the stages take; `arguments` has them in the order of _ARGUMENTS.
-_ARRAYS = ("x", "values", "offsets", "blocks", "bias", "y", "V", "M")
-_SIZES = ("channels", "filters", "block_count", "strip_count", "row_stride")
-_TILES = ("segment_count", "segments_per_row", "tile_rows")
-_X = ("x_start", "x_pitch", "x_image_stride", "x_channel_stride", "last_row", "padded_width")
-_Y = ("y_origin", "y_pitch", "y_image_stride", "y_channel_stride", "out_width", "out_height")
-_ARGUMENTS = (*_ARRAYS, *_SIZES, *_TILES, *_X, *_Y)
-_INPUT = ("x", "V", "channels", "strip_count", "row_stride", *_TILES, *_X)
-_MULTIPLY = ("V", "values", "offsets", "blocks", "M", "channels", "block_count", "row_stride")
-_OUTPUT = ("M", "bias", "y", "filters", "block_count", "strip_count", "row_stride", *_TILES, *_Y)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +112,7 @@ class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
             reason="the accumulators of a work-item exceed the registers of any device",
             holds=lambda t, o: t.tile_m * t.vectors * t.vector_width <= (448 if t.work_group_size == 1 else 64),
         ),
-        Constraint(
-            reason="staging weights in local memory needs a work-group that shares them",
-            holds=lambda t, o: t.tile_k == 0 or t.group_n > 1,
-        ),
+        STAGING,
         Constraint(
             reason="the tile has more rows than the layer has output channels",
             holds=lambda t, o: t.tile_m * t.group_m < 2 * o.problem.out_channels or t.tile_m * t.group_m == 1,
@@ -203,9 +187,6 @@ class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
     def stages(self, tile: WinogradTile, operation: WinogradOperation) -> tuple[Stage, ...]:
         """Input transform, multiplication, output transform."""
 
-        def takes(names: tuple[str, ...]) -> tuple[int, ...]:
-            return tuple(_ARGUMENTS.index(name) for name in names)
-
         def transform(channels: int) -> Launch:
             items = ceil_div(channels, tile.channels_per_item) * tile.strips(operation)
             size = tile.work_group_size
@@ -213,9 +194,9 @@ class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
 
         problem = operation.problem
         return (
-            Stage(name="winograd_input", launch=transform(problem.in_channels), takes=takes(_INPUT)),
-            Stage(name="winograd_multiply", launch=self.launch(tile, operation), takes=takes(_MULTIPLY)),
-            Stage(name="winograd_output", launch=transform(problem.out_channels), takes=takes(_OUTPUT)),
+            Stage(name="winograd_input", launch=transform(problem.in_channels)),
+            Stage(name="winograd_multiply", launch=self.launch(tile, operation)),
+            Stage(name="winograd_output", launch=transform(problem.out_channels)),
         )
 
     def scratch(self, tile: WinogradTile, operation: WinogradOperation) -> tuple[Scratch, Scratch]:
@@ -242,10 +223,6 @@ class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
             return False
         return tile.vector_width >= min(quirks.vector_width(device), 16)
 
-    def wavefront_rows(self, tile: WinogradTile) -> int:
-        """`tile_m`: lanes are tiles, and each multiplies the same `tile_m` output channels."""
-        return tile.tile_m
-
     def workgroup_rows(self, tile: WinogradTile) -> int:
         """`tile_m * group_m`: row blocks that a work-group multiplies side by side."""
         return tile.tile_m * tile.group_m
@@ -261,23 +238,22 @@ class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
         )
 
     def arguments(
-        self, tile: WinogradTile, operation: WinogradOperation, packed: Any, *, x: DeviceArray, y: DeviceArray
-    ) -> tuple[DeviceArray, ...]:
-        """All stages' arguments, named in _ARGUMENTS; arrays are still to be copied to the device."""
-        scalars = (
-            operation.problem.in_channels,
-            operation.problem.out_channels,
-            tile.row_blocks(operation),
-            tile.strips(operation),
-            tile.row_stride(operation),
-            operation.segments(tile.columns),
-            operation.segments_per_row(tile.columns),
-            operation.tile_rows,
-            *input_scalars(operation),
-            *output_scalars(operation),
-        )
-        arrays = (packed.values, packed.offsets, packed.blocks, packed.bias)
-        return (x, *arrays, y, *self.scratch(tile, operation), *(np.int32(value) for value in scalars))
+        self,
+        tile: WinogradTile,
+        operation: WinogradOperation,
+        packed: PackedWinograd,
+        *,
+        x: DeviceArray,
+        y: DeviceArray,
+    ) -> dict[str, DeviceArray]:
+        """Arguments of all stages."""
+        v, m = self.scratch(tile, operation)
+        sizes = {
+            "block_count": tile.row_blocks(operation),
+            "strip_count": tile.strips(operation),
+            "row_stride": tile.row_stride(operation),
+        }
+        return {"x": x, "y": y, "V": v, "M": m, **sizes, **shared_arguments(operation, packed, columns=tile.columns)}
 
 
 WINOGRAD = WinogradKernel()

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from clprune import quirks
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
@@ -25,8 +23,7 @@ from clprune.kernels.winograd_operation import (
     WINOGRAD_GENERATORS,
     WinogradConvolutionKernel,
     WinogradOperation,
-    input_scalars,
-    output_scalars,
+    shared_arguments,
     template_variables,
     transformed_weights,
 )
@@ -205,21 +202,16 @@ class WinogradFusedKernel(WinogradConvolutionKernel[WinogradFusedTile]):
         )
 
     def arguments(
-        self, tile: WinogradFusedTile, operation: WinogradOperation, packed: Any, *, x: DeviceArray, y: DeviceArray
-    ) -> tuple[DeviceArray, ...]:
-        """The template's arguments in order; arrays are still to be copied to the device."""
-        scalars = (
-            operation.problem.in_channels,
-            operation.problem.out_channels,
-            tile.passes(operation),
-            operation.segments(tile.columns),
-            operation.segments_per_row(tile.columns),
-            operation.tile_rows,
-            *input_scalars(operation),
-            *output_scalars(operation),
-        )
-        arrays = (packed.values, packed.offsets, packed.blocks, packed.bias)
-        return (x, *arrays, y, self.scratch(tile, operation), *(np.int32(value) for value in scalars))
+        self,
+        tile: WinogradFusedTile,
+        operation: WinogradOperation,
+        packed: PackedWinograd,
+        *,
+        x: DeviceArray,
+        y: DeviceArray,
+    ) -> dict[str, DeviceArray]:
+        own = {"scratch": self.scratch(tile, operation), "pass_count": tile.passes(operation)}
+        return {"x": x, "y": y, **own, **shared_arguments(operation, packed, columns=tile.columns)}
 
 
 WINOGRAD_FUSED = WinogradFusedKernel()

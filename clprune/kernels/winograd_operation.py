@@ -17,21 +17,19 @@ from clprune.errors import UnsupportedLayerError, UsageError
 from clprune.geometry import ConvProblem
 from clprune.kernels import transform_source
 from clprune.kernels.base import (
-    Case,
     Constraint,
     FloatArray,
     Offer,
     Rank,
-    Sample,
-    TileT,
     WeightForm,
     Workload,
     ceil_div,
 )
 from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation
-from clprune.kernels.convolution import ConvolutionKernel
-from clprune.kernels.samples import expected_output, input_buffer
+from clprune.kernels.convolution import ConvolutionKernel, VectorTileT
+from clprune.kernels.signature import places
 from clprune.kernels.storage import FLOAT32
+from clprune.packing.winograd import PackedWinograd
 from clprune.quirks import wants_explicit_vectors
 from clprune.source_hash import Generator
 from clprune.tolerance import amplified_terms
@@ -151,30 +149,23 @@ WINOGRAD_GENERATORS: tuple[Generator, ...] = (
 )
 
 
-def input_scalars(operation: WinogradOperation) -> tuple[int, ...]:
-    """x_start, x_pitch, x_image_stride, x_channel_stride, last_row, padded_width of the templates."""
+def shared_arguments(operation: WinogradOperation, packed: PackedWinograd, *, columns: int) -> dict[str, Any]:
+    """What the functions of both templates take, but for x and y themselves."""
     problem, layout = operation.problem, operation.input
-    return (
-        layout.origin - problem.padding * (layout.pitch + 1),
-        layout.pitch,
-        layout.image_stride,
-        layout.channel_stride,
-        problem.in_height + 2 * problem.padding - 1,
-        problem.in_width + 2 * problem.padding,
-    )
-
-
-def output_scalars(operation: WinogradOperation) -> tuple[int, ...]:
-    """y_origin, y_pitch, y_image_stride, y_channel_stride, out_width, out_height of the templates."""
-    layout = operation.output
-    return (
-        layout.origin,
-        layout.pitch,
-        layout.image_stride,
-        layout.channel_stride,
-        operation.problem.out_width // operation.row_step,
-        operation.problem.out_height // operation.row_step,
-    )
+    return {
+        **packed.arrays,
+        "channels": problem.in_channels,
+        "filters": problem.out_channels,
+        "segment_count": operation.segments(columns),
+        "segments_per_row": operation.segments_per_row(columns),
+        "tile_rows": operation.tile_rows,
+        "x_start": layout.origin - problem.padding * (layout.pitch + 1),
+        "last_row": problem.in_height + 2 * problem.padding - 1,
+        "padded_width": problem.in_width + 2 * problem.padding,
+        "out_width": problem.out_width // operation.row_step,
+        "out_height": problem.out_height // operation.row_step,
+        **places(x=layout, y=operation.output),
+    }
 
 
 def transformed_weights(weights: LayerWeights, operation: WinogradOperation) -> npt.NDArray[Any]:
@@ -280,7 +271,7 @@ def _is_worth_transforming(operation: ConvOperation) -> bool:
     return operation.problem.in_channels >= FEWEST_CHANNELS and operation.storage == FLOAT32
 
 
-class WinogradConvolutionKernel(ConvolutionKernel[TileT, WinogradOperation]):
+class WinogradConvolutionKernel(ConvolutionKernel[VectorTileT, WinogradOperation]):
     """What both kernels share: when they are offered, seeded data in the Winograd domain, errors that the transforms
     amplify.
     """
@@ -348,14 +339,6 @@ class WinogradConvolutionKernel(ConvolutionKernel[TileT, WinogradOperation]):
         """The weights of a sample: a matrix of filters, or U."""
         domain = operation.output_tile if inputs["matrix"].ndim == 4 else None
         return LayerWeights(weights=inputs["matrix"], biases=inputs["bias"], winograd=domain)
-
-    def case(self, tile: TileT, operation: WinogradOperation, sample: Sample) -> Case:
-        packed = self.pack(tile, operation, weights=self.sample_weights(operation, sample.inputs))
-        expected = expected_output(sample.answer, operation.output, terms=self.error_terms(operation))
-        buffer = input_buffer(sample.inputs["x"], operation.input)
-        return Case(
-            arguments=self.arguments(tile, operation, packed, x=buffer, y=expected), kept_share=packed.kept_share
-        )
 
     def sample_operations(self) -> tuple[WinogradOperation, ...]:
         return winograd_sample_operations()

@@ -8,15 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clprune.packing.balance import longest_over_mean
+from clprune.packing.arrays import FloatArray, IntArray, PackedArrays, longest_over_mean, never_empty
 from clprune.packing.rows import CompressedRows
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PackedChunkLists:
+class PackedChunkLists(PackedArrays):
     """Entries of a matrix `[rows, columns]` that are not zero, by (block of rows, chunk of columns, row of the block).
 
     values: per entry, in any dtype.
@@ -26,25 +23,12 @@ class PackedChunkLists:
     blocks: int32 `[blocks + 1]`: block b holds `channels[blocks[b]]` to `channels[blocks[b + 1]]`.
     bias: float32 `[rows]`, in the matrix's order.
     kept_share: entries over weights of the dense matrix.
-    scales, codebook: of the values' storage (clprune/kernels/storage.py), None where it has none.
     """
 
-    values: npt.NDArray[Any]
     offsets: npt.NDArray[np.uint16]
     lists: IntArray
     channels: IntArray
     blocks: IntArray
-    bias: FloatArray
-    kept_share: float
-    scales: FloatArray | None = None
-    codebook: FloatArray | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes that the packed layer occupies on the device."""
-        arrays = (self.values, self.offsets, self.lists, self.channels, self.blocks, self.bias)
-        tables = (table for table in (self.scales, self.codebook) if table is not None)
-        return sum(array.nbytes for array in (*arrays, *tables))
 
     @property
     def imbalance(self) -> float:
@@ -98,8 +82,8 @@ def pack_chunk_lists(
     order = np.argsort(list_of, kind="stable")
     counts = np.bincount(list_of, minlength=len(channels) * chunks)
     return PackedChunkLists(
-        values=_never_empty(values[order]),
-        offsets=_never_empty(column_offsets[entries.columns[order]].astype(np.uint16)),
+        values=never_empty(values[order]),
+        offsets=never_empty(column_offsets[entries.columns[order]].astype(np.uint16)),
         lists=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
         channels=channels.astype(np.int32),
         blocks=blocks.astype(np.int32),
@@ -108,8 +92,3 @@ def pack_chunk_lists(
         scales=scales,
         codebook=codebook,
     )
-
-
-def _never_empty(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """One element, which nothing reads, where there is none: no device has buffers without any."""
-    return array if len(array) else np.zeros(1, array.dtype)

@@ -8,23 +8,19 @@ removed is skipped; a taller tile skips what all its units share (`PackedColumns
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from clprune.packing.balance import longest_over_mean
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int32]
-ScalarT = TypeVar("ScalarT", bound=np.generic)
+from clprune.packing.arrays import FloatArray, IntArray, PackedArrays, longest_over_mean, never_empty
 
 #: Fields of one row of `PackedColumns.blocks`, in order.
 BLOCK_FIELDS = ("list_start", "kept", "value_start", "first_row", "rows", "group_kept")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PackedColumns:
+class PackedColumns(PackedArrays):
     """Compact form of a matrix `[rows, columns]` for kernels that compute `tile_m` rows at once.
 
     values: in the matrix's dtype, per row block `[kept, tile_m]`, short blocks filled with zero rows.
@@ -36,19 +32,12 @@ class PackedColumns:
     """
 
     tile_m: int
-    values: npt.NDArray[Any]
     offsets: IntArray
     blocks: IntArray
-    bias: FloatArray
-    kept_share: float
-    scales: FloatArray | None = None
-    codebook: FloatArray | None = None
 
     @property
-    def size_bytes(self) -> int:
-        """Bytes that the packed layer occupies on the device."""
-        tables = (table for table in (self.scales, self.codebook) if table is not None)
-        return sum(array.nbytes for array in (self.values, self.offsets, self.blocks, self.bias, *tables))
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {"weights" if name == "values" else name: array for name, array in super().arrays.items()}
 
     @property
     def imbalance(self) -> float:
@@ -109,19 +98,14 @@ def pack_columns(
             kept_weights += kept * count
     return PackedColumns(
         tile_m=tile_m,
-        values=_never_empty(np.concatenate(values)),
-        offsets=_never_empty(np.concatenate([*lists, np.repeat(column_offsets[:1], lookahead)])),
+        values=never_empty(np.concatenate(values)),
+        offsets=never_empty(np.concatenate([*lists, np.repeat(column_offsets[:1], lookahead)])),
         blocks=_with_group_kept(np.array(blocks, np.int32), blocks_per_group),
         bias=_row_blocks(bias, blocks, tile_m),
         kept_share=kept_weights / matrix.size,
         scales=None if scales is None else _row_blocks(scales, blocks, tile_m),
         codebook=codebook,
     )
-
-
-def _never_empty(array: npt.NDArray[ScalarT]) -> npt.NDArray[ScalarT]:
-    """OpenCL has no buffer of zero bytes: a fully removed layer keeps one unused element."""
-    return array if array.size else np.zeros(1, array.dtype)
 
 
 def _with_group_kept(blocks: IntArray, blocks_per_group: int) -> IntArray:

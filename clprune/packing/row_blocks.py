@@ -9,18 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clprune.packing.balance import longest_over_mean
+from clprune.packing.arrays import FloatArray, IntArray, PackedArrays, longest_over_mean
 from clprune.packing.rows import CompressedRows
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int32]
 
 #: Fields of one row of `PackedRows.rows`, in order.
 ROW_FIELDS = ("first_entry", "entries", "row")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PackedRows:
+class PackedRows(PackedArrays):
     """Entries of a matrix `[rows, columns]` that are not zero, for kernels that compute one row after another.
 
     values: per entry, in any dtype.
@@ -29,24 +26,11 @@ class PackedRows:
     blocks: int32 `[blocks + 1]`: block b holds rows `blocks[b]` to `blocks[b + 1]` of `rows`.
     bias: float32 `[rows]`, in the matrix's order.
     kept_share: entries over weights of the dense matrix.
-    scales, codebook: of the values' storage (clprune/kernels/storage.py), None where it has none.
     """
 
-    values: npt.NDArray[Any]
     offsets: IntArray
     rows: IntArray
     blocks: IntArray
-    bias: FloatArray
-    kept_share: float
-    scales: FloatArray | None = None
-    codebook: FloatArray | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes that the packed layer occupies on the device."""
-        arrays = (self.values, self.offsets, self.rows, self.blocks, self.bias)
-        tables = (table for table in (self.scales, self.codebook) if table is not None)
-        return sum(array.nbytes for array in (*arrays, *tables))
 
     @property
     def imbalance(self) -> float:

@@ -12,11 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clprune.packing.balance import longest_over_mean
+from clprune.packing.arrays import FloatArray, IntArray, PackedArrays, longest_over_mean
 from clprune.packing.rows import CompressedRows
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int32]
 
 #: Bits of an entry's offset -> its dtype. 8 bits hold the distance from the entry before it.
 OFFSET_TYPES: dict[int, type[np.integer[Any]]] = {8: np.uint8, 16: np.uint16, 32: np.int32}
@@ -24,7 +21,7 @@ _LARGEST_DISTANCE = 255
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PackedLanes:
+class PackedLanes(PackedArrays):
     """A matrix `[rows, columns]` in blocks of `tile_m` rows, for kernels whose lanes compute a row each.
 
     values, offsets: per block `[steps, tile_m]`; lanes of shorter rows are filled with zeros.
@@ -37,22 +34,10 @@ class PackedLanes:
     """
 
     tile_m: int
-    values: npt.NDArray[Any]
     offsets: npt.NDArray[np.integer[Any]]
     blocks: IntArray
     rows: IntArray
     starts: IntArray
-    bias: FloatArray
-    kept_share: float
-    scales: FloatArray | None = None
-    codebook: FloatArray | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes that the packed layer occupies on the device."""
-        arrays = (self.values, self.offsets, self.blocks, self.rows, self.starts, self.bias)
-        tables = (table for table in (self.scales, self.codebook) if table is not None)
-        return sum(array.nbytes for array in (*arrays, *tables))
 
     @property
     def imbalance(self) -> float:

@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.errors import UsageError
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int32]
+from clprune.packing.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clprune.packing.row_lanes import FloatArray, IntArray, PackedLanes, in_lanes
+from clprune.packing.arrays import FloatArray, IntArray
+from clprune.packing.row_lanes import PackedLanes, in_lanes
 from clprune.packing.rows import CompressedRows
 
 _END = np.iinfo(np.int32).max

@@ -13,17 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clprune.packing.balance import longest_over_mean
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int32]
+from clprune.packing.arrays import FloatArray, IntArray, PackedArrays, longest_over_mean
 
 #: Fields of one row of `PackedWinograd.blocks`, in order.
 WINOGRAD_FIELDS = ("list_start", "kept", "value_start")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PackedWinograd:
+class PackedWinograd(PackedArrays):
     """Compact form of U `[alpha, alpha, rows, channels]` for kernels that compute `tile_m` rows at once.
 
     values: float32, per row block and matrix `[kept, tile_m]`, short blocks filled with zero rows.
@@ -34,16 +31,8 @@ class PackedWinograd:
     """
 
     tile_m: int
-    values: FloatArray
     offsets: IntArray
     blocks: IntArray
-    bias: FloatArray
-    kept_share: float
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes that the packed layer occupies on the device."""
-        return self.values.nbytes + self.offsets.nbytes + self.blocks.nbytes + self.bias.nbytes
 
     @property
     def imbalance(self) -> float:

@@ -117,7 +117,7 @@ class _Prepared:
 
     step: Chosen
     stages: tuple[BuiltStage, ...]
-    arguments: Sequence[Any]
+    arguments: Mapping[str, Any]
     kept_share: float = 1.0
     imbalance: float = 1.0
 
@@ -181,15 +181,15 @@ class _Binder:
                 raise UsageError(f"{self.plan.network.path}{line}: {error}") from error
         return self.packed[key]
 
-    def _on_device(self, arguments: Sequence[Any], scratch: Sequence[Buffer]) -> list[Any]:
+    def _on_device(self, arguments: Mapping[str, Any], scratch: Sequence[Buffer]) -> dict[str, Any]:
         """Arrays become buffers, scratch arguments the first buffers of `scratch`; everything else stays."""
         shared = iter(scratch)
-        return [
-            self._copied(argument)
+        return {
+            name: self._copied(argument)
             if isinstance(argument, np.ndarray)
             else (next(shared) if isinstance(argument, Scratch) else argument)
-            for argument in arguments
-        ]
+            for name, argument in arguments.items()
+        }
 
     def _copied(self, array: npt.NDArray[Any]) -> Buffer:
         """A copy of `array`; equal small arrays and the same large one are copied once."""
@@ -211,7 +211,7 @@ class _Binder:
 
 
 def _shared_scratch(
-    session: Session, arguments: Sequence[Sequence[Any]], *, known: Sequence[Buffer] = ()
+    session: Session, arguments: Sequence[Mapping[str, Any]], *, known: Sequence[Buffer] = ()
 ) -> list[Buffer]:
     """Buffers for the first, second ... scratch argument of every step: steps run one after another and share them.
 
@@ -220,7 +220,7 @@ def _shared_scratch(
     """
     sizes: list[int] = []
     for step in arguments:
-        wanted = [argument.size_bytes for argument in step if isinstance(argument, Scratch)]
+        wanted = [argument.size_bytes for argument in step.values() if isinstance(argument, Scratch)]
         sizes = [max(pair) for pair in itertools.zip_longest(sizes, wanted, fillvalue=0)]
     return [
         buffer if buffer is not None and buffer.nbytes >= size else session.empty_buffer(size)

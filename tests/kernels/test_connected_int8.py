@@ -52,14 +52,14 @@ def run(
     shape = operation.input.shape
     values = x.reshape(-1, shape.channels, shape.height, shape.width)
     buffer = session.buffer_from(input_buffer(values, operation.input))
-    on_device = [
-        session.empty_buffer(argument.size_bytes)
+    on_device = {
+        name: session.empty_buffer(argument.size_bytes)
         if isinstance(argument, Scratch)
         else session.buffer_from(argument)
         if isinstance(argument, np.ndarray)
         else argument
-        for argument in CONNECTED_INT8.arguments(tile, operation, packed, x=buffer, y=y)
-    ]
+        for name, argument in CONNECTED_INT8.arguments(tile, operation, packed, x=buffer, y=y).items()
+    }
     bind_stages(session, build_stages(session, CONNECTED_INT8, tile, operation), on_device).enqueue()
     answer = np.array(view(session.read(y, np.float32, operation.output.elements), operation.output))
     return answer.reshape(len(x), -1)

@@ -56,14 +56,14 @@ def run(
     arguments = CONV_INT8.arguments(
         tile, operation, packed, x=session.buffer_from(input_buffer(x, operation.input)), y=y
     )
-    on_device = [
-        session.empty_buffer(a.size_bytes)
+    on_device = {
+        name: session.empty_buffer(a.size_bytes)
         if isinstance(a, Scratch)
         else session.buffer_from(a)
         if isinstance(a, np.ndarray)
         else a
-        for a in arguments
-    ]
+        for name, a in arguments.items()
+    }
     bind_stages(session, build_stages(session, CONV_INT8, tile, operation), on_device).enqueue()
     return np.array(view(session.read(y, np.float32, operation.output.elements), operation.output))
 

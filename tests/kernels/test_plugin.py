@@ -17,6 +17,7 @@ from clprune.opencl import Session
 MODULE = """
 from pathlib import Path
 
+from clprune.kernels.base import Stage
 from clprune.kernels.softmax import SoftmaxKernel
 
 class Kernel(SoftmaxKernel):
@@ -24,16 +25,18 @@ class Kernel(SoftmaxKernel):
     template = "own_softmax"
     template_folders = (Path(__file__).parent / "own_templates",)
 
+    def stages(self, tile, operation):
+        return (Stage(name="softmax", launch=self.launch(tile, operation)),)
+
 KERNEL = Kernel()
 NO_KERNEL = 7
 """
 
-TEMPLATE = """## Softmax by clprune's own template, under another name.
+TEMPLATE = """## Softmax by clprune's own template.
 <%namespace name="common" file="common.mako"/>
 <%namespace name="own" file="own.mako"/>
 ${common.multiply_add_macro()}
 ${own.remark()}
-#define softmax own_softmax
 <%include file="softmax.cl.mako"/>
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clprune.packing.balance import longest_over_mean
+from clprune.packing.arrays import longest_over_mean
 from clprune.packing.columns import pack_columns
 from clprune.packing.row_blocks import pack_rows
 from clprune.packing.rows import CompressedRows

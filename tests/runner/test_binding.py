@@ -172,5 +172,5 @@ def test_packed_weights_are_shared_by_images_alone(
 
 
 def test_steps_share_scratch_as_large_as_any_needs(device_context: Session) -> None:
-    arguments = [[Scratch(elements=10), 1], [Scratch(elements=5), Scratch(elements=7)], []]
+    arguments = [{"q": Scratch(elements=10), "n": 1}, {"V": Scratch(elements=5), "M": Scratch(elements=7)}, {}]
     assert [buffer.nbytes for buffer in _shared_scratch(device_context, arguments)] == [40, 28]

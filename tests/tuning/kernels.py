@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.values import LayerWeights
-from clprune.kernels.base import NO_WEIGHTS, Arrays, Case, DeviceArray, Expected, Kernel, Launch, Sample, Workload
+from clprune.kernels.base import NO_WEIGHTS, Arrays, Case, Expected, Kernel, Launch, Sample, Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +113,8 @@ class OddKernel(Kernel[OddTile, OddOperation]):
         values = np.append(sample.answer, 0.0)
         written = np.append(np.ones(operation.length, np.bool_), False)
         initial = np.full(operation.length + 1, -777.25, np.float32)
-        return Case(arguments=(sample.inputs["x"], Expected(values=values, written=written, initial=initial, terms=1)))
-
-    def arguments(self, *arguments: DeviceArray) -> tuple[DeviceArray, ...]:
-        return arguments
+        y = Expected(values=values, written=written, initial=initial, terms=1)
+        return Case(arguments={"x": sample.inputs["x"], "y": y})
 
     def sample_operations(self) -> tuple[OddOperation, ...]:
         return (OddOperation(length=3), OddOperation(length=5))

@@ -29,7 +29,7 @@ def test_input_and_scratch_are_warm(device_context: Session) -> None:
         case = kernel.case(tile, operation, kernel.sample(operation, Workload()))  # type: ignore[attr-defined]
         candidate = bind_case(device_context, kernel, tile, operation, case)  # type: ignore[arg-type]
         assert len(candidate.warm) == scratch + 1
-        assert candidate.warm[-1].nbytes == np.asarray(case.arguments[0]).nbytes
+        assert candidate.warm[-1].nbytes == np.asarray(case.arguments["x"]).nbytes
         launches = Caches(device_context).launches(candidate.warm)
         assert len(launches) == (0 if device_context.info.is_software else scratch + 2)
         candidate.bound.timed(before=launches)

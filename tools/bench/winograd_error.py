@@ -19,7 +19,7 @@ from clprune.candidate import bind_case, verify
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, load_network
 from clprune.geometry import ConvProblem
-from clprune.kernels.base import Sample, Workload
+from clprune.kernels.base import Workload
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.winograd_fused import WINOGRAD_FUSED
@@ -74,9 +74,8 @@ def layer_errors(session: Session, problem: ConvProblem, *, layer: int, seed: in
         tile = WINOGRAD_FUSED.default_tile(operation, session.info)
         case = WINOGRAD_FUSED.case(tile, operation, sample)
         winograd[output_tile] = verify(session, bind_case(session, WINOGRAD_FUSED, tile, operation, case))
-    inputs = {"x": sample.inputs["x"], "matrix": sample.inputs["weights"], "bias": sample.inputs["bias"]}
     direct_tile = CONV.default_tile(plain, session.info)
-    case = CONV.case(direct_tile, plain, Sample(inputs=inputs, answer=sample.answer))
+    case = CONV.case(direct_tile, plain, sample)
     return LayerErrors(
         layer=layer,
         problem=problem,
