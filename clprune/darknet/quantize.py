@@ -15,8 +15,7 @@ from clprune.darknet.network import Network
 from clprune.darknet.values import FloatArray, LayerWeights, Weights
 from clprune.errors import UsageError
 from clprune.quantization.codebook import codebook_coding
-from clprune.quantization.coding import Coding
-from clprune.quantization.half import half_coding
+from clprune.quantization.coding import Coding, half_coding
 from clprune.quantization.linear import linear_coding
 
 Scheme = Literal["linear", "codebook", "half"]

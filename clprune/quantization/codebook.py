@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clprune.errors import UsageError
-from clprune.quantization.coding import CODEBOOK_ENTRIES, CodebookCoding
-from clprune.quantization.finite import check_finite
+from clprune.quantization.coding import CODEBOOK_ENTRIES, CodebookCoding, check_finite
 
 BINS = 1 << 16
 MAX_STEPS = 300

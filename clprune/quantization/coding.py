@@ -16,6 +16,7 @@ from clprune.errors import UsageError
 
 LARGEST_CODE = 127
 CODEBOOK_ENTRIES = (16, 256)
+LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,6 +111,29 @@ class HalfCoding:
 
 
 Coding = LinearCoding | CodebookCoding | HalfCoding
+
+
+def half_coding(weights: NDArray[np.float32], *, name: str) -> HalfCoding:
+    """Float32 `weights` rounded to half precision; a weight below half of the smallest subnormal becomes zero.
+
+    `name` is the layer's for errors. Raises UsageError for NaN, infinities, and weights above 65504.
+    """
+    check_finite(weights, name=name)
+    largest = float(np.maximum(weights.max(initial=0), -weights.min(initial=0)))
+    if largest > LARGEST_HALF:
+        raise UsageError(f"{name}: a weight of magnitude {largest}: half precision ends at {LARGEST_HALF:g}")
+    return HalfCoding(values=weights.astype(np.float16))
+
+
+def check_finite(weights: NDArray[np.float32], *, name: str) -> None:
+    """Raise UsageError with the layer's `name` where `weights` hold NaN or an infinity."""
+    # the sum of finite float32 values is finite in float64, so that one pass without a mask of the weights' size does
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        if np.isfinite(np.sum(weights, dtype=np.float64)):
+            return
+    flat = weights.reshape(-1)
+    first = int(np.flatnonzero(~np.isfinite(flat))[0])
+    raise UsageError(f"{name}: weight {first} is {flat[first]}: expected finite weights to quantize")
 
 
 def _check_dtype(name: str, array: NDArray[np.generic], dtype: type[np.generic]) -> None:

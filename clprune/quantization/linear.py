@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clprune.errors import UsageError
-from clprune.quantization.coding import LARGEST_CODE, LinearCoding
-from clprune.quantization.finite import check_finite
+from clprune.quantization.coding import LARGEST_CODE, LinearCoding, check_finite
 
 #: Rows of smaller weights are coded with this scale: a subnormal one may be flushed to zero on a device.
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)

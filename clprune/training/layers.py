@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
@@ -183,104 +184,6 @@ class Connected(Weighted):
         return self.finish(functional.linear(x, weights, self.biases)[:, :, None, None])
 
 
-class MaxPool(nn.Module):
-    """`[maxpool]`: windows begin at i * stride - padding // 2; places outside the image never win."""
-
-    def __init__(self, layer: pools.MaxPool) -> None:
-        super().__init__()
-        self.size = layer.size
-        self.stride = layer.stride
-        before = layer.padding // 2
-        self.border = tuple(
-            border
-            for length, count in ((layer.input.width, layer.output.width), (layer.input.height, layer.output.height))
-            for border in (before, max((count - 1) * layer.stride + layer.size - before - length, 0))
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        if any(self.border):
-            x = functional.pad(x, self.border, value=float("-inf"))
-        return functional.max_pool2d(x, self.size, self.stride)
-
-
-class AvgPool(nn.Module):
-    """`[avgpool]`: the mean of each channel."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3), keepdim=True)
-
-
-class Shortcut(nn.Module):
-    """`[shortcut]`: activation(alpha * previous + beta * other) where both have values."""
-
-    def __init__(self, layer: joins.Shortcut) -> None:
-        super().__init__()
-        self.alpha = layer.alpha
-        self.beta = layer.beta
-        self.activation = layer.activation
-
-    def forward(self, previous: Tensor, other: Tensor) -> Tensor:
-        if previous.shape == other.shape:
-            return activate(self.activation, self.alpha * previous + self.beta * other)
-        channels = min(previous.shape[1], other.shape[1])
-        other_step = max(other.shape[3] // previous.shape[3], 1)
-        previous_step = max(previous.shape[3] // other.shape[3], 1)
-        height = min(previous.shape[2], other.shape[2])
-        width = min(previous.shape[3], other.shape[3])
-        added = other[:, :channels, ::other_step, ::other_step][:, :, :height, :width]
-        result = previous.clone()
-        place = result[:, :channels, ::previous_step, ::previous_step][:, :, :height, :width]
-        # the view writes into `result`: darknet leaves every other value of `previous` as it is
-        place.copy_(self.alpha * place.clone() + self.beta * added)
-        return activate(self.activation, result)
-
-
-class Upsample(nn.Module):
-    """`[upsample]`: nearest neighbour, scaled."""
-
-    def __init__(self, layer: planes.Upsample) -> None:
-        super().__init__()
-        self.stride = layer.stride
-        self.scale = layer.scale
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.interpolate(x, scale_factor=float(self.stride), mode="nearest") * self.scale
-
-
-class Crop(nn.Module):
-    """`[crop]`: the centre, and 2x - 1 unless `noadjust`."""
-
-    def __init__(self, layer: planes.Crop) -> None:
-        super().__init__()
-        self.height = layer.crop_height
-        self.width = layer.crop_width
-        self.top = (layer.input.height - layer.crop_height) // 2
-        self.left = (layer.input.width - layer.crop_width) // 2
-        self.adjust = not layer.noadjust
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x[:, :, self.top : self.top + self.height, self.left : self.left + self.width]
-        return 2 * x - 1 if self.adjust else x
-
-
-class Route(nn.Module):
-    """`[route]`: the channels of all sources, one after another."""
-
-    def forward(self, *sources: Tensor) -> Tensor:
-        return sources[0] if len(sources) == 1 else torch.cat(sources, 1)
-
-
-class Activation(nn.Module):
-    """`[activation]`."""
-
-    def __init__(self, layer: functions.Activation) -> None:
-        super().__init__()
-        self.activation = layer.activation
-
-    def forward(self, x: Tensor) -> Tensor:
-        return activate(self.activation, x)
-
-
 class Dropout(nn.Module):
     """`[dropout]`: single values while training, scaled so that inference needs nothing.
 
@@ -296,6 +199,18 @@ class Dropout(nn.Module):
         return functional.dropout(x, self.probability * self.strength, self.training)
 
 
+class Function(nn.Module):
+    """A layer without values of its own: a function of it and of what its sources deliver."""
+
+    def __init__(self, layer: Layer, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.layer = layer
+        self.function = function
+
+    def forward(self, *sources: Tensor) -> Tensor:
+        return self.function(self.layer, *sources)
+
+
 @functools.singledispatch
 def make_layer(layer: Layer) -> nn.Module:
     """The torch module of a darknet layer. Raises UnsupportedLayerError for kinds that cannot be trained here."""
@@ -305,17 +220,77 @@ def make_layer(layer: Layer) -> nn.Module:
 make_layer.register(convolutional.Convolutional, Convolution)
 make_layer.register(connected.Connected, Connected)
 make_layer.register(normalization.BatchNorm, lambda layer: Normalize(layer.input.channels))
-make_layer.register(pools.MaxPool, MaxPool)
-make_layer.register(pools.AvgPool, lambda layer: AvgPool())
-make_layer.register(joins.Shortcut, Shortcut)
-make_layer.register(joins.Route, lambda layer: Route())
-make_layer.register(planes.Upsample, Upsample)
-make_layer.register(planes.Crop, Crop)
-make_layer.register(functions.Activation, Activation)
 make_layer.register(functions.Dropout, Dropout)
 # training works on the logits, and the loss brings its own softmax
 make_layer.register(functions.Softmax, lambda layer: nn.Identity())
 make_layer.register(functions.Cost, lambda layer: nn.Identity())
+
+
+def _computes(kind: type[Layer]) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Decorates the function that computes layers of a kind."""
+
+    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        make_layer.register(kind, lambda layer: Function(layer, function))
+        return function
+
+    return register
+
+
+@_computes(pools.MaxPool)
+def _max_pool(layer: pools.MaxPool, x: Tensor) -> Tensor:
+    before = layer.padding // 2
+    border = [
+        border
+        for length, count in ((layer.input.width, layer.output.width), (layer.input.height, layer.output.height))
+        for border in (before, max((count - 1) * layer.stride + layer.size - before - length, 0))
+    ]
+    if any(border):
+        x = functional.pad(x, border, value=float("-inf"))  # places outside the image never win
+    return functional.max_pool2d(x, layer.size, layer.stride)
+
+
+@_computes(pools.AvgPool)
+def _average_pool(layer: pools.AvgPool, x: Tensor) -> Tensor:
+    return x.mean((2, 3), keepdim=True)
+
+
+@_computes(joins.Route)
+def _route(layer: joins.Route, *sources: Tensor) -> Tensor:
+    return sources[0] if len(sources) == 1 else torch.cat(sources, 1)
+
+
+@_computes(joins.Shortcut)
+def _shortcut(layer: joins.Shortcut, previous: Tensor, other: Tensor) -> Tensor:
+    if previous.shape == other.shape:
+        return activate(layer.activation, layer.alpha * previous + layer.beta * other)
+    channels = min(previous.shape[1], other.shape[1])
+    other_step = max(other.shape[3] // previous.shape[3], 1)
+    previous_step = max(previous.shape[3] // other.shape[3], 1)
+    height = min(previous.shape[2], other.shape[2])
+    width = min(previous.shape[3], other.shape[3])
+    added = other[:, :channels, ::other_step, ::other_step][:, :, :height, :width]
+    result = previous.clone()
+    place = result[:, :channels, ::previous_step, ::previous_step][:, :, :height, :width]
+    # the view writes into `result`: darknet leaves every other value of `previous` as it is
+    place.copy_(layer.alpha * place.clone() + layer.beta * added)
+    return activate(layer.activation, result)
+
+
+@_computes(planes.Upsample)
+def _upsample(layer: planes.Upsample, x: Tensor) -> Tensor:
+    return functional.interpolate(x, scale_factor=float(layer.stride), mode="nearest") * layer.scale
+
+
+@_computes(planes.Crop)
+def _crop(layer: planes.Crop, x: Tensor) -> Tensor:
+    top, left = (layer.input.height - layer.crop_height) // 2, (layer.input.width - layer.crop_width) // 2
+    x = x[:, :, top : top + layer.crop_height, left : left + layer.crop_width]
+    return x if layer.noadjust else 2 * x - 1
+
+
+@_computes(functions.Activation)
+def _activation(layer: functions.Activation, x: Tensor) -> Tensor:
+    return activate(layer.activation, x)
 
 
 def _copy(target: Tensor | None, values: NDArray[np.float32]) -> None:

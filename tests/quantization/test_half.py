@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clprune.errors import UsageError
-from clprune.quantization.half import half_coding
+from clprune.quantization.coding import half_coding
 
 
 def test_rounds_to_nearest() -> None:
