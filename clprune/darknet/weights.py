@@ -9,7 +9,6 @@ Source: darknet's parser.c (`load_weights_upto`, `save_weights_upto`).
 from __future__ import annotations
 
 import bisect
-import itertools
 import math
 import os
 import struct
@@ -48,42 +47,6 @@ class _Header:
         return self.major > FLOAT_ERA or self.minor > FLOAT_ERA
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Ends:
-    """Where each layer that is read begins and ends in a file, for comparing with the file's size."""
-
-    path: Path
-    network: Network
-    layers: Sequence[Layer]
-    header: _Header
-    optional: bool
-
-    @property
-    def bounds(self) -> list[int]:
-        """Offsets in bytes: the end of the header, then the end of each layer."""
-        sizes = (4 * _value_count(layer, optional=self.optional) for layer in self.layers)
-        return list(itertools.accumulate(sizes, initial=self.header.bytes))
-
-    def whole_layers(self, size: int, *, allow_truncated: bool) -> int:
-        """How many layers a file of `size` bytes holds. Raises WeightsError unless it ends exactly where it may."""
-        bounds = self.bounds
-        if size > bounds[-1]:
-            last = self._named(len(self.layers) - 1) if self.layers else "the header, and no layer has weights"
-            raise self._error(size, f"too long: {size - bounds[-1]} bytes are left after {last}")
-        count = max(bisect.bisect_right(bounds, size) - 1, 0)
-        if count == len(self.layers) or (allow_truncated and size == bounds[count]):
-            return count
-        needed, found = bounds[count + 1] - bounds[count], size - bounds[count]
-        raise self._error(size, f"too short: {self._named(count)} needs {needed} bytes and finds {found}")
-
-    def _named(self, number: int) -> str:
-        layer = self.layers[number]
-        return f"{layer} ({self.network.path}:{layer.line})"
-
-    def _error(self, size: int, what: str) -> WeightsError:
-        return WeightsError(f"{size} bytes, {what}; this network's file has {self.bounds[-1]} bytes", path=self.path)
-
-
 def read_weights(path: str | Path, network: Network, *, allow_truncated: bool = False) -> Weights:
     """Read a weights file of any era for `network`.
 
@@ -101,12 +64,14 @@ def read_weights(path: str | Path, network: Network, *, allow_truncated: bool = 
             header = _parse_header(path, file.read(20))
             size = file.seek(0, os.SEEK_END)
             optional = _has_optional_arrays(loaded, size - header.bytes)
-            ends = _Ends(path=path, network=network, layers=loaded, header=header, optional=optional)
+            ends = [header.bytes]
+            for layer in loaded:
+                ends.append(ends[-1] + 4 * _value_count(layer, optional=optional))
+            named = [f"{layer} ({network.path}:{layer.line})" for layer in loaded]
+            whole = _whole_layers(path, size, ends, named, allow_truncated=allow_truncated)
             file.seek(header.bytes)
-            for layer in loaded[: ends.whole_layers(size, allow_truncated=allow_truncated)]:
-                values = _read_layer(file, layer, header, optional=optional)
-                _check_values(path, network, layer, values)
-                layers[layer.index] = values
+            for layer, name in zip(loaded[:whole], named, strict=False):
+                layers[layer.index] = _read_layer(file, path, layer, name, header, optional=optional)
     except FileNotFoundError as error:
         raise WeightsError("no such file", path=path) from error
     except OSError as error:
@@ -133,11 +98,9 @@ def write_weights(path: str | Path, network: Network, weights: Weights) -> None:
     with atomic_writer(path) as file:
         file.write(struct.pack("<iiiQ", 0, 2, 0, weights.seen))
         for layer, values in zip(network.layers, weights.layers, strict=True):
-            if layer.dontload:
-                continue
-            _check_values(path, network, layer, values)
-            for array in _arrays_to_write(path, layer, values, optional=optional):
-                file.write(array.data)
+            if not layer.dontload:
+                for array in _arrays_to_write(path, layer, values, optional=optional):
+                    file.write(array.data)
 
 
 def _arrays_in_file(layer: Layer, *, optional: bool) -> dict[str, tuple[int, ...]]:
@@ -171,13 +134,32 @@ def _parse_header(path: Path, data: bytes) -> _Header:
     return _Header(major=major, minor=minor, revision=revision, seen=seen, bytes=length)
 
 
-def _read_layer(file: BinaryIO, layer: Layer, header: _Header, *, optional: bool) -> LayerWeights:
+def _whole_layers(path: Path, size: int, ends: Sequence[int], named: Sequence[str], *, allow_truncated: bool) -> int:
+    """How many layers a file of `size` bytes holds whose header and layers end at `ends`.
+
+    Raises WeightsError unless it ends exactly where it may.
+    """
+    count = max(bisect.bisect_right(ends, size) - 1, 0)
+    if size == ends[-1] or (allow_truncated and size == ends[count]):
+        return count
+    if size > ends[-1]:
+        last = named[-1] if named else "the header, and no layer has weights"
+        what = f"too long: {size - ends[-1]} bytes are left after {last}"
+    else:
+        what = f"too short: {named[count]} needs {ends[count + 1] - ends[count]} bytes and finds {size - ends[count]}"
+    raise WeightsError(f"{size} bytes, {what}; this network's file has {ends[-1]} bytes", path=path)
+
+
+def _read_layer(
+    file: BinaryIO, path: Path, layer: Layer, named: str, header: _Header, *, optional: bool
+) -> LayerWeights:
     """The next layer's arrays, each in memory of its own so that what is packed elsewhere can be freed."""
     arrays: dict[str, Any] = {}
     for name, shape in _arrays_in_file(layer, optional=optional).items():
         array = np.fromfile(file, dtype="<f4", count=math.prod(shape)).astype(np.float32, copy=False)
         if array.size != math.prod(shape):
             raise OSError(f"the file shrank while {layer} was read")
+        check_array(path, f"{named}, {name}", array, is_variance=name == "variance")
         # of two axes are the weights of connected layers alone
         is_transposed = header.transposed and len(shape) == 2
         arrays[name] = _transpose(array.reshape(shape[::-1])) if is_transposed else array.reshape(shape)
@@ -197,13 +179,6 @@ def _transpose(matrix: FloatArray) -> FloatArray:
     return result
 
 
-def _check_values(path: str | Path, network: Network, layer: Layer, weights: LayerWeights | None) -> None:
-    """Raise WeightsError for a NaN, an infinity, or a negative variance."""
-    for name, array in _named_arrays(weights):
-        where = f"{layer} ({network.path}:{layer.line}), {name}"
-        check_array(path, where, array, is_variance=name == "variance")
-
-
 def check_array(path: str | Path, where: str, array: NDArray[np.floating], *, is_variance: bool) -> None:
     """Raise WeightsError about `where` in the file for a NaN, an infinity, or a negative variance."""
     # Minimum and maximum carry NaN on and need no temporary array, unlike isfinite; for float16 NumPy is slow at them.
@@ -215,15 +190,6 @@ def check_array(path: str | Path, where: str, array: NDArray[np.floating], *, is
         raise WeightsError(f"{where}: {bad} of {array.size} values are NaN or infinite", path=path)
     if is_variance and low < 0:
         raise WeightsError(f"{where}: {low:g} found, expected at least 0: is it this network's file?", path=path)
-
-
-def _named_arrays(weights: LayerWeights | None) -> Iterator[tuple[str, FloatArray]]:
-    if weights is None:
-        return
-    for name in ("biases", "scales", "mean", "variance", "weights"):
-        array = getattr(weights, name)
-        if array is not None:
-            yield name, array
 
 
 def _arrays_to_write(
@@ -238,4 +204,5 @@ def _arrays_to_write(
         found = None if array is None else array.shape
         if found != shape:
             raise WeightsError(f"{layer}, {name}: shape {found}, expected {shape}", path=path)
+        check_array(path, f"{layer} (line {layer.line}), {name}", array, is_variance=name == "variance")
         yield np.ascontiguousarray(array, dtype="<f4")
