@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tools.compare.curves import front, time_at
@@ -71,60 +71,40 @@ class _Table:
         return {point.sparsity: point for point in self.points if point.method == method and point.permute == permute}
 
 
+def _accuracy(
+    claim: str, subject: str, mine: Mapping[float, Point], others: Mapping[float, Point], *, has_goal: bool = True
+) -> list[Verdict]:
+    """How much more accurate `mine` are than `others` at the same share; nothing where no share is in both."""
+    gains = _gains(mine, others)
+    if not gains:
+        return []
+    holds = all(spread.mean > 0 for spread in gains.values()) if has_goal else None
+    return [Verdict(claim=claim, subject=subject, found=_by_share(gains, scale=100, unit=" points"), holds=holds)]
+
+
 def _more_accurate(table: _Table, claim: str, method: str, rivals: Iterable[str]) -> list[Verdict]:
-    lines = []
-    for rival in rivals:
-        mine, others = table.of(method), table.of(rival)
-        differences = {share: _difference(mine[share], others[share]) for share in mine if share in others}
-        known = {share: spread for share, spread in differences.items() if spread is not None}
-        if known:
-            lines.append(
-                Verdict(
-                    claim=claim,
-                    subject=f"{method} against {rival}",
-                    found=_by_share(known, scale=100, unit=" points"),
-                    holds=all(spread.mean > 0 for spread in known.values()),
-                )
-            )
-    return lines
+    mine = table.of(method)
+    return [line for rival in rivals for line in _accuracy(claim, f"{method} against {rival}", mine, table.of(rival))]
 
 
 def _against_filters(table: _Table) -> list[Verdict]:
     """bcbp against filter pruning at the same share of units: of columns of tiles there, of filters here."""
     rivals = {round(point.method_sparsity, 4): point for point in table.of("filter").values()}
-    differences = {
-        share: _difference(point, rivals[share]) for share, point in table.of("bcbp").items() if share in rivals
-    }
-    known = {share: spread for share, spread in differences.items() if spread is not None}
-    if not known:
-        return []
-    return [
-        Verdict(
-            claim="BCBP: more accurate at the same share of filters",
-            subject="bcbp against filter, which then keeps the square of the share",
-            found=_by_share(known, scale=100, unit=" points"),
-            holds=all(spread.mean > 0 for spread in known.values()),
-        )
-    ]
+    subject = "bcbp against filter, which then keeps the square of the share"
+    return _accuracy("BCBP: more accurate at the same share of filters", subject, table.of("bcbp"), rivals)
 
 
 def _balance(table: _Table) -> list[Verdict]:
     """bcbp against wavefront, which is the same unit without balance."""
     balanced, unbalanced = table.of("bcbp"), table.of("wavefront")
     lines = []
-    ratios = {}
-    for share in balanced:
-        if share in unbalanced:
-            mine, others = _conv(balanced[share]), _conv(unbalanced[share])
-            if mine is not None and others is not None:
-                ratios[share] = mine / others
+    ratios = _ratios(balanced, unbalanced, _conv)
     if ratios:
         imbalances = ", ".join(
             f"{_percent(share)}: {unbalanced[share].times['imbalance']:.2f} to {balanced[share].times['imbalance']:.2f}"
             for share in sorted(ratios)
             if "imbalance" in unbalanced[share].times and "imbalance" in balanced[share].times
         )
-        text = ", ".join(f"{_percent(share)}: {ratios[share]:.3f}" for share in sorted(ratios))
         groups = min(unbalanced[share].times["groups_per_unit"] for share in ratios)
         why = (
             f"; each compute unit works through {groups:.0f} work-groups of a layer in turn, so that the fullest row "
@@ -136,23 +116,13 @@ def _balance(table: _Table) -> list[Verdict]:
             Verdict(
                 claim="BCBP: faster than the same unit without balance",
                 subject="convolutions, bcbp over wavefront",
-                found=f"{text}; fullest row block over the mean {imbalances}{why}",
+                found=f"{_ratios_text(ratios)}; fullest row block over the mean {imbalances}{why}",
                 holds=all(ratio < 1 - NOISE for ratio in ratios.values()),
                 is_of_time=True,
             )
         )
-    differences = {share: _difference(balanced[share], unbalanced[share]) for share in balanced if share in unbalanced}
-    known = {share: spread for share, spread in differences.items() if spread is not None}
-    if known:
-        lines.append(
-            Verdict(
-                claim="BCBP: what balance costs in accuracy",
-                subject="bcbp against wavefront",
-                found=_by_share(known, scale=100, unit=" points"),
-                holds=None,
-            )
-        )
-    return lines
+    cost = "BCBP: what balance costs in accuracy"
+    return [*lines, *_accuracy(cost, "bcbp against wavefront", balanced, unbalanced, has_goal=False)]
 
 
 def _faster(table: _Table, method: str) -> list[Verdict]:
@@ -225,23 +195,16 @@ def _on_the_front(table: _Table) -> list[Verdict]:
 def _permutation(table: _Table) -> list[Verdict]:
     lines = []
     for method in COLUMN_METHODS:
-        plain, permuted = table.of(method), table.of(method, permute=True)
-        shares = [share for share in plain if share in permuted and share >= FINE_SHARES]
-        known = {share: _difference(permuted[share], plain[share]) for share in shares}
-        gains = {share: spread for share, spread in known.items() if spread is not None}
-        times = {}
-        for share in shares:
-            after, before = _whole(permuted[share]), _whole(plain[share])
-            if after is not None and before is not None:
-                times[share] = after / before
+        plain = {share: point for share, point in table.of(method).items() if share >= FINE_SHARES}
+        permuted = table.of(method, permute=True)
+        gains, times = _gains(permuted, plain), _ratios(permuted, plain, _whole)
         if gains:
             accuracy = _by_share(gains, scale=100, unit=" points")
-            text = ", ".join(f"{_percent(share)}: {ratio:.3f}" for share, ratio in sorted(times.items()))
             lines.append(
                 Verdict(
                     claim="OVW: permutation raises accuracy at unchanged time",
                     subject=method,
-                    found=f"{accuracy}; time over unpermuted {text or 'not measured'}",
+                    found=f"{accuracy}; time over unpermuted {_ratios_text(times) or 'not measured'}",
                     holds=all(spread.mean > 0 for spread in gains.values())
                     and all(abs(ratio - 1) <= SAME_TIME for ratio in times.values()),
                 )
@@ -269,10 +232,24 @@ def _against_dense(table: _Table) -> list[Verdict]:
     return lines
 
 
-def _difference(mine: Point, other: Point) -> Spread | None:
-    """Differences of accuracy, seed by seed."""
-    seeds = sorted(set(mine.accuracies) & set(other.accuracies))
-    return Spread.of(mine.accuracies[seed] - other.accuracies[seed] for seed in seeds) if seeds else None
+def _gains(mine: Mapping[float, Point], others: Mapping[float, Point]) -> dict[float, Spread]:
+    """Differences of accuracy, seed by seed, at the shares of both."""
+    gains = {}
+    for share in mine.keys() & others.keys():
+        one, other = mine[share].accuracies, others[share].accuracies
+        if seeds := sorted(one.keys() & other.keys()):
+            gains[share] = Spread.of(one[seed] - other[seed] for seed in seeds)
+    return gains
+
+
+def _ratios(mine: Mapping[float, Point], others: Mapping[float, Point], measure: Measure) -> dict[float, float]:
+    """Times of `mine` over those of `others`, at the shares at which both were measured."""
+    found = {share: (measure(mine[share]), measure(others[share])) for share in mine.keys() & others.keys()}
+    return {share: one / other for share, (one, other) in found.items() if one is not None and other is not None}
+
+
+def _ratios_text(ratios: Mapping[float, float]) -> str:
+    return ", ".join(f"{_percent(share)}: {ratio:.3f}" for share, ratio in sorted(ratios.items()))
 
 
 def _whole(point: Point) -> float | None:
