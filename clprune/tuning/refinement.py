@@ -14,6 +14,7 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from clprune.plan.steps import Chosen
 from clprune.runner.binding import BoundPlan, BoundStep, bind_others, bind_plan
 from clprune.tiles.records import Key, result_key
 from clprune.tiles.store import Store
+from clprune.turns import in_turns
 
 #: Slower than the fastest kernel's winner, and than its own kernel's, by which a contender still takes part: times of
 #: different kernels say less than those of one.
@@ -67,15 +69,14 @@ def refine(
     for wave in range(max(map(len, lists), default=0)):
         try:
             others = _wave(session, bound, weights, [items[wave : wave + 1] for items in lists])
-            runs = [
-                (_times_ms(session, bound, bound.steps, x), _times_ms(session, bound, others, x)) for _ in range(rounds)
-            ]
+            contestants = [partial(_times_ms, session, bound, steps, x) for steps in (bound.steps, others)]
+            own, other = (list(zip(*runs, strict=True)) for runs in in_turns(contestants, rounds=rounds, warmup=0))
         except LaunchError:
             break  # no memory for second copies of the weights: what was measured so far counts
         for number, items in enumerate(lists):
-            own_ms[number] += [own[number] for own, _ in runs]
+            own_ms[number] += own[number]
             if wave < len(items):
-                ratios[number].append(min(other[number] for _, other in runs) / min(own[number] for own, _ in runs))
+                ratios[number].append(min(other[number]) / min(own[number]))
     results = [
         _Measured(step=step, contenders=choices[: len(found)], own_ms=times, ratios=found)
         for step, choices, times, found in zip(bound.plan.steps, lists, own_ms, ratios, strict=True)
