@@ -43,14 +43,14 @@ class PlanBuilder(Draft):
         if end:
             boundary = self.aliases[end - 1]
             self.layouts |= {tensor: whole[tensor] for tensor in (NETWORK_INPUT, boundary)}
+            single = assign_layouts(self.network, self.fused, batch=1)
             for image in range(batch):
-                self._add_image(image, layers[:end], boundary)
+                self._add_image(image, layers[:end], boundary, dict(single))
         names = {tensor: tensor for tensor in whole if end == 0 or tensor >= self.aliases[end - 1]}
         self.layouts |= {tensor: whole[tensor] for tensor in names}
         self._add_layers(layers[end:], Part(batch=batch, image=None, layouts=whole, names=names))
 
-    def _add_image(self, image: int, layers: Sequence[Layer], boundary: int) -> None:
-        layouts = assign_layouts(self.network, self.fused, batch=1)
+    def _add_image(self, image: int, layers: Sequence[Layer], boundary: int, layouts: dict[int, Layout]) -> None:
         names: dict[int, int] = {}
         for tensor in sorted({self.aliases[layer.index] for layer in layers if layer.index in self.aliases}):
             if tensor != boundary:
@@ -111,17 +111,13 @@ class PlanBuilder(Draft):
         chosen = [choose(step) for step in self.steps]
         steps: list[Chosen] = []
         pending = set(memory.to_clear)
+        leaving_gaps = {self._whole(step.output) for step in chosen if not step.kernel.writes_gaps(step.tile)}
         for step in chosen:
             tensor = self._whole(step.output)
             if tensor in pending:
                 pending.discard(tensor)
-                operation = ClearOperation(output=self.layouts[tensor], gaps=not self._writes_gaps(chosen, tensor))
+                operation = ClearOperation(output=self.layouts[tensor], gaps=tensor in leaving_gaps)
                 offer = Offer(label=CLEAR_PADDING.name, kernel=CLEAR_PADDING, operation=operation, workload=Workload())
                 steps.append(choose(Step(layer=None, label="clear padding", offers=(offer,), inputs=(), output=tensor)))
             steps.append(step)
         return steps
-
-    def _writes_gaps(self, chosen: Sequence[Chosen], tensor: int) -> bool:
-        """Whether all that write `tensor` also write the gaps between its rows."""
-        writers = [step for step in chosen if self._whole(step.output) == tensor]
-        return all(step.kernel.writes_gaps(step.tile) for step in writers)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from clprune.device import DeviceInfo
@@ -20,27 +20,31 @@ TileLookup = Callable[[Offer], "tuple[Any, str] | None"]
 TimeLookup = Callable[[Offer], "float | None"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Chooser:
-    """Chooses offers and tiles for one device."""
+    """Chooses offers and tiles for one device; among the same offers once, as all images of a batch have the same."""
 
     device: DeviceInfo
     lookup: TileLookup | None = None
     times: TimeLookup | None = None
+    known: dict[tuple[Offer, ...], tuple[Alternative, ...]] = field(default_factory=dict)
 
     def chosen(self, step: Step) -> Chosen:
         """The step with what was chosen to compute it, and between what.
 
         Of the offers whose time was measured on this device the fastest is taken; where none was, the first.
         """
-        known = [self._alternative(offer) for offer in step.offers if self._is_possible(offer)]
+        known = self.known.get(step.offers)
+        if known is None:
+            known = tuple(self._alternative(offer) for offer in step.offers if self._is_possible(offer))
+            self.known[step.offers] = known
         best, reason = _best(known)
         return Chosen(
             **vars(step),
             choice=best.choice,
             tile_origin=best.tile_origin,
             reason=reason,
-            alternatives=tuple(known),
+            alternatives=known,
         )
 
     def _is_possible(self, offer: Offer) -> bool:
@@ -60,7 +64,7 @@ class Chooser:
         return tile, SAFE_ORIGIN if tile == offer.kernel.safe_tile(offer.operation) else DEFAULT_ORIGIN
 
 
-def _best(known: list[Alternative]) -> tuple[Alternative, str]:
+def _best(known: Sequence[Alternative]) -> tuple[Alternative, str]:
     """What to take, and why."""
     if len(known) == 1:
         return known[0], "the only way for these weights here"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,12 +42,24 @@ class Draft:
 
     def __post_init__(self) -> None:
         self.aliases = tensor_aliases(self.network, self.fused)
+        self._numbers = itertools.count(len(self.network.layers))
+        self._offers: dict[tuple[int, Operation], tuple[Offer, ...]] = {}
 
     def new_tensor(self, layout: Layout) -> int:
         """A tensor of the plan's own."""
-        tensor = max(len(self.network.layers), *(number + 1 for number in self.layouts))
+        tensor = next(self._numbers)
         self.layouts[tensor] = layout
         return tensor
+
+    def offers(self, layer: Layer, operation: Operation) -> tuple[Offer, ...]:
+        """The ways to compute `operation`; found once for all images of a batch, whose layers have the same."""
+        known = (layer.index, operation)
+        if known not in self._offers:
+            algorithms, device, kernels = self.algorithms, self.device, self.kernels
+            self._offers[known] = offers_for(
+                operation, self.form(layer), algorithms=algorithms, device=device, kernels=kernels
+            )
+        return self._offers[known]
 
     def form(self, layer: Layer) -> WeightForm:
         """What is known of a layer's weights."""
@@ -108,10 +121,7 @@ class Site:
 
     def compute(self, operation: Operation, **fields: Any) -> None:
         """Add a step that any kernel computes which offers itself for `operation`; `fields` as in `choose`."""
-        draft = self.draft
-        algorithms, device = draft.algorithms, draft.device
-        offers = offers_for(operation, self.form, algorithms=algorithms, device=device, kernels=draft.kernels)
-        self.choose(offers, **fields)
+        self.choose(self.draft.offers(self.layer, operation), **fields)
 
     def add(self, kernel: Kernel[Any, Any], operation: Operation, **fields: Any) -> None:
         """Add a step that only one kernel computes; `fields` as in `choose`."""
