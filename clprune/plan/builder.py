@@ -13,6 +13,7 @@ from clprune.kernels.clear_padding import CLEAR_PADDING, ClearOperation
 from clprune.kernels.storage import STORAGE_BITS
 from clprune.layout import Layout
 from clprune.plan.batching import ImageView, Part, image_part_end
+from clprune.plan.capacity import check_memory, check_tensors
 from clprune.plan.draft import Draft, Site
 from clprune.plan.layouts import NETWORK_INPUT, assign_layouts
 from clprune.plan.lowering import lower
@@ -40,13 +41,15 @@ class PlanBuilder(Draft):
         layers, batch = self.network.layers, self.network.batch
         whole = assign_layouts(self.network, self.fused, batch=batch)
         end = image_part_end(self.network, self.fused) if self.by_image and batch > 1 else 0
+        names = {tensor: tensor for tensor in whole if end == 0 or tensor >= self.aliases[end - 1]}
+        check_tensors(self.network, [whole[tensor] for tensor in {NETWORK_INPUT, *names}])
         if end:
             boundary = self.aliases[end - 1]
             self.layouts |= {tensor: whole[tensor] for tensor in (NETWORK_INPUT, boundary)}
+            check_memory(self.network, self.device, [layout.size_bytes for layout in self.layouts.values()])
             single = assign_layouts(self.network, self.fused, batch=1)
             for image in range(batch):
                 self._add_image(image, layers[:end], boundary, dict(single))
-        names = {tensor: tensor for tensor in whole if end == 0 or tensor >= self.aliases[end - 1]}
         self.layouts |= {tensor: whole[tensor] for tensor in names}
         self._add_layers(layers[end:], Part(batch=batch, image=None, layouts=whole, names=names))
 
@@ -90,16 +93,18 @@ class PlanBuilder(Draft):
     def _most_bytes(self, uses: Sequence[Use], layouts: Mapping[int, Layout]) -> int:
         """Memory for activations beyond which no launch is saved: what two neighbours need and a share of all."""
         needed = max(sum(layouts[tensor].size_bytes for tensor in {*use.inputs, use.output}) for use in uses)
-        return round(needed + SPARE_SHARE * (needed + self._parameter_bytes()))
+        return round(needed + SPARE_SHARE * (needed + sum(self._weight_bytes())))
 
-    def _parameter_bytes(self) -> int:
-        """About what packed weights will take."""
+    def check_memory(self, memory: MemoryPlan, scratch_bytes: int) -> None:
+        """Raise LaunchError where the device has too little memory for activations, weights and scratch."""
+        buffers_bytes = [*memory.sizes_bytes, *self._weight_bytes()]
+        check_memory(self.network, self.device, buffers_bytes, others_bytes=scratch_bytes)
+
+    def _weight_bytes(self) -> list[int]:
+        """About what the values of packed weights will take, layer by layer."""
         layers = {step.layer for step in self.steps if isinstance(step.layer, MatrixLayer)}
-        return round(sum(self._weight_bytes(layer) for layer in layers))
-
-    def _weight_bytes(self, layer: MatrixLayer) -> float:
-        kept = math.prod(layer.weights_shape) * self.form(layer).workload.kept_share
-        return kept * STORAGE_BITS[self.storage(layer)] / 8
+        kept = ((layer, math.prod(layer.weights_shape) * self.form(layer).workload.kept_share) for layer in layers)
+        return [round(values * STORAGE_BITS[self.storage(layer)] / 8) for layer, values in kept]
 
     def _whole(self, tensor: int) -> int:
         return self.views[tensor].tensor if tensor in self.views else tensor

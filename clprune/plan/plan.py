@@ -75,7 +75,7 @@ def make_plan(
     `by_image`: the layers before the first fully connected one take the images of a batch one after another, so that
     activations stay in cache; by default where the device is a CPU.
 
-    Raises UnsupportedLayerError for a layer that no kernel runs.
+    Raises UnsupportedLayerError for a layer that no kernel runs, LaunchError where the device has too little memory.
     """
     forms = forms or {}
     kernels = find_kernels()
@@ -92,7 +92,7 @@ def make_plan(
     builder.add_all()
     memory = builder.memory(keep_tensors=keep_tensors)
     chooser = Chooser(device=device, lookup=lookup, times=times)
-    return Plan(
+    plan = Plan(
         network=network,
         steps=tuple(builder.chosen(memory, chooser.chosen)),
         layouts=builder.layouts,
@@ -101,3 +101,5 @@ def make_plan(
         host_input=builder.host_input,
         host_output=builder.host_output,
     )
+    builder.check_memory(memory, plan.scratch_bytes)
+    return plan

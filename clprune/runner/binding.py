@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.values import Weights
-from clprune.errors import BuildError, LaunchError, UsageError
+from clprune.errors import BuildError, UsageError
 from clprune.kernels.base import MatrixKernel, Packed, Scratch, TensorKernel
 from clprune.kernels.choice import Choice
 from clprune.launching import BoundStages, BuiltStage, bind_stages, build_stages, obstacle
@@ -78,7 +78,6 @@ def bind_plan(session: Session, plan: Plan, weights: Weights) -> BoundPlan:
     Raises BuildError, LaunchError (too little memory, a limit of the built kernel), UsageError (a layer without
     weights).
     """
-    _check_index_range(plan)
     buffers = [session.zeros(size) for size in plan.memory.sizes_bytes]
     tensors = {name: buffers[number] for name, number in plan.memory.buffer_of.items()}
     binder = _Binder(session=session, plan=plan, weights=weights, tensors=tensors)
@@ -99,16 +98,6 @@ def bind_others(session: Session, bound: BoundPlan, weights: Weights, steps: Seq
     prepared = binder.prepare_all(steps)
     scratch = _shared_scratch(session, [item.arguments for item in prepared], known=bound.scratch)
     return tuple(binder.bind(item, scratch) for item in prepared)
-
-
-def _check_index_range(plan: Plan) -> None:
-    """Kernels index with 32 bits."""
-    for name, layout in plan.layouts.items():
-        if layout.elements >= 2**31:
-            raise LaunchError(
-                f"tensor {name} ({layout.shape}, batch {layout.batch}) has {layout.elements} values; "
-                "at most 2147483647 can be addressed: use a smaller batch"
-            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

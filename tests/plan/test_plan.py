@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 
 from clprune.darknet.network import Network, load_network
 from clprune.device import DeviceInfo
-from clprune.errors import UnsupportedLayerError
+from clprune.errors import LaunchError, UnsupportedLayerError
 from clprune.kernels.base import WeightForm, Workload
 from clprune.kernels.choice import Offer
+from clprune.plan.builder import PlanBuilder
 from clprune.plan.chooser import DEFAULT_ORIGIN, SAFE_ORIGIN
 from clprune.plan.layouts import tensor_aliases
 from clprune.plan.plan import Plan, make_plan
@@ -178,3 +180,82 @@ def test_layer_without_kernel_is_named(network_of: Callable[..., Network], layer
     network = network_of(f"[net]\nheight=9\nwidth=9\nchannels=9\n\n{layer}\n")
     with pytest.raises(UnsupportedLayerError, match=r"network\.cfg:6: layer 0 \[\w+\] has no kernel yet"):
         make_plan(network, LARGE_GPU)
+
+
+SPLIT = """\
+[net]
+height=16
+width=16
+channels=3
+[convolutional]
+filters=4
+size=3
+pad=1
+activation=relu
+[maxpool]
+size=2
+stride=2
+[convolutional]
+filters=4
+size=3
+pad=1
+activation=relu
+[connected]
+output=7
+activation=linear
+"""
+
+
+@pytest.mark.parametrize("separate_bytes", [0, 2**40])
+def test_work_of_planning_grows_with_the_batch(
+    network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch, separate_bytes: int
+) -> None:
+    """Counted in calls of functions, image by image and with buffers that tensors share."""
+    monkeypatch.setattr("clprune.plan.batching.CACHED_BYTES", 0)
+    monkeypatch.setattr("clprune.plan.memory.SEPARATE_BYTES", separate_bytes)
+
+    def planned(batch: int) -> tuple[int, int]:
+        """Steps and calls of a plan."""
+        calls = 0
+
+        def count(frame: object, event: str, argument: object) -> None:
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        network = network_of(SPLIT, batch=batch)
+        sys.setprofile(count)
+        try:
+            plan = make_plan(network, DEVICES["CPU"])
+        finally:
+            sys.setprofile(None)
+        return len([step for step in plan.steps if step.image is not None]), calls
+
+    planned(2)  # what is found once
+    (steps, calls), (more_steps, more_calls) = planned(64), planned(256)
+    assert more_steps == 4 * steps > 0
+    assert more_calls < 4.5 * calls
+
+
+def test_network_that_the_device_has_no_memory_for_is_refused(
+    network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clprune.plan.batching.CACHED_BYTES", 0)
+    for kind in ("CPU", "large GPU"):
+        small = dataclasses.replace(DEVICES[kind], global_mem_bytes=2**22, max_alloc_bytes=2**20)
+        assert make_plan(network_of(SPLIT, batch=2), small)
+        with pytest.raises(LaunchError, match=r"batch 300 needs \d+ bytes in one buffer, .* has 1048576; use a"):
+            make_plan(network_of(SPLIT, batch=300), small)
+        large_buffers = dataclasses.replace(small, max_alloc_bytes=2**30)
+        with pytest.raises(LaunchError, match=r"batch 999 needs \d+ bytes of device memory, .* has 4194304; use a"):
+            make_plan(network_of(SPLIT, batch=999), large_buffers)
+        with pytest.raises(LaunchError, match=r"batch 1 needs \d+ bytes of device memory, .* or another --device"):
+            make_plan(network_of(SPLIT), dataclasses.replace(small, global_mem_bytes=2**10))
+
+
+@pytest.mark.parametrize("kind", ["CPU", "large GPU"])
+def test_absurd_batch_is_refused_before_anything_is_planned(
+    network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(PlanBuilder, "_add_layers", None)
+    with pytest.raises(LaunchError, match=r"a tensor of \d+ values .* at most 2147483647 can be addressed; use a"):
+        make_plan(network_of(SPLIT, batch=10**12), DEVICES[kind])
