@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clprune.container.units import KeptUnits, Matrix, MatrixShape, row_numbers, to_matrix
+from clprune.container.units import KeptUnits, Matrix, row_numbers, to_matrix
 from clprune.darknet.values import FloatArray, LayerWeights
 from clprune.quantization.coding import CodebookCoding, Coding, HalfCoding, LinearCoding
 
@@ -24,7 +24,6 @@ class StoredMatrix:
     """
 
     shape: tuple[int, ...]
-    matrix_shape: MatrixShape
     values: KeptUnits | Matrix
     scales: FloatArray | None = None
     codebook: FloatArray | None = None

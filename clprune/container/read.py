@@ -15,7 +15,6 @@ from clprune.container.fingerprint import check_network
 from clprune.container.gaps import CodedGaps, decode_positions
 from clprune.container.layer import StoredMatrix, StoredWeights
 from clprune.container.record import LayerRecord, mapping
-from clprune.container.shapes import matrix_shape, weights_shape
 from clprune.container.source import Source, opened
 from clprune.container.units import KeptUnits, Matrix, MatrixShape
 from clprune.darknet.kinds.base import Layer, WeightedLayer
@@ -108,8 +107,8 @@ def _read_layer(source: Source, layer: Layer) -> LayerWeights:
 
 def _read_matrix(source: Source, layer: WeightedLayer, record: LayerRecord) -> StoredMatrix:
     tile = record.output_tile
-    shape = matrix_shape(layer, output_tile=tile)
-    axes = weights_shape(layer, output_tile=tile)
+    shape = MatrixShape.of(layer, winograd=tile)
+    axes = layer.domain_shape(tile)
     values: KeptUnits | Matrix
     if record.is_dense:
         values = _read_values(source, layer, record, shape=(shape.rows, shape.columns))
@@ -128,7 +127,6 @@ def _read_matrix(source: Source, layer: WeightedLayer, record: LayerRecord) -> S
         check_array(source.path, f"{layer}, weights", array, is_variance=False)
     return StoredMatrix(
         shape=axes,
-        matrix_shape=shape,
         values=values,
         scales=scales,
         codebook=codebook,

@@ -15,9 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.container.gaps import Positions, best_remainder_bits
+from clprune.darknet.kinds.base import WeightedLayer
+from clprune.errors import UsageError
 
 Matrix = npt.NDArray[Any]
 IsKept = npt.NDArray[np.bool_]
+
+#: Larger tiles lose all digits of float32: a file that names one is damaged. Our choice.
+LARGEST_OUTPUT_TILE = 8
 
 #: `unit_rows` of a matrix that is stored whole.
 DENSE = 0
@@ -30,6 +35,16 @@ class MatrixShape:
     rows: int
     columns: int
     group_rows: int
+
+    @classmethod
+    def of(cls, layer: WeightedLayer, *, winograd: int | None) -> MatrixShape:
+        """That of a layer's weights, in the Winograd domain for an output tile `winograd`. Raises UsageError."""
+        if winograd is not None and not layer.has_winograd_domain:
+            raise UsageError("weights in the Winograd domain: expected a 3x3 convolution of stride 1 in one group")
+        if winograd is not None and not 1 <= winograd <= LARGEST_OUTPUT_TILE:
+            raise UsageError(f"an output tile of {winograd}: expected 1 to {LARGEST_OUTPUT_TILE}")
+        rows, columns = layer.matrix_shape(winograd)
+        return cls(rows=rows, columns=columns, group_rows=layer.group_rows)
 
     def blocks(self, unit_rows: int) -> int:
         """Row blocks of `unit_rows`; the last one of each group may be shorter."""

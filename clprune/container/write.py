@@ -14,7 +14,6 @@ from clprune.container.fingerprint import network_record
 from clprune.container.gaps import encode_positions
 from clprune.container.layer import zero_code
 from clprune.container.record import METADATA_KEY, SPATIAL, VERSION, WINOGRAD, LayerRecord
-from clprune.container.shapes import matrix_shape, weights_shape
 from clprune.container.units import (
     DENSE,
     KeptUnits,
@@ -96,8 +95,8 @@ def _checked(path: str | Path, layer: Layer, name: str, array: Any, shape: tuple
 
 
 def _encode_weights(path: str | Path, layer: WeightedLayer, values: LayerWeights) -> tuple[Tensors, LayerRecord]:
-    axes = weights_shape(layer, output_tile=values.winograd)
-    shape = matrix_shape(layer, output_tile=values.winograd)
+    axes = layer.domain_shape(values.winograd)
+    shape = MatrixShape.of(layer, winograd=values.winograd)
     coding = values.coding
     codes = values.weights if coding is None else _codes(coding)
     if codes.shape != axes:

@@ -25,7 +25,6 @@ from clprune.pruning.winograd import (
     comparable_magnitudes,
     to_winograd_domain,
     transformed,
-    unit_matrix_shape,
 )
 from clprune.unit import Unit
 
@@ -235,7 +234,7 @@ def _layers_to_prune(
 
 def _unit_of(layer: MatrixLayer, settings: PruneSettings) -> Unit:
     method = settings.method_of(layer)
-    _, columns = unit_matrix_shape(layer, winograd=settings.output_tile(layer))
+    _, columns = layer.matrix_shape(settings.output_tile(layer))
     request = UnitRequest(
         tile=settings.unit_for_layer(layer),
         rows=layer.group_rows,
@@ -252,7 +251,7 @@ def _allocated(
     grids = []
     for layer in convolutions:
         layer_values(weights, layer.index)
-        rows, columns = unit_matrix_shape(layer, winograd=settings.output_tile(layer))
+        rows, columns = layer.matrix_shape(settings.output_tile(layer))
         unit = settings.method_of(layer).removed_unit(units[layer.index])
         grids.append(UnitGrid.cut(rows=rows, columns=columns, unit=unit, group_rows=layer.group_rows))
     return allocate(

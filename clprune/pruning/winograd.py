@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clprune.darknet.kinds.base import Layer, MatrixLayer
+from clprune.darknet.kinds.base import Layer
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import UsageError
 from clprune.pruning.criterion import Matrix
 from clprune.pruning.options import Options, option
-from clprune.winograd.transforms import FILTER_SIZE, transform_filters, transform_matrices
+from clprune.winograd.transforms import transform_filters, transform_matrices
 
 #: Output tiles m that weights may be pruned for.
 OUTPUT_TILES = (2, 4)
@@ -86,14 +86,6 @@ def transformed(layer: Layer, values: LayerWeights, *, winograd: int) -> LayerWe
             f"F({winograd}x{winograd}, 3x3): expected --winograd {values.winograd}, or weights in the spatial domain"
         )
     return values
-
-
-def unit_matrix_shape(layer: MatrixLayer, *, winograd: int | None) -> tuple[int, int]:
-    """Rows and columns of `unit_matrix` of a layer with weights of F(m x m, 3 x 3), None: of spatial weights."""
-    rows = layer.output.channels
-    if winograd is None:
-        return rows, layer.columns
-    return transform_matrices(winograd).matrices * rows, layer.columns // FILTER_SIZE**2
 
 
 def output_metric(winograd: int) -> NDArray[np.float64]:

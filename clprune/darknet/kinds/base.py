@@ -260,6 +260,16 @@ class WeightedLayer(Layer):
         """K: weights of one output value."""
         return math.prod(self.weights_shape[1:])
 
+    def domain_shape(self, winograd: int | None) -> tuple[int, ...]:
+        """Shape of the weights; in the Winograd domain of F(m x m, 3 x 3) `[m + 2, m + 2, out, in]`, `winograd` m."""
+        return self.weights_shape if winograd is None else (winograd + 2, winograd + 2, *self.weights_shape[:2])
+
+    def matrix_shape(self, winograd: int | None) -> tuple[int, int]:
+        """(rows, columns) of the matrix that units are cut from: rows are output channels, times places or matrices."""
+        shape = self.domain_shape(winograd)
+        columns = self.columns if winograd is None else shape[-1]
+        return math.prod(shape) // columns, columns
+
     @property
     def group_rows(self) -> int:
         """Output channels of one group: the rows within which units are cut."""
