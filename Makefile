@@ -16,7 +16,7 @@ OFFLINE_STAMP := $(VENV)/.installed-offline
 .PHONY: demo test lint conformance offline-gpu compare-methods
 
 demo: $(RUN_STAMP)
-	@$(BIN)/python tools/demo.py
+	@$(BIN)/python -m tools.demo
 
 test: $(TEST_STAMP)
 	@$(BIN)/python -m pytest

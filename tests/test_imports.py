@@ -167,6 +167,16 @@ def test_everything_is_reached_from_the_public_surface_or_the_command_line() -> 
     assert modules().keys() - reached - packages == UNREACHED
 
 
+def test_research_stands_on_the_library_not_on_the_command_line() -> None:
+    wrong = {
+        (path.name, name)
+        for path in (PACKAGE.parent / "tools").rglob("*.py")
+        for name in imported_modules(path)
+        if name == "clprune.cli" or name.startswith("clprune.cli.")
+    }
+    assert wrong == set()
+
+
 @pytest.mark.parametrize("folder", DISCOVERED)
 def test_folders_of_modules_found_by_name_are_looked_through(folder: str) -> None:
     parent = PACKAGE.parent.joinpath(*folder.split("."))

@@ -1,13 +1,12 @@
 """What `make demo` shows: tune for this machine, run the pruned model on real images, compare it with the dense one.
 
-python tools/demo.py [--budget SECONDS] [--device D] [--models FOLDER] [--update README.md]
+python -m tools.demo [--budget SECONDS] [--device D] [--models FOLDER] [--update README.md]
 """
 
 from __future__ import annotations
 
 import datetime
 import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ import click
 import numpy as np
 
 import clprune
-from clprune.cli.common import STATUS_INTERRUPTED, device_option, one_line_errors, print_table
-from clprune.cli.tuning import run_tuning, stored_problem
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights
@@ -34,8 +31,11 @@ from clprune.runner import Runner
 from clprune.runner.compare import largest_error, time_in_turns, weights_kept
 from clprune.runner.evaluate import evaluate
 from clprune.runner.inference import image_input, infer_images, top_k
+from clprune.tiles.records import result_key
 from clprune.tiles.store import open_store
 from clprune.tuning.tune import offers_to_tune
+from clprune.tuning.tune import tune as tune_offers
+from tools.terminal import device_option, print_table, run_command
 
 DATA = "digits-on-photos"
 STEMS = {"dense": "vgg16-digits", "pruned": "vgg16-digits-pruned75"}
@@ -93,24 +93,19 @@ def load_model(folder: Path, name: str) -> Model:
 
 def tune(session: Session, models: Sequence[Model], *, budget_s: float) -> None:
     """Tune what has no tuned tile on this device yet; a second run finds nothing to do."""
-    store = click.get_current_context().with_resource(open_store())
     plans = [
         make_plan(model.network, session.info, forms=weights_forms(model.network, model.weights)) for model in models
     ]
-    tasks = [
-        task
-        for task in offers_to_tune([step for plan in plans for step in plan.steps], likely_only=True)
-        if stored_problem(store, session.info, task, evaluations=0) is None
-    ]
-    if not tasks:
-        click.echo("tuned before on this device")
-        return
-    start = time.monotonic()
-    problems, is_interrupted = run_tuning(session, store, tasks, budget_s=budget_s)
-    if is_interrupted:
-        sys.exit(STATUS_INTERRUPTED)
-    tried = sum(problem.evaluations for problem in problems)
-    click.echo(f"tuned {len(problems)} problems in {time.monotonic() - start:.0f} s: {tried} tiles timed and verified")
+    with open_store() as store:
+        offers = offers_to_tune([step for plan in plans for step in plan.steps], likely_only=True)
+        missing = [offer for offer in offers if store.best(result_key(session.info, offer), offer.kernel) is None]
+        if not missing:
+            click.echo("tuned before on this device")
+            return
+        start = time.monotonic()
+        outcomes = tune_offers(session, store, missing, budget_s=budget_s)
+    tried = sum(outcome.evaluations for outcome in outcomes)
+    click.echo(f"tuned {len(outcomes)} problems in {time.monotonic() - start:.0f} s: {tried} tiles timed and verified")
 
 
 def print_samples(model: Model, runner: Runner, samples: Sequence[Path]) -> None:
@@ -176,5 +171,4 @@ def write_table(path: Path, table: Sequence[tuple[str, ...]], device: DeviceInfo
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        demo(standalone_mode=False)
+    run_command(demo)

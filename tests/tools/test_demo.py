@@ -23,7 +23,7 @@ from tests.cli.conftest import CFG
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 pytestmark = pytest.mark.usefixtures("device_context")
 
-DEMO = Path(__file__).parents[2] / "tools" / "demo.py"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -49,7 +49,8 @@ def models(tmp_path: Path) -> Path:
 
 def run_demo(models: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(DEMO), "--models", str(models), "--budget", "0.1"],
+        [sys.executable, "-m", "tools.demo", "--models", str(models), "--budget", "0.1"],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
