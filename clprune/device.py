@@ -76,6 +76,16 @@ class DeviceInfo:
         facts["key"] = device_key(self)
         return facts
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a result says about where it was computed."""
+        return {
+            "device": self.name,
+            "platform": self.platform_name,
+            "driver_version": self.driver_version,
+            "device_selector": self.selector,
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlatformInfo:

@@ -47,3 +47,12 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     with atomic_writer(path) as file:
         file.write(data)
+
+
+def check_writable(path: Path) -> Path:
+    """`path`, if it could be written: asked before hours of work, not after. Raises FileError."""
+    if not path.parent.is_dir():
+        raise FileError(f"no such folder: {path.parent}; make it first", path=path)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise FileError("cannot be written", path=path)
+    return path

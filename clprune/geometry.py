@@ -158,3 +158,8 @@ class PoolProblem:
         """Stable text under which tuning results of this problem are kept."""
         kind = "average" if self.is_average else f"size{self.size} stride{self.stride} padding{self.padding}"
         return f"n{self.batch} c{self.channels} h{self.in_height} w{self.in_width} {kind}"
+
+
+def problem_text(key: str) -> str:
+    """A problem's key without the batch, which is the same for all, and without a stride or groups of 1."""
+    return " ".join(word for word in key.split()[1:] if word not in ("stride1", "groups1"))

@@ -1,7 +1,7 @@
 """Make models/vgg16-digits: train it, prune three quarters of it, retrain, and write weights, samples and a log.
 
-python tools/make_models.py            half an hour on one free core; a killed run goes on where it was
-python tools/make_models.py --quick    a minute, for a look at the way; writes nothing into models/ by default
+python -m tools.make_models            half an hour on one free core; a killed run goes on where it was
+python -m tools.make_models --quick    a minute, for a look at the way; writes nothing into models/ by default
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from clprune.darknet.values import Weights
 from clprune.darknet.weights import write_weights
 from clprune.data import DataSet, load_data
 from clprune.files import write_atomically
+from clprune.progress import ProgressLines
 from clprune.pruning import PruneSettings
 from clprune.training import (
     ModuleEvaluation,
-    Progress,
     PruneReport,
     Recipe,
     evaluate,
@@ -37,6 +37,7 @@ from clprune.training import (
     train,
 )
 from clprune.unit import Unit
+from tools.terminal import say
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 DATA = "digits-on-photos"
@@ -89,7 +90,7 @@ def main(**options: Any) -> None:
         precision=options["precision"],
         seed=options["seed"] + 1000,
     )
-    dense = train(network, data, dense_recipe, checkpoint=work / "dense.checkpoint", report=show).weights
+    dense = train(network, data, dense_recipe, checkpoint=work / "dense.checkpoint", report=ProgressLines(say)).weights
     unit = Unit.parse(options["unit"])
     settings = PruneSettings(
         method="workgroup",
@@ -98,7 +99,13 @@ def main(**options: Any) -> None:
         unit_for_layer=lambda layer: unit,
     )
     report = prune_and_retrain(
-        network, dense, settings, data=data, recipe=retrain_recipe, checkpoint=work / "pruned.checkpoint", report=show
+        network,
+        dense,
+        settings,
+        data=data,
+        recipe=retrain_recipe,
+        checkpoint=work / "pruned.checkpoint",
+        report=ProgressLines(say),
     )
     results = {
         "dense": evaluate(load_module(network, dense), held_out),
@@ -111,15 +118,6 @@ def main(**options: Any) -> None:
     write_atomically(out / f"{STEM}.json", json.dumps(log, indent=2) + "\n")
     for name, result in results.items():
         click.echo(f"{name}: {100 * result.accuracy:.2f} % of {result.images} held-out images")
-
-
-def show(progress: Progress) -> None:
-    """One line per epoch on stderr."""
-    if progress.step == progress.steps:
-        click.echo(
-            f"epoch {progress.epoch}/{progress.epochs}: loss {progress.loss:.4f}, {progress.images_per_s:.0f} images/s",
-            err=True,
-        )
 
 
 def write_models(out: Path, network: Network, *, dense: Weights, report: PruneReport, sparsity: float) -> None:

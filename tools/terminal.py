@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
 from clprune.errors import ClpruneError, UsageError
+from clprune.progress import Progress, ProgressLines
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-#: Between two lines of progress.
-_SECONDS = 10.0
 
 
 def device_option(function: _Command) -> _Command:
@@ -48,14 +46,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, tit
 
 
 def counter(name: str, total: int) -> Callable[[], None]:
-    """What to call when one of `total` pieces of work is done: says how many are, every few seconds."""
-    done, said = 0, time.monotonic()
+    """What to call when one of `total` pieces of work is done: says how many are, every half minute."""
+    lines, done = ProgressLines(say), itertools.count(1)
 
     def tick() -> None:
-        nonlocal done, said
-        done += 1
-        if time.monotonic() - said > _SECONDS:
-            said = time.monotonic()
-            say(f"{name}: {done} of {total}")
+        number = next(done)
+        lines(Progress(stage=name, place=f"{number} of {total}", done=number, total=total))
 
     return tick

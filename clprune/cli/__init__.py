@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import gc
 import importlib
-import pkgutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
-from clprune.cli.common import one_line_errors
+from clprune.cli.shared.errors import one_line_errors
 from clprune.version import __version__
 
 #: New objects between two looks for garbage. A start makes many, which stay: the usual 700 cost a tenth of its time.
@@ -19,19 +20,39 @@ _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are the modules of this package that have a `command`: adding a file adds a command."""
+    """A group of the modules here whose text begins with their command's name: adding a file adds a command.
+
+    None of them is imported for the list of commands.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the modules here; those without a command have none to show (see `get_command`)."""
-        return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+        """The names of the commands."""
+        return list(_commands())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of that name and return its `command`, or None."""
-        if cmd_name not in self.list_commands(ctx):
+        if cmd_name not in _commands():
             return None
-        module = importlib.import_module(f"{__name__}.{cmd_name.replace('-', '_')}")
-        command = getattr(module, "command", None)
-        return command if isinstance(command, click.Command) else None
+        command: click.Command = importlib.import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands, each with the first line of its module's text."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_commands().items()))
+
+
+@functools.cache
+def _commands() -> dict[str, str]:
+    """Name -> what the command does, from the beginning of its module: `clprune NAME`: what it does."""
+    commands = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        with path.open(encoding="utf-8") as file:
+            start, _, rest = file.readline().strip().strip('"').partition("`: ")
+        name = path.stem.replace("_", "-")
+        if start == f"`clprune {name}":
+            commands[name] = rest[:1].upper() + rest[1:]
+    return commands
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

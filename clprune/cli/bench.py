@@ -1,25 +1,22 @@
-"""`clprune bench`: how fast a model is on a device, beside the device's own limits."""
+"""`clprune bench`: measure milliseconds and GFLOP/s of a model."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from clprune.cli.common import device_option, json_option, print_json, print_table, stdout_console
 from clprune.cli.method_options import MethodCommand
 from clprune.cli.model import (
-    algorithm_options,
     batch_option,
-    device_facts,
     load_model,
     model_argument,
     random_weights_options,
-    take_algorithms,
     take_random_weights,
     weights_argument,
 )
+from clprune.cli.shared.options import algorithm_options, device_option, json_option, take_algorithms
+from clprune.cli.shared.text import print_json, print_table, stdout_console
 
 if TYPE_CHECKING:
     from clprune.runner.bench import BenchResult, StepTimes
@@ -29,7 +26,7 @@ FULL_TABLE_WIDTH = 120
 WIDE_COLUMNS = ("median ms", "of peak", "imbalance")
 
 
-@click.command("bench", cls=MethodCommand, short_help="Measure milliseconds and GFLOP/s of a model.")
+@click.command("bench", cls=MethodCommand)
 @model_argument
 @weights_argument
 @random_weights_options
@@ -56,36 +53,24 @@ def command(
     GFLOP/s count the operations that remain after pruning. Times are from host memory to host memory, tuned tiles are
     used where `clprune tune` has found some.
     """
+    from clprune.container.model import Model
     from clprune.darknet.network import load_network
     from clprune.opencl import open_device
-    from clprune.runner import Runner
-    from clprune.runner.bench import bench
+    from clprune.workflow.bench import bench
 
     random = take_random_weights(options, weights=weights)
     algorithms = take_algorithms(options)
     network = load_network(model, batch=batch)
     with open_device(device) as session:
         network, loaded = load_model(session, network, weights=weights, random=random)
-        with Runner(network, loaded, session=session, algorithms=algorithms) as runner:
-            result = bench(runner, rounds=rounds)
-        facts = {"model": str(model), **device_facts(session.info)}
+        result = bench(Model(network=network, weights=loaded), rounds=rounds, device=session, algorithms=algorithms)
     if as_json:
-        print_json(facts | result_to_dict(result))
+        print_json(result.to_dict())
         return
     if layers:
         print_layers(result)
         click.echo()
-    _print_summary(result, facts)
-
-
-def result_to_dict(result: BenchResult) -> dict[str, Any]:
-    """All of a result as JSON can hold it, derived figures included."""
-    values = dataclasses.asdict(result)
-    for layer, step in zip(values["layers"], result.layers, strict=True):
-        layer["gflops"] = step.gflops
-    values["gflops"] = result.flops / result.best_ms / 1e6
-    values["share_of_peak"] = result.share_of_peak
-    return values
+    _print_summary(result)
 
 
 def print_layers(result: BenchResult) -> None:
@@ -132,16 +117,16 @@ def _short_origin(origin: str) -> str:
     return f"{first}, near" if rest else first
 
 
-def _print_summary(result: BenchResult, facts: dict[str, str]) -> None:
-    console = stdout_console()
-    gflops = result.flops / result.best_ms / 1e6
+def _print_summary(result: BenchResult) -> None:
+    console, device = stdout_console(), result.device
     origins = [step.tile_origin for step in result.layers if _has_weights(step)]
     tuned, default = origins.count("tuned"), sum(origin in ("default", "safe") for origin in origins)
     lines = {
-        "device": f"{facts['device']} ({facts['platform']}, driver {facts['driver_version']})",
+        "device": f"{device.name} ({device.platform_name}, driver {device.driver_version})",
         "best": f"{result.best_ms:.3f} ms for {result.batch} image{'s' if result.batch > 1 else ''}",
         "median": f"{result.median_ms:.3f} ms of {result.rounds}",
-        "rate": f"{gflops:.1f} GFLOP/s, {100 * result.share_of_peak:.0f} % of the {result.peak_gflops:.0f} measured",
+        "rate": f"{result.gflops:.1f} GFLOP/s, {100 * result.share_of_peak:.0f} % of the {result.peak_gflops:.0f} "
+        "measured",
         "memory": f"{result.parameter_bytes / 2**20:.1f} MiB weights, {result.tensor_bytes / 2**20:.1f} MiB "
         f"activations, read at up to {result.bandwidth_gbytes_per_s:.0f} GB/s",
         "tiles": f"{tuned} tuned for their layer, {len(origins) - tuned - default} for another one, {default} default",

@@ -1,4 +1,4 @@
-"""`clprune db`: look into the tuning database, exchange results as T4 JSON, forget them."""
+"""`clprune db`: look into the tuning database, exchange its results, forget them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from clprune.cli.common import json_option, print_json, print_table
-from clprune.cli.tuning import problem_text, tile_text
+from clprune.cli.shared.options import json_option
+from clprune.cli.shared.text import print_json, print_table, tile_text
 from clprune.errors import UsageError
+from clprune.geometry import problem_text
 
 if TYPE_CHECKING:
     from clprune.tiles.records import Best, StoredDevice

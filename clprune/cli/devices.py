@@ -1,19 +1,18 @@
-"""`clprune devices`: what there is to run on."""
+"""`clprune devices`: list every OpenCL platform and device, and mark the one that would be chosen."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 
-from clprune.cli.common import device_option, json_option, print_json, stdout_console
+from clprune.cli.shared.options import device_option, json_option
+from clprune.cli.shared.text import print_json, stdout_console
 from clprune.errors import NoDeviceError
-from clprune.quirks import platform_advice
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from clprune.device import DeviceInfo, PlatformInfo
 
 
@@ -54,6 +53,9 @@ def _print_text(platforms: list[PlatformInfo], chosen: DeviceInfo | None) -> Non
 
 
 def _print_device(console: Console, device: DeviceInfo, *, is_chosen: bool) -> None:
+    from rich.padding import Padding
+    from rich.table import Table
+
     mark = "*" if is_chosen else " "
     note = "  <- chosen" if is_chosen else ""
     console.print(f"  {mark} {device.selector}  {device.name}{note}")
@@ -95,6 +97,8 @@ def _facts(device: DeviceInfo) -> list[tuple[str, str]]:
 
 
 def _advice(platform: PlatformInfo) -> str:
+    from clprune.quirks import platform_advice
+
     advice = platform_advice(platform)
     return f" ({advice})" if advice else ""
 

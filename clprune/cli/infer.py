@@ -1,4 +1,4 @@
-"""`clprune infer`: what a network sees in images."""
+"""`clprune infer`: print the most likely classes of each image."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clprune.cli.common import STATUS_FAILURE, device_option, json_option, print_error
 from clprune.cli.model import (
-    algorithm_options,
     batch_option,
-    device_facts,
     is_weights_file,
-    load_weights,
     model_argument,
-    take_algorithms,
 )
-from clprune.errors import DataError
+from clprune.cli.shared.errors import STATUS_FAILURE, print_error
+from clprune.cli.shared.options import algorithm_options, device_option, json_option, take_algorithms
 
 if TYPE_CHECKING:
     from clprune.runner import Runner
@@ -67,6 +63,8 @@ def command(
     WEIGHTS is the file of the same stem beside MODEL.cfg where it is left out. Without images, their paths are read
     from standard input, one per line. With --json, one object per line and image.
     """
+    from clprune.container.load import load_weights
+    from clprune.container.model import Model
     from clprune.darknet.network import load_network
     from clprune.runner import Runner
     from clprune.runner.inference import check_image_network, infer_images
@@ -75,9 +73,10 @@ def command(
     algorithms = take_algorithms(options)
     network = load_network(model, batch=batch)
     check_image_network(network)
-    class_names = load_names(Path(model), names, outputs=network.outputs)
-    loaded = load_weights(network, weights)
-    with Runner(network, loaded, device=device, algorithms=algorithms) as runner:
+    names_path = None if names is None else Path(names)
+    loaded = Model(network=network, weights=load_weights(weights, network), names_path=names_path)
+    class_names = loaded.names
+    with Runner(loaded, device=device, algorithms=algorithms) as runner:
         _print_note(runner, resize)
         failures, seconds, count = 0, 0.0, 0
         for answer in infer_images(runner, network, images or lines_of_stdin(), resize=resize):
@@ -101,19 +100,6 @@ def split_files(files: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
     if files and is_weights_file(files[0]):
         return files[0], tuple(files[1:])
     return None, tuple(files)
-
-
-def load_names(model: Path, names: str | None, *, outputs: int) -> tuple[str, ...]:
-    """Class names by index: from `names`, else from the file beside the cfg; where there is none, the numbers."""
-    from clprune.darknet.names import read_names
-
-    path = Path(names) if names is not None else model.with_suffix(".names")
-    if names is None and not path.exists():
-        return tuple(str(index) for index in range(outputs))
-    found = read_names(path)
-    if len(found) < outputs:
-        raise DataError(f"{len(found)} names: expected at least {outputs}, the network's outputs", path=path)
-    return found
 
 
 def lines_of_stdin() -> Iterator[str]:
@@ -168,11 +154,11 @@ def _print_note(runner: Runner, resize: str) -> None:
 
 
 def _print_profile(runner: Runner, *, as_json: bool) -> None:
-    from clprune.cli.bench import print_layers, result_to_dict
+    from clprune.cli.bench import print_layers
     from clprune.runner.bench import bench
 
     result = bench(runner, rounds=10)
     if as_json:
-        _print_line(json.dumps({"profile": result_to_dict(result) | device_facts(runner.session.info)}))
+        _print_line(json.dumps({"profile": result.to_dict()}))
     else:
         print_layers(result)

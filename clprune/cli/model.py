@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from clprune.algorithms import ALGORITHMS, DEFAULT_MAX_ERROR, Algorithms
 from clprune.cli.method_options import make_options, take_given
 from clprune.errors import WeightsError
 
@@ -34,35 +33,6 @@ def model_argument(function: _Command) -> _Command:
 def weights_argument(function: _Command) -> _Command:
     """Add the optional `[WEIGHTS]`; the command receives the text or None as `weights`."""
     return click.argument("weights", metavar="[WEIGHTS]", required=False)(function)
-
-
-def algorithm_options(function: _Command) -> _Command:
-    """Add `--algorithms` and `--max-error`; the command passes its options to `take_algorithms`."""
-    for option in (
-        click.option(
-            "--max-error",
-            type=click.FloatRange(min=0, min_open=True),
-            metavar="E",
-            default=DEFAULT_MAX_ERROR,
-            show_default=True,
-            help="Largest relative error of a layer with which an algorithm may replace the direct one.",
-        ),
-        click.option(
-            "--algorithms",
-            metavar="LIST",
-            default=",".join(ALGORITHMS),
-            show_default=True,
-            help="What each convolution's algorithm is chosen from, by measured time.",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def take_algorithms(options: dict[str, Any]) -> Algorithms:
-    """Take the options of `algorithm_options` out of `options`. Raises UsageError for an unknown name."""
-    names = tuple(name.strip() for name in options.pop("algorithms").split(",") if name.strip())
-    return Algorithms(names=names, max_error=options.pop("max_error"))
 
 
 def batch_option(function: _Command) -> _Command:
@@ -225,13 +195,3 @@ def is_weights_file(path: str) -> bool:
     except OSError:
         return False
     return len(head) == 12 and struct.unpack("<iii", head)[:2] in {(0, 1), (0, 2)}
-
-
-def device_facts(device: DeviceInfo) -> dict[str, str]:
-    """What a JSON result says about where it was computed."""
-    return {
-        "device": device.name,
-        "platform": device.platform_name,
-        "driver_version": device.driver_version,
-        "device_selector": device.selector,
-    }

@@ -1,4 +1,4 @@
-"""`clprune prune`: remove units of the device's tiles from a model, retrain it, and measure what that brought."""
+"""`clprune prune`: prune a trained model for a device's tiles and retrain it with PyTorch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clprune.cli.common import device_option, json_option, print_json, progress_bar
 from clprune.cli.method_options import MethodCommand, take_method_options
 from clprune.cli.model import (
     data_option,
-    device_facts,
     load_weights,
     model_argument,
     seed_option,
@@ -23,16 +21,16 @@ from clprune.cli.model import (
     unit_option,
 )
 from clprune.cli.prune_text import print_text
+from clprune.cli.shared.options import device_option, json_option
+from clprune.cli.shared.progress import show_progress
+from clprune.cli.shared.text import print_json
 from clprune.cli.training import (
     distillation_options,
-    load_splits,
-    model_targets,
     recipe_options,
     report_path,
     take_checkpoint,
     take_distillation,
     take_recipe,
-    training_progress,
 )
 
 if TYPE_CHECKING:
@@ -128,6 +126,7 @@ def command(
     from clprune.opencl import open_device
     from clprune.pruning.report_page import report_page
     from clprune.training import join_ranks, prune_and_retrain
+    from clprune.workflow.inputs import load_splits
 
     recipe = _recipe(options, seed=seed)
     options["options"] = take_method_options(options)
@@ -139,7 +138,8 @@ def command(
     with join_ranks() as ranks, open_device(device) if ranks.is_first else nullcontext() as session:
         settings = _settings(options, units=ranks.from_first(lambda: _units(session, network, options)))
         images, held_out = load_splits(data, network, seed=seed, count=options["count"])
-        with training_progress(rounds=steps, is_shown=ranks.is_first) as report:
+        assert held_out is not None
+        with show_progress(is_shown=ranks.is_first) as report:
             outcome = prune_and_retrain(
                 network, dense, settings, data=images, recipe=recipe, steps=steps, validation=held_out,
                 checkpoint=checkpoint, report=report,
@@ -151,7 +151,7 @@ def command(
         before, after = measure_models(
             session, [(network, dense), (load_network(targets[0]), pruned)], held_out=held_out
         )
-        facts = device_facts(session.info)
+        facts = session.info.facts
     result = {"model": model, "cfg": str(targets[0]), "weights": str(targets[1]), "data": data, **facts}
     summary = _summary(result, settings, outcome, before, after)
     if page is not None:
@@ -174,10 +174,11 @@ def _targets(
     out: str, file_format: str, method: str, options: Options, *, sources: tuple[str, str]
 ) -> tuple[Path, Path]:
     """(cfg, weights) to write. Raises what `model_targets` raises."""
+    from clprune.container.model import model_targets
     from clprune.pruning.settings import asked_output_tile
 
     is_packed = file_format == "packed" or asked_output_tile(method, options) is not None
-    return model_targets(out, ".safetensors" if is_packed else ".weights", sources=sources)
+    return model_targets(out, file_format="packed" if is_packed else "darknet", sources=sources)
 
 
 def _units(session: Session | None, network: Network, options: dict[str, Any]) -> dict[int, Unit]:
@@ -239,6 +240,7 @@ def _write(targets: tuple[Path, Path], network: Network, outcome: PruneReport, s
 
 def measure_models(session: Session, models: Sequence[tuple[Network, Weights]], *, held_out: DataSet) -> list[Measured]:
     """Times (in turns) and accuracy of each model on the device; weights are counted against the first model's."""
+    from clprune.progress import share_of
     from clprune.runner import Runner
     from clprune.runner.bench import bench
     from clprune.runner.compare import largest_error, time_in_turns, weights_kept
@@ -248,12 +250,13 @@ def measure_models(session: Session, models: Sequence[tuple[Network, Weights]], 
     times = time_in_turns(runners)
     sizes = [_weight_count(network) for network, _ in models]
     measured = []
-    with progress_bar() as progress:
-        shown = progress.add_task("measuring", total=len(models) * len(held_out))
-        for (network, weights), runner, whole, size in zip(models, runners, times, sizes, strict=True):
+    with show_progress() as progress:
+        for number, ((network, weights), runner, whole, size) in enumerate(
+            zip(models, runners, times, sizes, strict=True)
+        ):
             layer_ms, layer_kept = _by_layer(bench(runner))
-            evaluation = evaluate(runner, network, held_out)
-            progress.update(shown, advance=len(held_out))
+            share = share_of(progress, number=number, count=len(models))
+            evaluation = evaluate(runner, network, held_out, progress=share)
             measured.append(
                 Measured(
                     best_ms=whole.best_ms,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clprune.cli.common import print_table
+from clprune.cli.shared.text import print_table
 
 if TYPE_CHECKING:
     from clprune.cli.prune import Measured

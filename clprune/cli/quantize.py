@@ -1,4 +1,4 @@
-"""`clprune quantize`: a model's weights in fewer bits, with pruning before and retraining where asked for."""
+"""`clprune quantize`: store a model's weights in fewer bits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from clprune.cli.common import device_option, json_option, print_json, print_table, progress_bar
 from clprune.cli.method_options import MethodCommand
 from clprune.cli.model import (
     RandomWeights,
-    device_facts,
     load_model,
     model_argument,
     prune_settings,
@@ -23,15 +21,15 @@ from clprune.cli.model import (
     take_random_weights,
     weights_argument,
 )
+from clprune.cli.shared.options import device_option, json_option
+from clprune.cli.shared.progress import show_progress
+from clprune.cli.shared.text import print_json, print_table
 from clprune.cli.training import (
     distillation_options,
-    load_splits,
-    model_targets,
     recipe_options,
     take_checkpoint,
     take_distillation,
     take_recipe,
-    training_progress,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +73,7 @@ class Request:
     seed: int
 
 
-@click.command("quantize", cls=MethodCommand, short_help="Store a model's weights in fewer bits.")
+@click.command("quantize", cls=MethodCommand)
 @model_argument
 @weights_argument
 @random_weights_options
@@ -117,15 +115,19 @@ def command(
     --prune-first as by `clprune prune`, then for its codes, at a quarter of the learning rate. Random weights show size
     and speed. The cfg and the packed weights written are a model like any other.
     """
+    from clprune.container.model import model_targets
     from clprune.darknet.network import load_network
     from clprune.opencl import open_device
+    from clprune.workflow.inputs import load_splits
 
     request, random = _take_request(options, weights=weights, data=data)
     network = load_network(model)
-    targets = model_targets(out, ".safetensors", sources=(model, *([] if weights is None else [weights])))
+    targets = model_targets(out, file_format="packed", sources=(model, *([] if weights is None else [weights])))
     splits = None
     if data is not None:
-        splits = load_splits(data, network, seed=request.seed, count=options["count"])
+        images, held_out = load_splits(data, network, seed=request.seed, count=options["count"])
+        assert held_out is not None
+        splits = images, held_out
     with open_device(device) as session:
         network, given = load_model(session, network, weights=weights, random=random)
         source = _pruned(session, network, given, request, splits=splits)
@@ -139,7 +141,7 @@ def command(
                 "accuracy_before": _accuracy(session, network, given, splits[1]),
                 "accuracy_after": _accuracy(session, coded.network, coded.weights, splits[1]),
             }
-        facts = device_facts(session.info)
+        facts = session.info.facts
     result = {"model": model, "cfg": str(targets[0]), "weights": str(targets[1]), "data": data, **facts}
     result |= _figures(request, folded, coded, path=targets[1]) | accuracies
     if as_json:
@@ -220,7 +222,7 @@ def _pruned(
     else:
         from clprune.training import prune_and_retrain
 
-        with training_progress() as report:
+        with show_progress() as report:
             outcome = retrained = prune_and_retrain(
                 network,
                 weights,
@@ -306,7 +308,7 @@ def _coded(
     from clprune.training.quantize import Quantization
 
     recipe = replace(request.recipe, learning_rate=CODED_RATE * request.recipe.learning_rate)
-    with training_progress() as report:
+    with show_progress() as report:
         result = train(
             model.network,
             splits[0],
@@ -342,10 +344,8 @@ def _accuracy(session: Session, network: Network, weights: Weights, held_out: Da
     from clprune.runner import Runner
     from clprune.runner.evaluate import evaluate
 
-    with Runner(network, weights, session=session) as runner, progress_bar() as progress:
-        shown = progress.add_task("measuring", total=len(held_out))
-        done = evaluate(runner, network, held_out, progress=lambda count: progress.update(shown, completed=count))
-    return done.accuracy
+    with Runner(network, weights, session=session) as runner, show_progress() as progress:
+        return evaluate(runner, network, held_out, progress=progress).accuracy
 
 
 def _figures(request: Request, folded: Model, coded: Model, *, path: Path) -> dict[str, Any]:

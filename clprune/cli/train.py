@@ -1,4 +1,4 @@
-"""`clprune train`: make the dense model."""
+"""`clprune train`: train a model with PyTorch."""
 
 from __future__ import annotations
 
@@ -6,19 +6,14 @@ from typing import Any
 
 import click
 
-from clprune.cli.common import json_option, print_json
 from clprune.cli.model import data_option, model_argument, seed_option
-from clprune.cli.training import (
-    load_splits,
-    output_path,
-    recipe_options,
-    take_checkpoint,
-    take_recipe,
-    training_progress,
-)
+from clprune.cli.shared.options import json_option
+from clprune.cli.shared.progress import show_progress
+from clprune.cli.shared.text import print_json
+from clprune.cli.training import recipe_options, take_checkpoint, take_recipe
 
 
-@click.command("train", short_help="Train a model with PyTorch.")
+@click.command("train")
 @model_argument
 @data_option
 @recipe_options(learning_rate=0.05)
@@ -31,34 +26,18 @@ def command(model: str, data: str, seed: int, out: str, as_json: bool, **options
     Ends with the accuracy on the held-out images, which decide nothing. Several processes, on one machine or more:
     torchrun --nproc-per-node N -m clprune train ... (a batch is shared among them, the first one writes the files).
     """
-    from clprune.darknet.network import load_network
-    from clprune.darknet.weights import write_weights
-    from clprune.training import evaluate, join_ranks, load_module, train
+    from clprune.workflow.train import train
 
-    with join_ranks() as ranks:
-        recipe = take_recipe(options, seed=seed)
-        network = load_network(model)
-        target = output_path(out, ".weights")
-        checkpoint = take_checkpoint(options)
-        images, held_out = load_splits(data, network, seed=seed, count=options["count"])
-        with training_progress(is_shown=ranks.is_first) as report:
-            result = train(network, images, recipe, checkpoint=checkpoint, report=report)
-    if not ranks.is_first:
-        return
-    write_weights(target, network, result.weights)
-    evaluation = evaluate(load_module(network, result.weights), held_out)
-    if as_json:
-        print_json(
-            {
-                "model": model,
-                "weights": str(target),
-                "data": data,
-                "epochs": recipe.epochs,
-                "losses": list(result.losses),
-                "held_out_images": evaluation.images,
-                "accuracy": evaluation.accuracy,
-            }
+    recipe, checkpoint = take_recipe(options, seed=seed), take_checkpoint(options)
+    with show_progress() as progress:
+        result = train(
+            model, data=data, recipe=recipe, count=options["count"], out=out, checkpoint=checkpoint, progress=progress
         )
+    if not result.is_first:
         return
-    click.echo(f"{100 * evaluation.accuracy:.2f} % of {evaluation.images} held-out images of {held_out.name} right")
-    click.echo(f"weights: {target}")
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        assert result.accuracy is not None
+        click.echo(f"{100 * result.accuracy:.2f} % of {result.held_out_images} held-out images of {result.data} right")
+        click.echo(f"weights: {result.written}")

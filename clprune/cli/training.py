@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from clprune.cli.common import stderr_console
-from clprune.errors import FileError, UsageError
-
-if TYPE_CHECKING:
-    from clprune.darknet.network import Network
-    from clprune.dataset import DataSet
+from clprune.files import check_writable
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_OUTPUT_SUFFIXES = (".weights", ".cfg", ".safetensors")
 
 
 def recipe_options(*, learning_rate: float, epochs_required: bool = True) -> Callable[[_Command], _Command]:
@@ -93,99 +83,9 @@ def take_checkpoint(options: dict[str, Any]) -> Path | None:
     text = options.pop("checkpoint")
     if text is None:
         return None
-    path = Path(text)
-    _check_writable(path)
-    return path
-
-
-def load_splits(data: str, network: Network, *, seed: int, count: int | None) -> tuple[DataSet, DataSet]:
-    """(training images, held-out images) in the network's size. Raises UsageError when they do not fit it."""
-    from clprune.data import load_data
-    from clprune.runner.evaluate import check_data
-
-    height, width = network.input.height, network.input.width
-    train = load_data(data, split="train", height=height, width=width, seed=seed, count=count)
-    held_out = load_data(data, split="test", height=height, width=width)
-    check_data(network, train)
-    return train, held_out
-
-
-def output_path(prefix: str, suffix: str) -> Path:
-    """PREFIX with `suffix`, whether or not PREFIX came with one. Raises FileError when it could not be written."""
-    path = Path(prefix)
-    stem = path.with_suffix("") if path.suffix in _OUTPUT_SUFFIXES else path
-    target = stem.with_name(stem.name + suffix)
-    _check_writable(target)
-    return target
-
-
-def model_targets(prefix: str, suffix: str, *, sources: Sequence[str]) -> tuple[Path, Path]:
-    """(cfg, weights with `suffix`) of PREFIX to write, which must not be among the `sources` that are read.
-
-    Raises UsageError for one that is, and for packed weights beside darknet's, which would be loaded in their place;
-    FileError when they could not be written.
-    """
-    targets = output_path(prefix, ".cfg"), output_path(prefix, suffix)
-    for target in targets:
-        for source in sources:
-            if target.exists() and Path(source).exists() and target.samefile(source):
-                raise UsageError(f"--out {prefix} would replace {source}, which is read: expected another PREFIX")
-    darknet = targets[1].with_suffix(".weights")
-    if darknet != targets[1] and darknet.exists():
-        raise UsageError(
-            f"--out {prefix}: {darknet} would be loaded in place of {targets[1].name}; remove it, or use another PREFIX"
-        )
-    return targets
+    return check_writable(Path(text))
 
 
 def report_path(text: str | None) -> Path | None:
     """Where a report goes, None for none. Raises FileError when it could not be written."""
-    if text is None:
-        return None
-    path = Path(text)
-    _check_writable(path)
-    return path
-
-
-def _check_writable(path: Path) -> None:
-    """Raise FileError for a file that could not be written: before hours of training, not after."""
-    if not path.parent.is_dir():
-        raise FileError(f"no such folder: {path.parent}; make it first", path=path)
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise FileError("cannot be written", path=path)
-
-
-@contextmanager
-def training_progress(*, rounds: int = 1, is_shown: bool = True) -> Iterator[Any]:
-    """A function that takes `clprune.training.Progress`, and shows it on stderr where that is a terminal.
-
-    `rounds` is how many trainings follow each other; of several processes only one has it `is_shown`.
-    """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=16),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[state]}"),
-    )
-    with Progress(
-        *columns, console=stderr_console(), disable=not (is_shown and sys.stderr.isatty()), transient=True
-    ) as bar:
-        shown = bar.add_task("epoch 1", total=None, state="")
-        finished = 0
-
-        def report(progress: Any) -> None:
-            nonlocal finished
-            done = (progress.epoch - 1) * progress.steps + progress.step
-            total = progress.epochs * progress.steps
-            bar.update(
-                shown,
-                description=f"epoch {progress.epoch}/{progress.epochs}",
-                completed=finished + done,
-                total=rounds * total,
-                state=f"loss {progress.loss:.3f}, {progress.images_per_s:.0f} images/s",
-            )
-            if done == total:
-                finished += total
-
-        yield report
+    return None if text is None else check_writable(Path(text))

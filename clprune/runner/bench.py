@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clprune.darknet.random_weights import random_images
+from clprune.device import DeviceInfo
 from clprune.launching import timed_in_a_row
 from clprune.runner.binding import BoundStep
 from clprune.runner.limits import measure_limits
@@ -56,9 +57,12 @@ class StepTimes:
 class BenchResult:
     """Times of whole inferences (host to host) and of each step alone, with the device's limits beside them.
 
-    `parameter_bytes` is device memory of packed weights, lists and biases, `tensor_bytes` that of activations.
+    `model` is the cfg's path. `parameter_bytes` is device memory of packed weights, lists and biases, `tensor_bytes`
+    that of activations.
     """
 
+    model: str
+    device: DeviceInfo
     batch: int
     best_ms: float
     median_ms: float
@@ -75,9 +79,20 @@ class BenchResult:
         return sum(step.flops for step in self.layers)
 
     @property
+    def gflops(self) -> float:
+        """Remaining operations per nanosecond at the best time."""
+        return self.flops / self.best_ms / 1e6
+
+    @property
     def share_of_peak(self) -> float:
         """Remaining operations over the best time, relative to the measured peak."""
-        return self.flops / self.best_ms / 1e6 / self.peak_gflops
+        return self.gflops / self.peak_gflops
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON can hold it, derived figures included."""
+        layers = [dataclasses.asdict(step) | {"gflops": step.gflops} for step in self.layers]
+        derived = {"gflops": self.gflops, "share_of_peak": self.share_of_peak}
+        return vars(self) | self.device.facts | {"layers": layers} | derived
 
 
 def bench(runner: Runner, *, rounds: int = 20, warmup: int = 3) -> BenchResult:
@@ -97,6 +112,8 @@ def bench(runner: Runner, *, rounds: int = 20, warmup: int = 3) -> BenchResult:
     whole_ms = [time_ms for time_ms, _ in samples]
     step_ms = [[1e3 * seconds for seconds in times] for times in zip(*(each for _, each in samples), strict=True)]
     return BenchResult(
+        model=str(runner.network.path),
+        device=runner.session.info,
         batch=runner.network.batch,
         best_ms=min(whole_ms),
         median_ms=statistics.median(whole_ms),

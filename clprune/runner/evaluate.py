@@ -11,6 +11,7 @@ import numpy.typing as npt
 from clprune.darknet.network import Network
 from clprune.dataset import DataSet
 from clprune.errors import ClpruneError, UsageError
+from clprune.progress import OnProgress, Progress
 
 #: Images that are held as float32 at once.
 CHUNK_IMAGES = 256
@@ -42,15 +43,17 @@ def evaluate(
     network: Network,
     data: DataSet,
     *,
-    progress: Callable[[int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Evaluation:
-    """Run all of `data` through `run` (a Runner of `network`); `progress` is called with the number of images done.
+    """Run all of `data` through `run` (a Runner of `network`); `progress` hears of the images done.
 
     Of equal values the lower index counts as larger. Raises UsageError when data and network do not fit, ClpruneError
     when an answer is not finite.
     """
     check_data(network, data)
     correct = top5 = 0
+    tell = progress or (lambda event: None)
+    tell(Progress(stage="evaluation", done=0, total=len(data)))
     chunk = max(CHUNK_IMAGES // network.batch, 1) * network.batch
     for first in range(0, len(data), chunk):
         last = min(first + chunk, len(data))
@@ -60,8 +63,7 @@ def evaluate(
         ranks = label_ranks(values, data.labels[first:last])
         correct += int(np.count_nonzero(ranks < 1))
         top5 += int(np.count_nonzero(ranks < 5))
-        if progress is not None:
-            progress(last)
+        tell(Progress(stage="evaluation", done=last, total=len(data), place=f"{last}/{len(data)} images"))
     return Evaluation(images=len(data), correct=correct, top5_correct=top5)
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from clprune.algorithms import Algorithms
 from clprune.container.load import load_weights
+from clprune.container.model import Model
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.errors import UsageError
@@ -48,21 +49,25 @@ class _Exchange:
 class Runner:
     """Runs a model; `runner(x)` maps float32 `[N, C, H, W]` to float32 `[N, outputs]` for any N.
 
-    `model` is a `.cfg` path or a Network; `weights` a `.weights` or `.safetensors` path (by default the file of the
-    same stem beside the cfg) or Weights in memory. `device` selects as `clprune.opencl.choose` does. `batch` images run
-    at once. Tuned tiles come from the user's tuning database where it has any; nothing is tuned here. Use it as a
-    context manager, or call `close()`. One runner may be shared by threads: calls wait for each other.
+    `model` is a Model, a `.cfg` path or a Network; `weights` a `.weights` or `.safetensors` path (by default the file
+    of the same stem beside the cfg) or Weights in memory. `device` selects as `clprune.opencl.choose` does. `batch`
+    images run at once. Tuned tiles come from the user's tuning database where it has any; nothing is tuned here. Use it
+    as a context manager, or call `close()`. One runner may be shared by threads: calls wait for each other.
 
     `keep_tensors` keeps every layer's output readable after a run (`clprune.runner.verify`), at the price of memory.
     `algorithms` narrows what each layer's kernel is chosen from (`clprune.algorithms`).
     `connected_storage="float16"` halves the memory that fully connected layers read; they still sum in float32.
 
     Raises CfgError, WeightsError, NoDeviceError, BuildError, LaunchError, UnsupportedLayerError.
+
+    >>> with clprune.Runner("model.cfg") as runner:
+    ...     runner(numpy.zeros((2, 3, 32, 32), numpy.float32)).shape
+    (2, 10)
     """
 
     def __init__(
         self,
-        model: str | Path | Network,
+        model: str | Path | Model | Network,
         weights: str | Path | Weights | None = None,
         *,
         device: str | None = None,
@@ -73,6 +78,9 @@ class Runner:
         connected_storage: str = "float32",
         algorithms: Algorithms | None = None,
     ) -> None:
+        if isinstance(model, Model):
+            weights = model.weights if weights is None else weights
+            model = model.network
         self.network = model if isinstance(model, Network) else load_network(model, batch=batch)
         if not isinstance(weights, Weights):
             weights = load_weights(weights, self.network)

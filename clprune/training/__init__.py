@@ -14,7 +14,7 @@ except ImportError as error:
 from clprune.training.convert import load_module, store_weights
 from clprune.training.distillation import Teacher
 from clprune.training.evaluate import ModuleEvaluation, evaluate
-from clprune.training.loop import Progress, TrainingResult, train
+from clprune.training.loop import TrainingResult, train
 from clprune.training.module import NetworkModule
 from clprune.training.processor import choose_precision
 from clprune.training.prune import PruneReport, prune_and_retrain
@@ -24,7 +24,6 @@ from clprune.training.recipe import Recipe
 __all__ = [
     "ModuleEvaluation",
     "NetworkModule",
-    "Progress",
     "PruneReport",
     "Ranks",
     "Recipe",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.dataset import DataSet
 from clprune.errors import UsageError
+from clprune.progress import OnProgress, Progress
 from clprune.pruning.unit import Mask
 from clprune.training.augment import draw_augmentation
 from clprune.training.checkpoint import Checkpoint, load_checkpoint, run_key, save_checkpoint
@@ -34,25 +35,6 @@ from clprune.training.ranks import current_ranks
 from clprune.training.recipe import Recipe
 
 REPORT_EVERY_STEPS = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a run is: `epoch` of `epochs` and `step` of `steps` within it, both counted from 1.
-
-    `loss` is the mean over the epoch so far; `accuracy` on the validation data is set after an epoch's last step.
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    images_per_s: float
-    accuracy: float | None = None
-
-
-Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +56,8 @@ def train(
     quantization: Quantization | None = None,
     teacher: Teacher | None = None,
     validation: DataSet | None = None,
-    checkpoint: Path | None = None,
-    report: Report | None = None,
+    checkpoint: str | Path | None = None,
+    report: OnProgress | None = None,
 ) -> TrainingResult:
     """Train `network` on `data` by `recipe`, from `weights` or from new random ones; the last epoch's weights count.
 
@@ -119,7 +101,10 @@ def train(
             purpose=purpose,
         )
         if checkpoint is not None:
+            checkpoint = Path(checkpoint)
             run.resume(ranks.from_first(functools.partial(load_checkpoint, checkpoint, key=key)))
+        if run.epochs_done < recipe.epochs:
+            run.tell(0)
         while run.epochs_done < recipe.epochs:
             run.train_epoch(validation)
             if checkpoint is not None and ranks.is_first:
@@ -143,7 +128,7 @@ class _Run:
         masks: Mapping[int, Mask],
         codes: HeldCodes | None,
         teaching: NetworkModule | None,
-        report: Report | None,
+        report: OnProgress | None,
     ) -> None:
         self.module = module
         self.ranks = current_ranks()
@@ -197,17 +182,13 @@ class _Run:
         for step in range(self.steps):
             chosen = order[step * self.recipe.batch : (step + 1) * self.recipe.batch]
             total += self._train_step(data, chosen, step=epoch * self.steps + step)
-            last = step + 1 == self.steps
-            if not last and self.report is not None and (step + 1) % REPORT_EVERY_STEPS == 0:
-                self.report(self._progress(step + 1, loss=total / (step + 1), started=started))
+            if step + 1 < self.steps and (step + 1) % REPORT_EVERY_STEPS == 0:
+                self.tell(step + 1, loss=total / (step + 1), started=started)
         self.losses.append(total / self.steps)
-        progress = self._progress(self.steps, loss=self.losses[-1], started=started)
         if validation is not None:
             self.accuracies.append(evaluate(self.module, validation).accuracy)
-            progress = replace(progress, accuracy=self.accuracies[-1])
+        self.tell(self.steps, loss=self.losses[-1], started=started)
         self.epochs_done += 1
-        if self.report is not None:
-            self.report(progress)
 
     def _train_step(self, data: DataSet, chosen: NDArray[np.int64], *, step: int) -> float:
         recipe = self.recipe
@@ -252,15 +233,27 @@ class _Run:
             loss = (1 - recipe.distillation) * loss + recipe.distillation * distilled
         return loss * (len(part) * self.ranks.count / len(chosen))
 
-    def _progress(self, step: int, *, loss: float, started: float) -> Progress:
-        elapsed = max(time.perf_counter() - started, 1e-9)
-        return Progress(
-            epoch=self.epochs_done + 1,
-            epochs=self.recipe.epochs,
-            step=step,
-            steps=self.steps,
-            loss=loss,
-            images_per_s=step * self.recipe.batch / elapsed,
+    def tell(self, step: int, *, loss: float = math.nan, started: float = 0.0) -> None:
+        """Report that `step` steps of this epoch are done; after the last one also the accuracy, where it is known."""
+        if self.report is None:
+            return
+        figures: dict[str, float] = {}
+        if step:
+            elapsed = max(time.perf_counter() - started, 1e-9)
+            figures = {"loss": loss, "images/s": step * self.recipe.batch / elapsed}
+        if step == self.steps and self.accuracies:
+            figures["accuracy"] = self.accuracies[-1]
+        epoch, epochs = self.epochs_done + 1, self.recipe.epochs
+        self.report(
+            Progress(
+                stage="training",
+                done=self.epochs_done * self.steps + step,
+                total=epochs * self.steps,
+                place=f"epoch {epoch}/{epochs}",
+                part=epoch,
+                figures=figures,
+                is_milestone=step == self.steps,
+            )
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.dataset import DataSet
+from clprune.progress import OnProgress, share_of
 from clprune.pruning.network import Masks, PrunedLayer, in_pruning_domain, masks_of, remove
 from clprune.pruning.prune import Pruned, choose_layers, left_whole, permute_for
 from clprune.pruning.registry import get_method
@@ -19,7 +20,7 @@ from clprune.pruning.variants import VariantChoice
 from clprune.training.convert import load_module
 from clprune.training.distillation import Teacher
 from clprune.training.evaluate import evaluate
-from clprune.training.loop import Report, TrainingResult, train
+from clprune.training.loop import TrainingResult, train
 from clprune.training.recipe import Recipe
 from clprune.training.variants import CALIBRATION_IMAGES, LayerTimes, choose_layer_variants
 
@@ -51,7 +52,7 @@ def prune_and_retrain(
     steps: int = 1,
     validation: DataSet | None = None,
     checkpoint: Path | None = None,
-    report: Report | None = None,
+    report: OnProgress | None = None,
     layer_times: LayerTimes | None = None,
 ) -> PruneReport:
     """Prune `weights` as `settings` say and retrain `recipe.epochs` epochs after each of `steps` rising sparsities.
@@ -82,7 +83,8 @@ def prune_and_retrain(
         masked = _accuracy(network, weights, validation)
         result = _retrain(
             network, weights, masks_of(layers), removes_channels=settings.removes_channels, data=data,
-            recipe=replace(recipe, seed=recipe.seed + number), teacher=teacher, report=report,
+            recipe=replace(recipe, seed=recipe.seed + number), teacher=teacher,
+            report=share_of(report, number=number - 1, count=steps),
             checkpoint=None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}.{number}"),
         )  # fmt: skip
         weights = result.weights
@@ -121,7 +123,7 @@ def _retrain(
     recipe: Recipe,
     teacher: Teacher,
     checkpoint: Path | None,
-    report: Report | None,
+    report: OnProgress | None,
 ) -> TrainingResult:
     """Train with masks held, or without the channels that they remove."""
     if not removes_channels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -12,12 +13,14 @@ from pathlib import Path
 import click
 import pytest
 
-from clprune.cli import LazyGroup, common, main
+from clprune.cli import LazyGroup, main
+from clprune.cli.shared.errors import one_line_errors
+from clprune.cli.shared.text import print_json, print_table
 from clprune.errors import CfgError, UsageError
 
 
 def status_of(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    with pytest.raises(SystemExit) as caught, common.one_line_errors():
+    with pytest.raises(SystemExit) as caught, one_line_errors():
         raise error
     assert isinstance(caught.value.code, int)
     return caught.value.code, capsys.readouterr().err
@@ -41,13 +44,13 @@ def test_status_and_line(error: BaseException, status: int, text: str, capsys: p
 
 
 def test_bug_surfaces() -> None:
-    with pytest.raises(ZeroDivisionError), common.one_line_errors():
+    with pytest.raises(ZeroDivisionError), one_line_errors():
         raise ZeroDivisionError
 
 
 def test_warning_is_one_line_and_the_users_settings_come_back(capsys: pytest.CaptureFixture[str]) -> None:
     before = warnings.showwarning
-    with common.one_line_errors():
+    with one_line_errors():
         warnings.simplefilter("always")
         warnings.warn("unknown key 'colour'", UserWarning, stacklevel=1)
     assert capsys.readouterr().err == "clprune: warning: unknown key 'colour'\n"
@@ -84,28 +87,39 @@ def test_every_command_has_a_short_help() -> None:
     group = LazyGroup()
     context = click.Context(group)
     commands = {name: group.get_command(context, name) for name in group.list_commands(context)}
-    assert "devices" in commands
-    assert commands["common"] is None
-    assert all(command.get_short_help_str() for command in commands.values() if command is not None)
+    assert {"bench", "devices", "eval", "infer", "prune", "quantize", "train", "tune", "verify"} <= commands.keys()
+    for name, command in commands.items():
+        assert isinstance(command, click.Command) and command.name == name
+    formatter = click.HelpFormatter(width=200)
+    group.format_commands(context, formatter)
+    assert all(re.search(rf"^  {name} +[A-Z].*\.$", formatter.getvalue(), re.MULTILINE) for name in commands)
+
+
+def test_list_of_commands_imports_none_of_them() -> None:
+    script = (
+        "import sys\nfrom clprune.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(len(sys.modules), *sorted(name for name in sys.modules if name.startswith('clprune')))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    count, *ours = result.stdout.splitlines()[-1].split()
+    assert ours == [
+        "clprune", "clprune.cli", "clprune.cli.shared", "clprune.cli.shared.errors", "clprune.errors",
+        "clprune.version",
+    ]  # fmt: skip
+    assert int(count) < 300
 
 
 def test_table_aligns_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    common.print_table(["layer", "ms"], [["conv1", "1.5"], ["conv11", "12.25"], ["softmax", "-"]])
+    print_table(["layer", "ms"], [["conv1", "1.5"], ["conv11", "12.25"], ["softmax", "-"]])
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == ["layer       ms", "conv1      1.5", "conv11   12.25", "softmax      -"]
 
 
 def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
-    common.print_json({"name": "Größe", "best_ms": 1.5})
+    print_json({"name": "Größe", "best_ms": 1.5})
     assert json.loads(capsys.readouterr().out) == {"name": "Größe", "best_ms": 1.5}
     with pytest.raises(ValueError, match="Out of range float values"):
-        common.print_json(float("nan"))
-
-
-def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with common.progress_bar() as progress:
-        progress.update(progress.add_task("tuning", total=2), advance=1)
-    assert capsys.readouterr() == ("", "")
+        print_json(float("nan"))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clprune.runner import compare
 from clprune.runner.verify import LayerError
 from tests.cli.conftest import Run
 
@@ -89,7 +88,7 @@ def test_missing_weights_say_what_was_expected(run: Run, model: Path, command: s
     weights.unlink()
     result = run(command, model)
     assert result.status == 1
-    assert result.error.startswith(f"{weights}: no such file: expected the weights beside small.cfg, or WEIGHTS")
+    assert result.error.startswith(f"{weights}: no such file: expected the weights beside small.cfg")
     assert ("--random-weights" in result.error) == (command != "infer")
 
 
@@ -111,7 +110,7 @@ def test_verify_fails_where_a_layer_is_wrong(run: Run, model: Path, monkeypatch:
         LayerError(layer=0, label="convolutional", relative_error=1e-7, tolerance=1e-5),
         LayerError(layer=1, label="maxpool", relative_error=float("inf"), tolerance=2e-5),
     ]
-    monkeypatch.setattr(compare, "verify_model", lambda session, network, weights, x: errors)
+    monkeypatch.setattr("clprune.workflow.verify.verify_model", lambda session, network, weights, x: errors)
     result = run("verify", model)
     assert result.status == 1
     assert "WRONG" in result.out
@@ -164,7 +163,7 @@ def test_eval_of_a_folder_with_an_unreadable_image(run: Run, model: Path, tmp_pa
 @pytest.mark.parametrize(
     ("data", "status", "text"),
     [
-        ("nothing", 2, "data 'nothing': expected one of digits, "),
+        ("nothing", 2, "data 'nothing': expected one of cifar10:PATH, "),
         ("folder", 2, "expected folder:PATH"),
         ("folder:absent", 1, "absent: no such folder"),
     ],

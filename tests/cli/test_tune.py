@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from clprune.algorithms import Algorithms
-from clprune.cli.tune import model_forms
-from clprune.cli.tuning import list_tasks, problem_text, tile_text
+from clprune.cli.shared.text import tile_text
 from clprune.darknet.kinds.base import PruneOptions
-from clprune.darknet.network import load_network
 from clprune.darknet.rewrite import annotate_cfg
+from clprune.geometry import problem_text
+from clprune.plan.plan import make_plan
 from clprune.tiles.store import Store
+from clprune.tuning.tune import offers_to_tune
 from clprune.unit import Unit
+from clprune.workflow.tune import tuning_input
 from tests.cli.conftest import Run
 from tests.imaginary import imaginary_device
 
@@ -66,13 +68,11 @@ def test_what_was_removed_comes_from_the_cfg_without_weights(model: Path) -> Non
     options = {2: PruneOptions(method="workgroup", unit=Unit(rows=4), sparsity=0.75)}
     pruned = model.with_name("pruned.cfg")
     pruned.write_text(annotate_cfg(model, options))
-    network = load_network(pruned)
 
     def keys(weights: str | None) -> list[str]:
-        tasks = list_tasks(
-            network, imaginary_device(), model_forms(network, weights)[0], algorithms=Algorithms(names=("direct",))
-        )
-        return [task.workload.key for task in tasks]
+        network, forms, _ = tuning_input(pruned, weights)
+        plan = make_plan(network, imaginary_device(), forms=forms, algorithms=Algorithms(names=("direct",)))
+        return [offer.workload.key for offer in offers_to_tune(plan.steps)]
 
     assert keys(None) == ["dense", "kept0.25 unit4x1", "kept0.25 unit4x1", "dense"]
     assert keys(str(model.with_suffix(".weights"))) == ["dense", "dense", "dense", "dense"]

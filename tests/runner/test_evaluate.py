@@ -11,6 +11,7 @@ import pytest
 from clprune.darknet.network import Network, load_network
 from clprune.data import DataSet
 from clprune.errors import ClpruneError, UsageError
+from clprune.progress import Progress
 from clprune.runner import evaluate as module
 from clprune.runner.evaluate import evaluate, label_ranks
 
@@ -37,7 +38,7 @@ def test_ranks() -> None:
 def test_accuracy_over_chunks(tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK_IMAGES", 4)
     scores = np.linspace(1, 0, 7, dtype=np.float32)  # class 0 is always likeliest, class 6 least likely
-    done: list[int] = []
+    done: list[Progress] = []
 
     def run(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return np.broadcast_to(scores, (len(x), 7)).copy()
@@ -47,7 +48,7 @@ def test_accuracy_over_chunks(tmp_path: Path, batch: int, monkeypatch: pytest.Mo
     assert (result.images, result.correct, result.top5_correct) == (7, 3, 5)
     assert result.accuracy == pytest.approx(3 / 7)
     assert result.top5_accuracy == pytest.approx(5 / 7)
-    assert done[-1] == 7
+    assert [done[0].done, done[-1].done, done[-1].total] == [0, 7, 7]
 
 
 def test_data_that_does_not_fit(tmp_path: Path) -> None:

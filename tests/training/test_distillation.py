@@ -14,8 +14,9 @@ torch = pytest.importorskip("torch")
 
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import FileError, UsageError
+from clprune.progress import Progress
 from clprune.pruning.network import masks_of, plan_pruning, prune_layers
-from clprune.training import Progress, Recipe, Teacher, evaluate, load_module, prune_and_retrain, train
+from clprune.training import Recipe, Teacher, evaluate, load_module, prune_and_retrain, train
 from clprune.training.distillation import distillation_loss, teacher_module
 from tests.training.networks import MICRO, network_of
 from tests.training.test_train import assert_same, data_of, settings_of
@@ -97,7 +98,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     teacher = Teacher(network=network, weights=dense)
 
     def kill(progress: Progress) -> None:
-        if progress.epoch == 2:
+        if progress.part == 2:
             raise KeyboardInterrupt
 
     whole = train(network, data_of(), recipe, weights=dense, masks=masks, teacher=teacher)

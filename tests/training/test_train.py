@@ -17,9 +17,10 @@ from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
 from clprune.data import DataSet, load_data
 from clprune.errors import FileError, UsageError
+from clprune.progress import Progress
 from clprune.pruning.network import masks_of, plan_pruning, prune_layers
 from clprune.pruning.settings import PruneSettings
-from clprune.training import Progress, Recipe, evaluate, load_module, prune_and_retrain, train
+from clprune.training import Recipe, evaluate, load_module, prune_and_retrain, train
 from clprune.training.augment import draw_augmentation
 from clprune.training.held_masks import HeldMasks
 from clprune.training.loop import make_optimiser
@@ -55,8 +56,8 @@ def test_a_few_epochs_learn_the_patterns(tmp_path: Path, optimiser: str) -> None
     result = train(network_of(tmp_path), data_of(320), recipe, validation=data_of(100, "test"), report=reports.append)
     assert result.losses[-1] < result.losses[0]
     assert result.accuracies[-1] > 0.5
-    assert [report.epoch for report in reports if report.step == report.steps] == [1, 2, 3, 4, 5, 6]
-    assert reports[-1].accuracy == result.accuracies[-1]
+    assert [report.part for report in reports if report.is_milestone] == [1, 2, 3, 4, 5, 6]
+    assert reports[-1].figures["accuracy"] == result.accuracies[-1]
     assert result.weights.seen == 6 * 320
 
 
@@ -112,7 +113,7 @@ class Killed(Exception):
 
 def killer(after: int) -> Callable[[Progress], None]:
     def report(progress: Progress) -> None:
-        if progress.epoch > after:
+        if progress.part > after:
             raise Killed
 
     return report
@@ -136,7 +137,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, optimiser: str) -> Non
         weights=weights,
         masks=masks,
         checkpoint=checkpoint,
-        report=lambda progress: epochs.append(progress.epoch),
+        report=lambda progress: epochs.append(progress.part),
     )
     assert set(epochs) == {3, 4}
     assert resumed.losses == whole.losses

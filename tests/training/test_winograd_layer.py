@@ -184,7 +184,7 @@ def test_a_resumed_run_ends_alike(tmp_path: Path) -> None:
         pass
 
     def stop(progress: object) -> None:
-        if getattr(progress, "epoch", 0) == 2:
+        if getattr(progress, "part", 0) == 2:
             raise StopError
 
     with pytest.raises(StopError):

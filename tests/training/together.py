@@ -18,9 +18,10 @@ import torch
 from clprune.darknet.network import load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.data import load_data
+from clprune.progress import Progress
 from clprune.pruning.network import masks_of, plan_pruning, prune_layers
 from clprune.pruning.settings import PruneSettings
-from clprune.training import Progress, Recipe, join_ranks, train
+from clprune.training import Recipe, join_ranks, train
 from clprune.unit import Unit
 
 RECIPE = Recipe(epochs=3, batch=18, learning_rate=0.05, shift_pixels=1, flip=True, seed=3)
@@ -37,7 +38,7 @@ def main(out: Path, cfg: Path, last_epoch: int | None = None) -> None:
 
     def report(progress: Progress) -> None:
         reports.append(progress)
-        if progress.epoch == last_epoch:
+        if progress.part == last_epoch:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with join_ranks() as ranks:
@@ -54,7 +55,11 @@ def main(out: Path, cfg: Path, last_epoch: int | None = None) -> None:
     if not ranks.is_first:
         assert not reports
         return
-    arrays = {"losses": np.array(result.losses), "processes": np.array(ranks.count), "reports": np.array(len(reports))}
+    arrays = {
+        "losses": np.array(result.losses),
+        "processes": np.array(ranks.count),
+        "reports": np.array(sum(one.is_milestone for one in reports)),
+    }
     for index, values in enumerate(result.weights.layers):
         if values is not None:
             for name in ("weights", "biases", "scales", "mean", "variance"):

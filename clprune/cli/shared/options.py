@@ -1,0 +1,75 @@
+"""Options of one name and meaning, in every program that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import click
+
+from clprune.algorithms import ALGORITHMS, DEFAULT_MAX_ERROR, Algorithms
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """One decorator of several, which help shows in this order."""
+
+    def decorate(function: Command) -> Command:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+class NamesOption(click.Option):
+    """An option whose help ends with names that are looked up when it is shown."""
+
+    def __init__(self, *arguments: Any, names: Callable[[], Iterable[str]], **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.names = names
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        before = self.help
+        self.help = f"{before}{', '.join(self.names())}."
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.help = before
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+
+#: The command receives the text or None and passes it to `clprune.opencl.open_device`.
+device_option = click.option(
+    "--device",
+    metavar="PLATFORM[:DEVICE]",
+    default=None,
+    help="Index or part of a name, or gpu or cpu. Default: $CLPRUNE_DEVICE, $PYOPENCL_CTX, a GPU, a CPU.",
+)
+
+#: `--algorithms` and `--max-error`; the command passes its options to `take_algorithms`.
+algorithm_options = together(
+    click.option(
+        "--algorithms",
+        metavar="LIST",
+        default=",".join(ALGORITHMS),
+        show_default=True,
+        help="What each convolution's algorithm is chosen from, by measured time.",
+    ),
+    click.option(
+        "--max-error",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="E",
+        default=DEFAULT_MAX_ERROR,
+        show_default=True,
+        help="Largest relative error of a layer with which an algorithm may replace the direct one.",
+    ),
+)
+
+
+def take_algorithms(options: dict[str, Any]) -> Algorithms:
+    """Take the options of `algorithm_options` out of `options`. Raises UsageError for an unknown name."""
+    names = tuple(name.strip() for name in options.pop("algorithms").split(",") if name.strip())
+    return Algorithms(names=names, max_error=options.pop("max_error"))

@@ -1,0 +1,120 @@
+"""`Model`: a network with its weights, as it is loaded, run, changed and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from clprune.container.load import DARKNET_SUFFIX, PACKED_SUFFIX, load_weights, save_weights
+from clprune.darknet.network import Network, load_network
+from clprune.darknet.values import Weights
+from clprune.errors import DataError, UsageError
+from clprune.files import atomic_writer, check_writable
+
+FileFormat = Literal["darknet", "packed"]
+
+_OUTPUT_SUFFIXES = (DARKNET_SUFFIX, ".cfg", PACKED_SUFFIX)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model:
+    """A network with its weights.
+
+    `names_path` is a file of class names, one per line; by default the one of the cfg's stem where there is one.
+    `cfg_text` is what `save` writes as cfg; without it that is the text of `path` with the network's prune options.
+    """
+
+    network: Network
+    weights: Weights
+    names_path: Path | None = None
+    cfg_text: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """The cfg that the network was read from."""
+        return self.network.path
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Class names by index, numbers where no file names them. Raises DataError."""
+        from clprune.darknet.names import read_names  # here, as below: a start does without
+
+        path = self.names_path or self.path.with_suffix(".names")
+        if self.names_path is None and not path.exists():
+            return tuple(str(index) for index in range(self.network.outputs))
+        found = read_names(path)
+        if len(found) < self.network.outputs:
+            message = f"{len(found)} names: expected at least {self.network.outputs}, the network's outputs"
+            raise DataError(message, path=path)
+        return found
+
+    def save(self, prefix: str | Path, *, file_format: FileFormat = "darknet") -> tuple[Path, Path]:
+        """Write PREFIX.cfg and the weights beside it, both or none, and return their paths.
+
+        The weights are PREFIX.weights, which darknet reads, or "packed" the smaller PREFIX.safetensors, which alone
+        holds weights in the Winograd domain and codes. Raises UsageError and FileError as `model_targets` does.
+
+        >>> model = clprune.load_model("model.cfg")
+        >>> [path.name for path in model.save("copy", file_format="packed")]
+        ['copy.cfg', 'copy.safetensors']
+        """
+        from clprune.darknet.rewrite import annotate_cfg
+
+        cfg, weights = model_targets(prefix, file_format=file_format)
+        text = self.cfg_text
+        if text is None:
+            chosen = {layer.index: getattr(layer, "prune", None) for layer in self.network.layers}
+            text = annotate_cfg(self.path, {index: options for index, options in chosen.items() if options is not None})
+        with atomic_writer(cfg) as file:  # takes its name only after the weights are there
+            file.write(text.encode("utf-8", "surrogateescape"))
+            save_weights(weights, self.network, self.weights)
+        return cfg, weights
+
+
+def load_model(
+    cfg: str | Path, weights: str | Path | None = None, *, names: str | Path | None = None, batch: int = 1
+) -> Model:
+    """Read a darknet cfg with its weights, `.weights` or `.safetensors`; by default those of the same stem beside it.
+
+    `names` is a file of class names, one per line; by default the one of the same stem where there is one. `batch`
+    images will run at once. Raises CfgError, UnsupportedLayerError, WeightsError.
+
+    >>> model = clprune.load_model("model.cfg", "model.weights")
+    >>> str(model.network.input), model.network.outputs, model.names[:3]
+    ('3x32x32', 10, ('0', '1', '2'))
+    """
+    network = load_network(cfg, batch=batch)
+    names_path = None if names is None else Path(names)
+    return Model(network=network, weights=load_weights(weights, network), names_path=names_path)
+
+
+def output_path(prefix: str | Path, suffix: str) -> Path:
+    """PREFIX with `suffix`, whether or not PREFIX came with one. Raises FileError when it could not be written."""
+    path = Path(prefix)
+    stem = path.with_suffix("") if path.suffix in _OUTPUT_SUFFIXES else path
+    return check_writable(stem.with_name(stem.name + suffix))
+
+
+def model_targets(
+    prefix: str | Path, *, file_format: FileFormat = "darknet", sources: Sequence[str | Path] = ()
+) -> tuple[Path, Path]:
+    """(cfg, weights) of PREFIX to write, which must not be among the `sources` that are read.
+
+    Raises UsageError for one that is, and for packed weights beside darknet's, which would be loaded in their place;
+    FileError when they could not be written.
+    """
+    suffix = PACKED_SUFFIX if file_format == "packed" else DARKNET_SUFFIX
+    targets = output_path(prefix, ".cfg"), output_path(prefix, suffix)
+    for target in targets:
+        for source in sources:
+            if target.exists() and Path(source).exists() and target.samefile(source):
+                raise UsageError(f"{prefix} would replace {source}, which is read: expected another PREFIX")
+    darknet = targets[1].with_suffix(DARKNET_SUFFIX)
+    if darknet != targets[1] and darknet.exists():
+        raise UsageError(
+            f"{prefix}: {darknet} would be loaded in place of {targets[1].name}; remove it, or use another PREFIX"
+        )
+    return targets

@@ -1,0 +1,71 @@
+"""`evaluate`: accuracy of a model on labelled images, computed on a device."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from clprune.algorithms import Algorithms
+from clprune.device import DeviceInfo
+from clprune.progress import OnProgress
+from clprune.runner import Runner
+from clprune.runner.evaluate import evaluate as run_images
+from clprune.workflow.inputs import Data, Device, ModelLike, as_data, as_model, data_name, opened
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateResult:
+    """Shares of `images` that a model has right, 0 to 1: as its best guess, and among its five best.
+
+    `seconds` is the time of all, preparing the images included.
+    """
+
+    model: str
+    data: str
+    images: int
+    accuracy: float
+    top5_accuracy: float
+    seconds: float
+    device: DeviceInfo
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON can hold it."""
+        return vars(self) | self.device.facts
+
+
+def evaluate(
+    model: ModelLike,
+    *,
+    data: Data,
+    count: int | None = None,
+    batch: int | None = None,
+    device: Device = None,
+    algorithms: Algorithms | None = None,
+    progress: OnProgress | None = None,
+) -> EvaluateResult:
+    """Run the held-out images of `data` through `model` on a device and count the right answers.
+
+    `data` is a name as for `--data`, a DataSet, or arrays (images uint8 `[N, C, H, W]`, labels `[N]`); at most `count`
+    images of it, `batch` at once. Raises UsageError when data and model do not fit, DataError, NoDeviceError, what
+    Runner raises, and ClpruneError when an answer is not finite.
+
+    >>> result = clprune.evaluate("model.cfg", data="synthetic", count=20)
+    >>> result.images, 0 <= result.accuracy <= result.top5_accuracy <= 1
+    (20, True)
+    """
+    model = as_model(model, batch=batch)
+    images = as_data(data, model.network, split="test", count=count)
+    with opened(device) as session, Runner(model, session=session, algorithms=algorithms) as runner:
+        start = time.perf_counter()
+        found = run_images(runner, model.network, images, progress=progress)
+        seconds = time.perf_counter() - start
+        return EvaluateResult(
+            model=str(model.path),
+            data=data_name(data),
+            images=found.images,
+            accuracy=found.accuracy,
+            top5_accuracy=found.top5_accuracy,
+            seconds=seconds,
+            device=session.info,
+        )

@@ -1,0 +1,97 @@
+"""`train`: make the dense model of a cfg."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clprune.container.model import Model, output_path
+from clprune.darknet.network import load_network
+from clprune.darknet.weights import write_weights
+from clprune.progress import OnProgress
+from clprune.workflow.inputs import Data, data_name, load_splits
+
+if TYPE_CHECKING:
+    from clprune.training import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """The trained `model`, the loss (nats) of each epoch, and the share of held-out images that PyTorch has right.
+
+    `accuracy` is None where no images are held out. `written` is the weights file, None where none was asked for.
+    `is_first` is False in all but one of the processes that torchrun starts: those write and evaluate nothing.
+    """
+
+    model: Model
+    data: str
+    losses: tuple[float, ...]
+    held_out_images: int
+    accuracy: float | None
+    written: Path | None
+    is_first: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON can hold it, the model by its path."""
+        return {
+            "model": str(self.model.path),
+            "weights": None if self.written is None else str(self.written),
+            "data": self.data,
+            "epochs": len(self.losses),
+            "losses": list(self.losses),
+            "held_out_images": self.held_out_images,
+            "accuracy": self.accuracy,
+        }
+
+
+def train(
+    cfg: str | Path,
+    *,
+    data: Data,
+    epochs: int = 1,
+    recipe: Recipe | None = None,
+    count: int | None = None,
+    held_out: Data | None = None,
+    out: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    progress: OnProgress | None = None,
+) -> TrainResult:
+    """Train the network of a cfg with PyTorch, from random weights; the last epoch's weights count.
+
+    `data` is a name as for `--data`, a DataSet or arrays, `count` limits the images of an epoch; `held_out` images
+    decide nothing (by default the test images of a named data set). `recipe` (`clprune.training.Recipe`) replaces
+    `epochs` of the default one. PREFIX.weights is written for `out`; the state is kept in `checkpoint` after each
+    epoch, and a run that finds its own goes on from there. Processes that torchrun started train together. Raises
+    CfgError, UsageError, DataError, FileError, UnsupportedLayerError, MissingDependencyError without PyTorch.
+
+    >>> result = clprune.train("small.cfg", data="synthetic", epochs=2, count=64)
+    >>> len(result.losses), result.held_out_images
+    (2, 256)
+    >>> clprune.Runner(result.model).network.outputs
+    10
+    """
+    from clprune.training import Recipe, evaluate, join_ranks, load_module
+    from clprune.training import train as run
+
+    network = load_network(cfg)
+    recipe = Recipe(epochs=epochs) if recipe is None else recipe
+    target = None if out is None else output_path(out, ".weights")
+    with join_ranks() as ranks:
+        images, test = load_splits(data, network, held_out=held_out, seed=recipe.seed, count=count)
+        result = run(network, images, recipe, checkpoint=checkpoint, report=progress)
+    accuracy = None
+    if ranks.is_first:
+        if target is not None:
+            write_weights(target, network, result.weights)
+        if test is not None:
+            accuracy = evaluate(load_module(network, result.weights), test).accuracy
+    return TrainResult(
+        model=Model(network=network, weights=result.weights),
+        data=data_name(data),
+        losses=result.losses,
+        held_out_images=0 if test is None else len(test),
+        accuracy=accuracy,
+        written=target,
+        is_first=ranks.is_first,
+    )

@@ -1,0 +1,266 @@
+"""`tune`: find the fastest tile of every layer problem of a model on a device, and keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from clprune.algorithms import Algorithms
+from clprune.container.load import default_weights, load_weights
+from clprune.container.model import Model
+from clprune.darknet.network import Network, load_network
+from clprune.darknet.random_weights import random_weights
+from clprune.darknet.values import Weights
+from clprune.device import DeviceInfo
+from clprune.geometry import problem_text
+from clprune.kernels.base import WeightForm
+from clprune.kernels.choice import Offer
+from clprune.opencl import Session
+from clprune.plan.forms import cfg_forms, weights_forms
+from clprune.plan.plan import make_plan
+from clprune.progress import OnProgress, Progress
+from clprune.tiles.lookup import Lookup
+from clprune.tiles.records import result_key
+from clprune.tiles.store import Store, open_store
+from clprune.tuning.effort import DEFAULT_EFFORT, effort_by_name
+from clprune.tuning.refinement import Refined, refine
+from clprune.tuning.tune import by_layer, offers_to_tune
+from clprune.tuning.tune import tune as search
+from clprune.workflow.inputs import Device, ModelLike, as_model, opened
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedProblem:
+    """What is known of one problem after a run; `default_ms` is None where the default tile was never timed.
+
+    `measured_problem`: the key of the smaller problem that all times are of, or empty.
+    """
+
+    kernel: str
+    problem: str
+    workload: str
+    tile: dict[str, Any]
+    best_ms: float
+    default_ms: float | None
+    evaluations: int
+    rejected: dict[str, int] = field(default_factory=dict)
+    measured_problem: str = ""
+
+    @property
+    def speed_up(self) -> float | None:
+        """How many times faster than the default tile, None where that was never timed."""
+        return self.default_ms / self.best_ms if self.default_ms is not None and self.best_ms > 0 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneResult:
+    """What tuning found, of `count` problems that were to be tuned; Ctrl-C (`interrupted`) keeps what was found.
+
+    `refined` are layers whose winner changed when it was measured in the network itself. `database` is where the tiles
+    are kept, None for memory that ends with the process.
+    """
+
+    model: str
+    batch: int
+    device: DeviceInfo
+    database: Path | None
+    count: int
+    interrupted: bool
+    refined: tuple[Refined, ...]
+    problems: tuple[TunedProblem, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The findings as JSON can hold them."""
+        return {
+            "model": self.model,
+            "batch": self.batch,
+            **self.device.facts,
+            "interrupted": self.interrupted,
+            "refined": [asdict(item) for item in self.refined],
+            "problems": [asdict(problem) | {"speed_up": problem.speed_up} for problem in self.problems],
+        }
+
+
+def tune(
+    model: ModelLike,
+    *,
+    weights: str | Path | None = None,
+    effort: str = DEFAULT_EFFORT,
+    budget_s: float | None = None,
+    forced: bool = False,
+    missing: bool = False,
+    batch: int | None = None,
+    seed: int = 0,
+    device: Device = None,
+    algorithms: Algorithms | None = None,
+    progress: OnProgress | None = None,
+) -> TuneResult:
+    """Time tiles for every problem of a model, each checked against float64 first, and keep the fastest.
+
+    What each layer has lost to pruning is read from the weights (`weights`, or the file beside the cfg), else from the
+    cfg's prune keys. `effort` is "quick", "normal" or "thorough"; `budget_s` seconds replace its own. Earlier
+    measurements are used unless `forced`; with `missing`, problems that have a tuned tile are left out. At last the
+    winners and their closest rivals run in the network itself, in turns. KeyboardInterrupt ends the search and keeps
+    what it found. Raises UsageError, NoDeviceError, and what reading the model raises.
+
+    >>> result = clprune.tune("model.cfg", budget_s=0.5)
+    >>> {problem.kernel for problem in result.problems} >= {"connected"}, result.interrupted
+    (True, False)
+    """
+    network, forms, values = tuning_input(model, weights, batch=batch)
+    level = effort_by_name(effort)
+    with open_store() as store, opened(device) as session:
+        plan = make_plan(network, session.info, forms=forms, algorithms=algorithms)
+        offers = offers_to_tune(plan.steps, likely_only=level.likely_only)
+        if missing:
+            offers = without_tuned(store, session.info, offers)
+        problems, interrupted = tune_offers(
+            session, store, offers, effort=effort, budget_s=budget_s, seed=seed, forced=forced, progress=progress
+        )
+        refined: list[Refined] = []
+        if values is not None and problems and not interrupted:
+            try:
+                refined = refine_in_network(session, store, network, values, algorithms=algorithms, effort=effort)
+            except KeyboardInterrupt:
+                interrupted = True
+            problems = _with_stored_tiles(store, session.info, problems, offers)
+        return TuneResult(
+            model=str(network.path),
+            batch=network.batch,
+            device=session.info,
+            database=store.path,
+            count=len(offers),
+            interrupted=interrupted,
+            refined=tuple(refined),
+            problems=tuple(problems),
+        )
+
+
+def tuning_input(
+    model: ModelLike, weights: str | Path | None = None, *, batch: int | None = None
+) -> tuple[Network, dict[int, WeightForm], Weights | None]:
+    """The network, what was removed from each layer, and weights to run with: those that there are, or else random
+    ones of a network whose cfg prunes nothing.
+    """
+    if isinstance(model, Model):
+        model = as_model(model, batch=batch)
+        return model.network, weights_forms(model.network, model.weights), model.weights
+    network = load_network(model, batch=1 if batch is None else batch)
+    if weights is not None or default_weights(network.path).exists():
+        values = load_weights(weights, network)
+        return network, weights_forms(network, values), values
+    forms = cfg_forms(network)
+    is_dense = all(form.workload.is_dense for form in forms.values())
+    return network, forms, random_weights(network, seed=0) if is_dense else None
+
+
+def tune_offers(
+    session: Session,
+    store: Store,
+    offers: Sequence[Offer],
+    *,
+    effort: str = DEFAULT_EFFORT,
+    budget_s: float | None = None,
+    seed: int = 0,
+    forced: bool = False,
+    progress: OnProgress | None = None,
+) -> tuple[list[TunedProblem], bool]:
+    """(what was found, whether Ctrl-C ended it early). Raises UsageError for an unknown effort."""
+    if not offers:
+        return [], False
+    offers = [offer for rivals in by_layer(offers) for offer in rivals]
+    level = effort_by_name(effort)
+    seconds = level.budget_seconds(len(offers)) if budget_s is None else budget_s
+    evaluations: dict[int, int] = {}
+
+    def report(number: int, count: int, left_s: float, best_ms: float | None) -> None:
+        evaluations[number] = evaluations.get(number, 0) + 1
+        if progress is not None:
+            place = f"{number + 1}/{count} {problem_text(offers[number].operation.key)}"
+            figures = {} if best_ms is None else {"best ms": best_ms}
+            done = seconds - left_s
+            progress(Progress(stage="tuning", done=done, total=seconds, place=place, part=number + 1, figures=figures))
+
+    try:
+        outcomes = search(
+            session, store, offers, budget_s=seconds, effort=level, seed=seed, is_forced=forced, progress=report
+        )
+    except KeyboardInterrupt:
+        found = ((stored_problem(store, session.info, offers[at]), evaluations[at]) for at in sorted(evaluations))
+        return [replace(problem, evaluations=count) for problem, count in found if problem is not None], True
+    problems = [
+        TunedProblem(
+            kernel=outcome.offer.kernel.name,
+            problem=outcome.offer.operation.key,
+            workload=outcome.offer.workload.key,
+            tile=asdict(outcome.tile),
+            best_ms=outcome.time_ms,
+            default_ms=outcome.default_time_ms,
+            evaluations=outcome.evaluations,
+            rejected=outcome.rejected,
+            measured_problem=outcome.measured_problem,
+        )
+        for outcome in outcomes
+    ]
+    return problems, False
+
+
+def without_tuned(store: Store, device: DeviceInfo, offers: Iterable[Offer]) -> list[Offer]:
+    """Those that have no tuned tile yet."""
+    return [offer for offer in offers if stored_problem(store, device, offer) is None]
+
+
+def stored_problem(store: Store, device: DeviceInfo, offer: Offer) -> TunedProblem | None:
+    """What the database holds of an offer, or None; `evaluations` are 0."""
+    key = result_key(device, offer)
+    best = store.best(key, offer.kernel)
+    if best is None:
+        return None
+    kept = [stored for stored in store.all_best(kernel=key.kernel, device=key.device) if stored.key == key]
+    return TunedProblem(
+        kernel=offer.kernel.name,
+        problem=offer.operation.key,
+        workload=offer.workload.key,
+        tile=asdict(best[0]),
+        best_ms=best[1],
+        default_ms=kept[0].default_time_ms if kept else None,
+        evaluations=0,
+        measured_problem=kept[0].measured_problem if kept else "",
+    )
+
+
+def _with_stored_tiles(
+    store: Store, device: DeviceInfo, problems: Sequence[TunedProblem], offers: Sequence[Offer]
+) -> list[TunedProblem]:
+    """The problems with the tiles and times that the database holds by now."""
+    by_key = {(offer.kernel.name, offer.operation.key, offer.workload.key): offer for offer in offers}
+    renewed = []
+    for problem in problems:
+        stored = stored_problem(store, device, by_key[problem.kernel, problem.problem, problem.workload])
+        newest = problem if stored is None else stored
+        renewed.append(replace(newest, evaluations=problem.evaluations, rejected=problem.rejected))
+    return renewed
+
+
+def refine_in_network(
+    session: Session,
+    store: Store,
+    network: Network,
+    weights: Weights,
+    *,
+    algorithms: Algorithms | None = None,
+    effort: str = DEFAULT_EFFORT,
+) -> list[Refined]:
+    """Measure the winners of tuning and their closest rivals in the network, and keep the fastest."""
+    level, lookup = effort_by_name(effort), Lookup(store, session.info)
+    plan = make_plan(
+        network,
+        session.info,
+        forms=weights_forms(network, weights),
+        lookup=lookup,
+        times=lookup.time_ms,
+        algorithms=algorithms,
+    )
+    return refine(session, store, plan, weights, rounds=level.rounds, most=level.contenders)
