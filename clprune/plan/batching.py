@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.network import Network
-from clprune.layout import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +22,11 @@ class ImageView:
 class Part:
     """A run of layers planned for `batch` images at once: image number `image` of the batch, or all (None).
 
-    `names` maps a layer's index (-1: the input) to the plan's tensor that holds its output in this part, `layouts` to
-    the layout that it has there.
+    `names` maps a layer's index (-1: the input) to the plan's tensor that holds its output in this part.
     """
 
     batch: int
     image: int | None
-    layouts: Mapping[int, Layout]
     names: Mapping[int, int]
 
 

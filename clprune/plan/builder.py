@@ -49,11 +49,11 @@ class PlanBuilder(Draft):
             check_memory(self.network, self.device, [layout.size_bytes for layout in self.layouts.values()])
             single = assign_layouts(self.network, self.fused, batch=1)
             for image in range(batch):
-                self._add_image(image, layers[:end], boundary, dict(single))
+                self._add_image(image, layers[:end], boundary, single)
         self.layouts |= {tensor: whole[tensor] for tensor in names}
-        self._add_layers(layers[end:], Part(batch=batch, image=None, layouts=whole, names=names))
+        self._add_layers(layers[end:], Part(batch=batch, image=None, names=names))
 
-    def _add_image(self, image: int, layers: Sequence[Layer], boundary: int, layouts: dict[int, Layout]) -> None:
+    def _add_image(self, image: int, layers: Sequence[Layer], boundary: int, layouts: Mapping[int, Layout]) -> None:
         names: dict[int, int] = {}
         for tensor in sorted({self.aliases[layer.index] for layer in layers if layer.index in self.aliases}):
             if tensor != boundary:
@@ -62,8 +62,7 @@ class PlanBuilder(Draft):
             view = self.layouts[tensor].of_image(image)
             names[tensor] = self.new_tensor(view)
             self.views[names[tensor]] = ImageView(tensor=tensor, image=image)
-            layouts[tensor] = view
-        self._add_layers(layers, Part(batch=1, image=image, layouts=layouts, names=names))
+        self._add_layers(layers, Part(batch=1, image=image, names=names))
 
     def _add_layers(self, layers: Sequence[Layer], part: Part) -> None:
         done = set(self.fused.values())
