@@ -20,9 +20,11 @@ from clprune.darknet.rewrite import annotate_cfg
 from clprune.darknet.values import Weights
 from clprune.errors import UsageError
 from clprune.files import write_atomically
+from clprune.offline.architectures import ARCHITECTURES, imaginary_device
+from clprune.plan.forms import weights_forms
+from clprune.plan.plan import make_plan
 from clprune.resources import models_folder
-from tools.bench.chain import chain_of
-from tools.bench.reference import chain_answer
+from clprune.runner.reference import reference_outputs
 from tools.bench.serve import FloatArray
 from tools.bench.units import Cut, Variant, prune_in_cuts
 
@@ -72,9 +74,15 @@ def write_variant(
 
 
 def reference_answer(files: ModelFiles, x: FloatArray) -> FloatArray:
-    """The answer `[N, outputs]` to x `[N, C, H, W]`, computed in float64. Raises UnsupportedLayerError."""
+    """The answer `[N, outputs]` to x `[N, C, H, W]`, computed in float64 NumPy, one image at a time to spare memory.
+
+    No device takes part: the plan is made for one that is not here. Raises UnsupportedLayerError.
+    """
     network = load_network(files.cfg)
-    return chain_answer(chain_of(network, load_weights(files.weights, network)), x).astype(np.float32)
+    weights = load_weights(files.weights, network)
+    plan = make_plan(network, imaginary_device(ARCHITECTURES[0]), forms=weights_forms(network, weights))
+    answers = [reference_outputs(plan, weights, image[None])[plan.host_output].reshape(-1) for image in x]
+    return np.stack(answers).astype(np.float32)
 
 
 def ends_in_softmax(network: Network) -> bool:

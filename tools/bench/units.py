@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from clprune.algorithms import Algorithms
 from clprune.darknet.kinds.base import Layer, PruneOptions
-from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
@@ -297,8 +296,3 @@ def prune_in_cuts(
     tiles = {index: chosen.winograd for index, chosen in options.items() if chosen.winograd is not None}
     weights = to_winograd_domain(network, weights, tiles)
     return with_prune_options(network, options), apply_masks(weights, masks_of(prune_layers(network, weights, options)))
-
-
-def has_matrix(step: Chosen) -> bool:
-    """Whether the step is a convolution or connected layer, pooling that is fused included."""
-    return isinstance(step.layer, Convolutional | Connected)

@@ -1,4 +1,4 @@
-"""Networks as chains for other engines, and their float64 answer beside the runner's own reference."""
+"""Networks as chains for other engines."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 
 from clprune.darknet.network import Network
-from clprune.darknet.random_weights import random_images, random_weights
+from clprune.darknet.random_weights import random_weights
 from clprune.errors import UnsupportedLayerError
-from clprune.plan.plan import make_plan
-from clprune.runner.reference import reference_outputs
-from tests.imaginary import imaginary_device
 from tools.bench.chain import (
     AveragePoolLink,
     ConnectedLink,
@@ -21,7 +18,6 @@ from tools.bench.chain import (
     SoftmaxLink,
     chain_of,
 )
-from tools.bench.reference import chain_answer
 
 NetworkOf = Callable[..., Network]
 
@@ -59,20 +55,9 @@ def test_batch_normalization_is_folded(network_of: NetworkOf) -> None:
     np.testing.assert_allclose(link.weights, values.weights * factor[:, None, None, None], rtol=1e-5)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_answer_is_that_of_the_plans_reference(network_of: NetworkOf, seed: int) -> None:
-    network = network_of(batch=2)
-    weights, x = random_weights(network, seed=seed), random_images(network, seed=seed)
-    plan = make_plan(network, imaginary_device())
-    expected = reference_outputs(plan, weights, x)[plan.host_output].reshape(2, -1)
-    np.testing.assert_allclose(chain_answer(chain_of(network, weights), x), expected, rtol=1e-5)
-
-
 def test_average_pool(network_of: NetworkOf) -> None:
     network = network_of(NET + "[avgpool]\n")
-    chain, x = chain_of(network, random_weights(network, seed=0)), random_images(network, seed=0)
-    assert chain.links == (AveragePoolLink(),)
-    np.testing.assert_allclose(chain_answer(chain, x), x.mean(axis=(2, 3)), rtol=1e-6)
+    assert chain_of(network, random_weights(network, seed=0)).links == (AveragePoolLink(),)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from clprune.darknet.random_weights import random_images, random_weights
 from clprune.darknet.weights import write_weights
 from clprune.errors import UsageError
 from tools.bench.chain import Chain, chain_of
-from tools.bench.reference import chain_answer
+from tools.bench.models import ModelFiles, reference_answer
 
 NetworkOf = Callable[..., Network]
 
@@ -157,8 +157,9 @@ def test_engine_gives_the_right_answer(
         "algorithms": "direct,winograd,sparse",
     }
     x = random_images(network, seed=1)
+    expected = reference_answer(ModelFiles(cfg=network.path, weights=path), x)
     loaded = load_engine(engine, options)
-    np.testing.assert_allclose(loaded.run(x), chain_answer(chain_of(network, weights), x), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(loaded.run(x), expected, rtol=1e-4, atol=1e-6)
     assert loaded.describe()["version"]
 
 
