@@ -67,6 +67,10 @@ class LaunchError(ClpruneError):
     """The driver refused to launch a built kernel or to allocate its buffers."""
 
 
+class TileError(ClpruneError):
+    """Parameters from a database or a file are no tile of their kernel; the text names what was found and expected."""
+
+
 class RenderError(ClpruneError):
     """A template failed to render; the text names template, line and parameters."""
 

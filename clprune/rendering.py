@@ -8,7 +8,9 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from mako import exceptions
@@ -34,8 +36,12 @@ def _lookup(folders: tuple[Path, ...]) -> TemplateLookup:
 def render(name: str, variables: Mapping[str, Any], *, folders: tuple[Path, ...] = ()) -> str:
     """OpenCL C source of template `name` (without suffix), found in `folders` or clprune's own, for `variables`.
 
-    Raises RenderError naming the template, its line and the variables.
+    Variables are numbers, words (letters, digits, underscores), sequences and mappings of those, and functions that
+    generate source. Raises RenderError for others, and naming the template, its line and the variables.
     """
+    for variable, value in variables.items():
+        if not _is_plain(value):
+            raise RenderError(f"template {name}{SUFFIX}: {variable} is {value!r}; expected numbers and words")
     try:
         text: str = _lookup(template_folders(folders)).get_template(name + SUFFIX).render(**HELPERS, **variables)
     except Exception as error:  # Mako lets any error of the template's Python through
@@ -44,3 +50,14 @@ def render(name: str, variables: Mapping[str, Any], *, folders: tuple[Path, ...]
         where = f"template {name}{SUFFIX}" + (f", line {line}" if line else "")
         raise RenderError(f"{where}: {type(error).__name__}: {error}; variables: {dict(variables)}") from error
     return re.sub(r"\n\s*\n+", "\n", text).strip() + "\n"
+
+
+def _is_plain(value: object) -> bool:
+    """Nothing that could bring code of its own into a source."""
+    if isinstance(value, str):
+        return re.fullmatch(r"\w*", value, re.ASCII) is not None
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, [*value, *value.values()]))
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return isinstance(value, int | float | Fraction | FunctionType)

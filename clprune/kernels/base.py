@@ -26,7 +26,7 @@ from clprune.architecture import Architecture
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
-from clprune.errors import ConfigurationRejected
+from clprune.errors import ConfigurationRejected, RenderError, TileError
 from clprune.kernels.demand import Demand
 from clprune.layout import Layout
 from clprune.rendering import render
@@ -370,9 +370,28 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         """What one launch asks of a GPU, by which tiles are ranked for GPUs that are not here; None: they are not."""
         return None
 
+    def tile_of(self, values: Mapping[str, object]) -> TileT:
+        """The tile with these parameters, as they come from outside: a database, a file, a table.
+
+        Raises TileError unless there is one for each of `parameters` and nothing else, each one of the declared values
+        and exactly of their type (a bool is no int).
+        """
+        if not isinstance(values, Mapping) or values.keys() != self.parameters.keys():
+            found = ", ".join(map(str, values)) if isinstance(values, Mapping) else repr(values)
+            raise TileError(f"{self.name}: found the parameters {found}; expected {', '.join(self.parameters)}")
+        for name, declared in self.parameters.items():
+            if not any(type(values[name]) is type(value) and values[name] == value for value in declared):
+                expected = ", ".join(map(str, declared))
+                raise TileError(f"{self.name}: {name} is {values[name]!r}; expected one of {expected}")
+        return self.tile_type(**values)
+
     def source(self, tile: TileT, operation: OperationT) -> str:
-        """OpenCL C of this tile for this operation."""
-        variables = {**dataclasses.asdict(tile), **self.variables(tile, operation)}
+        """OpenCL C of this tile for this operation. Raises RenderError, for undeclared text in a tile too."""
+        parameters = dataclasses.asdict(tile)
+        for name, value in parameters.items():
+            if type(value) is not int and not (type(value) is str and value in self.parameters.get(name, ())):
+                raise RenderError(f"{self.name}: {name} is {value!r}; expected a number or one of the declared words")
+        variables = {**parameters, **self.variables(tile, operation)}
         return render(self.template, variables, folders=self.template_folders)
 
     def build_options(self, device: DeviceInfo) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clprune.device import DeviceInfo, device_key
+from clprune.errors import TileError
 from clprune.kernels.base import Kernel
 from clprune.kernels.choice import Offer
 
@@ -119,8 +120,8 @@ def tile_text(tile: Any) -> str:
 
 
 def tile_from(kernel: Kernel[Any, Any], text: str) -> Any | None:
-    """The tile, or None where another version of clprune wrote parameters that this one does not have."""
+    """The tile, or None where it is none: another version of clprune, or somebody else, wrote it."""
     try:
-        return kernel.tile_type(**json.loads(text))
-    except (TypeError, ValueError):
+        return kernel.tile_of(json.loads(text))
+    except (TileError, ValueError, RecursionError):
         return None
