@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune import quirks
-from clprune.algorithms import Algorithms
 from clprune.architecture import Architecture
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.values import LayerWeights
@@ -34,6 +33,9 @@ from clprune.source_hash import Generator, source_hash
 
 Value = int | str
 FloatArray = npt.NDArray[np.float32]
+
+#: What a reference computes.
+Answer = npt.NDArray[np.float64]
 
 #: An argument of a kernel: a device buffer, an array to be copied to one, a number, scratch memory, or (in a case) what
 #: is expected.
@@ -162,7 +164,7 @@ class Expected:
     what it held. `terms`: products summed up per value, from which the tolerance follows.
     """
 
-    values: npt.NDArray[np.float64]
+    values: Answer
     written: npt.NDArray[np.bool_]
     initial: FloatArray
     terms: int
@@ -184,7 +186,7 @@ class Sample:
     """Seeded data for an operation, free of any tile: inputs by name (float32) and the float64 answer."""
 
     inputs: Mapping[str, FloatArray]
-    answer: npt.NDArray[np.float64]
+    answer: Answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +230,23 @@ class WeightForm:
     winograd: int | None = None
     storage: str = ""
     quantizes_input: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a plan asks kernels to compute: `operation` with weights of that form on a device. Where the weights leave a
+    choice, relative errors of a result are at most `max_error`.
+    """
+
+    operation: Any
+    form: WeightForm
+    device: DeviceInfo
+    max_error: float
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether one work-item computes with the device's vectors, rather than one lane of them."""
+        return quirks.wants_explicit_vectors(self.device)
 
 
 class Rank(enum.IntEnum):
@@ -274,9 +293,9 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         """The operation that computes a layer of `layer_kind` for `batch` images."""
         raise NotImplementedError
 
-    @abc.abstractmethod
     def local_mem_bytes(self, tile: TileT, operation: OperationT) -> int:
         """Local memory that one work-group declares."""
+        return 0
 
     @abc.abstractmethod
     def launch(self, tile: TileT, operation: OperationT) -> Launch:
@@ -290,9 +309,9 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         """The launches of one run, in order: by default one, of the kernel function that is named like the kernel."""
         return (Stage(name=self.name, launch=self.launch(tile, operation)),)
 
-    @abc.abstractmethod
     def variables(self, tile: TileT, operation: OperationT) -> dict[str, Any]:
         """Mako variables of the template beside the tile's fields."""
+        return {}
 
     @abc.abstractmethod
     def safe_tile(self, operation: OperationT) -> TileT:
@@ -304,13 +323,16 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         """Whether it writes zeros between the rows of its padded output, so that nobody else has to."""
         return False
 
-    def offers(
-        self, operation: Any, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
-    ) -> Sequence[Offer]:
-        """The ways in which this kernel can compute `operation`, of the type `computes`, with weights of that form: by
-        default one, whatever the weights. Raises UnsupportedLayerError where such weights leave nobody a way.
+    def offers(self, request: Request) -> Sequence[Offer]:
+        """The ways in which this kernel can compute the request's operation, of the type `computes`: by default one,
+        whatever the weights. Raises UnsupportedLayerError where they leave nobody a way.
         """
-        return (Offer(label=self.name, kernel=self, operation=operation, workload=form.workload),)
+        return (self.offer(request, label=self.name),)
+
+    def offer(self, request: Request, *, label: str, rank: int = Rank.USUAL, is_likely: bool = True) -> Offer:
+        """An offer to compute the request as it is."""
+        operation, workload = request.operation, request.form.workload
+        return Offer(kernel=self, operation=operation, workload=workload, label=label, rank=rank, is_likely=is_likely)
 
     def covers_windows(self, problem: Any, form: WeightForm, device: DeviceInfo) -> bool:
         """Whether such a convolution is left to this kernel, and in tiles of whole pooling windows, not in vectors that
@@ -319,9 +341,7 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         return False
 
     @abc.abstractmethod
-    def reference(
-        self, operation: OperationT, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
-    ) -> npt.NDArray[np.float64]:
+    def reference(self, operation: OperationT, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS) -> Answer:
         """float64 answer for inputs `[N, C, H, W]` and weights with batch normalization folded: the yardstick for every
         device. Raises UsageError for weights that this kernel cannot compute with.
         """
@@ -330,9 +350,7 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         """Whether it multiplies by a layer's weights."""
         return False
 
-    def store_reference(
-        self, operation: OperationT, answer: npt.NDArray[np.float64], output: npt.NDArray[np.float64]
-    ) -> None:
+    def store_reference(self, operation: OperationT, answer: Answer, output: Answer) -> None:
         """Put the reference's answer where the kernel would in its output tensor `[N, C, H, W]`."""
         output[:] = answer.reshape(output.shape)
 

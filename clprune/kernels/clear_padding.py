@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from clprune.darknet.values import LayerWeights
 from clprune.geometry import Shape
 from clprune.kernels.base import (
     NO_WEIGHTS,
+    Answer,
     Arrays,
     Case,
     Constraint,
@@ -72,9 +72,6 @@ class ClearPaddingKernel(TensorKernel[ClearTile, ClearOperation]):
     cpu_tiles = (ClearTile(group_n=1, tile_planes=32, prefetch=32),)
     gpu_tiles = (ClearTile(group_n=64), ClearTile(group_n=128))
 
-    def local_mem_bytes(self, tile: ClearTile, operation: ClearOperation) -> int:
-        return 0
-
     def launch(self, tile: ClearTile, operation: ClearOperation) -> Launch:
         planes = operation.output.batch * operation.output.shape.channels
         return Launch(global_size=(tile.group_n, ceil_div(planes, tile.tile_planes) + 1), local_size=(tile.group_n, 1))
@@ -100,9 +97,7 @@ class ClearPaddingKernel(TensorKernel[ClearTile, ClearOperation]):
             **{name: getattr(layout, name) for name in PLACES},
         }
 
-    def reference(
-        self, operation: ClearOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
-    ) -> npt.NDArray[np.float64]:
+    def reference(self, operation: ClearOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS) -> Answer:
         """The zeros themselves."""
         return np.zeros(operation.output.elements)
 

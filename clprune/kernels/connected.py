@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from clprune.algorithms import Algorithms
 from clprune.architecture import Architecture
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.geometry import ConnectedProblem, Shape
 from clprune.kernels.base import (
     WORK_GROUP_CONSTRAINTS,
+    Answer,
     Constraint,
     DeviceArray,
     Launch,
     Offer,
-    TileT,
-    WeightForm,
+    Request,
     Workload,
     ceil_div,
     round_up,
@@ -77,6 +76,9 @@ class ConnectedTile:
     @property
     def work_group_size(self) -> int:
         return self.group_m * self.group_k
+
+
+ConnectedTileT = TypeVar("ConnectedTileT", bound=ConnectedTile)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,24 +143,34 @@ def connected_operation(
     )
 
 
-def connected_reference(
-    x: npt.NDArray[Any], matrix: npt.NDArray[Any], bias: npt.NDArray[Any]
-) -> npt.NDArray[np.float64]:
+def connected_reference(x: npt.NDArray[Any], matrix: npt.NDArray[Any], bias: npt.NDArray[Any]) -> Answer:
     """float64 answer `[N, outputs]` before the activation: x `[N, inputs]`, matrix `[outputs, inputs]`."""
-    answer: npt.NDArray[np.float64] = x.astype(np.float64) @ matrix.astype(np.float64).T + bias.astype(np.float64)
+    answer: Answer = x.astype(np.float64) @ matrix.astype(np.float64).T + bias.astype(np.float64)
     return answer
 
 
-class ConnectedLayerKernel(LayerKernel[TileT, ConnectedOperation]):
+class ConnectedLayerKernel(LayerKernel[ConnectedTileT, ConnectedOperation]):
     """What all kernels share that compute fully connected layers."""
 
     computes = ConnectedOperation
 
-    def sums(
-        self, operation: ConnectedOperation, x: npt.NDArray[Any], weights: LayerWeights
-    ) -> npt.NDArray[np.float64]:
+    def sums(self, operation: ConnectedOperation, x: npt.NDArray[Any], weights: LayerWeights) -> Answer:
         """The answer `[N, outputs]` before the activation."""
         return connected_reference(x.reshape(len(x), -1), decoded_matrix(weights, operation.storage), weights.biases)
+
+    def local_mem_bytes(self, tile: ConnectedTileT, operation: ConnectedOperation) -> int:
+        sums = 0 if tile.group_k == 1 else 4 * tile.group_k * tile.tile_n * tile.tile_m
+        return sums + (table_bytes(operation.storage) if tile.work_group_size > 1 else 0)
+
+    def launch(self, tile: ConnectedTileT, operation: ConnectedOperation) -> Launch:
+        blocks = ceil_div(operation.problem.outputs, tile.tile_m)
+        images = ceil_div(operation.problem.batch, tile.tile_n)
+        return Launch(
+            global_size=(blocks * tile.group_m, images * tile.group_k), local_size=(tile.group_m, tile.group_k)
+        )
+
+    def variables(self, tile: ConnectedTileT, operation: ConnectedOperation) -> dict[str, Any]:
+        return {"activation": operation.activation, "storage": operation.storage}
 
     def shortened(self, operation: ConnectedOperation, workload: Workload, device: DeviceInfo) -> ConnectedOperation:
         """Fewer rows of a large layer, packing and checking all of which would take longer than tuning.
@@ -224,10 +236,8 @@ class ConnectedKernel(ConnectedLayerKernel[ConnectedTile]):
         ConnectedTile(vector_width=1, vectors=1, group_m=64, k_unroll=8),
     )
 
-    def offers(
-        self, operation: ConnectedOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
-    ) -> Sequence[Offer]:
-        return (Offer(label="columns", kernel=self, operation=operation, workload=form.workload),)
+    def offers(self, request: Request) -> Sequence[Offer]:
+        return (self.offer(request, label="columns"),)
 
     def demand(
         self, tile: ConnectedTile, operation: ConnectedOperation, workload: Workload, architecture: Architecture
@@ -270,20 +280,6 @@ class ConnectedKernel(ConnectedLayerKernel[ConnectedTile]):
             + 2 * tile.tile_n
             + 20,
         )
-
-    def local_mem_bytes(self, tile: ConnectedTile, operation: ConnectedOperation) -> int:
-        sums = 0 if tile.group_k == 1 else 4 * tile.group_k * tile.tile_n * tile.tile_m
-        return sums + (table_bytes(operation.storage) if tile.work_group_size > 1 else 0)
-
-    def launch(self, tile: ConnectedTile, operation: ConnectedOperation) -> Launch:
-        blocks = ceil_div(operation.problem.outputs, tile.tile_m)
-        images = ceil_div(operation.problem.batch, tile.tile_n)
-        return Launch(
-            global_size=(blocks * tile.group_m, images * tile.group_k), local_size=(tile.group_m, tile.group_k)
-        )
-
-    def variables(self, tile: ConnectedTile, operation: ConnectedOperation) -> dict[str, Any]:
-        return {"activation": operation.activation, "storage": operation.storage}
 
     def safe_tile(self, operation: ConnectedOperation) -> ConnectedTile:
         return ConnectedTile(vector_width=4, vectors=1)

@@ -9,19 +9,19 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.kernels.base import (
+    Answer,
     Constraint,
     DeviceArray,
     FloatArray,
     Launch,
     Offer,
     Rank,
+    Request,
     Scratch,
     Stage,
-    WeightForm,
     ceil_div,
     round_up,
 )
@@ -57,7 +57,7 @@ class ConnectedInt8Tile(ConnectedTile):
     inputs_packed: int
 
 
-def connected_int8_reference(x: npt.NDArray[np.floating[Any]], weights: LayerWeights) -> npt.NDArray[np.float64]:
+def connected_int8_reference(x: npt.NDArray[np.floating[Any]], weights: LayerWeights) -> Answer:
     """float64 answer `[N, outputs]` before the activation: x `[N, inputs]`, exact sums of codes, scaled.
 
     Raises UsageError for weights without linear codes or without a scale for activations.
@@ -65,7 +65,7 @@ def connected_int8_reference(x: npt.NDArray[np.floating[Any]], weights: LayerWei
     coding, scale = linear_coding_of(weights)
     codes = coding.codes.reshape(len(coding.codes), -1)
     sums = connected_reference(input_codes(x, scale), codes, np.zeros(len(codes)))
-    answer: npt.NDArray[np.float64] = sums * (coding.scales * np.float32(scale)).astype(np.float64)
+    answer: Answer = sums * (coding.scales * np.float32(scale)).astype(np.float64)
     return answer + weights.biases.astype(np.float64)
 
 
@@ -123,22 +123,12 @@ class ConnectedInt8Kernel(ConnectedLayerKernel[ConnectedInt8Tile]):
         """As integer convolution."""
         return CONV_INT8.build_options(device)
 
-    def offers(
-        self, operation: ConnectedOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
-    ) -> Sequence[Offer]:
+    def offers(self, request: Request) -> Sequence[Offer]:
         """Where the model says that activations are quantized."""
-        if not form.quantizes_input:
-            return ()
-        return (Offer(label="int8", kernel=self, operation=operation, workload=form.workload, rank=Rank.SPECIAL),)
-
-    def local_mem_bytes(self, tile: ConnectedInt8Tile, operation: ConnectedOperation) -> int:
-        return CONNECTED.local_mem_bytes(tile, operation)
+        return (self.offer(request, label="int8", rank=Rank.SPECIAL),) if request.form.quantizes_input else ()
 
     def scratch_bytes(self, tile: ConnectedInt8Tile, operation: ConnectedOperation) -> int:
         return _scratch(tile, operation).size_bytes
-
-    def launch(self, tile: ConnectedInt8Tile, operation: ConnectedOperation) -> Launch:
-        return CONNECTED.launch(tile, operation)
 
     def stages(self, tile: ConnectedInt8Tile, operation: ConnectedOperation) -> tuple[Stage, ...]:
         """Quantize the input, multiply."""
@@ -162,9 +152,6 @@ class ConnectedInt8Kernel(ConnectedLayerKernel[ConnectedInt8Tile]):
 
     def safe_tile(self, operation: ConnectedOperation) -> ConnectedInt8Tile:
         return ConnectedInt8Tile(vector_width=4, vectors=1, inputs_packed=4)
-
-    def workgroup_rows(self, tile: ConnectedInt8Tile) -> int:
-        return CONNECTED.workgroup_rows(tile)
 
     def pack(self, tile: ConnectedInt8Tile, operation: ConnectedOperation, *, weights: LayerWeights) -> PackedInt8:
         """Kept columns of words of the weights' codes `[outputs, inputs]` per row block.
@@ -205,9 +192,7 @@ class ConnectedInt8Kernel(ConnectedLayerKernel[ConnectedInt8Tile]):
             **places(x=operation.input, y=operation.output),
         }
 
-    def sums(
-        self, operation: ConnectedOperation, x: npt.NDArray[Any], weights: LayerWeights
-    ) -> npt.NDArray[np.float64]:
+    def sums(self, operation: ConnectedOperation, x: npt.NDArray[Any], weights: LayerWeights) -> Answer:
         return connected_int8_reference(x.reshape(len(x), -1), weights)
 
     def sample_weights(self, operation: ConnectedOperation, inputs: Mapping[str, FloatArray]) -> LayerWeights:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from clprune.algorithms import Algorithms
 from clprune.architecture import Architecture
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
@@ -19,6 +18,7 @@ from clprune.kernels.base import (
     DeviceArray,
     Launch,
     Offer,
+    Request,
     WeightForm,
     Workload,
     ceil_div,
@@ -153,13 +153,9 @@ class ConvKernel(PositionKernel[ConvTile]):
         ConvTile(tile_m=1, vector_width=1, vectors=4, group_n=64, mapping="rows"),
     )
 
-    def offers(
-        self, operation: ConvOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
-    ) -> Sequence[Offer]:
+    def offers(self, request: Request) -> Sequence[Offer]:
         """Possible for all weights in the spatial domain."""
-        if form.winograd is not None:
-            return ()
-        return (Offer(label="direct", kernel=self, operation=operation, workload=form.workload),)
+        return () if request.form.winograd is not None else (self.offer(request, label="direct"),)
 
     def covers_windows(self, problem: ConvProblem, form: WeightForm, device: DeviceInfo) -> bool:
         """Where vectors are filled with whole rows: of very small images, and weights of which units as tall as tiles
@@ -180,7 +176,7 @@ class ConvKernel(PositionKernel[ConvTile]):
         lanes = min(tile.group_n, architecture.warp_size)
         x_clocks = loads * architecture.load_clocks(lanes=lanes, width=tile.vector_width, stride=problem.stride)
         x_instructions = loads * (1 if architecture.has_vector_loads else tile.vector_width)
-        weights = _weight_loads(tile, architecture)
+        weight_instructions, weight_clocks, local_bytes = _weight_loads(tile, architecture)
         memory, shared = _conv_bytes(tile, operation, kept, groups, architecture)
         return Demand(
             groups=groups,
@@ -188,9 +184,9 @@ class ConvKernel(PositionKernel[ConvTile]):
             columns=kept,
             columns_per_turn=tile.k_unroll,
             fmas=accumulators(tile, operation),
-            load_instructions=x_instructions + weights.instructions,
-            cache_clocks=x_clocks + weights.cache_clocks,
-            local_bytes=weights.local_bytes,
+            load_instructions=x_instructions + weight_instructions,
+            cache_clocks=x_clocks + weight_clocks,
+            local_bytes=local_bytes,
             local_mem_bytes=self.local_mem_bytes(tile, operation),
             staged_columns=tile.tile_k,
             memory_bytes=memory,
@@ -224,15 +220,10 @@ class ConvKernel(PositionKernel[ConvTile]):
         rows = 4 if operation.problem.group_out_channels >= 4 else 1
         return ConvTile(tile_m=rows, vector_width=4, vectors=1, mapping=mapping)
 
-    def wavefront_rows(self, tile: ConvTile) -> int:
-        """`tile_m`: the lanes of a SIMD group are positions, and each computes the same `tile_m` output channels.
-
-        All of them follow the one list of kept columns of their row block.
-        """
-        return tile.tile_m
-
     def workgroup_rows(self, tile: ConvTile) -> int:
-        """`tile_m * group_m`: a work-group computes `group_m` row blocks side by side and stages weights for all."""
+        """`tile_m * group_m`: a work-group computes `group_m` row blocks side by side and stages weights for all. The
+        lanes of a SIMD group are positions, all of which follow the one list of kept columns of their row block.
+        """
         return tile.tile_m * tile.group_m
 
     def pack(self, tile: ConvTile, operation: ConvOperation, *, weights: LayerWeights) -> PackedColumns:
@@ -321,24 +312,15 @@ def many_channels(rows: int, *, is_packed: bool = False) -> list[ConvOperation]:
     return [conv_operation(problem, activation="relu", pooled=pooled) for pooled in (False, True)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _WeightLoads:
-    """How a warp gets one column's weights and offset."""
-
-    instructions: float
-    cache_clocks: float
-    local_bytes: int
-
-
-def _weight_loads(tile: ConvTile, architecture: Architecture) -> _WeightLoads:
+def _weight_loads(tile: ConvTile, architecture: Architecture) -> tuple[float, float, int]:
+    """How a warp gets one column's weights and offset: instructions, clocks of the cache, bytes of local memory."""
     values = tile.tile_m + 1  # the column's offset is one more
     if tile.tile_k:
-        return _WeightLoads(instructions=ceil_div(tile.tile_m, 4) + 1, cache_clocks=0.0, local_bytes=4 * values)
+        return ceil_div(tile.tile_m, 4) + 1, 0.0, 4 * values
     is_uniform = tile.group_m == 1
     if is_uniform and architecture.has_scalar_loads:
-        return _WeightLoads(instructions=2, cache_clocks=0.0, local_bytes=0)
-    each = architecture.load_clocks(lanes=1, width=1)
-    return _WeightLoads(instructions=values, cache_clocks=values * each, local_bytes=0)
+        return 2, 0.0, 0
+    return values, values * architecture.load_clocks(lanes=1, width=1), 0
 
 
 def _conv_registers(tile: ConvTile, operation: ConvOperation) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem
@@ -18,6 +17,7 @@ from clprune.kernels.base import (
     Launch,
     Offer,
     Rank,
+    Request,
     WeightForm,
     ceil_div,
 )
@@ -147,22 +147,15 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
         ConvChannelsTile(vector_width=1, vectors=1, tile_rows=1, tile_columns=4, group_m=16, group_n=4, k_unroll=2),
     )
 
-    def offers(
-        self, operation: ConvOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
-    ) -> Sequence[Offer]:
+    def offers(self, request: Request) -> Sequence[Offer]:
         """Small images; likely to be faster than `conv` where a work-item computes with vectors."""
-        problem = operation.problem
-        if form.winograd is not None or not _has_channels(problem, most_side=MOST_SIDE):
+        problem = request.operation.problem
+        if request.form.winograd is not None or not _has_channels(problem, most_side=MOST_SIDE):
             return ()
-        offer = Offer(
-            label="direct channels",
-            kernel=self,
-            operation=operation,
-            workload=form.workload,
-            rank=Rank.SPECIAL if self.covers_windows(problem, form, device) else Rank.ALTERNATIVE,
-            is_likely=wants_explicit_vectors(device) and _has_channels(problem, most_side=LIKELY_SIDE),
-        )
-        return (offer,)
+        is_sure = self.covers_windows(problem, request.form, request.device)
+        is_likely = request.has_vectors and _has_channels(problem, most_side=LIKELY_SIDE)
+        rank = Rank.SPECIAL if is_sure else Rank.ALTERNATIVE
+        return (self.offer(request, label="direct channels", rank=rank, is_likely=is_likely),)
 
     def covers_windows(self, problem: ConvProblem, form: WeightForm, device: DeviceInfo) -> bool:
         """Where it is the first choice however tuned: vectors of very small images, and weights of which whole row
@@ -215,10 +208,6 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
             return is_emulated, groups * tile.work_group_size * tile.result_vectors
 
         return min(fitting, key=cost, default=self.safe_tile(operation))
-
-    def wavefront_rows(self, tile: ConvChannelsTile) -> int:
-        """`tile_m`: the lanes of a SIMD group are output channels of one row block, which has one list of columns."""
-        return tile.tile_m
 
     def pack(self, tile: ConvChannelsTile, operation: ConvOperation, *, weights: LayerWeights) -> PackedColumns:
         """Kept columns of the weights `[out_channels, channels, size, size]` per row block.

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
@@ -17,15 +16,16 @@ from clprune.geometry import ConvProblem
 from clprune.kernels.base import (
     PREFETCHING,
     WORK_GROUP_CONSTRAINTS,
+    Answer,
     Constraint,
     DeviceArray,
     FloatArray,
     Launch,
     Offer,
     Rank,
+    Request,
     Scratch,
     Stage,
-    WeightForm,
     ceil_div,
     round_up,
 )
@@ -95,9 +95,7 @@ def input_codes(x: npt.NDArray[np.floating[Any]], activation_scale: float) -> np
     return np.asarray(np.clip(codes, -LARGEST_CODE, LARGEST_CODE), np.int8)
 
 
-def conv_int8_reference(
-    x: npt.NDArray[np.floating[Any]], weights: LayerWeights, problem: ConvProblem
-) -> npt.NDArray[np.float64]:
+def conv_int8_reference(x: npt.NDArray[np.floating[Any]], weights: LayerWeights, problem: ConvProblem) -> Answer:
     """float64 answer before the activation: x `[N, C, H, W]`, exact sums of codes, scaled.
 
     Raises UsageError for weights without linear codes or without a scale for activations.
@@ -106,7 +104,7 @@ def conv_int8_reference(
     codes = coding.codes.reshape(len(coding.codes), -1)
     sums = conv_reference(input_codes(x, scale), codes, np.zeros(len(codes)), problem)
     factors = (coding.scales * np.float32(scale)).astype(np.float64)
-    answer: npt.NDArray[np.float64] = sums * factors[:, None, None] + weights.biases.astype(np.float64)[:, None, None]
+    answer: Answer = sums * factors[:, None, None] + weights.biases.astype(np.float64)[:, None, None]
     return answer
 
 
@@ -228,17 +226,12 @@ class ConvInt8Kernel(PositionKernel[ConvInt8Tile]):
         pairs = ("-DHAS_PAIR_PRODUCTS",) if takes_wide_shuffles(device) else ()
         return (*pairs, "-cl-std=CL3.0", "-DHAS_INTEGER_DOT_PRODUCT") if has_integer_dot_product(device) else pairs
 
-    def offers(
-        self, operation: ConvOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
-    ) -> Sequence[Offer]:
+    def offers(self, request: Request) -> Sequence[Offer]:
         """Where the model says that activations are quantized."""
-        if form.winograd is not None or not form.quantizes_input or operation.problem.groups > 1:
+        form = request.form
+        if form.winograd is not None or not form.quantizes_input or request.operation.problem.groups > 1:
             return ()
-        workload, rank = form.workload, Rank.SPECIAL
-        return (Offer(label="direct int8", kernel=self, operation=operation, workload=workload, rank=rank),)
-
-    def local_mem_bytes(self, tile: ConvInt8Tile, operation: ConvOperation) -> int:
-        return 0
+        return (self.offer(request, label="direct int8", rank=Rank.SPECIAL),)
 
     def launch(self, tile: ConvInt8Tile, operation: ConvOperation) -> Launch:
         blocks = ceil_div(operation.problem.out_channels, tile.tile_m)
@@ -317,7 +310,7 @@ class ConvInt8Kernel(PositionKernel[ConvInt8Tile]):
             **operation.position_arguments(tile),
         }
 
-    def sums(self, operation: ConvOperation, x: npt.NDArray[Any], weights: LayerWeights) -> npt.NDArray[np.float64]:
+    def sums(self, operation: ConvOperation, x: npt.NDArray[Any], weights: LayerWeights) -> Answer:
         return conv_int8_reference(x, weights, operation.problem)
 
     def sample_weights(self, operation: ConvOperation, inputs: Mapping[str, FloatArray]) -> LayerWeights:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.geometry import ConvProblem, PoolProblem, Shape
-from clprune.kernels.base import Constraint, ceil_div
+from clprune.kernels.base import Answer, Constraint, ceil_div
 from clprune.kernels.signature import places
 from clprune.kernels.storage import FLOAT32, storage_key
 from clprune.layout import Layout, padded_layout
@@ -241,7 +241,7 @@ def pool_problem(problem: ConvProblem) -> PoolProblem:
 
 def conv_reference(
     x: npt.NDArray[Any], matrix: npt.NDArray[Any], bias: npt.NDArray[Any], problem: ConvProblem
-) -> npt.NDArray[np.float64]:
+) -> Answer:
     """float64 answer `[N, out_channels, out_height, out_width]` before the activation.
 
     x `[N, C, H, W]`, matrix `[out_channels, columns]` (K runs over channel, filter row, filter column), bias

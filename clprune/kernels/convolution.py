@@ -10,7 +10,7 @@ import numpy.typing as npt
 from clprune import quirks
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
-from clprune.kernels.base import NO_WEIGHTS, Arrays, Expected, Tile
+from clprune.kernels.base import NO_WEIGHTS, Answer, Arrays, Expected, Tile
 from clprune.kernels.conv_operation import ConvOperation, conv_reference, pool_problem
 from clprune.kernels.layer import LayerKernel
 from clprune.kernels.pool import max_pool_reference
@@ -41,14 +41,12 @@ MappedTileT = TypeVar("MappedTileT", bound=MappedTile)
 class ConvolutionKernel(LayerKernel[VectorTileT, ConvOperationT]):
     """A kernel that computes convolutions, with activation and pooling fused."""
 
-    def reference(
-        self, operation: ConvOperationT, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
-    ) -> npt.NDArray[np.float64]:
+    def reference(self, operation: ConvOperationT, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS) -> Answer:
         """float64 answer `[N, out_channels, height, width]`, pooled where the operation is, for one `[N, C, H, W]`."""
         answer = super().reference(operation, inputs, weights)
         return max_pool_reference(answer, pool_problem(operation.problem)) if operation.pooled else answer
 
-    def sums(self, operation: ConvOperationT, x: npt.NDArray[Any], weights: LayerWeights) -> npt.NDArray[np.float64]:
+    def sums(self, operation: ConvOperationT, x: npt.NDArray[Any], weights: LayerWeights) -> Answer:
         """The answer before the activation. Weights that were pruned in the Winograd domain are no filters' transform:
         they are used there.
         """
@@ -80,7 +78,7 @@ class PositionKernel(ConvolutionKernel[MappedTileT, ConvOperation]):
                 return tile
         return super().default_tile(operation, device)
 
-    def expected(self, tile: MappedTileT, operation: ConvOperation, answer: npt.NDArray[np.float64]) -> Expected:
+    def expected(self, tile: MappedTileT, operation: ConvOperation, answer: Answer) -> Expected:
         """A flat run also writes zeros to the gaps between rows and images."""
         expected = super().expected(tile, operation, answer)
         layout = operation.output

@@ -13,6 +13,7 @@ from clprune.darknet.activations import activate
 from clprune.darknet.values import LayerWeights
 from clprune.kernels.base import (
     NO_WEIGHTS,
+    Answer,
     Arrays,
     Case,
     Expected,
@@ -58,12 +59,10 @@ class LayerKernel(MatrixKernel[TileT, LayerOperationT]):
     draw_matrix: ClassVar[DrawMatrix] = staticmethod(random_matrix)
 
     @abc.abstractmethod
-    def sums(self, operation: LayerOperationT, x: npt.NDArray[Any], weights: LayerWeights) -> npt.NDArray[np.float64]:
+    def sums(self, operation: LayerOperationT, x: npt.NDArray[Any], weights: LayerWeights) -> Answer:
         """The float64 answer before the activation, for x `[N, C, H, W]`."""
 
-    def reference(
-        self, operation: LayerOperationT, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
-    ) -> npt.NDArray[np.float64]:
+    def reference(self, operation: LayerOperationT, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS) -> Answer:
         """float64 answer for one input `[N, C, H, W]`."""
         return activate(operation.activation, self.sums(operation, inputs[0], weights))
 
@@ -94,6 +93,6 @@ class LayerKernel(MatrixKernel[TileT, LayerOperationT]):
         y = self.expected(tile, operation, sample.answer.reshape(operation.output.dimensions))
         return Case(arguments=self.arguments(tile, operation, packed, x=x, y=y), kept_share=packed.kept_share)
 
-    def expected(self, tile: TileT, operation: LayerOperationT, answer: npt.NDArray[np.float64]) -> Expected:
+    def expected(self, tile: TileT, operation: LayerOperationT, answer: Answer) -> Expected:
         """The answer `[N, C, H, W]` in the output's buffer."""
         return expected_output(answer, operation.output, terms=self.error_terms(operation))

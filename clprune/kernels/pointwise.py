@@ -13,6 +13,7 @@ from clprune.darknet.values import LayerWeights
 from clprune.geometry import Shape
 from clprune.kernels.base import (
     NO_WEIGHTS,
+    Answer,
     Arrays,
     Case,
     Constraint,
@@ -80,7 +81,7 @@ def pointwise_reference(
     scale: npt.NDArray[Any] | None = None,
     shift: npt.NDArray[Any] | None = None,
     other: npt.NDArray[Any] | None = None,
-) -> npt.NDArray[np.float64]:
+) -> Answer:
     """float64 answer `[N, channels, H, W]` for x and other `[N, C, H, W]`, scale and shift `[C]`."""
     shape = operation.output.shape
     rows = np.arange(shape.height) // operation.up + operation.row_offset
@@ -127,9 +128,6 @@ class PointwiseKernel(TensorKernel[PointwiseTile, PointwiseOperation]):
     )
     cpu_tiles = (PointwiseTile(group_n=16), PointwiseTile(group_n=1))
     gpu_tiles = (PointwiseTile(group_n=64), PointwiseTile(group_n=16, group_rows=4))
-
-    def local_mem_bytes(self, tile: PointwiseTile, operation: PointwiseOperation) -> int:
-        return 0
 
     def launch(self, tile: PointwiseTile, operation: PointwiseOperation) -> Launch:
         shape = operation.output.shape
@@ -183,9 +181,7 @@ class PointwiseKernel(TensorKernel[PointwiseTile, PointwiseOperation]):
             "y_origin": layout.origin + operation.channel_offset * layout.channel_stride,
         }
 
-    def reference(
-        self, operation: PointwiseOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
-    ) -> npt.NDArray[np.float64]:
+    def reference(self, operation: PointwiseOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS) -> Answer:
         """float64 answer `[N, channels, H, W]` of the input and, where it is summed, the other; `weights` and `biases`
         scale and shift.
         """
@@ -196,9 +192,7 @@ class PointwiseKernel(TensorKernel[PointwiseTile, PointwiseOperation]):
     def takes_weights(self, operation: PointwiseOperation) -> bool:
         return operation.is_scaled
 
-    def store_reference(
-        self, operation: PointwiseOperation, answer: npt.NDArray[np.float64], output: npt.NDArray[np.float64]
-    ) -> None:
+    def store_reference(self, operation: PointwiseOperation, answer: Answer, output: Answer) -> None:
         first = operation.channel_offset
         output[:, first : first + operation.channels] = answer
 

@@ -13,6 +13,7 @@ from clprune.darknet.values import LayerWeights
 from clprune.geometry import PoolProblem, Shape
 from clprune.kernels.base import (
     NO_WEIGHTS,
+    Answer,
     Arrays,
     Case,
     Constraint,
@@ -20,6 +21,7 @@ from clprune.kernels.base import (
     Launch,
     Sample,
     TensorKernel,
+    TileT,
     Workload,
     ceil_div,
 )
@@ -73,7 +75,7 @@ def pool_operation(problem: PoolProblem, *, padding: int = 0) -> PoolOperation:
     )
 
 
-def max_pool_reference(x: npt.NDArray[Any], problem: PoolProblem) -> npt.NDArray[np.float64]:
+def max_pool_reference(x: npt.NDArray[Any], problem: PoolProblem) -> Answer:
     """float64 answer `[N, C, out_height, out_width]` for x `[N, C, H, W]`."""
     before, size, stride = problem.padding // 2, problem.size, problem.stride
     rows_needed = (problem.out_height - 1) * stride + size
@@ -82,17 +84,33 @@ def max_pool_reference(x: npt.NDArray[Any], problem: PoolProblem) -> npt.NDArray
     padded = np.full((*x.shape[:2], max(rows_needed, before + height), max(columns_needed, before + width)), -np.inf)
     padded[:, :, before : before + height, before : before + width] = x
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(2, 3))[:, :, ::stride, ::stride]
-    answer: npt.NDArray[np.float64] = windows.max(axis=(4, 5))[:, :, : problem.out_height, : problem.out_width]
+    answer: Answer = windows.max(axis=(4, 5))[:, :, : problem.out_height, : problem.out_width]
     return answer
 
 
-def average_pool_reference(x: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def average_pool_reference(x: npt.NDArray[Any]) -> Answer:
     """float64 answer `[N, C, 1, 1]` for x `[N, C, H, W]`."""
-    answer: npt.NDArray[np.float64] = x.astype(np.float64).mean(axis=(2, 3), keepdims=True)
+    answer: Answer = x.astype(np.float64).mean(axis=(2, 3), keepdims=True)
     return answer
 
 
-class MaxPoolKernel(TensorKernel[MaxPoolTile, PoolOperation]):
+class PoolKernel(TensorKernel[TileT, PoolOperation]):
+    """What both kernels share: the operation of a layer, seeded data and cases."""
+
+    def operation_of(self, layer: Any, *, batch: int, input: Layout, output: Layout) -> PoolOperation:
+        return PoolOperation(problem=layer.problem(batch), input=input, output=output)
+
+    def sample(self, operation: PoolOperation, workload: Workload) -> Sample:
+        x = np.random.default_rng(workload.seed).standard_normal(operation.input.dimensions, np.float32)
+        return Sample(inputs={"x": x}, answer=self.reference(operation, (x,)))
+
+    def case(self, tile: TileT, operation: PoolOperation, sample: Sample) -> Case:
+        expected = expected_output(sample.answer, operation.output, terms=self.error_terms(operation))
+        buffer = input_buffer(sample.inputs["x"], operation.input)
+        return Case(arguments=self.arguments(tile, operation, x=buffer, y=expected))
+
+
+class MaxPoolKernel(PoolKernel[MaxPoolTile]):
     """See `templates/max_pool.cl.mako`."""
 
     name = "max_pool"
@@ -134,12 +152,6 @@ class MaxPoolKernel(TensorKernel[MaxPoolTile, PoolOperation]):
         MaxPoolTile(vector_width=1, group_n=16, group_rows=4, tile_rows=4),
     )
 
-    def operation_of(self, layer: MaxPool, *, batch: int, input: Layout, output: Layout) -> PoolOperation:
-        return PoolOperation(problem=layer.problem(batch), input=input, output=output)
-
-    def local_mem_bytes(self, tile: MaxPoolTile, operation: PoolOperation) -> int:
-        return 0
-
     def launch(self, tile: MaxPoolTile, operation: PoolOperation) -> Launch:
         problem = operation.problem
         rows = ceil_div(problem.out_height, tile.tile_rows)
@@ -167,19 +179,8 @@ class MaxPoolKernel(TensorKernel[MaxPoolTile, PoolOperation]):
         sizes = {name: getattr(problem, name) for name in ("in_height", "in_width", "out_height", "out_width", "batch")}
         return {"x": x, "y": y, **sizes, **places(x=operation.input, y=operation.output)}
 
-    def reference(
-        self, operation: PoolOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
-    ) -> npt.NDArray[np.float64]:
+    def reference(self, operation: PoolOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS) -> Answer:
         return max_pool_reference(inputs[0], operation.problem)
-
-    def sample(self, operation: PoolOperation, workload: Workload) -> Sample:
-        x = _random_input(operation, workload)
-        return Sample(inputs={"x": x}, answer=self.reference(operation, (x,)))
-
-    def case(self, tile: MaxPoolTile, operation: PoolOperation, sample: Sample) -> Case:
-        expected = expected_output(sample.answer, operation.output, terms=1)
-        buffer = input_buffer(sample.inputs["x"], operation.input)
-        return Case(arguments=self.arguments(tile, operation, x=buffer, y=expected))
 
     def sample_operations(self) -> tuple[PoolOperation, ...]:
         # batch, channels, height, width, size, stride, padding in total
@@ -194,7 +195,7 @@ class MaxPoolKernel(TensorKernel[MaxPoolTile, PoolOperation]):
         )
 
 
-class AveragePoolKernel(TensorKernel[GroupTile, PoolOperation]):
+class AveragePoolKernel(PoolKernel[GroupTile]):
     """See `templates/average_pool.cl.mako`; the problem's window is the whole plane."""
 
     name = "average_pool"
@@ -206,18 +207,12 @@ class AveragePoolKernel(TensorKernel[GroupTile, PoolOperation]):
     cpu_tiles = (GroupTile(group_n=1),)
     gpu_tiles = (GroupTile(group_n=64), GroupTile(group_n=128))
 
-    def operation_of(self, layer: AvgPool, *, batch: int, input: Layout, output: Layout) -> PoolOperation:
-        return PoolOperation(problem=layer.problem(batch), input=input, output=output)
-
     def local_mem_bytes(self, tile: GroupTile, operation: PoolOperation) -> int:
         return 4 * tile.group_n if tile.group_n > 1 else 0
 
     def launch(self, tile: GroupTile, operation: PoolOperation) -> Launch:
         planes = operation.problem.channels * operation.problem.batch
         return Launch(global_size=(planes * tile.group_n,), local_size=(tile.group_n,))
-
-    def variables(self, tile: GroupTile, operation: PoolOperation) -> dict[str, Any]:
-        return {}
 
     def safe_tile(self, operation: PoolOperation) -> GroupTile:
         return GroupTile(group_n=1)
@@ -228,22 +223,11 @@ class AveragePoolKernel(TensorKernel[GroupTile, PoolOperation]):
         sizes = {name: getattr(operation.problem, name) for name in ("batch", "in_height", "in_width")}
         return {"x": x, "y": y, **sizes, **places(x=operation.input, y=operation.output)}
 
-    def reference(
-        self, operation: PoolOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
-    ) -> npt.NDArray[np.float64]:
+    def reference(self, operation: PoolOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS) -> Answer:
         return average_pool_reference(inputs[0])
 
     def error_terms(self, operation: PoolOperation) -> int:
         return operation.problem.in_height * operation.problem.in_width
-
-    def sample(self, operation: PoolOperation, workload: Workload) -> Sample:
-        x = _random_input(operation, workload)
-        return Sample(inputs={"x": x}, answer=self.reference(operation, (x,)))
-
-    def case(self, tile: GroupTile, operation: PoolOperation, sample: Sample) -> Case:
-        expected = expected_output(sample.answer, operation.output, terms=self.error_terms(operation))
-        buffer = input_buffer(sample.inputs["x"], operation.input)
-        return Case(arguments=self.arguments(tile, operation, x=buffer, y=expected))
 
     def sample_operations(self) -> tuple[PoolOperation, ...]:
         shapes = ((1, 3, 7, 7), (2, 65, 1, 3), (3, 31, 5, 4))
@@ -259,12 +243,6 @@ class AveragePoolKernel(TensorKernel[GroupTile, PoolOperation]):
                 )
             )
         return tuple(operations)
-
-
-def _random_input(operation: PoolOperation, workload: Workload) -> npt.NDArray[np.float32]:
-    rng = np.random.default_rng(workload.seed)
-    shape = operation.input.shape
-    return rng.standard_normal((operation.problem.batch, shape.channels, shape.height, shape.width), np.float32)
 
 
 MAX_POOL = MaxPoolKernel()

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.values import LayerWeights
-from clprune.kernels.base import Expected, FloatArray, Workload
+from clprune.kernels.base import Answer, Expected, FloatArray, Workload
 from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, FLOAT16, INT8
 from clprune.layout import READ_MARGIN, Layout, view
 from clprune.quantization.codebook import codebook_coding
@@ -71,7 +71,7 @@ def input_buffer(values: npt.NDArray[np.float32], layout: Layout) -> FloatArray:
     return buffer
 
 
-def expected_output(values: npt.NDArray[np.float64], layout: Layout, *, terms: int) -> Expected:
+def expected_output(values: Answer, layout: Layout, *, terms: int) -> Expected:
     """`values` `[N, C, H, W]` in `layout`; everything around must keep the sentinel."""
     buffer = np.full(layout.elements, float(SENTINEL))
     written = np.zeros(layout.elements, np.bool_)

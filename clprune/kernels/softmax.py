@@ -11,6 +11,7 @@ import numpy.typing as npt
 from clprune.darknet.values import LayerWeights
 from clprune.kernels.base import (
     NO_WEIGHTS,
+    Answer,
     Arrays,
     Case,
     Constraint,
@@ -44,11 +45,11 @@ class SoftmaxOperation:
         return 5 * self.count * self.length
 
 
-def softmax_reference(x: npt.NDArray[Any], *, temperature: float = 1.0) -> npt.NDArray[np.float64]:
+def softmax_reference(x: npt.NDArray[Any], *, temperature: float = 1.0) -> Answer:
     """float64 answer of x's shape; the last axis is one softmax."""
     values = x.astype(np.float64) / temperature
     shifted = np.exp(values - values.max(axis=-1, keepdims=True))
-    answer: npt.NDArray[np.float64] = shifted / shifted.sum(axis=-1, keepdims=True)
+    answer: Answer = shifted / shifted.sum(axis=-1, keepdims=True)
     return answer
 
 
@@ -74,9 +75,6 @@ class SoftmaxKernel(TensorKernel[GroupTile, SoftmaxOperation]):
     def launch(self, tile: GroupTile, operation: SoftmaxOperation) -> Launch:
         return Launch(global_size=(operation.count * tile.group_n,), local_size=(tile.group_n,))
 
-    def variables(self, tile: GroupTile, operation: SoftmaxOperation) -> dict[str, Any]:
-        return {}
-
     def safe_tile(self, operation: SoftmaxOperation) -> GroupTile:
         return GroupTile(group_n=1)
 
@@ -85,9 +83,7 @@ class SoftmaxKernel(TensorKernel[GroupTile, SoftmaxOperation]):
     ) -> dict[str, DeviceArray]:
         return {"x": x, "y": y, "length": operation.length, "scale": 1.0 / operation.temperature}
 
-    def reference(
-        self, operation: SoftmaxOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS
-    ) -> npt.NDArray[np.float64]:
+    def reference(self, operation: SoftmaxOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS) -> Answer:
         rows = inputs[0].reshape(operation.count, operation.length)
         return softmax_reference(rows, temperature=operation.temperature)
 

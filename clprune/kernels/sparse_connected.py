@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from clprune import quirks
-from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.kernels.base import (
@@ -15,20 +14,17 @@ from clprune.kernels.base import (
     WORK_GROUP_CONSTRAINTS,
     Constraint,
     DeviceArray,
-    Launch,
     Offer,
     Rank,
-    WeightForm,
-    ceil_div,
+    Request,
 )
-from clprune.kernels.connected import CONNECTED, ConnectedLayerKernel, ConnectedOperation
+from clprune.kernels.connected import CONNECTED, ConnectedLayerKernel, ConnectedOperation, ConnectedTile
 from clprune.kernels.samples import ragged_matrix
 from clprune.kernels.signature import places
 from clprune.kernels.sparse_conv import MOST_KEPT_SHARE
 from clprune.kernels.storage import (
     entry_lists,
     stored_matrix,
-    table_bytes,
     weight_arguments,
 )
 from clprune.packing.row_lanes import PackedLanes, pack_lanes
@@ -36,32 +32,17 @@ from clprune.packing.windows import pack_windows
 
 
 @dataclass(frozen=True, kw_only=True)
-class SparseConnectedTile:
+class SparseConnectedTile(ConnectedTile):
     """Parameters of the template, explained there."""
 
-    vector_width: int
-    vectors: int
-    group_m: int = 1
-    group_k: int = 1
-    tile_n: int = 1
-    k_unroll: int = 1
     offset_bits: int = 32
     window: int = 0
     prefetch: int = 0
 
     @property
-    def tile_m(self) -> int:
-        """Rows of one work-group, one to a lane."""
-        return self.group_m * self.vectors * self.vector_width
-
-    @property
     def window_inputs(self) -> int:
         """Inputs that the entries of a step lie in, from where it begins; 0: they lie anywhere."""
         return self.window * self.vector_width
-
-    @property
-    def work_group_size(self) -> int:
-        return self.group_m * self.group_k
 
 
 class SparseConnectedKernel(ConnectedLayerKernel[SparseConnectedTile]):
@@ -135,33 +116,14 @@ class SparseConnectedKernel(ConnectedLayerKernel[SparseConnectedTile]):
         SparseConnectedTile(vector_width=1, vectors=1, group_m=64, k_unroll=4),
     )
 
-    def offers(
-        self, operation: ConnectedOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
-    ) -> Sequence[Offer]:
+    def offers(self, request: Request) -> Sequence[Offer]:
         """Single weights, of which few are left; a unit of several rows is hardly worth a list for each row."""
-        workload = form.workload
+        workload = request.form.workload
         if workload.kept_share > MOST_KEPT_SHARE:
             return ()
         is_likely = workload.unit_rows == 1
         rank = Rank.PREFERRED if is_likely else Rank.DOUBTFUL
-        offer = Offer(
-            label="sparse", kernel=self, operation=operation, workload=workload, rank=rank, is_likely=is_likely
-        )
-        return (offer,)
-
-    def local_mem_bytes(self, tile: SparseConnectedTile, operation: ConnectedOperation) -> int:
-        sums = 0 if tile.group_k == 1 else 4 * tile.group_k * tile.tile_n * tile.tile_m
-        return sums + (table_bytes(operation.storage) if tile.work_group_size > 1 else 0)
-
-    def launch(self, tile: SparseConnectedTile, operation: ConnectedOperation) -> Launch:
-        blocks = ceil_div(operation.problem.outputs, tile.tile_m)
-        images = ceil_div(operation.problem.batch, tile.tile_n)
-        return Launch(
-            global_size=(blocks * tile.group_m, images * tile.group_k), local_size=(tile.group_m, tile.group_k)
-        )
-
-    def variables(self, tile: SparseConnectedTile, operation: ConnectedOperation) -> dict[str, Any]:
-        return {"activation": operation.activation, "storage": operation.storage}
+        return (self.offer(request, label="sparse", rank=rank, is_likely=is_likely),)
 
     def own_tiles(self, device: DeviceInfo) -> Sequence[SparseConnectedTile]:
         """Windows come last where their vectors are wider than the device's: it would take permutations apart."""

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights
-from clprune.device import DeviceInfo
 from clprune.kernels.base import (
     PREFETCHING,
     WORK_GROUP_CONSTRAINTS,
@@ -18,7 +16,7 @@ from clprune.kernels.base import (
     Launch,
     Offer,
     Rank,
-    WeightForm,
+    Request,
     ceil_div,
 )
 from clprune.kernels.conv import CONV
@@ -64,16 +62,14 @@ def _accumulators(tile: SparseConvTile, operation: ConvOperation) -> int:
 MOST_KEPT_SHARE, LIKELY_KEPT_SHARE = 0.5, 0.2
 
 
-def sparse_offers(
-    kernel: Kernel[Any, Any], operation: ConvOperation, form: WeightForm, *, label: str, place: int
-) -> Sequence[Offer]:
+def sparse_offers(kernel: Kernel[Any, Any], request: Request, *, label: str, place: int) -> Sequence[Offer]:
     """Direct sparse convolution: for single weights, of which few are left. `place`: among kernels that do so."""
-    workload = form.workload
-    if form.winograd is not None or workload.kept_share > MOST_KEPT_SHARE:
+    workload = request.form.workload
+    if request.form.winograd is not None or workload.kept_share > MOST_KEPT_SHARE:
         return ()
     is_likely = workload.unit_rows == 1 and workload.kept_share <= LIKELY_KEPT_SHARE
     rank = (Rank.PREFERRED if is_likely else Rank.DOUBTFUL) + place
-    return (Offer(label=label, kernel=kernel, operation=operation, workload=workload, rank=rank, is_likely=is_likely),)
+    return (kernel.offer(request, label=label, rank=rank, is_likely=is_likely),)
 
 
 class SparseConvKernel(PositionKernel[SparseConvTile]):
@@ -137,13 +133,8 @@ class SparseConvKernel(PositionKernel[SparseConvTile]):
         SparseConvTile(block_rows=1, vector_width=1, vectors=1, group_m=2, group_n=32, k_unroll=4, mapping="rows"),
     )
 
-    def offers(
-        self, operation: ConvOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
-    ) -> Sequence[Offer]:
-        return sparse_offers(self, operation, form, label="sparse", place=1)
-
-    def local_mem_bytes(self, tile: SparseConvTile, operation: ConvOperation) -> int:
-        return 0
+    def offers(self, request: Request) -> Sequence[Offer]:
+        return sparse_offers(self, request, label="sparse", place=1)
 
     def launch(self, tile: SparseConvTile, operation: ConvOperation) -> Launch:
         blocks = ceil_div(operation.problem.out_channels, tile.block_rows)

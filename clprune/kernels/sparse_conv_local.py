@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem
@@ -17,7 +16,7 @@ from clprune.kernels.base import (
     DeviceArray,
     Launch,
     Offer,
-    WeightForm,
+    Request,
     ceil_div,
 )
 from clprune.kernels.conv import CONV
@@ -33,7 +32,7 @@ from clprune.kernels.storage import (
     weight_arguments,
 )
 from clprune.packing.chunk_lists import PackedChunkLists, pack_chunk_lists
-from clprune.quirks import vector_width, wants_explicit_vectors
+from clprune.quirks import vector_width
 
 #: Values of the two parameters that count channels.
 TILE_K = (1, 8, 12, 16, 20, 24, 32)
@@ -128,13 +127,11 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
     )
     gpu_tiles = ()
 
-    def offers(
-        self, operation: ConvOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
-    ) -> Sequence[Offer]:
+    def offers(self, request: Request) -> Sequence[Offer]:
         """Where local memory is a CPU's first cache, and vectors are a work-item's own."""
-        if not wants_explicit_vectors(device) or not has_local_form(operation.problem):
+        if not request.has_vectors or not has_local_form(request.operation.problem):
             return ()
-        return sparse_offers(self, operation, form, label="sparse local", place=0)
+        return sparse_offers(self, request, label="sparse local", place=0)
 
     def local_mem_bytes(self, tile: SparseConvLocalTile, operation: ConvOperation) -> int:
         size = operation.problem.size

@@ -143,9 +143,6 @@ class WinogradFusedKernel(WinogradConvolutionKernel[WinogradFusedTile]):
         WinogradFusedTile(tile_m=8, vector_width=1, vectors=1, group_n=32),
     )
 
-    def local_mem_bytes(self, tile: WinogradFusedTile, operation: WinogradOperation) -> int:
-        return 0
-
     def launch(self, tile: WinogradFusedTile, operation: WinogradOperation) -> Launch:
         return Launch(global_size=(tile.groups * tile.group_n,), local_size=(tile.group_n,))
 

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from clprune.algorithms import Algorithms
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import UnsupportedLayerError, UsageError
@@ -21,6 +20,7 @@ from clprune.kernels.base import (
     FloatArray,
     Offer,
     Rank,
+    Request,
     WeightForm,
     Workload,
     ceil_div,
@@ -30,7 +30,6 @@ from clprune.kernels.convolution import ConvolutionKernel, VectorTileT
 from clprune.kernels.signature import places
 from clprune.kernels.storage import FLOAT32
 from clprune.packing.winograd import PackedWinograd
-from clprune.quirks import wants_explicit_vectors
 from clprune.source_hash import Generator
 from clprune.tolerance import amplified_terms
 from clprune.winograd import transforms
@@ -281,10 +280,9 @@ class WinogradConvolutionKernel(ConvolutionKernel[VectorTileT, WinogradOperation
     #: Whether one stage does everything.
     is_fused: ClassVar[bool]
 
-    def offers(
-        self, operation: ConvOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
-    ) -> Sequence[Offer]:
+    def offers(self, request: Request) -> Sequence[Offer]:
         """Weights of the Winograd domain as they are, or spatial ones transformed, which leaves hardly any zeros."""
+        operation, form = request.operation, request.form
         problem, is_spatial = operation.problem, form.winograd is None
         obstacle = winograd_obstacle(problem)
         if obstacle is not None and not is_spatial:
@@ -293,7 +291,7 @@ class WinogradConvolutionKernel(ConvolutionKernel[VectorTileT, WinogradOperation
         if obstacle is not None or (is_spatial and not _is_worth_transforming(operation)):
             return ()
         # One stage keeps a CPU's caches warm; three share a few tiles among all cores, and give GPUs enough to do.
-        has_vectors, tiles = wants_explicit_vectors(device), _tiles(problem)
+        has_vectors, tiles = request.has_vectors, _tiles(problem)
         is_wanted = self.is_fused in (has_vectors, has_vectors and tiles > FEW_TILES)
         is_first = self.is_fused == (has_vectors and tiles > VERY_FEW_TILES)
         is_small = min(problem.out_height, problem.out_width) <= SMALL_SIDE
@@ -301,7 +299,7 @@ class WinogradConvolutionKernel(ConvolutionKernel[VectorTileT, WinogradOperation
         is_settled = has_vectors and form.workload.is_dense and operation.flops >= SETTLED_FLOPS
         offers = []
         for output_tile in (form.winograd,) if form.winograd else (4, 2):
-            if is_spatial and expected_error(output_tile, problem.in_channels) > algorithms.max_error:
+            if is_spatial and expected_error(output_tile, problem.in_channels) > request.max_error:
                 continue
             is_likely = output_tile in (4, form.winograd) and is_wanted and not is_beaten
             place = 4 * (not is_likely) + 2 * (output_tile == 2) + (not is_first)

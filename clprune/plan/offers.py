@@ -13,7 +13,7 @@ from typing import Any
 from clprune.algorithms import ALGORITHMS, Algorithms
 from clprune.device import DeviceInfo
 from clprune.errors import UnsupportedLayerError
-from clprune.kernels.base import Kernel, Offer, Operation, Rank, WeightForm
+from clprune.kernels.base import Kernel, Offer, Operation, Rank, Request, WeightForm
 
 
 def offers_for(
@@ -29,9 +29,10 @@ def offers_for(
     Where the wanted algorithms cannot compute it, all others are offered. Raises UnsupportedLayerError where none can.
     """
     able = [kernel for kernel in kernels if kernel.computes is type(operation)]
+    request = Request(operation=operation, form=form, device=device, max_error=algorithms.max_error)
     for names in (algorithms.names, ALGORITHMS):
         wanted = [kernel for kernel in able if kernel.algorithm in (None, *names)]
-        offers = [o for kernel in wanted for o in kernel.offers(operation, form, algorithms=algorithms, device=device)]
+        offers = [offer for kernel in wanted for offer in kernel.offers(request)]
         if offers:
             offers.sort(key=lambda offer: offer.rank)
             if offers[0].rank < Rank.PREFERRED:

@@ -10,10 +10,9 @@ import pytest
 
 from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
-from clprune.device import DeviceInfo
 from clprune.errors import UnsupportedLayerError, UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
-from clprune.kernels.base import Offer, Operation, Rank, WeightForm, Workload
+from clprune.kernels.base import Offer, Operation, Rank, Request, WeightForm, Workload
 from clprune.kernels.catalogue import built_in_kernels
 from clprune.kernels.connected import connected_operation
 from clprune.kernels.conv import CONV
@@ -173,10 +172,8 @@ def test_kernels_of_others_take_part() -> None:
     class OwnConvolution(type(CONV)):  # type: ignore[misc]
         name = "own_conv"
 
-        def offers(
-            self, operation: ConvOperation, form: WeightForm, *, algorithms: Algorithms, device: DeviceInfo
-        ) -> tuple[Offer, ...]:
-            (offer,) = super().offers(operation, form, algorithms=algorithms, device=device)
+        def offers(self, request: Request) -> tuple[Offer, ...]:
+            (offer,), device = super().offers(request), request.device
             return (replace(offer, label="own", rank=Rank.SPECIAL if device.compute_units > 100 else Rank.DOUBTFUL),)
 
     kernels = (*built_in_kernels(), OwnConvolution())
