@@ -31,10 +31,9 @@ from clprune.runner import Runner
 from clprune.runner.compare import largest_error, time_in_turns, weights_kept
 from clprune.runner.evaluate import evaluate
 from clprune.runner.inference import image_input, infer_images, top_k
-from clprune.tiles.records import result_key
 from clprune.tiles.store import open_store
 from clprune.tuning.tune import offers_to_tune
-from clprune.tuning.tune import tune as tune_offers
+from clprune.workflow.tune import tune_offers, without_tuned
 from tools.terminal import device_option, print_table, run_command
 
 DATA = "digits-on-photos"
@@ -98,14 +97,16 @@ def tune(session: Session, models: Sequence[Model], *, budget_s: float) -> None:
     ]
     with open_store() as store:
         offers = offers_to_tune([step for plan in plans for step in plan.steps], likely_only=True)
-        missing = [offer for offer in offers if store.best(result_key(session.info, offer), offer.kernel) is None]
+        missing = without_tuned(store, session.info, offers)
         if not missing:
             click.echo("tuned before on this device")
             return
         start = time.monotonic()
-        outcomes = tune_offers(session, store, missing, budget_s=budget_s)
-    tried = sum(outcome.evaluations for outcome in outcomes)
-    click.echo(f"tuned {len(outcomes)} problems in {time.monotonic() - start:.0f} s: {tried} tiles timed and verified")
+        problems, interrupted = tune_offers(session, store, missing, budget_s=budget_s)
+    if interrupted:
+        raise click.Abort
+    tried = sum(problem.evaluations for problem in problems)
+    click.echo(f"tuned {len(problems)} problems in {time.monotonic() - start:.0f} s: {tried} tiles timed and verified")
 
 
 def print_samples(model: Model, runner: Runner, samples: Sequence[Path]) -> None:

@@ -18,19 +18,18 @@ from clprune.device import DeviceInfo
 from clprune.kernels.base import WeightForm, Workload
 from clprune.kernels.choice import Offer
 from clprune.opencl import Session
-from clprune.plan.forms import rounded_share, weights_forms
+from clprune.plan.forms import rounded_share
 from clprune.plan.plan import make_plan
 from clprune.plan.pruned import tile_units, with_prune_options
 from clprune.plan.steps import Chosen
 from clprune.pruning.network import apply_masks, masks_of, prunable_layers, prune_layers
 from clprune.pruning.winograd import to_winograd_domain
 from clprune.tiles.lookup import Lookup
-from clprune.tiles.records import result_key
 from clprune.tiles.store import Store
 from clprune.tuning.effort import Effort
-from clprune.tuning.refinement import refine
 from clprune.tuning.tune import offers_to_tune, tune
 from clprune.unit import Unit
+from clprune.workflow.tune import refine_in_network, without_tuned
 
 #: Unit rows where nobody says which: those of the tiles that CPUs with wide vectors turn out to want.
 CONVOLUTION_ROWS = (8,)
@@ -165,11 +164,6 @@ def variant_tasks(
     return offers_to_tune(steps, likely_only=likely_only)
 
 
-def missing_tasks(store: Store, device: DeviceInfo, tasks: Sequence[Offer]) -> list[Offer]:
-    """Those without a tile that was tuned for exactly this device, driver and problem."""
-    return [task for task in tasks if store.best(result_key(device, task), task.kernel) is None]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
     """How what is not tuned yet is tuned first: `effort`, or None for not at all; `budget_s` replaces its seconds."""
@@ -185,7 +179,7 @@ def tune_missing(
 
     Raises what `tune` raises.
     """
-    missing = missing_tasks(store, session.info, tasks)
+    missing = without_tuned(store, session.info, tasks)
     if not missing:
         return False
     if tuning.effort is None:
@@ -229,26 +223,13 @@ def refine_variants(
             if key not in done:
                 done.add(key)
                 pruned, weights = prune_in_cuts(network, dense, variant, cuts)
-                gain_ms = _refine(session, store, pruned, weights, variant, effort=tuning.effort)
+                algorithms = Algorithms(names=variant.algorithms)
+                refined = refine_in_network(
+                    session, store, pruned, weights, algorithms=algorithms, effort=tuning.effort.name
+                )
+                gain_ms = sum(item.before_ms - item.after_ms for item in refined)
                 which = "fastest cuts" if place is None else f"cut {place + 1}"
                 say(f"{variant.name}, {which}: {gain_ms:.2f} ms less by choosing in the network")
-
-
-def _refine(
-    session: Session, store: Store, network: Network, weights: Weights, variant: Variant, *, effort: Effort
-) -> float:
-    """Milliseconds that the network's convolutions gain."""
-    lookup = Lookup(store, session.info)
-    plan = make_plan(
-        network,
-        session.info,
-        forms=weights_forms(network, weights),
-        lookup=lookup,
-        times=lookup.time_ms,
-        algorithms=Algorithms(names=variant.algorithms),
-    )
-    refined = refine(session, store, plan, weights, rounds=effort.rounds, most=effort.contenders)
-    return sum(item.before_ms - item.after_ms for item in refined)
 
 
 def cuts_at(network: Network, variant: Variant, unit_rows: UnitRows, *, place: int) -> dict[int, Cut]:

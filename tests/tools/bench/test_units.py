@@ -15,6 +15,7 @@ from clprune.kernels.choice import Offer
 from clprune.tiles.records import result_key
 from clprune.tiles.store import Store
 from clprune.unit import Unit
+from clprune.workflow.tune import without_tuned
 from tests.imaginary import imaginary_device
 from tools.bench.units import (
     Cut,
@@ -23,7 +24,6 @@ from tools.bench.units import (
     Variant,
     fastest_cuts,
     layer_cuts,
-    missing_tasks,
     prune_in_cuts,
     tune_missing,
     variant_tasks,
@@ -116,7 +116,7 @@ def test_fastest_unit_wins(network: Network) -> None:
         if task.workload == Workload(kept_share=0.25, unit_rows=4):
             set_best(store, task, time_ms=2.0)
     assert fastest_cuts(network, DEVICE, store, PRUNED, unit_rows=ROWS)[1] == Cut(unit=Unit(rows=4))
-    assert [task.kernel.name for task in missing_tasks(store, DEVICE, tasks)] == ["conv", "connected"]
+    assert [task.kernel.name for task in without_tuned(store, DEVICE, tasks)] == ["conv", "connected"]
 
 
 def test_unit_of_the_tile_where_nothing_is_tuned(network: Network) -> None:
