@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +68,8 @@ def select_channels(network: Network, weights: Weights, chosen: Mapping[int, Cha
             raise UsageError(f"{network.path}: the channels of {network.layers[producer]} must stay: {flow.obstacle}")
         changed = (producer, *(index for index in flow.carriers if network.layers[index].arrays))
         for index in changed:
-            layers[index] = _select_outputs(_values(network, layers, index), channels)
+            values = _values(network, layers, index)
+            layers[index] = change_outputs(values, partial(_take, channels=channels))
         for index in flow.readers:
             layers[index] = _select_inputs(network.layers[index], _values(network, layers, index), channels)
     return replace(weights, layers=tuple(layers))
@@ -82,10 +85,8 @@ def _own_obstacle(network: Network, layer: Layer) -> str | None:
 
 def _obstacle(network: Network, layer: Layer) -> str | None:
     """Why channels that reach `layer` must stay as they are."""
-    if isinstance(layer, MatrixLayer) and layer.is_grouped:
-        return f"{layer} reads them in groups"
     if isinstance(layer, MatrixLayer):
-        return None
+        return f"{layer} reads them in groups" if layer.is_grouped else None
     if not layer.carries_channels:
         return f"they reach {layer}"
     if layer is network.output_layer:
@@ -100,21 +101,18 @@ def _values(network: Network, layers: list[LayerWeights | None], index: int) -> 
     return values
 
 
-def _select_outputs(values: LayerWeights, channels: Channels) -> LayerWeights:
-    """Rows of the weights (a `[batchnorm]` layer has none) and everything per output channel."""
+def change_outputs(values: LayerWeights, change: Callable[[FloatArray, float], FloatArray]) -> LayerWeights:
+    """`change(array, neutral value)` of every array with an entry per output channel."""
+    changed: dict[str, Any] = {}
+    for name in ("weights", "biases", "scales", "mean", "variance"):
+        array = getattr(values, name)
+        if array is not None and array.size > 0:  # a [batchnorm] layer has no weights
+            changed[name] = change(array, 1.0 if name == "variance" else 0.0)
+    return replace(values, coding=None, **changed)
 
-    def select(array: FloatArray | None) -> FloatArray | None:
-        return None if array is None else array[channels]
 
-    return replace(
-        values,
-        weights=values.weights[channels] if values.weights.size else values.weights,
-        biases=values.biases[channels],
-        scales=select(values.scales),
-        mean=select(values.mean),
-        variance=select(values.variance),
-        coding=None,
-    )
+def _take(array: FloatArray, neutral: float, *, channels: Channels) -> FloatArray:
+    return array[channels]
 
 
 def _select_inputs(layer: Layer, values: LayerWeights, channels: Channels) -> LayerWeights:

@@ -6,9 +6,8 @@ that read it. Channels that a route, a shortcut, a grouped convolution or the ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from clprune.darknet.network import Network
 from clprune.darknet.rewrite import resize_cfg
 from clprune.darknet.values import FloatArray, LayerWeights, Weights
 from clprune.errors import UsageError
-from clprune.pruning.channels import Channels, by_input, channel_flow, select_channels
+from clprune.pruning.channels import Channels, by_input, change_outputs, channel_flow, select_channels
 from clprune.pruning.unit import Mask
 
 
@@ -122,7 +121,7 @@ def resize_network(network: Network, channels: Mapping[int, int]) -> Network:
 
 def _cleared(values: LayerWeights, kept: Channels) -> LayerWeights:
     """Zeros (variance: ones) for the channels that are not `kept`."""
-    selected = _map_arrays(values, lambda array, fill: array[kept])
+    selected = change_outputs(values, lambda array, fill: array[kept])
     return _spread_outputs(selected, kept, total=len(values.biases))
 
 
@@ -134,7 +133,7 @@ def _spread_outputs(values: LayerWeights, kept: Channels, *, total: int) -> Laye
         whole[kept] = array
         return whole
 
-    return _map_arrays(values, spread)
+    return change_outputs(values, spread)
 
 
 def _spread_inputs(layer: Layer, values: LayerWeights, kept: Channels) -> LayerWeights:
@@ -143,13 +142,3 @@ def _spread_inputs(layer: Layer, values: LayerWeights, kept: Channels) -> LayerW
     whole = np.zeros((len(taken), layer.input.channels, taken.shape[2]), np.float32)
     whole[:, kept] = taken
     return replace(values, weights=whole.reshape(len(taken), -1, *values.weights.shape[2:]), coding=None)
-
-
-def _map_arrays(values: LayerWeights, change: Callable[[FloatArray, float], FloatArray]) -> LayerWeights:
-    """`change(array, fill)` on every array that has one entry per output channel."""
-    changed: dict[str, Any] = {}
-    for name, fill in (("weights", 0.0), ("biases", 0.0), ("scales", 0.0), ("mean", 0.0), ("variance", 1.0)):
-        array = getattr(values, name)
-        if array is not None and array.size > 0:  # a [batchnorm] layer has no weights
-            changed[name] = change(array, fill)
-    return LayerWeights(**changed)

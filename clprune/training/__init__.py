@@ -11,11 +11,10 @@ except ImportError as error:
         f"training needs PyTorch, which cannot be imported ({error}); install it with: pip install clprune[train]"
     ) from error
 
-from clprune.training.convert import load_module, store_weights
 from clprune.training.distillation import Teacher
 from clprune.training.evaluate import ModuleEvaluation, evaluate
 from clprune.training.loop import TrainingResult, train
-from clprune.training.module import NetworkModule
+from clprune.training.module import NetworkModule, load_module, store_weights
 from clprune.training.processor import choose_precision
 from clprune.training.prune import PruneReport, prune_and_retrain
 from clprune.training.ranks import Ranks, join_ranks

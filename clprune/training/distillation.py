@@ -10,8 +10,7 @@ from torch.nn import functional
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.errors import UsageError
-from clprune.training.convert import load_module
-from clprune.training.module import NetworkModule
+from clprune.training.module import NetworkModule, load_module
 from clprune.training.recipe import Recipe
 
 

@@ -14,10 +14,9 @@ from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.dataset import DataSet
 from clprune.errors import UsageError
-from clprune.training.convert import load_module, store_weights
 from clprune.training.evaluate import check_classes
 from clprune.training.layers import BATCH_NORM_MOMENTUM, Normalize
-from clprune.training.module import NetworkModule
+from clprune.training.module import NetworkModule, load_module, store_weights
 
 BATCH = 250
 

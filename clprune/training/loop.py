@@ -23,12 +23,11 @@ from clprune.progress import OnProgress, Progress
 from clprune.pruning.unit import Mask
 from clprune.training.augment import draw_augmentation
 from clprune.training.checkpoint import Checkpoint, load_checkpoint, run_key, save_checkpoint
-from clprune.training.convert import load_module, store_weights
 from clprune.training.distillation import Teacher, distillation_loss, teacher_module
 from clprune.training.evaluate import check_classes, evaluate
 from clprune.training.held_masks import HeldMasks
 from clprune.training.layers import Weighted
-from clprune.training.module import NetworkModule
+from clprune.training.module import NetworkModule, load_module, store_weights
 from clprune.training.processor import training_device
 from clprune.training.quantize import HeldCodes, Quantization
 from clprune.training.ranks import current_ranks

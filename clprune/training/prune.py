@@ -17,10 +17,10 @@ from clprune.pruning.schedule import sparsity_steps
 from clprune.pruning.settings import PruneSettings
 from clprune.pruning.shrink import expand_weights, shrink_network
 from clprune.pruning.variants import VariantChoice
-from clprune.training.convert import load_module
 from clprune.training.distillation import Teacher
 from clprune.training.evaluate import evaluate
 from clprune.training.loop import TrainingResult, train
+from clprune.training.module import load_module
 from clprune.training.recipe import Recipe
 from clprune.training.variants import CALIBRATION_IMAGES, LayerTimes, choose_layer_variants
 

@@ -17,9 +17,9 @@ from clprune.pruning.prune import prune_network
 from clprune.pruning.registry import get_method
 from clprune.pruning.settings import PruneSettings
 from clprune.pruning.variants import VariantChoice, VariantCost
-from clprune.training.convert import load_module
 from clprune.training.estimate import refresh_statistics
 from clprune.training.evaluate import ModuleEvaluation, evaluate
+from clprune.training.module import load_module
 
 #: Of the training images, by which variants are judged.
 CALIBRATION_IMAGES = 1_000

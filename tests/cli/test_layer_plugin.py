@@ -122,7 +122,7 @@ def test_the_command_line_runs_it(site: Path, model: Path, images: list[Path]) -
 
 
 def test_runner_and_training_agree(model: Path, device_context: Session) -> None:
-    convert = pytest.importorskip("clprune.training.convert")
+    convert = pytest.importorskip("clprune.training.module")
     torch = pytest.importorskip("torch")
     network = load_network(model)
     weights = random_weights(network, seed=3)
