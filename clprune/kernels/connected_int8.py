@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
@@ -15,7 +15,6 @@ from clprune.kernels.base import (
     Answer,
     Constraint,
     DeviceArray,
-    FloatArray,
     Launch,
     Offer,
     Rank,
@@ -40,7 +39,6 @@ from clprune.kernels.conv_int8 import (
     inverse_scale,
     linear_coding_of,
     quantize_sizes,
-    sample_weights,
 )
 from clprune.kernels.signature import places
 from clprune.kernels.storage import FLOAT32, INT8, stored_matrix
@@ -55,18 +53,6 @@ class ConnectedInt8Tile(ConnectedTile):
     """Parameters of the template, explained there and in connected.cl.mako."""
 
     inputs_packed: int
-
-
-def connected_int8_reference(x: npt.NDArray[np.floating[Any]], weights: LayerWeights) -> Answer:
-    """float64 answer `[N, outputs]` before the activation: x `[N, inputs]`, exact sums of codes, scaled.
-
-    Raises UsageError for weights without linear codes or without a scale for activations.
-    """
-    coding, scale = linear_coding_of(weights)
-    codes = coding.codes.reshape(len(coding.codes), -1)
-    sums = connected_reference(input_codes(x, scale), codes, np.zeros(len(codes)))
-    answer: Answer = sums * (coding.scales * np.float32(scale)).astype(np.float64)
-    return answer + weights.biases.astype(np.float64)
 
 
 def input_words(codes: npt.NDArray[np.int8], inputs_packed: int) -> npt.NDArray[np.integer[Any]]:
@@ -193,10 +179,12 @@ class ConnectedInt8Kernel(ConnectedLayerKernel[ConnectedInt8Tile]):
         }
 
     def sums(self, operation: ConnectedOperation, x: npt.NDArray[Any], weights: LayerWeights) -> Answer:
-        return connected_int8_reference(x.reshape(len(x), -1), weights)
-
-    def sample_weights(self, operation: ConnectedOperation, inputs: Mapping[str, FloatArray]) -> LayerWeights:
-        return sample_weights(inputs["matrix"], bias=inputs["bias"])
+        """Exact sums of codes, scaled. Raises UsageError where weights or activations have no linear code."""
+        coding, scale = linear_coding_of(weights)
+        codes = coding.codes.reshape(len(coding.codes), -1)
+        sums = connected_reference(input_codes(x.reshape(len(x), -1), scale), codes, np.zeros(len(codes)))
+        answer: Answer = sums * (coding.scales * np.float32(scale)).astype(np.float64)
+        return answer + weights.biases.astype(np.float64)
 
     def sample_operations(self) -> tuple[ConnectedOperation, ...]:
         """Those of float32 weights, in int8."""

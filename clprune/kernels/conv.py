@@ -28,6 +28,7 @@ from clprune.kernels.conv_operation import (
     ConvOperation,
     can_pack_rows,
     conv_operation,
+    conv_problems,
 )
 from clprune.kernels.convolution import PositionKernel
 from clprune.kernels.demand import Demand
@@ -269,7 +270,7 @@ class ConvKernel(PositionKernel[ConvTile]):
         )
         activations = ("leaky", "relu", "logistic", "linear")
         names = ("in_channels", "in_height", "in_width", "out_channels", "size", "stride", "padding", "groups", "batch")
-        problems = [ConvProblem(**dict(zip(names, shape, strict=True))) for shape in shapes]
+        problems = conv_problems(names, shapes)
         plain = tuple(
             conv_operation(problem, activation=activations[index % len(activations)])
             for index, problem in enumerate(problems)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -12,14 +12,12 @@ import numpy.typing as npt
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
-from clprune.geometry import ConvProblem
 from clprune.kernels.base import (
     PREFETCHING,
     WORK_GROUP_CONSTRAINTS,
     Answer,
     Constraint,
     DeviceArray,
-    FloatArray,
     Launch,
     Offer,
     Rank,
@@ -33,6 +31,7 @@ from clprune.kernels.conv_operation import (
     POSITION_CONSTRAINTS,
     ConvOperation,
     conv_operation,
+    conv_problems,
     conv_reference,
 )
 from clprune.kernels.convolution import PositionKernel
@@ -40,7 +39,6 @@ from clprune.kernels.storage import INT8, stored_matrix
 from clprune.layout import padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
 from clprune.quantization.coding import LARGEST_CODE, LinearCoding
-from clprune.quantization.linear import linear_coding
 from clprune.quirks import has_integer_dot_product, takes_wide_shuffles
 
 #: Products of two codes that 32 bits can sum up whatever the codes.
@@ -93,19 +91,6 @@ def input_codes(x: npt.NDArray[np.floating[Any]], activation_scale: float) -> np
     """Codes of activations of any shape as the kernel computes them, in float32: rounded half to even, saturated."""
     codes = np.rint(x.astype(np.float32) * np.float32(inverse_scale(activation_scale)))
     return np.asarray(np.clip(codes, -LARGEST_CODE, LARGEST_CODE), np.int8)
-
-
-def conv_int8_reference(x: npt.NDArray[np.floating[Any]], weights: LayerWeights, problem: ConvProblem) -> Answer:
-    """float64 answer before the activation: x `[N, C, H, W]`, exact sums of codes, scaled.
-
-    Raises UsageError for weights without linear codes or without a scale for activations.
-    """
-    coding, scale = linear_coding_of(weights)
-    codes = coding.codes.reshape(len(coding.codes), -1)
-    sums = conv_reference(input_codes(x, scale), codes, np.zeros(len(codes)), problem)
-    factors = (coding.scales * np.float32(scale)).astype(np.float64)
-    answer: Answer = sums * factors[:, None, None] + weights.biases.astype(np.float64)[:, None, None]
-    return answer
 
 
 def linear_coding_of(weights: LayerWeights) -> tuple[LinearCoding, float]:
@@ -311,10 +296,13 @@ class ConvInt8Kernel(PositionKernel[ConvInt8Tile]):
         }
 
     def sums(self, operation: ConvOperation, x: npt.NDArray[Any], weights: LayerWeights) -> Answer:
-        return conv_int8_reference(x, weights, operation.problem)
-
-    def sample_weights(self, operation: ConvOperation, inputs: Mapping[str, FloatArray]) -> LayerWeights:
-        return sample_weights(inputs["matrix"], bias=inputs["bias"])
+        """Exact sums of codes, scaled. Raises UsageError where weights or activations have no linear code."""
+        coding, scale = linear_coding_of(weights)
+        codes = coding.codes.reshape(len(coding.codes), -1)
+        sums = conv_reference(input_codes(x, scale), codes, np.zeros(len(codes)), operation.problem)
+        factors = (coding.scales * np.float32(scale)).astype(np.float64)
+        answer: Answer = sums * factors[:, None, None] + weights.biases.astype(np.float64)[:, None, None]
+        return answer
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
         shapes = (
@@ -329,14 +317,11 @@ class ConvInt8Kernel(PositionKernel[ConvInt8Tile]):
             (2, 12, 12, 33, 3, 1, 0, 2, False),
         )
         names = ("in_channels", "in_height", "in_width", "out_channels", "size", "stride", "padding", "batch")
+        problems = conv_problems(names, [shape[:-1] for shape in shapes])
+        activations = ("leaky", "relu", "linear")
         return tuple(
-            conv_operation(
-                ConvProblem(**dict(zip(names, shape[:-1], strict=True))),
-                activation=("leaky", "relu", "linear")[number % 3],
-                pooled=shape[-1],
-                storage=INT8,
-            )
-            for number, shape in enumerate(shapes)
+            conv_operation(problem, activation=activations[number % 3], pooled=shapes[number][-1], storage=INT8)
+            for number, problem in enumerate(problems)
         )
 
 
@@ -346,12 +331,6 @@ def _scratch_rows(tile: ConvInt8Tile, words: ConvOperation) -> int:
     """
     overrun = tile.vectors * tile.vector_width * tile.group_n * words.problem.stride
     return words.problem.in_channels * words.problem.batch + 1 + ceil_div(overrun, words.input.image_stride)
-
-
-def sample_weights(matrix: npt.NDArray[np.float32], *, bias: npt.NDArray[np.float32]) -> LayerWeights:
-    """Linear codes; a scale of activations so small that the largest of them saturate."""
-    coding = linear_coding(matrix, name="sample", activation_scale=2.5 / LARGEST_CODE)
-    return LayerWeights(weights=coding.decode(), biases=bias, coding=coding)
 
 
 CONV_INT8 = ConvInt8Kernel()

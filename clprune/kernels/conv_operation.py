@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -211,6 +212,11 @@ def conv_operation(
         pooled=pooled,
         storage=storage,
     )
+
+
+def conv_problems(names: Sequence[str], shapes: Iterable[Sequence[int]], **more: int) -> list[ConvProblem]:
+    """One problem for each of `shapes`, whose numbers are the fields called `names`; `more` fields are those of all."""
+    return [ConvProblem(**dict(zip(names, shape, strict=True)), **more) for shape in shapes]
 
 
 def can_pool(problem: ConvProblem) -> bool:

@@ -12,11 +12,15 @@ from clprune.kernels.base import Answer, Expected, FloatArray, Workload
 from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, FLOAT16, INT8
 from clprune.layout import READ_MARGIN, Layout, view
 from clprune.quantization.codebook import codebook_coding
-from clprune.quantization.coding import Coding, HalfCoding
+from clprune.quantization.coding import LARGEST_CODE, Coding, HalfCoding
 from clprune.quantization.linear import linear_coding
 
 #: What an output buffer holds before the launch; it must still stand wherever the kernel may not write.
 SENTINEL = np.float32(-777.25)
+
+
+#: Scale of samples' activations, where a kernel quantizes them: so small that the largest of them saturate.
+SAMPLE_ACTIVATION_SCALE = 2.5 / LARGEST_CODE
 
 
 class DrawMatrix(Protocol):
@@ -55,7 +59,7 @@ def coded_weights(matrix: FloatArray, *, bias: FloatArray, storage: str) -> Laye
     """A layer of weights `[rows, columns]` and bias `[rows]`, rounded to what `storage` holds, with its coding."""
     coding: Coding | None = None
     if storage == INT8:
-        coding = linear_coding(matrix, name="sample")
+        coding = linear_coding(matrix, name="sample", activation_scale=SAMPLE_ACTIVATION_SCALE)
     elif storage in (CODEBOOK8, CODEBOOK4):
         coding = codebook_coding(matrix, name="sample", bits=4 if storage == CODEBOOK4 else 8)
     elif storage == FLOAT16:

@@ -181,8 +181,9 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
 
         Raises UsageError for weights that are not finite or not coded as the operation's storage.
         """
-        channel, filter_row, filter_column = np.indices(_filter_shape(operation.problem), np.int32).reshape(3, -1)
         size = operation.problem.size
+        filters = np.indices((operation.problem.in_channels, size, size), np.int32)
+        channel, filter_row, filter_column = filters.reshape(3, -1)
         return entry_lists(
             pack_chunk_lists,
             weights,
@@ -232,10 +233,6 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
             conv_operation(large, activation="relu"),
         )
         return (*(operation for operation in CONV.sample_operations() if has_local_form(operation.problem)), *others)
-
-
-def _filter_shape(problem: ConvProblem) -> tuple[int, int, int]:
-    return (problem.in_channels, problem.size, problem.size)
 
 
 def _with_channels(tile: SparseConvLocalTile, problem: ConvProblem) -> SparseConvLocalTile:

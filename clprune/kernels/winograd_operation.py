@@ -25,7 +25,7 @@ from clprune.kernels.base import (
     Workload,
     ceil_div,
 )
-from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation
+from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation, conv_problems
 from clprune.kernels.convolution import ConvolutionKernel, VectorTileT
 from clprune.kernels.signature import places
 from clprune.kernels.storage import FLOAT32
@@ -210,36 +210,22 @@ def winograd_sample_operations() -> tuple[WinogradOperation, ...]:
         (4, 1, 3, 3, 17, 0, 3),
     )
     activations = ("leaky", "relu", "logistic", "linear")
+    names = ("in_channels", "in_height", "in_width", "out_channels", "padding", "batch")
+    problems = conv_problems(names, [shape[1:] for shape in shapes], size=3)
     plain = tuple(
-        winograd_operation(
-            conv_operation(
-                ConvProblem(
-                    batch=batch,
-                    in_channels=channels,
-                    in_height=height,
-                    in_width=width,
-                    out_channels=filters,
-                    size=3,
-                    padding=padding,
-                ),
-                activation=activations[index % len(activations)],
-            ),
-            output_tile=output_tile,
-        )
-        for index, (output_tile, channels, height, width, filters, padding, batch) in enumerate(shapes)
+        winograd_operation(conv_operation(problem, activation=activations[index % 4]), output_tile=shapes[index][0])
+        for index, problem in enumerate(problems)
     )
     pooled = (
         (4, ConvProblem(batch=2, in_channels=3, in_height=14, in_width=38, out_channels=9, size=3, padding=1)),
         (2, ConvProblem(batch=1, in_channels=5, in_height=6, in_width=34, out_channels=17, size=3, padding=1)),
         (4, ConvProblem(batch=1, in_channels=17, in_height=64, in_width=64, out_channels=31, size=3, padding=1)),
     )
-    return (
-        *plain,
-        *(
-            winograd_operation(conv_operation(problem, activation="leaky", pooled=True), output_tile=output_tile)
-            for output_tile, problem in pooled
-        ),
+    in_one = tuple(
+        winograd_operation(conv_operation(problem, activation="leaky", pooled=True), output_tile=output_tile)
+        for output_tile, problem in pooled
     )
+    return (*plain, *in_one)
 
 
 #: Input channels below which spatial weights stay there.

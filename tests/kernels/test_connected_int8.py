@@ -15,7 +15,6 @@ from clprune.kernels.connected import ConnectedOperation, connected_operation
 from clprune.kernels.connected_int8 import (
     CONNECTED_INT8,
     ConnectedInt8Tile,
-    connected_int8_reference,
     input_words,
 )
 from clprune.kernels.conv_int8 import MOST_COLUMNS
@@ -99,7 +98,7 @@ def test_all_tiles_give_the_same_bits(device_context: Session) -> None:
     x = rng.standard_normal((3, 75)).astype(np.float32)
     answers = [run(device_context, tile, OPERATION, x, weights) for tile in TILES]
     assert all(np.array_equal(answer, answers[0]) for answer in answers)
-    assert np.allclose(answers[0], connected_int8_reference(x, weights), rtol=1e-6)
+    assert np.allclose(answers[0], CONNECTED_INT8.sums(OPERATION, x, weights), rtol=1e-6)
 
 
 def test_words() -> None:

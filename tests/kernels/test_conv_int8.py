@@ -17,7 +17,6 @@ from clprune.kernels.conv_int8 import (
     MOST_COLUMNS,
     ConvInt8Tile,
     channel_words,
-    conv_int8_reference,
     input_codes,
 )
 from clprune.kernels.conv_operation import ConvOperation, conv_operation, conv_reference
@@ -102,7 +101,7 @@ def test_all_tiles_give_the_same_bits(device_context: Session) -> None:
     x = rng.standard_normal((2, 5, 6, 7)).astype(np.float32)
     answers = [run(device_context, tile, operation, x, weights) for tile in TILES]
     assert all(np.array_equal(answer, answers[0]) for answer in answers)
-    assert np.allclose(answers[0], conv_int8_reference(x, weights, PROBLEM), rtol=1e-6)
+    assert np.allclose(answers[0], CONV_INT8.sums(operation, x, weights), rtol=1e-6)
 
 
 def test_words() -> None:
