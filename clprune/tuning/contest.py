@@ -6,10 +6,9 @@ which kernel is faster.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
 
-from clprune.candidate import Candidate, bind_case
+from clprune.candidate import bind_case
 from clprune.errors import BuildError, ConfigurationRejected, LaunchError
 from clprune.kernels.base import Sample
 from clprune.kernels.choice import Choice, Offer
@@ -36,30 +35,23 @@ def times_in_turns(
 
     Binaries of all are kept on disk: they are what a network will ask for first.
     """
-    contestants = [_Contestant(caches=caches, candidate=_bound(session, *entrant)) for entrant in entrants]
-    samples = in_turns(contestants, rounds=rounds)
+    runs = [_run(session, caches, *entrant) for entrant in entrants]
+    samples = in_turns(runs, rounds=rounds)
     return [min(times) if len(times) == rounds else None for times in samples]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Contestant:
-    """Milliseconds of one run with caches as in a network; None where the candidate cannot run."""
+def _run(session: Session, caches: Caches, choice: Choice, sample: Sample) -> Callable[[], float | None]:
+    """Gives milliseconds of one run with caches as in a network; None where the candidate cannot run."""
+    kernel, tile, operation = choice.kernel, choice.tile, choice.operation
+    try:
+        candidate = bind_case(session, kernel, tile, operation, kernel.case(tile, operation, sample))
+    except (BuildError, LaunchError, ConfigurationRejected):
+        return lambda: None
 
-    caches: Caches
-    candidate: Candidate | None
-
-    def __call__(self) -> float | None:
-        if self.candidate is None:
-            return None
+    def time_ms() -> float | None:
         try:
-            return self.candidate.bound.timed(before=self.caches.launches(self.candidate.warm)) * 1e3
+            return candidate.bound.timed(before=caches.launches(candidate.warm)) * 1e3
         except LaunchError:
             return None
 
-
-def _bound(session: Session, choice: Choice, sample: Sample) -> Candidate | None:
-    kernel, tile, operation = choice.kernel, choice.tile, choice.operation
-    try:
-        return bind_case(session, kernel, tile, operation, kernel.case(tile, operation, sample))
-    except (BuildError, LaunchError, ConfigurationRejected):
-        return None
+    return time_ms

@@ -49,10 +49,11 @@ class WorkerLost(Exception):
 
 
 class Worker:
-    """One process with an open device."""
+    """One process with a device, which it opens while others start; the first `call` waits for that."""
 
     def __init__(self, info: DeviceInfo) -> None:
-        """Start the process; `open` waits for it."""
+        """Start the process and return at once."""
+        self._is_open, self._task = False, b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the process, see close()
         self._process = subprocess.Popen(
             [sys.executable, "-c", _COMMAND.format(path=sys.path)],
@@ -65,26 +66,33 @@ class Worker:
         self._answers = cast(BinaryIO, self._process.stdout)
         self._send(pickle.dumps(("open", (info,))))
 
-    def open(self) -> None:
-        """Wait until the device is open. Raises NoDeviceError."""
+    def call(self, request: bytes, *, task: bytes, limit_s: float) -> Any:
+        """The answer to a pickled (method, arguments), given `task` before. Raises WorkerLost, NoDeviceError.
+
+        Ctrl-C ends the process: nobody would read its answer.
+        """
+        try:
+            if not self._is_open:
+                self._open()
+            if task is not self._task:
+                self._send(task)
+                self._receive(OPEN_SECONDS)
+                self._task = task
+            self._send(request)
+            return self._receive(limit_s)
+        except KeyboardInterrupt:
+            self._process.kill()
+            raise
+
+    def _open(self) -> None:
+        """Wait until the device is open."""
         try:
             refusal = self._receive(OPEN_SECONDS)
         except WorkerLost as loss:
             raise NoDeviceError(f"no worker process can open the device: {loss}") from loss
         if isinstance(refusal, ClpruneError):
             raise refusal
-
-    def call(self, request: bytes, *, limit_s: float) -> Any:
-        """The answer to a pickled (method, arguments). Raises WorkerLost.
-
-        Ctrl-C ends the process: nobody would read its answer.
-        """
-        try:
-            self._send(request)
-            return self._receive(limit_s)
-        except KeyboardInterrupt:
-            self._process.kill()
-            raise
+        self._is_open = True
 
     @property
     def has_ended(self) -> bool:
@@ -145,13 +153,11 @@ class WorkerPool:
         """Start `count` processes (by default one per core, at most eight) and return at once."""
         self._info, self._limit_s = info, limit_s
         self.count = count or min(_cores(), MOST_WORKERS)
-        self._task: bytes | None = None
+        self._task = b""
         self._holders: dict[Any, int] = {}  # prepared tile -> number of the worker that holds it
         self._holders_lock = threading.Lock()
         self._locks = [threading.Lock() for _ in range(self.count)]  # one request at a time per worker
         self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="clprune-tuning")
-        self._opened = [False] * self.count
-        self._knows_task = [False] * self.count
         self._workers = [Worker(info) for _ in range(self.count)]
         self._futures: list[Future[None]] = []
         self._is_closing = False
@@ -187,7 +193,6 @@ class WorkerPool:
         """From now on candidates are tiles of `kernel` for `operation`, checked on `sample`."""
         self._task = pickle.dumps(("set_task", (kernel, operation, sample)), protocol=5)
         self._holders.clear()
-        self._knows_task = [False] * self.count
 
     def evaluate(self, tiles: Sequence[Any], *, best_ms: float | None) -> list[Trial]:
         """Outcomes in the order of `tiles`; those that were timed stay prepared until `keep_only`."""
@@ -241,17 +246,7 @@ class WorkerPool:
     def _call(self, number: int, method: str, *arguments: Any) -> Any:
         request = pickle.dumps((method, arguments))
         with self._locks[number]:
-            self._introduce(number)
-            return self._workers[number].call(request, limit_s=self._limit_s)
-
-    def _introduce(self, number: int) -> None:
-        """Make sure that a worker has opened the device and knows the task."""
-        if not self._opened[number]:
-            self._workers[number].open()
-            self._opened[number] = True
-        if self._task is not None and not self._knows_task[number]:
-            self._workers[number].call(self._task, limit_s=OPEN_SECONDS)
-            self._knows_task[number] = True
+            return self._workers[number].call(request, task=self._task, limit_s=self._limit_s)
 
     def _replace(self, number: int) -> None:
         """A new process for one that was lost; what the old one had prepared is lost with it."""
@@ -261,7 +256,6 @@ class WorkerPool:
             self._workers[number].close()
             if not self._is_closing:
                 self._workers[number] = Worker(self._info)
-            self._opened[number] = self._knows_task[number] = False
 
     def _prepare_all(self, tiles: Sequence[Any], best_ms: float | None) -> dict[Any, Trial]:
         """Prepare candidates in parallel; returns the outcomes of those that need no timing."""

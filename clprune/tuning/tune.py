@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +14,7 @@ from clprune.kernels.choice import Choice, Offer
 from clprune.opencl import Session
 from clprune.plan.steps import Step
 from clprune.tiles.lookup import Lookup
-from clprune.tiles.records import Key, result_key
+from clprune.tiles.records import result_key
 from clprune.tiles.store import Store
 from clprune.tuning.caches import Caches
 from clprune.tuning.contest import rivalry, times_in_turns
@@ -99,30 +100,33 @@ def tune(
     effort = effort or effort_by_name(DEFAULT_EFFORT)
     end = time.monotonic() + (effort.budget_seconds(len(offers)) if budget_s is None else budget_s)
     layers = by_layer(offers)
-    offers = [offer for rivals in layers for offer in rivals]
-    weights = [_work(offer) ** _SHARE_EXPONENT for offer in offers]
+    weights = [_work(offer) ** _SHARE_EXPONENT for rivals in layers for offer in rivals]
     store.add_device(session.info)
     outcomes: list[Outcome] = []
-    caches = Caches(session)
+    caches, spaces = Caches(session), Spaces(session.info)
     with WorkerPool(session.info, count=workers, limit_s=effort.limit_seconds) as pool:
-        spaces = Spaces(session.info)
         for rivals in layers:
-            runs: list[_TaskRun] = []
+            runs: list[_Run] = []
             for offer in rivals:
                 number = len(outcomes)
-                left = end - time.monotonic() - _SETTLE_SECONDS * (len(offers) - number)
-                share = max(0.0, left * weights[number] / sum(weights[number:]))
+                left = end - time.monotonic() - _SETTLE_SECONDS * (len(weights) - number)
+                deadline = time.monotonic() + max(0.0, left * weights[number] / sum(weights[number:]))
 
                 def report(best: float | None, number: int = number) -> None:
                     if progress is not None:
-                        progress(number, len(offers), max(0.0, end - time.monotonic()), best)
+                        progress(number, len(weights), max(0.0, end - time.monotonic()), best)
 
-                run = _TaskRun(
+                run = _Run(
                     pool=pool, store=store, session=session, spaces=spaces, offer=offer, effort=effort, report=report
                 )
-                outcomes.append(run.tune(budget_s=share, seed=seed, is_forced=is_forced))
+                outcomes.append(run.tune(deadline=deadline, seed=seed, is_forced=is_forced))
                 runs.append(run)
-            outcomes[-len(rivals) :] = _in_turns(session, caches, store, runs, outcomes[-len(rivals) :], effort=effort)
+            if len(rivals) > 1:
+                found = outcomes[-len(rivals) :]
+                entrants = [run.entrant(outcome.tile) for run, outcome in zip(runs, found, strict=True)]
+                times_ms = times_in_turns(session, caches, entrants, rounds=effort.rounds)
+                turns = zip(runs, found, times_ms, strict=True)
+                outcomes[-len(rivals) :] = [run.retimed(outcome, time_ms) for run, outcome, time_ms in turns]
     return outcomes
 
 
@@ -132,40 +136,6 @@ def by_layer(offers: Sequence[Offer]) -> list[list[Offer]]:
     for offer in offers:
         layers.setdefault(rivalry(offer), []).append(offer)
     return list(layers.values())
-
-
-def _in_turns(
-    session: Session,
-    caches: Caches,
-    store: Store,
-    runs: Sequence[_TaskRun],
-    outcomes: Sequence[Outcome],
-    *,
-    effort: Effort,
-) -> list[Outcome]:
-    """The outcomes of one layer's offers with times that were measured in turns, in the store as well."""
-    if len(outcomes) < 2:
-        return list(outcomes)
-    entrants = [run.entrant(outcome.tile) for run, outcome in zip(runs, outcomes, strict=True)]
-    times_ms = times_in_turns(session, caches, entrants, rounds=effort.rounds)
-    return [_retimed(session, store, *pair) for pair in zip(outcomes, times_ms, strict=True)]
-
-
-def _retimed(session: Session, store: Store, outcome: Outcome, time_ms: float | None) -> Outcome:
-    """The outcome with another time, if there is one; its default was timed beside the winner and moves along."""
-    if time_ms is None:
-        return outcome
-    offer = outcome.offer
-    default_time_ms = max(time_ms, outcome.default_time_ms * time_ms / outcome.time_ms)  # rounding aside
-    store.set_best(
-        result_key(session.info, offer),
-        outcome.tile,
-        workload=offer.workload,
-        time_ms=time_ms,
-        default_time_ms=default_time_ms,
-        measured_problem=outcome.measured_problem,
-    )
-    return replace(outcome, time_ms=time_ms, default_time_ms=default_time_ms)
 
 
 def _work(offer: Offer) -> float:
@@ -180,8 +150,8 @@ def _work(offer: Offer) -> float:
 
 
 @dataclass(kw_only=True)
-class _TaskRun:
-    """The tuning of one offer."""
+class _Run:
+    """The tuning of one offer, on the problem `operation`, which is shorter where that is enough."""
 
     pool: WorkerPool
     store: Store
@@ -191,49 +161,67 @@ class _TaskRun:
     effort: Effort
     report: Callable[[float | None], None]
     evaluations: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
-    operation: Any = None
-    sample: Sample | None = None
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        offer, info = self.offer, self.session.info
+        self.key = result_key(info, offer)
+        self.operation = offer.kernel.shortened(offer.operation, offer.workload, info)
+        self.measured_problem = self.operation.key if self.operation is not offer.operation else ""
+        self.default_tile = offer.kernel.default_tile(offer.operation, info)
+        self.sample = offer.kernel.sample(self.operation, offer.workload)
 
     def entrant(self, tile: Any) -> tuple[Choice, Sample]:
         """What `tune` found, with the problem and data that it was found on."""
-        if self.sample is None:
-            raise ValueError("entrant() before tune()")
         return Choice(offer=replace(self.offer, operation=self.operation), tile=tile), self.sample
 
-    def tune(self, *, budget_s: float, seed: int, is_forced: bool) -> Outcome:
-        deadline = time.monotonic() + budget_s
-        offer, info = self.offer, self.session.info
-        operation = offer.kernel.shortened(offer.operation, offer.workload, info)
-        measured = operation.key if operation is not offer.operation else ""
-        key = result_key(info, offer)
-        search = self._search(key, operation, seed=seed, is_forced=is_forced)
-        self.operation, self.sample = operation, offer.kernel.sample(operation, offer.workload)
-        self.pool.set_task(offer.kernel, operation, self.sample)
+    def tune(self, *, deadline: float, seed: int, is_forced: bool) -> Outcome:
+        """Search until `deadline` and keep the winner. Raises LaunchError when not even the default runs."""
+        search = self._search(seed=seed, is_forced=is_forced)
+        self.pool.set_task(self.offer.kernel, self.operation, self.sample)
         try:
-            self._go_through(search, key, measured, deadline=deadline)
+            self._go_through(search, deadline=deadline)
         except KeyboardInterrupt:
             if self.evaluations:
                 self.pool.cancel()
-                self._settle(search, key, measured)
+                self._settle(search)
             raise
-        return self._settle(search, key, measured)
+        return self._settle(search)
 
-    def _search(self, key: Key, operation: Any, *, seed: int, is_forced: bool) -> ModelSearch:
+    def retimed(self, outcome: Outcome, time_ms: float | None) -> Outcome:
+        """The outcome with another time, if there is one; its default was timed beside the winner and moves along."""
+        if time_ms is None:
+            return outcome
+        default_time_ms = max(time_ms, outcome.default_time_ms * time_ms / outcome.time_ms)  # rounding aside
+        return self._kept(replace(outcome, time_ms=time_ms, default_time_ms=default_time_ms))
+
+    def _kept(self, outcome: Outcome) -> Outcome:
+        """The outcome, which the store has then."""
+        self.store.set_best(
+            self.key,
+            outcome.tile,
+            workload=self.offer.workload,
+            time_ms=outcome.time_ms,
+            default_time_ms=outcome.default_time_ms,
+            measured_problem=self.measured_problem,
+        )
+        return outcome
+
+    def _search(self, *, seed: int, is_forced: bool) -> ModelSearch:
         kernel, info = self.offer.kernel, self.session.info
-        similar = similar_problems(self.store, key, kernel)
-        defaults = (kernel.default_tile(operation, info), *kernel.own_tiles(info))
+        similar = similar_problems(self.store, self.key, kernel)
+        defaults = (kernel.default_tile(self.operation, info), *kernel.own_tiles(info))
         known = Lookup(self.store, info)(self.offer)  # also what was predicted
         return ModelSearch(
-            self.spaces.candidates(kernel, operation),
+            self.spaces.candidates(kernel, self.operation),
             parameters=kernel.parameters,
             starts=[*defaults[:1], *(known or ())[:1], *starts_from(similar), *defaults[1:]],
-            known={} if is_forced else self.store.measurements(key, kernel),
+            known={} if is_forced else self.store.measurements(self.key, kernel),
             similar=similar,
             seed=seed,
         )
 
-    def _go_through(self, search: ModelSearch, key: Key, measured: str, *, deadline: float) -> None:
+    def _go_through(self, search: ModelSearch, *, deadline: float) -> None:
         """Evaluate what the search asks for until it is content or the time is over."""
         batch = BATCH_PER_WORKER * self.pool.count
         batch_s, content = _FIRST_BATCH_SECONDS, 0
@@ -245,7 +233,7 @@ class _TaskRun:
                 return
             best = search.best
             for trial in self.pool.evaluate(tiles, best_ms=best[1] if best else None):
-                self._keep(trial, key, measured)
+                self._keep(trial)
                 search.tell(trial.tile, trial.time_ms)
                 self.report(search.best[1] if search.best else None)
             self.pool.keep_only(self._finalists(search))
@@ -254,35 +242,23 @@ class _TaskRun:
             if content >= 2:
                 return
 
-    def _keep(self, trial: Trial, key: Key, measured: str) -> None:
+    def _keep(self, trial: Trial) -> None:
         self.evaluations += 1
         if trial.time_ms is None:
-            self.rejected[trial.invalidity] = self.rejected.get(trial.invalidity, 0) + 1
-        self.store.add_measurement(
-            key,
-            trial.tile,
-            time_ms=trial.time_ms,
-            invalidity=trial.invalidity,
-            measured_problem=measured,
-            build_ms=trial.build_ms,
-            runs_ms=trial.runs_ms,
-            relative_error=trial.relative_error,
-        )
+            self.rejected[trial.invalidity] += 1
+        names = ("time_ms", "invalidity", "build_ms", "runs_ms", "relative_error")
+        facts = {name: getattr(trial, name) for name in names}
+        self.store.add_measurement(self.key, trial.tile, measured_problem=self.measured_problem, **facts)
 
     def _finalists(self, search: ModelSearch) -> list[Any]:
         """The default and the fastest few, which one of them may turn out to be."""
-        default = self.offer.kernel.default_tile(self.offer.operation, self.session.info)
         best = search.fastest(FINALISTS)
         near = [tile for tile, time_ms in best if time_ms <= FINALIST_RATIO * best[0][1]]
-        return list(dict.fromkeys([default, *near]))
+        return list(dict.fromkeys([self.default_tile, *near]))
 
-    def _settle(self, search: ModelSearch, key: Key, measured: str) -> Outcome:
-        """Measure the finalists again beside the default, in turns; the fastest is kept.
-
-        Raises LaunchError when not even the default runs.
-        """
-        tiles = self._finalists(search)
-        runs = self.pool.run_in_turns(tiles, rounds=self.effort.rounds)
+    def _settle(self, search: ModelSearch) -> Outcome:
+        """Measure the finalists again beside the default, in turns; the fastest is kept."""
+        runs = self.pool.run_in_turns(self._finalists(search), rounds=self.effort.rounds)
         if not runs:
             raise LaunchError(
                 f"{self.offer.kernel.name}: no tile runs {self.offer.operation.key} on {self.session.info.name}; "
@@ -290,26 +266,18 @@ class _TaskRun:
             )
         times_ms = {tile: min(times) for tile, times in runs.items()}
         winner = min(times_ms, key=times_ms.__getitem__)
-        known = self.store.best(key, self.offer.kernel)
+        known = self.store.best(self.key, self.offer.kernel)
         if known is not None and known[0] == winner:
             # What took less before was disturbed now: other kernels' times for the layer are compared with this one.
             times_ms[winner] = min(times_ms[winner], known[1])
-        default_ms = times_ms.get(tiles[0], times_ms[winner])
-        self.store.set_best(
-            key,
-            winner,
-            workload=self.offer.workload,
-            time_ms=times_ms[winner],
-            default_time_ms=default_ms,
-            measured_problem=measured,
-        )
-        return Outcome(
+        outcome = Outcome(
             offer=self.offer,
             tile=winner,
             time_ms=times_ms[winner],
-            default_time_ms=default_ms,
+            default_time_ms=times_ms.get(self.default_tile, times_ms[winner]),
             evaluations=self.evaluations,
-            rejected=self.rejected,
+            rejected=dict(self.rejected),
             was_known=self.evaluations == 0,
-            measured_problem=measured,
+            measured_problem=self.measured_problem,
         )
+        return self._kept(outcome)
