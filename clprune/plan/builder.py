@@ -48,21 +48,19 @@ class PlanBuilder(Draft):
             self.layouts |= {tensor: whole[tensor] for tensor in (NETWORK_INPUT, boundary)}
             check_memory(self.network, self.device, [layout.size_bytes for layout in self.layouts.values()])
             single = assign_layouts(self.network, self.fused, batch=1)
+            inside = sorted({self.aliases[layer.index] for layer in layers[:end] if layer.index in self.aliases})
             for image in range(batch):
-                self._add_image(image, layers[:end], boundary, single)
+                own = {tensor: self.new_tensor(single[tensor]) for tensor in inside if tensor != boundary}
+                views = {tensor: self._view(tensor, image) for tensor in (boundary, NETWORK_INPUT)}
+                self._add_layers(layers[:end], Part(batch=1, image=image, names=own | views))
         self.layouts |= {tensor: whole[tensor] for tensor in names}
         self._add_layers(layers[end:], Part(batch=batch, image=None, names=names))
 
-    def _add_image(self, image: int, layers: Sequence[Layer], boundary: int, layouts: Mapping[int, Layout]) -> None:
-        names: dict[int, int] = {}
-        for tensor in sorted({self.aliases[layer.index] for layer in layers if layer.index in self.aliases}):
-            if tensor != boundary:
-                names[tensor] = self.new_tensor(layouts[tensor])
-        for tensor in {NETWORK_INPUT, boundary}:
-            view = self.layouts[tensor].of_image(image)
-            names[tensor] = self.new_tensor(view)
-            self.views[names[tensor]] = ImageView(tensor=tensor, image=image)
-        self._add_layers(layers, Part(batch=1, image=image, names=names))
+    def _view(self, tensor: int, image: int) -> int:
+        """One image of `tensor` as a tensor."""
+        view = self.new_tensor(self.layouts[tensor].of_image(image))
+        self.views[view] = ImageView(tensor=tensor, image=image)
+        return view
 
     def _add_layers(self, layers: Sequence[Layer], part: Part) -> None:
         done = set(self.fused.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clprune.device import DeviceInfo, device_key
@@ -34,34 +34,32 @@ class StoreState:
 def store_state(device: DeviceInfo | None, *, path: Path | None = None) -> StoreState:
     """Look at the user's database, or at `path`, opened for reading only."""
     file = path or data_folder() / DATABASE_NAME
+    state = StoreState(path=str(file))
     try:
-        size_bytes = file.stat().st_size
-    except FileNotFoundError:
-        return StoreState(path=str(file))
-    except OSError as error:
-        return StoreState(path=str(file), problem=error.strerror or str(error))
-    try:
+        state = replace(state, size_bytes=file.stat().st_size, exists=True)
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
-            return _read(connection, file, size_bytes=size_bytes, device=device)
+            return _read(connection, state, device)
+    except FileNotFoundError:
+        return state
+    except OSError as error:
+        return replace(state, problem=error.strerror or str(error))
     except sqlite3.Error as error:
-        return StoreState(path=str(file), exists=True, size_bytes=size_bytes, problem=str(error))
+        return replace(state, problem=str(error))
 
 
-def _read(connection: sqlite3.Connection, file: Path, *, size_bytes: int, device: DeviceInfo | None) -> StoreState:
+def _read(connection: sqlite3.Connection, state: StoreState, device: DeviceInfo | None) -> StoreState:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    state = StoreState(path=str(file), exists=True, size_bytes=size_bytes, schema_version=version)
+    state = replace(state, schema_version=version)
     if version != SCHEMA_VERSION:
-        problem = f"schema version {version}, this clprune writes {SCHEMA_VERSION}"
-        return StoreState(**{**vars(state), "problem": problem})
+        return replace(state, problem=f"schema version {version}, this clprune writes {SCHEMA_VERSION}")
 
     def count(what: str, *values: str) -> int:
         return int(connection.execute(f"SELECT COUNT(*) FROM {what}", values).fetchone()[0])
 
-    here = 0 if device is None else count("best WHERE device=?", device_key(device))
-    counts = {
-        "devices": count("device"),
-        "measurements": count("measurement"),
-        "winners": count("best"),
-        "winners_here": here,
-    }
-    return StoreState(**{**vars(state), **counts})
+    return replace(
+        state,
+        devices=count("device"),
+        measurements=count("measurement"),
+        winners=count("best"),
+        winners_here=0 if device is None else count("best WHERE device=?", device_key(device)),
+    )
