@@ -1,16 +1,11 @@
 """A network as other engines know it: a chain of layers with plain arrays, from which their files are written.
 
-Batch normalization is folded into the weights and dropout is gone, as every engine does it for inference. Padding of
-pooling is spelt out per side, since darknet's `padding` is a total.
+Batch normalization is folded into the weights and dropout is gone, as every engine does it for inference.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
-
-import numpy as np
-import numpy.typing as npt
+from dataclasses import dataclass, replace
 
 from clprune.darknet.fold import fold_batch_norm
 from clprune.darknet.kinds.base import Layer
@@ -21,77 +16,27 @@ from clprune.darknet.kinds.pools import AvgPool, MaxPool
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import UnsupportedLayerError
-from clprune.geometry import Shape
-
-FloatArray = npt.NDArray[np.float32]
 
 #: Slope of darknet's `leaky` for negative values.
 LEAKY_SLOPE = 0.1
 ACTIVATIONS = ("linear", "relu", "leaky")
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ConvolutionLink:
-    """weights float32 `[out, in / groups, size, size]`, bias `[out]`; `padding` on each side.
-
-    `winograd`: output tile m of weights that are matrices U `[m + 2, m + 2, out, in]`; no other engine has such.
-    """
-
-    weights: FloatArray
-    bias: FloatArray
-    stride: int
-    padding: int
-    groups: int
-    activation: str
-    winograd: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ConnectedLink:
-    """weights float32 `[outputs, inputs]` on the flattened input, bias `[outputs]`."""
-
-    weights: FloatArray
-    bias: FloatArray
-    activation: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaxPoolLink:
-    """Square windows; `before` is the border above and on the left, `below` and `right` those at the ends."""
-
-    size: int
-    stride: int
-    before: int
-    below: int
-    right: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class AveragePoolLink:
-    """The mean of each whole plane."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SoftmaxLink:
-    """Over all values of one image."""
-
-
-Link: TypeAlias = ConvolutionLink | ConnectedLink | MaxPoolLink | AveragePoolLink | SoftmaxLink
+#: A layer of the kinds convolutional, connected, maxpool, avgpool and softmax, and what it has of weights and biases.
+Link = tuple[Layer, LayerWeights | None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Chain:
-    """`input` is one image's shape, `batch` the images of one run, `outputs` the values of one answer."""
+    """The links of a network in order."""
 
-    input: Shape
-    batch: int
-    outputs: int
+    network: Network
     links: tuple[Link, ...]
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
         """`[N, C, H, W]`."""
-        return self.batch, self.input.channels, self.input.height, self.input.width
+        shape = self.network.input
+        return self.network.batch, shape.channels, shape.height, shape.width
 
 
 def chain_of(network: Network, weights: Weights) -> Chain:
@@ -102,35 +47,30 @@ def chain_of(network: Network, weights: Weights) -> Chain:
             raise _unsupported(network, layer, "does not follow the layer before it")
         if not isinstance(layer, Dropout | Cost):
             links.append(_link(network, layer, values))
-    return Chain(input=network.input, batch=network.batch, outputs=network.outputs, links=tuple(links))
+    return Chain(network=network, links=tuple(links))
+
+
+def borders(layer: MaxPool) -> tuple[int, int, int]:
+    """(before, below, right): what a pool reads outside the image above and on the left, and at both ends.
+
+    darknet's `padding` is the total of two sides.
+    """
+    before = layer.padding // 2
+    reach_y = (layer.output.height - 1) * layer.stride + layer.size - before
+    reach_x = (layer.output.width - 1) * layer.stride + layer.size - before
+    return before, max(0, reach_y - layer.input.height), max(0, reach_x - layer.input.width)
 
 
 def _link(network: Network, layer: Layer, values: LayerWeights | None) -> Link:
     if isinstance(layer, Convolutional | Connected):
-        if layer.activation not in ACTIVATIONS or values is None:
-            raise _unsupported(network, layer, f"has activation {layer.activation} or no weights")
+        if layer.activation not in ACTIVATIONS or values is None or values.winograd is not None:
+            raise _unsupported(network, layer, f"has activation {layer.activation}, or no weights of its own domain")
         folded = fold_batch_norm(layer, values)
-        if isinstance(layer, Connected):
-            return ConnectedLink(weights=folded.weights, bias=folded.biases, activation=layer.activation)
-        return ConvolutionLink(
-            weights=folded.weights if folded.winograd else folded.weights.reshape(layer.weights_shape),
-            bias=folded.biases,
-            stride=layer.stride,
-            padding=layer.padding,
-            groups=layer.groups,
-            activation=layer.activation,
-            winograd=folded.winograd,
-        )
-    if isinstance(layer, MaxPool):
-        before = layer.padding // 2
-        reach_y = (layer.output.height - 1) * layer.stride + layer.size - before
-        reach_x = (layer.output.width - 1) * layer.stride + layer.size - before
-        below, right = max(0, reach_y - layer.input.height), max(0, reach_x - layer.input.width)
-        return MaxPoolLink(size=layer.size, stride=layer.stride, before=before, below=below, right=right)
-    if isinstance(layer, AvgPool):
-        return AveragePoolLink()
+        return layer, replace(folded, weights=folded.weights.reshape(layer.weights_shape))
+    if isinstance(layer, MaxPool | AvgPool):
+        return layer, None
     if isinstance(layer, Softmax) and layer.groups == 1 and layer.temperature == 1:
-        return SoftmaxLink()
+        return layer, None
     raise _unsupported(network, layer, "cannot be handed to other engines")
 
 

@@ -7,17 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.functions import Softmax
+from clprune.darknet.kinds.pools import AvgPool, MaxPool
 from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import UnsupportedLayerError
-from tools.bench.chain import (
-    AveragePoolLink,
-    ConnectedLink,
-    ConvolutionLink,
-    MaxPoolLink,
-    SoftmaxLink,
-    chain_of,
-)
+from tools.bench.chain import borders, chain_of
 
 NetworkOf = Callable[..., Network]
 
@@ -27,37 +24,40 @@ NET = "[net]\nheight=9\nwidth=12\nchannels=4\n\n"
 def test_links(network_of: NetworkOf) -> None:
     network = network_of(batch=3)
     chain = chain_of(network, random_weights(network, seed=0))
-    kinds = (ConvolutionLink, MaxPoolLink, ConvolutionLink, MaxPoolLink, ConnectedLink, SoftmaxLink)
-    assert tuple(type(link) for link in chain.links) == kinds
+    kinds = (Convolutional, MaxPool, Convolutional, MaxPool, Connected, Softmax)
+    assert tuple(type(layer) for layer, _ in chain.links) == kinds
     assert chain.input_shape == (3, 4, 9, 12)
-    assert chain.outputs == 7
-    first, pool, second = chain.links[:3]
-    assert isinstance(first, ConvolutionLink)
-    assert first.weights.shape == (6, 2, 3, 3)
+    first, pool, _, last_pool = (layer for layer, _ in chain.links[:4])
+    assert isinstance(first, Convolutional)
     assert (first.groups, first.padding, first.stride, first.activation) == (2, 1, 1, "leaky")
-    assert isinstance(second, ConvolutionLink)
-    assert (second.groups, second.stride, second.activation) == (1, 2, "relu")
+    values = chain.links[0][1]
+    assert values is not None
+    assert values.weights.shape == (6, 2, 3, 3)
     # darknet pads 2x2 windows by one pixel in total, behind the image: 9 rows become 5, 12 columns stay 6.
-    assert pool == MaxPoolLink(size=2, stride=2, before=0, below=1, right=0)
+    assert isinstance(pool, MaxPool)
+    assert (pool.size, pool.stride, borders(pool)) == (2, 2, (0, 1, 0))
     # 3x3 windows of stride 1 on 3x3 planes: a border of one on every side.
-    assert chain.links[3] == MaxPoolLink(size=3, stride=1, before=1, below=1, right=1)
+    assert isinstance(last_pool, MaxPool)
+    assert (last_pool.size, last_pool.stride, borders(last_pool)) == (3, 1, (1, 1, 1))
 
 
 def test_batch_normalization_is_folded(network_of: NetworkOf) -> None:
     network = network_of()
     weights = random_weights(network, seed=0)
-    values, link = weights.layers[0], chain_of(network, weights).links[0]
+    values, (_, folded) = weights.layers[0], chain_of(network, weights).links[0]
     assert values is not None
     assert values.scales is not None
     assert values.variance is not None
-    assert isinstance(link, ConvolutionLink)
+    assert folded is not None
     factor = values.scales / np.sqrt(values.variance + 1e-5)
-    np.testing.assert_allclose(link.weights, values.weights * factor[:, None, None, None], rtol=1e-5)
+    np.testing.assert_allclose(folded.weights, values.weights * factor[:, None, None, None], rtol=1e-5)
 
 
 def test_average_pool(network_of: NetworkOf) -> None:
     network = network_of(NET + "[avgpool]\n")
-    assert chain_of(network, random_weights(network, seed=0)).links == (AveragePoolLink(),)
+    ((layer, values),) = chain_of(network, random_weights(network, seed=0)).links
+    assert isinstance(layer, AvgPool)
+    assert values is None
 
 
 @pytest.mark.parametrize(

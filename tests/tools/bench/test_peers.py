@@ -111,10 +111,12 @@ def test_ncnn_files(small: Chain) -> None:
         "InnerProduct layer1 1 1 blob0 blob1 0=2 1=1 2=24 9=1",
         "Softmax layer2 1 1 blob1 answer 0=0 1=1",
     ]
-    first, second = small.links[:2]
+    (_, first), (_, second) = small.links[:2]
+    assert first is not None
+    assert second is not None
     values = np.frombuffer(content, np.float32)
     mark = np.zeros(1, np.float32)
-    expected = [mark, first.weights.ravel(), first.bias, mark, second.weights.ravel(), second.bias]
+    expected = [mark, first.weights.ravel(), first.biases, mark, second.weights.ravel(), second.biases]
     np.testing.assert_array_equal(values, np.concatenate(expected))
 
 

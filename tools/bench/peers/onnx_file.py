@@ -9,16 +9,12 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.pools import AvgPool, MaxPool
+from clprune.darknet.values import LayerWeights
 from clprune.files import write_atomically
-from tools.bench.chain import (
-    LEAKY_SLOPE,
-    AveragePoolLink,
-    Chain,
-    ConnectedLink,
-    ConvolutionLink,
-    Link,
-    MaxPoolLink,
-)
+from tools.bench.chain import LEAKY_SLOPE, Chain, Link, borders
 from tools.bench.peers.options import load_chain
 
 INPUT, OUTPUT = "images", "answer"
@@ -45,7 +41,7 @@ def onnx_model(chain: Chain) -> onnx.ModelProto:
         writer.nodes,
         "network",
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, list(chain.input_shape))],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [chain.batch, chain.outputs])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [chain.network.batch, chain.network.outputs])],
         writer.arrays,
     )
     opset = [helper.make_opsetid("", _OPSET)]
@@ -62,29 +58,30 @@ class _Writer:
         self.arrays: list[onnx.TensorProto] = []
 
     def add_link(self, link: Link) -> None:
-        if isinstance(link, ConvolutionLink):
-            size = link.weights.shape[2]
-            sides = {"kernel_shape": [size, size], "strides": [link.stride] * 2, "pads": [link.padding] * 4}
-            self._add("Conv", weights=link, group=link.groups, **sides)
-            self._add_activation(link.activation)
-        elif isinstance(link, ConnectedLink):
+        layer, values = link
+        if isinstance(layer, Convolutional):
+            sides = {"kernel_shape": [layer.size] * 2, "strides": [layer.stride] * 2, "pads": [layer.padding] * 4}
+            self._add("Conv", values, group=layer.groups, **sides)
+            self._add_activation(layer.activation)
+        elif isinstance(layer, Connected):
             self._add("Flatten", axis=1)
-            self._add("Gemm", weights=link, transB=1)
-            self._add_activation(link.activation)
-        elif isinstance(link, MaxPoolLink):
-            pads = [link.before, link.before, link.below, link.right]
-            self._add("MaxPool", kernel_shape=[link.size] * 2, strides=[link.stride] * 2, pads=pads)
-        elif isinstance(link, AveragePoolLink):
+            self._add("Gemm", values, transB=1)
+            self._add_activation(layer.activation)
+        elif isinstance(layer, MaxPool):
+            before, below, right = borders(layer)
+            pads = [before, before, below, right]
+            self._add("MaxPool", kernel_shape=[layer.size] * 2, strides=[layer.stride] * 2, pads=pads)
+        elif isinstance(layer, AvgPool):
             self._add("GlobalAveragePool")
         else:
             self._add("Flatten", axis=1)
             self._add("Softmax", axis=1)
 
-    def _add(self, operator: str, weights: ConvolutionLink | ConnectedLink | None = None, **attributes: Any) -> None:
+    def _add(self, operator: str, values: LayerWeights | None = None, **attributes: Any) -> None:
         name = f"node{len(self.nodes)}"
         inputs = [self.nodes[-1].output[0] if self.nodes else INPUT]
-        if weights is not None:
-            for suffix, array in (("weights", weights.weights), ("bias", weights.bias)):
+        if values is not None:
+            for suffix, array in (("weights", values.weights), ("bias", values.biases)):
                 self.arrays.append(numpy_helper.from_array(array, f"{name}.{suffix}"))
                 inputs.append(f"{name}.{suffix}")
         self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))

@@ -8,15 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from tools.bench.chain import (
-    LEAKY_SLOPE,
-    AveragePoolLink,
-    Chain,
-    ConnectedLink,
-    ConvolutionLink,
-    Link,
-    MaxPoolLink,
-)
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.pools import AvgPool, MaxPool
+from clprune.darknet.values import LayerWeights
+from tools.bench.chain import LEAKY_SLOPE, Chain, Link, borders
 from tools.bench.peers.options import load_chain
 from tools.bench.serve import FloatArray
 
@@ -62,32 +58,34 @@ def module_of(chain: Chain) -> nn.Sequential:
 
 
 def _modules(link: Link) -> list[nn.Module]:
-    if isinstance(link, ConvolutionLink):
-        out_channels, group_channels, size, _ = link.weights.shape
+    layer, values = link
+    if isinstance(layer, Convolutional):
         convolution = nn.Conv2d(
-            group_channels * link.groups,
-            out_channels,
-            size,
-            stride=link.stride,
-            padding=link.padding,
-            groups=link.groups,
+            layer.input.channels,
+            layer.filters,
+            layer.size,
+            stride=layer.stride,
+            padding=layer.padding,
+            groups=layer.groups,
         )
-        return [_with_weights(convolution, link), *_activation(link.activation)]
-    if isinstance(link, ConnectedLink):
-        outputs, inputs = link.weights.shape
-        return [nn.Flatten(), _with_weights(nn.Linear(inputs, outputs), link), *_activation(link.activation)]
-    if isinstance(link, MaxPoolLink):
-        ends = (link.before, link.right, link.before, link.below)
+        return [_with_weights(convolution, values), *_activation(layer.activation)]
+    if isinstance(layer, Connected):
+        outputs, inputs = layer.weights_shape
+        return [nn.Flatten(), _with_weights(nn.Linear(inputs, outputs), values), *_activation(layer.activation)]
+    if isinstance(layer, MaxPool):
+        before, below, right = borders(layer)
+        ends = (before, right, before, below)
         border: list[nn.Module] = [nn.ConstantPad2d(ends, float("-inf"))] if any(ends) else []
-        return [*border, nn.MaxPool2d(link.size, link.stride)]
-    if isinstance(link, AveragePoolLink):
+        return [*border, nn.MaxPool2d(layer.size, layer.stride)]
+    if isinstance(layer, AvgPool):
         return [nn.AdaptiveAvgPool2d(1)]
     return [nn.Flatten(), nn.Softmax(dim=1)]
 
 
-def _with_weights(module: nn.Conv2d | nn.Linear, link: ConvolutionLink | ConnectedLink) -> nn.Module:
-    module.weight = nn.Parameter(torch.from_numpy(link.weights.copy()), requires_grad=False)
-    module.bias = nn.Parameter(torch.from_numpy(link.bias.copy()), requires_grad=False)
+def _with_weights(module: nn.Conv2d | nn.Linear, values: LayerWeights | None) -> nn.Module:
+    assert values is not None
+    module.weight = nn.Parameter(torch.from_numpy(values.weights.copy()), requires_grad=False)
+    module.bias = nn.Parameter(torch.from_numpy(values.biases.copy()), requires_grad=False)
     return module
 
 
