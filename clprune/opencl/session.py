@@ -233,17 +233,6 @@ class Session:
         """Bind and enqueue once; returns before the kernel has run. Raises LaunchError."""
         self.bind(kernel, global_size=global_size, local_size=local_size, arguments=arguments).enqueue()
 
-    def timed_launch(
-        self,
-        kernel: Kernel,
-        *,
-        global_size: Sequence[int],
-        local_size: Sequence[int] | None,
-        arguments: Sequence[Argument],
-    ) -> float:
-        """Bind, run once and return the seconds on the device (see `BoundKernel.timed`). Raises LaunchError."""
-        return self.bind(kernel, global_size=global_size, local_size=local_size, arguments=arguments).timed()
-
     def finish(self) -> None:
         """Wait until everything enqueued has run. Raises LaunchError when some of it failed."""
         try:

@@ -82,13 +82,13 @@ def test_local_memory_argument(device_context: Session) -> None:
     assert np.array_equal(device_context.read(sums, np.float32, 3), values.reshape(3, 8).sum(axis=1))
 
 
-def test_timed_launch_runs_and_takes_time(device_context: Session, scale: Kernel) -> None:
+def test_a_timed_run_takes_time(device_context: Session, scale: Kernel) -> None:
     bound, buffer = bind_scale(device_context, scale, np.ones(7, np.float32), 2.0)
     assert 0.0 < bound.timed() < 10.0
     assert device_context.read(buffer, np.float32, 7).tolist() == [2.0] * 7
-    seconds = device_context.timed_launch(
+    seconds = device_context.bind(
         scale, global_size=(40,), local_size=(8,), arguments=(buffer, np.float32(2.0), np.int32(7))
-    )
+    ).timed()
     assert seconds > 0.0
     assert device_context.read(buffer, np.float32, 7).tolist() == [4.0] * 7
 

@@ -10,7 +10,6 @@ batch normalization, which quantization would fold away.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -25,7 +24,6 @@ from clprune.darknet.network import Network, load_network
 from clprune.darknet.quantize import QuantizeSettings, quantize_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
-from clprune.errors import WorkerError
 from clprune.plan.pruned import with_prune_options
 from clprune.pruning.prune import prune_network
 from clprune.pruning.settings import PruneSettings
@@ -35,6 +33,7 @@ from tools import RESULTS
 from tools.bench.figures import FIGURE_COLUMNS, Figure
 from tools.bench.machine import circumstances
 from tools.bench.models import find_cfg
+from tools.bench.process import run_process
 from tools.bench.report import Section, machine_text, markdown_table, write_section
 from tools.terminal import print_table, run_command, say
 
@@ -115,14 +114,7 @@ def _in_form(network: Network, dense: Weights, form: Form) -> tuple[Network, Wei
 
 def _load(cfg: Path, weights: Path) -> dict[str, float]:
     command = [sys.executable, "-c", LOAD, str(cfg), str(weights)]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise WorkerError(f"loading {weights} took more than {LIMIT_SECONDS:g} seconds") from error
-    if result.returncode != 0:
-        last = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise WorkerError(f"loading {weights} ended with status {result.returncode}: {last}")
-    times: dict[str, float] = json.loads(result.stdout)
+    times: dict[str, float] = json.loads(run_process(command, name=f"loading {weights}", limit_s=LIMIT_SECONDS))
     return times
 
 

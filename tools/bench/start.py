@@ -8,11 +8,8 @@ From the start of the interpreter to the end of the process, once with new folde
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +17,14 @@ from typing import Any
 
 import click
 
-from clprune.errors import WorkerError
 from clprune.opencl import choose
 from clprune.resources import models_folder
-from clprune.turns import Series, in_turns
+from clprune.turns import Series, in_turns, milliseconds
 from tools import RESULTS
 from tools.bench.figures import FIGURE_COLUMNS, Figure
 from tools.bench.machine import circumstances
 from tools.bench.models import find_cfg
+from tools.bench.process import run_process
 from tools.bench.report import Section, machine_text, markdown_table, write_section
 from tools.terminal import device_option, print_table, run_command, say
 
@@ -84,24 +81,8 @@ def cache_environment(folder: Path) -> dict[str, str]:
 
 
 def _milliseconds(command: Sequence[str], environment: Mapping[str, str]) -> float:
-    start = time.perf_counter()
-    try:
-        result = subprocess.run(
-            list(command),
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_LIMIT_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise WorkerError(f"{command[0]}: {error}") from error
-    elapsed_ms = (time.perf_counter() - start) * 1e3
-    if result.returncode != 0:
-        said = [line for line in result.stderr.splitlines() if line.strip()]
-        raise WorkerError(f"{' '.join(command)}: {said[-1] if said else f'ended with status {result.returncode}'}")
-    return elapsed_ms
+    name = " ".join(command)
+    return milliseconds(lambda: run_process(command, name=name, limit_s=_LIMIT_SECONDS, environment=environment))
 
 
 OUT = RESULTS / "start.json"

@@ -27,6 +27,7 @@ from clprune.pruning.network import Masks, apply_masks, masks_of, prune_layers
 from clprune.pruning.schedule import sparsity_steps
 from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
+from clprune.runner.compare import weights_kept
 from clprune.training import Recipe, Teacher, evaluate, load_module, train
 from clprune.training.quantize import HeldCodes, Quantization
 from clprune.unit import Unit
@@ -138,7 +139,7 @@ def _prune(setting: CodedSetting, *, seed: int) -> dict[str, Any]:
         "accuracy": setting.accuracy(folded, values),
         "accuracy_by_labels": by_labels,
         "dense_accuracy": setting.accuracy(setting.network, setting.dense),
-        "kept_share": _kept_share(values),
+        "kept_share": weights_kept(folded, values),
         "size_bytes": path.stat().st_size,
         "float32_bytes": 4 * sum(layer.weights.size for layer in setting.dense.layers if layer is not None),
         "held_out": len(setting.held_out),
@@ -186,7 +187,7 @@ def _code(setting: CodedSetting, coded: Coded, run: CodedRun, *, device: str | N
     )
     path = setting.work / file_name(coded.name, run.seed)
     write_packed(path, network, result.weights)
-    row: dict[str, Any] = {"size_bytes": path.stat().st_size, "kept_share": _kept_share(result.weights)}
+    row: dict[str, Any] = {"size_bytes": path.stat().st_size, "kept_share": weights_kept(network, result.weights)}
     row["accuracy"] = _coded_accuracy(setting, network, result.weights, coded.settings, scales)
     if run.seed == run.pruned_seed:  # the same for every seed
         untrained = quantize_network(network, weights, coded.settings, activation_scales=scales)
@@ -215,9 +216,3 @@ def _calibrate(network: Network, weights: Weights, images: DataSet, *, device: s
         Runner(network, weights, session=session, keep_tensors=True) as runner,
     ):
         return activation_scales(runner, [images.batch(slice(0, CALIBRATION_IMAGES))])
-
-
-def _kept_share(weights: Weights) -> float:
-    """Share of all layers' weights that are not zero."""
-    arrays = [layer.weights for layer in weights.layers if layer is not None]
-    return sum(int((array != 0).sum()) for array in arrays) / sum(array.size for array in arrays)
