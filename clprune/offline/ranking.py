@@ -22,15 +22,16 @@ with memory-level and thread-level parallelism awareness" (ISCA 2009); Volkov, "
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from clprune.architecture import Architecture
 from clprune.errors import ConfigurationRejected, UsageError
-from clprune.kernels.base import Kernel, Launch, Workload, ceil_div
+from clprune.kernels.base import Launch, Offer, ceil_div
 from clprune.kernels.demand import Demand
 from clprune.offline.architectures import imaginary_device
 from clprune.offline.compilers import Toolchain, compile_kernel
@@ -142,64 +143,46 @@ def _column_clocks(architecture: Architecture, demand: Demand, report: Report | 
     return _ColumnClocks(by_resource=by_resource, chain=chain)
 
 
-def preselect(
-    architecture: Architecture,
-    kernel: Kernel[Any, Any],
-    operation: Any,
-    workload: Workload,
-    *,
-    count: int = COMPILED,
-) -> list[Ranked]:
+def preselect(architecture: Architecture, offer: Offer, *, count: int = COMPILED) -> list[Ranked]:
     """The `count` best tiles of the whole space by a guess of their registers; no compiler is needed.
 
     Raises ConfigurationRejected when no tile fits.
     """
-    ranked = []
-    for tile in _space(architecture, kernel, operation):
-        try:
-            ranked.append(_guess(architecture, kernel, tile, operation, workload))
-        except ConfigurationRejected:
-            continue
-    if not ranked:
-        raise ConfigurationRejected(f"{kernel.name}: no tile for {operation.key} fits on {architecture.name}")
-    best = sorted(ranked, key=_time_ms)[:count]
-    return [_best_sweep(architecture, kernel, item, operation, workload) for item in best]
-
-
-def _space(architecture: Architecture, kernel: Kernel[Any, Any], operation: Any) -> Iterator[Any]:
-    """Valid tiles for a GPU; sweeps, which change no register, are left to `_best_sweep`."""
     device = imaginary_device(architecture)
-    for tile in kernel.space(device):
-        if getattr(tile, _SWEEP, 0) == 0 and kernel.rejection(tile, operation, device) is None:
-            yield tile
+    ranked = []
+    for tile in offer.kernel.space(device):
+        # Sweeps change no register: they are left to `_best_sweep`.
+        if getattr(tile, _SWEEP, 0) == 0 and offer.rejection(tile, device) is None:
+            with contextlib.suppress(ConfigurationRejected):
+                ranked.append(_ranked(architecture, offer, tile))
+    if not ranked:
+        raise ConfigurationRejected(
+            f"{offer.kernel.name}: no tile for {offer.operation.key} fits on {architecture.name}"
+        )
+    return [_best_sweep(architecture, offer, item) for item in sorted(ranked, key=_time_ms)[:count]]
 
 
-def _guess(
-    architecture: Architecture, kernel: Kernel[Any, Any], tile: Any, operation: Any, workload: Workload
-) -> Ranked:
-    demand = demand_of(kernel, tile, operation, workload, architecture)
-    return Ranked(tile=tile, estimate=estimate(architecture, demand), report=None)
+def _ranked(architecture: Architecture, offer: Offer, tile: Any, report: Report | None = None) -> Ranked:
+    """A tile with its estimate. Raises ConfigurationRejected where it does not fit."""
+    demand = demand_of(offer, tile, architecture)
+    return Ranked(tile=tile, estimate=estimate(architecture, demand, report), report=report)
 
 
-def demand_of(
-    kernel: Kernel[Any, Any], tile: Any, operation: Any, workload: Workload, architecture: Architecture
-) -> Demand:
+def demand_of(offer: Offer, tile: Any, architecture: Architecture) -> Demand:
     """What `tile` asks for. Raises UsageError for a kernel that does not say."""
-    demand = kernel.demand(tile, operation, workload, architecture)
+    demand = offer.kernel.demand(tile, offer.operation, offer.workload, architecture)
     if demand is None:
-        raise UsageError(f"kernel {kernel.name!r}: it does not say what its tiles ask of a GPU: tune it on a device")
+        name = offer.kernel.name
+        raise UsageError(f"kernel {name!r}: it does not say what its tiles ask of a GPU: tune it on a device")
     return demand
 
 
-def _best_sweep(
-    architecture: Architecture, kernel: Kernel[Any, Any], item: Ranked, operation: Any, workload: Workload
-) -> Ranked:
+def _best_sweep(architecture: Architecture, offer: Offer, item: Ranked) -> Ranked:
     """The same tile in the order of work-groups that reads least from global memory."""
     device = imaginary_device(architecture)
-    tiles = [dataclasses.replace(item.tile, **{_SWEEP: sweep}) for sweep in kernel.parameters.get(_SWEEP, ())]
-    valid = [tile for tile in tiles if kernel.rejection(tile, operation, device) is None]
-    others = [_guess(architecture, kernel, tile, operation, workload) for tile in valid]
-    return min((item, *others), key=_time_ms)
+    tiles = [dataclasses.replace(item.tile, **{_SWEEP: sweep}) for sweep in offer.kernel.parameters.get(_SWEEP, ())]
+    valid = [tile for tile in tiles if offer.rejection(tile, device) is None]
+    return min((item, *(_ranked(architecture, offer, tile) for tile in valid)), key=_time_ms)
 
 
 def _time_ms(item: Ranked) -> float:
@@ -215,10 +198,10 @@ class Compiler:
         self._workers = workers or os.cpu_count() or 1
         self._reports: dict[str, Report] = {}
 
-    def reports(self, kernel: Kernel[Any, Any], tiles: Sequence[Any], operation: Any) -> list[Report]:
+    def reports(self, offer: Offer, tiles: Sequence[Any]) -> list[Report]:
         """One report per tile. Raises MissingDependencyError, BuildError."""
-        sources = [kernel.source(tile, operation) for tile in tiles]
-        launches = [kernel.launch(tile, operation) for tile in tiles]
+        sources = [offer.kernel.source(tile, offer.operation) for tile in tiles]
+        launches = [offer.kernel.launch(tile, offer.operation) for tile in tiles]
         new = {source: launch for source, launch in zip(sources, launches, strict=True) if source not in self._reports}
         with concurrent.futures.ThreadPoolExecutor(self._workers) as pool:
             self._reports.update(zip(new, pool.map(self._compile, new, new.values()), strict=True))
@@ -228,9 +211,7 @@ class Compiler:
         return compile_kernel(self._toolchain, self.architecture, source=source, launch=launch)
 
 
-def rank(
-    compiler: Compiler, kernel: Kernel[Any, Any], operation: Any, workload: Workload, *, tiles: Sequence[Any] = ()
-) -> list[Ranked]:
+def rank(compiler: Compiler, offer: Offer, *, tiles: Sequence[Any] = ()) -> list[Ranked]:
     """Tiles ordered by estimated time, fastest first: the preselected ones, the kernel's own for GPUs, and `tiles`.
 
     A tile that spills or uses private memory is left out. Raises MissingDependencyError, BuildError, and
@@ -238,19 +219,15 @@ def rank(
     """
     architecture = compiler.architecture
     device = imaginary_device(architecture)
-    selected = [item.tile for item in preselect(architecture, kernel, operation, workload)]
-    own = [tile for tile in (*kernel.own_tiles(device), *tiles) if kernel.rejection(tile, operation, device) is None]
+    selected = [item.tile for item in preselect(architecture, offer)]
+    own = [tile for tile in (*offer.kernel.own_tiles(device), *tiles) if offer.rejection(tile, device) is None]
     unique = list(dict.fromkeys([*selected, *own]))
     ranked = []
-    for tile, report in zip(unique, compiler.reports(kernel, unique, operation), strict=True):
-        if report.uses_private_memory:
-            continue
-        demand = demand_of(kernel, tile, operation, workload, architecture)
-        try:
-            ranked.append(Ranked(tile=tile, estimate=estimate(architecture, demand, report), report=report))
-        except ConfigurationRejected:
-            continue
+    for tile, report in zip(unique, compiler.reports(offer, unique), strict=True):
+        if not report.uses_private_memory:
+            with contextlib.suppress(ConfigurationRejected):
+                ranked.append(_ranked(architecture, offer, tile, report))
     if not ranked:
-        problem = f"{kernel.name}, {operation.key}"
+        problem = f"{offer.kernel.name}, {offer.operation.key}"
         raise ConfigurationRejected(f"{problem}: every tile spills or does not fit on {architecture.name}")
     return sorted(ranked, key=_time_ms)

@@ -51,7 +51,7 @@ def starting_points(
         if progress is not None:
             progress(number, len(problems), key.problem)
         default = offer.kernel.default_tile(offer.operation, device)
-        ranked = rank(compiler, offer.kernel, offer.operation, offer.workload, tiles=(default,))
+        ranked = rank(compiler, offer, tiles=(default,))
         own = next((item for item in ranked if item.tile == default), None)
         points.append(StartingPoint(key=key, workload=offer.workload, best=ranked[0], default=own))
     return points

@@ -7,6 +7,8 @@ import math
 import re
 from collections.abc import Mapping
 
+from clprune.kernels.base import Workload
+
 #: Dimensions of problems and what a doubling weighs. Filter size, stride and groups change how a kernel runs, not only
 #: for how long.
 _WEIGHTS: Mapping[str, float] = {
@@ -47,11 +49,11 @@ def _words(key: str) -> frozenset[str]:
     return frozenset(word for word in key.split() if not ((match := _FIELD.fullmatch(word)) and match[1] in _WEIGHTS))
 
 
-def workload_distance(*, kept_share: float, unit_rows: int, other_kept_share: float, other_unit_rows: int) -> float:
+def workload_distance(one: Workload, other: Workload) -> float:
     """The same for what was removed: the kept shares' ratio, and the units' where both have removed something."""
-    distance = abs(math.log2(max(kept_share, 0.01) / max(other_kept_share, 0.01)))
-    if kept_share < _DENSE_SHARE and other_kept_share < _DENSE_SHARE:
-        distance += _UNIT_WEIGHT * abs(math.log2(unit_rows / other_unit_rows))
-    elif kept_share != other_kept_share:
+    distance = abs(math.log2(max(one.kept_share, 0.01) / max(other.kept_share, 0.01)))
+    if one.kept_share < _DENSE_SHARE and other.kept_share < _DENSE_SHARE:
+        distance += _UNIT_WEIGHT * abs(math.log2(one.unit_rows / other.unit_rows))
+    elif one.kept_share != other.kept_share:
         distance += 1.0
     return distance

@@ -15,7 +15,6 @@ prediction) that gives wrong answers on a small problem: the outcome of that tes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -164,15 +163,8 @@ def _is_near(best: Best, workload: Workload) -> bool:
 
 
 def _distance(best: Best, problem: str, workload: Workload) -> float:
-    shape = shape_distance(best.key.problem, problem)
-    if math.isinf(shape):
-        return shape
-    return shape + workload_distance(
-        kept_share=workload.kept_share,
-        unit_rows=workload.unit_rows,
-        other_kept_share=best.kept_share,
-        other_unit_rows=best.unit_rows,
-    )
+    found = Workload(kept_share=best.kept_share, unit_rows=best.unit_rows)
+    return shape_distance(best.key.problem, problem) + workload_distance(workload, found)
 
 
 def _brief(best: Best) -> str:

@@ -55,13 +55,8 @@ def workload_of(key: str) -> Workload:
 
 
 def _distance(key: Key, other: Key, *, here: StoredDevice | None, there: StoredDevice | None) -> float:
-    wanted, found = workload_of(key.workload), workload_of(other.workload)
-    distance = shape_distance(key.problem, other.problem) + workload_distance(
-        kept_share=wanted.kept_share,
-        unit_rows=wanted.unit_rows,
-        other_kept_share=found.kept_share,
-        other_unit_rows=found.unit_rows,
-    )
+    distance = shape_distance(key.problem, other.problem)
+    distance += workload_distance(workload_of(key.workload), workload_of(other.workload))
     if key.source_hash != other.source_hash:
         distance += _OTHER_SOURCE
     if key.device == other.device:

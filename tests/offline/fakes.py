@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from clprune.architecture import Architecture
-from clprune.kernels.base import Kernel, Workload
+from clprune.kernels.base import Workload
+from clprune.kernels.choice import Offer
 from clprune.offline.compilers import Toolchain
 from clprune.offline.ranking import Compiler, demand_of
 from clprune.offline.report import InnerLoop, Report
@@ -21,11 +23,11 @@ class FakeCompiler(Compiler):
         super().__init__(NOTHING, architecture)
         self._spilling = spilling
 
-    def reports(self, kernel: Kernel[Any, Any], tiles: Sequence[Any], operation: Any) -> list[Report]:
-        return [self._report(kernel, tile, operation) for tile in tiles]
+    def reports(self, offer: Offer, tiles: Sequence[Any]) -> list[Report]:
+        return [self._report(dataclasses.replace(offer, workload=Workload()), tile) for tile in tiles]
 
-    def _report(self, kernel: Kernel[Any, Any], tile: Any, operation: Any) -> Report:
-        demand = demand_of(kernel, tile, operation, Workload(), self.architecture)
+    def _report(self, offer: Offer, tile: Any) -> Report:
+        demand = demand_of(offer, tile, self.architecture)
         spills = self._spilling is None or tile in self._spilling
         return Report(
             registers=demand.registers,

@@ -9,6 +9,7 @@ import pytest
 from clprune.errors import UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Workload
+from clprune.kernels.choice import Offer
 from clprune.kernels.connected import CONNECTED, ConnectedTile, connected_operation
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.kernels.conv_operation import conv_operation
@@ -83,7 +84,7 @@ def test_input_is_read_again_when_no_cache_holds_it() -> None:
 def test_connected() -> None:
     operation = connected_operation(ConnectedProblem(batch=3, inputs=131, outputs=65))
     tile = ConnectedTile(vector_width=1, vectors=1, group_m=16, group_k=8, tile_n=2, k_unroll=4)
-    demand = demand_of(CONNECTED, tile, operation, DENSE, NVIDIA)
+    demand = demand_of(Offer(kernel=CONNECTED, operation=operation), tile, NVIDIA)
     assert (demand.groups, demand.work_group_size) == (5 * 2, 128)
     assert (demand.columns, demand.columns_per_turn, demand.fmas) == (17, 4, 2)
     # a warp is two rows of 16 lanes: two loads of weights; broadcasts of an offset and two values
@@ -95,14 +96,14 @@ def test_connected() -> None:
 def test_other_kernels_are_not_ranked() -> None:
     operation = SOFTMAX.sample_operations()[0]
     with pytest.raises(UsageError, match="'softmax': it does not say what its tiles ask of a GPU"):
-        demand_of(SOFTMAX, SOFTMAX.safe_tile(operation), operation, DENSE, NVIDIA)
+        demand_of(Offer(kernel=SOFTMAX, operation=operation), SOFTMAX.safe_tile(operation), NVIDIA)
 
 
 def test_half_precision_weights_are_half_the_bytes() -> None:
     problem = ConnectedProblem(batch=1, inputs=128, outputs=64)
     tile = ConnectedTile(vector_width=1, vectors=1, group_m=16, group_k=8, k_unroll=4)
     full, half = (
-        demand_of(CONNECTED, tile, connected_operation(problem, storage=storage), DENSE, NVIDIA)
+        demand_of(Offer(kernel=CONNECTED, operation=connected_operation(problem, storage=storage)), tile, NVIDIA)
         for storage in ("float32", "float16")
     )
     assert full.memory_bytes - half.memory_bytes == 2 * 128 * 64

@@ -13,6 +13,7 @@ from clprune.architecture import Architecture
 from clprune.errors import ConfigurationRejected
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Workload
+from clprune.kernels.choice import Offer
 from clprune.kernels.connected import CONNECTED, connected_operation
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.kernels.conv_operation import conv_operation
@@ -134,7 +135,7 @@ def test_the_compilers_figures_replace_guesses() -> None:
 
 @each_architecture
 def test_preselected_tiles_are_valid_different_and_sorted(architecture: Architecture) -> None:
-    found = preselect(architecture, CONV, LAYER, Workload(), count=5)
+    found = preselect(architecture, Offer(kernel=CONV, operation=LAYER), count=5)
     assert len({item.tile for item in found}) == 5
     times = [item.estimate.time_ms for item in found]
     assert times == sorted(times)
@@ -145,26 +146,27 @@ def test_preselected_tiles_are_valid_different_and_sorted(architecture: Architec
 
 def test_pruned_layers_want_tiles_that_divide_the_unit() -> None:
     operation = connected_operation(ConnectedProblem(batch=1, inputs=4096, outputs=4096))
-    dense = preselect(NVIDIA, CONNECTED, operation, Workload(), count=1)[0]
-    pruned = preselect(NVIDIA, CONNECTED, operation, Workload(kept_share=0.2, unit_rows=16), count=1)[0]
+    dense = preselect(NVIDIA, Offer(kernel=CONNECTED, operation=operation), count=1)[0]
+    workload = Workload(kept_share=0.2, unit_rows=16)
+    pruned = preselect(NVIDIA, Offer(kernel=CONNECTED, operation=operation, workload=workload), count=1)[0]
     assert pruned.tile.tile_m <= dense.tile.tile_m
     assert pruned.estimate.time_ms < dense.estimate.time_ms
 
 
 def test_a_tile_that_spills_is_left_out() -> None:
     compiler = FakeCompiler(NVIDIA)
-    best = rank(compiler, CONV, LAYER, Workload())[0].tile
+    best = rank(compiler, Offer(kernel=CONV, operation=LAYER))[0].tile
     compiler = FakeCompiler(NVIDIA, spilling={best})
-    tiles = [item.tile for item in rank(compiler, CONV, LAYER, Workload())]
+    tiles = [item.tile for item in rank(compiler, Offer(kernel=CONV, operation=LAYER))]
     assert best not in tiles
     assert set(CONV.gpu_tiles) & set(tiles)
     with pytest.raises(ConfigurationRejected, match="every tile spills"):
-        rank(FakeCompiler(NVIDIA, spilling=None), CONV, LAYER, Workload())
+        rank(FakeCompiler(NVIDIA, spilling=None), Offer(kernel=CONV, operation=LAYER))
 
 
 def test_uncoalesced_tiles_rank_behind_their_coalesced_twins() -> None:
     def found(tile: ConvTile) -> Ranked:
-        demand = demand_of(CONV, tile, LAYER, Workload(), NVIDIA)
+        demand = demand_of(Offer(kernel=CONV, operation=LAYER), tile, NVIDIA)
         return Ranked(tile=tile, estimate=estimate(NVIDIA, demand), report=None)
 
     twin = ConvTile(tile_m=8, vector_width=1, vectors=4, group_n=64, tile_k=32)

@@ -37,19 +37,11 @@ def test_distance_counts_doublings() -> None:
 
 
 def test_distance_of_sparsities() -> None:
-    def distance(one: Workload, other: Workload) -> float:
-        return workload_distance(
-            kept_share=one.kept_share,
-            unit_rows=one.unit_rows,
-            other_kept_share=other.kept_share,
-            other_unit_rows=other.unit_rows,
-        )
-
     quarter, half = Workload(kept_share=0.25, unit_rows=8), Workload(kept_share=0.5, unit_rows=8)
-    assert distance(quarter, quarter) == 0
-    assert distance(quarter, half) == pytest.approx(1.0)
-    assert distance(quarter, Workload(kept_share=0.25, unit_rows=16)) == pytest.approx(2.0)
-    assert distance(Workload(), half) == pytest.approx(2.0)  # one doubling, and dense against pruned
+    assert workload_distance(quarter, quarter) == 0
+    assert workload_distance(quarter, half) == pytest.approx(1.0)
+    assert workload_distance(quarter, Workload(kept_share=0.25, unit_rows=16)) == pytest.approx(2.0)
+    assert workload_distance(Workload(), half) == pytest.approx(2.0)  # one doubling, and dense against pruned
 
 
 @pytest.mark.parametrize("workload", [Workload(), Workload(kept_share=0.25, unit_rows=8)])

@@ -102,13 +102,9 @@ def _similar(recording: Recording, other: Recording, *, seed: int) -> Similar:
     """A tenth of another recording, at the distance that a database would find."""
     tiles = list(other.times_ms)
     known = random.Random(seed).sample(tiles, len(tiles) // 10)
-    here, there = workload_of(recording.key.workload), workload_of(other.key.workload)
-    distance = shape_distance(recording.key.problem, other.key.problem) + workload_distance(
-        kept_share=here.kept_share,
-        unit_rows=here.unit_rows,
-        other_kept_share=there.kept_share,
-        other_unit_rows=there.unit_rows,
-    )
+    here, there = recording.key, other.key
+    distance = shape_distance(here.problem, there.problem)
+    distance += workload_distance(workload_of(here.workload), workload_of(there.workload))
     return Similar(times_ms={tile: other.times_ms[tile] for tile in known}, distance=distance)
 
 
