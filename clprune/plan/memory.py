@@ -74,48 +74,35 @@ def share_buffers(
     """
     if sum(layout.size_bytes for layout in layouts.values()) <= SEPARATE_BYTES:
         return separate_buffers(layouts)
-    lifetimes = _Lifetimes(uses=uses, layouts=layouts, host_input=host_input, host_output=host_output)
-    best = lifetimes.place(frozenset())
+    last_use = {tensor: step for step, use in enumerate(uses) for tensor in (*use.inputs, use.output)}
+    last_use[host_output] = len(uses)
+
+    def place(secluded: frozenset[Layout]) -> MemoryPlan:
+        buffers = _Buffers(layouts=layouts, secluded=secluded)
+        buffers.place(host_input)
+        for step, use in enumerate(uses):
+            if use.output not in buffers.buffer_of:
+                buffers.place(use.output)
+            buffers.free |= {buffers.buffer_of[t] for t in (*use.inputs, use.output) if last_use[t] == step}
+        return MemoryPlan(
+            buffer_of=buffers.buffer_of,
+            sizes_bytes=tuple(buffers.sizes),
+            to_clear=_to_clear(buffers.buffer_of, layouts) - {host_input},
+            is_shared=True,
+        )
+
     secluded: frozenset[Layout] = frozenset()
+    best = place(secluded)
     for layout in sorted(set(layouts.values()), key=lambda layout: layout.size_bytes):
-        plan = lifetimes.place(secluded | {layout})
+        plan = place(secluded | {layout})
         if plan.total_bytes <= most_bytes and len(plan.to_clear) < len(best.to_clear):
             best, secluded = plan, secluded | {layout}
     return best
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Lifetimes:
-    """When tensors come and go."""
-
-    uses: Sequence[Use]
-    layouts: Mapping[int, Layout]
-    host_input: int
-    host_output: int
-
-    def place(self, secluded: frozenset[Layout]) -> MemoryPlan:
-        """Every tensor in a buffer; those of a `secluded` layout share with their own kind only."""
-        last_use = {tensor: step for step, use in enumerate(self.uses) for tensor in (*use.inputs, use.output)}
-        last_use[self.host_output] = len(self.uses)
-        placing = _Placing(layouts=self.layouts, secluded=secluded)
-        placing.place(self.host_input)
-        for step, use in enumerate(self.uses):
-            if use.output not in placing.buffer_of:
-                placing.place(use.output)
-            for tensor in {*use.inputs, use.output}:
-                if last_use[tensor] == step:
-                    placing.free.add(placing.buffer_of[tensor])
-        return MemoryPlan(
-            buffer_of=placing.buffer_of,
-            sizes_bytes=tuple(placing.sizes),
-            to_clear=_to_clear(placing.buffer_of, self.layouts) - {self.host_input},
-            is_shared=True,
-        )
-
-
 @dataclass(kw_only=True)
-class _Placing:
-    """Buffers so far, and what kind of tensor each is for: a secluded layout, or None for all others."""
+class _Buffers:
+    """Buffers so far, and what kind of tensor each is for: a `secluded` layout, or None for all others."""
 
     layouts: Mapping[int, Layout]
     secluded: frozenset[Layout]
@@ -125,6 +112,7 @@ class _Placing:
     free: set[int] = field(default_factory=set)
 
     def place(self, tensor: int) -> None:
+        """A free buffer for `tensor`, or a new one; those of a secluded layout share with their own kind only."""
         layout = self.layouts[tensor]
         needed, kind = layout.size_bytes, layout if layout in self.secluded else None
         fitting = [number for number in self.free if self.kinds[number] == kind]
