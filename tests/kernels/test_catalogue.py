@@ -9,7 +9,7 @@ import pytest
 
 from clprune.candidate import bind_case, verify
 from clprune.errors import ConfigurationRejected, UsageError
-from clprune.kernels.base import Kernel, Workload
+from clprune.kernels.base import Expected, Kernel, Workload
 from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
 from clprune.opencl import Session
 from tests.covering import Point, covering_points, has_weights, roomy_device, values_missed
@@ -193,3 +193,16 @@ def test_names_are_unique_and_found() -> None:
     assert [kernel_by_name(name) for name in names] == list(built_in_kernels())
     with pytest.raises(UsageError, match="kernel 'absent': expected one of clear_padding, "):
         kernel_by_name("absent")
+
+
+@each_kernel
+def test_cases_expect_as_many_terms_as_kernels_say(kernel: Kernel[Any, Any]) -> None:
+    for operation in kernel.sample_operations():
+        tile = kernel.safe_tile(operation)
+        expected = [
+            argument
+            for argument in kernel.case(tile, operation, kernel.sample(operation, Workload())).arguments.values()
+            if isinstance(argument, Expected)
+        ]
+        assert [output.terms for output in expected] == [kernel.error_terms(operation)]
+    assert {*kernel.sample_operations()} <= {*kernel.probes(tile)}
