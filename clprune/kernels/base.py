@@ -279,7 +279,7 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
     tile_type: type[TileT]
     parameters: ClassVar[Mapping[str, Sequence[Value]]]
     constraints: Sequence[Constraint[TileT, OperationT]]
-    #: The type of the operations for which a plan asks this kernel for offers; None: plans name it themselves.
+    #: The type of the operations for which a plan asks this kernel for offers; None: it names the kernel itself.
     computes: ClassVar[type[Any] | None] = None
     #: One of `clprune.algorithms.ALGORITHMS`, by which users leave it out; None: it is always among the choices.
     algorithm: ClassVar[str | None] = None

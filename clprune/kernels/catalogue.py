@@ -15,7 +15,6 @@ import pkgutil
 from typing import Any
 
 from clprune import kernels
-from clprune.darknet.kinds.base import Layer
 from clprune.errors import UsageError
 from clprune.kernels.base import Kernel
 from clprune.plugins import load_plugin, plugin_names
@@ -49,11 +48,6 @@ def kernel_by_name(name: str) -> Kernel[Any, Any]:
     if not isinstance(found, Kernel) or found.name != name:
         raise UsageError(f"{name} in {GROUP}: {found!r}: expected a clprune.kernels.base.Kernel of that name")
     return found
-
-
-def kernel_of(layer: Layer) -> Kernel[Any, Any] | None:
-    """The kernel of ours that computes this kind of layers in one step, if one does."""
-    return next((kernel for kernel in built_in_kernels() if kernel.layer_kind is type(layer)), None)
 
 
 @functools.cache

@@ -115,6 +115,7 @@ class PointwiseKernel(TensorKernel[PointwiseTile, PointwiseOperation]):
     template = "pointwise"
     generators = (shortcut_steps,)
     tile_type = PointwiseTile
+    computes = PointwiseOperation
     parameters: ClassVar = {"group_n": (1, 16, 64), "group_rows": (1, 4)}
     constraints = (
         Constraint(

@@ -64,6 +64,10 @@ class PoolOperation:
         return self.problem.flops
 
 
+class AveragePoolOperation(PoolOperation):
+    """The mean of every plane; the problem's window is the whole plane."""
+
+
 def pool_operation(problem: PoolProblem, *, padding: int = 0) -> PoolOperation:
     """The operation with `padding` zero columns and rows around both tensors."""
     shape_in = Shape(channels=problem.channels, height=problem.in_height, width=problem.in_width)
@@ -97,8 +101,10 @@ def average_pool_reference(x: npt.NDArray[Any]) -> Answer:
 class PoolKernel(TensorKernel[TileT, PoolOperation]):
     """What both kernels share: the operation of a layer, seeded data and cases."""
 
+    computes: ClassVar[type[PoolOperation]]
+
     def operation_of(self, layer: Any, *, batch: int, input: Layout, output: Layout) -> PoolOperation:
-        return PoolOperation(problem=layer.problem(batch), input=input, output=output)
+        return self.computes(problem=layer.problem(batch), input=input, output=output)
 
     def sample(self, operation: PoolOperation, workload: Workload) -> Sample:
         x = np.random.default_rng(workload.seed).standard_normal(operation.input.dimensions, np.float32)
@@ -116,6 +122,7 @@ class MaxPoolKernel(PoolKernel[MaxPoolTile]):
     name = "max_pool"
     template = "max_pool"
     layer_kind = MaxPool
+    computes = PoolOperation
     tile_type = MaxPoolTile
     parameters: ClassVar = {
         "vector_width": (1, 4, 8, 16),
@@ -201,6 +208,7 @@ class AveragePoolKernel(PoolKernel[GroupTile]):
     name = "average_pool"
     template = "average_pool"
     layer_kind = AvgPool
+    computes = AveragePoolOperation
     tile_type = GroupTile
     parameters: ClassVar = {"group_n": (1, 64, 128)}
     constraints = ()
@@ -236,7 +244,7 @@ class AveragePoolKernel(PoolKernel[GroupTile]):
             out = contiguous_layout(batch=n, shape=Shape(channels=c, height=1, width=1))
             shape_in = Shape(channels=c, height=h, width=w)
             operations.append(
-                PoolOperation(
+                AveragePoolOperation(
                     problem=PoolProblem.average(batch=n, shape=shape_in),
                     input=padded_layout(batch=n, shape=shape_in, pitch=w + 1, padding=1),
                     output=out,

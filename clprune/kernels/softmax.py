@@ -59,6 +59,7 @@ class SoftmaxKernel(TensorKernel[GroupTile, SoftmaxOperation]):
     name = "softmax"
     template = "softmax"
     tile_type = GroupTile
+    computes = SoftmaxOperation
     parameters: ClassVar = {"group_n": (1, 64, 128, 256)}
     constraints = (
         Constraint(

@@ -13,7 +13,7 @@ from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.kernels.base import Kernel, Offer, Operation, WeightForm
-from clprune.kernels.pointwise import POINTWISE, PointwiseOperation
+from clprune.kernels.pointwise import PointwiseOperation
 from clprune.kernels.storage import FLOAT32
 from clprune.layout import Layout, contiguous_layout
 from clprune.plan.batching import Part
@@ -131,7 +131,7 @@ class Site:
     def copy(self, source: int, target: int, *, label: str) -> None:
         """Add a step that copies a tensor."""
         operation = PointwiseOperation(input=self.draft.layouts[source], output=self.draft.layouts[target])
-        self.add(POINTWISE, operation, layer=None, label=label, inputs=(source,), output=target)
+        self.compute(operation, layer=None, label=label, inputs=(source,), output=target)
 
     def contiguous(self, tensor: int, *, label: str) -> int:
         """`tensor`, or a contiguous copy of it (batches of convolution results are not NCHW)."""

@@ -15,11 +15,10 @@ from clprune.darknet.kinds.functions import Activation, Softmax
 from clprune.darknet.kinds.joins import Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm
 from clprune.darknet.kinds.planes import Crop, Upsample
-from clprune.kernels.catalogue import kernel_of
 from clprune.kernels.connected import ConnectedOperation
 from clprune.kernels.conv_operation import ConvOperation
-from clprune.kernels.pointwise import POINTWISE, PointwiseOperation
-from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
+from clprune.kernels.pointwise import PointwiseOperation
+from clprune.kernels.softmax import SoftmaxOperation
 from clprune.layout import contiguous_layout
 from clprune.plan.draft import Site
 
@@ -27,11 +26,11 @@ from clprune.plan.draft import Site
 @functools.singledispatch
 def lower(layer: Layer, site: Site) -> None:
     """Add the steps that compute `layer` to the draft of `site`. Raises UnsupportedLayerError where nothing does."""
-    kernel = kernel_of(layer)
+    kernel = next((kernel for kernel in site.draft.kernels if kernel.layer_kind is type(layer)), None)
     if kernel is None:
         layer.lower(site)
     else:
-        site.add(kernel, kernel.operation_of(layer, batch=site.batch, input=site.x, output=site.y))
+        site.compute(kernel.operation_of(layer, batch=site.batch, input=site.x, output=site.y))
 
 
 @lower.register
@@ -67,10 +66,10 @@ def _(layer: Softmax, site: Site) -> None:
     plain = contiguous_layout(batch=site.batch, shape=layer.output)
     inputs = (site.contiguous(site.inputs[0], label="softmax input"),)
     if site.y == plain:
-        site.add(SOFTMAX, operation, inputs=inputs)
+        site.compute(operation, inputs=inputs)
         return
     result = site.draft.new_tensor(plain)
-    site.add(SOFTMAX, operation, inputs=inputs, output=result)
+    site.compute(operation, inputs=inputs, output=result)
     site.copy(result, site.output, label="softmax output")
 
 
@@ -80,18 +79,18 @@ def _(layer: Route, site: Site) -> None:
     for source in site.inputs:
         layout = site.draft.layouts[source]
         operation = PointwiseOperation(input=layout, output=site.y, channel_offset=first)
-        site.add(POINTWISE, operation, inputs=(source,))
+        site.compute(operation, inputs=(source,))
         first += layout.shape.channels
 
 
 @lower.register
 def _(layer: Activation, site: Site) -> None:
-    site.add(POINTWISE, PointwiseOperation(input=site.x, output=site.y, activation=layer.activation))
+    site.compute(PointwiseOperation(input=site.x, output=site.y, activation=layer.activation))
 
 
 @lower.register
 def _(layer: BatchNorm, site: Site) -> None:
-    site.add(POINTWISE, PointwiseOperation(input=site.x, output=site.y, is_scaled=True))
+    site.compute(PointwiseOperation(input=site.x, output=site.y, is_scaled=True))
 
 
 @lower.register
@@ -104,14 +103,14 @@ def _(layer: Shortcut, site: Site) -> None:
         beta=layer.beta,
         activation=layer.activation,
     )
-    site.add(POINTWISE, operation)
+    site.compute(operation)
 
 
 @lower.register
 def _(layer: Upsample, site: Site) -> None:
     constants = (layer.scale, 0.0) if layer.scale != 1 else None
     operation = PointwiseOperation(input=site.x, output=site.y, up=layer.stride, is_scaled=constants is not None)
-    site.add(POINTWISE, operation, constants=constants)
+    site.compute(operation, constants=constants)
 
 
 @lower.register
@@ -124,4 +123,4 @@ def _(layer: Crop, site: Site) -> None:
         column_offset=(layer.input.width - layer.crop_width) // 2,
         is_scaled=constants is not None,
     )
-    site.add(POINTWISE, operation, constants=constants)
+    site.compute(operation, constants=constants)

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from clprune.candidate import bind_case, verify
+from clprune.darknet.network import load_network
 from clprune.errors import UsageError
 from clprune.kernels.base import Workload
 from clprune.kernels.catalogue import built_in_kernels, find_kernels, kernel_by_name
 from clprune.opencl import Session
+from clprune.plan.plan import make_plan
+from tests.imaginary import imaginary_device
 
 MODULE = """
 from pathlib import Path
@@ -56,6 +59,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (facts / "entry_points.txt").write_text("[clprune.kernels]\nown_softmax = own_kernels:KERNEL\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     return facts / "entry_points.txt"
+
+
+@pytest.mark.usefixtures("package")
+def test_a_plan_may_choose_it(tmp_path: Path) -> None:
+    cfg = tmp_path / "network.cfg"
+    cfg.write_text("[net]\nheight=1\nwidth=1\nchannels=9\n\n[softmax]\n")
+    (step,) = make_plan(load_network(cfg), imaginary_device()).steps
+    assert [offer.kernel.name for offer in step.offers] == ["softmax", "own_softmax"]
 
 
 @pytest.mark.usefixtures("package")
