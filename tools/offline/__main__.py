@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ from typing import Any
 import click
 
 import clprune
-from clprune.architecture import Architecture
 from clprune.files import write_atomically
 from clprune.kernels.base import Workload
 from clprune.offline.architectures import ARCHITECTURES
 from clprune.offline.compilers import Toolchain, find_toolchain
 from clprune.offline.ranking import Estimate, estimate
 from tools import RESULTS
+from tools.bench.report import markdown_table
 from tools.offline.survey import Row, lane_distance, survey
 from tools.terminal import run_command
 
@@ -43,7 +43,7 @@ def main(out: Path, workers: int | None) -> None:
     """Write the table of registers, local memory, spills, scratch and occupancy."""
     toolchain = _toolchain()
     rows = _progress(survey(toolchain, ARCHITECTURES, workers=workers))
-    write_atomically(out, "\n".join(_document(toolchain, rows)) + "\n")
+    write_atomically(out, _document(toolchain, rows))
     failures = [row for row in rows if row.fails]
     print(f"{len(rows)} builds for {len(ARCHITECTURES)} architectures, written to {out}")
     for row in failures:
@@ -80,52 +80,51 @@ def _progress(rows: Iterable[Row]) -> list[Row]:
     return done
 
 
-def _document(toolchain: Toolchain, rows: Sequence[Row]) -> Iterator[str]:
-    yield "# Kernels on GPUs that are not there"
-    yield ""
-    yield "Written by `make offline-gpu`; do not edit."
-    yield ""
+def _document(toolchain: Toolchain, rows: Sequence[Row]) -> str:
     today = datetime.now(timezone.utc).strftime("%Y-%m-%d")
     versions = {**toolchain.versions(), **_package_versions()}
     tools = "; ".join(f"{name}: {text}" for name, text in versions.items())
-    yield f"{today}, clprune {clprune.__version__}, Python {platform.python_version()}; {tools}."
-    yield ""
-    yield from _explanation()
-    yield from _summary(rows)
-    yield from _poor(rows)
-    yield from _estimates(rows)
+    parts = [
+        "# Kernels on GPUs that are not there",
+        "Written by `make offline-gpu`; do not edit.",
+        f"{today}, clprune {clprune.__version__}, Python {platform.python_version()}; {tools}.",
+        EXPLANATION,
+        *("## Worst default configuration of each kernel", SUMMARY, _summary(rows)),
+        *("## Default configurations that are poor somewhere", _poor(rows)),
+        *("## Estimated times", ESTIMATES, _estimates(rows)),
+    ]
     for architecture in ARCHITECTURES:
-        yield from _details(architecture, [row for row in rows if row.architecture == architecture])
+        of_this = [row for row in rows if row.architecture == architecture]
+        parts += [f"## {architecture.name}: {architecture.card}", _details(of_this)]
+    return "\n\n".join(parts) + "\n"
 
 
-def _explanation() -> Iterator[str]:
-    yield (
-        "Each kernel of the catalogue is rendered for layers of VGG16 at each of its GPU configurations (and some more "
-        "tiles, in italics, to compare with), compiled, and its registers, local memory (bytes per work-group), spills "
-        "and scratch (bytes per work-item) are read from the compiler's report. Occupancy is the share of the most "
-        "warps that a compute unit can hold, computed from the architecture's published limits "
-        "(`clprune/offline/architectures.py`). *Lanes apart*: float32 values between what neighbouring work-items of "
-        "dimension 0 read; 1 is coalesced. A spill or scratch use in a configuration that is not in italics fails "
-        "the command."
-    )
-    yield ""
+EXPLANATION = (
+    "Each kernel of the catalogue is rendered for layers of VGG16 at each of its GPU configurations (and some more "
+    "tiles, in italics, to compare with), compiled, and its registers, local memory (bytes per work-group), spills "
+    "and scratch (bytes per work-item) are read from the compiler's report. Occupancy is the share of the most "
+    "warps that a compute unit can hold, computed from the architecture's published limits "
+    "(`clprune/offline/architectures.py`). *Lanes apart*: float32 values between what neighbouring work-items of "
+    "dimension 0 read; 1 is coalesced. A spill or scratch use in a configuration that is not in italics fails "
+    "the command."
+)
+SUMMARY = "Most registers per work-item / least occupancy / most bytes of spills and scratch."
+ESTIMATES = (
+    "Milliseconds by the model of `clprune/offline/ranking.py`, for dense weights: the default tile (what bounds "
+    "it), and the best of the tiles in this document. An estimate orders tiles; it is no measurement."
+)
 
 
-def _summary(rows: Sequence[Row]) -> Iterator[str]:
+def _summary(rows: Sequence[Row]) -> str:
     """Per kernel and architecture the worst default configuration."""
-    yield "## Worst default configuration of each kernel"
-    yield ""
-    yield "Most registers per work-item / least occupancy / most bytes of spills and scratch."
-    yield ""
     names = [architecture.name for architecture in ARCHITECTURES]
-    yield from _head(["kernel", *names])
     found: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.subject.is_default:
             found[row.subject.kernel.name][row.architecture.name].append(row)
-    for kernel, by_architecture in found.items():
-        yield _line([kernel, *(_worst(by_architecture[name]) for name in names)])
-    yield ""
+    return _table(
+        ["kernel", *names], [[kernel, *(_worst(by_name[name]) for name in names)] for kernel, by_name in found.items()]
+    )
 
 
 def _worst(rows: Sequence[Row]) -> str:
@@ -135,16 +134,13 @@ def _worst(rows: Sequence[Row]) -> str:
     return f"{registers} / {share:.0%} / {private}"
 
 
-def _poor(rows: Sequence[Row]) -> Iterator[str]:
-    yield "## Default configurations that are poor somewhere"
-    yield ""
+def _poor(rows: Sequence[Row]) -> str:
     found: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         if row.subject.is_default and (reason := _poor_reason(row)):
             found[f"{_name(row)}: {reason}"].append(row.architecture.name)
     lines = [f"- {name} ({', '.join(names)})" for name, names in found.items()]
-    yield from lines or ["None: no spill, no scratch, at least a quarter of the warps, coalesced loads."]
-    yield ""
+    return "\n".join(lines) or "None: no spill, no scratch, at least a quarter of the warps, coalesced loads."
 
 
 def _poor_reason(row: Row) -> str | None:
@@ -166,17 +162,9 @@ def _private_text(row: Row) -> str:
     return f"{row.report.spill_bytes} bytes of spills, {row.report.scratch_bytes} bytes of scratch"
 
 
-def _estimates(rows: Sequence[Row]) -> Iterator[str]:
+def _estimates(rows: Sequence[Row]) -> str:
     """Estimated milliseconds of the default and of the best tile among those compiled."""
-    yield "## Estimated times"
-    yield ""
-    yield (
-        "Milliseconds by the model of `clprune/offline/ranking.py`, for dense weights: the default tile (what bounds "
-        "it), and the best of the tiles in this document. An estimate orders tiles; it is no measurement."
-    )
-    yield ""
     names = [architecture.name for architecture in ARCHITECTURES]
-    yield from _head(["kernel", "operation", *names])
     found: dict[tuple[str, str], dict[str, list[tuple[Any, Estimate]]]] = defaultdict(lambda: defaultdict(list))
     order: dict[str, list[Any]] = {}
     for row in rows:
@@ -188,10 +176,11 @@ def _estimates(rows: Sequence[Row]) -> Iterator[str]:
                 continue
             result = estimate(row.architecture, demand, row.report)
             found[kernel.name, operation.key][row.architecture.name].append((row.subject.tile, result))
-    for (kernel_name, key), by_name in found.items():
-        cells = (_estimate_text(order[kernel_name], by_name[name]) for name in names)
-        yield _line([kernel_name, _brief(key), *cells])
-    yield ""
+    lines = [
+        [kernel_name, _brief(key), *(_estimate_text(order[kernel_name], by_name[name]) for name in names)]
+        for (kernel_name, key), by_name in found.items()
+    ]
+    return _table(["kernel", "operation", *names], lines)
 
 
 def _estimate_text(tiles: Sequence[Any], results: Sequence[tuple[Any, Estimate]]) -> str:
@@ -201,12 +190,10 @@ def _estimate_text(tiles: Sequence[Any], results: Sequence[tuple[Any, Estimate]]
     return f"{first}, {best:.3g}"
 
 
-def _details(architecture: Architecture, rows: Sequence[Row]) -> Iterator[str]:
-    yield f"## {architecture.name}: {architecture.card}"
-    yield ""
+def _details(rows: Sequence[Row]) -> str:
     scalar = [] if all(row.report.scalar_registers == 0 for row in rows) else ["scalar registers"]
     columns = ["kernel", "tile", "operations", "registers", *scalar, "local memory", "spills", "scratch"]
-    yield from _head([*columns, "occupancy", "limit", "lanes apart"])
+    lines = []
     for row in rows:
         report = row.report
         figures = [report.registers, *([report.scalar_registers] if scalar else [])]
@@ -214,7 +201,7 @@ def _details(architecture: Architecture, rows: Sequence[Row]) -> Iterator[str]:
         tile = _tile_text(row.subject.tile)
         operations = row.subject.operations
         distances = {lane_distance(row.subject.kernel, row.subject.tile, operation) for operation in operations}
-        yield _line(
+        lines.append(
             [
                 row.subject.kernel.name,
                 tile if row.subject.is_default else f"*{tile}*",
@@ -225,7 +212,7 @@ def _details(architecture: Architecture, rows: Sequence[Row]) -> Iterator[str]:
                 ", ".join("-" if distance is None else str(distance) for distance in distances),
             ]
         )
-    yield ""
+    return _table([*columns, "occupancy", "limit", "lanes apart"], lines)
 
 
 def _name(row: Row) -> str:
@@ -262,13 +249,8 @@ def _brief(key: str) -> str:
     return " ".join(word for word in key.split() if word not in ("stride1", "groups1", "padding1", "size3"))
 
 
-def _head(columns: Sequence[str]) -> Iterator[str]:
-    yield _line(columns)
-    yield _line(["---"] * len(columns))
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    return markdown_table(columns, lines, left=len(columns))
 
 
 if __name__ == "__main__":
