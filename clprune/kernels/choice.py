@@ -12,8 +12,6 @@ from typing import Any
 
 from clprune.kernels.base import Kernel, Offer
 
-__all__ = ["Choice", "Offer"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:

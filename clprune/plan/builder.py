@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from clprune.darknet.kinds.base import Layer, MatrixLayer
-from clprune.kernels.base import Workload
-from clprune.kernels.choice import Offer
+from clprune.kernels.base import Offer, Workload
 from clprune.kernels.clear_padding import CLEAR_PADDING, ClearOperation
 from clprune.kernels.storage import STORAGE_BITS
 from clprune.layout import Layout

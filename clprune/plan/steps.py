@@ -13,8 +13,8 @@ from clprune.darknet.kinds.pools import MaxPool
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import UsageError
-from clprune.kernels.base import NO_WEIGHTS, Kernel, Workload
-from clprune.kernels.choice import Choice, Offer
+from clprune.kernels.base import NO_WEIGHTS, Kernel, Offer, Workload
+from clprune.kernels.choice import Choice
 
 
 @dataclass(frozen=True, kw_only=True)

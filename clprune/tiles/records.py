@@ -9,8 +9,7 @@ from typing import Any
 
 from clprune.device import DeviceInfo, device_key
 from clprune.errors import TileError
-from clprune.kernels.base import Kernel
-from clprune.kernels.choice import Offer
+from clprune.kernels.base import Kernel, Offer
 
 #: Where a result came from: timed on its device, predicted without one, or read from a file of somebody else's.
 MEASURED, OFFLINE, IMPORTED = "measured", "offline", "imported"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from clprune.errors import LaunchError
-from clprune.kernels.base import MatrixKernel, Sample
-from clprune.kernels.choice import Choice, Offer
+from clprune.kernels.base import MatrixKernel, Offer, Sample
+from clprune.kernels.choice import Choice
 from clprune.opencl import Session
 from clprune.plan.steps import Step
 from clprune.tiles.lookup import Lookup

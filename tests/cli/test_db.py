@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clprune.kernels.base import Workload
+from clprune.kernels.base import Offer, Workload
 from clprune.kernels.catalogue import kernel_by_name
-from clprune.kernels.choice import Offer
 from clprune.tiles.records import result_key
 from clprune.tiles.store import open_store
 from tests.cli.conftest import Run

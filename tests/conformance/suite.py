@@ -23,9 +23,8 @@ import numpy as np
 from clprune.candidate import Candidate, bind_case, compare_outputs, verify
 from clprune.device import DeviceInfo
 from clprune.errors import ClpruneError
-from clprune.kernels.base import Kernel
+from clprune.kernels.base import Kernel, Offer
 from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
-from clprune.kernels.choice import Offer
 from clprune.opencl import Session, open_device
 from clprune.runner import Runner
 from clprune.runner.verify import verify_network

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from clprune.architecture import Architecture
 from clprune.errors import ConfigurationRejected
 from clprune.geometry import ConnectedProblem, ConvProblem
-from clprune.kernels.base import Workload
-from clprune.kernels.choice import Offer
+from clprune.kernels.base import Offer, Workload
 from clprune.kernels.connected import CONNECTED, connected_operation
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.kernels.conv_operation import conv_operation

@@ -11,7 +11,7 @@ from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, load_network
-from clprune.kernels.choice import Offer
+from clprune.kernels.base import Offer
 from clprune.kernels.connected import CONNECTED, ConnectedTile
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.plan.forms import cfg_forms

@@ -16,7 +16,7 @@ from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.weights import write_weights
 from clprune.errors import NoDeviceError, UsageError, WeightsError
-from clprune.kernels.choice import Offer
+from clprune.kernels.base import Offer
 from clprune.opencl import Session
 from clprune.runner import Runner
 from clprune.tiles.store import open_store

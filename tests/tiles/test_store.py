@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from clprune.errors import StoreError
-from clprune.kernels.base import Kernel, Workload
+from clprune.kernels.base import Kernel, Offer, Workload
 from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
-from clprune.kernels.choice import Offer
 from clprune.kernels.earlier_hashes import EARLIER_HASHES
 from clprune.tiles.database import SCHEMA_VERSION, StoreWarning
 from clprune.tiles.lookup import Lookup

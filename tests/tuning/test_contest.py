@@ -8,8 +8,8 @@ import pytest
 
 from clprune.errors import BuildError
 from clprune.geometry import ConvProblem
-from clprune.kernels.base import Sample, Workload
-from clprune.kernels.choice import Choice, Offer
+from clprune.kernels.base import Offer, Sample, Workload
+from clprune.kernels.choice import Choice
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.winograd import WINOGRAD

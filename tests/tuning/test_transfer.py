@@ -7,8 +7,7 @@ import math
 import pytest
 
 from clprune.geometry import ConnectedProblem, Shape
-from clprune.kernels.base import Workload
-from clprune.kernels.choice import Offer
+from clprune.kernels.base import Offer, Workload
 from clprune.kernels.connected import CONNECTED, ConnectedTile, connected_operation
 from clprune.kernels.conv import CONV
 from clprune.tiles.distance import problem_fields, shape_distance, workload_distance

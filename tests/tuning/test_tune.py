@@ -8,8 +8,7 @@ import pytest
 
 from clprune.errors import UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
-from clprune.kernels.base import Workload
-from clprune.kernels.choice import Offer
+from clprune.kernels.base import Offer, Workload
 from clprune.kernels.connected import CONNECTED, connected_operation
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation

@@ -11,7 +11,7 @@ from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_images
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
-from clprune.kernels.choice import Offer
+from clprune.kernels.base import Offer
 from clprune.opencl import open_device
 from clprune.plan.forms import weights_forms
 from clprune.plan.plan import make_plan

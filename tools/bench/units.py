@@ -15,8 +15,7 @@ from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
-from clprune.kernels.base import WeightForm, Workload
-from clprune.kernels.choice import Offer
+from clprune.kernels.base import Offer, WeightForm, Workload
 from clprune.opencl import Session
 from clprune.plan.forms import rounded_share
 from clprune.plan.plan import make_plan

@@ -25,8 +25,8 @@ from clprune.darknet.values import Weights, unit_matrix
 from clprune.darknet.weights import read_weights
 from clprune.device import DeviceInfo
 from clprune.errors import DataError
+from clprune.kernels.base import Offer
 from clprune.kernels.catalogue import built_in_kernels
-from clprune.kernels.choice import Offer
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL
 from clprune.launching import timed_in_a_row

@@ -14,8 +14,7 @@ import click
 
 from clprune import quirks
 from clprune.geometry import ConvProblem
-from clprune.kernels.base import Workload
-from clprune.kernels.choice import Offer
+from clprune.kernels.base import Offer, Workload
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
 from clprune.opencl import choose

@@ -10,8 +10,7 @@ import pytest
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
-from clprune.kernels.base import Workload
-from clprune.kernels.choice import Offer
+from clprune.kernels.base import Offer, Workload
 from clprune.tiles.records import result_key
 from clprune.tiles.store import Store
 from clprune.unit import Unit

@@ -23,7 +23,7 @@ from clprune.darknet.network import Network, load_network
 from clprune.darknet.quantize import QuantizeSettings
 from clprune.darknet.random_weights import random_images
 from clprune.device import DeviceInfo
-from clprune.kernels.choice import Offer
+from clprune.kernels.base import Offer
 from clprune.opencl import Session, open_device
 from clprune.plan.plan import make_plan
 from clprune.resources import models_folder
