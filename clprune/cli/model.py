@@ -158,9 +158,8 @@ def load_model(
     `load_weights` and `prune_random` raise.
     """
     from clprune.darknet.random_weights import random_weights
-    from clprune.plan.pruned import with_prune_options
     from clprune.pruning import check_sparsity
-    from clprune.pruning.network import prune_random
+    from clprune.pruning.network import prune_random, with_prune_options
 
     if random is None:
         return network, load_weights(network, weights, hint=", or --random-weights")
@@ -176,13 +175,13 @@ def load_model(
 def prune_settings(device: DeviceInfo, network: Network, asked: RandomWeights) -> PruneSettings:
     """The settings of what is asked for, in the units of the device's tiles where none is given. Raises UsageError."""
     from clprune.pruning import PruneSettings
-    from clprune.workflow.units import unit_for_layer
+    from clprune.workflow.units import layer_units
 
-    own: dict[str, Any] = {
-        "method": asked.method, "options": asked.options, "sparsity": asked.sparsity or 0.0,
-        "fc_sparsity": asked.fc_sparsity,
-    }  # fmt: skip
-    return PruneSettings(unit_for_layer=unit_for_layer([device], network, unit=asked.unit, **own), **own)
+    sparsity = asked.sparsity or 0.0
+    settings = PruneSettings(
+        method=asked.method, options=asked.options, sparsity=sparsity, fc_sparsity=asked.fc_sparsity
+    )
+    return settings.in_units(layer_units(network, settings, [device], unit=asked.unit))
 
 
 def is_weights_file(path: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -10,23 +9,18 @@ import click
 from clprune.cli.shared.text import print_table
 
 if TYPE_CHECKING:
-    from clprune.cli.prune import Measured
-    from clprune.dataset import DataSet
     from clprune.pruning.report import LayerReport, PruningReport
+    from clprune.workflow.prune import PruneResult
 
 #: A speed-up below this is not worth the name.
 SLOWEST_GAIN = 1.05
 
 
-def print_text(
-    summary: PruningReport,
-    before: Measured,
-    after: Measured,
-    *,
-    held_out: DataSet,
-    facts: Mapping[str, str],
-) -> None:
+def print_text(result: PruneResult) -> None:
     """Tables of layers and of both models on stdout; notes and warnings on stderr."""
+    summary, before, after = result.report, result.before, result.after
+    assert summary is not None and before is not None and after is not None and result.written is not None
+    cfg, weights = result.written
     rows = [
         (
             layer.layer,
@@ -61,18 +55,20 @@ def print_text(
     if summary.accuracy_masked is not None:
         whole.insert(1, ("masked, before retraining", f"{100 * summary.accuracy_masked:.2f}%", "", "", "", ""))
     print_table(["model", "accuracy", "weights kept", "best ms", "median ms", "largest error"], whole)
-    click.echo(f"on {len(held_out)} held-out images of {held_out.name}; times of one image on {facts['device']}")
+    click.echo(
+        f"on {len(result.held_out)} held-out images of {result.held_out.name}; times of one image on {summary.device}"
+    )
     speed_up = before.best_ms / after.best_ms
     if speed_up < SLOWEST_GAIN:
         click.echo(
             f"clprune: warning: removing {100 * (1 - after.weights_kept):.0f} % of the weights gained no time on "
-            f"this device ({speed_up:.2f}x); try `clprune tune {facts['cfg']}`",
+            f"this device ({speed_up:.2f}x); try `clprune tune {cfg}`",
             err=True,
         )
     slow = [str(layer.layer) for layer in summary.layers if layer.gained_nothing]
     if slow:
         click.echo(f"clprune: warning: operations fell but time did not in layers {', '.join(slow)}", err=True)
-    click.echo(f"written: {facts['cfg']}, {facts['weights']}")
+    click.echo(f"written: {cfg}, {weights}")
 
 
 def _print_choices(summary: PruningReport) -> None:

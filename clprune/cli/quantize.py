@@ -210,8 +210,7 @@ def _pruned(
     splits: tuple[DataSet, DataSet] | None,
 ) -> Model:
     """The model with units removed where asked for, retrained where asked for; else as it was given."""
-    from clprune.plan.pruned import with_prune_options
-    from clprune.pruning import prune_network, shrink_network
+    from clprune.pruning import prune_network
 
     if request.pruning is None:
         return Model(cfg_text=_cfg_text(network), network=network, weights=weights)
@@ -233,11 +232,9 @@ def _pruned(
                 report=report,
             )
         losses = retrained.losses
-    if settings.removes_channels:
-        small = shrink_network(network, outcome.weights, outcome.masks)
-        return Model(cfg_text=small.cfg_text, network=small.network, weights=small.weights, losses=losses)
-    network = with_prune_options(network, outcome.plan)
-    return Model(cfg_text=_cfg_text(network), network=network, weights=outcome.weights, losses=losses)
+    made = outcome.model
+    text = made.cfg_text or _cfg_text(made.network)
+    return Model(cfg_text=text, network=made.network, weights=made.weights, losses=losses)
 
 
 def _cfg_text(network: Network) -> str:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from clprune.algorithms import Algorithms
-from clprune.darknet.kinds.base import MatrixLayer, PruneOptions
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
@@ -56,13 +53,3 @@ def tile_units(
 
 def _rows(kernel: MatrixKernel[Any, Any], tile: Any, tile_rows: TileRows) -> int:
     return kernel.workgroup_rows(tile) if tile_rows == "workgroup" else kernel.wavefront_rows(tile)
-
-
-def with_prune_options(network: Network, options: Mapping[int, PruneOptions]) -> Network:
-    """The same network with the prune options of the given layers set, as a cfg with those keys would be read."""
-    layers = list(network.layers)
-    for index, chosen in options.items():
-        layer = layers[index]
-        assert isinstance(layer, MatrixLayer)
-        layers[index] = replace(layer, prune=chosen)
-    return replace(network, layers=tuple(layers))

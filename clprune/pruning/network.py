@@ -213,6 +213,16 @@ def prune_random(
     return apply_masks(weights, masks_of(prune_layers(network, weights, plan, options=settings.options))), plan
 
 
+def with_prune_options(network: Network, options: Mapping[int, PruneOptions]) -> Network:
+    """The same network with the prune options of the given layers set, as a cfg with those keys would be read."""
+    layers = list(network.layers)
+    for index, chosen in options.items():
+        layer = layers[index]
+        assert isinstance(layer, MatrixLayer)
+        layers[index] = replace(layer, prune=chosen)
+    return replace(network, layers=tuple(layers))
+
+
 def layer_values(weights: Weights, index: int) -> LayerWeights:
     """The values of a layer that must have some. Raises UsageError where it has none (`dontload`)."""
     values = weights.layers[index]

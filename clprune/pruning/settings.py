@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from clprune.darknet.kinds.base import Layer, MatrixLayer
 from clprune.errors import UsageError
@@ -17,14 +17,19 @@ from clprune.unit import Unit
 UnitForLayer = Callable[[MatrixLayer], Unit]
 
 
+def one_row(layer: MatrixLayer) -> Unit:
+    """The unit where no tile says more: a row's weights go one by one."""
+    return Unit(rows=1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PruneSettings:
     """What to remove from a network.
 
     `sparsity` is the target of the convolutions, `fc_sparsity` of the connected layers (None: they stay dense), both
-    shares of units in [0, 1). `unit_for_layer` gives the tuned tile's unit. `allocation` shares the convolutions'
-    target among them. The first convolution stays dense unless `first_dense` is False: it has few weights, and all
-    that the network ever sees passes through it. Without a `criterion` the method's own counts.
+    shares of units in [0, 1). `unit_for_layer` gives the tuned tile's unit (`in_units`). `allocation` shares the
+    convolutions' target among them. The first convolution stays dense unless `first_dense` is False: it has few
+    weights, and all that the network ever sees passes through it. Without a `criterion` the method's own counts.
 
     `permute` reorders output channels first (`clprune.pruning.permute`). `options` are the method's own
     (`NO_OPTIONS`: its defaults). `variants` is what was chosen for a layer, by index, where the method is one of
@@ -33,7 +38,7 @@ class PruneSettings:
 
     method: str
     sparsity: float
-    unit_for_layer: UnitForLayer
+    unit_for_layer: UnitForLayer = one_row
     fc_sparsity: float | None = None
     criterion: str | None = None
     allocation: str = "uniform"
@@ -48,6 +53,10 @@ class PruneSettings:
             raise UsageError(f"{self.options} for the method {self.method}: expected {expected.__name__}")
         for share in (self.sparsity, self.fc_sparsity or 0.0):
             check_sparsity(share)
+
+    def in_units(self, units: Mapping[int, Unit]) -> PruneSettings:
+        """The same settings in the unit of each layer, by index."""
+        return replace(self, unit_for_layer=lambda layer: units[layer.index])
 
     @property
     def criterion_name(self) -> str:

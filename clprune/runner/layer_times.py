@@ -10,7 +10,7 @@ from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.opencl import Session
-from clprune.plan.pruned import with_prune_options
+from clprune.pruning.network import with_prune_options
 from clprune.runner.bench import bench
 from clprune.runner.runner import Runner
 

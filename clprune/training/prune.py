@@ -9,10 +9,9 @@ from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.dataset import DataSet
 from clprune.progress import OnProgress, share_of
-from clprune.pruning.network import Masks, PrunedLayer, in_pruning_domain, masks_of, remove
-from clprune.pruning.prune import Pruned, choose_layers, left_whole, permute_for
+from clprune.pruning.network import Masks, PrunedLayer, masks_of, remove
+from clprune.pruning.prune import Pruned, choose_layers, prepare
 from clprune.pruning.registry import get_method
-from clprune.pruning.report import describe_layers
 from clprune.pruning.schedule import sparsity_steps
 from clprune.pruning.settings import PruneSettings
 from clprune.pruning.shrink import expand_weights, shrink_network
@@ -51,7 +50,7 @@ def prune_and_retrain(
     recipe: Recipe,
     steps: int = 1,
     validation: DataSet | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     report: OnProgress | None = None,
     layer_times: LayerTimes | None = None,
 ) -> PruneReport:
@@ -67,8 +66,8 @@ def prune_and_retrain(
     """
     teacher = Teacher(network=network, weights=weights)
     before = _accuracy(network, weights, validation)
-    permutation = permute_for(network, weights, settings)
-    weights = dense = in_pruning_domain(network, weights if permutation is None else permutation.weights, settings)
+    dense, permutation = prepare(network, weights, settings)
+    weights = dense
     choices: tuple[VariantChoice, ...] = ()
     if get_method(settings.method).selection is not None and layer_times is not None:
         images = data.first(CALIBRATION_IMAGES)
@@ -85,15 +84,16 @@ def prune_and_retrain(
             network, weights, masks_of(layers), removes_channels=settings.removes_channels, data=data,
             recipe=replace(recipe, seed=recipe.seed + number), teacher=teacher,
             report=share_of(report, number=number - 1, count=steps),
-            checkpoint=None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}.{number}"),
+            checkpoint=None if checkpoint is None else Path(f"{checkpoint}.{number}"),
         )  # fmt: skip
         weights = result.weights
         losses += result.losses
     return PruneReport(
+        network=network,
+        settings=settings,
+        dense=dense,
         weights=weights,
         layers=layers,
-        reports=describe_layers(network, dense, layers, settings),
-        left=left_whole(network, settings, permutation),
         permutation=permutation,
         losses=losses,
         choices=choices,

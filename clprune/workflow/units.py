@@ -5,48 +5,39 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
+from clprune.darknet.kinds.base import MatrixLayer
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.offline.architectures import ARCHITECTURES, imaginary_device
 from clprune.opencl import choose
 from clprune.plan.pruned import tile_units
-from clprune.pruning import Options, get_method
+from clprune.pruning import PruneSettings, get_method
 from clprune.pruning.common_unit import common_unit
-from clprune.pruning.options import NO_OPTIONS
-from clprune.pruning.settings import UnitForLayer, asked_output_tile
 from clprune.tiles.lookup import Lookup
 from clprune.tiles.store import open_store
 from clprune.unit import Unit
 
 
-def unit_for_layer(
-    devices: Sequence[DeviceInfo],
-    network: Network,
-    *,
-    method: str,
-    sparsity: float,
-    fc_sparsity: float | None = None,
-    options: Options = NO_OPTIONS,
-    unit: Unit | None = None,
-) -> UnitForLayer:
-    """A function from a layer to the unit that is removed from it: `unit`, else what the tiles of all `devices` skip.
+def layer_units(
+    network: Network, settings: PruneSettings, devices: Sequence[DeviceInfo], *, unit: Unit | None = None
+) -> dict[int, Unit]:
+    """Layer index -> what is removed together in each layer: `unit`, else what the tiles of all `devices` skip.
 
     Tiles are those of the tuning database. Which rows of a tile count is the method's business, and whether it is a
-    tile of Winograd convolution. Warns where no unit of reasonable size fits all tiles. Raises UsageError for an
-    unknown method.
+    tile of Winograd convolution. Warns where no unit of reasonable size fits all tiles.
     """
     if unit is not None:
-        return lambda layer: unit
+        return {layer.index: unit for layer in network.layers if isinstance(layer, MatrixLayer)}
     with open_store() as store:
         units_of = [
             tile_units(
                 network,
                 device,
                 lookup=Lookup(store, device),
-                sparsity=sparsity,
-                fc_sparsity=fc_sparsity,
-                tile_rows=get_method(method).tile_rows,
-                winograd=asked_output_tile(method, options),
+                sparsity=settings.sparsity,
+                fc_sparsity=settings.fc_sparsity,
+                tile_rows=get_method(settings.method).tile_rows,
+                winograd=settings.winograd,
             )
             for device in devices
         ]
@@ -61,7 +52,7 @@ def unit_for_layer(
                 f"only in part on {', '.join(names)}",
                 stacklevel=2,
             )
-    return lambda layer: common[layer.index]
+    return common
 
 
 def device_named(name: str) -> DeviceInfo:

@@ -15,7 +15,8 @@ from clprune.kernels.base import Offer
 from clprune.kernels.connected import CONNECTED, ConnectedTile
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.plan.forms import cfg_forms
-from clprune.plan.pruned import tile_units, with_prune_options
+from clprune.plan.pruned import tile_units
+from clprune.pruning.network import with_prune_options
 from clprune.unit import Unit
 from tests.imaginary import imaginary_device
 

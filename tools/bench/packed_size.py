@@ -24,7 +24,6 @@ from clprune.darknet.network import Network, load_network
 from clprune.darknet.quantize import QuantizeSettings, quantize_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
-from clprune.plan.pruned import with_prune_options
 from clprune.pruning.prune import prune_network
 from clprune.pruning.settings import PruneSettings
 from clprune.turns import Series
@@ -105,8 +104,8 @@ def _in_form(network: Network, dense: Weights, form: Form) -> tuple[Network, Wei
             unit_for_layer=lambda layer: unit,
             first_dense=False,
         )
-        pruned = prune_network(network, dense, settings)
-        network, weights = with_prune_options(network, pruned.plan), pruned.weights
+        model = prune_network(network, dense, settings).model
+        network, weights = model.network, model.weights
     if form.settings is not None:
         weights = quantize_network(network, weights, form.settings)
     return network, weights

@@ -19,9 +19,9 @@ from clprune.kernels.base import Offer, WeightForm, Workload
 from clprune.opencl import Session
 from clprune.plan.forms import rounded_share
 from clprune.plan.plan import make_plan
-from clprune.plan.pruned import tile_units, with_prune_options
+from clprune.plan.pruned import tile_units
 from clprune.plan.steps import Chosen
-from clprune.pruning.network import apply_masks, masks_of, prunable_layers, prune_layers
+from clprune.pruning.network import apply_masks, masks_of, prunable_layers, prune_layers, with_prune_options
 from clprune.pruning.winograd import to_winograd_domain
 from clprune.tiles.lookup import Lookup
 from clprune.tiles.store import Store

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from clprune.darknet.network import Network, load_network
-from clprune.darknet.rewrite import annotate_cfg
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights, write_weights
 from clprune.dataset import DataSet
-from clprune.pruning import PruneSettings, get_method, shrink_network
+from clprune.pruning import PruneSettings
 from clprune.training import PruneReport, Recipe, evaluate, load_module, prune_and_retrain, train
 from tools.compare.data import cached_data, network_data
 from tools.compare.experiment import Experiment
@@ -208,8 +207,5 @@ def _dense_weights(experiment: Experiment, network: Network, *, work: Path, say:
 
 def _keep(setting: Setting, run: Run, report: PruneReport) -> None:
     model = KeptModel(folder=setting.work / MODELS, name=run.title)
-    if get_method(run.variant.method).removes_channels:
-        small = shrink_network(setting.network, report.weights, report.masks)
-        model.write(small.cfg_text, small.network, small.weights)
-    else:
-        model.write(annotate_cfg(setting.network.path, report.plan), setting.network, report.weights)
+    assert report.model.cfg_text is not None
+    model.write(report.model.cfg_text, report.model.network, report.model.weights)
