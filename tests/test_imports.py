@@ -30,9 +30,7 @@ ORDER = (
 )
 
 #: Circles among files, to be mended.
-CIRCLES = {
-    frozenset({"clprune.cli.prune", "clprune.cli.prune_text"}),
-}
+CIRCLES: set[frozenset[str]] = set()
 
 #: Folders whose modules are found by name.
 DISCOVERED = ("clprune.cli", "clprune.darknet.kinds", "clprune.data", "clprune.kernels", "clprune.pruning.methods")
