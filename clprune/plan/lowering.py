@@ -26,7 +26,7 @@ from clprune.plan.draft import Site
 @functools.singledispatch
 def lower(layer: Layer, site: Site) -> None:
     """Add the steps that compute `layer` to the draft of `site`. Raises UnsupportedLayerError where nothing does."""
-    kernel = next((kernel for kernel in site.draft.kernels if kernel.layer_kind is type(layer)), None)
+    kernel = next((kernel for kernel in site.draft.kernels if isinstance(layer, kernel.layer_kind or ())), None)
     if kernel is None:
         layer.lower(site)
     else:
