@@ -18,6 +18,7 @@
 ##
 ## Source: memory-bound matrix-vector product; unit = tile_m x 1 as in BCBP (AAAI 2023).
 <%namespace name="common" file="common.mako"/>
+<%namespace name="shared" file="connected.mako"/>
 <%namespace name="storages" file="storage.mako"/>
 <%
     T = vector_type("float", vector_width)
@@ -62,13 +63,7 @@ void connected(__global const float *restrict x,
                const int y_image_stride,
                const int y_channel_stride)
 {
-    const int block = get_group_id(0);
-    const int local_m = get_local_id(0), local_k = get_local_id(1);
-    const int image = get_group_id(1) * ${tile_n};
-    __global const int *descriptor = blocks + block * 6;
-    const int kept = descriptor[1];
-    __global const int *list = offsets + descriptor[0];
-    const size_t first = (size_t)descriptor[2] + local_m * ${vector_width};
+    ${shared.row_block()}
     ${storages.table_setup(f"local_k * {group_m} + local_m", work_group_size, vector_width)}
 % for n in images:
     __global const float *x${n} = x + x_origin + (size_t)min(image + ${n}, batch - 1) * x_image_stride;
@@ -76,53 +71,7 @@ void connected(__global const float *restrict x,
     ${T} c${n}_${j} = (${T})(${c_float(0)});
 % endfor
 % endfor
-    int k = local_k;
-% if k_unroll > 1:
-    for (; k + ${(k_unroll - 1) * group_k} < kept; k += ${k_unroll * group_k}) {
-        ${columns(k_unroll)}
-    }
-% endif
-    for (; k < kept; k += ${group_k}) {
-        ${columns(1)}
-    }
-% if group_k > 1:
-    __local ${T} partial[${group_k * tile_n * vectors * group_m}];
-% for n in images:
-% for j in slots:
-    partial[((local_k * ${tile_n} + ${n}) * ${vectors} + ${j}) * ${group_m} + local_m] = c${n}_${j};
-% endfor
-% endfor
-    barrier(CLK_LOCAL_MEM_FENCE);
-    if (local_k != 0) return;
-    for (int other = 1; other < ${group_k}; other++) {
-% for n in images:
-% for j in slots:
-        c${n}_${j} += partial[((other * ${tile_n} + ${n}) * ${vectors} + ${j}) * ${group_m} + local_m];
-% endfor
-% endfor
-    }
-% endif
-% for j in slots:
-    {
-        const int row = local_m * ${vector_width} + ${j * group_m * vector_width};
-        const int count = descriptor[4] - row;
-        const ${T} b = ${vector_load(vector_width, f"bias + block * {tile_m} + row")};
-% if storage == "int8":
-        const ${T} scale = ${vector_load(vector_width, f"scales + block * {tile_m} + row")};
-% endif
-% for n in images:
-        if (image + ${n} < batch) {
-            const ${T} v = activate(${f"MULTIPLY_ADD(c{n}_{j}, scale, b)" if storage == "int8" else f"c{n}_{j} + b"});
-            __global float *out = y + y_origin + (size_t)(image + ${n}) * y_image_stride + (size_t)(descriptor[3] + row) * y_channel_stride;
-            if (y_channel_stride == 1 && count >= ${vector_width}) { ${vector_store(vector_width, "v", "out")} }
-            else if (y_channel_stride == 1) store_first(v, count, out);
-            else {
-% for lane in range(vector_width):
-                if (count > ${lane}) out[(size_t)${lane} * y_channel_stride] = ${"v" if vector_width == 1 else "v.s" + "0123456789abcdef"[lane]};
-% endfor
-            }
-        }
-% endfor
-    }
-% endfor
+    ${shared.loop(columns, "kept")}
+    ${shared.add_partial_sums("c", T)}
+    ${shared.store(lambda n, j: f"MULTIPLY_ADD(c{n}_{j}, scale, b)" if storage == "int8" else f"c{n}_{j} + b", storage == "int8")}
 }

@@ -17,6 +17,8 @@
 ##
 ## Source: integer-only inference (Jacob et al., arXiv:1712.05877) with symmetric codes.
 <%namespace name="common" file="common.mako"/>
+<%namespace name="integer" file="integer.mako"/>
+<%namespace name="shared" file="connected.mako"/>
 <%
     T, I = vector_type("float", vector_width), vector_type("int", vector_width)
     W = vector_type("ushort" if inputs_packed == 2 else "int", vector_width)
@@ -29,46 +31,26 @@
 ${common.multiply_add_macro()}
 ${common.activation_function(activation, vector_width)}
 ${common.partial_store_function(vector_width)}
-% if inputs_packed == 2:
-#ifdef HAS_PAIR_PRODUCTS
-// The products of all 16-bit halves, then sums of neighbours: the form that compilers know as multiply-add of pairs.
+<%def name="code_type()">
 typedef char codes __attribute__((ext_vector_type(${2 * vector_width})));
-typedef short halves __attribute__((ext_vector_type(${2 * vector_width})));
-typedef int products __attribute__((ext_vector_type(${2 * vector_width})));
+</%def>
+<%def name="widen_pairs()">
 inline ${I} widen(const ${W} a)
 {
     return __builtin_astype(__builtin_convertvector(__builtin_astype(a, codes), halves), ${I});
 }
-inline ${I} dot_add(const ${I} a, const ${I} b, const ${I} sum)
-{
-    const products p = __builtin_convertvector(__builtin_astype(a, halves), products) * __builtin_convertvector(__builtin_astype(b, halves), products);
-    return sum + (p.even + p.odd);
-}
-#else
+</%def>
+<%def name="widen_plain()">
 inline ${I} widen(const ${W} a)
 {
     const ${I} word = convert_${I}(a);
     return (word << 24 >> 24 & 0xffff) | word << 16 >> 24 << 16;
 }
-inline ${I} dot_add(const ${I} a, const ${I} b, const ${I} sum)
-{
-    return sum + (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);
-}
-#endif
-% else:
+</%def>
+% if inputs_packed == 4:
 inline ${I} widen(const ${W} a) { return a; }
-#ifdef HAS_INTEGER_DOT_PRODUCT
-inline ${I} dot_add(const ${I} a, const ${I} b, const ${I} sum)
-{
-    return sum + (${I})(${", ".join(f"dot_4x8packed_ss_int(as_uint(a{lane}), as_uint(b{lane}))" for lane in lanes)});
-}
-#else
-inline ${I} dot_add(const ${I} a, const ${I} b, const ${I} sum)
-{
-    return sum + (a << 24 >> 24) * (b << 24 >> 24) + (a << 16 >> 24) * (b << 16 >> 24) + (a << 8 >> 24) * (b << 8 >> 24) + (a >> 24) * (b >> 24);
-}
-#endif
 % endif
+${integer.dot_add_function(inputs_packed, lanes, capture(code_type), capture(widen_pairs), capture(widen_plain))}
 inline int quantize(const float v) { return clamp(convert_int_sat_rte(v), -127, 127); }
 __kernel ${work_group_attributes(quantize_group, 1, 1)}
 void quantize_input(__global const float *restrict x,
@@ -124,64 +106,14 @@ void connected_int8(__global const int *restrict q,
                const int y_image_stride,
                const int y_channel_stride)
 {
-    const int block = get_group_id(0);
-    const int local_m = get_local_id(0), local_k = get_local_id(1);
-    const int image = get_group_id(1) * ${tile_n};
-    __global const int *descriptor = blocks + block * 6;
-    const int kept = descriptor[1];
-    __global const int *list = offsets + descriptor[0];
-    const size_t first = (size_t)descriptor[2] + local_m * ${vector_width};
+    ${shared.row_block()}
 % for n in images:
     __global const int *q${n} = q + (size_t)min(image + ${n}, batch - 1) * words;
 % for j in slots:
     ${I} s${n}_${j} = (${I})(0);
 % endfor
 % endfor
-    int k = local_k;
-% if k_unroll > 1:
-    for (; k + ${(k_unroll - 1) * group_k} < kept; k += ${k_unroll * group_k}) {
-        ${columns(k_unroll)}
-    }
-% endif
-    for (; k < kept; k += ${group_k}) {
-        ${columns(1)}
-    }
-% if group_k > 1:
-    __local ${I} partial[${group_k * tile_n * vectors * group_m}];
-% for n in images:
-% for j in slots:
-    partial[((local_k * ${tile_n} + ${n}) * ${vectors} + ${j}) * ${group_m} + local_m] = s${n}_${j};
-% endfor
-% endfor
-    barrier(CLK_LOCAL_MEM_FENCE);
-    if (local_k != 0) return;
-    for (int other = 1; other < ${group_k}; other++) {
-% for n in images:
-% for j in slots:
-        s${n}_${j} += partial[((other * ${tile_n} + ${n}) * ${vectors} + ${j}) * ${group_m} + local_m];
-% endfor
-% endfor
-    }
-% endif
-% for j in slots:
-    {
-        const int row = local_m * ${vector_width} + ${j * group_m * vector_width};
-        const int count = descriptor[4] - row;
-        const ${T} b = ${vector_load(vector_width, f"bias + block * {tile_m} + row")};
-        const ${T} scale = ${vector_load(vector_width, f"scales + block * {tile_m} + row")};
-% for n in images:
-        if (image + ${n} < batch) {
-            const ${T} v = activate(MULTIPLY_ADD(convert_${T}(s${n}_${j}), scale, b));
-            __global float *out = y + y_origin + (size_t)(image + ${n}) * y_image_stride + (size_t)(descriptor[3] + row) * y_channel_stride;
-            if (y_channel_stride == 1 && count >= ${vector_width}) { ${vector_store(vector_width, "v", "out")} }
-            else if (y_channel_stride == 1) store_first(v, count, out);
-            else {
-% for lane in range(vector_width):
-                if (count > ${lane}) out[(size_t)${lane} * y_channel_stride] = v${lanes[lane]};
-% endfor
-            }
-        }
-% endfor
-    }
-% endfor
+    ${shared.loop(columns, "kept")}
+    ${shared.add_partial_sums("s", I)}
+    ${shared.store(lambda n, j: f"MULTIPLY_ADD(convert_{T}(s{n}_{j}), scale, b)", True)}
 }

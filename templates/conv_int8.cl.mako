@@ -17,6 +17,7 @@
 ## Source: integer-only inference (Jacob et al., arXiv:1712.05877) with symmetric codes; direct convolution by offsets.
 <%namespace name="common" file="common.mako"/>
 <%namespace name="convolution" file="convolution.mako"/>
+<%namespace name="integer" file="integer.mako"/>
 <%
     T, I = vector_type("float", vector_width), vector_type("int", vector_width)
     row_step = 2 if pooled else 1
@@ -64,35 +65,7 @@ ${quantize_function(1)}
 % if vector_width > 1:
 ${quantize_function(vector_width)}
 % endif
-% if channels_packed == 2:
-#ifdef HAS_PAIR_PRODUCTS
-// The products of all 16-bit halves, then sums of neighbours: the form that compilers know as multiply-add of pairs.
-typedef short halves __attribute__((ext_vector_type(${2 * vector_width})));
-typedef int products __attribute__((ext_vector_type(${2 * vector_width})));
-inline ${I} dot_add(const ${I} a, const ${I} b, const ${I} sum)
-{
-    const products p = __builtin_convertvector(__builtin_astype(a, halves), products) * __builtin_convertvector(__builtin_astype(b, halves), products);
-    return sum + (p.even + p.odd);
-}
-#else
-inline ${I} dot_add(const ${I} a, const ${I} b, const ${I} sum)
-{
-    return sum + (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);
-}
-#endif
-% else:
-#ifdef HAS_INTEGER_DOT_PRODUCT
-inline ${I} dot_add(const ${I} a, const ${I} b, const ${I} sum)
-{
-    return sum + (${I})(${", ".join(f"dot_4x8packed_ss_int(as_uint(a{lane}), as_uint(b{lane}))" for lane in lanes)});
-}
-#else
-inline ${I} dot_add(const ${I} a, const ${I} b, const ${I} sum)
-{
-    return sum + (a << 24 >> 24) * (b << 24 >> 24) + (a << 16 >> 24) * (b << 16 >> 24) + (a << 8 >> 24) * (b << 8 >> 24) + (a >> 24) * (b >> 24);
-}
-#endif
-% endif
+${integer.dot_add_function(channels_packed, lanes)}
 __kernel ${work_group_attributes(quantize_group, 1, 1)}
 void quantize_input(__global const float *restrict x,
           __global int *restrict q,

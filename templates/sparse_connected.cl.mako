@@ -24,6 +24,7 @@
 ##
 ## Source: sliced ELLPACK, sorted (SELL-C-sigma, arXiv:1307.6209); short distances and windows are ours.
 <%namespace name="common" file="common.mako"/>
+<%namespace name="shared" file="connected.mako"/>
 <%namespace name="storages" file="storage.mako"/>
 <%
     T, I = vector_type("float", vector_width), vector_type("int", vector_width)
@@ -145,32 +146,8 @@ void sparse_connected(__global const float *restrict x,
     ${I} o${j} = ${vector_load(vector_width, f"starts + lane + {j * group_m * vector_width}")};
 % endfor
 % endif
-    int k = local_k;
-% if k_unroll > 1:
-    for (; k + ${(k_unroll - 1) * group_k} < count; k += ${k_unroll * group_k}) {
-        ${steps(k_unroll)}
-    }
-% endif
-    for (; k < count; k += ${group_k}) {
-        ${steps(1)}
-    }
-% if group_k > 1:
-    __local ${T} partial[${group_k * tile_n * vectors * group_m}];
-% for n in images:
-% for j in slots:
-    partial[((local_k * ${tile_n} + ${n}) * ${vectors} + ${j}) * ${group_m} + local_m] = c${n}_${j};
-% endfor
-% endfor
-    barrier(CLK_LOCAL_MEM_FENCE);
-    if (local_k != 0) return;
-    for (int other = 1; other < ${group_k}; other++) {
-% for n in images:
-% for j in slots:
-        c${n}_${j} += partial[((other * ${tile_n} + ${n}) * ${vectors} + ${j}) * ${group_m} + local_m];
-% endfor
-% endfor
-    }
-% endif
+    ${shared.loop(steps, "count")}
+    ${shared.add_partial_sums("c", T)}
 % for j in slots:
     {
         const ${I} row = ${vector_load(vector_width, f"rows + lane + {j * group_m * vector_width}")};
