@@ -22,17 +22,17 @@ class Series:
     style: str
 
 
-def bar_chart(*, title: str, labels: Sequence[str], series: Sequence[Series], unit: str, marks: str = "") -> str:
+def bar_chart(*, title: str, labels: Sequence[str], series: Sequence[Series], unit: str) -> str:
     """A chart with a group of bars for each label, and a legend where there is more than one series.
 
-    `unit` stands behind the values ("ms", "%"); `marks` describes the chart for readers who do not see it.
+    `unit` stands behind the values ("ms", "%").
     """
     highest = max((value for one in series for value in one.values if value is not None), default=0.0)
     ticks = axis_ticks(highest)
     height = TOP + PLOT_HEIGHT + BOTTOM
     parts = [
         f"<figure><figcaption>{escape(title)}{_legend(series)}</figcaption>",
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(marks or title)}">',
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">',
         *(_tick(tick, top=ticks[-1], unit=unit) for tick in ticks),
         *_bars(labels, series, top=ticks[-1], unit=unit),
         "</svg></figure>",

@@ -9,7 +9,7 @@ from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.dataset import DataSet
 from clprune.progress import OnProgress, share_of
-from clprune.pruning.network import Masks, PrunedLayer, masks_of, remove
+from clprune.pruning.network import PrunedLayer, masks_of, remove
 from clprune.pruning.prune import Pruned, choose_layers, prepare
 from clprune.pruning.registry import get_method
 from clprune.pruning.schedule import sparsity_steps
@@ -18,7 +18,7 @@ from clprune.pruning.shrink import expand_weights, shrink_network
 from clprune.pruning.variants import VariantChoice
 from clprune.training.distillation import Teacher
 from clprune.training.evaluate import evaluate
-from clprune.training.loop import TrainingResult, train
+from clprune.training.loop import train
 from clprune.training.module import load_module
 from clprune.training.recipe import Recipe
 from clprune.training.variants import CALIBRATION_IMAGES, LayerTimes, choose_layer_variants
@@ -80,13 +80,18 @@ def prune_and_retrain(
         layers = choose_layers(network, weights, step_settings)
         weights = remove(network, weights, layers, settings)
         masked = _accuracy(network, weights, validation)
-        result = _retrain(
-            network, weights, masks_of(layers), removes_channels=settings.removes_channels, data=data,
-            recipe=replace(recipe, seed=recipe.seed + number), teacher=teacher,
-            report=share_of(report, number=number - 1, count=steps),
+        small = shrink_network(network, weights, masks_of(layers)) if settings.removes_channels else None
+        result = train(
+            network if small is None else small.network,
+            data,
+            replace(recipe, seed=recipe.seed + number),
+            weights=weights if small is None else small.weights,
+            masks=masks_of(layers) if small is None else None,
+            teacher=teacher,
             checkpoint=None if checkpoint is None else Path(f"{checkpoint}.{number}"),
-        )  # fmt: skip
-        weights = result.weights
+            report=share_of(report, number=number - 1, count=steps),
+        )
+        weights = result.weights if small is None else expand_weights(network, result.weights, small.kept)
         losses += result.losses
     return PruneReport(
         network=network,
@@ -111,30 +116,6 @@ def _settings_of_steps(settings: PruneSettings, *, steps: int) -> list[PruneSett
         replace(settings, sparsity=share, fc_sparsity=None if settings.fc_sparsity is None else connected_share)
         for share, connected_share in zip(shares, connected_shares, strict=True)
     ]
-
-
-def _retrain(
-    network: Network,
-    weights: Weights,
-    masks: Masks,
-    *,
-    removes_channels: bool,
-    data: DataSet,
-    recipe: Recipe,
-    teacher: Teacher,
-    checkpoint: Path | None,
-    report: OnProgress | None,
-) -> TrainingResult:
-    """Train with masks held, or without the channels that they remove."""
-    if not removes_channels:
-        return train(
-            network, data, recipe, weights=weights, masks=masks, teacher=teacher, checkpoint=checkpoint, report=report
-        )
-    small = shrink_network(network, weights, masks)
-    result = train(
-        small.network, data, recipe, weights=small.weights, teacher=teacher, checkpoint=checkpoint, report=report
-    )
-    return replace(result, weights=expand_weights(network, result.weights, small.kept))
 
 
 def _accuracy(network: Network, weights: Weights, validation: DataSet | None) -> float | None:

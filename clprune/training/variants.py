@@ -55,16 +55,11 @@ def choose_layer_variants(
                 continue  # a layer that is pruned the same way whatever is chosen
             if index not in times:
                 raise UsageError(f"no time of layer {index} with {variant}: expected one for every pruned layer")
-            judged = _judge(network, _with_layer(dense, candidate.weights, index), calibration)
+            alone = (*dense.layers[:index], candidate.weights.layers[index], *dense.layers[index + 1 :])
+            judged = _judge(network, replace(dense, layers=alone), calibration)
             cost = VariantCost(time_ms=times[index], loss=judged.loss, accuracy=judged.accuracy)
             costs.setdefault(index, {})[variant] = cost
     return selection.choose(costs)
-
-
-def _with_layer(dense: Weights, pruned: Weights, index: int) -> Weights:
-    layers = list(dense.layers)
-    layers[index] = pruned.layers[index]
-    return replace(dense, layers=tuple(layers))
 
 
 def _judge(network: Network, weights: Weights, images: DataSet) -> ModuleEvaluation:
