@@ -24,9 +24,8 @@ from clprune.rendering import SUFFIX, template_folders
 Generator = ModuleType | Callable[..., Any] | property
 
 _INCLUDE = re.compile(r"""<%(?:namespace|include|inherit)\b[^>]*?\bfile\s*=\s*["']([^"']+)["']""")
-_TEMPLATE_COMMENT = re.compile(r"<%doc>.*?</%doc>|^[ \t]*##(?:\\\n|[^\n])*", re.DOTALL | re.MULTILINE)
-_DOCSTRING = re.compile(r'(\A|:[ \t]*\n)\s*[rR]?""".*?"""[ \t]*$', re.DOTALL | re.MULTILINE)
-_PYTHON_COMMENT = re.compile(r"^[ \t]*#[^\n]*", re.MULTILINE)
+_TEMPLATE_COMMENT = re.compile(r"<%doc>.*?</%doc>", re.DOTALL)
+_DOCSTRING = re.compile(r'(\A|:\n)[ \t]*[rR]?""".*?"""\n', re.DOTALL)
 
 
 @functools.cache
@@ -59,7 +58,7 @@ def _template_texts(name: str, folders: tuple[Path, ...]) -> list[str]:
 def _template(path: Path) -> tuple[str, list[str]]:
     """A file's text, and the names of the files that it includes."""
     text = _TEMPLATE_COMMENT.sub("", path.read_text(encoding="utf-8"))
-    return _lines(text), _INCLUDE.findall(text)
+    return _lines(text, comment="##"), _INCLUDE.findall(text)
 
 
 @functools.cache
@@ -72,8 +71,7 @@ def _text(generator: Generator) -> str:
     else:
         code = inspect.unwrap(generator).__code__
         lines = _block(linecache.getlines(code.co_filename)[code.co_firstlineno - 1 :])
-    text = _PYTHON_COMMENT.sub("", textwrap.dedent("".join(lines)))
-    return _lines(_DOCSTRING.sub(r"\1", text))
+    return _DOCSTRING.sub(r"\1", _lines(textwrap.dedent("".join(lines)), comment="#"))
 
 
 def _block(lines: list[str]) -> list[str]:
@@ -88,6 +86,7 @@ def _block(lines: list[str]) -> list[str]:
     return lines
 
 
-def _lines(text: str) -> str:
-    """Without blank lines and white space at ends of lines."""
-    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
+def _lines(text: str, *, comment: str) -> str:
+    """Without blank lines, lines that are comments, and white space at ends of lines."""
+    lines = [line.rstrip() for line in text.splitlines()]
+    return "\n".join([line for line in lines if line and not line.lstrip().startswith(comment)])
