@@ -11,6 +11,7 @@ from clprune.architecture import Architecture
 from clprune.errors import BuildError, MissingDependencyError
 from clprune.kernels.base import Launch
 from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
+from clprune.kernels.choice import Offer
 from clprune.offline.architectures import ARCHITECTURES, architecture_by_name, imaginary_device
 from clprune.offline.compilers import Toolchain, compile_kernel, find_toolchain
 from clprune.offline.ranking import Compiler
@@ -98,7 +99,8 @@ def test_equal_sources_are_compiled_once(name: str) -> None:
     operation = kernel.sample_operations()[1]
     device = imaginary_device(architecture)
     tile = next(tile for tile in kernel.gpu_tiles if kernel.rejection(tile, operation, device) is None)
-    first, second = Compiler(toolchain_for(architecture), architecture).reports(kernel, [tile, tile], operation)
+    offer = Offer(kernel=kernel, operation=operation)
+    first, second = Compiler(toolchain_for(architecture), architecture).reports(offer, [tile, tile])
     assert first is second
 
 

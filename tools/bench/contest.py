@@ -101,7 +101,7 @@ def hold_contest(
         for contestant in contestants:
             try:
                 worker = stack.enter_context(_start(contestant, cpus=cpus, environment=environment))
-                answer = worker.run_command(x)
+                answer = worker.run(x)
             except WorkerError as error:
                 failures[contestant.label] = str(error).partition(": ")[2]
                 say(f"{contestant.label}: {failures[contestant.label]}")

@@ -70,7 +70,7 @@ def use_cpus(cpus: list[int]) -> None:
 def timed(engine: Engine, x: FloatArray, *, warmup: int, runs: int, seconds: float) -> list[float]:
     """Milliseconds of each of at least `runs` runs on `x`, more until `seconds` have passed; `warmup` do not count."""
     for _ in range(warmup):
-        engine.run_command(x)
+        engine.run(x)
     samples: list[float] = []
     end = time.perf_counter() + seconds
     while len(samples) < runs or time.perf_counter() < end:
