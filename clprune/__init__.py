@@ -1,23 +1,107 @@
 """clprune: tune, prune and run darknet networks with OpenCL.
 
-Importing the package is quick: `Runner` and everything behind it (NumPy, OpenCL) load on first use.
+Importing the package is quick: what it offers, and NumPy, OpenCL and PyTorch behind it, load on first use.
+
+>>> model = clprune.load_model("model.cfg", "model.weights")
+>>> with clprune.Runner(model, device="cpu") as runner:
+...     image = clprune.load_image("digit-3.png")
+...     int(runner(image[None]).argmax())
+3
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from clprune.version import __version__
 
 if TYPE_CHECKING:
+    from clprune.container.model import Model, load_model
+    from clprune.errors import (
+        BuildError,
+        CfgError,
+        ClpruneError,
+        ConfigurationRejected,
+        DataError,
+        FileError,
+        ImageError,
+        LaunchError,
+        MissingDependencyError,
+        NoDeviceError,
+        RenderError,
+        StoreError,
+        UnsupportedLayerError,
+        UsageError,
+        WeightsError,
+        WorkerError,
+        WrongAnswer,
+    )
+    from clprune.image import load_image
+    from clprune.opencl import devices
     from clprune.runner import Runner
+    from clprune.workflow.bench import bench
+    from clprune.workflow.evaluate import evaluate
+    from clprune.workflow.prune import prune
+    from clprune.workflow.quantize import quantize
+    from clprune.workflow.train import train
+    from clprune.workflow.tune import tune
+    from clprune.workflow.verify import verify
 
-__all__ = ["Runner", "__version__"]
+#: Where each public name is, but for the errors.
+_MODULES = {
+    "Model": "clprune.container.model",
+    "Runner": "clprune.runner",
+    "devices": "clprune.opencl",
+    "load_image": "clprune.image",
+    "load_model": "clprune.container.model",
+    **{
+        name: f"clprune.workflow.{name}"
+        for name in ("bench", "evaluate", "prune", "quantize", "train", "tune", "verify")
+    },
+}
+
+__all__ = [
+    "BuildError",
+    "CfgError",
+    "ClpruneError",
+    "ConfigurationRejected",
+    "DataError",
+    "FileError",
+    "ImageError",
+    "LaunchError",
+    "MissingDependencyError",
+    "Model",
+    "NoDeviceError",
+    "RenderError",
+    "Runner",
+    "StoreError",
+    "UnsupportedLayerError",
+    "UsageError",
+    "WeightsError",
+    "WorkerError",
+    "WrongAnswer",
+    "__version__",
+    "bench",
+    "devices",
+    "evaluate",
+    "load_image",
+    "load_model",
+    "prune",
+    "quantize",
+    "train",
+    "tune",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Runner":
-        from clprune.runner import Runner
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(_MODULES.get(name, "clprune.errors")), name)
+    globals()[name] = found
+    return found
 
-        return Runner
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

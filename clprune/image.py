@@ -40,6 +40,10 @@ def load_image(path: str | Path, *, channels: int = 3) -> FloatArray:
     The camera's orientation (EXIF) is applied, the first frame of an animation is taken, transparency is dropped as
     darknet and torchvision drop it, 16-bit grey keeps its precision. Raises ImageError when the file is missing or
     cannot be decoded, UsageError for another number of channels.
+
+    >>> image = clprune.load_image("digit-3.png")
+    >>> image.shape, image.dtype.name, float(image.min()) >= 0
+    ((3, 32, 32), 'float32', True)
     """
     if channels not in (1, 3):
         raise UsageError(f"{channels} channels: expected 1 or 3")

@@ -24,15 +24,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """With --all-devices, repeat each test that uses `device_context` on every device."""
     if "device_context" in metafunc.fixturenames and metafunc.config.getoption("--all-devices"):
-        from clprune.opencl import discovery
+        from clprune.opencl import devices
 
-        devices = discovery()
+        found = devices()
         metafunc.parametrize(
             "device_context",
-            [device.selector for device in devices],
+            [device.selector for device in found],
             indirect=True,
             scope="session",
-            ids=[f"{device.platform_name}-{device.selector}" for device in devices],
+            ids=[f"{device.platform_name}-{device.selector}" for device in found],
         )
 
 

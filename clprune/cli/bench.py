@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clprune.cli.method_options import MethodCommand
-from clprune.cli.model import (
+from clprune.cli.shared.methods import MethodCommand
+from clprune.cli.shared.model import (
     batch_option,
-    load_model,
+    chosen_model,
     model_argument,
     random_weights_options,
     take_random_weights,
@@ -53,17 +53,14 @@ def command(
     GFLOP/s count the operations that remain after pruning. Times are from host memory to host memory, tuned tiles are
     used where `clprune tune` has found some.
     """
-    from clprune.container.model import Model
-    from clprune.darknet.network import load_network
     from clprune.opencl import open_device
     from clprune.workflow.bench import bench
 
     random = take_random_weights(options, weights=weights)
     algorithms = take_algorithms(options)
-    network = load_network(model, batch=batch)
     with open_device(device) as session:
-        network, loaded = load_model(session, network, weights=weights, random=random)
-        result = bench(Model(network=network, weights=loaded), rounds=rounds, device=session, algorithms=algorithms)
+        loaded = chosen_model(model, weights, random, batch=batch, seed=options["seed"], device=session.info)
+        result = bench(loaded, rounds=rounds, device=session, algorithms=algorithms)
     if as_json:
         print_json(result.to_dict())
         return

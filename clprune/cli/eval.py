@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from clprune.cli.model import batch_option, data_option, model_argument, weights_argument
+from clprune.cli.shared.model import batch_option, data_option, model_argument, weights_argument
 from clprune.cli.shared.options import device_option, json_option
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json

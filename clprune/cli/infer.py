@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,17 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clprune.cli.model import (
-    batch_option,
-    is_weights_file,
-    model_argument,
-)
 from clprune.cli.shared.errors import STATUS_FAILURE, print_error
+from clprune.cli.shared.model import batch_option, model_argument
 from clprune.cli.shared.options import algorithm_options, device_option, json_option, take_algorithms
 
 if TYPE_CHECKING:
     from clprune.runner import Runner
     from clprune.runner.inference import Answer
+
+WEIGHTS_SUFFIXES = (".weights", ".backup", ".safetensors")
 
 
 @click.command("infer")
@@ -100,6 +99,18 @@ def split_files(files: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
     if files and is_weights_file(files[0]):
         return files[0], tuple(files[1:])
     return None, tuple(files)
+
+
+def is_weights_file(path: str) -> bool:
+    """True for a weights file by its suffix, else by darknet's header (an image begins with none of its versions)."""
+    if Path(path).suffix.lower() in WEIGHTS_SUFFIXES:
+        return True
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    return len(head) == 12 and struct.unpack("<iii", head)[:2] in {(0, 1), (0, 2)}
 
 
 def lines_of_stdin() -> Iterator[str]:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from clprune.cli.method_options import MethodCommand
-from clprune.cli.model import (
-    RandomWeights,
-    load_model,
+from clprune.cli.shared.methods import MethodCommand
+from clprune.cli.shared.model import (
+    chosen_model,
     model_argument,
-    prune_settings,
     random_weights_options,
     take_pruning,
     take_random_weights,
@@ -24,53 +19,23 @@ from clprune.cli.model import (
 from clprune.cli.shared.options import device_option, json_option
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table
-from clprune.cli.training import (
+from clprune.cli.shared.training import (
     distillation_options,
     recipe_options,
-    take_checkpoint,
     take_distillation,
+    take_path,
     take_recipe,
 )
 
 if TYPE_CHECKING:
-    from clprune.darknet.network import Network
-    from clprune.darknet.quantize import QuantizedLayer, QuantizeSettings
-    from clprune.darknet.values import Weights
-    from clprune.dataset import DataSet
-    from clprune.opencl import Session
-
-#: Learning rate of quantization-aware training over that of retraining after pruning: weights only settle.
-CODED_RATE = 0.25
+    from clprune.training import Recipe
+    from clprune.workflow.quantize import QuantizeResult
 
 #: What says nothing without --epochs.
 TRAINING_OPTIONS = (
     "batch", "learning_rate", "shift_pixels", "flip", "optimiser", "weight_decay", "label_smoothing", "precision",
     "checkpoint", "count", "distillation", "temperature",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """A model on its way: the cfg's text to write, what it describes, and `losses` of its trainings so far."""
-
-    cfg_text: str
-    network: Network
-    weights: Weights
-    losses: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What the options ask for beside the model."""
-
-    settings: QuantizeSettings
-    activations: bool
-    calibrate: str | None
-    calibrate_images: int
-    pruning: RandomWeights | None
-    recipe: Any
-    checkpoint: Path | None
-    seed: int
 
 
 @click.command("quantize", cls=MethodCommand)
@@ -115,50 +80,12 @@ def command(
     --prune-first as by `clprune prune`, then for its codes, at a quarter of the learning rate. Random weights show size
     and speed. The cfg and the packed weights written are a model like any other.
     """
-    from clprune.container.model import model_targets
-    from clprune.darknet.network import load_network
+    import numpy as np
+
     from clprune.opencl import open_device
-    from clprune.workflow.inputs import load_splits
+    from clprune.workflow.quantize import quantize
 
-    request, random = _take_request(options, weights=weights, data=data)
-    network = load_network(model)
-    targets = model_targets(out, file_format="packed", sources=(model, *([] if weights is None else [weights])))
-    splits = None
-    if data is not None:
-        images, held_out = load_splits(data, network, seed=request.seed, count=options["count"])
-        assert held_out is not None
-        splits = images, held_out
-    with open_device(device) as session:
-        network, given = load_model(session, network, weights=weights, random=random)
-        source = _pruned(session, network, given, request, splits=splits)
-        folded = _folded(source)
-        scales = _activation_scales(session, folded, request, data=data)
-        coded = _coded(folded, request, scales=scales, splits=splits, given=(network, given))
-        _write(targets, coded)
-        accuracies = {}
-        if splits is not None:
-            accuracies = {
-                "accuracy_before": _accuracy(session, network, given, splits[1]),
-                "accuracy_after": _accuracy(session, coded.network, coded.weights, splits[1]),
-            }
-        facts = session.info.facts
-    result = {"model": model, "cfg": str(targets[0]), "weights": str(targets[1]), "data": data, **facts}
-    result |= _figures(request, folded, coded, path=targets[1]) | accuracies
-    if as_json:
-        print_json(result)
-    else:
-        _print_text(result, held_out=None if splits is None else splits[1])
-
-
-def _take_request(
-    options: dict[str, Any], *, weights: str | None, data: str | None
-) -> tuple[Request, RandomWeights | None]:
-    """What is asked for, and the random weights. Raises click.UsageError and UsageError for what contradicts itself."""
-    from clprune.darknet.quantize import QuantizeSettings
-
-    seed = options["seed"]
-    settings = QuantizeSettings(scheme=options.pop("scheme"), bits=options.pop("bits"))
-    pruning = random = None
+    seed, pruning, random = options["seed"], None, None
     if options.pop("prune_first"):
         if options["random_weights"]:
             raise click.UsageError("both --prune-first and --random-weights, which are pruned as they are drawn")
@@ -168,32 +95,25 @@ def _take_request(
         pruning = take_pruning(options)
     else:
         random = take_random_weights(options, weights=weights)
-    activations, calibrate = options.pop("activations"), options.pop("calibrate")
-    if activations and settings.scheme != "linear":
-        raise click.UsageError(f"--activations with --scheme {settings.scheme}: expected linear")
-    if activations and calibrate is None and data is None and random is None:
-        raise click.UsageError("--activations without --calibrate or --data: expected images for the scales")
-    if calibrate is not None and not activations:
-        raise click.UsageError("--calibrate without --activations: weights need no images")
-    recipe = _take_recipe(options, seed=seed, data=data)
-    request = Request(
-        settings=settings,
-        activations=activations,
-        calibrate=calibrate,
-        calibrate_images=options.pop("calibrate_images"),
-        pruning=pruning,
-        recipe=recipe,
-        checkpoint=take_checkpoint(options),
-        seed=seed,
-    )
-    return request, random
+    recipe, checkpoint = _take_recipe(options, seed=seed), take_path(options, "checkpoint")
+    with open_device(device) as session, show_progress() as progress:
+        given = chosen_model(model, weights, random, seed=seed, device=session.info)
+        calibrate: Any = options["calibrate"]
+        if random is not None and options["activations"] and calibrate is None and data is None:
+            shape = given.network.input
+            size = (1, shape.channels, shape.height, shape.width)
+            calibrate = np.random.default_rng(seed).random(size, dtype=np.float32)
+        result = quantize(
+            given, out=out, scheme=options["scheme"], bits=options["bits"], activations=options["activations"],
+            calibrate=calibrate, calibrate_images=options["calibrate_images"], data=data, count=options["count"],
+            pruning=pruning, recipe=recipe, checkpoint=checkpoint, seed=seed, device=session, progress=progress,
+        )  # fmt: skip
+    print_json(result.to_dict()) if as_json else _print_text(result)
 
 
-def _take_recipe(options: dict[str, Any], *, seed: int, data: str | None) -> Any:
+def _take_recipe(options: dict[str, Any], *, seed: int) -> Recipe | None:
     """How to retrain, None without --epochs."""
     if options["epochs"] is not None:
-        if data is None:
-            raise click.UsageError("--epochs without --data: expected images to train on")
         return take_distillation(options, take_recipe(options, seed=seed))
     for name in TRAINING_OPTIONS:
         if click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE:
@@ -201,174 +121,8 @@ def _take_recipe(options: dict[str, Any], *, seed: int, data: str | None) -> Any
     return None
 
 
-def _pruned(
-    session: Session,
-    network: Network,
-    weights: Weights,
-    request: Request,
-    *,
-    splits: tuple[DataSet, DataSet] | None,
-) -> Model:
-    """The model with units removed where asked for, retrained where asked for; else as it was given."""
-    from clprune.pruning import prune_network
-
-    if request.pruning is None:
-        return Model(cfg_text=_cfg_text(network), network=network, weights=weights)
-    settings = prune_settings(session.info, network, request.pruning)
-    losses: tuple[float, ...] = ()
-    if request.recipe is None or splits is None:
-        outcome = prune_network(network, weights, settings)
-    else:
-        from clprune.training import prune_and_retrain
-
-        with show_progress() as report:
-            outcome = retrained = prune_and_retrain(
-                network,
-                weights,
-                settings,
-                data=splits[0],
-                recipe=request.recipe,
-                checkpoint=_checkpoint(request, "pruned"),
-                report=report,
-            )
-        losses = retrained.losses
-    made = outcome.model
-    text = made.cfg_text or _cfg_text(made.network)
-    return Model(cfg_text=text, network=made.network, weights=made.weights, losses=losses)
-
-
-def _cfg_text(network: Network) -> str:
-    """The cfg's text with the prune options that the network carries."""
-    from clprune.darknet.kinds.connected import Connected
-    from clprune.darknet.kinds.convolutional import Convolutional
-    from clprune.darknet.rewrite import annotate_cfg
-
-    plan = {
-        layer.index: layer.prune
-        for layer in network.layers
-        if isinstance(layer, Convolutional | Connected) and layer.prune is not None
-    }
-    return annotate_cfg(network.path, plan)
-
-
-def _folded(model: Model) -> Model:
-    from clprune.darknet.fold import fold_network
-    from clprune.darknet.rewrite import fold_cfg
-
-    network, weights = fold_network(model.network, model.weights)
-    return replace(model, cfg_text=fold_cfg(model.cfg_text), network=network, weights=weights)
-
-
-def _activation_scales(
-    session: Session, model: Model, request: Request, *, data: str | None
-) -> dict[int, float] | None:
-    """Scales of inputs by layer, None without --activations; random weights may do with random images."""
-    import numpy as np
-
-    from clprune.runner import Runner
-    from clprune.runner.calibration import activation_scales
-
-    if not request.activations:
-        return None
-    shape = model.network.input
-    spec = request.calibrate or data
-    if spec is None:
-        generator = np.random.default_rng(request.seed)
-        batch = generator.random((1, shape.channels, shape.height, shape.width), dtype=np.float32)
-    else:
-        from clprune.data import load_data
-        from clprune.runner.evaluate import check_data
-
-        count = request.calibrate_images
-        images = load_data(spec, split="train", height=shape.height, width=shape.width, seed=request.seed, count=count)
-        check_data(model.network, images)
-        batch = images.batch(slice(0, count))
-    with Runner(model.network, model.weights, session=session, keep_tensors=True) as runner:
-        return activation_scales(runner, [batch])
-
-
-def _coded(
-    model: Model,
-    request: Request,
-    *,
-    scales: Mapping[int, float] | None,
-    splits: tuple[DataSet, DataSet] | None,
-    given: tuple[Network, Weights],
-) -> Model:
-    """The model with coded weights, retrained for its codes where asked for; distillation learns from `given`."""
-    from clprune.darknet.quantize import quantize_network, zero_masks
-
-    if request.recipe is None or splits is None:
-        coded = quantize_network(model.network, model.weights, request.settings, activation_scales=scales)
-        return replace(model, weights=coded)
-    from clprune.training import Teacher, train
-    from clprune.training.quantize import Quantization
-
-    recipe = replace(request.recipe, learning_rate=CODED_RATE * request.recipe.learning_rate)
-    with show_progress() as report:
-        result = train(
-            model.network,
-            splits[0],
-            recipe,
-            weights=model.weights,
-            masks=zero_masks(model.network, model.weights),
-            quantization=Quantization(settings=request.settings, activation_scales=scales),
-            teacher=Teacher(network=given[0], weights=given[1]),
-            checkpoint=_checkpoint(request, "coded"),
-            report=report,
-        )
-    return replace(model, weights=result.weights, losses=(*model.losses, *result.losses))
-
-
-def _checkpoint(request: Request, stage: str) -> Path | None:
-    """Each stage has a checkpoint of its own."""
-    path = request.checkpoint
-    return None if path is None else path.with_name(f"{path.name}.{stage}")
-
-
-def _write(targets: tuple[Path, Path], model: Model) -> None:
-    """Both files or none: the cfg takes its name only after the weights are there."""
-    from clprune.container.write import write_packed
-    from clprune.files import atomic_writer
-
-    with atomic_writer(targets[0]) as file:
-        file.write(model.cfg_text.encode("utf-8", "surrogateescape"))
-        write_packed(targets[1], model.network, model.weights)
-
-
-def _accuracy(session: Session, network: Network, weights: Weights, held_out: DataSet) -> float:
-    """Share of the held-out images that the device gets right."""
-    from clprune.runner import Runner
-    from clprune.runner.evaluate import evaluate
-
-    with Runner(network, weights, session=session) as runner, show_progress() as progress:
-        return evaluate(runner, network, held_out, progress=progress).accuracy
-
-
-def _figures(request: Request, folded: Model, coded: Model, *, path: Path) -> dict[str, Any]:
-    """What became of each layer and of the whole, as JSON can hold it."""
-    from clprune.container.read import describe_packed
-    from clprune.darknet.quantize import describe_quantized
-
-    sizes = {layer.layer: layer.size_bytes for layer in describe_packed(path)}
-    described = describe_quantized(folded.network, folded.weights, coded.weights)
-    return {
-        "scheme": request.settings.scheme,
-        "bits": request.settings.bits,
-        "activations": request.activations,
-        "layers": [asdict(layer) | {"size_bytes": sizes[layer.layer]} for layer in described],
-        "left": [layer.layer for layer in described if layer.bits == 32],
-        "float32_bytes": _float32_bytes(described),
-        "size_bytes": path.stat().st_size,
-        "losses": list(coded.losses),
-    }
-
-
-def _float32_bytes(layers: tuple[QuantizedLayer, ...]) -> int:
-    return 4 * sum(layer.weights for layer in layers)
-
-
-def _print_text(result: dict[str, Any], *, held_out: DataSet | None) -> None:
+def _print_text(found: QuantizeResult) -> None:
+    result = found.to_dict()
     rows = [
         (
             layer["layer"],
@@ -389,10 +143,10 @@ def _print_text(result: dict[str, Any], *, held_out: DataSet | None) -> None:
         click.echo(f"clprune: note: weights in the Winograd domain stay float32 in layers {layers}", err=True)
     size, whole = result["size_bytes"] / 1e6, result["float32_bytes"] / 1e6
     click.echo(f"size: {size:.2f} MB, {whole / size:.1f} times smaller than the {whole:.2f} MB of float32 weights")
-    if held_out is not None:
+    if found.held_out_images:
         before, after = result["accuracy_before"], result["accuracy_after"]
         click.echo(
-            f"accuracy: {100 * before:.2f}% before, {100 * after:.2f}% after, on {len(held_out)} held-out images of "
-            f"{held_out.name} on {result['device']}"
+            f"accuracy: {100 * before:.2f}% before, {100 * after:.2f}% after, on {found.held_out_images} held-out "
+            f"images of {found.data} on {found.device.name}"
         )
     click.echo(f"written: {result['cfg']}, {result['weights']}")

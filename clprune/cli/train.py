@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from clprune.cli.model import data_option, model_argument, seed_option
+from clprune.cli.shared.model import data_option, model_argument, seed_option
 from clprune.cli.shared.options import json_option
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json
-from clprune.cli.training import recipe_options, take_checkpoint, take_recipe
+from clprune.cli.shared.training import recipe_options, take_path, take_recipe
 
 
 @click.command("train")
@@ -28,7 +28,7 @@ def command(model: str, data: str, seed: int, out: str, as_json: bool, **options
     """
     from clprune.workflow.train import train
 
-    recipe, checkpoint = take_recipe(options, seed=seed), take_checkpoint(options)
+    recipe, checkpoint = take_recipe(options, seed=seed), take_path(options, "checkpoint")
     with show_progress() as progress:
         result = train(
             model, data=data, recipe=recipe, count=options["count"], out=out, checkpoint=checkpoint, progress=progress

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clprune.cli.model import batch_option, model_argument, seed_option, weights_argument
 from clprune.cli.shared.errors import STATUS_INTERRUPTED
+from clprune.cli.shared.model import batch_option, model_argument, seed_option, weights_argument
 from clprune.cli.shared.options import algorithm_options, device_option, json_option, take_algorithms
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table, stdout_console, tile_text

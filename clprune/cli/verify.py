@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clprune.cli.method_options import MethodCommand
-from clprune.cli.model import (
+from clprune.cli.shared.errors import STATUS_FAILURE, print_error
+from clprune.cli.shared.methods import MethodCommand
+from clprune.cli.shared.model import (
     batch_option,
-    load_model,
+    chosen_model,
     model_argument,
     random_weights_options,
     take_random_weights,
     weights_argument,
 )
-from clprune.cli.shared.errors import STATUS_FAILURE, print_error
 from clprune.cli.shared.options import device_option, json_option
 from clprune.cli.shared.text import print_json, print_table
 
@@ -46,17 +46,14 @@ def command(
     Errors are the largest difference over the largest value of the layer. The status is 1 when one exceeds its
     tolerance, which grows with the terms of the sums and from layer to layer.
     """
-    from clprune.container.model import Model
-    from clprune.darknet.network import load_network
     from clprune.opencl import open_device
     from clprune.workflow.verify import verify
 
     seed = options["seed"]
     random = take_random_weights(options, weights=weights)
-    network = load_network(model, batch=batch)
     with open_device(device) as session:
-        network, loaded = load_model(session, network, weights=weights, random=random)
-        result = verify(Model(network=network, weights=loaded), seed=seed, device=session)
+        loaded = chosen_model(model, weights, random, batch=batch, seed=seed, device=session.info)
+        result = verify(loaded, seed=seed, device=session)
     print_json(result.to_dict()) if as_json else _print_text(result)
     if result.wrong:
         first = result.wrong[0]

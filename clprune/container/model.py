@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from clprune.container.load import DARKNET_SUFFIX, PACKED_SUFFIX, load_weights, save_weights
+from clprune.container.load import DARKNET_SUFFIX, PACKED_SUFFIX, default_weights, load_weights, save_weights
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.errors import DataError, UsageError
@@ -25,10 +25,12 @@ class Model:
 
     `names_path` is a file of class names, one per line; by default the one of the cfg's stem where there is one.
     `cfg_text` is what `save` writes as cfg; without it that is the text of `path` with the network's prune options.
+    `weights_path` is the file that the weights were read from, None for others.
     """
 
     network: Network
     weights: Weights
+    weights_path: Path | None = None
     names_path: Path | None = None
     cfg_text: str | None = None
 
@@ -36,6 +38,21 @@ class Model:
     def path(self) -> Path:
         """The cfg that the network was read from."""
         return self.network.path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What the model was read from."""
+        return (self.path,) if self.weights_path is None else (self.path, self.weights_path)
+
+    @property
+    def text(self) -> str:
+        """The text of its cfg. Raises CfgError where `path` is gone and there is no `cfg_text`."""
+        if self.cfg_text is not None:
+            return self.cfg_text
+        from clprune.darknet.rewrite import annotate_cfg
+
+        chosen = {layer.index: getattr(layer, "prune", None) for layer in self.network.layers}
+        return annotate_cfg(self.path, {index: options for index, options in chosen.items() if options is not None})
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -61,13 +78,8 @@ class Model:
         >>> [path.name for path in model.save("copy", file_format="packed")]
         ['copy.cfg', 'copy.safetensors']
         """
-        from clprune.darknet.rewrite import annotate_cfg
-
         cfg, weights = model_targets(prefix, file_format=file_format)
-        text = self.cfg_text
-        if text is None:
-            chosen = {layer.index: getattr(layer, "prune", None) for layer in self.network.layers}
-            text = annotate_cfg(self.path, {index: options for index, options in chosen.items() if options is not None})
+        text = self.text
         with atomic_writer(cfg) as file:  # takes its name only after the weights are there
             file.write(text.encode("utf-8", "surrogateescape"))
             save_weights(weights, self.network, self.weights)
@@ -87,8 +99,13 @@ def load_model(
     ('3x32x32', 10, ('0', '1', '2'))
     """
     network = load_network(cfg, batch=batch)
-    names_path = None if names is None else Path(names)
-    return Model(network=network, weights=load_weights(weights, network), names_path=names_path)
+    weights_path = default_weights(cfg) if weights is None else Path(weights)
+    return Model(
+        network=network,
+        weights=load_weights(weights, network),
+        weights_path=weights_path,
+        names_path=None if names is None else Path(names),
+    )
 
 
 def output_path(prefix: str | Path, suffix: str) -> Path:

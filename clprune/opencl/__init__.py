@@ -6,7 +6,7 @@ Driver limits are checked when a kernel is bound, and every driver error becomes
 from __future__ import annotations
 
 from clprune.opencl.kernels import Argument, BoundKernel, Buffer, Kernel, LocalMemory, Program
-from clprune.opencl.platforms import choose, discover_platforms, discovery
+from clprune.opencl.platforms import choose, devices, discover_platforms
 from clprune.opencl.session import Session, open_device
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "Program",
     "Session",
     "choose",
+    "devices",
     "discover_platforms",
-    "discovery",
     "open_device",
 ]

@@ -47,8 +47,12 @@ def discover_platforms() -> list[PlatformInfo]:
     return [_platform_info(index, platform) for index, platform in enumerate(_LOADER.platforms())]
 
 
-def discovery() -> list[DeviceInfo]:
-    """Return every usable device of every platform."""
+def devices() -> list[DeviceInfo]:
+    """Return every usable device of every platform; its `selector` is what `device=` takes. Raises NoDeviceError.
+
+    >>> [device.type for device in clprune.devices()].count("cpu") > 0
+    True
+    """
     return [device for platform in discover_platforms() for device in platform.devices]
 
 

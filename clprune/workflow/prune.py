@@ -119,6 +119,13 @@ def prune(
     rest is as in `PruneSettings` and `clprune.train`. Weights are read from a file of their own where `weights` names
     one, and written in `file_format`, those of the Winograd domain always packed. The model before and after is timed
     on `device` in turns, and run on the `held_out` images. Raises what `train` does, WeightsError and NoDeviceError.
+
+    >>> dense = clprune.train("small.cfg", data="synthetic", count=128).model
+    >>> result = clprune.prune(dense, data="synthetic", count=128, sparsity=0.5)
+    >>> round(result.report.layers[0].kept_share, 1), result.after.largest_error < 1e-4
+    (0.5, True)
+    >>> result.model.save("pruned", file_format="packed")[1].name
+    'pruned.safetensors'
     """
     from clprune.training import Recipe, join_ranks, prune_and_retrain
 

@@ -104,7 +104,7 @@ def tune(
     winners and their closest rivals run in the network itself, in turns. KeyboardInterrupt ends the search and keeps
     what it found. Raises UsageError, NoDeviceError, and what reading the model raises.
 
-    >>> result = clprune.tune("model.cfg", budget_s=0.5)
+    >>> result = clprune.tune("small.cfg", effort="quick", budget_s=0.5)
     >>> {problem.kernel for problem in result.problems} >= {"connected"}, result.interrupted
     (True, False)
     """

@@ -4,18 +4,43 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from clprune.container.model import Model
 from clprune.darknet.kinds.base import MatrixLayer
 from clprune.darknet.network import Network
+from clprune.darknet.random_weights import random_weights
 from clprune.device import DeviceInfo
 from clprune.offline.architectures import ARCHITECTURES, imaginary_device
 from clprune.opencl import choose
 from clprune.plan.pruned import tile_units
 from clprune.pruning import PruneSettings, get_method
 from clprune.pruning.common_unit import common_unit
+from clprune.pruning.network import prune_random, with_prune_options
 from clprune.tiles.lookup import Lookup
 from clprune.tiles.store import open_store
 from clprune.unit import Unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """What is removed as `settings` say: units of the device's tiles, or `unit` everywhere."""
+
+    settings: PruneSettings
+    unit: Unit | None = None
+
+    def on(self, device: DeviceInfo, network: Network) -> PruneSettings:
+        """The settings with the unit of each layer of `network` on `device`."""
+        return self.settings.in_units(layer_units(network, self.settings, [device], unit=self.unit))
+
+
+def random_model(network: Network, pruning: Pruning, *, seed: int, device: DeviceInfo) -> Model:
+    """`network` with seeded random weights, pruned for `device`, its prune options set. Raises UsageError."""
+    dense = random_weights(network, seed=seed)
+    if not pruning.settings.sparsity and not pruning.settings.fc_sparsity:
+        return Model(network=network, weights=dense)
+    weights, plan = prune_random(network, dense, pruning.on(device, network))
+    return Model(network=with_prune_options(network, plan), weights=weights)
 
 
 def layer_units(

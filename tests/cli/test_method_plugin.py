@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clprune.cli.method_options import make_options
+from clprune.cli.shared.methods import make_options
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import load_network
 from clprune.darknet.weights import read_weights

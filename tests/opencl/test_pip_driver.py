@@ -80,7 +80,7 @@ def test_installed_driver_is_found_without_any_variable() -> None:
         pytest.skip("the cpu extra is not installed")
     # LD_PRELOAD is how Oclgrind puts itself in the loader's place
     environment = {name: value for name, value in os.environ.items() if name not in {"OCL_ICD_VENDORS", "LD_PRELOAD"}}
-    script = "from clprune.opencl import discovery; print([d.origin for d in discovery() if d.name])"
+    script = "from clprune.opencl import devices; print([d.origin for d in devices() if d.name])"
     result = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True, timeout=60
     )

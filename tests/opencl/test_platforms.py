@@ -8,7 +8,7 @@ from typing import Any
 import pyopencl as cl
 import pytest
 
-from clprune.opencl import discover_platforms, discovery, platforms
+from clprune.opencl import devices, discover_platforms, platforms
 from clprune.opencl.session import Session
 
 
@@ -145,7 +145,7 @@ def test_no_platform_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_this_machine(device_context: Session) -> None:
-    assert device_context.info in discovery()
+    assert device_context.info in devices()
     for platform in discover_platforms():
         assert bool(platform.devices) or bool(platform.problem)
         for device in platform.devices:

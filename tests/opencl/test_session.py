@@ -267,7 +267,7 @@ def no_driver(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="hides the drivers in Linux's way")
 def test_without_any_driver(no_driver: dict[str, str]) -> None:
-    script = "from clprune.opencl import discovery, open_device; print(discovery()); open_device()"
+    script = "from clprune.opencl import devices, open_device; print(devices()); open_device()"
     result = subprocess.run(
         [sys.executable, "-c", script], env=no_driver, capture_output=True, text=True, check=False, timeout=60
     )
@@ -282,8 +282,8 @@ def test_without_a_writable_home(device_context: Session, tmp_path: Path) -> Non
     home = str(tmp_path / "home")
     script = f"""
 import numpy as np
-from clprune.opencl import discovery, Session
-info = next(iter(d for d in discovery() if d.name == {device_context.info.name!r}), None)
+from clprune.opencl import devices, Session
+info = next(iter(d for d in devices() if d.name == {device_context.info.name!r}), None)
 if info is None:
     print("the driver itself needs a home")
 else:

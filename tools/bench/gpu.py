@@ -21,7 +21,7 @@ import click
 
 from clprune.container.load import load_weights
 from clprune.darknet.network import load_network
-from clprune.opencl import choose, discovery, open_device
+from clprune.opencl import choose, devices, open_device
 from clprune.runner import Runner
 from tools import RESULTS
 from tools.bench.agreement import FLOAT16_TOLERANCE, TOLERANCE
@@ -80,7 +80,7 @@ def bench_gpu(device: str | None, batches: Sequence[int], out: Path, dry_run: bo
     """Time clprune and PyTorch for each batch size."""
     preparation = take_preparation(options)
     chosen = choose(device) if device is not None else None
-    plan = plan_gpu(discovery(), ask_torch(), chosen=chosen, is_dry_run=dry_run)
+    plan = plan_gpu(devices(), ask_torch(), chosen=chosen, is_dry_run=dry_run)
     for note in plan.notes:
         say(note)
     settings = Settings(

@@ -1,0 +1,249 @@
+"""`quantize`: a model's weights in fewer bits, with pruning before and retraining where asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.container.model import Model, model_targets
+from clprune.container.read import describe_packed
+from clprune.darknet.fold import fold_network
+from clprune.darknet.quantize import (
+    QuantizedLayer,
+    QuantizeSettings,
+    Scheme,
+    describe_quantized,
+    quantize_network,
+    zero_masks,
+)
+from clprune.darknet.rewrite import fold_cfg
+from clprune.dataset import DataSet
+from clprune.device import DeviceInfo
+from clprune.errors import UsageError
+from clprune.opencl import Session
+from clprune.progress import OnProgress
+from clprune.pruning import PruneSettings, prune_network
+from clprune.runner import Runner
+from clprune.runner.calibration import activation_scales
+from clprune.runner.evaluate import evaluate
+from clprune.workflow.inputs import Data, Device, ModelLike, as_data, as_model, data_name, load_splits, opened
+from clprune.workflow.units import Pruning
+
+if TYPE_CHECKING:
+    from clprune.training import Recipe
+
+#: Learning rate of quantization-aware training over that of retraining after pruning: weights only settle.
+CODED_RATE = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeResult:
+    """The coded `model` and its files, `cfg` and `weights` (of `size_bytes`).
+
+    `layers` tell what became of each layer, `layer_bytes` what it takes in the file; `losses` (nats) are one per epoch
+    of all trainings. Accuracies are shares of the held-out images that the device has right, None without any.
+    """
+
+    source: str
+    model: Model
+    cfg: Path
+    weights: Path
+    data: str | None
+    device: DeviceInfo
+    settings: QuantizeSettings
+    activations: bool
+    layers: tuple[QuantizedLayer, ...]
+    layer_bytes: Mapping[int, int]
+    size_bytes: int
+    losses: tuple[float, ...]
+    held_out_images: int = 0
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures as JSON can hold them."""
+        accuracies = {"accuracy_before": self.accuracy_before, "accuracy_after": self.accuracy_after}
+        return {
+            "model": self.source,
+            "cfg": str(self.cfg),
+            "weights": str(self.weights),
+            "data": self.data,
+            **self.device.facts,
+            **asdict(self.settings),
+            "activations": self.activations,
+            "layers": [asdict(layer) | {"size_bytes": self.layer_bytes[layer.layer]} for layer in self.layers],
+            "left": [layer.layer for layer in self.layers if layer.bits == 32],
+            "float32_bytes": 4 * sum(layer.weights for layer in self.layers),
+            "size_bytes": self.size_bytes,
+            "losses": list(self.losses),
+            **(accuracies if self.held_out_images else {}),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Training:
+    """How a stage is trained; each has a checkpoint of its own."""
+
+    images: DataSet
+    recipe: Recipe
+    checkpoint: Path | None
+    progress: OnProgress | None
+
+    def options(self, stage: str) -> dict[str, Any]:
+        path = self.checkpoint
+        checkpoint = None if path is None else path.with_name(f"{path.name}.{stage}")
+        return {"checkpoint": checkpoint, "report": self.progress}
+
+
+def quantize(
+    model: ModelLike,
+    *,
+    out: str | Path,
+    scheme: Scheme = "linear",
+    bits: int = 8,
+    activations: bool = False,
+    calibrate: Data | npt.NDArray[np.float32] | None = None,
+    calibrate_images: int = 128,
+    pruning: Pruning | None = None,
+    data: Data | None = None,
+    held_out: Data | None = None,
+    count: int | None = None,
+    recipe: Recipe | None = None,
+    checkpoint: str | Path | None = None,
+    seed: int = 0,
+    device: Device = None,
+    progress: OnProgress | None = None,
+) -> QuantizeResult:
+    """Store a model's weights in fewer bits, as PREFIX.cfg and PREFIX.safetensors for `out`.
+
+    `scheme` "linear" (8 `bits`) has steps of one size per output channel, "codebook" (4 or 8) the layer's own table of
+    values, "half" (16) is float16. Batch normalization becomes part of the weights. With `activations` layers' inputs
+    are in 8 bits too, by scales from `calibrate_images` of `calibrate` (by default of `data`; or float32
+    `[N, C, H, W]`). `pruning` (`clprune.workflow.units.Pruning`) comes first. With a `recipe` the network is retrained
+    with PyTorch on `data`: after pruning as by `prune`, then for its codes, at a quarter of the learning rate. Accuracy
+    is that of the `held_out` images (by default the test images of named data). Raises UsageError for what contradicts
+    itself, what `train` raises, and NoDeviceError.
+
+    >>> result = clprune.quantize("model.cfg", out="small", scheme="codebook", bits=4)
+    >>> result.size_bytes < 0.2 * result.to_dict()["float32_bytes"]
+    True
+    >>> clprune.verify(result.model).is_within
+    True
+    """
+    settings = QuantizeSettings(scheme=scheme, bits=bits)
+    _check(settings, activations=activations, calibrate=calibrate, data=data, recipe=recipe)
+    given = as_model(model)
+    model_targets(out, file_format="packed", sources=given.files)
+    images, test = (
+        (None, None) if data is None else load_splits(data, given.network, held_out=held_out, seed=seed, count=count)
+    )
+    training = None
+    if images is not None and recipe is not None:
+        path = None if checkpoint is None else Path(checkpoint)
+        training = _Training(images=images, recipe=recipe, checkpoint=path, progress=progress)
+    with opened(device) as session:
+        removed = None if pruning is None else pruning.on(session.info, given.network)
+        source, losses = _pruned(given, removed, training)
+        network, weights = fold_network(source.network, source.weights)
+        folded = replace(source, network=network, weights=weights, cfg_text=fold_cfg(source.text))
+        scales = None
+        if activations:
+            batch = calibrate if calibrate is not None else data
+            if not isinstance(batch, np.ndarray):
+                assert batch is not None
+                batch = as_data(batch, network, split="train", seed=seed, count=calibrate_images).batch(slice(None))
+            with Runner(folded, session=session, keep_tensors=True) as runner:
+                scales = activation_scales(runner, [batch])
+        coded, more = _coded(folded, settings, scales, training, teacher=given)
+        cfg, packed = coded.save(out, file_format="packed")
+        return QuantizeResult(
+            source=str(given.path),
+            model=coded,
+            cfg=cfg,
+            weights=packed,
+            data=None if data is None else data_name(data),
+            device=session.info,
+            settings=settings,
+            activations=activations,
+            layers=describe_quantized(network, weights, coded.weights),
+            layer_bytes={layer.layer: layer.size_bytes for layer in describe_packed(packed)},
+            size_bytes=packed.stat().st_size,
+            losses=(*losses, *more),
+            held_out_images=0 if test is None else len(test),
+            accuracy_before=_accuracy(session, given, test, progress),
+            accuracy_after=_accuracy(session, coded, test, progress),
+        )
+
+
+def _check(settings: QuantizeSettings, *, activations: bool, calibrate: Any, data: Any, recipe: Any) -> None:
+    """Raise UsageError for what contradicts itself."""
+    if activations and settings.scheme != "linear":
+        raise UsageError(f"activations with scheme {settings.scheme}: expected linear")
+    if activations and calibrate is None and data is None:
+        raise UsageError("activations without calibrate or data: expected images for the scales")
+    if calibrate is not None and not activations:
+        raise UsageError("calibrate without activations: weights need no images")
+    if recipe is not None and data is None:
+        raise UsageError("epochs without data: expected images to train on")
+
+
+def _pruned(
+    model: Model, settings: PruneSettings | None, training: _Training | None
+) -> tuple[Model, tuple[float, ...]]:
+    """The model with units removed where asked for, retrained where asked for; and the losses."""
+    if settings is None:
+        return model, ()
+    if training is None:
+        return prune_network(model.network, model.weights, settings).model, ()
+    from clprune.training import prune_and_retrain
+
+    outcome = prune_and_retrain(
+        model.network,
+        model.weights,
+        settings,
+        data=training.images,
+        recipe=training.recipe,
+        **training.options("pruned"),
+    )
+    return outcome.model, outcome.losses
+
+
+def _coded(
+    model: Model,
+    settings: QuantizeSettings,
+    scales: Mapping[int, float] | None,
+    training: _Training | None,
+    *,
+    teacher: Model,
+) -> tuple[Model, tuple[float, ...]]:
+    """The model with coded weights, retrained for its codes where asked for; and the losses."""
+    if training is None:
+        coded = quantize_network(model.network, model.weights, settings, activation_scales=scales)
+        return replace(model, weights=coded), ()
+    from clprune.training import Teacher, train
+    from clprune.training.quantize import Quantization
+
+    result = train(
+        model.network,
+        training.images,
+        replace(training.recipe, learning_rate=CODED_RATE * training.recipe.learning_rate),
+        weights=model.weights,
+        masks=zero_masks(model.network, model.weights),
+        quantization=Quantization(settings=settings, activation_scales=scales),
+        teacher=Teacher(network=teacher.network, weights=teacher.weights),
+        **training.options("coded"),
+    )
+    return replace(model, weights=result.weights), result.losses
+
+
+def _accuracy(session: Session, model: Model, held_out: DataSet | None, progress: OnProgress | None) -> float | None:
+    """Share of the held-out images that the device gets right."""
+    if held_out is None:
+        return None
+    with Runner(model, session=session) as runner:
+        return evaluate(runner, model.network, held_out, progress=progress).accuracy
