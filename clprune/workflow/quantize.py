@@ -87,17 +87,16 @@ class QuantizeResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Training:
-    """How a stage is trained; each has a checkpoint of its own."""
+    """How each stage is trained."""
 
     images: DataSet
     recipe: Recipe
-    checkpoint: Path | None
+    checkpoint: str | Path | None
     progress: OnProgress | None
 
-    def options(self, stage: str) -> dict[str, Any]:
-        path = self.checkpoint
-        checkpoint = None if path is None else path.with_name(f"{path.name}.{stage}")
-        return {"checkpoint": checkpoint, "report": self.progress}
+    def checkpoint_of(self, stage: str) -> Path | None:
+        """Each stage has one of its own."""
+        return None if self.checkpoint is None else Path(f"{self.checkpoint}.{stage}")
 
 
 def quantize(
@@ -144,8 +143,7 @@ def quantize(
     )
     training = None
     if images is not None and recipe is not None:
-        path = None if checkpoint is None else Path(checkpoint)
-        training = _Training(images=images, recipe=recipe, checkpoint=path, progress=progress)
+        training = _Training(images=images, recipe=recipe, checkpoint=checkpoint, progress=progress)
     with opened(device) as session:
         removed = None if pruning is None else pruning.on(session.info, given.network)
         source, losses = _pruned(given, removed, training)
@@ -208,7 +206,8 @@ def _pruned(
         settings,
         data=training.images,
         recipe=training.recipe,
-        **training.options("pruned"),
+        checkpoint=training.checkpoint_of("pruned"),
+        report=training.progress,
     )
     return outcome.model, outcome.losses
 
@@ -236,7 +235,8 @@ def _coded(
         masks=zero_masks(model.network, model.weights),
         quantization=Quantization(settings=settings, activation_scales=scales),
         teacher=Teacher(network=teacher.network, weights=teacher.weights),
-        **training.options("coded"),
+        checkpoint=training.checkpoint_of("coded"),
+        report=training.progress,
     )
     return replace(model, weights=result.weights), result.losses
 

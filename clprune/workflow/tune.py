@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,15 @@ class TunedProblem:
     def speed_up(self) -> float | None:
         """How many times faster than the default tile, None where that was never timed."""
         return self.default_ms / self.best_ms if self.default_ms is not None and self.best_ms > 0 else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tried:
+    """How many tiles of one problem were evaluated; `rejected` counts those that failed, by the kind of failure."""
+
+    offer: Offer
+    evaluations: int
+    rejected: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,16 +124,16 @@ def tune(
         offers = offers_to_tune(plan.steps, likely_only=level.likely_only)
         if missing:
             offers = without_tuned(store, session.info, offers)
-        problems, interrupted = tune_offers(
+        tried, interrupted = tune_offers(
             session, store, offers, effort=effort, budget_s=budget_s, seed=seed, forced=forced, progress=progress
         )
         refined: list[Refined] = []
-        if values is not None and problems and not interrupted:
+        if values is not None and tried and not interrupted:
             try:
                 refined = refine_in_network(session, store, network, values, algorithms=algorithms, effort=effort)
             except KeyboardInterrupt:
                 interrupted = True
-            problems = _with_stored_tiles(store, session.info, problems, offers)
+        problems = (_stored_problem(store, session.info, one) for one in tried)
         return TuneResult(
             model=str(network.path),
             batch=network.batch,
@@ -133,7 +142,7 @@ def tune(
             count=len(offers),
             interrupted=interrupted,
             refined=tuple(refined),
-            problems=tuple(problems),
+            problems=tuple(problem for problem in problems if problem is not None),
         )
 
 
@@ -165,8 +174,10 @@ def tune_offers(
     seed: int = 0,
     forced: bool = False,
     progress: OnProgress | None = None,
-) -> tuple[list[TunedProblem], bool]:
-    """(what was found, whether Ctrl-C ended it early). Raises UsageError for an unknown effort."""
+) -> tuple[list[Tried], bool]:
+    """(what was tried, whether Ctrl-C ended it early); what was found is in `store`. Raises UsageError for an unknown
+    effort.
+    """
     if not offers:
         return [], False
     offers = [offer for rivals in by_layer(offers) for offer in rivals]
@@ -187,60 +198,33 @@ def tune_offers(
             session, store, offers, budget_s=seconds, effort=level, seed=seed, is_forced=forced, progress=report
         )
     except KeyboardInterrupt:
-        found = ((stored_problem(store, session.info, offers[at]), evaluations[at]) for at in sorted(evaluations))
-        return [replace(problem, evaluations=count) for problem, count in found if problem is not None], True
-    problems = [
-        TunedProblem(
-            kernel=outcome.offer.kernel.name,
-            problem=outcome.offer.operation.key,
-            workload=outcome.offer.workload.key,
-            tile=asdict(outcome.tile),
-            best_ms=outcome.time_ms,
-            default_ms=outcome.default_time_ms,
-            evaluations=outcome.evaluations,
-            rejected=outcome.rejected,
-            measured_problem=outcome.measured_problem,
-        )
-        for outcome in outcomes
-    ]
-    return problems, False
+        return [Tried(offer=offers[number], evaluations=count) for number, count in sorted(evaluations.items())], True
+    return [Tried(offer=one.offer, evaluations=one.evaluations, rejected=one.rejected) for one in outcomes], False
 
 
 def without_tuned(store: Store, device: DeviceInfo, offers: Iterable[Offer]) -> list[Offer]:
     """Those that have no tuned tile yet."""
-    return [offer for offer in offers if stored_problem(store, device, offer) is None]
+    return [offer for offer in offers if store.best(result_key(device, offer), offer.kernel) is None]
 
 
-def stored_problem(store: Store, device: DeviceInfo, offer: Offer) -> TunedProblem | None:
-    """What the database holds of an offer, or None; `evaluations` are 0."""
-    key = result_key(device, offer)
+def _stored_problem(store: Store, device: DeviceInfo, tried: Tried) -> TunedProblem | None:
+    """What the database holds of a problem by now, or None."""
+    offer, key = tried.offer, result_key(device, tried.offer)
     best = store.best(key, offer.kernel)
     if best is None:
         return None
-    kept = [stored for stored in store.all_best(kernel=key.kernel, device=key.device) if stored.key == key]
+    kept = next((one for one in store.all_best(kernel=key.kernel, device=key.device) if one.key == key), None)
     return TunedProblem(
         kernel=offer.kernel.name,
         problem=offer.operation.key,
         workload=offer.workload.key,
         tile=asdict(best[0]),
         best_ms=best[1],
-        default_ms=kept[0].default_time_ms if kept else None,
-        evaluations=0,
-        measured_problem=kept[0].measured_problem if kept else "",
+        default_ms=kept.default_time_ms if kept else None,
+        evaluations=tried.evaluations,
+        rejected=tried.rejected,
+        measured_problem=kept.measured_problem if kept else "",
     )
-
-
-def _with_stored_tiles(
-    store: Store, device: DeviceInfo, problems: Sequence[TunedProblem], offers: Sequence[Offer]
-) -> list[TunedProblem]:
-    """The problems with the tiles and times that the database holds by now."""
-    by_key = {(offer.kernel.name, offer.operation.key, offer.workload.key): offer for offer in offers}
-    renewed = []
-    for problem in problems:
-        stored = stored_problem(store, device, by_key[problem.kernel, problem.problem, problem.workload])
-        newest = problem if stored is None else stored
-        renewed.append(replace(newest, evaluations=problem.evaluations, rejected=problem.rejected))
-    return renewed
 
 
 def refine_in_network(

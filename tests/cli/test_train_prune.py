@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -44,6 +45,13 @@ def test_train_writes_weights_that_the_runner_takes(run: Run, model: Path, out: 
     assert text == f"{100 * report['accuracy']:.2f} % of 359 held-out images of digits right\nweights: {out}.weights\n"
     measured = json.loads(run("eval", model, f"{out}.weights", "--data", "digits", "--json").out)
     assert measured["accuracy"] == pytest.approx(report["accuracy"], abs=1e-3)
+
+
+def test_a_log_has_a_line_for_every_epoch(run: Run, model: Path, out: Path) -> None:
+    lines = run("train", model, *SHORT, "--epochs", "2", "--out", out).err.splitlines()
+    assert len(lines) == 2
+    assert re.fullmatch(r"training epoch 1/2: loss [\d.]+, images/s [\d.e+]+, \d+ s left", lines[0])
+    assert re.fullmatch(r"training epoch 2/2: loss [\d.]+, images/s [\d.e+]+", lines[1])
 
 
 def test_prune_writes_a_pair_that_describes_itself(run: Run, model: Path, out: Path) -> None:
