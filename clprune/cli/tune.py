@@ -92,7 +92,7 @@ def command(
         return
     with show_progress() as progress:
         result = tune(
-            model, weights=weights, batch=batch, effort=effort, budget_s=budget, forced=force, missing=missing,
+            model, weights=weights, batch=batch, effort=effort, budget_s=budget, force=force, missing=missing,
             seed=seed, device=device, algorithms=algorithms, progress=progress,
         )  # fmt: skip
     print_json(result.to_dict()) if as_json else _print_summary(result)

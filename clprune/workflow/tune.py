@@ -97,7 +97,7 @@ def tune(
     weights: str | Path | None = None,
     effort: str = DEFAULT_EFFORT,
     budget_s: float | None = None,
-    forced: bool = False,
+    force: bool = False,
     missing: bool = False,
     batch: int | None = None,
     seed: int = 0,
@@ -109,7 +109,7 @@ def tune(
 
     What each layer has lost to pruning is read from the weights (`weights`, or the file beside the cfg), else from the
     cfg's prune keys. `effort` is "quick", "normal" or "thorough"; `budget_s` seconds replace its own. Earlier
-    measurements are used unless `forced`; with `missing`, problems that have a tuned tile are left out. At last the
+    measurements are used unless `force`; with `missing`, problems that have a tuned tile are left out. At last the
     winners and their closest rivals run in the network itself, in turns. KeyboardInterrupt ends the search and keeps
     what it found. Raises UsageError, NoDeviceError, and what reading the model raises.
 
@@ -125,7 +125,7 @@ def tune(
         if missing:
             offers = without_tuned(store, session.info, offers)
         tried, interrupted = tune_offers(
-            session, store, offers, effort=effort, budget_s=budget_s, seed=seed, forced=forced, progress=progress
+            session, store, offers, effort=effort, budget_s=budget_s, seed=seed, force=force, progress=progress
         )
         refined: list[Refined] = []
         if values is not None and tried and not interrupted:
@@ -172,7 +172,7 @@ def tune_offers(
     effort: str = DEFAULT_EFFORT,
     budget_s: float | None = None,
     seed: int = 0,
-    forced: bool = False,
+    force: bool = False,
     progress: OnProgress | None = None,
 ) -> tuple[list[Tried], bool]:
     """(what was tried, whether Ctrl-C ended it early); what was found is in `store`. Raises UsageError for an unknown
@@ -195,7 +195,7 @@ def tune_offers(
 
     try:
         outcomes = search(
-            session, store, offers, budget_s=seconds, effort=level, seed=seed, is_forced=forced, progress=report
+            session, store, offers, budget_s=seconds, effort=level, seed=seed, is_forced=force, progress=report
         )
     except KeyboardInterrupt:
         return [Tried(offer=offers[number], evaluations=count) for number, count in sorted(evaluations.items())], True
