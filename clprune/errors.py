@@ -9,6 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 
 
+def shown(value: object, length: int = 60) -> str:
+    """Anything out of a file, made fit for one line of an error: text as it is, other values as Python writes them."""
+    text = value if isinstance(value, str) else repr(value)
+    printable = "".join(character if character.isprintable() else "?" for character in text[: length + 1])
+    return printable if len(text) <= length else printable[:length] + "..."
+
+
+def _on_one_line(text: str) -> str:
+    """`text` with "?" for what is not printable, but for the bytes of a path that are no text."""
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else "?" for c in text)
+
+
 class ClpruneError(Exception):
     """Base of every error that clprune raises on purpose."""
 
@@ -27,7 +39,7 @@ class FileError(ClpruneError):
         self.path = Path(path)
         self.line = line
         where = f"{path}:{line}" if line is not None else f"{path}"
-        super().__init__(f"{where}: {message}")
+        super().__init__(_on_one_line(f"{where}: {message}"))
 
 
 class CfgError(FileError):

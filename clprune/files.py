@@ -1,12 +1,15 @@
-"""Writing files whole or not at all.
+"""Reading files that may be anything, and writing files whole or not at all.
 
-A reader never sees half a file: the bytes go to a temporary file in the same folder, which takes the final name in
-one step (a rename) when everything was written, and is removed when anything went wrong.
+Every file from outside is opened by `open_file`, and text is decoded by `decode_text`. A reader of what is written here
+never sees half a file: the bytes go to a temporary file in the same folder, which takes the final name in one step (a
+rename) when everything was written, and is removed when anything went wrong.
 """
 
 from __future__ import annotations
 
+import codecs
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +17,92 @@ from pathlib import Path
 from typing import BinaryIO
 
 from clprune.errors import FileError
+
+#: No text that a person writes (a cfg, class names) is this large; a weights file given in its place is.
+MAX_TEXT_BYTES = 1 << 24
+
+#: How text begins that says itself how it is encoded; the first that fits counts.
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+#: How files begin that are often found in the place of others (compared in lower case) -> what they are.
+_BEGINNINGS = {
+    b"version https://git-lfs": "a Git LFS pointer (`git lfs pull` fetches the file itself)",
+    b"<!doctype": "an HTML page (download the file itself)",
+    b"<html": "an HTML page (download the file itself)",
+    b"<?xml": "an XML file",
+    b"pk\x03\x04": "a zip archive (unpack it; PyTorch's files are such, too)",
+    b"\x1f\x8b": "a gzip file (unpack it)",
+    b"\x89png": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"\x89hdf": "an HDF5 file",
+}
+
+
+@contextmanager
+def open_file(path: str | Path, *, error: type[FileError]) -> Iterator[BinaryIO]:
+    """Open a file to read its bytes.
+
+    Raises `error` for one that is missing, cannot be read (inside the block neither), or is no regular file: a pipe or
+    a device could keep its reader waiting for ever, or never end.
+    """
+    if "\0" in str(path):
+        raise error("no such file: a name has no zero bytes", path=path)
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise error("is a pipe or a device: expected a regular file", path=path)
+            yield file
+    except FileNotFoundError as failure:
+        raise error("no such file", path=path) from failure
+    except OSError as failure:
+        raise error(f"cannot be read: {failure.strerror or failure}", path=path) from failure
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for the writer of a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_bytes(path: str | Path, *, error: type[FileError], expected: str, max_bytes: int) -> bytes:
+    """All bytes of a file. Raises `error` as `open_file` does, and for more than `max_bytes`: `expected` was else."""
+    with open_file(path, error=error) as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise error(f"more than {max_bytes} bytes: expected {expected}", path=path)
+    return data
+
+
+def read_text(path: str | Path, *, error: type[FileError], expected: str) -> str:
+    """The text of a file that a person may have written anywhere, as `decode_text` reads it. Raises `error`."""
+    data = read_bytes(path, error=error, expected=expected, max_bytes=MAX_TEXT_BYTES)
+    other, text = known_content(data), decode_text(data)
+    if other is not None or "\0" in text:
+        raise error(f"is {other or 'not a text file'}: expected {expected}", path=path)
+    return text
+
+
+def decode_text(data: bytes) -> str:
+    """Text in UTF-8, or in UTF-16 or UTF-32, told by its byte order mark or by the zero bytes of UTF-16.
+
+    Newlines and a byte order mark of UTF-8 are kept, and through `surrogateescape` bytes that are no UTF-8.
+    """
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), None)
+    first, second = data[::2], data[1::2]
+    for zeros, text, name in ((first, second, "utf-16-be"), (second, first, "utf-16-le")):
+        if encoding is None and len(zeros) == len(text) < 2 * zeros.count(0) and 0 not in text:
+            encoding = name
+    return data.decode("utf-8", "surrogateescape") if encoding is None else data.decode(encoding, "replace")
+
+
+def known_content(data: bytes) -> str | None:
+    """What a file is that begins with `data`, where that is often found in the place of another, for an error."""
+    start = data[:64].removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    return next((name for beginning, name in _BEGINNINGS.items() if start.startswith(beginning)), None)
 
 
 @contextmanager

@@ -9,13 +9,14 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from clprune.errors import ImageError, UsageError
+from clprune.files import open_file
 
 FloatArray = NDArray[np.float32]
 Resize = Literal["letterbox", "crop", "stretch"]
@@ -47,15 +48,14 @@ def load_image(path: str | Path, *, channels: int = 3) -> FloatArray:
     """
     if channels not in (1, 3):
         raise UsageError(f"{channels} channels: expected 1 or 3")
-    try:
-        image = _decode(path, mode="L" if channels == 1 else "RGB")
-    except FileNotFoundError as error:
-        raise ImageError("no such file", path=path) from error
-    except UnidentifiedImageError as error:
-        raise ImageError("cannot be read as an image: of no known format", path=path) from error
-    except _DECODE_ERRORS as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"cannot be read as an image: {reason}", path=path) from error
+    with open_file(path, error=ImageError) as file:
+        try:
+            image = _decode(file, mode="L" if channels == 1 else "RGB")
+        except UnidentifiedImageError as error:
+            raise ImageError("cannot be read as an image: of no known format", path=path) from error
+        except _DECODE_ERRORS as error:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+            raise ImageError(f"cannot be read as an image: {reason}", path=path) from error
     return _to_array(image, channels=channels)
 
 
@@ -133,9 +133,9 @@ def _check_image(image: FloatArray) -> None:
         raise UsageError(f"image of shape {image.shape}: expected [channels, height, width]")
 
 
-def _decode(path: str | Path, *, mode: str) -> Image.Image:
+def _decode(file: BinaryIO, *, mode: str) -> Image.Image:
     """The upright picture in `mode`, or in one of Pillow's 16-bit modes (I, I;16, ...) where the file has those."""
-    with Image.open(path) as image:
+    with Image.open(file) as image:
         image.load()
         upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I"):

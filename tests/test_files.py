@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clprune.errors import FileError
-from clprune.files import atomic_writer, write_atomically
+from clprune.files import atomic_writer, decode_text, open_file, read_bytes, write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -71,3 +71,41 @@ def test_permissions_and_symbolic_links_stay(tmp_path: Path) -> None:
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "a").read_text() == "y"
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o604
+
+
+def test_what_is_opened_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x\0y")
+    with open_file(tmp_path / "a", error=FileError) as file:
+        assert file.read() == b"x\0y"
+    assert read_bytes(tmp_path / "a", error=FileError, expected="three bytes", max_bytes=3) == b"x\0y"
+    with pytest.raises(FileError, match="a: more than 2 bytes: expected two bytes"):
+        read_bytes(tmp_path / "a", error=FileError, expected="two bytes", max_bytes=2)
+    for path, words in (("b", "no such file"), (".", "cannot be read: Is a directory"), ("a\0", "no such file")):
+        with pytest.raises(FileError, match=words), open_file(tmp_path / path, error=FileError):
+            pass
+    with pytest.raises(FileError, match="cannot be read: gone"), open_file(tmp_path / "a", error=FileError):
+        raise OSError("gone")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices as POSIX has them")
+@pytest.mark.parametrize("name", ["pipe", "/dev/null", "/dev/zero", "/dev/tty", "link"])
+def test_pipes_and_devices_are_refused_at_once(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    words = "is a pipe or a device: expected a regular file|cannot be read: No such device"
+    with pytest.raises(FileError, match=words), open_file(tmp_path / name, error=FileError):
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "a", "ab\n", "é\n", "日本\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_decoding(text: str, encoding: str) -> None:
+    assert decode_text(text.encode(encoding)) == text
+
+
+def test_decoding_without_a_mark() -> None:
+    for encoding in ("utf-16-le", "utf-16-be"):
+        assert decode_text("caf\xe9 \u65e5\n".encode(encoding)) == "caf\xe9 \u65e5\n"
+    assert decode_text(b"caf\xe9\n") == "caf\udce9\n"
+    assert decode_text(b"a\0b") == "a\0b"
+    assert decode_text(b"\xff\xfea\0b") == "a\ufffd"  # cut short

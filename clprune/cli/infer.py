@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import struct
@@ -15,12 +16,17 @@ import click
 from clprune.cli.shared.errors import STATUS_FAILURE, print_error
 from clprune.cli.shared.model import batch_option, model_argument
 from clprune.cli.shared.options import algorithm_options, device_option, json_option, take_algorithms
+from clprune.errors import FileError
+from clprune.files import MAX_TEXT_BYTES, decode_text, open_file
 
 if TYPE_CHECKING:
     from clprune.runner import Runner
     from clprune.runner.inference import Answer
 
 WEIGHTS_SUFFIXES = (".weights", ".backup", ".safetensors")
+
+#: No system has paths as long as this.
+_MAX_LINE_BYTES = 1 << 16
 
 
 @click.command("infer")
@@ -106,27 +112,37 @@ def is_weights_file(path: str) -> bool:
     if Path(path).suffix.lower() in WEIGHTS_SUFFIXES:
         return True
     try:
-        with Path(path).open("rb") as file:
+        with open_file(path, error=FileError) as file:
             head = file.read(12)
-    except OSError:
+    except FileError:
         return False
     return len(head) == 12 and struct.unpack("<iii", head)[:2] in {(0, 1), (0, 2)}
 
 
 def lines_of_stdin() -> Iterator[str]:
-    """Paths from standard input as they come, of any bytes; a person at a terminal is asked for each."""
+    """Paths from standard input as they come, of any bytes; a person at a terminal is asked for each.
+
+    Byte order marks are dropped, and blanks around a path where no file has that very name; a list in UTF-16 is read to
+    its end first. Raises UsageError for a line that is longer than any path.
+    """
     is_terminal = sys.stdin.isatty()
     while True:
         if is_terminal:
             click.echo("Enter Image Path: ", nl=False, err=True)
-        line = sys.stdin.buffer.readline()
+        line = sys.stdin.buffer.readline(_MAX_LINE_BYTES)
         if not line:
             if is_terminal:
                 click.echo(err=True)
             return
-        path = os.fsdecode(line.strip() if is_terminal else line.rstrip(b"\r\n"))
-        if path.strip():
-            yield path
+        if len(line) == _MAX_LINE_BYTES:
+            raise click.UsageError(f"{len(line)} bytes without a newline on standard input: expected one path per line")
+        if b"\0" in line:  # paths hold none, UTF-16 does
+            line = decode_text(line + sys.stdin.buffer.read(MAX_TEXT_BYTES)).encode("utf-8", "surrogateescape")
+        for part in line.splitlines():
+            path = os.fsdecode(part.removeprefix(codecs.BOM_UTF8))
+            path = path if os.path.lexists(path) else path.strip()
+            if path:
+                yield path
 
 
 def answer_to_dict(answer: Answer, names: Sequence[str], *, top: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from clprune.container.record import METADATA_KEY, VERSION, LayerRecord, mapping, parse_object, required
 from clprune.errors import UsageError, WeightsError
+from clprune.files import known_content, open_file
 
 #: What a safetensors file calls the types.
 STORED_NAMES = {np.float32: "F32", np.float16: "F16", np.int8: "I8", np.uint8: "U8"}
@@ -76,21 +78,17 @@ def opened(path: Path) -> Iterator[Source]:
     """Open a container and read its metadata; what goes wrong inside the block becomes a WeightsError as well."""
     from safetensors import SafetensorError, safe_open  # here: models without a container run where it is missing
 
-    try:
-        if not path.is_file():
-            raise WeightsError("no such file" if not path.exists() else "is no file", path=path)
-        with safe_open(path, framework="numpy") as file:
-            yield _parse_metadata(path, file)
-    except SafetensorError as error:
-        size = path.stat().st_size
-        raise WeightsError(
-            f"{size} bytes, cut short or no safetensors file ({error}): expected a packed model, copy it again",
-            path=path,
-        ) from error
-    except UsageError as error:
-        raise WeightsError(str(error), path=path) from error
-    except OSError as error:
-        raise WeightsError(f"cannot be read: {error.strerror or error}", path=path) from error
+    with open_file(path, error=WeightsError) as opened_file:  # refuses what safetensors would wait for
+        head, size = opened_file.read(64), os.fstat(opened_file.fileno()).st_size
+        try:
+            with safe_open(path, framework="numpy") as file:
+                yield _parse_metadata(path, file)
+        except SafetensorError as error:
+            other = known_content(head)
+            what = f"is {other}" if other else f"{size} bytes, cut short or no safetensors file ({error})"
+            raise WeightsError(f"{what}: expected a packed model, copy it again", path=path) from error
+        except UsageError as error:
+            raise WeightsError(str(error), path=path) from error
 
 
 def _parse_metadata(path: Path, file: Any) -> Source:

@@ -1,23 +1,23 @@
 """Darknet's `.cfg` format: text to sections.
 
 The format as darknet's parser has it: every space, tab and carriage return in a line is deleted, a line that begins
-with `#` or `;` is a comment, any other is `[section]` or `key=value`. Where darknet is silent and silence hurts (an
-unknown section, a line without `=`, a duplicate key, a value that is no number) this reader raises `CfgError`.
-Comments behind a value and a byte order mark are accepted.
+with `#` or `;` is a comment, any other is `[section]` or `key=value`, of which the first of a key counts. Where darknet
+is silent and silence hurts (an unknown section, a line without `=`, a value that is no number) this reader raises
+`CfgError`; a key that is given again earns a warning, as does an empty value of a key that is not read. Comments behind
+a value and a byte order mark are accepted.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from types import MappingProxyType
 
 from clprune.darknet.registry import kind_names, section_name
-from clprune.darknet.section import Option, Section, shown
-from clprune.errors import CfgError
-
-#: No cfg is this large; a weights file given in its place is.
-MAX_BYTES = 1 << 24
+from clprune.darknet.section import Option, Section
+from clprune.errors import CfgError, shown
+from clprune.files import read_text
 
 _BLANKS = str.maketrans("", "", " \t\r\v\f")
 _COMMENT = re.compile(r"[#;].*")
@@ -29,16 +29,7 @@ class CfgWarning(UserWarning):
 
 def read_cfg_text(path: str | Path) -> str:
     """The file's text with its newlines and, through `surrogateescape`, its undecodable bytes kept. Raises CfgError."""
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError as error:
-        raise CfgError("no such file", path=path) from error
-    except OSError as error:
-        raise CfgError(f"cannot be read: {error.strerror or error}", path=path) from error
-    if len(data) > MAX_BYTES:
-        raise CfgError(f"more than {MAX_BYTES} bytes: expected a darknet cfg file (text)", path=path)
-    return data.decode("utf-8", "surrogateescape")
+    return read_text(path, error=CfgError, expected="a darknet cfg file")
 
 
 def stripped(line: str) -> str:
@@ -95,9 +86,8 @@ def _add_option(options: dict[str, Option], line: str, *, section: Section, numb
     if not equals or not key:
         message = f"{shown(line)!r}: expected key=value or [section]"
         raise CfgError(message, path=section.path, line=number)
-    if not value:
-        raise CfgError(f"{shown(key)}= has no value", path=section.path, line=number)
-    if key in options:
-        message = f"{shown(key)} is given twice in [{section.name}], first in line {options[key].line}: remove one"
-        raise CfgError(message, path=section.path, line=number)
+    if key in options and options[key].value:  # darknet drops a line without a value
+        message = f"{shown(key)} is given again in [{section.name}] and ignored: line {options[key].line} counts"
+        warnings.warn(CfgWarning(f"{section.path}:{number}: {message}"), stacklevel=2)
+        return
     options[key] = Option(value, number)

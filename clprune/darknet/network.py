@@ -11,7 +11,7 @@ from clprune.darknet.cfg import CfgWarning, parse_cfg
 from clprune.darknet.kinds.base import Keys, Layer, MatrixLayer, Place
 from clprune.darknet.registry import find_kind, kind_names
 from clprune.darknet.section import Section
-from clprune.errors import UnsupportedLayerError, UsageError
+from clprune.errors import UnsupportedLayerError, UsageError, shown
 from clprune.geometry import Shape
 
 #: Keys of the first section; what training was done with is silent.
@@ -117,14 +117,17 @@ def _kind(section: Section) -> type[Layer]:
 
 def _check_keys(section: Section, keys: Keys) -> None:
     """Refuse keys that change inference in ways not computed here, warn of unknown ones."""
-    refused, neutral = keys.refused.split(), keys.neutral
-    known = {*keys.read.split(), *keys.silent.split(), *neutral}
+    refused, neutral, silent = keys.refused.split(), keys.neutral, keys.silent.split()
+    known = {*keys.read.split(), *silent, *neutral}
     for key, option in section.options.items():
         if key in refused:
             raise section.error(f"{key} changes what the layer computes and is not supported: remove it", key=key)
+        if key in known and key not in silent and not option.value:
+            raise section.error(f"{key}= has no value", key=key)
         if key in neutral and section.number(key, neutral[key]) != neutral[key]:
             message = f"{key}={option.value} changes what the layer computes and is not supported"
             raise section.error(f"{message}: expected {neutral[key]:g}", key=key)
-        if key not in known:
-            message = f"{section.path}:{option.line}: unknown key {key!r} in [{section.name}] is ignored"
+        if key not in known or not option.value:
+            what = f"{key}= without a value" if key in known else f"unknown key {shown(key)!r}"
+            message = f"{section.path}:{option.line}: {what} in [{section.name}] is ignored"
             warnings.warn(CfgWarning(message), stacklevel=3)

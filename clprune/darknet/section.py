@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clprune.errors import CfgError
+from clprune.errors import CfgError, shown
 
 #: Darknet keeps sizes in 32-bit integers.
 MAX_INTEGER = (1 << 31) - 1
@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 @dataclass(frozen=True)
 class Option:
-    """One `key=value`: the value without blanks and comments, and its line (1-based)."""
+    """One `key=value`: the value without blanks and comments, empty where none follows, and its line (1-based)."""
 
     value: str
     line: int
@@ -85,12 +85,6 @@ class Section:
         if len(word) > 12 or abs(int(word)) > MAX_INTEGER:
             raise self.error(f"{key}={shown(word)}: expected at most {MAX_INTEGER}", key=key)
         return int(word)
-
-
-def shown(text: str, length: int = 60) -> str:
-    """Text from a file that may be anything, made fit for one line of an error."""
-    printable = "".join(character if character.isprintable() else "?" for character in text[: length + 1])
-    return printable if len(text) <= length else printable[:length] + "..."
 
 
 def _where(word: str, value: str) -> str:

@@ -1,7 +1,8 @@
 """Darknet's `.weights` format: little-endian float32 values layer by layer behind a short header, no magic number.
 
 Three eras exist, told apart by the header's first words: three floats (learning rate, momentum, decay) with connected
-weights stored `[inputs][outputs]`; version 0.1 with a 32-bit count of images seen; version 0.2 with a 64-bit count.
+weights stored `[inputs][outputs]`; version 0.1 with a 32-bit count of images seen; version 0.2 with a 64-bit count, or
+one of 32 bits where darknet was built for such a machine (its `size_t`), told by the file's length.
 Every byte of a file must belong to a layer: a file for another network is refused, not read shifted.
 Source: darknet's parser.c (`load_weights_upto`, `save_weights_upto`).
 """
@@ -11,9 +12,10 @@ from __future__ import annotations
 import bisect
 import math
 import os
+import re
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,11 +25,15 @@ from numpy.typing import NDArray
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.network import Network
 from clprune.darknet.values import FloatArray, LayerWeights, Weights
-from clprune.errors import WeightsError
-from clprune.files import atomic_writer
+from clprune.errors import WeightsError, shown
+from clprune.files import atomic_writer, known_content, open_file
 
 #: A version word above this is the bit pattern of a float: a file from before versions were written.
 FLOAT_ERA = 1000
+
+#: What is read to tell files of other kinds: values are text neither in a header nor behind it.
+_HEAD_BYTES = 64
+_IS_TEXT = re.compile(rb"[\t\n\r -~]+")
 
 #: Side of the blocks in which a matrix is transposed: two blocks of float32 stay in a core's cache.
 TRANSPOSE_BLOCK = 256
@@ -59,23 +65,17 @@ def read_weights(path: str | Path, network: Network, *, allow_truncated: bool = 
     path = Path(path)
     loaded = [layer for layer in network.layers if layer.has_values]
     layers: list[LayerWeights | None] = [None] * len(network.layers)
-    try:
-        with path.open("rb") as file:
-            header = _parse_header(path, file.read(20))
-            size = file.seek(0, os.SEEK_END)
-            optional = _has_optional_arrays(loaded, size - header.bytes)
-            ends = [header.bytes]
-            for layer in loaded:
-                ends.append(ends[-1] + 4 * _value_count(layer, optional=optional))
-            named = [f"{layer} ({network.path}:{layer.line})" for layer in loaded]
-            whole = _whole_layers(path, size, ends, named, allow_truncated=allow_truncated)
-            file.seek(header.bytes)
-            for layer, name in zip(loaded[:whole], named, strict=False):
-                layers[layer.index] = _read_layer(file, path, layer, name, header, optional=optional)
-    except FileNotFoundError as error:
-        raise WeightsError("no such file", path=path) from error
-    except OSError as error:
-        raise WeightsError(f"cannot be read: {error.strerror or error}", path=path) from error
+    with open_file(path, error=WeightsError) as file:
+        size = os.fstat(file.fileno()).st_size
+        header, optional = _layout(path, file, size, loaded)
+        ends = [header.bytes]
+        for layer in loaded:
+            ends.append(ends[-1] + 4 * _value_count(layer, optional=optional))
+        named = [f"{layer} ({network.path}:{layer.line})" for layer in loaded]
+        whole = _whole_layers(path, size, ends, named, allow_truncated=allow_truncated)
+        file.seek(header.bytes)
+        for layer, name in zip(loaded[:whole], named, strict=False):
+            layers[layer.index] = _read_layer(file, path, layer, name, header, optional=optional)
     return Weights(
         layers=tuple(layers), major=header.major, minor=header.minor, revision=header.revision, seen=header.seen
     )
@@ -112,17 +112,46 @@ def _value_count(layer: Layer, *, optional: bool) -> int:
     return sum(math.prod(shape) for shape in _arrays_in_file(layer, optional=optional).values())
 
 
-def _has_optional_arrays(layers: Sequence[Layer], found: int) -> bool:
-    """Whether the bytes behind the header are those of a fork which stores `[batchnorm]` biases."""
-    with_them, without = (4 * sum(_value_count(layer, optional=on) for layer in layers) for on in (True, False))
-    return found == with_them and with_them != without
+def _layout(path: Path, file: BinaryIO, size: int, layers: Sequence[Layer]) -> tuple[_Header, bool]:
+    """The header of a file of `size` bytes, and whether it is that of a fork which stores `[batchnorm]` biases.
+
+    Raises WeightsError for a file that is too short, of no known version, or of another kind.
+    """
+    head = file.read(_HEAD_BYTES)
+    other = known_content(head) or ("a safetensors file (rename it to .safetensors)" if head[8:10] == b'{"' else None)
+    if other is None and head and _IS_TEXT.fullmatch(head):
+        other = f"a text file that begins with {shown(head[:40].decode().split(chr(10))[0])!r}"
+    if other is not None:
+        raise WeightsError(f"is {other}: expected darknet weights", path=path)
+    header = _parse_header(path, head)
+    headers = [header]
+    if header.bytes == 20 and layers and _may_be_narrow(file, next(iter(layers[0].arrays.values()))[0]):
+        headers.append(replace(header, bytes=16, seen=header.seen % (1 << 32)))
+    optional_arrays = (True, False) if any(layer.optional_arrays for layer in layers) else (False,)
+    for optional in optional_arrays:
+        length = 4 * sum(_value_count(layer, optional=optional) for layer in layers)
+        for found in headers:
+            if size == found.bytes + length:
+                return found, optional
+    return header, False
+
+
+def _may_be_narrow(file: BinaryIO, biases: int) -> bool:
+    """Whether the upper half of a count of 64 bits may be a bias instead: else such a file just lacks its last value.
+
+    In a real count that half is zero. The first of many `biases` is zero hardly ever, unless all of them are.
+    """
+    file.seek(16)
+    words = np.fromfile(file, "<u4", biases + 1)
+    zeros = int(np.argmax(words != 0)) if words.any() else len(words)
+    return zeros == 0 or (zeros == biases and biases > 1)
 
 
 def _parse_header(path: Path, data: bytes) -> _Header:
     """Version words and images seen. Raises WeightsError for a file too short to have them or of no known version."""
     if len(data) < 16:
         raise WeightsError(f"{len(data)} bytes: expected a darknet header of at least 16 bytes", path=path)
-    major, minor, revision, seen = struct.unpack_from("<iiii", data)
+    major, minor, revision, seen = struct.unpack_from("<iiiI", data)
     if major < 0 or minor < 0:
         raise WeightsError(f"version {major}.{minor}.{revision}: expected a darknet weights file", path=path)
     length = 16

@@ -18,7 +18,7 @@ import torch
 from clprune.darknet.network import Network
 from clprune.dataset import DataSet
 from clprune.errors import FileError
-from clprune.files import write_atomically
+from clprune.files import open_file, write_atomically
 from clprune.pruning.unit import Mask
 from clprune.training.recipe import Recipe
 
@@ -77,10 +77,8 @@ def load_checkpoint(path: Path, *, key: str) -> Checkpoint | None:
     """The checkpoint at `path`, None where there is none. Raises FileError for a damaged one or another run's."""
     if not path.exists():
         return None
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise FileError(f"cannot be read: {error.strerror or error}", path=path) from error
+    with open_file(path, error=FileError) as file:
+        content = file.read()
     digest, payload = content[len(_MAGIC) :][:_DIGEST_BYTES], content[len(_MAGIC) + _DIGEST_BYTES :]
     # the digest is checked first, because torch's reader answers damage with errors of any kind
     if not content.startswith(_MAGIC) or hashlib.sha256(payload).digest() != digest:

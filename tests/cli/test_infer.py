@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,64 @@ def test_paths_that_are_no_text(run: Run, model: Path, images: list[Path], monke
     result = run("infer", model, named, "--top", "1")
     assert result.status == 0
     assert "caf\N{REPLACEMENT CHARACTER}.png\n" in result.out
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_lists_as_other_systems_write_them(
+    run: Run, model: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    ends = (" \n", "\t\r\n", "\n\n  ")
+    lines = "".join(f"{image}{end}" for image, end in zip(images, ends, strict=False)).encode(encoding)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    result = run("infer", model, "--top", "1")
+    assert result.status == 0, result.err
+    assert result.out.splitlines()[::2] == [str(image) for image in images]
+
+
+def test_a_name_that_ends_in_a_blank_is_found(
+    run: Run, model: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = images[0].with_name(" a.png ")
+    named.write_bytes(images[0].read_bytes())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{named}\n{images[1]} \n".encode())))
+    result = run("infer", model, "--top", "1")
+    assert (result.status, result.out.splitlines()[::2]) == (0, [str(named), str(images[1])])
+
+
+def test_what_is_no_list(run: Run, model: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x" * 100_000)))
+    result = run("infer", model)
+    assert result.status == 2
+    assert "65536 bytes without a newline on standard input: expected one path per line" in result.error
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a.png\0b.png\0c\n")))
+    result = run("infer", model)
+    assert (result.status, result.error) == (1, "a.png?b.png?c: no such file: a name has no zero bytes")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes as POSIX has them")
+def test_pipes_are_refused_at_once(run: Run, model: Path, images: list[Path], tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.weights"
+    os.mkfifo(pipe)
+    for arguments in ([pipe], [model, pipe, images[0]], [model, images[0], pipe], [model, images[0], "--names", pipe]):
+        result = run("infer", *arguments)
+        assert result.status == 1
+        assert result.error == f"{pipe}: is a pipe or a device: expected a regular file"
+
+
+def test_names_of_a_data_file(run: Run, model: Path, images: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "my.names").write_bytes("\r\n".join(f"Größe {index}" for index in range(10)).encode("utf-16"))
+    (tmp_path / "my.data").write_text("classes = 10\nnames = my.names\ntop = 3\n")
+    result = run("infer", model, images[0], "--names", tmp_path / "my.data", "--top", "1")
+    assert re.fullmatch(r" *[0-9.]+%: Größe [0-9]", result.out.splitlines()[1])
+
+
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html>\n" * 9, b"version https://git-lfs.github.com/spec/v1\n" * 3])
+def test_text_in_place_of_weights(run: Run, model: Path, images: list[Path], tmp_path: Path, content: bytes) -> None:
+    for name in ("downloaded.weights", "downloaded.safetensors"):
+        (tmp_path / name).write_bytes(content)
+        result = run("infer", model, tmp_path / name, images[0])
+        assert result.status == 1
+        assert re.search(rf"{name}: is (an HTML page|a Git LFS pointer) ", result.error), result.err
 
 
 def test_folders_are_no_files(run: Run, model: Path, images: list[Path], tmp_path: Path) -> None:

@@ -72,17 +72,22 @@ def test_bytes_behind_the_end(path: Path, network: Network) -> None:
     assert "no safetensors file" in refusal(path, network)
 
 
-@pytest.mark.parametrize("content", [b"garbage", b"\xff" * 64, b"\0" * 64, b"PK\x03\x04" * 16])
+@pytest.mark.parametrize("content", [b"garbage", b"\xff" * 64, b"\0" * 64])
 def test_garbage(path: Path, network: Network, content: bytes) -> None:
     path.write_bytes(content)
     assert "no safetensors file" in refusal(path, network)
+
+
+def test_an_archive(path: Path, network: Network) -> None:
+    path.write_bytes(b"PK\x03\x04" * 16)
+    assert "is a zip archive" in refusal(path, network)
 
 
 def test_missing_and_folders(tmp_path: Path, network: Network) -> None:
     assert "no such file" in refusal(tmp_path / "missing.safetensors", network)
     folder = tmp_path / "folder.safetensors"
     folder.mkdir()
-    assert "is no file" in refusal(folder, network)
+    assert "cannot be read: Is a directory" in refusal(folder, network)
 
 
 def test_somebody_elses_safetensors(path: Path, network: Network) -> None:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clprune.darknet.cfg import MAX_BYTES, parse_cfg
+from clprune.darknet.cfg import CfgWarning, parse_cfg
 from clprune.darknet.section import Section
 from clprune.errors import CfgError
+from clprune.files import MAX_TEXT_BYTES
 
 NET = "[net]\nheight=8\nwidth=8\nchannels=3\n"
 
@@ -87,9 +88,6 @@ def test_aliases(tmp_path: Path, alias: str, name: str) -> None:
         (NET + "[]\n", 5, "expected a section"),
         (NET + "[maxpool]\nsize 2\n", 6, "expected key=value"),
         (NET + "[maxpool]\n=2\n", 6, "expected key=value"),
-        (NET + "[maxpool]\nsize=\n", 6, "no value"),
-        (NET + "[maxpool]\nsize= # two\n", 6, "no value"),
-        (NET + "[maxpool]\nsize=2\nstride=2\nsize=3\n", 8, "given twice.*line 6"),
     ],
 )
 def test_refusals_name_file_and_line(tmp_path: Path, content: str, line: int | None, words: str) -> None:
@@ -107,10 +105,44 @@ def test_missing_file_folder_and_weights_instead_of_cfg(tmp_path: Path) -> None:
     with pytest.raises(CfgError, match="cannot be read"):
         parse_cfg(tmp_path)
     with pytest.raises(CfgError, match="expected a darknet cfg"):
-        parse(tmp_path, b"\0" * (MAX_BYTES + 1))
-    with pytest.raises(CfgError, match=r"expected \[net\]") as caught:
+        parse(tmp_path, b"\0" * (MAX_TEXT_BYTES + 1))
+    with pytest.raises(CfgError, match="is not a text file: expected a darknet cfg") as caught:
         parse(tmp_path, b"\0\0\0\0\2\0\0\0" * 100)
     assert str(caught.value).isprintable()
+
+
+def test_the_first_of_a_key_counts_with_a_warning(tmp_path: Path) -> None:
+    text = NET + "[maxpool]\nsize=2\nstride=2\nsize=3\n\nsize=2\n"
+    with pytest.warns(CfgWarning) as caught:
+        found = parse(tmp_path, text)[1]
+    assert found.integer("size", 1) == 2
+    assert [str(warning.message).split(": ", 1) for warning in caught] == [
+        [f"{tmp_path / 'a.cfg'}:{line}", "size is given again in [maxpool] and ignored: line 6 counts"]
+        for line in (8, 10)
+    ]
+
+
+def test_darknet_drops_a_line_without_a_value_so_that_the_next_of_its_key_counts(tmp_path: Path) -> None:
+    assert parse(tmp_path, NET + "[maxpool]\nsize= # two\nsize=3\n")[1].integer("size", 1) == 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_text_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    sections = parse(tmp_path, (NET + "# é\r\n[maxpool]\r\nsize=3\r\n").encode(encoding))
+    assert [item.name for item in sections] == ["net", "maxpool"]
+    assert sections[1].integer("size", 1) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\n<!DOCTYPE html>\n<html>Not found</html>", "is an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "is a Git LFS pointer"),
+    ],
+)
+def test_files_that_are_something_else_are_called_that(tmp_path: Path, content: bytes, words: str) -> None:
+    with pytest.raises(CfgError, match=f"{words}.*: expected a darknet cfg file"):
+        parse(tmp_path, content)
 
 
 def section(tmp_path: Path, line: str) -> Section:

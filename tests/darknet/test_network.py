@@ -266,6 +266,22 @@ def test_layers_of_darknet_that_are_not_run(tmp_path: Path) -> None:
         load(tmp_path, "[softmax]\n[yolo]\nclasses=3\nanchors=1,2\n")
 
 
+def test_an_empty_value_only_of_keys_that_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.cfg"
+    net = "[net]\nheight=8\nwidth=8\nchannels=3\n"
+    path.write_text(net + "policy=\nhight= # 3\n[softmax]\n")
+    with pytest.warns(CfgWarning) as caught:
+        load_network(path)
+    assert [str(warning.message) for warning in caught] == [
+        f"{path}:5: policy= without a value in [net] is ignored",
+        f"{path}:6: unknown key 'hight' in [net] is ignored",
+    ]
+    for line in ("size=", "size= # two", "padding="):
+        path.write_text(net + f"[maxpool]\n{line}\n")
+        with pytest.raises(CfgError, match=f"{path}:6: .*has no value"):
+            load_network(path)
+
+
 def test_unknown_keys_warn_once_each(tmp_path: Path) -> None:
     path = tmp_path / "a.cfg"
     path.write_text("[net]\nheight=4\nwidth=4\nchannels=1\nhight=2\n[convolutional]\nfliters=3\n[softmax]\nsize=3\n")

@@ -125,6 +125,40 @@ def test_oldest_era_is_transposed(tmp_path: Path, header: bytes) -> None:
     assert weights.seen == 64
 
 
+NARROW_HEADER = struct.pack("<iiiI", 0, 2, 0, 64)
+
+
+@pytest.mark.parametrize("biases", [(1.0, 2.0, 3.0), (0.0, 0.0, 0.0), (-0.0, 0.0, 1.0)])
+def test_version_2_of_32_bit_builds(tmp_path: Path, biases: tuple[float, ...]) -> None:
+    """Their `size_t` has four bytes: told by the file's length."""
+    weights = read(tmp_path, network_of(tmp_path, CONV), NARROW_HEADER + floats(*biases, *counting(4, 6)))
+    assert (weights.minor, weights.seen) == (2, 64)
+    assert only(weights).biases.tolist() == list(biases)
+    assert only(weights).weights.reshape(-1).tolist() == counting(4, 6)
+
+
+def test_32_bit_builds_of_forks_that_store_all_arrays(tmp_path: Path) -> None:
+    network = network_of(tmp_path, "[batchnorm]\n")
+    layer = only(read(tmp_path, network, NARROW_HEADER + floats(*counting(1, 8))))
+    assert layer.biases.tolist() == [1, 2]
+    layer = only(read(tmp_path, network, NARROW_HEADER + floats(*counting(1, 6))))
+    assert layer.biases.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("biases", [(1.0, 2.0, 3.0), (0.0, 0.0, 0.0), (0.0, 2.0, 3.0)])
+def test_a_file_that_lacks_its_last_value_is_not_of_a_32_bit_build(tmp_path: Path, biases: tuple[float, ...]) -> None:
+    content = HEADER + floats(*biases, *counting(4, 6))
+    with pytest.raises(WeightsError, match=r"too short: layer 0 .* needs 36 bytes and finds 32"):
+        read(tmp_path, network_of(tmp_path, CONV), content[:-4])
+
+
+def test_a_count_of_32_bits_has_no_sign(tmp_path: Path) -> None:
+    network = network_of(tmp_path, CONV)
+    weights = read(tmp_path, network, struct.pack("<iiiI", 0, 1, 0, 2**32 - 1) + floats(*counting(1, 9)))
+    assert weights.seen == 2**32 - 1
+    write_weights(tmp_path / "b.weights", network, weights)
+
+
 def test_transposing_more_than_one_block(tmp_path: Path) -> None:
     network = network_of(tmp_path, "[connected]\noutput=259\n", "[net]\ninputs=517\n")
     stored = np.arange(517 * 259, dtype="<f4").reshape(517, 259)
@@ -234,7 +268,19 @@ def test_negative_variance(tmp_path: Path) -> None:
         (b"", "0 bytes: expected a darknet header"),
         (b"\0" * 15, "15 bytes"),
         (struct.pack("<iii", 0, 2, 0) + b"\0" * 4, "header of 20 bytes"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), "too long"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "is a picture"),
+        (b"\x01\x02\x03" + bytes(200), "too long"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", "is an HTML page"),
+        (b"<HTML><head>" + b" " * 100, "is an HTML page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n",
+            r"is a Git LFS pointer \(`git lfs pull`",
+        ),
+        (b"404: Not Found", "is a text file that begins with '404: Not Found'"),
+        (b'{"error": "gated"}\n' * 9, "is a text file that begins with"),
+        (b"PK\3\4" + bytes(99), "is a zip archive"),
+        (b"\x1f\x8b\x08" + bytes(99), "is a gzip file"),
+        (struct.pack("<Q", 80) + b'{"__metadata__"' + bytes(80), "is a safetensors file"),
         (b"\xff" * 100, "version -1"),
     ],
 )
