@@ -1,13 +1,15 @@
 """Worker processes that evaluate candidates: what they build and verify in parallel, they time one at a time.
 
-A driver that crashes or hangs takes a worker with it, never the search: the candidate counts as invalid, a new worker
-takes the place of the old one, and candidates that had been prepared there are prepared again.
+A driver that crashes or hangs takes a worker with it, never the search: a new worker takes the place of the old one,
+candidates that had been prepared there are prepared again, and the one that was being worked on gets another chance
+with nothing beside it. It counts as invalid only when its worker ends then, too.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,16 +37,26 @@ if TYPE_CHECKING:
 OPEN_SECONDS = 120.0
 MOST_WORKERS = 8
 
+#: So many workers in the place of one may end before they have been asked for anything; then the device is at fault.
+MOST_OPENINGS = 10
+
+#: A candidate that ends its worker so often is at fault; more often where it looks as if somebody else ended it.
+MOST_LOSSES, MOST_LOSSES_FROM_OUTSIDE = 2, 4
+
+_OUTSIDE_SIGNALS = tuple(getattr(signal, name, None) for name in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"))
 _COMMAND = "import sys; sys.path[:] = {path!r}; from clprune.tuning.worker import main; main()"
 _BUG_MARK = "Traceback (most recent call last)"
 _POLL_SECONDS = 0.2  # a wait without an end would not hear Ctrl-C on every system
 
 
 class WorkerLost(Exception):
-    """The process ended or was ended; `invalidity` says what its candidate is to be called."""
+    """The process ended or was ended; `invalidity` says what its candidate is to be called.
 
-    def __init__(self, message: str, *, invalidity: str) -> None:
-        self.invalidity = invalidity
+    `is_from_outside`: by a signal that drivers do not die of. `is_early`: before it was asked for anything.
+    """
+
+    def __init__(self, message: str, *, invalidity: str, is_from_outside: bool = False) -> None:
+        self.invalidity, self.is_from_outside, self.is_early = invalidity, is_from_outside, False
         super().__init__(message)
 
 
@@ -72,27 +84,28 @@ class Worker:
         Ctrl-C ends the process: nobody would read its answer.
         """
         try:
-            if not self._is_open:
-                self._open()
-            if task is not self._task:
-                self._send(task)
-                self._receive(OPEN_SECONDS)
-                self._task = task
+            self._get_ready(task)
             self._send(request)
             return self._receive(limit_s)
         except KeyboardInterrupt:
             self._process.kill()
             raise
 
-    def _open(self) -> None:
-        """Wait until the device is open."""
+    def _get_ready(self, task: bytes) -> None:
+        """Wait until the device is open and `task` is known there. Raises WorkerLost that is early."""
         try:
-            refusal = self._receive(OPEN_SECONDS)
+            if not self._is_open:
+                refusal = self._receive(OPEN_SECONDS)
+                if isinstance(refusal, ClpruneError):
+                    raise refusal
+                self._is_open = True
+            if task is not self._task:
+                self._send(task)
+                self._receive(OPEN_SECONDS)
+                self._task = task
         except WorkerLost as loss:
-            raise NoDeviceError(f"no worker process can open the device: {loss}") from loss
-        if isinstance(refusal, ClpruneError):
-            raise refusal
-        self._is_open = True
+            loss.is_early = True
+            raise
 
     @property
     def has_ended(self) -> bool:
@@ -135,7 +148,8 @@ class Worker:
         said = self._last_words()
         if _BUG_MARK in said:
             raise RuntimeError(f"a worker process failed:\n{said}")
-        raise WorkerLost(f"the process ended with status {status}: {said.strip()[-300:]}", invalidity=RUNTIME)
+        message = f"the process ended with status {status}: {said.strip()[-300:]}"
+        raise WorkerLost(message, invalidity=RUNTIME, is_from_outside=-status in _OUTSIDE_SIGNALS)
 
     def _last_words(self) -> str:
         self._errors.seek(0)
@@ -155,12 +169,13 @@ class WorkerPool:
         self.count = count or min(_cores(), MOST_WORKERS)
         self._task = b""
         self._holders: dict[Any, int] = {}  # prepared tile -> number of the worker that holds it
+        self._losses: dict[Any, list[WorkerLost]] = {}  # tile -> how workers ended that were busy with it
         self._holders_lock = threading.Lock()
         self._locks = [threading.Lock() for _ in range(self.count)]  # one request at a time per worker
         self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="clprune-tuning")
         self._workers = [Worker(info) for _ in range(self.count)]
         self._futures: list[Future[None]] = []
-        self._is_closing = False
+        self._is_giving_up = False
 
     def __enter__(self) -> Self:
         return self
@@ -172,7 +187,7 @@ class WorkerPool:
 
     def close(self) -> None:
         """End all workers, whatever they are doing."""
-        self._is_closing = True
+        self._is_giving_up = True
         for worker in self._workers:
             worker.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
@@ -181,18 +196,26 @@ class WorkerPool:
 
     def cancel(self) -> None:
         """Give up what workers are doing, after Ctrl-C; new ones take the place of those that were busy."""
+        self._is_giving_up = True
         for worker, lock in zip(self._workers, self._locks, strict=True):
             if lock.locked():
                 worker.kill()
         wait(self._futures)
+        self._is_giving_up = False
         for number, worker in enumerate(self._workers):
             if worker.has_ended:
                 self._replace(number)
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether workers ended that were busy with candidates of this task."""
+        return bool(self._losses)
 
     def set_task(self, kernel: Kernel[Any, Any], operation: Any, sample: Sample) -> None:
         """From now on candidates are tiles of `kernel` for `operation`, checked on `sample`."""
         self._task = pickle.dumps(("set_task", (kernel, operation, sample)), protocol=5)
         self._holders.clear()
+        self._losses.clear()
 
     def evaluate(self, tiles: Sequence[Any], *, best_ms: float | None) -> list[Trial]:
         """Outcomes in the order of `tiles`; those that were timed stay prepared until `keep_only`."""
@@ -203,33 +226,39 @@ class WorkerPool:
             for tile in waiting:
                 if tile in outcomes or tile not in self._holders:
                     continue
-                outcomes[tile] = outcome = self._time(tile, best_ms)
+                outcome = self._outcome(self._holders[tile], "time", tile, best_ms)
+                if outcome is None:
+                    continue
+                outcomes[tile] = outcome
                 if outcome.time_ms is not None and outcome.is_alone:
                     best_ms = min(outcome.time_ms, best_ms or outcome.time_ms)
-            waiting = [tile for tile in tiles if tile not in outcomes]  # their worker was lost to another tile
+            waiting = [tile for tile in tiles if tile not in outcomes]  # their worker was lost
         return [outcomes[tile] for tile in tiles]
 
     def run_in_turns(self, tiles: Sequence[Any], *, rounds: int) -> dict[Any, list[float]]:
         """Milliseconds of `rounds` runs of each tile, one after the other in turns, after one that only warms up.
 
-        A tile that cannot be prepared or run any more has no entry.
+        A tile that cannot be prepared or run any more has no entry; all others start anew without it.
         """
-        self._prepare_all([tile for tile in tiles if tile not in self._holders], None)
-        lost: set[Any] = set()
+        remaining = list(tiles)
+        while True:
+            outcomes = self._prepare_all([tile for tile in remaining if tile not in self._holders], None)
+            remaining = [tile for tile in remaining if tile not in outcomes]
+            lost: dict[Any, Trial | None] = {}
 
-        def run(tile: Any) -> float | None:
-            if tile not in self._holders:
+            def run(tile: Any, lost: dict[Any, Trial | None] = lost) -> float | None:
+                if lost or tile not in self._holders:
+                    return None
+                answer = self._outcome(self._holders[tile], "run", tile)
+                if isinstance(answer, float):
+                    return answer
+                lost[tile] = answer
                 return None
-            try:
-                time_ms: float = self._call(self._holders[tile], "run", tile)
-            except WorkerLost:
-                self._replace(self._holders[tile])
-                lost.add(tile)
-                return None
-            return time_ms
 
-        runs = in_turns([partial(run, tile) for tile in tiles], rounds=rounds)
-        return {tile: times for tile, times in zip(tiles, runs, strict=True) if times and tile not in lost}
+            runs = in_turns([partial(run, tile) for tile in remaining], rounds=rounds)
+            if not lost:
+                return {tile: times for tile, times in zip(remaining, runs, strict=True) if times}
+            remaining = [tile for tile in remaining if lost.get(tile) is None]
 
     def keep_only(self, tiles: Sequence[Any]) -> None:
         """Let the workers give back the device memory of every other prepared candidate."""
@@ -243,10 +272,37 @@ class WorkerPool:
 
     # --- one worker ---
 
+    def _outcome(self, number: int, method: str, tile: Any, *arguments: Any) -> Any:
+        """A worker's answer about `tile`. Where the worker is lost, a Trial that says so, or None: it is to be asked
+        again, with nothing beside it.
+        """
+        try:
+            return self._call(number, method, tile, *arguments)
+        except WorkerLost as loss:
+            self._replace(number)
+            if self._is_giving_up:
+                return None
+            losses = self._losses.setdefault(tile, [])
+            losses.append(loss)
+            is_from_outside = all(each.is_from_outside for each in losses)
+            if len(losses) < (MOST_LOSSES_FROM_OUTSIDE if is_from_outside else MOST_LOSSES):
+                return None
+            return Trial(tile=tile, invalidity=loss.invalidity, detail=str(loss), is_lost=True)
+
     def _call(self, number: int, method: str, *arguments: Any) -> Any:
-        request = pickle.dumps((method, arguments))
-        with self._locks[number]:
-            return self._workers[number].call(request, task=self._task, limit_s=self._limit_s)
+        """A worker's answer. Raises WorkerLost, NoDeviceError where one after another ends while it gets ready."""
+        request, openings = pickle.dumps((method, arguments)), 1
+        while True:
+            try:
+                with self._locks[number]:
+                    return self._workers[number].call(request, task=self._task, limit_s=self._limit_s)
+            except WorkerLost as loss:
+                if self._is_giving_up or not loss.is_early:
+                    raise
+                if loss.invalidity == TIMEOUT or openings == MOST_OPENINGS:
+                    raise NoDeviceError(f"no worker process can open the device: {loss}") from loss
+            self._replace(number)
+            openings += 1
 
     def _replace(self, number: int) -> None:
         """A new process for one that was lost; what the old one had prepared is lost with it."""
@@ -254,51 +310,43 @@ class WorkerPool:
             self._holders = {tile: holder for tile, holder in self._holders.items() if holder != number}
         with self._locks[number]:
             self._workers[number].close()
-            if not self._is_closing:
+            if not self._is_giving_up:
                 self._workers[number] = Worker(self._info)
 
     def _prepare_all(self, tiles: Sequence[Any], best_ms: float | None) -> dict[Any, Trial]:
         """Prepare candidates in parallel; returns the outcomes of those that need no timing."""
-        queue = deque(tiles)
         outcomes: dict[Any, Trial] = {}
         hopeless_ms = None if best_ms is None else best_ms * EARLY_STOP * self.count
+        queue: deque[Any] = deque()
 
         def serve(number: int) -> None:
-            while queue and not self._is_closing:
+            while queue and not self._is_giving_up:
                 try:
                     tile = queue.popleft()
                 except IndexError:
                     return
-                try:
-                    answer = self._call(number, "prepare", tile, hopeless_ms)
-                except WorkerLost as loss:
-                    outcomes[tile] = Trial(tile=tile, invalidity=loss.invalidity, detail=str(loss))
-                    self._replace(number)
-                    continue
+                answer = self._outcome(number, "prepare", tile, hopeless_ms)
                 if isinstance(answer, Prepared):
                     with self._holders_lock:
                         self._holders[tile] = number
-                else:
+                elif answer is not None:
                     outcomes[tile] = answer
 
+        waiting = list(tiles)
         try:
-            self._on_each(serve)
+            while waiting and not self._is_giving_up:
+                queue.extend(tile for tile in waiting if tile not in self._losses)
+                self._on_each(serve, self.count)
+                queue.extend(tile for tile in waiting if tile in self._losses)
+                self._on_each(serve, 1)
+                waiting = [tile for tile in waiting if tile not in outcomes and tile not in self._holders]
         finally:
             queue.clear()  # after Ctrl-C: what nobody has begun
         return outcomes
 
-    def _time(self, tile: Any, best_ms: float | None) -> Trial:
-        number = self._holders[tile]
-        try:
-            outcome: Trial = self._call(number, "time", tile, best_ms)
-        except WorkerLost as loss:
-            self._replace(number)
-            return Trial(tile=tile, invalidity=loss.invalidity, detail=str(loss))
-        return outcome
-
-    def _on_each(self, work: Callable[[int], None]) -> None:
-        """Run `work` for every worker's number at the same time; raises what one of them raises."""
-        self._futures = [self._threads.submit(work, number) for number in range(self.count)]
+    def _on_each(self, work: Callable[[int], None], count: int) -> None:
+        """Run `work` for the first `count` workers' numbers at the same time; raises what one of them raises."""
+        self._futures = [self._threads.submit(work, number) for number in range(count)]
         unfinished = set(self._futures)
         while unfinished:
             _, unfinished = wait(unfinished, timeout=_POLL_SECONDS)

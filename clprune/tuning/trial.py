@@ -39,7 +39,7 @@ class Trial:
 
     `relative_error`: the largest error of its answer relative to the reference's largest magnitude. `detail` is text
     for people: the driver's message, the constraint. `is_alone` is False for a time that was taken while other
-    candidates were built: such a candidate was too slow to be worth a second look.
+    candidates were built: such a candidate was too slow to be worth a second look. `is_lost`: its worker process ended.
     """
 
     tile: Any
@@ -50,6 +50,7 @@ class Trial:
     relative_error: float | None = None
     detail: str = ""
     is_alone: bool = True
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

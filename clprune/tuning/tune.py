@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,10 @@ class Outcome:
     measured_problem: str = ""
 
 
+class TuneWarning(UserWarning):
+    """A problem could not be tuned."""
+
+
 #: Called after every evaluation with (offer number, offers, seconds left, best ms so far or None).
 Progress = Callable[[int, int, float, "float | None"], None]
 
@@ -95,7 +100,8 @@ def tune(
     measured is not measured again unless `is_forced`. KeyboardInterrupt keeps everything found so far.
 
     `workers` processes (by default one per core) run the candidates, so that a driver's crash costs no more than one.
-    Raises NoDeviceError when they cannot open the device.
+    An offer whose tiles all end them has no outcome, and a TuneWarning says so. Raises NoDeviceError when they cannot
+    open the device, LaunchError when not even the default is right.
     """
     effort = effort or effort_by_name(DEFAULT_EFFORT)
     end = time.monotonic() + (effort.budget_seconds(len(offers)) if budget_s is None else budget_s)
@@ -103,12 +109,12 @@ def tune(
     weights = [_work(offer) ** _SHARE_EXPONENT for rivals in layers for offer in rivals]
     store.add_device(session.info)
     outcomes: list[Outcome] = []
+    number = 0
     caches, spaces = Caches(session), Spaces(session.info)
     with WorkerPool(session.info, count=workers, limit_s=effort.limit_seconds) as pool:
         for rivals in layers:
-            runs: list[_Run] = []
+            found: list[tuple[_Run, Outcome]] = []
             for offer in rivals:
-                number = len(outcomes)
                 left = end - time.monotonic() - _SETTLE_SECONDS * (len(weights) - number)
                 deadline = time.monotonic() + max(0.0, left * weights[number] / sum(weights[number:]))
 
@@ -119,14 +125,19 @@ def tune(
                 run = _Run(
                     pool=pool, store=store, session=session, spaces=spaces, offer=offer, effort=effort, report=report
                 )
-                outcomes.append(run.tune(deadline=deadline, seed=seed, is_forced=is_forced))
-                runs.append(run)
-            if len(rivals) > 1:
-                found = outcomes[-len(rivals) :]
-                entrants = [run.entrant(outcome.tile) for run, outcome in zip(runs, found, strict=True)]
+                outcome = run.tune(deadline=deadline, seed=seed, is_forced=is_forced)
+                number += 1
+                if outcome is not None:
+                    found.append((run, outcome))
+            if len(found) > 1:
+                entrants = [run.entrant(outcome.tile) for run, outcome in found]
                 times_ms = times_in_turns(session, caches, entrants, rounds=effort.rounds)
-                turns = zip(runs, found, times_ms, strict=True)
-                outcomes[-len(rivals) :] = [run.retimed(outcome, time_ms) for run, outcome, time_ms in turns]
+                turns = zip(found, times_ms, strict=True)
+                outcomes += [run.retimed(outcome, time_ms) for (run, outcome), time_ms in turns]
+            else:
+                outcomes += [outcome for _, outcome in found]
+    if not outcomes and offers:
+        raise LaunchError(f"nothing was tuned: every worker process ended on {session.info.name}; try again")
     return outcomes
 
 
@@ -175,8 +186,11 @@ class _Run:
         """What `tune` found, with the problem and data that it was found on."""
         return Choice(offer=replace(self.offer, operation=self.operation), tile=tile), self.sample
 
-    def tune(self, *, deadline: float, seed: int, is_forced: bool) -> Outcome:
-        """Search until `deadline` and keep the winner. Raises LaunchError when not even the default runs."""
+    def tune(self, *, deadline: float, seed: int, is_forced: bool) -> Outcome | None:
+        """Search until `deadline` and keep the winner, None where the driver ended every worker.
+
+        Raises LaunchError when no tile is right.
+        """
         search = self._search(seed=seed, is_forced=is_forced)
         self.pool.set_task(self.offer.kernel, self.operation, self.sample)
         try:
@@ -244,6 +258,8 @@ class _Run:
 
     def _keep(self, trial: Trial) -> None:
         self.evaluations += 1
+        if trial.is_lost and trial.tile == self.default_tile:
+            return  # what every other tile is compared with is asked again, by a later run too
         if trial.time_ms is None:
             self.rejected[trial.invalidity] += 1
         names = ("time_ms", "invalidity", "build_ms", "runs_ms", "relative_error")
@@ -256,14 +272,15 @@ class _Run:
         near = [tile for tile, time_ms in best if time_ms <= FINALIST_RATIO * best[0][1]]
         return list(dict.fromkeys([self.default_tile, *near]))
 
-    def _settle(self, search: ModelSearch) -> Outcome:
+    def _settle(self, search: ModelSearch) -> Outcome | None:
         """Measure the finalists again beside the default, in turns; the fastest is kept."""
         runs = self.pool.run_in_turns(self._finalists(search), rounds=self.effort.rounds)
         if not runs:
-            raise LaunchError(
-                f"{self.offer.kernel.name}: no tile runs {self.offer.operation.key} on {self.session.info.name}; "
-                "`clprune verify` says more"
-            )
+            where = f"{self.offer.kernel.name} {self.offer.operation.key} on {self.session.info.name}"
+            if not self.pool.has_losses:
+                raise LaunchError(f"{where}: no tile runs; `clprune verify` says more")
+            warnings.warn(TuneWarning(f"{where} is not tuned: worker processes ended again and again"), stacklevel=2)
+            return None
         times_ms = {tile: min(times) for tile, times in runs.items()}
         winner = min(times_ms, key=times_ms.__getitem__)
         known = self.store.best(self.key, self.offer.kernel)

@@ -6,6 +6,7 @@ request is ("open", (DeviceInfo,)). The process ends when its input does, so it 
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import os
 import pickle
@@ -25,8 +26,10 @@ ENVIRONMENT = {"POCL_KERNEL_CACHE": "0", "CUDA_CACHE_DISABLE": "1"}
 
 _LENGTH = struct.Struct("<Q")
 
-# The parent ends a worker that takes too long; this is for workers whose parent was killed while they hang.
+# The parent ends a worker that takes too long; these are for workers whose parent was killed while they hang. Linux
+# ends them at once (`prctl(PR_SET_PDEATHSIG, SIGKILL)`), elsewhere they end after so many seconds.
 _ORPHAN_SECONDS = 600
+_SET_PARENT_DEATH_SIGNAL = 1
 
 
 def send(pipe: BinaryIO, message: bytes) -> None:
@@ -52,6 +55,8 @@ def _read(pipe: BinaryIO, length: int) -> bytes:
 def main() -> None:
     """Serve requests until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     answers = _own_stdout()
     requests = sys.stdin.buffer
     try:

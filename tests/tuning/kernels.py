@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,10 @@ from clprune.kernels.base import NO_WEIGHTS, Arrays, Case, Expected, Kernel, Lau
 
 @dataclass(frozen=True, kw_only=True)
 class OddTile:
-    """`mood` is what goes wrong: nothing, "crash", "hang", "exit", "bug", "wrong", "stray", "syntax" or "slow"."""
+    """`mood` is what goes wrong: nothing, "crash", "hang", "exit", "bug", "wrong", "stray", "syntax" or "slow".
+
+    Nothing is wrong with "unlucky" ones, but their processes are killed as often as the file $ODD_KILLS says.
+    """
 
     mood: str = "fine"
     repeats: int = 1
@@ -51,7 +55,7 @@ class OddKernel(Kernel[OddTile, OddOperation]):
     name = "odd"
     template = "none"
     tile_type = OddTile
-    moods = ("fine", "crash", "hang", "exit", "bug", "wrong", "stray", "syntax", "slow")
+    moods = ("fine", "crash", "hang", "exit", "bug", "wrong", "stray", "syntax", "slow", "unlucky")
     parameters: ClassVar = {"mood": moods, "repeats": (1, 2, 4)}
     constraints = ()
     cpu_tiles = gpu_tiles = (OddTile(),)
@@ -77,6 +81,9 @@ class OddKernel(Kernel[OddTile, OddOperation]):
     def source(self, tile: OddTile, operation: OddOperation) -> str:
         """The source; this is where a driver would crash, hang or give up."""
         if tile.mood == "crash":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if tile.mood == "unlucky" and (left := int(Path(os.environ["ODD_KILLS"]).read_text())):
+            Path(os.environ["ODD_KILLS"]).write_text(str(left - 1))
             os.kill(os.getpid(), signal.SIGKILL)
         if tile.mood == "hang":
             time.sleep(1000)
@@ -128,5 +135,14 @@ class FragileKernel(OddKernel):
     cpu_tiles = gpu_tiles = (OddTile(repeats=4),)
 
 
+class UnluckyKernel(OddKernel):
+    """Its default is killed by somebody else."""
+
+    name = "unlucky"
+    parameters: ClassVar = {"mood": ("unlucky",), "repeats": (1, 4)}
+    cpu_tiles = gpu_tiles = (OddTile(mood="unlucky"),)
+
+
 ODD = OddKernel()
 FRAGILE = FragileKernel()
+UNLUCKY = UnluckyKernel()

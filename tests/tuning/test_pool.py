@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import _thread
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from clprune.device import DeviceInfo
 from clprune.errors import NoDeviceError
 from clprune.kernels.base import Workload
 from clprune.opencl import Session
-from clprune.tuning.pool import WorkerPool
+from clprune.tuning.pool import MOST_LOSSES_FROM_OUTSIDE, MOST_OPENINGS, Worker, WorkerPool
 from clprune.tuning.trial import Trial
 from tests.tuning.kernels import ODD, OddOperation, OddTile
 
@@ -72,12 +74,80 @@ def test_hopeless_candidates_are_not_timed_alone(pool: WorkerPool) -> None:
     assert outcome.is_alone
 
 
+@pytest.fixture
+def kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path]:
+    """What lets processes with an unlucky tile be killed so many times; returns the file that counts down."""
+    monkeypatch.setenv("ODD_KILLS", str(tmp_path / "kills"))
+
+    def set_count(count: int) -> Path:
+        (tmp_path / "kills").write_text(str(count))
+        return tmp_path / "kills"
+
+    return set_count
+
+
+def kill_as_they_start(monkeypatch: pytest.MonkeyPatch, count: int) -> list[Worker]:
+    """Kill the next `count` workers before they have opened the device; returns all that start from now on."""
+    started: list[Worker] = []
+    start = Worker.__init__
+
+    def start_and_die(worker: Worker, info: DeviceInfo) -> None:
+        start(worker, info)
+        started.append(worker)
+        if len(started) <= count:
+            worker.kill()
+
+    monkeypatch.setattr(Worker, "__init__", start_and_die)
+    return started
+
+
+def test_workers_killed_while_opening_are_replaced(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = kill_as_they_start(monkeypatch, 4)
+    with WorkerPool(device_context.info, count=1) as pool:
+        pool.set_task(ODD, OPERATION, ODD.sample(OPERATION, Workload()))
+        evaluate(pool)
+    assert len(started) == 5
+
+
+def test_workers_that_never_open_are_given_up(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = kill_as_they_start(monkeypatch, 1000)
+    with WorkerPool(device_context.info, count=1) as pool, pytest.raises(NoDeviceError, match="ended with status -9"):
+        pool.keep_only([])
+    assert MOST_OPENINGS <= len(started) <= MOST_OPENINGS + 1
+
+
+def test_killed_three_times_in_a_row_is_not_the_tile(device_context: Session, kills: Callable[[int], Path]) -> None:
+    unlucky, file = OddTile(mood="unlucky"), kills(3)
+    with WorkerPool(device_context.info, count=2) as pool:
+        pool.set_task(ODD, OPERATION, ODD.sample(OPERATION, Workload()))
+        (outcome,) = evaluate(pool, "unlucky")
+        assert (outcome.invalidity, file.read_text()) == ("correct", "0")
+        pool.set_task(ODD, OPERATION, ODD.sample(OPERATION, Workload()))
+        kills(2)
+        assert set(pool.run_in_turns([FINE, unlucky], rounds=2)) == {FINE, unlucky}
+        pool.set_task(ODD, OPERATION, ODD.sample(OPERATION, Workload()))
+        kills(MOST_LOSSES_FROM_OUTSIDE)
+        (outcome,) = evaluate(pool, "unlucky")
+        assert (outcome.invalidity, outcome.is_lost) == ("runtime", True)
+
+
+def test_worker_killed_between_requests_costs_no_candidate(device_context: Session) -> None:
+    """What it had prepared is prepared again, and nothing of the final comparison is lost."""
+    with WorkerPool(device_context.info, count=1) as pool:
+        pool.set_task(ODD, OPERATION, ODD.sample(OPERATION, Workload()))
+        evaluate(pool)
+        for worker in pool._workers:
+            worker.kill()
+        runs = pool.run_in_turns([FINE, SLOWER], rounds=2)
+        assert {tile: len(times) for tile, times in runs.items()} == {FINE: 2, SLOWER: 2}
+
+
 def test_comparison_in_turns(pool: WorkerPool) -> None:
     """Tiles that were not prepared yet, or whose worker was lost, are prepared; what cannot run has no entry."""
     pool.keep_only([])
     tiles = [FINE, OddTile(mood="crash"), SLOWER]
     runs = pool.run_in_turns(tiles, rounds=3)
-    assert set(runs) <= {FINE, SLOWER}
+    assert set(runs) == {FINE, SLOWER}
     assert all(len(times) == 3 for times in runs.values())
     runs = pool.run_in_turns([FINE, SLOWER], rounds=2)
     assert set(runs) == {FINE, SLOWER}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clprune.errors import UsageError
+from clprune.errors import LaunchError, UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Offer, Workload
 from clprune.kernels.connected import CONNECTED, connected_operation
@@ -18,8 +18,8 @@ from clprune.tiles.lookup import Lookup
 from clprune.tiles.records import result_key, tile_text
 from clprune.tiles.store import Store
 from clprune.tuning.effort import effort_by_name
-from clprune.tuning.tune import Outcome, offers_to_tune, tune
-from tests.tuning.kernels import FRAGILE, OddOperation
+from clprune.tuning.tune import Outcome, TuneWarning, offers_to_tune, tune
+from tests.tuning.kernels import FRAGILE, UNLUCKY, OddOperation
 
 PROBLEM = ConvProblem(batch=1, in_channels=3, in_height=11, in_width=9, out_channels=16, size=3, padding=1)
 CONV_TASK = Offer(kernel=CONV, operation=conv_operation(PROBLEM), workload=Workload(kept_share=0.25, unit_rows=8))
@@ -91,6 +91,29 @@ def test_whole_space_with_a_driver_that_crashes(device_context: Session) -> None
     assert store.best(key, FRAGILE) == (again.tile, again.time_ms)
     (forced,) = tune(device_context, store, [task], budget_s=0.0, is_forced=True)
     assert forced.evaluations == 1
+
+
+def test_default_is_not_blamed_for_the_end_of_its_workers(
+    device_context: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not kept as invalid, and what cannot be tuned is said and left out, not the end of all."""
+    kills = tmp_path / "kills"
+    monkeypatch.setenv("ODD_KILLS", str(kills))
+    task = Offer(kernel=UNLUCKY, operation=OddOperation())
+    kills.write_text("3")
+    (outcome,) = run(device_context, Store(None), task, budget_s=100)
+    assert (kills.read_text(), outcome.rejected) == ("0", {})
+    store = Store(None)
+    kills.write_text("1000")
+    with pytest.warns(TuneWarning, match="unlucky n7 on .* is not tuned: worker processes ended again and again"):
+        outcomes = tune(device_context, store, [task, CONNECTED_TASK], budget_s=0.0, workers=1)
+    assert [outcome.offer for outcome in outcomes] == [CONNECTED_TASK]
+    assert [item.tile for item in store.all_measurements() if item.key.kernel == "unlucky"] == []
+    with pytest.warns(TuneWarning), pytest.raises(LaunchError, match="nothing was tuned"):
+        tune(device_context, store, [task], budget_s=0.0, workers=1)
+    kills.write_text("0")
+    (outcome,) = tune(device_context, store, [task], budget_s=0.0, workers=1)
+    assert outcome.tile == UNLUCKY.cpu_tiles[0]
 
 
 def test_similar_problem_gives_the_first_tile(device_context: Session) -> None:
