@@ -10,7 +10,10 @@ import numpy.typing as npt
 
 from clprune.device import DeviceInfo
 from clprune.errors import BuildError, ConfigurationRejected, LaunchError, WrongAnswer
-from clprune.kernels.base import Case, Expected, Kernel, OperationT, Scratch, TileT, Workload
+from clprune.kernels.arguments import Case, Expected, Scratch
+from clprune.kernels.base import Kernel
+from clprune.kernels.tile import OperationT, TileT
+from clprune.kernels.workload import Workload
 from clprune.launching import BoundStages, bind_stages, build_stages, obstacle
 from clprune.opencl import Buffer, Session
 from clprune.tolerance import absolute_tolerance

@@ -163,3 +163,13 @@ class PoolProblem:
 def problem_text(key: str) -> str:
     """A problem's key without the batch, which is the same for all, and without a stride or groups of 1."""
     return " ".join(word for word in key.split()[1:] if word not in ("stride1", "groups1"))
+
+
+def ceil_div(dividend: int, divisor: int) -> int:
+    """Quotient rounded up."""
+    return -(-dividend // divisor)
+
+
+def round_up(value: int, multiple: int) -> int:
+    """The next multiple."""
+    return ceil_div(value, multiple) * multiple

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clprune.kernels.base import Kernel, OperationT, Stage, TileT
+from clprune.kernels.arguments import Stage
+from clprune.kernels.base import Kernel
 from clprune.kernels.signature import Parameter, check_all_are_taken, in_order, signature
+from clprune.kernels.tile import OperationT, TileT
 from clprune.opencl import BoundKernel, Session
 from clprune.opencl import Kernel as BuiltKernel
 

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from clprune.device import DeviceInfo
-from clprune.kernels.base import Kernel, Sample, Workload
+from clprune.kernels.arguments import Sample
+from clprune.kernels.base import Kernel
+from clprune.kernels.workload import Workload
 from tests.imaginary import imaginary_device
 
 #: What may be removed from a layer's weights: nothing; units that tiles divide, straddle or share; everything.

@@ -9,15 +9,15 @@ import pytest
 
 from clprune.candidate import Candidate, bind_case, verify
 from clprune.errors import BuildError, ConfigurationRejected, WrongAnswer
-from clprune.kernels.base import Case, Workload
-from clprune.kernels.pool import GroupTile
-from clprune.kernels.softmax import SoftmaxKernel, SoftmaxOperation
+from clprune.kernels.arguments import Case
+from clprune.kernels.softmax import SoftmaxKernel, SoftmaxOperation, SoftmaxTile
+from clprune.kernels.workload import Workload
 from clprune.opencl import Kernel, Session
 from clprune.tolerance import FLOAT32_EPSILON, relative_tolerance
 from clprune.turns import in_turns
 
 OPERATION = SoftmaxOperation(count=3, length=7)
-TILE = GroupTile(group_n=1)
+TILE = SoftmaxTile(group_n=1)
 
 
 class Changed(SoftmaxKernel):
@@ -26,7 +26,7 @@ class Changed(SoftmaxKernel):
     def __init__(self, old: str, new: str) -> None:
         self._old, self._new = old, new
 
-    def source(self, tile: GroupTile, operation: SoftmaxOperation) -> str:
+    def source(self, tile: SoftmaxTile, operation: SoftmaxOperation) -> str:
         right = super().source(tile, operation)
         assert self._old in right
         return right.replace(self._old, self._new)
@@ -67,7 +67,7 @@ def test_source_that_does_not_build(device_context: Session) -> None:
 
 
 def test_tile_that_the_device_forbids_is_never_built(device_context: Session) -> None:
-    kernel, tile = Changed("const int length", "const unknown_type length"), GroupTile(group_n=2**20)
+    kernel, tile = Changed("const int length", "const unknown_type length"), SoftmaxTile(group_n=2**20)
     operation = dataclasses.replace(OPERATION, length=2**20)
     with pytest.raises(ConfigurationRejected, match="larger than the device allows"):
         bind_case(device_context, kernel, tile, operation, case_of(kernel))
@@ -75,7 +75,7 @@ def test_tile_that_the_device_forbids_is_never_built(device_context: Session) ->
 
 def test_limits_of_the_built_kernel(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """Known only after the build: a kernel that needs many registers allows smaller work-groups than the device."""
-    kernel, tile = SoftmaxKernel(), GroupTile(group_n=64)
+    kernel, tile = SoftmaxKernel(), SoftmaxTile(group_n=64)
     operation = dataclasses.replace(OPERATION, length=100)
     real = Session.kernel
 

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from clprune.kernels.base import Kernel
-from clprune.kernels.pool import GroupTile
-from clprune.kernels.softmax import SoftmaxKernel, SoftmaxOperation
+from clprune.kernels.softmax import SoftmaxKernel, SoftmaxOperation, SoftmaxTile
 from clprune.opencl import Session
 from tests.conformance import drivers
 from tests.conformance.conftest import MATRIX
@@ -26,7 +25,7 @@ POCL = next(driver for driver in DRIVERS if driver.name == "pocl")
 class Halved(SoftmaxKernel):
     """Wrong for groups of more than one work-item."""
 
-    def source(self, tile: GroupTile, operation: SoftmaxOperation) -> str:
+    def source(self, tile: SoftmaxTile, operation: SoftmaxOperation) -> str:
         right = super().source(tile, operation)
         return right if tile.group_n == 1 else right.replace("out[i] /= value", "out[i] /= 2.0f * value")
 
@@ -38,7 +37,7 @@ class NeverOne(SoftmaxKernel):
         self.parameters = {"group_n": (1, 64, 100_000)}  # type: ignore[misc]
 
 
-def run(session: Session, kernel: Kernel[GroupTile, SoftmaxOperation]) -> Result:
+def run(session: Session, kernel: Kernel[SoftmaxTile, SoftmaxOperation]) -> Result:
     result = Result(part=kernel.name)
     run_kernel(session, kernel, result, OPTIONS)
     return result

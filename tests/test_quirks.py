@@ -11,7 +11,8 @@ import pytest
 
 from clprune import quirks
 from clprune.device import DeviceInfo
-from clprune.kernels.base import Expected, Kernel
+from clprune.kernels.arguments import Expected
+from clprune.kernels.base import Kernel
 from clprune.kernels.catalogue import built_in_kernels
 from clprune.opencl_c import work_group_attributes
 from clprune.quirks import QUIRKS, platform_advice, quirks_of, vector_width, wants_explicit_vectors

@@ -11,11 +11,10 @@ import abc
 import dataclasses
 import enum
 import itertools
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 import numpy.typing as npt
@@ -26,210 +25,27 @@ from clprune.darknet.kinds.base import Layer
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import ConfigurationRejected, RenderError, TileError
+from clprune.kernels.arguments import (
+    INPUTS,
+    NO_WEIGHTS,
+    Answer,
+    Arguments,
+    Arrays,
+    Case,
+    Expected,
+    FloatArray,
+    Launch,
+    Sample,
+    Stage,
+)
 from clprune.kernels.demand import Demand
-from clprune.layout import Layout
+from clprune.kernels.samples import SENTINEL, input_buffer
+from clprune.kernels.tile import Constraint, OperationT, TileT, Values, values_of
+from clprune.kernels.workload import WeightForm, Workload
+from clprune.layout import Layout, view
+from clprune.packing.arrays import PackedArrays
 from clprune.rendering import render
 from clprune.source_hash import Generator, source_hash
-
-Value = int | str
-FloatArray = npt.NDArray[np.float32]
-
-#: What a reference computes.
-Answer = npt.NDArray[np.float64]
-
-#: An argument of a kernel: a device buffer, an array to be copied to one, a number, scratch memory, or (in a case) what
-#: is expected.
-DeviceArray = Any
-
-#: Tensors `[N, C, H, W]` of any float.
-Arrays = Sequence[npt.NDArray[Any]]
-
-#: What a kernel without weights is given in their place.
-NO_WEIGHTS = LayerWeights(weights=np.zeros(0, np.float32), biases=np.zeros(0, np.float32))
-
-
-class Tile(Protocol):
-    """A frozen dataclass of parameters."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-
-class Operation(Protocol):
-    """One use of a kernel; `key` names its problem in the tuning database."""
-
-    @property
-    def key(self) -> str: ...
-
-    @property
-    def flops(self) -> int: ...
-
-
-TileT = TypeVar("TileT", bound=Tile)
-OperationT = TypeVar("OperationT", bound=Operation)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Launch:
-    """Global and local sizes in work-items; each global size is a multiple of its local size."""
-
-    global_size: tuple[int, ...]
-    local_size: tuple[int, ...]
-
-    @property
-    def work_group_size(self) -> int:
-        """Work-items of one work-group."""
-        return int(np.prod(self.local_size))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One kernel function of a template: its name and its launch.
-
-    `takes`: parameter -> argument, for parameters that are not called like the argument that they are given.
-    """
-
-    name: str
-    launch: Launch
-    takes: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scratch:
-    """An argument: device memory for `elements` float32 values that only these stages use. Its contents are undefined
-    before the first stage and may be gone after the last; steps of a plan share it.
-    """
-
-    elements: int
-
-    @property
-    def size_bytes(self) -> int:
-        return 4 * self.elements
-
-
-class Packed(Protocol):
-    """A layer's weights as a tile reads them.
-
-    `kept_share`: weights multiplied (without fill) over a dense layer's. `imbalance`: the longest of the parts that
-    run at the same time over their mean.
-    """
-
-    @property
-    def kept_share(self) -> float: ...
-
-    @property
-    def size_bytes(self) -> int: ...
-
-    @property
-    def imbalance(self) -> float: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Constraint(Generic[TileT, OperationT]):
-    """A condition that a tile must meet; `reason` is what the user reads when it does not."""
-
-    reason: str
-    holds: Callable[[TileT, OperationT], bool]
-
-
-WIDE_VECTORS: Constraint[Any, Any] = Constraint(
-    reason="wide vectors are for work-groups of one",
-    holds=lambda t, o: t.vector_width <= 4 or t.work_group_size == 1,
-)
-
-PREFETCHING: Constraint[Any, Any] = Constraint(
-    reason="prefetching is for work-groups of one, whose caches are a CPU's",
-    holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
-)
-
-STAGING: Constraint[Any, Any] = Constraint(
-    reason="staging weights in local memory needs a work-group that shares them",
-    holds=lambda t, o: t.tile_k == 0 or t.group_n > 1,
-)
-
-#: What holds for nearly every tile that has a work-group and vectors, whatever the kernel.
-WORK_GROUP_CONSTRAINTS: tuple[Constraint[Any, Any], ...] = (
-    Constraint(
-        reason="work-groups of several items have 64 to 256 of them",
-        holds=lambda t, o: t.work_group_size == 1 or 64 <= t.work_group_size <= 256,
-    ),
-    WIDE_VECTORS,
-)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Expected:
-    """An output argument: what must stand in it.
-
-    `values` float64 over the whole buffer, `written` bool: where the kernel must write; elsewhere the buffer must keep
-    what it held. `terms`: products summed up per value, from which the tolerance follows.
-    """
-
-    values: Answer
-    written: npt.NDArray[np.bool_]
-    initial: FloatArray
-    terms: int
-
-
-Argument = npt.NDArray[Any] | int | float | Scratch | Expected
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Case:
-    """One concrete run with known answer: the arguments by name, the input first."""
-
-    arguments: Mapping[str, Argument]
-    kept_share: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Sample:
-    """Seeded data for an operation, free of any tile: inputs by name (float32) and the float64 answer."""
-
-    inputs: Mapping[str, FloatArray]
-    answer: Answer
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workload:
-    """Seeded data for a case: how much of the weights is removed, in units of how many rows."""
-
-    seed: int = 0
-    kept_share: float = 1.0
-    unit_rows: int = 8
-
-    @property
-    def key(self) -> str:
-        """Stable text under which tuning results of this sparsity are kept."""
-        if self.is_dense:
-            return "dense"
-        share = f"{self.kept_share:.3f}".removesuffix("0")
-        return f"kept{share} unit{self.unit_rows}x1"
-
-    @property
-    def is_dense(self) -> bool:
-        """Nothing worth skipping is removed."""
-        return self.kept_share > 0.995
-
-    def kept_columns(self, columns: int, *, tile_m: int) -> int:
-        """Columns that a row block of `tile_m` keeps where every unit keeps its share of columns chosen at random."""
-        units = (tile_m - math.gcd(tile_m, self.unit_rows)) / self.unit_rows + 1
-        removed_share: float = (1 - self.kept_share) ** units
-        return max(1, round(columns * (1 - removed_share)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightForm:
-    """What was removed from a layer, and how the rest lies.
-
-    `winograd`: output tile m of a layer that lives in the Winograd domain of F(m x m, 3 x 3), else None. `storage`: how
-    the values lie in device memory, one of `clprune.kernels.storage.STORAGES`; empty where nobody has said.
-    `quantizes_input`: the layer's input may be multiplied as codes of 8 bits.
-    """
-
-    workload: Workload = field(default_factory=Workload)
-    winograd: int | None = None
-    storage: str = ""
-    quantizes_input: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,7 +93,10 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
     #: What beside `variables` generates parts of the source: its hash covers their text.
     generators: ClassVar[tuple[Generator, ...]] = ()
     tile_type: type[TileT]
-    parameters: ClassVar[Mapping[str, Sequence[Value]]]
+    #: What the fields of `tile_type` may be, and the only values that are worth trying on CPUs and on GPUs.
+    parameters: ClassVar[Values]
+    cpu_values: ClassVar[Values]
+    gpu_values: ClassVar[Values]
     constraints: Sequence[Constraint[TileT, OperationT]]
     #: The type of the operations for which a plan asks this kernel for offers; None: it names the kernel itself.
     computes: ClassVar[type[Any] | None] = None
@@ -286,12 +105,14 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
     #: Tiles that suit CPU drivers (one work-item per register tile) and GPUs (work-groups of 64 to 256, or of a warp).
     cpu_tiles: Sequence[TileT]
     gpu_tiles: Sequence[TileT]
-    #: The only values of some parameters that are worth trying there, so that a search need not enumerate the rest.
-    cpu_values: ClassVar[Mapping[str, Sequence[Value]]] = {}
-    gpu_values: ClassVar[Mapping[str, Sequence[Value]]] = {}
-
     #: The kind of layers that it computes in one step, by `operation_of`; else `clprune.plan.lowering` tells what does.
     layer_kind: ClassVar[type[Layer] | None] = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "tile_type" in vars(cls):
+            cls.parameters = values_of(cls.tile_type, "declared")
+            cls.cpu_values, cls.gpu_values = values_of(cls.tile_type, "cpu"), values_of(cls.tile_type, "gpu")
 
     def operation_of(self, layer: Any, *, batch: int, input: Layout, output: Layout) -> OperationT:
         """The operation that computes a layer of `layer_kind` for `batch` images."""
@@ -316,6 +137,17 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
     def variables(self, tile: TileT, operation: OperationT) -> dict[str, Any]:
         """Mako variables of the template beside the tile's fields."""
         return {}
+
+    def pack(self, tile: TileT, operation: OperationT, *, weights: LayerWeights) -> PackedArrays:
+        """`weights`, batch normalization folded, as this tile reads them: by default as they are."""
+        return PackedArrays(values=weights.weights, bias=weights.biases, kept_share=1.0)
+
+    @abc.abstractmethod
+    def arguments(self, tile: TileT, operation: OperationT, packed: Any) -> Arguments:
+        """All arguments but the tensors (`INPUTS` and `y`), from what `pack` gave.
+
+        Numbers become the parameters' type, and NumPy arrays are still to be copied to the device.
+        """
 
     @abc.abstractmethod
     def safe_tile(self, operation: OperationT) -> TileT:
@@ -354,7 +186,7 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         """Whether it multiplies by a layer's weights."""
         return False
 
-    def store_reference(self, operation: OperationT, answer: Answer, output: Answer) -> None:
+    def store_reference(self, operation: OperationT, answer: Answer, output: npt.NDArray[Any]) -> None:
         """Put the reference's answer where the kernel would in its output tensor `[N, C, H, W]`."""
         output[:] = answer.reshape(output.shape)
 
@@ -364,13 +196,43 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         """
         return 1
 
-    @abc.abstractmethod
     def sample(self, operation: OperationT, workload: Workload) -> Sample:
         """Seeded data for this operation and the float64 answer; costly for large layers, good for every tile."""
+        inputs = self.sample_inputs(operation, workload, np.random.default_rng(workload.seed))
+        weights = self.sample_weights(operation, inputs)
+        tensors = [inputs[name] for name in INPUTS if name in inputs]
+        return Sample(inputs=inputs, answer=self.reference(operation, tensors, weights))
 
-    @abc.abstractmethod
+    def input_layouts(self, operation: Any) -> dict[str, Layout]:
+        """The layouts of the tensors that it reads, by those of `INPUTS` that it has."""
+        return {"x": operation.input}
+
+    def sample_inputs(self, operation: Any, workload: Workload, rng: np.random.Generator) -> dict[str, FloatArray]:
+        """Data of a sample by name: its tensors `[N, C, H, W]`, and what `sample_weights` makes use of."""
+        layouts = self.input_layouts(operation)
+        return {name: rng.standard_normal(layout.dimensions, np.float32) for name, layout in layouts.items()}
+
+    def sample_weights(self, operation: OperationT, inputs: Mapping[str, FloatArray]) -> LayerWeights:
+        """The weights of a sample."""
+        return NO_WEIGHTS
+
     def case(self, tile: TileT, operation: OperationT, sample: Sample) -> Case:
         """The arguments for this tile and sample, and what must come out."""
+        packed = self.pack(tile, operation, weights=self.sample_weights(operation, sample.inputs))
+        layouts = self.input_layouts(operation)
+        inputs = {name: input_buffer(sample.inputs[name], layout) for name, layout in layouts.items()}
+        expected = self.expected(tile, operation, sample.answer)
+        arguments = {**inputs, "y": expected, **self.arguments(tile, operation, packed)}
+        return Case(arguments=arguments, kept_share=packed.kept_share)
+
+    def expected(self, tile: TileT, operation: Any, answer: Answer) -> Expected:
+        """The answer in the output's buffer."""
+        layout = operation.output
+        values, written = np.full(layout.elements, float(SENTINEL)), np.zeros(layout.elements, np.bool_)
+        self.store_reference(operation, answer, view(values, layout))
+        self.store_reference(operation, np.ones_like(answer), view(written, layout))
+        initial = np.full(layout.elements, SENTINEL)
+        return Expected(values=values, written=written, initial=initial, terms=self.error_terms(operation))
 
     @abc.abstractmethod
     def sample_operations(self) -> Sequence[OperationT]:
@@ -519,54 +381,27 @@ class Offer:
         return self.kernel.rejection(tile, self.operation, device)
 
 
-class TensorKernel(Kernel[TileT, OperationT]):
-    """A kernel whose arguments are tensors and scalars."""
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """An offer with the tile that it is computed with: what tuning, its database, packed weights and plans mean. Two
+    are equal where the same kernel computes the same operation on the same workload with the same tile.
+    """
 
-    @abc.abstractmethod
-    def arguments(
-        self, tile: TileT, operation: OperationT, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
-    ) -> dict[str, DeviceArray]:
-        """Arguments by the names of the template's parameters, the input first; numbers become the parameters' type,
-        and NumPy arrays are still to be copied to the device.
-        """
+    offer: Offer
+    tile: Any
 
+    @property
+    def kernel(self) -> Kernel[Any, Any]:
+        return self.offer.kernel
 
-class MatrixKernel(Kernel[TileT, OperationT]):
-    """A kernel with a weight matrix, whose packed form depends on the tile: what pruning is for, and worth tuning."""
+    @property
+    def operation(self) -> Any:
+        return self.offer.operation
 
-    def takes_weights(self, operation: OperationT) -> bool:
-        return True
-
-    @abc.abstractmethod
-    def pack(self, tile: TileT, operation: OperationT, *, weights: LayerWeights) -> Packed:
-        """`weights`, batch normalization folded, as this tile reads them."""
-
-    def wavefront_rows(self, tile: TileT) -> int:
-        """Rows of the weight matrix that one lock-step SIMD group computes together, from one list of kept columns.
-
-        A multiply can be skipped for all of them or for none: the finest unit that pruning may remove.
-        """
-        rows: int = tile.tile_m  # type: ignore[attr-defined]  # what every matrix kernel's tile has
-        return rows
-
-    def workgroup_rows(self, tile: TileT) -> int:
-        """Rows that one work-group computes; a column that none of them needs is not even loaded into local memory."""
-        return self.wavefront_rows(tile)
-
-    @abc.abstractmethod
-    def arguments(
-        self, tile: TileT, operation: OperationT, packed: Any, *, x: DeviceArray, y: DeviceArray
-    ) -> dict[str, DeviceArray]:
-        """Arguments by the names of the template's parameters, the input first; numbers become the parameters' type,
-        and NumPy arrays are still to be copied to the device.
-        """
-
-
-def ceil_div(dividend: int, divisor: int) -> int:
-    """Quotient rounded up."""
-    return -(-dividend // divisor)
-
-
-def round_up(value: int, multiple: int) -> int:
-    """The next multiple."""
-    return ceil_div(value, multiple) * multiple
+    @property
+    def at_origin(self) -> Choice:
+        """The same wherever its tensors begin: equal for all images of a batch, which share packed weights."""
+        layouts = {name: getattr(self.operation, name) for name in ("input", "output")}
+        moved = {name: dataclasses.replace(layout, origin=0) for name, layout in layouts.items()}
+        operation = dataclasses.replace(self.operation, **moved)
+        return dataclasses.replace(self, offer=dataclasses.replace(self.offer, operation=operation))

@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from clprune.darknet.values import LayerWeights
-from clprune.geometry import Shape
-from clprune.kernels.base import (
-    NO_WEIGHTS,
-    Answer,
-    Arrays,
-    Case,
-    Constraint,
-    DeviceArray,
-    Expected,
-    Launch,
-    Sample,
-    TensorKernel,
-    Workload,
-    ceil_div,
-)
+from clprune.geometry import Shape, ceil_div
+from clprune.kernels.arguments import NO_WEIGHTS, Answer, Arguments, Arrays, Expected, Launch
+from clprune.kernels.base import Kernel
 from clprune.kernels.samples import SENTINEL
 from clprune.kernels.signature import PLACES
+from clprune.kernels.tile import Constraint, values
 from clprune.layout import READ_MARGIN, Layout, padded_layout, view
+from clprune.packing.arrays import PackedArrays
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClearTile:
     """Parameters of the template, explained there."""
 
-    group_n: int
-    tile_planes: int = 1
-    prefetch: int = 0
+    group_n: int = field(metadata=values(1, 64, 128))
+    tile_planes: int = field(default=1, metadata=values(1, 8, 32))
+    prefetch: int = field(default=0, metadata=values(0, 16, 32))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +46,12 @@ class ClearOperation:
         return 0
 
 
-class ClearPaddingKernel(TensorKernel[ClearTile, ClearOperation]):
+class ClearPaddingKernel(Kernel[ClearTile, ClearOperation]):
     """See `templates/clear_padding.cl.mako`."""
 
     name = "clear_padding"
     template = "clear_padding"
     tile_type = ClearTile
-    parameters: ClassVar = {"group_n": (1, 64, 128), "tile_planes": (1, 8, 32), "prefetch": (0, 16, 32)}
     constraints = (
         Constraint(
             reason="prefetching is for work-groups of one, whose caches are a CPU's",
@@ -82,13 +71,9 @@ class ClearPaddingKernel(TensorKernel[ClearTile, ClearOperation]):
     def safe_tile(self, operation: ClearOperation) -> ClearTile:
         return ClearTile(group_n=1)
 
-    def arguments(
-        self, tile: ClearTile, operation: ClearOperation, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
-    ) -> dict[str, DeviceArray]:
-        """There is no input, `x` is ignored."""
+    def arguments(self, tile: ClearTile, operation: ClearOperation, packed: PackedArrays) -> Arguments:
         layout = operation.output
         return {
-            "y": y,
             "height": layout.shape.height,
             "width": layout.shape.width,
             "padding_rows": layout.padding_rows,
@@ -97,15 +82,16 @@ class ClearPaddingKernel(TensorKernel[ClearTile, ClearOperation]):
             **{name: getattr(layout, name) for name in PLACES},
         }
 
+    def input_layouts(self, operation: ClearOperation) -> dict[str, Layout]:
+        """There is no data."""
+        return {}
+
     def reference(self, operation: ClearOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS) -> Answer:
         """The zeros themselves."""
         return np.zeros(operation.output.elements)
 
-    def sample(self, operation: ClearOperation, workload: Workload) -> Sample:
-        """There is no data."""
-        return Sample(inputs={}, answer=self.reference(operation, ()))
-
-    def case(self, tile: ClearTile, operation: ClearOperation, sample: Sample) -> Case:
+    def expected(self, tile: ClearTile, operation: Any, answer: Answer) -> Expected:
+        """Zeros in the padding alone."""
         layout = operation.output
         written = np.ones(layout.elements, np.bool_)
         written[layout.elements - READ_MARGIN :] = False
@@ -114,10 +100,9 @@ class ClearPaddingKernel(TensorKernel[ClearTile, ClearOperation]):
             height, width = layout.shape.height - 1, layout.pitch - layout.shape.width
             gaps = dataclasses.replace(layout, shape=dataclasses.replace(layout.shape, height=height, width=width))
             view(written[layout.shape.width :], gaps)[:] = False
-        values = np.where(written, sample.answer, float(SENTINEL))
+        values = np.where(written, answer, float(SENTINEL))
         initial = np.full(layout.elements, SENTINEL, np.float32)
-        expected = Expected(values=values, written=written, initial=initial, terms=1)
-        return Case(arguments=self.arguments(tile, operation, x=None, y=expected))
+        return Expected(values=values, written=written, initial=initial, terms=1)
 
     def sample_operations(self) -> tuple[ClearOperation, ...]:
         shapes = ((1, 1, 1, 1, 1), (2, 3, 5, 7, 1), (1, 5, 13, 4, 3), (3, 2, 31, 33, 2))

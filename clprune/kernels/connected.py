@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,21 +12,11 @@ import numpy.typing as npt
 from clprune.architecture import Architecture
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
-from clprune.geometry import ConnectedProblem, Shape
-from clprune.kernels.base import (
-    WORK_GROUP_CONSTRAINTS,
-    Answer,
-    Constraint,
-    DeviceArray,
-    Launch,
-    Offer,
-    Request,
-    Workload,
-    ceil_div,
-    round_up,
-)
+from clprune.geometry import ConnectedProblem, Shape, ceil_div, round_up
+from clprune.kernels.arguments import Answer, Arguments, Launch
+from clprune.kernels.base import Offer, Request
 from clprune.kernels.demand import Demand
-from clprune.kernels.layer import LayerKernel
+from clprune.kernels.matrix import MatrixKernel
 from clprune.kernels.signature import places
 from clprune.kernels.storage import (
     CODEBOOK4,
@@ -41,6 +31,8 @@ from clprune.kernels.storage import (
     table_bytes,
     weight_arguments,
 )
+from clprune.kernels.tile import WORK_GROUP_CONSTRAINTS, Constraint, values
+from clprune.kernels.workload import Workload
 from clprune.layout import Layout, contiguous_layout, padded_layout
 from clprune.packing.columns import PackedColumns
 
@@ -61,12 +53,12 @@ _ROW_MULTIPLE = 256
 class ConnectedTile:
     """Parameters of the template, explained there."""
 
-    vector_width: int
-    vectors: int
-    group_m: int = 1
-    group_k: int = 1
-    tile_n: int = 1
-    k_unroll: int = 1
+    vector_width: int = field(metadata=values(1, 4, 8, 16, gpu=(1, 4)))
+    vectors: int = field(metadata=values(1, 2, 4))
+    group_m: int = field(default=1, metadata=values(1, 16, 32, 64, cpu=(1,), gpu=(16, 32, 64)))
+    group_k: int = field(default=1, metadata=values(1, 2, 4, 8, 16, cpu=(1,)))
+    tile_n: int = field(default=1, metadata=values(1, 2, 4, 8))
+    k_unroll: int = field(default=1, metadata=values(1, 2, 4, 8, cpu=(1, 2, 4)))
 
     @property
     def tile_m(self) -> int:
@@ -149,7 +141,7 @@ def connected_reference(x: npt.NDArray[Any], matrix: npt.NDArray[Any], bias: npt
     return answer
 
 
-class ConnectedLayerKernel(LayerKernel[ConnectedTileT, ConnectedOperation]):
+class ConnectedLayerKernel(MatrixKernel[ConnectedTileT, ConnectedOperation]):
     """What all kernels share that compute fully connected layers."""
 
     computes = ConnectedOperation
@@ -196,16 +188,6 @@ class ConnectedKernel(ConnectedLayerKernel[ConnectedTile]):
     name = "connected"
     template = "connected"
     tile_type = ConnectedTile
-    parameters: ClassVar = {
-        "vector_width": (1, 4, 8, 16),
-        "vectors": (1, 2, 4),
-        "group_m": (1, 16, 32, 64),
-        "group_k": (1, 2, 4, 8, 16),
-        "tile_n": (1, 2, 4, 8),
-        "k_unroll": (1, 2, 4, 8),
-    }
-    cpu_values: ClassVar = {"group_m": (1,), "group_k": (1,), "k_unroll": (1, 2, 4)}
-    gpu_values: ClassVar = {"vector_width": (1, 4), "group_m": (16, 32, 64)}
     constraints = (
         Constraint(
             reason="a work-item handles more images than the batch has",
@@ -292,17 +274,9 @@ class ConnectedKernel(ConnectedLayerKernel[ConnectedTile]):
         options = {"column_offsets": operation.column_offsets, "tile_m": tile.tile_m}
         return column_lists(weights, operation.storage, **options)
 
-    def arguments(
-        self,
-        tile: ConnectedTile,
-        operation: ConnectedOperation,
-        packed: PackedColumns,
-        *,
-        x: DeviceArray,
-        y: DeviceArray,
-    ) -> dict[str, DeviceArray]:
+    def arguments(self, tile: ConnectedTile, operation: ConnectedOperation, packed: PackedColumns) -> Arguments:
         layouts = places(x=operation.input, y=operation.output)
-        return {"x": x, **weight_arguments(packed), "y": y, "batch": operation.problem.batch, **layouts}
+        return {**weight_arguments(packed), "batch": operation.problem.batch, **layouts}
 
     def sample_operations(self) -> tuple[ConnectedOperation, ...]:
         sizes = ((1, 1, 1), (1, 33, 7), (1, 131, 65), (3, 64, 31), (8, 50, 130))

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
-from clprune.kernels.base import (
-    Answer,
-    Constraint,
-    DeviceArray,
-    Launch,
-    Offer,
-    Rank,
-    Request,
-    Scratch,
-    Stage,
-    ceil_div,
-    round_up,
-)
+from clprune.geometry import ceil_div, round_up
+from clprune.kernels.arguments import Answer, Arguments, Launch, Scratch, Stage
+from clprune.kernels.base import Offer, Rank, Request
 from clprune.kernels.connected import (
     CONNECTED,
     ConnectedLayerKernel,
@@ -42,6 +32,7 @@ from clprune.kernels.conv_int8 import (
 )
 from clprune.kernels.signature import places
 from clprune.kernels.storage import FLOAT32, INT8, stored_matrix
+from clprune.kernels.tile import Constraint, values
 from clprune.packing.columns import pack_columns
 
 #: Codes of a word -> its dtype.
@@ -52,7 +43,7 @@ _WORD_TYPES: dict[int, type[np.integer[Any]]] = {2: np.uint16, 4: np.int32}
 class ConnectedInt8Tile(ConnectedTile):
     """Parameters of the template, explained there and in connected.cl.mako."""
 
-    inputs_packed: int
+    inputs_packed: int = field(metadata=values(2, 4, cpu=(2,), gpu=(4,)))
 
 
 def input_words(codes: npt.NDArray[np.int8], inputs_packed: int) -> npt.NDArray[np.integer[Any]]:
@@ -77,9 +68,6 @@ class ConnectedInt8Kernel(ConnectedLayerKernel[ConnectedInt8Tile]):
         ConnectedOperation.last_column_offset,
     )
     tile_type = ConnectedInt8Tile
-    parameters: ClassVar = {**CONNECTED.parameters, "inputs_packed": (2, 4)}
-    cpu_values: ClassVar = {**CONNECTED.cpu_values, "inputs_packed": (2,)}
-    gpu_values: ClassVar = {**CONNECTED.gpu_values, "inputs_packed": (4,)}
     constraints = (
         Constraint(reason="integer sums are for int8 weights", holds=lambda t, o: o.storage == INT8),
         Constraint(
@@ -155,25 +143,15 @@ class ConnectedInt8Kernel(ConnectedLayerKernel[ConnectedInt8Tile]):
         )
         return PackedInt8(**vars(columns), inverse_scale=inverse_scale(activation_scale))
 
-    def arguments(
-        self,
-        tile: ConnectedInt8Tile,
-        operation: ConnectedOperation,
-        packed: PackedInt8,
-        *,
-        x: DeviceArray,
-        y: DeviceArray,
-    ) -> dict[str, DeviceArray]:
+    def arguments(self, tile: ConnectedInt8Tile, operation: ConnectedOperation, packed: PackedInt8) -> Arguments:
         """Arguments of both stages."""
         return {
-            "x": x,
             "q": _scratch(tile, operation),
             "x_offsets": np.zeros(1, np.int32) if operation.is_contiguous else operation.column_offsets,
             "inverse_scale": packed.inverse_scale,
             "inputs": operation.problem.inputs,
             "words": _words(tile, operation),
             **packed.arrays,
-            "y": y,
             "batch": operation.problem.batch,
             **places(x=operation.input, y=operation.output),
         }

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 from clprune.architecture import Architecture
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
-from clprune.geometry import ConvProblem
-from clprune.kernels.base import (
-    PREFETCHING,
-    STAGING,
-    WORK_GROUP_CONSTRAINTS,
-    Constraint,
-    DeviceArray,
-    Launch,
-    Offer,
-    Request,
-    WeightForm,
-    Workload,
-    ceil_div,
-)
+from clprune.geometry import ConvProblem, ceil_div
+from clprune.kernels.arguments import Arguments, Launch
+from clprune.kernels.base import Offer, Request
 from clprune.kernels.conv_operation import (
     POSITION_CONSTRAINTS,
     ConvOperation,
@@ -40,6 +29,8 @@ from clprune.kernels.storage import (
     column_lists,
     weight_arguments,
 )
+from clprune.kernels.tile import PREFETCHING, STAGING, WORK_GROUP_CONSTRAINTS, Constraint, values
+from clprune.kernels.workload import WeightForm, Workload
 from clprune.packing.columns import PackedColumns
 from clprune.quirks import vector_width
 
@@ -52,17 +43,17 @@ class ConvTile:
     `tile_m * group_m` channels, `turns` times over. With pooling fused a vector covers two rows of positions.
     """
 
-    tile_m: int
-    vector_width: int
-    vectors: int
-    group_m: int = 1
-    group_n: int = 1
-    tile_k: int = 0
-    k_unroll: int = 1
-    mapping: str = "flat"
-    sweep: int = 0
-    prefetch: int = 0
-    turns: int = 1
+    tile_m: int = field(metadata=values(1, 2, 4, 6, 8, 12, 14, 16))
+    vector_width: int = field(metadata=values(1, 2, 4, 8, 16, gpu=(1, 2, 4)))
+    vectors: int = field(metadata=values(1, 2, 3, 4, 5, 6))
+    group_m: int = field(default=1, metadata=values(1, 2, 4, cpu=(1,)))
+    group_n: int = field(default=1, metadata=values(1, 32, 64, 128, cpu=(1,), gpu=(32, 64, 128)))
+    tile_k: int = field(default=0, metadata=values(0, 16, 32, cpu=(0,)))
+    k_unroll: int = field(default=1, metadata=values(1, 2, 4, cpu=(1, 2)))
+    mapping: str = field(default="flat", metadata=values("flat", "rows", "packed"))
+    sweep: int = field(default=0, metadata=values(0, 1, 4))
+    prefetch: int = field(default=0, metadata=values(0, 16, 48, gpu=(0,)))
+    turns: int = field(default=1, metadata=values(1, 4, gpu=(1,)))
 
     @property
     def work_group_size(self) -> int:
@@ -88,21 +79,6 @@ class ConvKernel(PositionKernel[ConvTile]):
     tile_type = ConvTile
     computes = ConvOperation
     algorithm = "direct"
-    parameters: ClassVar = {
-        "tile_m": (1, 2, 4, 6, 8, 12, 14, 16),
-        "vector_width": (1, 2, 4, 8, 16),
-        "vectors": (1, 2, 3, 4, 5, 6),
-        "group_m": (1, 2, 4),
-        "group_n": (1, 32, 64, 128),
-        "tile_k": (0, 16, 32),
-        "k_unroll": (1, 2, 4),
-        "mapping": ("flat", "rows", "packed"),
-        "sweep": (0, 1, 4),
-        "prefetch": (0, 16, 48),
-        "turns": (1, 4),
-    }
-    cpu_values: ClassVar = {"group_m": (1,), "group_n": (1,), "tile_k": (0,), "k_unroll": (1, 2)}
-    gpu_values: ClassVar = {"vector_width": (1, 2, 4), "group_n": (32, 64, 128), "prefetch": (0,), "turns": (1,)}
     constraints = (
         *POSITION_CONSTRAINTS,
         Constraint(
@@ -243,11 +219,9 @@ class ConvKernel(PositionKernel[ConvTile]):
             lookahead=tile.prefetch + tile.k_unroll,
         )
 
-    def arguments(
-        self, tile: ConvTile, operation: ConvOperation, packed: PackedColumns, *, x: DeviceArray, y: DeviceArray
-    ) -> dict[str, DeviceArray]:
+    def arguments(self, tile: ConvTile, operation: ConvOperation, packed: PackedColumns) -> Arguments:
         blocks = {"block_count": len(packed.blocks)}
-        return {"x": x, **weight_arguments(packed), "y": y, **blocks, **operation.position_arguments(tile)}
+        return {**weight_arguments(packed), **blocks, **operation.position_arguments(tile)}
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
         shapes = (

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
-from clprune.geometry import ConvProblem
-from clprune.kernels.base import (
-    PREFETCHING,
-    WORK_GROUP_CONSTRAINTS,
-    Constraint,
-    DeviceArray,
-    Launch,
-    Offer,
-    Rank,
-    Request,
-    WeightForm,
-    ceil_div,
-)
+from clprune.geometry import ConvProblem, ceil_div
+from clprune.kernels.arguments import Arguments, Launch
+from clprune.kernels.base import Offer, Rank, Request
 from clprune.kernels.conv import CONV, many_channels
 from clprune.kernels.conv_operation import AREA_CONSTRAINTS, ConvOperation, conv_operation
 from clprune.kernels.convolution import ConvolutionKernel
 from clprune.kernels.signature import places
 from clprune.kernels.storage import CODEBOOK4, INT8, column_lists, table_bytes, weight_arguments
+from clprune.kernels.tile import PREFETCHING, WORK_GROUP_CONSTRAINTS, Constraint, values
+from clprune.kernels.workload import WeightForm
 from clprune.packing.columns import PackedColumns
 from clprune.quirks import EMULATED_LOCAL_MEMORY, has, vector_width, wants_explicit_vectors
 
@@ -50,15 +42,15 @@ class ConvChannelsTile:
     A work-item computes `vectors * vector_width` output channels at `tile_rows x tile_columns` positions.
     """
 
-    vector_width: int
-    vectors: int
-    tile_rows: int
-    tile_columns: int
-    group_m: int = 1
-    group_n: int = 1
-    k_unroll: int = 1
-    sweep: int = 0
-    prefetch: int = 0
+    vector_width: int = field(metadata=values(1, 4, 8, 16, gpu=(1, 4)))
+    vectors: int = field(metadata=values(1, 2, 3, 4, 6))
+    tile_rows: int = field(metadata=values(1, 2, 3, 4))
+    tile_columns: int = field(metadata=values(1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14))
+    group_m: int = field(default=1, metadata=values(1, 16, 32, 64, cpu=(1,), gpu=(16, 32, 64)))
+    group_n: int = field(default=1, metadata=values(1, 2, 4, cpu=(1,)))
+    k_unroll: int = field(default=1, metadata=values(1, 2))
+    sweep: int = field(default=0, metadata=values(0, 1))
+    prefetch: int = field(default=0, metadata=values(0, 16, 48, gpu=(0,)))
 
     @property
     def work_group_size(self) -> int:
@@ -90,19 +82,6 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
     tile_type = ConvChannelsTile
     computes = ConvOperation
     algorithm = "direct"
-    parameters: ClassVar = {
-        "vector_width": (1, 4, 8, 16),
-        "vectors": (1, 2, 3, 4, 6),
-        "tile_rows": (1, 2, 3, 4),
-        "tile_columns": (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14),
-        "group_m": (1, 16, 32, 64),
-        "group_n": (1, 2, 4),
-        "k_unroll": (1, 2),
-        "sweep": (0, 1),
-        "prefetch": (0, 16, 48),
-    }
-    cpu_values: ClassVar = {"group_m": (1,), "group_n": (1,)}
-    gpu_values: ClassVar = {"vector_width": (1, 4), "group_m": (16, 32, 64), "prefetch": (0,)}
     constraints = (
         *AREA_CONSTRAINTS,
         Constraint(
@@ -224,14 +203,10 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
             lookahead=tile.prefetch + tile.k_unroll,
         )
 
-    def arguments(
-        self, tile: ConvChannelsTile, operation: ConvOperation, packed: PackedColumns, *, x: DeviceArray, y: DeviceArray
-    ) -> dict[str, DeviceArray]:
+    def arguments(self, tile: ConvChannelsTile, operation: ConvOperation, packed: PackedColumns) -> Arguments:
         problem = operation.problem
         return {
-            "x": x,
             **weight_arguments(packed),
-            "y": y,
             "block_count": len(packed.blocks),
             "tile_count": _tile_count(tile, problem),
             "tiles_per_row": ceil_div(problem.out_width, tile.tile_columns),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,21 +12,9 @@ import numpy.typing as npt
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
-from clprune.kernels.base import (
-    PREFETCHING,
-    WORK_GROUP_CONSTRAINTS,
-    Answer,
-    Constraint,
-    DeviceArray,
-    Launch,
-    Offer,
-    Rank,
-    Request,
-    Scratch,
-    Stage,
-    ceil_div,
-    round_up,
-)
+from clprune.geometry import ceil_div, round_up
+from clprune.kernels.arguments import Answer, Arguments, Launch, Scratch, Stage
+from clprune.kernels.base import Offer, Rank, Request
 from clprune.kernels.conv_operation import (
     POSITION_CONSTRAINTS,
     ConvOperation,
@@ -36,6 +24,7 @@ from clprune.kernels.conv_operation import (
 )
 from clprune.kernels.convolution import PositionKernel
 from clprune.kernels.storage import INT8, stored_matrix
+from clprune.kernels.tile import PREFETCHING, WORK_GROUP_CONSTRAINTS, Constraint, values
 from clprune.layout import padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
 from clprune.quantization.coding import LARGEST_CODE, LinearCoding
@@ -52,16 +41,16 @@ _CONV_TAKES = {"x": "q", "x_origin": "q_origin", "x_image_stride": "image_span"}
 class ConvInt8Tile:
     """Parameters of the template, explained there and in conv.cl.mako."""
 
-    tile_m: int
-    vector_width: int
-    vectors: int
-    channels_packed: int
-    group_m: int = 1
-    group_n: int = 1
-    k_unroll: int = 1
-    mapping: str = "flat"
-    sweep: int = 0
-    prefetch: int = 0
+    tile_m: int = field(metadata=values(1, 2, 4, 6, 8, 12, 14))
+    vector_width: int = field(metadata=values(1, 2, 4, 8, 16, gpu=(1, 2, 4)))
+    vectors: int = field(metadata=values(1, 2, 3, 4, 6))
+    channels_packed: int = field(metadata=values(2, 4, cpu=(2,), gpu=(4,)))
+    group_m: int = field(default=1, metadata=values(1, 2, 4, cpu=(1,)))
+    group_n: int = field(default=1, metadata=values(1, 32, 64, 128, cpu=(1,), gpu=(32, 64, 128)))
+    k_unroll: int = field(default=1, metadata=values(1, 2, 4, cpu=(1, 2)))
+    mapping: str = field(default="flat", metadata=values("flat", "rows"))
+    sweep: int = field(default=0, metadata=values(0, 1, 4))
+    prefetch: int = field(default=0, metadata=values(0, 16, 48, gpu=(0,)))
 
     @property
     def work_group_size(self) -> int:
@@ -139,25 +128,6 @@ class ConvInt8Kernel(PositionKernel[ConvInt8Tile]):
     tile_type = ConvInt8Tile
     computes = ConvOperation
     algorithm = "direct"
-    parameters: ClassVar = {
-        "tile_m": (1, 2, 4, 6, 8, 12, 14),
-        "vector_width": (1, 2, 4, 8, 16),
-        "vectors": (1, 2, 3, 4, 6),
-        "channels_packed": (2, 4),
-        "group_m": (1, 2, 4),
-        "group_n": (1, 32, 64, 128),
-        "k_unroll": (1, 2, 4),
-        "mapping": ("flat", "rows"),
-        "sweep": (0, 1, 4),
-        "prefetch": (0, 16, 48),
-    }
-    cpu_values: ClassVar = {"group_m": (1,), "group_n": (1,), "k_unroll": (1, 2), "channels_packed": (2,)}
-    gpu_values: ClassVar = {
-        "vector_width": (1, 2, 4),
-        "group_n": (32, 64, 128),
-        "prefetch": (0,),
-        "channels_packed": (4,),
-    }
     constraints = (
         Constraint(
             reason="integer sums are for layers without channel groups, and of int8 weights",
@@ -273,14 +243,11 @@ class ConvInt8Kernel(PositionKernel[ConvInt8Tile]):
         )
         return PackedInt8(**vars(columns), inverse_scale=inverse_scale(activation_scale))
 
-    def arguments(
-        self, tile: ConvInt8Tile, operation: ConvOperation, packed: PackedInt8, *, x: DeviceArray, y: DeviceArray
-    ) -> dict[str, DeviceArray]:
+    def arguments(self, tile: ConvInt8Tile, operation: ConvOperation, packed: PackedInt8) -> Arguments:
         """Arguments of both stages."""
         words = word_operation(operation, tile.channels_packed)
         q = words.input
         return {
-            "x": x,
             "q": Scratch(elements=_scratch_rows(tile, words) * q.image_stride),
             "inverse_scale": packed.inverse_scale,
             "x_start": operation.input.origin - q.origin,
@@ -289,7 +256,6 @@ class ConvInt8Kernel(PositionKernel[ConvInt8Tile]):
             "channels": operation.problem.in_channels,
             "batch": operation.problem.batch,
             **packed.arrays,
-            "y": y,
             "block_count": len(packed.blocks),
             "q_origin": q.origin,
             **operation.position_arguments(tile),

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from clprune.geometry import ConvProblem, PoolProblem, Shape
-from clprune.kernels.base import Answer, Constraint, ceil_div
+from clprune.geometry import ConvProblem, PoolProblem, Shape, ceil_div
+from clprune.kernels.arguments import Answer
 from clprune.kernels.signature import places
 from clprune.kernels.storage import FLOAT32, storage_key
+from clprune.kernels.tile import Constraint
 from clprune.layout import Layout, padded_layout
 
 

@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.activations import ACTIVATIONS, activate
 from clprune.darknet.values import LayerWeights
-from clprune.geometry import Shape
-from clprune.kernels.base import (
-    NO_WEIGHTS,
-    Answer,
-    Arrays,
-    Case,
-    Constraint,
-    DeviceArray,
-    Launch,
-    Sample,
-    TensorKernel,
-    Workload,
-    ceil_div,
-    round_up,
-)
-from clprune.kernels.samples import expected_output, input_buffer
+from clprune.geometry import Shape, ceil_div, round_up
+from clprune.kernels.arguments import NO_WEIGHTS, Answer, Arguments, Arrays, FloatArray, Launch
+from clprune.kernels.base import Kernel
 from clprune.kernels.signature import places
+from clprune.kernels.tile import Constraint, values
+from clprune.kernels.workload import Workload
 from clprune.layout import Layout, contiguous_layout, padded_layout
+from clprune.packing.arrays import PackedArrays
 
 
 @dataclass(frozen=True, kw_only=True)
 class PointwiseTile:
     """Parameters of the template: work-items of a work-group along a row, and rows."""
 
-    group_n: int
-    group_rows: int = 1
+    group_n: int = field(metadata=values(1, 16, 64))
+    group_rows: int = field(default=1, metadata=values(1, 4))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +99,7 @@ def shortcut_steps(operation: PointwiseOperation) -> tuple[int, int]:
     return max(1, wide // narrow), max(1, narrow // wide)
 
 
-class PointwiseKernel(TensorKernel[PointwiseTile, PointwiseOperation]):
+class PointwiseKernel(Kernel[PointwiseTile, PointwiseOperation]):
     """See `templates/pointwise.cl.mako`."""
 
     name = "pointwise"
@@ -116,7 +107,6 @@ class PointwiseKernel(TensorKernel[PointwiseTile, PointwiseOperation]):
     generators = (shortcut_steps,)
     tile_type = PointwiseTile
     computes = PointwiseOperation
-    parameters: ClassVar = {"group_n": (1, 16, 64), "group_rows": (1, 4)}
     constraints = (
         Constraint(
             reason="four of five work-items of a row would have nothing to do",
@@ -152,22 +142,12 @@ class PointwiseKernel(TensorKernel[PointwiseTile, PointwiseOperation]):
     def safe_tile(self, operation: PointwiseOperation) -> PointwiseTile:
         return PointwiseTile(group_n=1)
 
-    def arguments(
-        self,
-        tile: PointwiseTile,
-        operation: PointwiseOperation,
-        *,
-        x: DeviceArray,
-        y: DeviceArray,
-        **extras: DeviceArray,
-    ) -> dict[str, DeviceArray]:
-        """With `scale`, `shift` and `other` where the operation has them."""
+    def arguments(self, tile: PointwiseTile, operation: PointwiseOperation, packed: PackedArrays) -> Arguments:
+        """With `scale` and `shift` where the operation has them."""
         layout, other = operation.output, operation.other or operation.input
         step, _ = shortcut_steps(operation)
         return {
-            "x": x,
-            **extras,
-            "y": y,
+            **({"scale": packed.values, "shift": packed.bias} if operation.is_scaled else {}),
             "alpha": operation.alpha,
             "beta": operation.beta,
             "batch": layout.batch,
@@ -190,45 +170,32 @@ class PointwiseKernel(TensorKernel[PointwiseTile, PointwiseOperation]):
         other = None if operation.other is None else inputs[1]
         return pointwise_reference(operation, inputs[0], other=other, **parameters)
 
+    def input_layouts(self, operation: PointwiseOperation) -> dict[str, Layout]:
+        return {"x": operation.input} | ({} if operation.other is None else {"other": operation.other})
+
     def takes_weights(self, operation: PointwiseOperation) -> bool:
         return operation.is_scaled
 
-    def store_reference(self, operation: PointwiseOperation, answer: Answer, output: Answer) -> None:
+    def store_reference(self, operation: PointwiseOperation, answer: Answer, output: npt.NDArray[Any]) -> None:
         first = operation.channel_offset
         output[:, first : first + operation.channels] = answer
 
     def error_terms(self, operation: PointwiseOperation) -> int:
         return 2
 
-    def sample(self, operation: PointwiseOperation, workload: Workload) -> Sample:
-        rng = np.random.default_rng(workload.seed)
+    def sample_inputs(self, operation: Any, workload: Workload, rng: np.random.Generator) -> dict[str, FloatArray]:
+        """With scale and shift `[channels]`, and another tensor, where the operation has them."""
         inputs = {"x": _random(rng, operation.input)}
         if operation.is_scaled:
             channels = operation.input.shape.channels
             inputs |= {name: rng.standard_normal(channels, np.float32) for name in ("scale", "shift")}
         if operation.other is not None:
             inputs["other"] = _random(rng, operation.other)
-        parameters = {name: values for name, values in inputs.items() if name != "x"}
-        return Sample(inputs=inputs, answer=pointwise_reference(operation, inputs["x"], **parameters))
+        return inputs
 
-    def case(self, tile: PointwiseTile, operation: PointwiseOperation, sample: Sample) -> Case:
-        answer = sample.answer
-        whole = np.zeros((operation.output.batch, operation.output.shape.channels, *answer.shape[2:]))
-        self.store_reference(operation, answer, whole)
-        first = operation.channel_offset
-        expected = expected_output(whole, operation.output, terms=self.error_terms(operation))
-        for channel in set(range(operation.output.shape.channels)) - set(range(first, first + operation.channels)):
-            start = operation.output.origin + channel * operation.output.channel_stride
-            for image in range(operation.output.batch):
-                plane = start + image * operation.output.image_stride
-                last_row = plane + (operation.output.shape.height - 1) * operation.output.pitch
-                end = last_row + operation.output.shape.width
-                expected.written[plane:end] = False
-        expected.values[~expected.written] = expected.initial[~expected.written]
-        buffers = dict(sample.inputs) | {"x": input_buffer(sample.inputs["x"], operation.input)}
-        if operation.other is not None:
-            buffers["other"] = input_buffer(sample.inputs["other"], operation.other)
-        return Case(arguments=self.arguments(tile, operation, y=expected, **buffers))
+    def sample_weights(self, operation: PointwiseOperation, inputs: Mapping[str, FloatArray]) -> LayerWeights:
+        """Scale and shift."""
+        return LayerWeights(weights=inputs["scale"], biases=inputs["shift"]) if operation.is_scaled else NO_WEIGHTS
 
     def sample_operations(self) -> tuple[PointwiseOperation, ...]:
         small, wide = Shape(channels=3, height=5, width=7), Shape(channels=4, height=10, width=14)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,41 +10,30 @@ import numpy.typing as npt
 
 from clprune.darknet.kinds.pools import AvgPool, MaxPool
 from clprune.darknet.values import LayerWeights
-from clprune.geometry import PoolProblem, Shape
-from clprune.kernels.base import (
-    NO_WEIGHTS,
-    Answer,
-    Arrays,
-    Case,
-    Constraint,
-    DeviceArray,
-    Launch,
-    Sample,
-    TensorKernel,
-    TileT,
-    Workload,
-    ceil_div,
-)
-from clprune.kernels.samples import expected_output, input_buffer
+from clprune.geometry import PoolProblem, Shape, ceil_div
+from clprune.kernels.arguments import NO_WEIGHTS, Answer, Arguments, Arrays, Launch
+from clprune.kernels.base import Kernel
 from clprune.kernels.signature import places
+from clprune.kernels.tile import Constraint, TileT, values
 from clprune.layout import Layout, contiguous_layout, padded_layout
+from clprune.packing.arrays import PackedArrays
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaxPoolTile:
     """Parameters of the template, explained there."""
 
-    vector_width: int
-    group_n: int = 1
-    group_rows: int = 1
-    tile_rows: int = 1
+    vector_width: int = field(metadata=values(1, 4, 8, 16))
+    group_n: int = field(default=1, metadata=values(1, 16, 64))
+    group_rows: int = field(default=1, metadata=values(1, 4))
+    tile_rows: int = field(default=1, metadata=values(1, 4, 16, 64))
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupTile:
-    """The one parameter of the simple kernels: work-items of a work-group."""
+class AveragePoolTile:
+    """Its one parameter: work-items of a work-group."""
 
-    group_n: int
+    group_n: int = field(metadata=values(1, 64, 128))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,22 +87,13 @@ def average_pool_reference(x: npt.NDArray[Any]) -> Answer:
     return answer
 
 
-class PoolKernel(TensorKernel[TileT, PoolOperation]):
-    """What both kernels share: the operation of a layer, seeded data and cases."""
+class PoolKernel(Kernel[TileT, PoolOperation]):
+    """What both kernels share: they compute a layer by themselves."""
 
     computes: ClassVar[type[PoolOperation]]
 
     def operation_of(self, layer: Any, *, batch: int, input: Layout, output: Layout) -> PoolOperation:
         return self.computes(problem=layer.problem(batch), input=input, output=output)
-
-    def sample(self, operation: PoolOperation, workload: Workload) -> Sample:
-        x = np.random.default_rng(workload.seed).standard_normal(operation.input.dimensions, np.float32)
-        return Sample(inputs={"x": x}, answer=self.reference(operation, (x,)))
-
-    def case(self, tile: TileT, operation: PoolOperation, sample: Sample) -> Case:
-        expected = expected_output(sample.answer, operation.output, terms=self.error_terms(operation))
-        buffer = input_buffer(sample.inputs["x"], operation.input)
-        return Case(arguments=self.arguments(tile, operation, x=buffer, y=expected))
 
 
 class MaxPoolKernel(PoolKernel[MaxPoolTile]):
@@ -124,12 +104,6 @@ class MaxPoolKernel(PoolKernel[MaxPoolTile]):
     layer_kind = MaxPool
     computes = PoolOperation
     tile_type = MaxPoolTile
-    parameters: ClassVar = {
-        "vector_width": (1, 4, 8, 16),
-        "group_n": (1, 16, 64),
-        "group_rows": (1, 4),
-        "tile_rows": (1, 4, 16, 64),
-    }
     constraints = (
         Constraint(
             reason="a vector is more than twice as long as an output row",
@@ -179,12 +153,10 @@ class MaxPoolKernel(PoolKernel[MaxPoolTile]):
     def safe_tile(self, operation: PoolOperation) -> MaxPoolTile:
         return MaxPoolTile(vector_width=1)
 
-    def arguments(
-        self, tile: MaxPoolTile, operation: PoolOperation, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
-    ) -> dict[str, DeviceArray]:
+    def arguments(self, tile: MaxPoolTile, operation: PoolOperation, packed: PackedArrays) -> Arguments:
         problem = operation.problem
         sizes = {name: getattr(problem, name) for name in ("in_height", "in_width", "out_height", "out_width", "batch")}
-        return {"x": x, "y": y, **sizes, **places(x=operation.input, y=operation.output)}
+        return {**sizes, **places(x=operation.input, y=operation.output)}
 
     def reference(self, operation: PoolOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS) -> Answer:
         return max_pool_reference(inputs[0], operation.problem)
@@ -202,34 +174,31 @@ class MaxPoolKernel(PoolKernel[MaxPoolTile]):
         )
 
 
-class AveragePoolKernel(PoolKernel[GroupTile]):
+class AveragePoolKernel(PoolKernel[AveragePoolTile]):
     """See `templates/average_pool.cl.mako`; the problem's window is the whole plane."""
 
     name = "average_pool"
     template = "average_pool"
     layer_kind = AvgPool
     computes = AveragePoolOperation
-    tile_type = GroupTile
-    parameters: ClassVar = {"group_n": (1, 64, 128)}
+    tile_type = AveragePoolTile
     constraints = ()
-    cpu_tiles = (GroupTile(group_n=1),)
-    gpu_tiles = (GroupTile(group_n=64), GroupTile(group_n=128))
+    cpu_tiles = (AveragePoolTile(group_n=1),)
+    gpu_tiles = (AveragePoolTile(group_n=64), AveragePoolTile(group_n=128))
 
-    def local_mem_bytes(self, tile: GroupTile, operation: PoolOperation) -> int:
+    def local_mem_bytes(self, tile: AveragePoolTile, operation: PoolOperation) -> int:
         return 4 * tile.group_n if tile.group_n > 1 else 0
 
-    def launch(self, tile: GroupTile, operation: PoolOperation) -> Launch:
+    def launch(self, tile: AveragePoolTile, operation: PoolOperation) -> Launch:
         planes = operation.problem.channels * operation.problem.batch
         return Launch(global_size=(planes * tile.group_n,), local_size=(tile.group_n,))
 
-    def safe_tile(self, operation: PoolOperation) -> GroupTile:
-        return GroupTile(group_n=1)
+    def safe_tile(self, operation: PoolOperation) -> AveragePoolTile:
+        return AveragePoolTile(group_n=1)
 
-    def arguments(
-        self, tile: GroupTile, operation: PoolOperation, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
-    ) -> dict[str, DeviceArray]:
+    def arguments(self, tile: AveragePoolTile, operation: PoolOperation, packed: PackedArrays) -> Arguments:
         sizes = {name: getattr(operation.problem, name) for name in ("batch", "in_height", "in_width")}
-        return {"x": x, "y": y, **sizes, **places(x=operation.input, y=operation.output)}
+        return {**sizes, **places(x=operation.input, y=operation.output)}
 
     def reference(self, operation: PoolOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS) -> Answer:
         return average_pool_reference(inputs[0])

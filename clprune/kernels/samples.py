@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.values import LayerWeights
-from clprune.kernels.base import Answer, Expected, FloatArray, Workload
+from clprune.kernels.arguments import FloatArray
 from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, FLOAT16, INT8
+from clprune.kernels.workload import Workload
 from clprune.layout import READ_MARGIN, Layout, view
 from clprune.quantization.codebook import codebook_coding
 from clprune.quantization.coding import LARGEST_CODE, Coding, HalfCoding
@@ -73,12 +74,3 @@ def input_buffer(values: npt.NDArray[np.float32], layout: Layout) -> FloatArray:
     view(buffer, layout)[:] = values
     buffer[layout.elements - READ_MARGIN :] = np.nan
     return buffer
-
-
-def expected_output(values: Answer, layout: Layout, *, terms: int) -> Expected:
-    """`values` `[N, C, H, W]` in `layout`; everything around must keep the sentinel."""
-    buffer = np.full(layout.elements, float(SENTINEL))
-    written = np.zeros(layout.elements, np.bool_)
-    view(buffer, layout)[:] = values
-    view(written, layout)[:] = True
-    return Expected(values=buffer, written=written, initial=np.full(layout.elements, SENTINEL), terms=terms)

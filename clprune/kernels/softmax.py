@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.values import LayerWeights
-from clprune.kernels.base import (
-    NO_WEIGHTS,
-    Answer,
-    Arrays,
-    Case,
-    Constraint,
-    DeviceArray,
-    Expected,
-    Launch,
-    Sample,
-    TensorKernel,
-    Workload,
-)
-from clprune.kernels.pool import GroupTile
-from clprune.kernels.samples import SENTINEL
-from clprune.layout import READ_MARGIN
+from clprune.geometry import Shape
+from clprune.kernels.arguments import NO_WEIGHTS, Answer, Arguments, Arrays, FloatArray, Launch
+from clprune.kernels.base import Kernel
+from clprune.kernels.tile import Constraint, values
+from clprune.kernels.workload import Workload
+from clprune.layout import Layout, contiguous_layout
+from clprune.packing.arrays import PackedArrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxTile:
+    """Its one parameter: work-items of a work-group."""
+
+    group_n: int = field(metadata=values(1, 64, 128, 256))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +32,11 @@ class SoftmaxOperation:
     count: int
     length: int
     temperature: float = 1.0
+
+    @property
+    def output(self) -> Layout:
+        """All values side by side, as the input's are."""
+        return contiguous_layout(batch=self.count, shape=Shape(channels=self.length, height=1, width=1))
 
     @property
     def key(self) -> str:
@@ -53,36 +56,33 @@ def softmax_reference(x: npt.NDArray[Any], *, temperature: float = 1.0) -> Answe
     return answer
 
 
-class SoftmaxKernel(TensorKernel[GroupTile, SoftmaxOperation]):
+class SoftmaxKernel(Kernel[SoftmaxTile, SoftmaxOperation]):
     """See `templates/softmax.cl.mako`."""
 
     name = "softmax"
     template = "softmax"
-    tile_type = GroupTile
+    tile_type = SoftmaxTile
     computes = SoftmaxOperation
-    parameters: ClassVar = {"group_n": (1, 64, 128, 256)}
     constraints = (
         Constraint(
             reason="the work-group has more than twice as many items as there are values",
             holds=lambda t, o: t.group_n <= 64 or t.group_n < 2 * o.length,
         ),
     )
-    cpu_tiles = (GroupTile(group_n=1),)
-    gpu_tiles = (GroupTile(group_n=64), GroupTile(group_n=128))
+    cpu_tiles = (SoftmaxTile(group_n=1),)
+    gpu_tiles = (SoftmaxTile(group_n=64), SoftmaxTile(group_n=128))
 
-    def local_mem_bytes(self, tile: GroupTile, operation: SoftmaxOperation) -> int:
+    def local_mem_bytes(self, tile: SoftmaxTile, operation: SoftmaxOperation) -> int:
         return 4 * tile.group_n if tile.group_n > 1 else 0
 
-    def launch(self, tile: GroupTile, operation: SoftmaxOperation) -> Launch:
+    def launch(self, tile: SoftmaxTile, operation: SoftmaxOperation) -> Launch:
         return Launch(global_size=(operation.count * tile.group_n,), local_size=(tile.group_n,))
 
-    def safe_tile(self, operation: SoftmaxOperation) -> GroupTile:
-        return GroupTile(group_n=1)
+    def safe_tile(self, operation: SoftmaxOperation) -> SoftmaxTile:
+        return SoftmaxTile(group_n=1)
 
-    def arguments(
-        self, tile: GroupTile, operation: SoftmaxOperation, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
-    ) -> dict[str, DeviceArray]:
-        return {"x": x, "y": y, "length": operation.length, "scale": 1.0 / operation.temperature}
+    def arguments(self, tile: SoftmaxTile, operation: SoftmaxOperation, packed: PackedArrays) -> Arguments:
+        return {"length": operation.length, "scale": 1.0 / operation.temperature}
 
     def reference(self, operation: SoftmaxOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS) -> Answer:
         rows = inputs[0].reshape(operation.count, operation.length)
@@ -91,20 +91,12 @@ class SoftmaxKernel(TensorKernel[GroupTile, SoftmaxOperation]):
     def error_terms(self, operation: SoftmaxOperation) -> int:
         return operation.length
 
-    def sample(self, operation: SoftmaxOperation, workload: Workload) -> Sample:
-        rng = np.random.default_rng(workload.seed)
-        x = 5 * rng.standard_normal((operation.count, operation.length), np.float32)
-        return Sample(inputs={"x": x}, answer=self.reference(operation, (x,)))
+    def input_layouts(self, operation: SoftmaxOperation) -> dict[str, Layout]:
+        return {"x": operation.output}
 
-    def case(self, tile: GroupTile, operation: SoftmaxOperation, sample: Sample) -> Case:
-        x = sample.inputs["x"]
-        size = x.size + READ_MARGIN
-        values, written = np.full(size, float(SENTINEL)), np.zeros(size, np.bool_)
-        values[: x.size] = sample.answer.reshape(-1)
-        written[: x.size] = True
-        initial = np.full(size, SENTINEL, np.float32)
-        expected = Expected(values=values, written=written, initial=initial, terms=self.error_terms(operation))
-        return Case(arguments=self.arguments(tile, operation, x=x.reshape(-1), y=expected))
+    def sample_inputs(self, operation: Any, workload: Workload, rng: np.random.Generator) -> dict[str, FloatArray]:
+        """Values far apart."""
+        return {"x": 5 * rng.standard_normal(operation.output.dimensions, np.float32)}
 
     def sample_operations(self) -> tuple[SoftmaxOperation, ...]:
         return (

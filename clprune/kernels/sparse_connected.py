@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 from clprune import quirks
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
-from clprune.kernels.base import (
-    PREFETCHING,
-    WORK_GROUP_CONSTRAINTS,
-    Constraint,
-    DeviceArray,
-    Offer,
-    Rank,
-    Request,
-)
+from clprune.kernels.base import Offer, Rank, Request
 from clprune.kernels.connected import CONNECTED, ConnectedLayerKernel, ConnectedOperation, ConnectedTile
 from clprune.kernels.samples import ragged_matrix
 from clprune.kernels.signature import places
@@ -27,6 +19,7 @@ from clprune.kernels.storage import (
     stored_matrix,
     weight_arguments,
 )
+from clprune.kernels.tile import PREFETCHING, WORK_GROUP_CONSTRAINTS, Constraint, values
 from clprune.packing.row_lanes import PackedLanes, pack_lanes
 from clprune.packing.windows import pack_windows
 
@@ -35,9 +28,11 @@ from clprune.packing.windows import pack_windows
 class SparseConnectedTile(ConnectedTile):
     """Parameters of the template, explained there."""
 
-    offset_bits: int = 32
-    window: int = 0
-    prefetch: int = 0
+    vector_width: int = field(metadata=values(1, 4, 8, 16, gpu=(1,)))
+    vectors: int = field(metadata=values(1, 2, 4, 8))
+    offset_bits: int = field(default=32, metadata=values(8, 16, 32))
+    window: int = field(default=0, metadata=values(0, 2, 4, 8, gpu=(0,)))
+    prefetch: int = field(default=0, metadata=values(0, 64, 128, 256, gpu=(0,)))
 
     @property
     def window_inputs(self) -> int:
@@ -53,19 +48,6 @@ class SparseConnectedKernel(ConnectedLayerKernel[SparseConnectedTile]):
     tile_type = SparseConnectedTile
     algorithm = "sparse"
     draw_matrix = staticmethod(ragged_matrix)
-    parameters: ClassVar = {
-        "vector_width": (1, 4, 8, 16),
-        "vectors": (1, 2, 4, 8),
-        "group_m": (1, 16, 32, 64),
-        "group_k": (1, 2, 4, 8, 16),
-        "tile_n": (1, 2, 4, 8),
-        "k_unroll": (1, 2, 4, 8),
-        "offset_bits": (8, 16, 32),
-        "window": (0, 2, 4, 8),
-        "prefetch": (0, 64, 128, 256),
-    }
-    cpu_values: ClassVar = {"group_m": (1,), "group_k": (1,), "k_unroll": (1, 2, 4)}
-    gpu_values: ClassVar = {"vector_width": (1,), "group_m": (16, 32, 64), "window": (0,), "prefetch": (0,)}
     constraints = (
         Constraint(
             reason="a work-item handles more images than the batch has",
@@ -153,16 +135,10 @@ class SparseConnectedKernel(ConnectedLayerKernel[SparseConnectedTile]):
         return entry_lists(pack_lanes, weights, operation.storage, offset_bits=tile.offset_bits, **options)
 
     def arguments(
-        self,
-        tile: SparseConnectedTile,
-        operation: ConnectedOperation,
-        packed: PackedLanes,
-        *,
-        x: DeviceArray,
-        y: DeviceArray,
-    ) -> dict[str, DeviceArray]:
+        self, tile: SparseConnectedTile, operation: ConnectedOperation, packed: PackedLanes
+    ) -> dict[str, Any]:
         layouts = places(x=operation.input, y=operation.output)
-        return {"x": x, **weight_arguments(packed), "y": y, "batch": operation.problem.batch, **layouts}
+        return {**weight_arguments(packed), "batch": operation.problem.batch, **layouts}
 
     def sample_operations(self) -> tuple[ConnectedOperation, ...]:
         return CONNECTED.sample_operations()

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 from clprune.darknet.values import LayerWeights
-from clprune.kernels.base import (
-    PREFETCHING,
-    WORK_GROUP_CONSTRAINTS,
-    Constraint,
-    DeviceArray,
-    Kernel,
-    Launch,
-    Offer,
-    Rank,
-    Request,
-    ceil_div,
-)
+from clprune.geometry import ceil_div
+from clprune.kernels.arguments import Arguments, Launch
+from clprune.kernels.base import Kernel, Offer, Rank, Request
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import (
     POSITION_CONSTRAINTS,
@@ -27,6 +18,7 @@ from clprune.kernels.conv_operation import (
 from clprune.kernels.convolution import PositionKernel
 from clprune.kernels.samples import ragged_matrix
 from clprune.kernels.storage import entry_lists, weight_arguments
+from clprune.kernels.tile import PREFETCHING, WORK_GROUP_CONSTRAINTS, Constraint, values
 from clprune.packing.row_blocks import PackedRows, pack_rows
 
 
@@ -38,14 +30,14 @@ class SparseConvTile:
     fused a vector covers two rows of positions.
     """
 
-    block_rows: int
-    vector_width: int
-    vectors: int
-    group_m: int = 1
-    group_n: int = 1
-    k_unroll: int = 1
-    mapping: str = "flat"
-    prefetch: int = 0
+    block_rows: int = field(metadata=values(1, 4, 16, 64))
+    vector_width: int = field(metadata=values(1, 2, 4, 8, 16, gpu=(1, 2, 4)))
+    vectors: int = field(metadata=values(1, 2, 4, 6, 8, 10, 12, 16, 20, 24, gpu=(1, 2, 4, 6, 8, 12, 16)))
+    group_m: int = field(default=1, metadata=values(1, 2, 4, cpu=(1,)))
+    group_n: int = field(default=1, metadata=values(1, 32, 64, 128, cpu=(1,), gpu=(32, 64, 128)))
+    k_unroll: int = field(default=1, metadata=values(1, 2, 4, cpu=(1, 2)))
+    mapping: str = field(default="flat", metadata=values("flat", "rows"))
+    prefetch: int = field(default=0, metadata=values(0, 2, 4, 8, gpu=(0,)))
 
     @property
     def work_group_size(self) -> int:
@@ -81,23 +73,6 @@ class SparseConvKernel(PositionKernel[SparseConvTile]):
     computes = ConvOperation
     algorithm = "sparse"
     draw_matrix = staticmethod(ragged_matrix)
-    parameters: ClassVar = {
-        "block_rows": (1, 4, 16, 64),
-        "vector_width": (1, 2, 4, 8, 16),
-        "vectors": (1, 2, 4, 6, 8, 10, 12, 16, 20, 24),
-        "group_m": (1, 2, 4),
-        "group_n": (1, 32, 64, 128),
-        "k_unroll": (1, 2, 4),
-        "mapping": ("flat", "rows"),
-        "prefetch": (0, 2, 4, 8),
-    }
-    cpu_values: ClassVar = {"group_m": (1,), "group_n": (1,), "k_unroll": (1, 2)}
-    gpu_values: ClassVar = {
-        "vector_width": (1, 2, 4),
-        "vectors": (1, 2, 4, 6, 8, 12, 16),
-        "group_n": (32, 64, 128),
-        "prefetch": (0,),
-    }
     constraints = (
         *POSITION_CONSTRAINTS,
         Constraint(
@@ -174,11 +149,9 @@ class SparseConvKernel(PositionKernel[SparseConvTile]):
             lookahead=tile.prefetch + tile.k_unroll,
         )
 
-    def arguments(
-        self, tile: SparseConvTile, operation: ConvOperation, packed: PackedRows, *, x: DeviceArray, y: DeviceArray
-    ) -> dict[str, DeviceArray]:
+    def arguments(self, tile: SparseConvTile, operation: ConvOperation, packed: PackedRows) -> Arguments:
         blocks = {"block_count": len(packed.blocks) - 1}
-        return {"x": x, **weight_arguments(packed), "y": y, **blocks, **operation.position_arguments(tile)}
+        return {**weight_arguments(packed), **blocks, **operation.position_arguments(tile)}
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
         return CONV.sample_operations()

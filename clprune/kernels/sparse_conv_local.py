@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
-from clprune.geometry import ConvProblem
-from clprune.kernels.base import (
-    Constraint,
-    DeviceArray,
-    Launch,
-    Offer,
-    Request,
-    ceil_div,
-)
+from clprune.geometry import ConvProblem, ceil_div
+from clprune.kernels.arguments import Launch
+from clprune.kernels.base import Offer, Request
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import AREA_CONSTRAINTS, ConvOperation, conv_operation
 from clprune.kernels.convolution import ConvolutionKernel
@@ -31,6 +25,7 @@ from clprune.kernels.storage import (
     entry_lists,
     weight_arguments,
 )
+from clprune.kernels.tile import Constraint, values
 from clprune.packing.chunk_lists import PackedChunkLists, pack_chunk_lists
 from clprune.quirks import vector_width
 
@@ -55,13 +50,13 @@ class SparseConvLocalTile:
     A work-group of one computes the rows of a block for `tile_rows * vector_width` positions.
     """
 
-    vector_width: int
-    tile_columns: int
-    tile_rows: int
-    tile_k: int
-    block_rows: int
-    k_unroll: int = 1
-    prefetch: int = 0
+    vector_width: int = field(metadata=values(4, 8, 16))
+    tile_columns: int = field(metadata=values(1, 2, 4, 8, 16))
+    tile_rows: int = field(metadata=values(1, 2, 4, 6, 7, 8, 14))
+    tile_k: int = field(metadata=values(*TILE_K))
+    block_rows: int = field(metadata=values(*BLOCK_ROWS))
+    k_unroll: int = field(default=1, metadata=values(1, 2))
+    prefetch: int = field(default=0, metadata=values(0, 1))
 
     @property
     def pieces(self) -> int:
@@ -83,15 +78,6 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
     computes = ConvOperation
     algorithm = "sparse"
     draw_matrix = staticmethod(ragged_matrix)
-    parameters: ClassVar = {
-        "vector_width": (4, 8, 16),
-        "tile_columns": (1, 2, 4, 8, 16),
-        "tile_rows": (1, 2, 4, 6, 7, 8, 14),
-        "tile_k": TILE_K,
-        "block_rows": BLOCK_ROWS,
-        "k_unroll": (1, 2),
-        "prefetch": (0, 1),
-    }
     constraints = (
         Constraint(reason="the layer has a stride or groups", holds=lambda t, o: has_local_form(o.problem)),
         Constraint(
@@ -194,19 +180,11 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
         )
 
     def arguments(
-        self,
-        tile: SparseConvLocalTile,
-        operation: ConvOperation,
-        packed: PackedChunkLists,
-        *,
-        x: DeviceArray,
-        y: DeviceArray,
-    ) -> dict[str, DeviceArray]:
+        self, tile: SparseConvLocalTile, operation: ConvOperation, packed: PackedChunkLists
+    ) -> dict[str, Any]:
         problem = operation.problem
         return {
-            "x": x,
             **weight_arguments(packed),
-            "y": y,
             "block_count": len(packed.blocks) - 1,
             "in_channels": problem.in_channels,
             "tiles_per_row": ceil_div(problem.out_width, tile.tile_columns),

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 from clprune import quirks
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
-from clprune.kernels.base import (
-    STAGING,
-    WORK_GROUP_CONSTRAINTS,
-    Constraint,
-    DeviceArray,
-    Launch,
-    Scratch,
-    Stage,
-    ceil_div,
-    round_up,
-)
+from clprune.geometry import ceil_div, round_up
+from clprune.kernels.arguments import Arguments, Launch, Scratch, Stage
+from clprune.kernels.tile import STAGING, WORK_GROUP_CONSTRAINTS, Constraint, values
 from clprune.kernels.winograd_operation import (
     SEGMENT_CONSTRAINTS,
     WINOGRAD_GENERATORS,
@@ -41,17 +33,17 @@ class WinogradTile:
     A work-item multiplies `tile_m` output channels x `vectors * vector_width` tiles of one matrix.
     """
 
-    tile_m: int
-    vector_width: int
-    vectors: int
-    columns: int = 1
-    group_m: int = 1
-    group_n: int = 1
-    tile_k: int = 0
-    sweep: int = 1
-    channels_per_item: int = 1
-    prefetch: int = 0
-    prefetch_values: int = 0
+    tile_m: int = field(metadata=values(1, 4, 8, 16))
+    vector_width: int = field(metadata=values(1, 4, 8, 16, gpu=(1,)))
+    vectors: int = field(metadata=values(1, 2, 4))
+    columns: int = field(default=1, metadata=values(1, 2, 4, 8, gpu=(1,)))
+    group_m: int = field(default=1, metadata=values(1, 2, 4, cpu=(1,)))
+    group_n: int = field(default=1, metadata=values(1, 16, 32, 64, cpu=(1,), gpu=(16, 32, 64)))
+    tile_k: int = field(default=0, metadata=values(0, 16, cpu=(0,)))
+    sweep: int = field(default=1, metadata=values(1, 4, 16, gpu=(1,)))
+    channels_per_item: int = field(default=1, metadata=values(1, 8, gpu=(1,)))
+    prefetch: int = field(default=0, metadata=values(0, 1, gpu=(0,)))
+    prefetch_values: int = field(default=0, metadata=values(0, 2048, gpu=(0,)))
 
     @property
     def work_group_size(self) -> int:
@@ -78,33 +70,6 @@ class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
     generators = WINOGRAD_GENERATORS
     tile_type = WinogradTile
     is_fused = False
-    parameters: ClassVar = {
-        "tile_m": (1, 4, 8, 16),
-        "vector_width": (1, 4, 8, 16),
-        "vectors": (1, 2, 4),
-        "columns": (1, 2, 4, 8),
-        "group_m": (1, 2, 4),
-        "group_n": (1, 16, 32, 64),
-        "tile_k": (0, 16),
-        "sweep": (1, 4, 16),
-        "channels_per_item": (1, 8),
-        "prefetch": (0, 1),
-        "prefetch_values": (0, 2048),
-    }
-    cpu_values: ClassVar = {
-        "group_m": (1,),
-        "group_n": (1,),
-        "tile_k": (0,),
-    }
-    gpu_values: ClassVar = {
-        "vector_width": (1,),
-        "columns": (1,),
-        "group_n": (16, 32, 64),
-        "sweep": (1,),
-        "channels_per_item": (1,),
-        "prefetch": (0,),
-        "prefetch_values": (0,),
-    }
     constraints = (
         *WORK_GROUP_CONSTRAINTS,
         *SEGMENT_CONSTRAINTS,
@@ -237,15 +202,7 @@ class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
             sweep=0,
         )
 
-    def arguments(
-        self,
-        tile: WinogradTile,
-        operation: WinogradOperation,
-        packed: PackedWinograd,
-        *,
-        x: DeviceArray,
-        y: DeviceArray,
-    ) -> dict[str, DeviceArray]:
+    def arguments(self, tile: WinogradTile, operation: WinogradOperation, packed: PackedWinograd) -> Arguments:
         """Arguments of all stages."""
         v, m = self.scratch(tile, operation)
         sizes = {
@@ -253,7 +210,7 @@ class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
             "strip_count": tile.strips(operation),
             "row_stride": tile.row_stride(operation),
         }
-        return {"x": x, "y": y, "V": v, "M": m, **sizes, **shared_arguments(operation, packed, columns=tile.columns)}
+        return {"V": v, "M": m, **sizes, **shared_arguments(operation, packed, columns=tile.columns)}
 
 
 WINOGRAD = WinogradKernel()

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 from clprune import quirks
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
-from clprune.kernels.base import (
-    WIDE_VECTORS,
-    Constraint,
-    DeviceArray,
-    Launch,
-    Scratch,
-    ceil_div,
-)
+from clprune.geometry import ceil_div
+from clprune.kernels.arguments import Launch, Scratch
+from clprune.kernels.tile import WIDE_VECTORS, Constraint, values
 from clprune.kernels.winograd_operation import (
     SEGMENT_CONSTRAINTS,
     WINOGRAD_GENERATORS,
@@ -40,15 +35,15 @@ class WinogradFusedTile:
     A work-item carries `vectors * vector_width` tiles at once and multiplies `tile_m` output channels of them.
     """
 
-    tile_m: int
-    vector_width: int
-    vectors: int
-    columns: int = 1
-    group_n: int = 1
-    groups: int = 1
-    sweep: int = 1
-    prefetch: int = 0
-    prefetch_values: int = 0
+    tile_m: int = field(metadata=values(1, 4, 8, 16))
+    vector_width: int = field(metadata=values(1, 4, 8, 16, gpu=(1,)))
+    vectors: int = field(metadata=values(1, 2))
+    columns: int = field(default=1, metadata=values(1, 2, 4, 8, gpu=(1,)))
+    group_n: int = field(default=1, metadata=values(1, 32, 64, cpu=(1,), gpu=(32, 64)))
+    groups: int = field(default=1, metadata=values(*GROUPS))
+    sweep: int = field(default=1, metadata=values(1, 2, 4))
+    prefetch: int = field(default=0, metadata=values(0, 1, 2, gpu=(0,)))
+    prefetch_values: int = field(default=0, metadata=values(0, 2048, gpu=(0,)))
 
     @property
     def work_group_size(self) -> int:
@@ -81,25 +76,6 @@ class WinogradFusedKernel(WinogradConvolutionKernel[WinogradFusedTile]):
     generators = (*WINOGRAD_GENERATORS, WinogradFusedTile.m_stride, WinogradFusedTile.lanes)
     tile_type = WinogradFusedTile
     is_fused = True
-    parameters: ClassVar = {
-        "tile_m": (1, 4, 8, 16),
-        "vector_width": (1, 4, 8, 16),
-        "vectors": (1, 2),
-        "columns": (1, 2, 4, 8),
-        "group_n": (1, 32, 64),
-        "groups": GROUPS,
-        "sweep": (1, 2, 4),
-        "prefetch": (0, 1, 2),
-        "prefetch_values": (0, 2048),
-    }
-    cpu_values: ClassVar = {"group_n": (1,)}
-    gpu_values: ClassVar = {
-        "vector_width": (1,),
-        "columns": (1,),
-        "group_n": (32, 64),
-        "prefetch": (0,),
-        "prefetch_values": (0,),
-    }
     constraints = (
         WIDE_VECTORS,
         *SEGMENT_CONSTRAINTS,
@@ -199,16 +175,10 @@ class WinogradFusedKernel(WinogradConvolutionKernel[WinogradFusedTile]):
         )
 
     def arguments(
-        self,
-        tile: WinogradFusedTile,
-        operation: WinogradOperation,
-        packed: PackedWinograd,
-        *,
-        x: DeviceArray,
-        y: DeviceArray,
-    ) -> dict[str, DeviceArray]:
+        self, tile: WinogradFusedTile, operation: WinogradOperation, packed: PackedWinograd
+    ) -> dict[str, Any]:
         own = {"scratch": self.scratch(tile, operation), "pass_count": tile.passes(operation)}
-        return {"x": x, "y": y, **own, **shared_arguments(operation, packed, columns=tile.columns)}
+        return {**own, **shared_arguments(operation, packed, columns=tile.columns)}
 
 
 WINOGRAD_FUSED = WinogradFusedKernel()

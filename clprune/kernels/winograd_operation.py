@@ -13,22 +13,16 @@ import numpy.typing as npt
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import UnsupportedLayerError, UsageError
-from clprune.geometry import ConvProblem
+from clprune.geometry import ConvProblem, ceil_div
 from clprune.kernels import transform_source
-from clprune.kernels.base import (
-    Constraint,
-    FloatArray,
-    Offer,
-    Rank,
-    Request,
-    WeightForm,
-    Workload,
-    ceil_div,
-)
+from clprune.kernels.arguments import FloatArray
+from clprune.kernels.base import Offer, Rank, Request
 from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation, conv_problems
 from clprune.kernels.convolution import ConvolutionKernel, VectorTileT
 from clprune.kernels.signature import places
 from clprune.kernels.storage import FLOAT32
+from clprune.kernels.tile import Constraint
+from clprune.kernels.workload import WeightForm, Workload
 from clprune.packing.winograd import PackedWinograd
 from clprune.source_hash import Generator
 from clprune.tolerance import amplified_terms
@@ -307,9 +301,7 @@ class WinogradConvolutionKernel(ConvolutionKernel[VectorTileT, WinogradOperation
     def error_terms(self, operation: WinogradOperation) -> int:
         return amplified_terms(operation.problem.in_channels, amplification=amplification(operation.output_tile))
 
-    def sample_inputs(
-        self, operation: WinogradOperation, workload: Workload, rng: np.random.Generator
-    ) -> dict[str, FloatArray]:
+    def sample_inputs(self, operation: Any, workload: Workload, rng: np.random.Generator) -> dict[str, FloatArray]:
         """Dense weights are filters, pruned ones lie in the Winograd domain, as many kept in each U_xi."""
         inputs = super().sample_inputs(operation, Workload(), rng)
         if workload.kept_share < 1:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from clprune.architecture import Architecture
 from clprune.errors import BuildError, MissingDependencyError
-from clprune.kernels.base import Launch
+from clprune.kernels.arguments import Launch
 from clprune.offline.report import Report, amd_report, nvidia_report
 
 _CLANGS = ("clang-15", "clang-16", "clang-17", "clang-18", "clang-19", "clang-20", "clang")

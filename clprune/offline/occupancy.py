@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clprune.architecture import Architecture
-from clprune.kernels.base import ceil_div, round_up
+from clprune.geometry import ceil_div, round_up
 
 REGISTERS, SCALAR_REGISTERS, LOCAL_MEMORY, WARPS, GROUPS = (
     "registers", "scalar registers", "local memory", "warps", "work-groups",

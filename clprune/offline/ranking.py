@@ -31,7 +31,9 @@ from typing import Any
 
 from clprune.architecture import Architecture
 from clprune.errors import ConfigurationRejected, UsageError
-from clprune.kernels.base import Launch, Offer, ceil_div
+from clprune.geometry import ceil_div
+from clprune.kernels.arguments import Launch
+from clprune.kernels.base import Offer
 from clprune.kernels.demand import Demand
 from clprune.offline.architectures import imaginary_device
 from clprune.offline.compilers import Toolchain, compile_kernel

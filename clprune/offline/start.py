@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from clprune.architecture import Architecture
-from clprune.kernels.base import Offer, Workload
+from clprune.kernels.base import Offer
+from clprune.kernels.workload import Workload
 from clprune.offline.architectures import imaginary_device
 from clprune.offline.ranking import Compiler, Ranked, rank
 from clprune.tiles.records import OFFLINE, Key, result_key

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from clprune.darknet.kinds.base import Layer, MatrixLayer
-from clprune.kernels.base import Offer, Workload
+from clprune.kernels.base import Offer
 from clprune.kernels.clear_padding import CLEAR_PADDING, ClearOperation
 from clprune.kernels.storage import STORAGE_BITS
+from clprune.kernels.workload import Workload
 from clprune.layout import Layout
 from clprune.plan.batching import ImageView, Part, image_part_end
 from clprune.plan.capacity import check_memory, check_tensors

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clprune.device import DeviceInfo
-from clprune.kernels.base import Offer
-from clprune.kernels.choice import Choice
+from clprune.kernels.base import Choice, Offer
 from clprune.plan.steps import Alternative, Chosen, Step
 
 #: Where a tile came from when no look-up found one.

@@ -12,9 +12,11 @@ from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
-from clprune.kernels.base import Kernel, Offer, Operation, WeightForm
+from clprune.kernels.base import Kernel, Offer
 from clprune.kernels.pointwise import PointwiseOperation
 from clprune.kernels.storage import FLOAT32
+from clprune.kernels.tile import Operation
+from clprune.kernels.workload import WeightForm
 from clprune.layout import Layout, contiguous_layout
 from clprune.plan.batching import Part
 from clprune.plan.layouts import tensor_aliases

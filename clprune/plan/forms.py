@@ -8,8 +8,8 @@ import numpy.typing as npt
 from clprune.darknet.kinds.base import MatrixLayer
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights, unit_matrix
-from clprune.kernels.base import WeightForm, Workload
 from clprune.kernels.storage import storage_of
+from clprune.kernels.workload import WeightForm, Workload
 
 #: Units that hold this much more than the weights that are left are no units.
 LARGEST_FILL = 1.2

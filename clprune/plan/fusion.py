@@ -10,8 +10,10 @@ from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.kinds.pools import MaxPool
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
-from clprune.kernels.base import Kernel, WeightForm, round_up
+from clprune.geometry import round_up
+from clprune.kernels.base import Kernel
 from clprune.kernels.conv_operation import can_pool
+from clprune.kernels.workload import WeightForm
 from clprune.quirks import vector_width
 
 #: Largest share of lanes that fused pooling may waste at row ends: more costs the convolution what the pooling saves.

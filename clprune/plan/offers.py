@@ -13,7 +13,9 @@ from typing import Any
 from clprune.algorithms import ALGORITHMS, Algorithms
 from clprune.device import DeviceInfo
 from clprune.errors import UnsupportedLayerError
-from clprune.kernels.base import Kernel, Offer, Operation, Rank, Request, WeightForm
+from clprune.kernels.base import Kernel, Offer, Rank, Request
+from clprune.kernels.tile import Operation
+from clprune.kernels.workload import WeightForm
 
 
 def offers_for(

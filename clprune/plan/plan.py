@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
-from clprune.kernels.base import WeightForm
 from clprune.kernels.catalogue import find_kernels
+from clprune.kernels.workload import WeightForm
 from clprune.layout import Layout
 from clprune.plan.batching import ImageView
 from clprune.plan.builder import PlanBuilder

@@ -8,7 +8,8 @@ from clprune.algorithms import Algorithms
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
-from clprune.kernels.base import MatrixKernel, WeightForm, Workload
+from clprune.kernels.matrix import MatrixKernel
+from clprune.kernels.workload import WeightForm, Workload
 from clprune.plan.chooser import TileLookup
 from clprune.plan.forms import rounded_share
 from clprune.plan.plan import make_plan

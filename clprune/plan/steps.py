@@ -13,8 +13,9 @@ from clprune.darknet.kinds.pools import MaxPool
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import UsageError
-from clprune.kernels.base import NO_WEIGHTS, Kernel, Offer, Workload
-from clprune.kernels.choice import Choice
+from clprune.kernels.arguments import NO_WEIGHTS
+from clprune.kernels.base import Choice, Kernel, Offer
+from clprune.kernels.workload import Workload
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,11 @@ import numpy.typing as npt
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.values import Weights
 from clprune.errors import BuildError, UsageError
-from clprune.kernels.base import MatrixKernel, Packed, Scratch, TensorKernel
-from clprune.kernels.choice import Choice
+from clprune.kernels.arguments import INPUTS, NO_WEIGHTS, Scratch
+from clprune.kernels.base import Choice
 from clprune.launching import BoundStages, BuiltStage, bind_stages, build_stages, obstacle
 from clprune.opencl import Buffer, Session
+from clprune.packing.arrays import PackedArrays
 from clprune.plan.chooser import SAFE_ORIGIN
 from clprune.plan.plan import Plan
 from clprune.plan.steps import Chosen, step_weights
@@ -106,9 +107,8 @@ class _Prepared:
 
     step: Chosen
     stages: tuple[BuiltStage, ...]
+    packed: PackedArrays
     arguments: Mapping[str, Any]
-    kept_share: float = 1.0
-    imbalance: float = 1.0
 
 
 @dataclass(kw_only=True)
@@ -119,7 +119,7 @@ class _Binder:
     plan: Plan
     weights: Weights
     tensors: Mapping[int, Buffer]
-    packed: dict[tuple[Layer | None, Choice], Packed] = field(default_factory=dict)
+    packed: dict[tuple[Layer | None, Choice], PackedArrays] = field(default_factory=dict)
     copied: dict[Hashable, tuple[Buffer, Any]] = field(default_factory=dict)
 
     def prepare_all(self, steps: Sequence[Chosen]) -> list[_Prepared]:
@@ -130,21 +130,11 @@ class _Binder:
 
     def _prepare(self, step: Chosen, source: str) -> _Prepared:
         step, stages = _build(self.session, step, source)
-        x, y = (self.tensors[step.inputs[0]] if step.inputs else None), self.tensors[step.output]
-        kernel, tile, operation = step.kernel, step.tile, step.operation
-        if isinstance(kernel, MatrixKernel):
-            packed = self._pack(step, kernel)
-            return _Prepared(
-                step=step,
-                stages=stages,
-                arguments=kernel.arguments(tile, operation, packed, x=x, y=y),
-                kept_share=packed.kept_share,
-                imbalance=packed.imbalance,
-            )
-        if isinstance(kernel, TensorKernel):
-            arguments = kernel.arguments(tile, operation, x=x, y=y, **self._extras(step))
-            return _Prepared(step=step, stages=stages, arguments=arguments)
-        raise TypeError(f"{kernel.name} is neither a MatrixKernel nor a TensorKernel")
+        packed = self._pack(step)
+        tensors = {name: self.tensors[tensor] for name, tensor in zip(INPUTS, step.inputs, strict=False)}
+        own = step.kernel.arguments(step.tile, step.operation, packed)
+        arguments = {**tensors, "y": self.tensors[step.output], **own}
+        return _Prepared(step=step, stages=stages, packed=packed, arguments=arguments)
 
     def bind(self, prepared: _Prepared, scratch: Sequence[Buffer]) -> BoundStep:
         known = len(self.copied)
@@ -153,18 +143,20 @@ class _Binder:
         return BoundStep(
             step=prepared.step,
             bound=bind_stages(self.session, prepared.stages, on_device),
-            kept_share=prepared.kept_share,
+            kept_share=prepared.packed.kept_share,
             parameter_bytes=parameter_bytes,
-            imbalance=prepared.imbalance,
+            imbalance=prepared.packed.imbalance,
         )
 
-    def _pack(self, step: Chosen, kernel: MatrixKernel[Any, Any]) -> Packed:
+    def _pack(self, step: Chosen) -> PackedArrays:
+        pack, tile, operation = step.kernel.pack, step.tile, step.operation
+        if not step.kernel.takes_weights(operation):
+            return pack(tile, operation, weights=NO_WEIGHTS)
         key = (step.layer, step.choice.at_origin)
         if key not in self.packed:
+            weights = step_weights(step, self.plan.network, self.weights)
             try:
-                self.packed[key] = kernel.pack(
-                    step.tile, step.operation, weights=step_weights(step, self.plan.network, self.weights)
-                )
+                self.packed[key] = pack(tile, operation, weights=weights)
             except UsageError as error:
                 line = "" if step.layer is None else f":{step.layer.line}: {step.layer}"
                 raise UsageError(f"{self.plan.network.path}{line}: {error}") from error
@@ -187,16 +179,6 @@ class _Binder:
         if key not in self.copied:
             self.copied[key] = (self.session.buffer_from(array), array)  # held, so that its id stays its own
         return self.copied[key][0]
-
-    def _extras(self, step: Chosen) -> dict[str, Any]:
-        """Arguments that only some pointwise steps have."""
-        extras: dict[str, Any] = {}
-        if len(step.inputs) > 1:
-            extras["other"] = self.tensors[step.inputs[1]]
-        if step.kernel.takes_weights(step.operation):
-            weights = step_weights(step, self.plan.network, self.weights)
-            extras |= {"scale": weights.weights, "shift": weights.biases}
-        return extras
 
 
 def _shared_scratch(

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from clprune.kernels.base import Workload
+from clprune.kernels.workload import Workload
 
 #: Dimensions of problems and what a doubling weighs. Filter size, stride and groups change how a kernel runs, not only
 #: for how long.

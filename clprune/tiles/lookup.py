@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clprune.device import DeviceInfo
-from clprune.kernels.base import Kernel, Offer, Workload
+from clprune.kernels.base import Kernel, Offer
+from clprune.kernels.workload import Workload
 from clprune.tiles.distance import shape_distance, workload_distance
 from clprune.tiles.records import IMPORTED, MEASURED, OFFLINE, Best, Key, StoredDevice, result_key, tile_from
 from clprune.tiles.store import Store

@@ -19,7 +19,8 @@ from typing import Any
 
 from clprune.device import DeviceInfo, device_key
 from clprune.folders import data_folder
-from clprune.kernels.base import Kernel, Workload
+from clprune.kernels.base import Kernel
+from clprune.kernels.workload import Workload
 from clprune.tiles.database import Database, StoreWarning
 from clprune.tiles.records import MEASURED, Best, Key, Measurement, StoredDevice, tile_from, tile_text
 from clprune.version import __version__

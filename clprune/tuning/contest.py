@@ -10,8 +10,8 @@ from collections.abc import Callable, Hashable, Sequence
 
 from clprune.candidate import bind_case
 from clprune.errors import BuildError, ConfigurationRejected, LaunchError
-from clprune.kernels.base import Offer, Sample
-from clprune.kernels.choice import Choice
+from clprune.kernels.arguments import Sample
+from clprune.kernels.base import Choice, Offer
 from clprune.opencl import Session
 from clprune.tuning.caches import Caches
 from clprune.turns import in_turns

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clprune.kernels.base import Value
+from clprune.kernels.tile import Value
 
 Array = npt.NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clprune.kernels.base import Value
+from clprune.kernels.tile import Value
 from clprune.tuning.features import encode
 from clprune.tuning.gaussian_process import (
     GaussianProcess,

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from clprune.device import DeviceInfo
 from clprune.errors import ClpruneError, NoDeviceError
-from clprune.kernels.base import Kernel, Sample
+from clprune.kernels.arguments import Sample
+from clprune.kernels.base import Kernel
 from clprune.tiles.records import RUNTIME, TIMEOUT
 from clprune.tuning.trial import EARLY_STOP, Prepared, Trial
 from clprune.tuning.worker import ENVIRONMENT, receive, send

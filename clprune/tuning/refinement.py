@@ -23,8 +23,7 @@ from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
 from clprune.errors import LaunchError
-from clprune.kernels.base import Kernel, Offer
-from clprune.kernels.choice import Choice
+from clprune.kernels.base import Choice, Kernel, Offer
 from clprune.launching import timed_in_a_row
 from clprune.opencl import Session
 from clprune.plan.plan import Plan

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from clprune.kernels.base import Kernel, Workload
+from clprune.kernels.base import Kernel
+from clprune.kernels.workload import Workload
 from clprune.tiles.distance import shape_distance, workload_distance
 from clprune.tiles.records import Key, StoredDevice
 from clprune.tiles.store import Store

@@ -13,7 +13,8 @@ from typing import Any
 
 from clprune.candidate import Candidate, bind_case, compare_outputs
 from clprune.errors import BuildError, ConfigurationRejected, LaunchError, WrongAnswer
-from clprune.kernels.base import Kernel, Sample
+from clprune.kernels.arguments import Sample
+from clprune.kernels.base import Kernel
 from clprune.opencl import Session
 from clprune.tiles.records import COMPILE, CONSTRAINTS, CORRECT, CORRECTNESS, RUNTIME
 from clprune.tuning.caches import Caches

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from clprune.errors import LaunchError
-from clprune.kernels.base import MatrixKernel, Offer, Sample
-from clprune.kernels.choice import Choice
+from clprune.kernels.arguments import Sample
+from clprune.kernels.base import Choice, Offer
+from clprune.kernels.matrix import MatrixKernel
 from clprune.opencl import Session
 from clprune.plan.steps import Step
 from clprune.tiles.lookup import Lookup

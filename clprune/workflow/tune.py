@@ -15,7 +15,8 @@ from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
 from clprune.geometry import problem_text
-from clprune.kernels.base import Offer, WeightForm
+from clprune.kernels.base import Offer
+from clprune.kernels.workload import WeightForm
 from clprune.opencl import Session
 from clprune.plan.forms import cfg_forms, weights_forms
 from clprune.plan.plan import make_plan

@@ -14,8 +14,9 @@ from clprune import opencl
 from clprune.cli import main
 from clprune.cli.info import collect
 from clprune.errors import NoDeviceError
-from clprune.kernels.base import Offer, Workload
+from clprune.kernels.base import Offer
 from clprune.kernels.catalogue import kernel_by_name
+from clprune.kernels.workload import Workload
 from clprune.tiles.database import SCHEMA_VERSION
 from clprune.tiles.records import result_key
 from clprune.tiles.state import store_state

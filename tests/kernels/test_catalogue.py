@@ -9,8 +9,10 @@ import pytest
 
 from clprune.candidate import bind_case, verify
 from clprune.errors import ConfigurationRejected, UsageError
-from clprune.kernels.base import Expected, Kernel, Workload
+from clprune.kernels.arguments import Expected
+from clprune.kernels.base import Kernel
 from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
+from clprune.kernels.workload import Workload
 from clprune.opencl import Session
 from tests.covering import Point, covering_points, has_weights, roomy_device, values_missed
 from tests.imaginary import imaginary_device

@@ -10,7 +10,7 @@ import pytest
 from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
 from clprune.geometry import ConnectedProblem, Shape
-from clprune.kernels.base import Scratch
+from clprune.kernels.arguments import Scratch
 from clprune.kernels.connected import ConnectedOperation, connected_operation
 from clprune.kernels.connected_int8 import (
     CONNECTED_INT8,
@@ -57,9 +57,10 @@ def run(
         else session.buffer_from(argument)
         if isinstance(argument, np.ndarray)
         else argument
-        for name, argument in CONNECTED_INT8.arguments(tile, operation, packed, x=buffer, y=y).items()
+        for name, argument in CONNECTED_INT8.arguments(tile, operation, packed).items()
     }
-    bind_stages(session, build_stages(session, CONNECTED_INT8, tile, operation), on_device).enqueue()
+    arguments = {"x": buffer, "y": y, **on_device}
+    bind_stages(session, build_stages(session, CONNECTED_INT8, tile, operation), arguments).enqueue()
     answer = np.array(view(session.read(y, np.float32, operation.output.elements), operation.output))
     return answer.reshape(len(x), -1)
 

@@ -7,10 +7,11 @@ import pytest
 
 from clprune.candidate import bind_case, small_operations, verify
 from clprune.geometry import ConvProblem
-from clprune.kernels.base import Sample, Workload
+from clprune.kernels.arguments import Sample
 from clprune.kernels.conv_channels import CONV_CHANNELS, ConvChannelsTile
 from clprune.kernels.conv_operation import ConvOperation, conv_operation
 from clprune.kernels.samples import SENTINEL
+from clprune.kernels.workload import Workload
 from clprune.layout import view
 from clprune.opencl import Session
 from tests.covering import roomy_device

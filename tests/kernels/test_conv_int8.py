@@ -11,7 +11,7 @@ from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
 from clprune.geometry import ConvProblem
-from clprune.kernels.base import Scratch
+from clprune.kernels.arguments import Scratch
 from clprune.kernels.conv_int8 import (
     CONV_INT8,
     MOST_COLUMNS,
@@ -52,9 +52,7 @@ def run(
     CONV_INT8.check(tile, operation, session.info)
     packed = CONV_INT8.pack(tile, operation, weights=weights)
     y = session.zeros(operation.output.size_bytes)
-    arguments = CONV_INT8.arguments(
-        tile, operation, packed, x=session.buffer_from(input_buffer(x, operation.input)), y=y
-    )
+    arguments = {"x": input_buffer(x, operation.input), "y": y, **CONV_INT8.arguments(tile, operation, packed)}
     on_device = {
         name: session.empty_buffer(a.size_bytes)
         if isinstance(a, Scratch)

@@ -7,10 +7,10 @@ import pytest
 
 from clprune.candidate import bind_case, small_operations, verify
 from clprune.geometry import ConvProblem
-from clprune.kernels.base import Workload
 from clprune.kernels.conv import CONV, ConvTile, accumulators
 from clprune.kernels.conv_operation import ConvOperation, conv_operation
 from clprune.kernels.samples import SENTINEL
+from clprune.kernels.workload import Workload
 from clprune.layout import view
 from clprune.opencl import Session
 from tests.covering import roomy_device

@@ -11,8 +11,8 @@ import pytest
 from clprune.candidate import bind_case, verify
 from clprune.darknet.network import load_network
 from clprune.errors import UsageError
-from clprune.kernels.base import Workload
 from clprune.kernels.catalogue import built_in_kernels, find_kernels, kernel_by_name
+from clprune.kernels.workload import Workload
 from clprune.opencl import Session
 from clprune.plan.plan import make_plan
 from tests.imaginary import imaginary_device
@@ -20,7 +20,7 @@ from tests.imaginary import imaginary_device
 MODULE = """
 from pathlib import Path
 
-from clprune.kernels.base import Stage
+from clprune.kernels.arguments import Stage
 from clprune.kernels.softmax import SoftmaxKernel
 
 class Kernel(SoftmaxKernel):

@@ -10,13 +10,15 @@ import pytest
 from clprune import quirks
 from clprune.candidate import bind_case, verify
 from clprune.geometry import ConnectedProblem, ConvProblem
-from clprune.kernels.base import MatrixKernel, Sample, Workload
+from clprune.kernels.arguments import Sample
 from clprune.kernels.connected import CONNECTED, connected_operation, connected_reference
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation, conv_reference
+from clprune.kernels.matrix import MatrixKernel
 from clprune.kernels.sparse_connected import SPARSE_CONNECTED, SparseConnectedTile
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL, SparseConvLocalTile
+from clprune.kernels.workload import Workload
 from clprune.opencl import Session
 from tests.imaginary import imaginary_device
 

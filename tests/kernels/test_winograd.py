@@ -11,7 +11,6 @@ import pytest
 from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
 from clprune.geometry import ConvProblem
-from clprune.kernels.base import Workload
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.transform_source import transform_statements
 from clprune.kernels.winograd_fused import WINOGRAD_FUSED, WinogradFusedTile
@@ -22,6 +21,7 @@ from clprune.kernels.winograd_operation import (
     winograd_obstacle,
     winograd_operation,
 )
+from clprune.kernels.workload import Workload
 from clprune.winograd.transforms import Matrix, transform_filters, transform_matrices
 from tests.imaginary import imaginary_device
 

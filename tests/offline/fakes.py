@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from clprune.architecture import Architecture
-from clprune.kernels.base import Offer, Workload
+from clprune.kernels.base import Offer
+from clprune.kernels.workload import Workload
 from clprune.offline.compilers import Toolchain
 from clprune.offline.ranking import Compiler, demand_of
 from clprune.offline.report import InnerLoop, Report

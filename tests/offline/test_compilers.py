@@ -9,9 +9,9 @@ import pytest
 
 from clprune.architecture import Architecture
 from clprune.errors import BuildError, MissingDependencyError
-from clprune.kernels.base import Launch
+from clprune.kernels.arguments import Launch
+from clprune.kernels.base import Offer
 from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
-from clprune.kernels.choice import Offer
 from clprune.offline.architectures import ARCHITECTURES, architecture_by_name, imaginary_device
 from clprune.offline.compilers import Toolchain, compile_kernel, find_toolchain
 from clprune.offline.ranking import Compiler

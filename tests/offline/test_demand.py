@@ -8,11 +8,12 @@ import pytest
 
 from clprune.errors import UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
-from clprune.kernels.base import Offer, Workload
+from clprune.kernels.base import Offer
 from clprune.kernels.connected import CONNECTED, ConnectedTile, connected_operation
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.softmax import SOFTMAX
+from clprune.kernels.workload import Workload
 from clprune.offline.architectures import architecture_by_name
 from clprune.offline.ranking import demand_of
 from tools.offline.survey import lane_distance

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from clprune.architecture import Architecture
 from clprune.errors import ConfigurationRejected
 from clprune.geometry import ConnectedProblem, ConvProblem
-from clprune.kernels.base import Offer, Workload
+from clprune.kernels.base import Offer
 from clprune.kernels.connected import CONNECTED, connected_operation
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.demand import Demand
+from clprune.kernels.workload import Workload
 from clprune.offline import ranking
 from clprune.offline.architectures import ARCHITECTURES, architecture_by_name
 from clprune.offline.ranking import Ranked, demand_of, estimate, preselect, rank

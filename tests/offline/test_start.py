@@ -11,11 +11,12 @@ from click.testing import CliRunner
 from clprune.cli import group
 from clprune.errors import MissingDependencyError, UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
-from clprune.kernels.base import Offer, Workload
+from clprune.kernels.base import Offer
 from clprune.kernels.connected import CONNECTED, connected_operation
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.softmax import SOFTMAX
+from clprune.kernels.workload import Workload
 from clprune.offline import compilers
 from clprune.offline.architectures import architecture_by_name
 from clprune.offline.start import keep, starting_points

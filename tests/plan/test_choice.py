@@ -12,11 +12,13 @@ from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
 from clprune.errors import UnsupportedLayerError, UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
-from clprune.kernels.base import Offer, Operation, Rank, Request, WeightForm, Workload
+from clprune.kernels.base import Offer, Rank, Request
 from clprune.kernels.catalogue import built_in_kernels
 from clprune.kernels.connected import connected_operation
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import ConvOperation, conv_operation
+from clprune.kernels.tile import Operation
+from clprune.kernels.workload import WeightForm, Workload
 from clprune.plan.offers import offers_for
 from clprune.plan.plan import make_plan
 from clprune.plan.steps import Chosen

@@ -13,7 +13,8 @@ import pytest
 from clprune.darknet.network import Network, load_network
 from clprune.device import DeviceInfo
 from clprune.errors import LaunchError, UnsupportedLayerError
-from clprune.kernels.base import Offer, WeightForm, Workload
+from clprune.kernels.base import Offer
+from clprune.kernels.workload import WeightForm, Workload
 from clprune.plan.builder import PlanBuilder
 from clprune.plan.chooser import DEFAULT_ORIGIN, SAFE_ORIGIN
 from clprune.plan.layouts import tensor_aliases

@@ -14,8 +14,8 @@ from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import BuildError, LaunchError
-from clprune.kernels.base import Offer, Scratch
-from clprune.kernels.choice import Choice
+from clprune.kernels.arguments import Scratch
+from clprune.kernels.base import Choice, Offer
 from clprune.kernels.winograd import WINOGRAD
 from clprune.opencl import Kernel, Program, Session
 from clprune.runner import Runner

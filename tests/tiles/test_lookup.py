@@ -9,10 +9,11 @@ import pytest
 from clprune.candidate import small_operations
 from clprune.device import DeviceInfo
 from clprune.geometry import ConnectedProblem, ConvProblem
-from clprune.kernels.base import Offer, Workload
+from clprune.kernels.base import Offer
 from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTile, connected_operation
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
+from clprune.kernels.workload import Workload
 from clprune.opencl import Session
 from clprune.tiles.lookup import Lookup
 from clprune.tiles.records import result_key

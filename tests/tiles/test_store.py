@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from clprune.errors import StoreError
-from clprune.kernels.base import Kernel, Offer, Workload
+from clprune.kernels.base import Kernel, Offer
 from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
 from clprune.kernels.earlier_hashes import EARLIER_HASHES
+from clprune.kernels.workload import Workload
 from clprune.tiles.database import SCHEMA_VERSION, StoreWarning
 from clprune.tiles.lookup import Lookup
 from clprune.tiles.records import Key, result_key

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from clprune.errors import StoreError
-from clprune.kernels.base import Offer, Workload
+from clprune.kernels.base import Offer
 from clprune.kernels.catalogue import kernel_by_name
 from clprune.kernels.earlier_hashes import EARLIER_HASHES
+from clprune.kernels.workload import Workload
 from clprune.tiles.lookup import Lookup
 from clprune.tiles.records import Key, result_key
 from clprune.tiles.store import Store

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.values import LayerWeights
-from clprune.kernels.base import NO_WEIGHTS, Arrays, Case, Expected, Kernel, Launch, Sample, Workload
+from clprune.kernels.arguments import NO_WEIGHTS, Arrays, Case, Expected, Launch, Sample
+from clprune.kernels.base import Kernel
+from clprune.kernels.tile import values
+from clprune.kernels.workload import Workload
+
+MOODS = ("fine", "crash", "hang", "exit", "bug", "wrong", "stray", "syntax", "slow", "unlucky")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +29,8 @@ class OddTile:
     Nothing is wrong with "unlucky" ones, but their processes are killed as often as the file $ODD_KILLS says.
     """
 
-    mood: str = "fine"
-    repeats: int = 1
+    mood: str = field(default="fine", metadata=values(*MOODS))
+    repeats: int = field(default=1, metadata=values(1, 2, 4))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +60,6 @@ class OddKernel(Kernel[OddTile, OddOperation]):
     name = "odd"
     template = "none"
     tile_type = OddTile
-    moods = ("fine", "crash", "hang", "exit", "bug", "wrong", "stray", "syntax", "slow", "unlucky")
-    parameters: ClassVar = {"mood": moods, "repeats": (1, 2, 4)}
     constraints = ()
     cpu_tiles = gpu_tiles = (OddTile(),)
 
@@ -106,6 +109,9 @@ class OddKernel(Kernel[OddTile, OddOperation]):
                 y[i] = value;
                 {extra}
             }}"""
+
+    def arguments(self, tile: OddTile, operation: OddOperation, packed: object) -> dict[str, Any]:
+        return {}
 
     def reference(
         self, operation: OddOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS

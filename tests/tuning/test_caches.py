@@ -10,11 +10,11 @@ import numpy as np
 from clprune.bandwidth import Reader
 from clprune.candidate import bind_case, verify
 from clprune.geometry import ConvProblem
-from clprune.kernels.base import Workload
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.winograd import WINOGRAD
 from clprune.kernels.winograd_operation import winograd_operation
+from clprune.kernels.workload import Workload
 from clprune.opencl import Session
 from clprune.tuning.caches import EVICTED_BYTES, Caches, evicted_bytes
 from tests.imaginary import imaginary_device

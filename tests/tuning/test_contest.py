@@ -8,12 +8,13 @@ import pytest
 
 from clprune.errors import BuildError
 from clprune.geometry import ConvProblem
-from clprune.kernels.base import Offer, Sample, Workload
-from clprune.kernels.choice import Choice
+from clprune.kernels.arguments import Sample
+from clprune.kernels.base import Choice, Offer
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.winograd import WINOGRAD
 from clprune.kernels.winograd_operation import winograd_operation
+from clprune.kernels.workload import Workload
 from clprune.opencl import Session
 from clprune.tiles.records import result_key
 from clprune.tiles.store import Store

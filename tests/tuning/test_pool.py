@@ -12,7 +12,7 @@ import pytest
 
 from clprune.device import DeviceInfo
 from clprune.errors import NoDeviceError
-from clprune.kernels.base import Workload
+from clprune.kernels.workload import Workload
 from clprune.opencl import Session
 from clprune.tuning.pool import MOST_LOSSES_FROM_OUTSIDE, MOST_OPENINGS, Worker, WorkerPool
 from clprune.tuning.trial import Trial

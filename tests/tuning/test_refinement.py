@@ -12,7 +12,7 @@ from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import LaunchError
-from clprune.kernels.choice import Choice
+from clprune.kernels.base import Choice
 from clprune.kernels.winograd import WINOGRAD
 from clprune.opencl import Session
 from clprune.plan.plan import Plan, make_plan

@@ -7,9 +7,10 @@ import math
 import pytest
 
 from clprune.geometry import ConnectedProblem, Shape
-from clprune.kernels.base import Offer, Workload
+from clprune.kernels.base import Offer
 from clprune.kernels.connected import CONNECTED, ConnectedTile, connected_operation
 from clprune.kernels.conv import CONV
+from clprune.kernels.workload import Workload
 from clprune.tiles.distance import problem_fields, shape_distance, workload_distance
 from clprune.tiles.records import Key, result_key
 from clprune.tiles.store import Store

@@ -8,10 +8,11 @@ import pytest
 
 from clprune.errors import LaunchError, UsageError
 from clprune.geometry import ConnectedProblem, ConvProblem
-from clprune.kernels.base import Offer, Workload
+from clprune.kernels.base import Offer
 from clprune.kernels.connected import CONNECTED, connected_operation
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
+from clprune.kernels.workload import Workload
 from clprune.opencl import Session
 from clprune.plan.steps import Step
 from clprune.tiles.lookup import Lookup

@@ -15,7 +15,8 @@ from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
-from clprune.kernels.base import Offer, WeightForm, Workload
+from clprune.kernels.base import Offer
+from clprune.kernels.workload import WeightForm, Workload
 from clprune.opencl import Session
 from clprune.plan.forms import rounded_share
 from clprune.plan.plan import make_plan

@@ -19,11 +19,11 @@ from clprune.candidate import bind_case, verify
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, load_network
 from clprune.geometry import ConvProblem
-from clprune.kernels.base import Workload
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.winograd_fused import WINOGRAD_FUSED
 from clprune.kernels.winograd_operation import OUTPUT_TILES, winograd_obstacle, winograd_operation
+from clprune.kernels.workload import Workload
 from clprune.opencl import Session, open_device
 from clprune.winograd.error import amplification, expected_error
 from tools import RESULTS

@@ -21,7 +21,7 @@ import click
 
 import clprune
 from clprune.files import write_atomically
-from clprune.kernels.base import Workload
+from clprune.kernels.workload import Workload
 from clprune.offline.architectures import ARCHITECTURES
 from clprune.offline.compilers import Toolchain, find_toolchain
 from clprune.offline.ranking import Estimate, estimate

@@ -10,7 +10,8 @@ from typing import Any
 
 from clprune.architecture import Architecture
 from clprune.geometry import ConnectedProblem, ConvProblem, PoolProblem, Shape
-from clprune.kernels.base import Kernel, Launch
+from clprune.kernels.arguments import Launch
+from clprune.kernels.base import Kernel
 from clprune.kernels.catalogue import built_in_kernels
 from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTile, connected_operation
 from clprune.kernels.conv import CONV, ConvTile

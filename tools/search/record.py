@@ -14,9 +14,10 @@ import click
 
 from clprune import quirks
 from clprune.geometry import ConvProblem
-from clprune.kernels.base import Offer, Workload
+from clprune.kernels.base import Offer
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
+from clprune.kernels.workload import Workload
 from clprune.opencl import choose
 from clprune.tiles.records import Key, Measurement, result_key, tile_text
 from clprune.tiles.store import Store

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from clprune.errors import StoreError
 from clprune.files import write_atomically
-from clprune.kernels.base import Value
+from clprune.kernels.tile import Value
 from clprune.tiles.records import Key
 from clprune.tiles.t4 import Results, from_document, to_document
 

@@ -10,7 +10,8 @@ import pytest
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
-from clprune.kernels.base import Offer, Workload
+from clprune.kernels.base import Offer
+from clprune.kernels.workload import Workload
 from clprune.tiles.records import result_key
 from clprune.tiles.store import Store
 from clprune.unit import Unit

@@ -18,8 +18,8 @@ from clprune.darknet.random_weights import random_images, random_weights
 from clprune.darknet.rewrite import annotate_cfg
 from clprune.darknet.values import Weights
 from clprune.files import write_atomically
-from clprune.kernels.base import WeightForm, Workload
 from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, FLOAT16, FLOAT32, INT8
+from clprune.kernels.workload import WeightForm, Workload
 from clprune.opencl import Session
 from clprune.plan.forms import rounded_share
 from clprune.pruning.network import apply_masks, masks_of, prunable_layers, prune_layers

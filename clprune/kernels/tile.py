@@ -1,0 +1,79 @@
+"""What tiles may be: parameters with declared values, and constraints with reasons."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+Value = int | str
+
+#: Parameter -> its values.
+Values = Mapping[str, tuple[Value, ...]]
+
+
+class Tile(Protocol):
+    """A frozen dataclass of parameters."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class Operation(Protocol):
+    """One use of a kernel; `key` names its problem in the tuning database."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def flops(self) -> int: ...
+
+
+TileT = TypeVar("TileT", bound=Tile)
+OperationT = TypeVar("OperationT", bound=Operation)
+
+
+def values(*declared: Value, cpu: tuple[Value, ...] = (), gpu: tuple[Value, ...] = ()) -> dict[str, tuple[Value, ...]]:
+    """Metadata of a tile's field: what it may be, and the only values of these that are worth trying on CPUs and on
+    GPUs, so that a search need not enumerate the rest (none given: all).
+    """
+    return {"declared": declared, "cpu": cpu, "gpu": gpu}
+
+
+def values_of(tile_type: type[Tile], which: Literal["declared", "cpu", "gpu"]) -> Values:
+    """The values that the fields of a tile declare; of "cpu" and "gpu" those that say so."""
+    found = {field.name: field.metadata.get(which, ()) for field in dataclasses.fields(tile_type)}
+    return {name: given for name, given in found.items() if given}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraint(Generic[TileT, OperationT]):
+    """A condition that a tile must meet; `reason` is what the user reads when it does not."""
+
+    reason: str
+    holds: Callable[[TileT, OperationT], bool]
+
+
+WIDE_VECTORS: Constraint[Any, Any] = Constraint(
+    reason="wide vectors are for work-groups of one",
+    holds=lambda t, o: t.vector_width <= 4 or t.work_group_size == 1,
+)
+
+PREFETCHING: Constraint[Any, Any] = Constraint(
+    reason="prefetching is for work-groups of one, whose caches are a CPU's",
+    holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
+)
+
+STAGING: Constraint[Any, Any] = Constraint(
+    reason="staging weights in local memory needs a work-group that shares them",
+    holds=lambda t, o: t.tile_k == 0 or t.group_n > 1,
+)
+
+#: What holds for nearly every tile that has a work-group and vectors, whatever the kernel.
+WORK_GROUP_CONSTRAINTS: tuple[Constraint[Any, Any], ...] = (
+    Constraint(
+        reason="work-groups of several items have 64 to 256 of them",
+        holds=lambda t, o: t.work_group_size == 1 or 64 <= t.work_group_size <= 256,
+    ),
+    WIDE_VECTORS,
+)
