@@ -1,14 +1,16 @@
 """Reading files that may be anything, and writing files whole or not at all.
 
 Every file from outside is opened by `open_file`, and text is decoded by `decode_text`. A reader of what is written here
-never sees half a file: the bytes go to a temporary file in the same folder, which takes the final name in one step (a
-rename) when everything was written, and is removed when anything went wrong.
+never sees half a file: the bytes go to a file without a name (where the system has none: a temporary one) in the same
+folder, which takes the final name in one step (a rename) when everything was written, and is gone when anything went
+wrong.
 """
 
 from __future__ import annotations
 
 import codecs
 import os
+import shutil
 import stat
 import uuid
 from collections.abc import Iterator
@@ -41,6 +43,10 @@ _BEGINNINGS = {
     b"\xff\xd8\xff": "a picture",
     b"\x89hdf": "an HDF5 file",
 }
+
+
+#: Where Linux shows open files of this process, even those without a name.
+_DESCRIPTORS = Path("/proc/self/fd")
 
 
 @contextmanager
@@ -115,9 +121,11 @@ def atomic_writer(path: str | Path) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        # Mode x gives a new file the permissions that the process's umask allows, as for any other new file.
-        with temporary.open("xb") as file:
+        with _open_aside(temporary) as file:
             yield file
+            file.flush()
+            if not temporary.exists():
+                _give_name(file, temporary)
         with suppress(FileNotFoundError):
             temporary.chmod(target.stat().st_mode & 0o7777)
         temporary.replace(target)
@@ -126,6 +134,24 @@ def atomic_writer(path: str | Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _open_aside(temporary: Path) -> BinaryIO:
+    """A new file, with the permissions that the umask allows and, on Linux, without a name: a kill leaves nothing."""
+    if hasattr(os, "O_TMPFILE") and _DESCRIPTORS.is_dir():
+        with suppress(OSError):  # not on every file system
+            return os.fdopen(os.open(temporary.parent, os.O_TMPFILE | os.O_RDWR, 0o666), "w+b")
+    return temporary.open("xb")
+
+
+def _give_name(file: BinaryIO, path: Path) -> None:
+    """Link a file that has no name to a new one, or a copy of it where the file system does not do that."""
+    try:
+        os.link(_DESCRIPTORS / str(file.fileno()), path, src_dir_fd=file.fileno(), follow_symlinks=True)
+    except OSError:
+        file.seek(0)
+        with path.open("xb") as copy:
+            shutil.copyfileobj(file, copy)
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> None:

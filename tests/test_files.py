@@ -109,3 +109,20 @@ def test_decoding_without_a_mark() -> None:
     assert decode_text(b"caf\xe9\n") == "caf\udce9\n"
     assert decode_text(b"a\0b") == "a\0b"
     assert decode_text(b"\xff\xfea\0b") == "a\ufffd"  # cut short
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="files without a name are Linux's")
+def test_a_killed_writer_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with atomic_writer(tmp_path / "a") as file:
+        file.write(b"half")
+        file.flush()
+        assert names(tmp_path) == []
+    monkeypatch.setattr(os, "link", refuse)  # as some file systems do: a copy does as well
+    write_atomically(tmp_path / "b", b"whole")
+    monkeypatch.delattr(os, "O_TMPFILE")
+    write_atomically(tmp_path / "c", b"whole")
+    assert [(tmp_path / name).read_bytes() for name in names(tmp_path)] == [b"half", b"whole", b"whole"]
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise PermissionError

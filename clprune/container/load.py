@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from clprune.container.pair import check_pair, names_weights, save_pair
+from clprune.darknet.cfg import read_cfg_text
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
-from clprune.darknet.weights import read_weights, write_weights
+from clprune.darknet.weights import encode_weights, read_weights
 from clprune.errors import WeightsError
+from clprune.files import atomic_writer
 
 PACKED_SUFFIX = ".safetensors"
 DARKNET_SUFFIX = ".weights"
@@ -25,7 +29,8 @@ def default_weights(cfg: str | Path) -> Path:
 def load_weights(path: str | Path | None, network: Network) -> Weights:
     """Read the weights of `network`: from `path`, or beside its cfg where that is None.
 
-    A file with the suffix `.safetensors` is a packed container, any other is darknet's. Raises WeightsError.
+    A file with the suffix `.safetensors` is a packed container, any other is darknet's. Raises WeightsError, also
+    where the file is not the one that the cfg was written with.
     """
     if path is None:
         path = default_weights(network.path)
@@ -35,6 +40,7 @@ def load_weights(path: str | Path | None, network: Network) -> Weights:
                 f"{PACKED_SUFFIX}), or their path",
                 path=path,
             )
+    check_pair(network.path, Path(path))
     if not is_packed(path):
         return read_weights(path, network)
     from clprune.container.read import read_packed  # here: plain weights start sooner without it
@@ -45,14 +51,31 @@ def load_weights(path: str | Path | None, network: Network) -> Weights:
 def save_weights(path: str | Path, network: Network, weights: Weights) -> None:
     """Write what `load_weights` reads, in the format that the suffix of `path` names.
 
-    Raises what `write_packed` and `write_weights` raise.
+    The cfg that the network was read from names them from now on if it is of the same stem and named others. Raises
+    what `save_model_files` raises.
     """
-    if is_packed(path):
-        from clprune.container.write import write_packed
-
-        write_packed(path, network, weights)
+    cfg, path = network.path, Path(path)
+    if path.with_suffix(".cfg").resolve() == cfg.resolve() and names_weights(cfg):
+        save_model_files(cfg, path, text=read_cfg_text(cfg), network=network, weights=weights)
     else:
-        write_weights(path, network, weights)
+        with atomic_writer(path) as file:
+            file.writelines(_content(path, network, weights))
+
+
+def save_model_files(cfg: Path, path: Path, *, text: str, network: Network, weights: Weights) -> None:
+    """Write a cfg of this `text` and its weights, both or none. Raises FileError, and WeightsError for weights that are
+    missing, of another shape or not finite.
+    """
+    save_pair(cfg, path, text=text, content=_content(path, network, weights))
+
+
+def _content(path: Path, network: Network, weights: Weights) -> Iterable[bytes | memoryview]:
+    """What to write, in the format that the suffix of `path` names."""
+    if not is_packed(path):
+        return encode_weights(path, network, weights)
+    from clprune.container.write import encode_packed
+
+    return [encode_packed(path, network, weights)]
 
 
 def is_packed(path: str | Path) -> bool:

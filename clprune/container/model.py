@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from clprune.container.load import DARKNET_SUFFIX, PACKED_SUFFIX, default_weights, load_weights, save_weights
+from clprune.container.load import DARKNET_SUFFIX, PACKED_SUFFIX, default_weights, load_weights, save_model_files
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.errors import DataError, UsageError
-from clprune.files import atomic_writer, check_writable
+from clprune.files import check_writable
 
 FileFormat = Literal["darknet", "packed"]
 
@@ -69,7 +69,7 @@ class Model:
         return found
 
     def save(self, prefix: str | Path, *, file_format: FileFormat = "darknet") -> tuple[Path, Path]:
-        """Write PREFIX.cfg and the weights beside it, both or none, and return their paths.
+        """Write PREFIX.cfg and the weights beside it, which it names, both or none, and return their paths.
 
         The weights are PREFIX.weights, which darknet reads, or "packed" the smaller PREFIX.safetensors, which alone
         holds weights in the Winograd domain and codes. Raises UsageError and FileError as `model_targets` does.
@@ -80,9 +80,7 @@ class Model:
         """
         cfg, weights = model_targets(prefix, file_format=file_format)
         text = self.text
-        with atomic_writer(cfg) as file:  # takes its name only after the weights are there
-            file.write(text.encode("utf-8", "surrogateescape"))
-            save_weights(weights, self.network, self.weights)
+        save_model_files(cfg, weights, text=text, network=self.network, weights=self.weights)
         return cfg, weights
 
 

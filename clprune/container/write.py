@@ -38,11 +38,16 @@ UNIT_ROWS = (1, 4, 8, 16, 32)
 
 
 def write_packed(path: str | Path, network: Network, weights: Weights) -> None:
-    """Write the weights of `network` whole or not at all, each layer in the form that takes the fewest bytes.
+    """Write a container whole or not at all. Raises what `encode_packed` does, and FileError."""
+    write_atomically(path, encode_packed(path, network, weights))
+
+
+def encode_packed(path: str | Path, network: Network, weights: Weights) -> bytes:
+    """The weights of `network`, each layer in the form that takes the fewest bytes; `path` is for errors.
 
     Values are stored as each layer's `coding` has them, float32 without one; nothing is rounded. The order of the
     `layers` is the network's; what a layer must not have, such as weights of another shape or type, NaN or infinity, is
-    refused with a WeightsError that names the layer. Raises FileError when the file cannot be written.
+    refused with a WeightsError that names the layer.
     """
     from safetensors.numpy import save  # here: models without a container run where it is missing
 
@@ -69,7 +74,8 @@ def write_packed(path: str | Path, network: Network, weights: Weights) -> None:
         "layers": records,
     }
     metadata = {METADATA_KEY: json.dumps(facts)}
-    write_atomically(path, save(tensors, metadata))
+    content: bytes = save(tensors, metadata)
+    return content
 
 
 def _encode_layer(path: str | Path, layer: Layer, values: LayerWeights) -> tuple[Tensors, LayerRecord | None]:

@@ -82,11 +82,16 @@ def read_weights(path: str | Path, network: Network, *, allow_truncated: bool = 
 
 
 def write_weights(path: str | Path, network: Network, weights: Weights) -> None:
-    """Write version 0.2.0, which every darknet reads, whole or not at all; `weights.seen` is kept.
+    """Write a weights file whole or not at all. Raises what `encode_weights` does, and FileError."""
+    with atomic_writer(path) as file:
+        file.writelines(encode_weights(path, network, weights))
+
+
+def encode_weights(path: str | Path, network: Network, weights: Weights) -> Iterator[bytes | memoryview]:
+    """The parts of a file of version 0.2.0, which every darknet reads; `weights.seen` is kept, `path` is for errors.
 
     `[batchnorm]` biases, which the original darknet does not have, are written only if one of them is not zero.
-    Raises WeightsError when a layer's values are missing, of another shape or not finite, FileError when the file
-    cannot be written.
+    Raises WeightsError when a layer's values are missing, of another shape or not finite.
     """
     if len(weights.layers) != len(network.layers):
         raise WeightsError(f"{len(weights.layers)} layers of weights for {len(network.layers)} layers", path=path)
@@ -95,12 +100,11 @@ def write_weights(path: str | Path, network: Network, weights: Weights) -> None:
         for layer, values in zip(network.layers, weights.layers, strict=True)
         for name in layer.optional_arrays
     )
-    with atomic_writer(path) as file:
-        file.write(struct.pack("<iiiQ", 0, 2, 0, weights.seen))
-        for layer, values in zip(network.layers, weights.layers, strict=True):
-            if not layer.dontload:
-                for array in _arrays_to_write(path, layer, values, optional=optional):
-                    file.write(array.data)
+    yield struct.pack("<iiiQ", 0, 2, 0, weights.seen)
+    for layer, values in zip(network.layers, weights.layers, strict=True):
+        if not layer.dontload:
+            for array in _arrays_to_write(path, layer, values, optional=optional):
+                yield array.data
 
 
 def _arrays_in_file(layer: Layer, *, optional: bool) -> dict[str, tuple[int, ...]]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clprune.container.load import save_weights
 from clprune.container.model import Model, output_path
 from clprune.darknet.network import load_network
-from clprune.darknet.weights import write_weights
 from clprune.progress import OnProgress
 from clprune.workflow.inputs import Data, data_name, load_splits
 
@@ -83,7 +83,7 @@ def train(
     accuracy = None
     if ranks.is_first:
         if target is not None:
-            write_weights(target, network, result.weights)
+            save_weights(target, network, result.weights)
         if test is not None:
             accuracy = evaluate(load_module(network, result.weights), test).accuracy
     return TrainResult(

@@ -155,7 +155,7 @@ def test_neither_file_without_the_other(run: Run, model: Path, out: Path, monkey
     def full(*arguments: object) -> None:
         raise FileError("cannot be written: No space left on device", path=f"{out}.weights")
 
-    monkeypatch.setattr("clprune.container.load.write_weights", full)
+    monkeypatch.setattr("clprune.container.load.encode_weights", full)
     result = run("prune", model, model.with_suffix(".weights"), *SHORT, "--sparsity", ".5", "--out", out)
     assert (result.status, result.error) == (1, f"{out}.weights: cannot be written: No space left on device")
     assert list(out.parent.iterdir()) == []
