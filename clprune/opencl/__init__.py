@@ -5,7 +5,7 @@ Driver limits are checked when a kernel is bound, and every driver error becomes
 
 from __future__ import annotations
 
-from clprune.opencl.kernels import Argument, BoundKernel, Buffer, Kernel, LocalMemory, Program
+from clprune.opencl.kernels import Argument, BoundKernel, Buffer, Kernel, Program
 from clprune.opencl.platforms import choose, devices, discover_platforms
 from clprune.opencl.session import Session, open_device
 
@@ -14,7 +14,6 @@ __all__ = [
     "BoundKernel",
     "Buffer",
     "Kernel",
-    "LocalMemory",
     "Program",
     "Session",
     "choose",

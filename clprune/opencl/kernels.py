@@ -29,14 +29,7 @@ class Buffer:
         self.nbytes = nbytes
 
 
-@dataclass(frozen=True, kw_only=True)
-class LocalMemory:
-    """A kernel argument: `nbytes` of local memory for each work-group."""
-
-    nbytes: int
-
-
-Argument: TypeAlias = Buffer | LocalMemory | np.generic
+Argument: TypeAlias = Buffer | np.generic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +94,7 @@ class BoundKernel:
         kernel: cl.Kernel,
         arguments: tuple[Argument, ...],
         global_size: tuple[int, ...],
-        local_size: tuple[int, ...] | None,
+        local_size: tuple[int, ...],
         queue: cl.CommandQueue,
         profiling_queue: cl.CommandQueue | None,
     ) -> None:
@@ -125,20 +118,7 @@ class BoundKernel:
 
         By the device's profiling events where they can be believed, else by the host's clock, launch included.
         """
-        queue = self._profiling_queue or self._queue
-        try:
-            self._queue.finish()
-            start = time.perf_counter()
-            event = cl.enqueue_nd_range_kernel(queue, self._kernel, self._global_size, self._local_size)
-            event.wait()
-            host_seconds = time.perf_counter() - start
-            if self._profiling_queue is None:
-                return host_seconds
-            device_seconds = 1e-9 * (event.profile.end - event.profile.start)
-        except DRIVER_ERRORS as error:
-            raise self._refused(error) from error
-        believable = _SHORTEST_LAUNCH_SECONDS < device_seconds <= host_seconds
-        return device_seconds if believable else host_seconds
+        return BoundKernel.timed_in_a_row([self])[0]
 
     @staticmethod
     def timed_in_a_row(kernels: Sequence[BoundKernel], *, before: Sequence[BoundKernel] = ()) -> list[float]:
@@ -148,12 +128,12 @@ class BoundKernel:
         virtual machine they may wake up so late that one of them computes everything. Kernels are timed one by one
         where the device's profiling events cannot be believed. Raises LaunchError.
         """
-        last = kernels[-1]
-        queue = last._profiling_queue
-        if queue is None:
+        last, is_alone = kernels[-1], len(kernels) == 1 and not before
+        if last._profiling_queue is None and not is_alone:
             for kernel in before:
                 kernel.enqueue()
             return [kernel.timed() for kernel in kernels]
+        queue = last._profiling_queue or last._queue
         try:
             last._queue.finish()
             start = time.perf_counter()
@@ -163,11 +143,14 @@ class BoundKernel:
             ][len(before) :]
             events[-1].wait()
             host_seconds = time.perf_counter() - start
+            if last._profiling_queue is None:
+                return [host_seconds]
             seconds = [1e-9 * (event.profile.end - event.profile.start) for event in events]
         except DRIVER_ERRORS as error:
             raise last._refused(error) from error
-        is_believable = min(seconds) > _SHORTEST_LAUNCH_SECONDS and sum(seconds) <= host_seconds
-        return seconds if is_believable else [kernel.timed() for kernel in kernels]
+        if min(seconds) > _SHORTEST_LAUNCH_SECONDS and sum(seconds) <= host_seconds:
+            return seconds
+        return [host_seconds] if is_alone else [kernel.timed() for kernel in kernels]
 
     def _refused(self, error: cl.Error) -> LaunchError:
         return LaunchError(
@@ -181,36 +164,23 @@ def check_launch(
     device: DeviceInfo,
     *,
     global_size: tuple[int, ...],
-    local_size: tuple[int, ...] | None,
-    arguments: Sequence[Argument],
+    local_size: tuple[int, ...],
+    arguments: Sequence[object],
 ) -> None:
     """Raise LaunchError for a launch that the driver would refuse or, worse, accept; the text names the limit."""
     where = f"kernel {kernel.name!r}"
     if len(arguments) != kernel.argument_count:
         raise LaunchError(f"{where} takes {kernel.argument_count} arguments, {len(arguments)} were given")
     for index, argument in enumerate(arguments):
-        if not isinstance(argument, Buffer | LocalMemory | np.generic):
-            raise LaunchError(
-                f"{where}: argument {index} is {type(argument).__name__}; "
-                "expected a Buffer, a LocalMemory or a NumPy scalar such as np.int32(3)"
-            )
+        if not isinstance(argument, Buffer | np.generic):
+            found = f"argument {index} is {type(argument).__name__}"
+            raise LaunchError(f"{where}: {found}; expected a Buffer or a NumPy scalar such as np.int32(3)")
     if not 1 <= len(global_size) <= 3 or min(global_size) < 1:
         raise LaunchError(f"{where}: global size {global_size} must be 1 to 3 positive numbers")
-    if local_size is not None:
-        _check_local_size(kernel, device, global_size=global_size, local_size=local_size)
-    local_bytes = kernel.local_mem_bytes + sum(
-        argument.nbytes for argument in arguments if isinstance(argument, LocalMemory)
-    )
-    if local_bytes > device.local_mem_bytes:
-        raise LaunchError(
-            f"{where} needs {local_bytes} bytes of local memory, {device.name} has {device.local_mem_bytes}"
-        )
-
-
-def _check_local_size(
-    kernel: Kernel, device: DeviceInfo, *, global_size: tuple[int, ...], local_size: tuple[int, ...]
-) -> None:
-    where = f"kernel {kernel.name!r}: local size {local_size}"
+    if kernel.local_mem_bytes > device.local_mem_bytes:
+        needed = f"{kernel.local_mem_bytes} bytes of local memory"
+        raise LaunchError(f"{where} needs {needed}, {device.name} has {device.local_mem_bytes}")
+    where = f"{where}: local size {local_size}"
     if len(local_size) != len(global_size) or min(local_size) < 1:
         raise LaunchError(f"{where} does not match the dimensions of global size {global_size}")
     if any(size % part for size, part in zip(global_size, local_size, strict=True)):

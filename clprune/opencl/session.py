@@ -18,7 +18,7 @@ from clprune.errors import BuildError, LaunchError, NoDeviceError
 from clprune.opencl import invoker_cache
 from clprune.opencl.codes import DRIVER_ERRORS
 from clprune.opencl.host_memory import on_large_pages
-from clprune.opencl.kernels import Argument, BoundKernel, Buffer, Kernel, LocalMemory, Program, check_launch
+from clprune.opencl.kernels import Argument, BoundKernel, Buffer, Kernel, Program, check_launch
 from clprune.opencl.platforms import choose, find_handle
 from clprune.opencl.programs import Programs
 
@@ -195,21 +195,20 @@ class Session:
         kernel: Kernel,
         *,
         global_size: Sequence[int],
-        local_size: Sequence[int] | None,
+        local_size: Sequence[int],
         arguments: Sequence[Argument],
     ) -> BoundKernel:
         """Set a kernel's arguments and sizes once, to launch it often. Raises LaunchError naming kernel and limit.
 
-        `global_size` counts work-items per dimension; `local_size` divides it, or is None to let the driver choose.
+        `global_size` counts work-items per dimension; `local_size` divides it.
         Scalars are NumPy scalars of the kernel's own types (`np.int32(3)`, `np.float32(0.1)`).
         """
-        sizes = tuple(int(size) for size in global_size)
-        group = None if local_size is None else tuple(int(size) for size in local_size)
+        sizes, group = tuple(map(int, global_size)), tuple(map(int, local_size))
         check_launch(kernel, self.info, global_size=sizes, local_size=group, arguments=arguments)
         try:
             own = kernel.program.function(kernel.name)
             for index, argument in enumerate(arguments):
-                own.set_arg(index, _native(argument))
+                own.set_arg(index, argument.memory if isinstance(argument, Buffer) else argument)
         except DRIVER_ERRORS as error:
             raise LaunchError(f"kernel {kernel.name!r}: the driver refused an argument: {error}") from error
         return BoundKernel(
@@ -221,17 +220,6 @@ class Session:
             queue=self._queue,
             profiling_queue=self._profiling_queue,
         )
-
-    def launch(
-        self,
-        kernel: Kernel,
-        *,
-        global_size: Sequence[int],
-        local_size: Sequence[int] | None,
-        arguments: Sequence[Argument],
-    ) -> None:
-        """Bind and enqueue once; returns before the kernel has run. Raises LaunchError."""
-        self.bind(kernel, global_size=global_size, local_size=local_size, arguments=arguments).enqueue()
 
     def finish(self) -> None:
         """Wait until everything enqueued has run. Raises LaunchError when some of it failed."""
@@ -249,11 +237,3 @@ def _wait_for(*queues: cl.CommandQueue | None) -> None:
         if queue is not None:
             with contextlib.suppress(*DRIVER_ERRORS):
                 queue.finish()
-
-
-def _native(argument: Argument) -> Any:  # pyopencl's own type for arguments leaves LocalMemory out
-    if isinstance(argument, Buffer):
-        return argument.memory
-    if isinstance(argument, LocalMemory):
-        return cl.LocalMemory(argument.nbytes)
-    return argument

@@ -42,7 +42,7 @@ def answers(session: Session) -> list[int]:
     for source, options in PARTS:
         kernel = session.kernel(session.build(source, options=options), "fill")
         out = session.zeros(4)
-        session.launch(kernel, global_size=(1,), local_size=(1,), arguments=(out,))
+        session.bind(kernel, global_size=(1,), local_size=(1,), arguments=(out,)).enqueue()
         found.append(int(session.read(out, np.int32, 1)[0]))
     return found
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from clprune.errors import BuildError, LaunchError, NoDeviceError
-from clprune.opencl import BoundKernel, Kernel, LocalMemory, Session, binary_cache, open_device
+from clprune.opencl import BoundKernel, Kernel, Session, binary_cache, open_device
 from clprune.opencl.programs import Programs
 
 SOURCE = """
@@ -22,17 +22,6 @@ kernel void scale(global float* values, const float factor, const int count)
 {
     int i = get_global_id(0);
     if (i < count) values[i] *= factor;
-}
-kernel void sum_groups(global const float* values, global float* sums, local float* scratch)
-{
-    int i = get_local_id(0);
-    scratch[i] = values[get_global_id(0)];
-    barrier(CLK_LOCAL_MEM_FENCE);
-    if (i == 0) {
-        float sum = 0.0f;
-        for (int k = 0; k < (int)get_local_size(0); k++) sum += scratch[k];
-        sums[get_group_id(0)] = sum;
-    }
 }
 """
 
@@ -54,8 +43,8 @@ def test_launch_with_scalars(device_context: Session, scale: Kernel) -> None:
     values = np.arange(37, dtype=np.float32)
     buffer = device_context.buffer_from(values)
     arguments = (buffer, np.float32(0.5), np.int32(37))
-    device_context.launch(scale, global_size=(40,), local_size=(8,), arguments=arguments)
-    device_context.launch(scale, global_size=(37,), local_size=None, arguments=arguments)
+    device_context.bind(scale, global_size=(40,), local_size=(8,), arguments=arguments).enqueue()
+    device_context.bind(scale, global_size=(37,), local_size=(1,), arguments=arguments).enqueue()
     assert np.array_equal(device_context.read(buffer, np.float32, 37), values * 0.25)
 
 
@@ -67,19 +56,6 @@ def test_bound_kernels_of_one_kernel_keep_their_own_arguments(device_context: Se
         second.enqueue()
     assert device_context.read(first_buffer, np.float32, 3).tolist() == [8.0] * 3
     assert device_context.read(second_buffer, np.float32, 5).tolist() == [27.0] * 5
-
-
-def test_local_memory_argument(device_context: Session) -> None:
-    kernel = device_context.kernel(device_context.build(SOURCE), "sum_groups")
-    values = np.arange(24, dtype=np.float32)
-    sums = device_context.zeros(3 * 4)
-    device_context.launch(
-        kernel,
-        global_size=(24,),
-        local_size=(8,),
-        arguments=(device_context.buffer_from(values), sums, LocalMemory(nbytes=8 * 4)),
-    )
-    assert np.array_equal(device_context.read(sums, np.float32, 3), values.reshape(3, 8).sum(axis=1))
 
 
 def test_a_timed_run_takes_time(device_context: Session, scale: Kernel) -> None:
@@ -101,7 +77,9 @@ def test_same_source_is_built_once(device_context: Session) -> None:
 def test_options_reach_the_compiler(device_context: Session) -> None:
     program = device_context.build("kernel void f(global int* out) { out[0] = VALUE; }", options=("-DVALUE=41",))
     out = device_context.zeros(4)
-    device_context.launch(device_context.kernel(program, "f"), global_size=(1,), local_size=(1,), arguments=(out,))
+    device_context.bind(
+        device_context.kernel(program, "f"), global_size=(1,), local_size=(1,), arguments=(out,)
+    ).enqueue()
     assert device_context.read(out, np.int32, 1).tolist() == [41]
 
 
@@ -193,8 +171,8 @@ def test_buffer_larger_than_the_device_allows(device_context: Session) -> None:
         ((10,), (4,), r"local size \(4,\) does not divide global size \(10,\)"),
         ((8, 8), (8,), "does not match the dimensions"),
         ((8,), (0,), "does not match the dimensions"),
-        ((0,), None, "must be 1 to 3 positive numbers"),
-        ((1, 1, 1, 1), None, "must be 1 to 3 positive numbers"),
+        ((0,), (1,), "must be 1 to 3 positive numbers"),
+        ((1, 1, 1, 1), (1,), "must be 1 to 3 positive numbers"),
         ((2**20,), (2**20,), "exceeds the device's limit per dimension"),
     ],
 )
@@ -203,35 +181,34 @@ def test_bad_sizes(
 ) -> None:
     arguments = (device_context.zeros(4), np.float32(1.0), np.int32(1))
     with pytest.raises(LaunchError, match=f"kernel 'scale'.*{text}"):
-        device_context.launch(scale, global_size=global_size, local_size=local_size, arguments=arguments)
+        device_context.bind(scale, global_size=global_size, local_size=local_size, arguments=arguments).enqueue()
 
 
 def test_limit_of_the_built_kernel(device_context: Session, scale: Kernel) -> None:
     arguments = (device_context.zeros(4), np.float32(1.0), np.int32(1))
     narrow = dataclasses.replace(scale, work_group_limit=4)
     with pytest.raises(LaunchError, match="has 8 work-items, this kernel's limit is 4"):
-        device_context.launch(narrow, global_size=(2, 8), local_size=(2, 4), arguments=arguments)
+        device_context.bind(narrow, global_size=(2, 8), local_size=(2, 4), arguments=arguments).enqueue()
 
 
 def test_bad_arguments(device_context: Session, scale: Kernel) -> None:
     buffer = device_context.zeros(4)
     with pytest.raises(LaunchError, match="takes 3 arguments, 1 were given"):
-        device_context.launch(scale, global_size=(1,), local_size=None, arguments=(buffer,))
+        device_context.bind(scale, global_size=(1,), local_size=(1,), arguments=(buffer,)).enqueue()
     with pytest.raises(LaunchError, match=r"argument 1 is float; expected .* NumPy scalar"):
-        device_context.launch(scale, global_size=(1,), local_size=None, arguments=(buffer, 1.0, np.int32(1)))  # type: ignore[arg-type]
+        device_context.bind(scale, global_size=(1,), local_size=(1,), arguments=(buffer, 1.0, np.int32(1))).enqueue()  # type: ignore[arg-type]
     with pytest.raises(LaunchError, match="the driver refused an argument"):
-        device_context.launch(
-            scale, global_size=(1,), local_size=None, arguments=(buffer, np.float64(1.0), np.int32(1))
-        )
+        device_context.bind(
+            scale, global_size=(1,), local_size=(1,), arguments=(buffer, np.float64(1.0), np.int32(1))
+        ).enqueue()
 
 
-def test_too_much_local_memory(device_context: Session) -> None:
-    kernel = device_context.kernel(device_context.build(SOURCE), "sum_groups")
-    buffer = device_context.zeros(4)
+def test_too_much_local_memory(device_context: Session, scale: Kernel) -> None:
     limit = device_context.info.local_mem_bytes
-    arguments = (buffer, buffer, LocalMemory(nbytes=limit + 4))
+    kernel = dataclasses.replace(scale, local_mem_bytes=limit + 4)
+    arguments = (device_context.zeros(4), np.float32(1.0), np.int32(1))
     with pytest.raises(LaunchError, match=rf"needs \d+ bytes of local memory, .* has {limit}"):
-        device_context.launch(kernel, global_size=(1,), local_size=(1,), arguments=arguments)
+        device_context.bind(kernel, global_size=(1,), local_size=(1,), arguments=arguments).enqueue()
 
 
 def test_threads_share_a_session(device_context: Session) -> None:
@@ -290,7 +267,7 @@ else:
     with Session(info) as session:
         kernel = session.kernel(session.build("kernel void f(global float* a) {{ a[0] = 7.0f; }}"), "f")
         out = session.zeros(4)
-        session.launch(kernel, global_size=(1,), local_size=(1,), arguments=(out,))
+        session.bind(kernel, global_size=(1,), local_size=(1,), arguments=(out,)).enqueue()
         print(session.read(out, np.float32, 1)[0])
 """
     environment = {**os.environ, "HOME": home, "XDG_CACHE_HOME": home, "CLPRUNE_CACHE_DIR": home}

@@ -31,7 +31,8 @@ def opened(real: Session, **facts: Any) -> Session:
 
 def run_twice(on: Session) -> list[float]:
     values = on.buffer_from(np.array([1.5, 0.0], np.float32))
-    on.launch(on.kernel(on.build(SOURCE, keep=False), "twice"), global_size=(1,), local_size=(1,), arguments=(values,))
+    kernel = on.kernel(on.build(SOURCE, keep=False), "twice")
+    on.bind(kernel, global_size=(1,), local_size=(1,), arguments=(values,)).enqueue()
     result: list[float] = on.read(values, np.float32, 2).tolist()
     return result
 
