@@ -6,57 +6,60 @@ columns, in float32.
 
 from __future__ import annotations
 
-import struct
-import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from clprune.errors import ImageError, UsageError
-from clprune.files import open_file
+from clprune.errors import UsageError
+from clprune.picture import RESIZE_MODES, FloatArray, ImageOptions, Indices, Resize, open_picture
 
-FloatArray = NDArray[np.float32]
-Resize = Literal["letterbox", "crop", "stretch"]
-
-#: How an image of another shape is made to fit; darknet's `predict` letterboxes, older and forked ones crop.
-RESIZE_MODES: tuple[Resize, ...] = ("letterbox", "crop", "stretch")
+__all__ = [
+    "RESIZE_MODES", "FloatArray", "ImageOptions", "Resize", "load_image", "preprocess", "read_input", "resize_bilinear",
+]  # fmt: skip
 
 LETTERBOX_FILL = 0.5
 
-#: What Pillow's many decoders raise on broken files.
-_DECODE_ERRORS = (
-    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, AttributeError,
-    AssertionError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError, MemoryError,
-)  # fmt: skip
+#: Positions up to here are whole numbers in float32.
+_FLOAT32_EXACT = 1 << 24
 
-_UNIT_VALUES: FloatArray = (np.arange(256) / 255.0).astype(np.float32)
+#: From rows `[n]` and columns `[m]` of an image to its pixels there, float32 `[channels, n, m]`.
+_Pick: TypeAlias = Callable[[Indices, Indices], FloatArray]
 
 
-def load_image(path: str | Path, *, channels: int = 3) -> FloatArray:
+def load_image(path: str | Path, *, channels: int = 3, options: ImageOptions | None = None) -> FloatArray:
     """Read an image file as float32 `[channels, H, W]`, RGB for 3 channels, luma (ITU-R 601) for 1.
 
     The camera's orientation (EXIF) is applied, the first frame of an animation is taken, transparency is dropped as
-    darknet and torchvision drop it, 16-bit grey keeps its precision. Raises ImageError when the file is missing or
-    cannot be decoded, UsageError for another number of channels.
+    darknet and torchvision drop it, 16-bit grey keeps its precision. Raises ImageError when the file is missing,
+    cannot be decoded, is larger than `options` allow, or holds values whose white nobody knows (32-bit integers, floats
+    beyond 0..1); UsageError for another number of channels.
 
     >>> image = clprune.load_image("digit-3.png")
     >>> image.shape, image.dtype.name, float(image.min()) >= 0
     ((3, 32, 32), 'float32', True)
     """
-    if channels not in (1, 3):
-        raise UsageError(f"{channels} channels: expected 1 or 3")
-    with open_file(path, error=ImageError) as file:
-        try:
-            image = _decode(file, mode="L" if channels == 1 else "RGB")
-        except UnidentifiedImageError as error:
-            raise ImageError("cannot be read as an image: of no known format", path=path) from error
-        except _DECODE_ERRORS as error:
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-            raise ImageError(f"cannot be read as an image: {reason}", path=path) from error
-    return _to_array(image, channels=channels)
+    _check_channels(channels)
+    picture = open_picture(path, options=options or ImageOptions())
+    height, width = picture.size
+    return picture.pick(np.arange(height), np.arange(width), channels=channels)
+
+
+def read_input(
+    path: str | Path, *, channels: int, height: int, width: int, options: ImageOptions | None = None
+) -> FloatArray:
+    """`preprocess(load_image(path))` without the planes of the whole image, which may be huge. Raises what these do."""
+    _check_channels(channels)
+    options = options or ImageOptions()
+
+    def scaled_size(image_height: int, image_width: int) -> tuple[int, int]:
+        return _Placed.of(image_height, image_width, height=height, width=width, resize=options.resize).scaled
+
+    picture = open_picture(path, options=options, wanted=scaled_size)
+    placed = _Placed.of(*picture.size, height=height, width=width, resize=options.resize)
+    return placed.draw(lambda rows, columns: picture.pick(rows, columns, channels=channels), channels=channels)
 
 
 def preprocess(image: FloatArray, *, height: int, width: int, resize: Resize = "letterbox") -> FloatArray:
@@ -67,14 +70,9 @@ def preprocess(image: FloatArray, *, height: int, width: int, resize: Resize = "
     """
     if height < 1 or width < 1:
         raise UsageError(f"input size {height}x{width}: both sides must be at least 1")
-    _check_image(image)
-    if resize == "letterbox":
-        return _letterbox(image, height=height, width=width)
-    if resize == "crop":
-        return _cover_and_crop(image, height=height, width=width)
-    if resize == "stretch":
-        return resize_bilinear(image, height=height, width=width)
-    raise UsageError(f"resize {resize!r}: expected one of {', '.join(RESIZE_MODES)}")
+    if image.ndim != 3 or 0 in image.shape:
+        raise UsageError(f"image of shape {image.shape}: expected [channels, height, width]")
+    return _place(image, _Placed.of(*image.shape[1:], height=height, width=width, resize=resize))
 
 
 def resize_bilinear(image: FloatArray, *, height: int, width: int) -> FloatArray:
@@ -83,75 +81,109 @@ def resize_bilinear(image: FloatArray, *, height: int, width: int) -> FloatArray
     A side of one pixel takes the last row or column. Darknet's rounding turns the last row nearly black for some
     sizes; here it is always the image's last row.
     """
-    rows = _along_rows(np.asarray(image, dtype=np.float32), width)
-    return np.ascontiguousarray(_along_rows(rows.swapaxes(1, 2), height).swapaxes(1, 2))
+    whole = _Placed.of(*image.shape[1:], height=height, width=width, resize="stretch")
+    return _place(np.asarray(image, dtype=np.float32), whole)
 
 
-def _along_rows(image: FloatArray, width: int) -> FloatArray:
-    """Interpolate along the last axis to `width` values."""
-    size = image.shape[-1]
-    if width == size:
-        return image
-    if size == 1 or width == 1:
-        return np.repeat(image[..., -1:], width, axis=-1)
-    positions = np.arange(width, dtype=np.float32) * (np.float32(size - 1) / np.float32(width - 1))
-    # The last place is the last pixel whatever the rounding of its position was.
-    left = np.minimum(positions.astype(np.intp), size - 2)
-    fraction = (positions - left).astype(np.float32)
-    fraction[-1] = 1
-    result: FloatArray = (1 - fraction) * image[..., left] + fraction * image[..., left + 1]
-    return result
+@dataclass(frozen=True, kw_only=True)
+class _Taps:
+    """Where values along one axis come from: of `left` and `right` `[n]` a `share` `[n]` of the right one.
+
+    `right` and `share` are None where the values are those of `left`.
+    """
+
+    left: Indices
+    right: Indices | None = None
+    share: FloatArray | None = None
+
+    @classmethod
+    def of(cls, size: int, scaled: int, *, first: int, count: int) -> _Taps:
+        """Of values `first` to `first + count - 1` when `size` of them are made `scaled`."""
+        places = np.arange(first, first + count)
+        if scaled == size:
+            return cls(left=places)
+        if size == 1 or scaled == 1:
+            return cls(left=np.full(count, size - 1))
+        number = np.float32 if scaled <= _FLOAT32_EXACT else np.float64
+        positions = places.astype(number) * (number(size - 1) / number(scaled - 1))
+        # The last place is the last pixel whatever the rounding of its position was.
+        left = np.minimum(positions.astype(np.intp), size - 2)
+        share = (positions - left).astype(np.float32)
+        share[places == scaled - 1] = 1
+        return cls(left=left, right=left + 1, share=share)
+
+    @property
+    def needed(self) -> Indices:
+        """Every place that is read, the left ones first."""
+        return self.left if self.right is None else np.concatenate([self.left, self.right])
+
+    def interpolate(self, values: FloatArray) -> FloatArray:
+        """`[..., n]` from those of `needed`, in float32."""
+        if self.share is None:
+            return values
+        count = len(self.left)
+        result: FloatArray = (1 - self.share) * values[..., :count] + self.share * values[..., count:]
+        return result
 
 
-def _letterbox(image: FloatArray, *, height: int, width: int) -> FloatArray:
-    channels, image_height, image_width = image.shape
-    # Compared in float32, as darknet compares them.
-    if np.float32(width) / np.float32(image_width) < np.float32(height) / np.float32(image_height):
-        new_width, new_height = width, max(image_height * width // image_width, 1)
-    else:
-        new_width, new_height = max(image_width * height // image_height, 1), height
-    boxed = np.full((channels, height, width), LETTERBOX_FILL, dtype=np.float32)
-    top, left = (height - new_height) // 2, (width - new_width) // 2
-    resized = resize_bilinear(image, height=new_height, width=new_width)
-    boxed[:, top : top + new_height, left : left + new_width] = resized
-    return boxed
+@dataclass(frozen=True, kw_only=True)
+class _Placed:
+    """An image scaled to `scaled` (height, width), of which `rows` and `columns` show from (`top`, `left`) on.
+
+    The result has `height` x `width` pixels; the image does not reach all of them where it is letterboxed.
+    """
+
+    height: int
+    width: int
+    scaled: tuple[int, int]
+    top: int
+    left: int
+    rows: _Taps
+    columns: _Taps
+
+    @classmethod
+    def of(cls, image_height: int, image_width: int, *, height: int, width: int, resize: Resize) -> _Placed:
+        """Raises UsageError for an unknown `resize`."""
+        new_height, new_width = height, width
+        if resize == "letterbox":
+            # Compared in float32, as darknet compares them.
+            if np.float32(width) / np.float32(image_width) < np.float32(height) / np.float32(image_height):
+                new_height = max(image_height * width // image_width, 1)
+            else:
+                new_width = max(image_width * height // image_height, 1)
+        elif resize == "crop":
+            if image_width * height < image_height * width:
+                new_height = image_height * width // image_width
+            else:
+                new_width = image_width * height // image_height
+        elif resize != "stretch":
+            raise UsageError(f"resize {resize!r}: expected one of {', '.join(RESIZE_MODES)}")
+        above, before = (new_height - height) // 2, (new_width - width) // 2
+        return cls(
+            height=height,
+            width=width,
+            scaled=(new_height, new_width),
+            top=max((height - new_height) // 2, 0),
+            left=max((width - new_width) // 2, 0),
+            rows=_Taps.of(image_height, new_height, first=max(above, 0), count=min(new_height, height)),
+            columns=_Taps.of(image_width, new_width, first=max(before, 0), count=min(new_width, width)),
+        )
+
+    def draw(self, pick: _Pick, *, channels: int) -> FloatArray:
+        """The result, float32 `[channels, height, width]`: first along rows, then along columns."""
+        along_rows = self.columns.interpolate(pick(self.rows.needed, self.columns.needed))
+        image = self.rows.interpolate(along_rows.swapaxes(1, 2)).swapaxes(1, 2)
+        if image.shape[1:] == (self.height, self.width):
+            return np.ascontiguousarray(image)
+        boxed = np.full((channels, self.height, self.width), LETTERBOX_FILL, dtype=np.float32)
+        boxed[:, self.top : self.top + image.shape[1], self.left : self.left + image.shape[2]] = image
+        return boxed
 
 
-def _cover_and_crop(image: FloatArray, *, height: int, width: int) -> FloatArray:
-    _, image_height, image_width = image.shape
-    if image_width * height < image_height * width:
-        new_width, new_height = width, image_height * width // image_width
-    else:
-        new_width, new_height = image_width * height // image_height, height
-    top, left = (new_height - height) // 2, (new_width - width) // 2
-    resized = resize_bilinear(image, height=new_height, width=new_width)
-    return np.ascontiguousarray(resized[:, top : top + height, left : left + width])
+def _place(image: FloatArray, placed: _Placed) -> FloatArray:
+    return placed.draw(lambda rows, columns: image[:, rows[:, None], columns], channels=len(image))
 
 
-def _check_image(image: FloatArray) -> None:
-    if image.ndim != 3 or 0 in image.shape:
-        raise UsageError(f"image of shape {image.shape}: expected [channels, height, width]")
-
-
-def _decode(file: BinaryIO, *, mode: str) -> Image.Image:
-    """The upright picture in `mode`, or in one of Pillow's 16-bit modes (I, I;16, ...) where the file has those."""
-    with Image.open(file) as image:
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):
-        return upright
-    if upright.mode == "P" and "transparency" in upright.info:
-        upright = upright.convert("RGBA")
-    return upright.convert(mode)
-
-
-def _to_array(image: Image.Image, *, channels: int) -> FloatArray:
-    """Pixels as `[channels, H, W]` in 0..1."""
-    if image.mode.startswith("I"):
-        # Pillow's own conversion of 16 bits to 8 would clip instead of scale.
-        grey = np.clip(np.asarray(image, dtype=np.float32) / 65535, 0, 1)
-        return np.ascontiguousarray(np.broadcast_to(grey, (channels, *grey.shape)))
-    pixels = np.asarray(image)
-    planes = pixels[np.newaxis] if channels == 1 else pixels.transpose(2, 0, 1)
-    values: FloatArray = _UNIT_VALUES[np.ascontiguousarray(planes)]
-    return values
+def _check_channels(channels: int) -> None:
+    if channels not in (1, 3):
+        raise UsageError(f"{channels} channels: expected 1 or 3")

@@ -23,6 +23,7 @@ from clprune.data import DataSet, load_data
 from clprune.device import DeviceInfo
 from clprune.errors import DataError
 from clprune.files import write_atomically
+from clprune.image import ImageOptions
 from clprune.opencl import Session, open_device
 from clprune.plan.forms import weights_forms
 from clprune.plan.plan import make_plan
@@ -113,7 +114,7 @@ def print_samples(model: Model, runner: Runner, samples: Sequence[Path]) -> None
     """The five likeliest classes of each sample image."""
     click.echo(f"\n{model.name} model on held-out images, the {TOP} likeliest classes")
     rows = []
-    for answer in infer_images(runner, model.network, map(str, samples), resize="letterbox"):
+    for answer in infer_images(runner, model.network, map(str, samples), options=ImageOptions()):
         if answer.values is None:
             raise answer.error or DataError("no answer", path=answer.path)
         best = top_k(answer.values, count=TOP)
@@ -131,7 +132,7 @@ def compare(
 ) -> list[tuple[str, ...]]:
     """Accuracy on all held-out images, weights kept, and times measured now, in turns."""
     times = time_in_turns(runners, rounds=ROUNDS)
-    x = np.stack([image_input(models[0].network, sample, resize="letterbox") for sample in samples])
+    x = np.stack([image_input(models[0].network, sample, options=ImageOptions()) for sample in samples])
     columns: list[list[str]] = []
     for model, runner, measured in zip(models, runners, times, strict=True):
         accuracy = evaluate(runner, model.network, held_out).accuracy

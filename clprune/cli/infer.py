@@ -15,7 +15,14 @@ import click
 
 from clprune.cli.shared.errors import STATUS_FAILURE, print_error
 from clprune.cli.shared.model import batch_option, model_argument
-from clprune.cli.shared.options import algorithm_options, device_option, json_option, take_algorithms
+from clprune.cli.shared.options import (
+    algorithm_options,
+    device_option,
+    image_options,
+    json_option,
+    take_algorithms,
+    take_image_options,
+)
 from clprune.errors import FileError
 from clprune.files import MAX_TEXT_BYTES, decode_text, open_file
 
@@ -36,13 +43,7 @@ _MAX_LINE_BYTES = 1 << 16
 @click.option(
     "--top", type=click.IntRange(min=1), metavar="N", default=5, show_default=True, help="Classes to print per image."
 )
-@click.option(
-    "--resize",
-    type=click.Choice(["letterbox", "crop", "stretch"]),
-    default="letterbox",
-    show_default=True,
-    help="How an image is made to fit: grey borders, its centre, or another aspect ratio.",
-)
+@image_options
 @algorithm_options
 @batch_option
 @device_option
@@ -56,7 +57,6 @@ def command(
     files: tuple[str, ...],
     names: str | None,
     top: int,
-    resize: Any,
     batch: int,
     device: str | None,
     as_json: bool,
@@ -75,16 +75,16 @@ def command(
     from clprune.runner.inference import check_image_network, infer_images
 
     weights, images = split_files(files)
-    algorithms = take_algorithms(options)
+    algorithms, reading = take_algorithms(options), take_image_options(options)
     network = load_network(model, batch=batch)
     check_image_network(network)
     names_path = None if names is None else Path(names)
     loaded = Model(network=network, weights=load_weights(weights, network), names_path=names_path)
     class_names = loaded.names
     with Runner(loaded, device=device, algorithms=algorithms) as runner:
-        _print_note(runner, resize)
+        _print_note(runner, reading.resize)
         failures, seconds, count = 0, 0.0, 0
-        for answer in infer_images(runner, network, images or lines_of_stdin(), resize=resize):
+        for answer in infer_images(runner, network, images or lines_of_stdin(), options=reading):
             count, seconds = count + 1, seconds + answer.seconds
             failures += answer.values is None
             if answer.error is not None:

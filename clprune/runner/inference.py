@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from clprune.darknet.network import Network
 from clprune.errors import ClpruneError, ImageError, UsageError
-from clprune.image import Resize, load_image, preprocess
+from clprune.image import ImageOptions, read_input
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -38,19 +38,18 @@ def check_image_network(network: Network) -> None:
         )
 
 
-def image_input(network: Network, path: str | Path, *, resize: Resize) -> FloatArray:
+def image_input(network: Network, path: str | Path, *, options: ImageOptions) -> FloatArray:
     """An image file as `network` wants it: float32 `[C, H, W]` in 0..1. Raises ImageError.
 
     A `[crop]` at the network's beginning cuts its centre on the device, and scales it: here the image is made to fit
     the size before the crop, as darknet does.
     """
     shape = network.input
-    image = load_image(path, channels=shape.channels)
-    return preprocess(image, height=shape.height, width=shape.width, resize=resize)
+    return read_input(path, channels=shape.channels, height=shape.height, width=shape.width, options=options)
 
 
 def infer_images(
-    run: Callable[[FloatArray], FloatArray], network: Network, paths: Iterable[str], *, resize: Resize
+    run: Callable[[FloatArray], FloatArray], network: Network, paths: Iterable[str], *, options: ImageOptions
 ) -> Iterator[Answer]:
     """Yield the answer to every image, in order, as soon as its batch of `network.batch` images has run.
 
@@ -63,7 +62,7 @@ def infer_images(
     images = 0
     for path in paths:
         try:
-            waiting.append((path, image_input(network, path, resize=resize)))
+            waiting.append((path, image_input(network, path, options=options)))
             images += 1
         except ImageError as error:
             waiting.append(Answer(path=path, error=error))

@@ -16,6 +16,7 @@ import pytest
 from clprune import Runner
 from clprune.cli.infer import split_files
 from clprune.darknet.network import load_network
+from clprune.image import ImageOptions
 from clprune.runner.inference import image_input
 from tests.cli.conftest import CFG, Run
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("device_context")
 def expected(model: Path, image: Path, **options: str) -> list[tuple[int, float]]:
     """(class, percent) in falling order, straight from the Runner."""
     network = load_network(model)
-    x = image_input(network, image, resize=options.get("resize", "letterbox"))  # type: ignore[arg-type]
+    x = image_input(network, image, options=ImageOptions(**options))  # type: ignore[arg-type]
     with Runner(network) as runner:
         values = runner(x[None])[0]
     return [(int(index), 100 * float(values[index])) for index in np.argsort(-values, kind="stable")]

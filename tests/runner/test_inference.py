@@ -12,6 +12,7 @@ from PIL import Image
 
 from clprune.darknet.network import Network, load_network
 from clprune.errors import UsageError
+from clprune.image import ImageOptions
 from clprune.runner.inference import check_image_network, infer_images, top_k
 
 FloatArray = npt.NDArray[np.float32]
@@ -47,7 +48,7 @@ class Recorder:
 
 def test_order_is_kept_and_batches_are_full(network: Network, paths: list[str]) -> None:
     run = Recorder()
-    answers = list(infer_images(run, network, paths, resize="stretch"))
+    answers = list(infer_images(run, network, paths, options=ImageOptions(resize="stretch")))
     assert [answer.path for answer in answers] == paths
     assert [answer.error is None for answer in answers] == [True, False, True, False, True]
     values = [answer.values[0] for answer in answers if answer.values is not None]
@@ -63,18 +64,20 @@ def test_no_more_paths_are_read_than_needed(network: Network, paths: list[str]) 
             taken.append(path)
             yield path
 
-    answers = infer_images(Recorder(), network, stream(), resize="letterbox")
+    answers = infer_images(Recorder(), network, stream(), options=ImageOptions())
     next(answers)
     assert taken == paths[:3]  # one image, one that cannot be read, one image: a full batch
 
 
 def test_an_error_before_any_image_is_told_at_once(network: Network, paths: list[str]) -> None:
-    answers = infer_images(Recorder(), network, iter([paths[3], *paths]), resize="crop")
+    answers = infer_images(Recorder(), network, iter([paths[3], *paths]), options=ImageOptions(resize="crop"))
     assert "no such file" in str(next(answers).error)
 
 
 def test_answer_that_is_not_finite(network: Network, paths: list[str]) -> None:
-    answers = infer_images(lambda x: np.full((len(x), 2), np.nan, np.float32), network, paths[:1], resize="crop")
+    answers = infer_images(
+        lambda x: np.full((len(x), 2), np.nan, np.float32), network, paths[:1], options=ImageOptions(resize="crop")
+    )
     assert str(next(answers).error) == f"{paths[0]}: the network's answer is not finite"
 
 

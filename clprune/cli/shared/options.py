@@ -69,6 +69,47 @@ algorithm_options = together(
 )
 
 
+#: How image files are read; the command passes its options to `take_image_options`.
+image_options = together(
+    click.option(
+        "--resize",
+        type=click.Choice(["letterbox", "crop", "stretch"]),
+        default="letterbox",
+        show_default=True,
+        help="How an image is made to fit: grey borders, its centre, or another aspect ratio.",
+    ),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Refuse larger image files, which take 4 bytes a pixel and more. Default: 178956970.",
+    ),
+    click.option(
+        "--max-aspect-ratio",
+        type=click.FloatRange(min=1),
+        metavar="R",
+        help="Refuse image files whose longer side is more than R times the shorter one. Default: 1000.",
+    ),
+)
+
+#: The same for commands that read data sets.
+data_image_options = together(
+    image_options,
+    click.option(
+        "--strict", is_flag=True, help="Stop at an image file that cannot be read, instead of leaving it out."
+    ),
+)
+
+
+def take_image_options(options: dict[str, Any]) -> Any:
+    """Take the options of `image_options` or `data_image_options` out of `options`, as `clprune.image.ImageOptions`."""
+    from clprune.image import ImageOptions
+
+    names = ("resize", "max_pixels", "max_aspect_ratio", "strict")
+    given = {name: options.pop(name) for name in names if name in options}
+    return ImageOptions(**{name: value for name, value in given.items() if value is not None})
+
+
 def take_algorithms(options: dict[str, Any]) -> Algorithms:
     """Take the options of `algorithm_options` out of `options`. Raises UsageError for an unknown name."""
     names = tuple(name.strip() for name in options.pop("algorithms").split(",") if name.strip())
