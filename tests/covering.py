@@ -5,17 +5,22 @@ Nothing here knows a kernel: what is in the catalogue, with whatever parameters,
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from clprune import quirks
 from clprune.device import DeviceInfo
 from clprune.kernels.arguments import Sample
 from clprune.kernels.base import Kernel
 from clprune.kernels.workload import Workload
+from clprune.opencl import Session
 from tests.imaginary import imaginary_device
 
 #: What may be removed from a layer's weights: nothing; units that tiles divide, straddle or share; everything.
@@ -29,6 +34,11 @@ WORKLOADS = (
 
 _DRAWS = 3000  # random tiles per operation of a space too large to go through
 _POOL = 250  # valid ones that are kept to choose from
+_TOGETHER = 16  # programs built as one: most drivers need longer for a program than for its lines
+_RENDERED = 300  # points whose source is looked at, to estimate how long the others are
+_PROGRAM_CHARACTERS = 5000  # that take as long to compile as a driver needs for a program before its first line
+_MANY_CHARACTERS = 35_000  # times lanes: as long, where vectors are taken apart
+_VECTOR_TYPE = re.compile(r"\b(?:float|u?int|u?short|u?char)(\d+)\b")
 _OPERATION, _WORKLOAD = "operation", "workload"
 
 
@@ -50,6 +60,7 @@ def roomy_device() -> DeviceInfo:
     return imaginary_device(max_work_group_size=1024, max_work_item_sizes=(1024, 1024, 1024), local_mem_bytes=64 * 1024)
 
 
+@functools.cache
 def covering_points(
     kernel: Kernel[Any, Any],
     device: DeviceInfo,
@@ -57,43 +68,59 @@ def covering_points(
     pairs: bool = False,
     longest_source: int | None = None,
     seed: int = 0,
-) -> list[Point]:
+) -> tuple[Point, ...]:
     """Points that are valid on `device`: the kernel's named tiles, and others until every value occurs.
 
     Operations and workloads count as parameters too. `pairs`: also every pair of values that can occur together, as
-    far as a random sample of the space shows. Each operation runs with its default and its safe tile. With
-    `longest_source`, in characters, tiles other than the named ones for GPUs whose source is longer are left out: some
-    compilers are slow on them.
+    far as a random sample of the space shows, by points that compile quickly where there is a choice. Each operation
+    runs with its default and its safe tile. With `longest_source`, in characters, tiles other than the named ones for
+    GPUs whose source is longer are left out: some compilers are slow on them.
     """
-    pool = list(_pool(kernel, device, np.random.default_rng(seed)))
-    if longest_source is not None:
-        pool = [
-            point
-            for point in pool
-            if point.tile in kernel.gpu_tiles or len(kernel.source(point.tile, point.operation)) <= longest_source
-        ]
-    goals: dict[Any, int] = {}
-    matrix = np.zeros((len(pool), 20_000), np.bool_)
-    for row, point in enumerate(pool):
-        for goal in _goals(kernel, point, pairs=pairs):
-            matrix[row, goals.setdefault(goal, len(goals))] = True
-    matrix = matrix[:, : len(goals)]
+    rng = np.random.default_rng(seed)
+
+    def is_short(point: Point) -> bool:
+        if longest_source is None or point.tile in kernel.gpu_tiles:
+            return True
+        return len(kernel.source(point.tile, point.operation)) <= longest_source
+
+    pool = [point for point in _pool(kernel, device, rng) if is_short(point)]
+    goals = {goal: None for point in pool for goal in _goals(kernel, point, pairs=pairs)}
     chosen = _named(kernel, pool)
-    open_goals = ~matrix[chosen].any(axis=0)
-    while open_goals.any():
-        best = int((matrix & open_goals).sum(axis=1).argmax())
+    drawn = len(pool)
+    if pairs:
+        pool += _low_points(kernel, device, rng)
+    costs = _costs(kernel, device, pool, rng) if pairs else np.ones(len(pool))
+    matrix = _goals_met(kernel, pool, list(goals), pairs=pairs)
+    is_open = ~matrix[chosen].any(axis=0)
+    gains = matrix[:, is_open].sum(axis=1)
+    while is_open.any():
+        best = int((gains / costs).argmax())
+        if best >= drawn and not is_short(pool[best]):
+            costs[best] = np.inf
+            continue
         chosen.append(best)
-        open_goals &= ~matrix[best]
-    return [pool[row] for row in chosen]
+        new = matrix[best] & is_open
+        gains -= matrix[:, new].sum(axis=1)
+        is_open &= ~new
+    return tuple(pool[row] for row in chosen)
 
 
-def values_missed(kernel: Kernel[Any, Any], points: list[Point]) -> list[tuple[str, Any]]:
+def in_built_groups(session: Session, kernel: Kernel[Any, Any], points: Sequence[Point]) -> Iterator[Sequence[Point]]:
+    """`points` in groups whose programs have been built as one, as a Runner does; see `Session.build_together`."""
+    options = kernel.build_options(session.info)
+    for first in range(0, len(points), _TOGETHER):
+        group = points[first : first + _TOGETHER]
+        session.build_together((kernel.source(point.tile, point.operation), options) for point in group)
+        yield group
+
+
+def values_missed(kernel: Kernel[Any, Any], points: Sequence[Point]) -> list[tuple[str, Any]]:
     """Values of parameters that occur in no point."""
     met = {(name, getattr(point.tile, name)) for point in points for name in kernel.parameters}
     return [(name, value) for name, values in kernel.parameters.items() for value in values if (name, value) not in met]
 
 
-def gpu_tiles_missed(kernel: Kernel[Any, Any], device: DeviceInfo, points: list[Point]) -> list[Any]:
+def gpu_tiles_missed(kernel: Kernel[Any, Any], device: DeviceInfo, points: Sequence[Point]) -> list[Any]:
     """Named tiles for GPUs that are valid on `device` and occur in no point."""
     met = {point.tile for point in points}
     operations = kernel.sample_operations()
@@ -145,6 +172,63 @@ def _drawn(kernel: Kernel[Any, Any], rng: np.random.Generator) -> Iterator[Any]:
     for draw, (name, value) in zip(rng.random((_DRAWS, len(sizes))), held, strict=False):
         chosen = {other: values[i][int(draw[i] * sizes[i])] for i, other in enumerate(names)}
         yield kernel.tile_type(**{**chosen, name: value})
+
+
+def _low_points(kernel: Kernel[Any, Any], device: DeviceInfo, rng: np.random.Generator) -> Iterator[Point]:
+    """Valid points of mostly low values, each value in turn held fixed: their sources are short."""
+    names, values = list(kernel.parameters), list(kernel.parameters.values())
+    workloads = itertools.cycle(WORKLOADS if has_weights(kernel) else WORKLOADS[:1])
+    for number, operation in enumerate(kernel.sample_operations()):
+        held = itertools.cycle((name, value) for name in names for value in kernel.parameters[name])
+        tiles: dict[Any, None] = {}
+        for draw, (name, value) in zip(rng.random((_DRAWS, len(names))) ** 2.5, held, strict=False):
+            chosen = {other: values[i][int(draw[i] * len(values[i]))] for i, other in enumerate(names)}
+            tile = kernel.tile_type(**{**chosen, name: value})
+            if kernel.rejection(tile, operation, device) is None:
+                tiles[tile] = None
+            if len(tiles) == _POOL:
+                break
+        for tile in tiles:
+            yield Point(operation_number=number, operation=operation, workload=next(workloads), tile=tile)
+
+
+def _costs(
+    kernel: Kernel[Any, Any], device: DeviceInfo, pool: list[Point], rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """How long each point compiles, in characters of a source: of some it is known, for all estimated from those.
+
+    The logarithm is taken for a sum over values, which is good for a correlation of 0.95 and more; rendering all would
+    take longer than it saves.
+    """
+    values = [[(name, getattr(point.tile, name)) for name in kernel.parameters] for point in pool]
+    factors = [[*row, (_OPERATION, point.operation_number)] for row, point in zip(values, pool, strict=True)]
+    columns = {factor: column for column, factor in enumerate(dict.fromkeys(itertools.chain(*factors)))}
+    table = np.zeros((len(pool), len(columns)))
+    for row, own in enumerate(factors):
+        table[row, [columns[factor] for factor in own]] = 1
+    rows = rng.permutation(len(pool))[:_RENDERED]
+    is_vector_unit = quirks.wants_explicit_vectors(device)
+    known = [_cost(kernel.source(pool[row].tile, pool[row].operation), is_vector_unit) for row in rows]
+    square = table[rows].T @ table[rows] + 0.3 * np.eye(len(columns))  # the ridge: factors that few points have
+    estimate: npt.NDArray[np.float64] = np.exp(table @ np.linalg.solve(square, table[rows].T @ np.log(known)))
+    return estimate
+
+
+def _cost(source: str, is_vector_unit: bool) -> float:
+    """Characters to compile. Where vectors are taken apart the lanes count, and long blocks of them more than once."""
+    if is_vector_unit:
+        return _PROGRAM_CHARACTERS + len(source)
+    lanes = max([1, *(int(width) for width in _VECTOR_TYPE.findall(source))])
+    return _PROGRAM_CHARACTERS * (1 + (len(source) * lanes / _MANY_CHARACTERS) ** 2)
+
+
+def _goals_met(kernel: Kernel[Any, Any], pool: list[Point], goals: list[Any], *, pairs: bool) -> npt.NDArray[np.bool_]:
+    columns = {goal: column for column, goal in enumerate(goals)}
+    matrix = np.zeros((len(pool), len(goals)), np.bool_)
+    for row, point in enumerate(pool):
+        met = (columns.get(goal) for goal in _goals(kernel, point, pairs=pairs))
+        matrix[row, [column for column in met if column is not None]] = True
+    return matrix
 
 
 def _goals(kernel: Kernel[Any, Any], point: Point, *, pairs: bool) -> Iterator[Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,12 +13,13 @@ import pytest
 from clprune.kernels.base import Kernel
 from clprune.kernels.softmax import SoftmaxKernel, SoftmaxOperation, SoftmaxTile
 from clprune.opencl import Session
-from tests.conformance import drivers
+from tests.conformance import conftest, drivers
 from tests.conformance.conftest import MATRIX
-from tests.conformance.drivers import DRIVERS, Driver, find
+from tests.conformance.drivers import DRIVERS, Driver, Place, find
 from tests.conformance.report import Matrix
 from tests.conformance.suite import PARTS, Result, run_kernel
 from tests.conformance.test_drivers import test_driver as check_driver
+from tests.conformance.worker import Worker
 
 OPTIONS = argparse.Namespace(pairs=False, longest_source=None)
 POCL = next(driver for driver in DRIVERS if driver.name == "pocl")
@@ -64,6 +67,55 @@ def test_value_that_is_never_tried_fails(device_context: Session) -> None:
 def test_every_kernel_is_a_part() -> None:
     assert PARTS[-2:] == ("networks", "quirks")
     assert {"conv", "connected"} < set(PARTS)
+
+
+#: Answers as the suite does; one part crashes, another hangs.
+SCRIPT = """
+import json, os, sys, time
+for line in sys.stdin:
+    part = line.strip()
+    print("\\nconformance run: first of", part, flush=True)
+    if part == "crashes":
+        sys.stderr.write("the driver's last words")
+        sys.stderr.flush()
+        os.abort()
+    if part == "hangs":
+        time.sleep(60)
+    print("\\nconformance result:", json.dumps({"part": part, "runs": 3}), flush=True)
+"""
+COMMAND = [sys.executable, "-c", SCRIPT]
+
+
+def test_process_works_part_after_part(tmp_path: Path) -> None:
+    worker = Worker(COMMAND, environment=os.environ, folder=tmp_path)
+    assert [worker.run(part).runs for part in ("one", "other")] == [3, 3]
+    assert not worker.is_over
+    worker.close()
+    assert worker.is_over
+
+
+@pytest.mark.parametrize(
+    ("part", "end"),
+    [("crashes", "ended with status -6:\nthe driver's last words"), ("hangs", "no sign of life for 2 s:")],
+)
+def test_run_at_which_a_driver_ends_is_named(tmp_path: Path, part: str, end: str) -> None:
+    worker = Worker(COMMAND, environment=os.environ, folder=tmp_path)
+    (failure,) = worker.run(part, silence_s=2).failures
+    assert failure.strip() == f"first of {part}: {end}"
+    assert worker.is_over
+
+
+def test_driver_that_crashes_takes_only_its_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(conftest, "install_missing", lambda drivers, folder: "")
+    monkeypatch.setattr(conftest, "find", lambda driver, folder: Place())
+    monkeypatch.setattr(conftest, "suite_command", lambda driver: COMMAND)
+    parts = ("one", "crashes", "other", "last")
+    wanted = [(driver, part) for driver in DRIVERS[:3] for part in parts]
+    runs = conftest.Runs(tmp_path, Matrix(), wanted)
+    found = {(driver.name, part): runs.result(driver, part) for driver, part in wanted}
+    runs.close()
+    assert [key for key, result in found.items() if result.failures] == [(d.name, "crashes") for d in DRIVERS[:3]]
+    assert all(result.runs == 3 for (_, part), result in found.items() if part != "crashes")
 
 
 def result(part: str, **facts: object) -> Result:

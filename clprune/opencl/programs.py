@@ -22,16 +22,22 @@ Options: TypeAlias = tuple[str, ...]
 
 
 class Programs:
-    """Builds programs for `device` in `context`. Safe to use from several threads at once."""
+    """Builds programs for `device` in `context`; with `keeps_binaries` what is built goes to the cache on disk too.
 
-    def __init__(self, info: DeviceInfo, *, device: cl.Device, context: cl.Context) -> None:
+    Safe to use from several threads at once.
+    """
+
+    def __init__(
+        self, info: DeviceInfo, *, device: cl.Device, context: cl.Context, keeps_binaries: bool = True
+    ) -> None:
         self._info = info
         self._device = device
         self._context = context
         self._language = quirks.language_options(info)
         self._defines = quirks.defines(info)
         # A simulator's binary loses its line numbers, and renderers compile quickly.
-        self._keeps_binaries = not info.is_software
+        self._merges = not info.is_software
+        self._keeps_binaries = keeps_binaries and self._merges
         self._known: dict[tuple[str, Options], Program] = {}
         self._binaries: dict[Path, _Program] = {}
         self._lock = threading.Lock()
@@ -52,7 +58,7 @@ class Programs:
         A driver takes tens of milliseconds for each program before it reads a line of it. Where it refuses the whole,
         nothing happens: `build` then tells which part it was.
         """
-        if not self._keeps_binaries:
+        if not self._merges:
             return
         new: dict[Options, list[str]] = {}
         for source, options in dict.fromkeys(sources):
@@ -87,7 +93,8 @@ class Programs:
         path = self._path(whole.source, options)
         for number, source in enumerate(parts):
             suffix = part_suffix(number)
-            binary_cache.store_part(self._path(source, options), whole=path, suffix=suffix)
+            if self._keeps_binaries:
+                binary_cache.store_part(self._path(source, options), whole=path, suffix=suffix)
             part = Program(built=whole.built, source=source, log=whole.log, suffix=suffix)
             self._remember(source, options, part)
 

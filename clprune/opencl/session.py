@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 _SMALLEST_BUFFER_BYTES = 16  # OpenCL refuses empty buffers; a fully pruned layer has empty lists
 
 
-def open_device(selection: str | None = None) -> Session:
+def open_device(selection: str | None = None, *, keeps_binaries: bool = True) -> Session:
     """Open the device that `choose(selection)` names. Raises NoDeviceError."""
-    return Session(choose(selection))
+    return Session(choose(selection), keeps_binaries=keeps_binaries)
 
 
 class Session:
@@ -40,15 +40,18 @@ class Session:
     and every read wait for them. Building from several threads at once is safe.
     """
 
-    def __init__(self, info: DeviceInfo) -> None:
-        """Open the device that `info` addresses. Raises NoDeviceError."""
+    def __init__(self, info: DeviceInfo, *, keeps_binaries: bool = True) -> None:
+        """Open the device that `info` addresses; without `keeps_binaries` nothing goes to the cache on disk.
+
+        Raises NoDeviceError.
+        """
         self.info = info
         invoker_cache.prepare()
         try:
             self._device = find_handle(info)
             self._context = cl.Context([self._device])
             self._queue = cl.CommandQueue(self._context)
-            self._programs = Programs(info, device=self._device, context=self._context)
+            self._programs = Programs(info, device=self._device, context=self._context, keeps_binaries=keeps_binaries)
         except DRIVER_ERRORS as error:
             raise NoDeviceError(
                 f"device {info.selector} ({info.name}) cannot be opened: {error}; `clprune devices` lists the others"

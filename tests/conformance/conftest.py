@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
+import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
+from clprune.kernels.catalogue import built_in_kernels
 from tests.conformance.drivers import DRIVERS, ROOT, Driver, Place, find, gpus, install_missing
 from tests.conformance.report import Matrix
-from tests.conformance.suite import PARTS, Result
+from tests.conformance.suite import NETWORKS, PARTS, QUIRKS, Result
+from tests.conformance.worker import Worker, suite_command
 
 PROCESSES = 2
-PART_TIMEOUT_S = 540
 RESULTS = ROOT / "docs" / "results" / "conformance.md"
-LONGEST = ("conv", "networks", "connected", "pointwise")
-#: The longest parts first, so that none is left over at the end.
-ORDER = (*LONGEST, *(part for part in PARTS if part not in LONGEST))
 MATRIX = pytest.StashKey[Matrix]()
 
 
 class Runs:
-    """The processes of a session: all are queued at the start, tests wait for theirs."""
+    """The work of a session: all of it is queued at the start, tests wait for their part.
+
+    Two threads take it, each with one process, which keeps to a driver as long as there is something left for it.
+    """
 
     def __init__(self, folder: Path, matrix: Matrix, wanted: list[tuple[Driver, str]]) -> None:
         self._folder, self._matrix = folder, matrix
@@ -36,45 +35,68 @@ class Runs:
         if problem:
             absent = {name: place for name, place in self.places.items() if place.problem}
             self.places |= {name: Place(problem=f"{place.problem}; {problem}") for name, place in absent.items()}
-        self._pool = ThreadPoolExecutor(max_workers=PROCESSES)
-        self._futures: dict[tuple[str, str], Future[Result]] = {
-            (driver.name, part): self._pool.submit(self._run, driver, part)
-            for driver, part in sorted(wanted, key=lambda item: ORDER.index(item[1]))
+        self._lock = threading.Lock()
+        self._left = {
+            driver: [part for other, part in wanted if other is driver]
+            for driver in drivers
             if not self.places[driver.name].problem
         }
+        self._results: dict[tuple[str, str], Future[Result]] = {
+            (driver.name, part): Future() for driver, parts in self._left.items() for part in parts
+        }
+        self._workers: list[Worker] = []
+        self._threads = [threading.Thread(target=self._work) for _ in range(PROCESSES)]
+        for thread in self._threads:
+            thread.start()
 
     def result(self, driver: Driver, part: str) -> Result:
         """Wait for one part on one driver."""
-        result = self._futures[driver.name, part].result()
+        result = self._results[driver.name, part].result()
         self._matrix.add(driver, result)
         return result
 
     def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        """End what still runs: after an interrupt, or where a test has failed with `-x`."""
+        with self._lock:
+            self._left.clear()
+            workers = list(self._workers)
+        for worker in workers:
+            worker.kill()
+        for thread in self._threads:
+            thread.join()
 
-    def _run(self, driver: Driver, part: str) -> Result:
-        folder = self._folder / f"{driver.name}-{part}"
-        folder.mkdir()
-        options = ["--networks", str(driver.networks)]
-        options += ["--pairs"] if driver.pairs else []
-        options += ["--longest-source", str(driver.longest_source)] if driver.longest_source else []
-        try:
-            done = subprocess.run(
-                [sys.executable, "-W", "ignore", "-m", "tests.conformance.suite", part, *options],
-                cwd=ROOT,
-                env=self._environment(driver, folder),
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=PART_TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return Result(part=part, failures=[f"no result after {PART_TIMEOUT_S} s"])
-        lines = done.stdout.strip().splitlines()
-        if done.returncode == 0 and lines and lines[-1].startswith("{"):
-            return Result(**json.loads(lines[-1]))
-        return Result(part=part, failures=[f"ended with status {done.returncode}:\n{done.stdout}\n{done.stderr}"])
+    def _work(self) -> None:
+        worker: Worker | None = None
+        last: Driver | None = None
+        while (job := self._next(last)) is not None:
+            driver, part = job
+            try:
+                if worker is not None and (worker.is_over or driver is not last):
+                    worker.close()
+                    worker = None
+                last, worker = driver, worker or self._start(driver)
+                self._results[driver.name, part].set_result(worker.run(part))
+            except BaseException as error:  # a bug of the suite: the test that waits must hear of it
+                self._results[driver.name, part].set_exception(error)
+        if worker is not None:
+            worker.close()
+
+    def _next(self, last: Driver | None) -> tuple[Driver, str] | None:
+        """The next part of the same driver as before, or of the one that has most left."""
+        with self._lock:
+            self._left = {driver: parts for driver, parts in self._left.items() if parts}
+            if not self._left:
+                return None
+            driver = last if last in self._left else max(self._left, key=lambda driver: len(self._left[driver]))
+            return driver, self._left[driver].pop(0)
+
+    def _start(self, driver: Driver) -> Worker:
+        with self._lock:
+            folder = self._folder / f"{driver.name}{len(self._workers)}"
+            folder.mkdir()
+            worker = Worker(suite_command(driver), environment=self._environment(driver, folder), folder=folder)
+            self._workers.append(worker)
+        return worker
 
     def _environment(self, driver: Driver, folder: Path) -> dict[str, str]:
         """A cache and a database of its own; no wish of the user about devices."""
@@ -83,6 +105,7 @@ class Runs:
             "CLPRUNE_CACHE_DIR": str(folder / "cache"),
             "CLPRUNE_DATA_DIR": str(folder / "data"),
             "POCL_CACHE_DIR": str(folder / "pocl"),
+            "MESA_SHADER_CACHE_DIR": str(folder / "mesa"),
             "PYOPENCL_NO_CACHE": "1",
         }
         if driver.is_checker:
@@ -96,7 +119,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     drivers = [*DRIVERS, *gpus()]
-    cases = [(driver, part) for part in ORDER for driver in drivers]
+    # Kernels with many parameters take longest: those first, so that none is left over at the end.
+    kernels = sorted(built_in_kernels(), key=lambda kernel: -len(kernel.parameters))
+    parts = [*(kernel.name for kernel in kernels), NETWORKS, QUIRKS]
+    cases = [(driver, part) for driver in drivers for part in parts]
     metafunc.parametrize(("driver", "part"), cases, ids=[f"{driver.name}-{part}" for driver, part in cases])
 
 

@@ -41,12 +41,13 @@ class Matrix:
         self.parts.add(part)
 
     def text(self) -> str:
-        """A table of fixed width with seconds."""
+        """A table of fixed width, each cell with its seconds."""
         parts = [part for part in PARTS if part in self.parts]
         rows = [["", *parts, "seconds"]]
         for driver in self._drivers.values():
             seconds = sum(result.seconds for (name, _), result in self._results.items() if name == driver.name)
-            rows.append([driver.title, *(self._cell(driver.name, part) for part in parts), f"{seconds:.0f}"])
+            cells = [self._cell(driver.name, part) + self._seconds(driver.name, part) for part in parts]
+            rows.append([driver.title, *cells, f"{seconds:.0f}"])
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 
@@ -85,6 +86,10 @@ class Matrix:
             return f"absent: {self._absent[name]}"
         results = [result for (driver, _), result in self._results.items() if driver == name and result.device]
         return f"{results[0].device}, {results[0].driver}" if results else "nothing ran"
+
+    def _seconds(self, name: str, part: str) -> str:
+        result = self._results.get((name, part))
+        return f", {result.seconds:.0f} s" if result is not None else ""
 
     def _cell(self, name: str, part: str) -> str:
         if name in self._absent:

@@ -1,7 +1,8 @@
-"""One part of the suite on one driver, in a process of its own: `python -m tests.conformance.suite PART`.
+"""Parts of the suite on one driver: `echo conv | python -m tests.conformance.suite`.
 
-Parts are the kernels of the catalogue by name, "networks" and "quirks". The result is one JSON object on the last line
-of stdout; a driver that crashes takes no other part with it.
+Parts are the kernels of the catalogue by name, "networks" and "quirks"; their names are read from stdin, line by line.
+On stdout every run is announced before it begins, so that a driver that crashes or hangs is blamed for that one, and
+every part ends with its result as JSON.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,11 @@ from clprune.opencl import Session, open_device
 from clprune.runner import Runner
 from clprune.runner.verify import verify_network
 from tests.conformance.evidence import check_quirks
-from tests.covering import Point, covering_points, gpu_tiles_missed, values_missed
+from tests.covering import Point, covering_points, gpu_tiles_missed, in_built_groups, values_missed
 from tests.random_networks import answers, random_network, tolerance
 
+#: How lines on stdout begin that are not a driver's own.
+RUN, RESULT = "conformance run: ", "conformance result: "
 NETWORKS, QUIRKS = "networks", "quirks"
 PARTS = (*(kernel.name for kernel in built_in_kernels()), NETWORKS, QUIRKS)
 
@@ -49,13 +53,26 @@ class Result:
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
+    def add(self, run: str, problem: str) -> None:
+        """Count what came of a run."""
+        if "the built kernel" in problem:
+            self.refused += 1
+        elif problem:
+            self.failures.append(f"{run}: {problem}")
+        else:
+            self.runs += 1
+
 
 class Log:
     """What Oclgrind reports, read piece by piece; nothing where another driver runs."""
 
     def __init__(self) -> None:
         self._path = Path(os.environ["OCLGRIND_LOG"]) if "OCLGRIND_LOG" in os.environ else None
-        self._read = 0
+        self._read = self._path.stat().st_size if self._path is not None and self._path.exists() else 0
+
+    @property
+    def is_kept(self) -> bool:
+        return self._path is not None
 
     def new(self) -> str:
         """The first report since the last call, or empty."""
@@ -75,25 +92,38 @@ def run_kernel(session: Session, kernel: Kernel[Any, Any], result: Result, optio
     if missed:
         result.failures.append(f"never tried: {missed}")
     log = Log()
-    for point in points:
-        problem = _problem(lambda point=point: _run_point(session, kernel, point))  # type: ignore[misc]
-        problem = problem or log.new()
-        if "the built kernel" in problem:
-            result.refused += 1
-        elif problem:
-            result.failures.append(f"{point}: {problem}")
-        else:
-            result.runs += 1
+    _announce(f"{kernel.name}: build of {len(points)} points")
+    for group in in_built_groups(session, kernel, points):
+        _run_points(session, kernel, group, result, log)
+        _announce(f"{kernel.name}: build of what follows {group[-1]}")
     if result.refused > len(points) / 2:
-        result.failures.append(f"{result.refused} of {len(points)} points refused: {problem}")
+        result.failures.append(f"{result.refused} of {len(points)} points refused")
 
 
-def _run_point(session: Session, kernel: Kernel[Any, Any], point: Point) -> str:
+def _run_points(session: Session, kernel: Kernel[Any, Any], points: Sequence[Point], result: Result, log: Log) -> None:
+    """Run each, and then each again.
+
+    Between the runs of a point lie those of the others: rusticl compiles at a launch, and finds what it compiled for
+    the one before only when that has reached its cache. Oclgrind interprets: a second time would tell nothing.
+    """
+    right: list[tuple[Point, Candidate]] = []
+    for point in points:
+        _announce(f"{kernel.name}: {point}")
+        problem = _problem(partial(_run_point, session, kernel, point, right)) or log.new()
+        if problem or log.is_kept:
+            result.add(str(point), problem)
+    for point, candidate in right if not log.is_kept else []:
+        _announce(f"{kernel.name}, again: {point}")
+        result.add(str(point), _problem(partial(_other_bits, session, candidate)))
+
+
+def _run_point(session: Session, kernel: Kernel[Any, Any], point: Point, right: list[tuple[Point, Candidate]]) -> str:
     sample = kernel.sample(point.operation, point.workload)
     case = kernel.case(point.tile, point.operation, sample)
     candidate = bind_case(session, kernel, point.tile, point.operation, case)
     verify(session, candidate)
-    return _other_bits(session, candidate)
+    right.append((point, candidate))
+    return ""
 
 
 def _other_bits(session: Session, candidate: Candidate) -> str:
@@ -111,12 +141,9 @@ def run_networks(session: Session, result: Result, options: argparse.Namespace) 
     log = Log()
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(options.networks):
-            problem = _problem(lambda seed=seed: _run_network(session, Path(folder), seed, options))  # type: ignore[misc]
-            problem = problem or log.new()
-            if problem:
-                result.failures.append(f"random network {seed}: {problem}")
-            else:
-                result.runs += 1
+            _announce(f"random network {seed}")
+            problem = _problem(partial(_run_network, session, Path(folder), seed, options))
+            result.add(f"random network {seed}", problem or log.new())
 
 
 def _run_network(session: Session, folder: Path, seed: int, options: argparse.Namespace) -> str:
@@ -180,26 +207,37 @@ def _problem(run: Callable[[], str]) -> str:
         return f"{type(error).__name__}: {error}"
 
 
+def _announce(run: str) -> None:
+    sys.stdout.write(f"\n{RUN}{run}\n")
+    sys.stdout.flush()
+
+
+def run_part(part: str, options: argparse.Namespace) -> Result:
+    """Everything there is to one part, in a session of its own."""
+    start = time.monotonic()
+    with open_device(keeps_binaries=part == NETWORKS) as session:
+        info = session.info
+        result = Result(part=part, device=info.name, driver=_driver_text(info))
+        if part == NETWORKS:
+            run_networks(session, result, options)
+        elif part == QUIRKS:
+            evidence = check_quirks(session)
+            result.runs, result.failures, result.notes = evidence.checks, evidence.failures, evidence.quirks
+        else:
+            run_kernel(session, kernel_by_name(part), result, options)
+    return dataclasses.replace(result, seconds=time.monotonic() - start)
+
+
 def main() -> None:
-    """Run one part and print its result."""
+    """Run the parts that stdin names and print their results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=PARTS)
     parser.add_argument("--pairs", action="store_true")
     parser.add_argument("--longest-source", type=int, default=None)
     parser.add_argument("--networks", type=int, default=12)
     options = parser.parse_args()
-    start = time.monotonic()
-    with open_device() as session:
-        info = session.info
-        result = Result(part=options.part, device=info.name, driver=_driver_text(info))
-        if options.part == NETWORKS:
-            run_networks(session, result, options)
-        elif options.part == QUIRKS:
-            evidence = check_quirks(session)
-            result.runs, result.failures, result.notes = evidence.checks, evidence.failures, evidence.quirks
-        else:
-            run_kernel(session, kernel_by_name(options.part), result, options)
-    sys.stdout.write("\n" + json.dumps(asdict(dataclasses.replace(result, seconds=time.monotonic() - start))) + "\n")
+    for line in sys.stdin:
+        sys.stdout.write(f"\n{RESULT}{json.dumps(asdict(run_part(line.strip(), options)))}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

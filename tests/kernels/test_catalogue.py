@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from clprune.kernels.base import Kernel
 from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
 from clprune.kernels.workload import Workload
 from clprune.opencl import Session
-from tests.covering import Point, covering_points, has_weights, roomy_device, values_missed
+from tests.covering import Point, covering_points, has_weights, in_built_groups, roomy_device, values_missed
 from tests.imaginary import imaginary_device
 
 each_kernel = pytest.mark.parametrize("kernel", built_in_kernels(), ids=lambda kernel: kernel.name)
@@ -40,7 +41,7 @@ def test_covering_sample_is_right(device_context: Session, kernel: Kernel[Any, A
     """A point that only the built kernel's own limit forbids is no failure: the runner falls back there."""
     points = covering_points(kernel, device_context.info)
     failures, refused = [], 0
-    for point in points:
+    for point in itertools.chain.from_iterable(in_built_groups(device_context, kernel, points)):
         try:
             run(device_context, kernel, point)
         except ConfigurationRejected as error:
