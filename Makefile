@@ -12,8 +12,9 @@ PACKAGING := setup.cfg pyproject.toml
 RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 OFFLINE_STAMP := $(VENV)/.installed-offline
+DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: demo test lint conformance offline-gpu compare-methods
+.PHONY: demo docs test lint conformance offline-gpu compare-methods
 
 demo: $(RUN_STAMP)
 	@$(BIN)/python -m tools.demo
@@ -34,6 +35,11 @@ offline-gpu: $(OFFLINE_STAMP)
 compare-methods: $(TEST_STAMP)
 	@$(BIN)/python -m tools.compare.methods $(COMPARE)
 
+# The documentation as a site in build/site; a warning fails it.
+docs: $(DOCS_STAMP)
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs build/site
+	@echo "build/site/index.html"
+
 lint: $(TEST_STAMP)
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check --quiet .
@@ -53,6 +59,11 @@ $(TEST_STAMP): $(PACKAGING) constraints.txt | $(BIN)/pip
 $(OFFLINE_STAMP): $(PACKAGING) constraints.txt | $(BIN)/pip
 	@echo "Installing clprune with NVIDIA's assembler (60 MB)"
 	@$(PIP) install --constraint constraints.txt --editable '.[offline]'
+	@touch $@
+
+$(DOCS_STAMP): $(PACKAGING) constraints.txt | $(BIN)/pip
+	@echo "Installing clprune with what builds its documentation (60 MB)"
+	@$(PIP) install --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 $(BIN)/pip:

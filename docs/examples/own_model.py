@@ -1,0 +1,3 @@
+# --- example
+import clprune
+# --- end
