@@ -1,0 +1,1 @@
+"""A layer, a kernel, a pruning method and a data set for clprune, one file each."""
