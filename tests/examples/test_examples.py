@@ -1,0 +1,61 @@
+"""Every script of docs/examples runs as it stands, beside files of the names that it reads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clprune.darknet.network import load_network
+from clprune.darknet.random_weights import random_weights
+from clprune.darknet.weights import write_weights
+from clprune.resources import models_folder
+
+FOLDER = Path(__file__).parents[2] / "docs" / "examples"
+#: Shipped file -> what the examples call it.
+FILES = {
+    "vgg16-digits.cfg": "model.cfg",
+    "vgg16-digits.weights": "model.weights",
+    "vgg16-digits.names": "model.names",
+    "samples/digit-3.png": "dog.png",
+}
+PRINTS = {"quick_start": "3 ", "own_model": "right", "prune_it": "ms after"}
+#: What "own_model" tunes, in place of a network of many layers.
+SMALL = """\
+[net]
+width=8
+height=8
+channels=3
+[connected]
+output=10
+activation=relu
+[softmax]
+"""
+
+
+def test_every_example_is_here() -> None:
+    assert {path.stem for path in FOLDER.glob("*.py")} == set(PRINTS)
+
+
+@pytest.mark.usefixtures("device_context")
+@pytest.mark.parametrize("name", PRINTS)
+def test_runs(name: str, tmp_path: Path) -> None:
+    if name == "prune_it":
+        pytest.importorskip("torch", reason="training needs PyTorch")
+    for shipped, called in FILES.items():
+        shutil.copy(models_folder() / shipped, tmp_path / called)
+    if name == "own_model":
+        (tmp_path / "model.cfg").write_text(SMALL)
+        network = load_network(tmp_path / "model.cfg")
+        write_weights(tmp_path / "model.weights", network, random_weights(network, seed=0))
+    done = subprocess.run(
+        [sys.executable, FOLDER / f"{name}.py"],
+        cwd=tmp_path, env={**os.environ, "CLPRUNE_DATA_DIR": str(tmp_path / "data")}, capture_output=True, text=True,
+        check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert PRINTS[name] in done.stdout
