@@ -42,7 +42,9 @@ def test_every_example_is_here() -> None:
 
 
 @pytest.mark.usefixtures("device_context")
-@pytest.mark.parametrize("name", PRINTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "prune_it" else []) for name in PRINTS]
+)
 def test_runs(name: str, tmp_path: Path) -> None:
     if name == "prune_it":
         pytest.importorskip("torch", reason="training needs PyTorch")
