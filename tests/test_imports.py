@@ -18,8 +18,8 @@ DOORS = {"pyopencl": "opencl", "mako": "rendering.py", "torch": "training", "tor
 
 #: Every folder and module of the package from the bottom to the top: each imports only what stands before it.
 ORDER = (
-    *("version", "errors", "algorithms", "geometry", "unit", "tolerance", "resources", "folders", "files", "plugins"),
-    *("turns", "progress", "picture", "image", "dataset"),
+    *("version", "errors", "algorithms", "geometry", "unit", "tolerance", "resources", "folders", "files"),
+    *("json_input", "plugins", "turns", "progress", "picture", "image", "dataset"),
     *("device", "quirks", "selection", "architecture"),
     *("winograd", "quantization", "darknet", "container", "pruning"),
     *("layout", "opencl_c", "rendering", "source_hash", "packing", "kernels"),

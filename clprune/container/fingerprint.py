@@ -7,7 +7,7 @@ from typing import Any
 
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.network import Network
-from clprune.errors import UsageError
+from clprune.errors import UsageError, shown
 
 
 def network_record(network: Network) -> list[dict[str, Any]]:
@@ -35,7 +35,8 @@ def _layer_facts(layer: Layer) -> dict[str, Any]:
 
 def _described(facts: Any) -> str:
     if not isinstance(facts, Mapping):
-        return repr(facts)
-    shape = f" weights {facts['weights']}" if "weights" in facts else f" {facts.get('channels')} channels"
+        return shown(repr(facts))
+    layer, kind, weights, channels = (shown(facts.get(name)) for name in ("layer", "kind", "weights", "channels"))
+    shape = f" weights {weights}" if "weights" in facts else f" {channels} channels"
     normalized = ", batch_normalize" if facts.get("batch_normalize") else ""
-    return f"layer {facts.get('layer')} [{facts.get('kind')}]{shape}{normalized}"
+    return f"layer {layer} [{kind}]{shape}{normalized}"

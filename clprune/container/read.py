@@ -14,15 +14,16 @@ from clprune.container.bits import Bytes, packed_bytes, unpack_bits
 from clprune.container.fingerprint import check_network
 from clprune.container.gaps import CodedGaps, decode_positions
 from clprune.container.layer import StoredMatrix, StoredWeights
-from clprune.container.record import LayerRecord, mapping
+from clprune.container.record import LayerRecord
 from clprune.container.source import Source, opened
 from clprune.container.units import KeptUnits, Matrix, MatrixShape
 from clprune.darknet.kinds.base import Layer, WeightedLayer
 from clprune.darknet.network import Network
 from clprune.darknet.values import FloatArray, LayerWeights, Weights
 from clprune.darknet.weights import check_array
-from clprune.errors import UsageError, WeightsError
-from clprune.quantization.coding import LARGEST_CODE, CodebookCoding
+from clprune.errors import UsageError, WeightsError, shown
+from clprune.json_input import mapping, required
+from clprune.quantization.coding import LARGEST_CODE, CodebookCoding, check_scales
 
 #: NumPy's type of the stored values of each coding.
 DTYPES: Mapping[str, Any] = {"float32": np.float32, "float16": np.float16, "linear": np.int8, "codebook": np.uint8}
@@ -75,17 +76,20 @@ def describe_packed(path: str | Path) -> list[StoredLayer]:
 
 
 def _describe(source: Source, facts: Mapping[str, Any]) -> StoredLayer:
-    index = facts.get("layer")
+    index, kind = required(facts, "layer", int), required(facts, "kind", str)
     shape = facts.get("weights", [facts.get("channels")])
-    if not isinstance(index, int) or not isinstance(shape, list) or not all(isinstance(n, int) for n in shape):
-        raise UsageError(f"a layer is described as {dict(facts)!r}: expected its number and shape")
-    return StoredLayer(
+    if not isinstance(shape, list) or not shape or not all(type(side) is int and side > 0 for side in shape):
+        raise UsageError(f"layer {index} has the shape {shown(repr(shape))}: expected whole numbers from 1 on")
+    described = StoredLayer(
         layer=index,
-        kind=str(facts.get("kind")),
+        kind=kind,
         shape=tuple(shape),
         record=source.record(index) if "weights" in facts else None,
-        size_bytes=source.bytes_of(index),
+        size_bytes=source.layer_bytes[str(index)],
     )
+    if described.kept_share > 1:
+        raise UsageError(f"layer {index} has more weights that are not zero than weights: expected {shape}")
+    return described
 
 
 def _read_layer(source: Source, layer: Layer) -> LayerWeights:
@@ -165,7 +169,4 @@ def _bytes(source: Source, layer: WeightedLayer, name: str) -> Bytes:
 def _check_linear(codes: Matrix, scales: FloatArray, activation_scale: float | None) -> None:
     if codes.size and codes.min() < -LARGEST_CODE:
         raise UsageError(f"a code of {codes.min()}: expected -{LARGEST_CODE} to {LARGEST_CODE}")
-    if not (np.isfinite(scales).all() and (scales > 0).all()):
-        raise UsageError("scales that are not finite and positive")
-    if activation_scale is not None and not (np.isfinite(activation_scale) and activation_scale > 0):
-        raise UsageError(f"an activation scale of {activation_scale}: expected a finite and positive one")
+    check_scales(scales, activation_scale)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-from clprune.container.units import DENSE
-from clprune.errors import UsageError
+from clprune.container.units import DENSE, LARGEST_OUTPUT_TILE
+from clprune.errors import UsageError, shown
+from clprune.json_input import mapping, required
 
 #: Under which all that a file says of itself lies, as one JSON object: several would lie in no fixed order.
 METADATA_KEY = "clprune"
@@ -18,8 +17,6 @@ VERSION = 1
 
 CODINGS = ("float32", "float16", "linear", "codebook")
 SPATIAL, WINOGRAD = "spatial", "winograd"
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,37 +66,17 @@ class LayerRecord:
     def _check(self) -> None:
         expected_bits = {"float32": (32,), "float16": (16,), "linear": (8,), "codebook": (4, 8)}.get(self.coding, ())
         if self.bits not in expected_bits:
-            raise UsageError(f"coding {self.coding!r} of {self.bits} bits: expected one of {', '.join(CODINGS)}")
+            raise UsageError(
+                f"coding {shown(repr(self.coding))} of {self.bits} bits: expected one of {', '.join(CODINGS)}"
+            )
         if (self.domain == WINOGRAD) != (self.output_tile is not None) or self.domain not in (SPATIAL, WINOGRAD):
             raise UsageError(
-                f"domain {self.domain!r} with output tile {self.output_tile}: expected spatial or winograd"
+                f"domain {shown(repr(self.domain))} with output tile {self.output_tile}: expected spatial or winograd"
             )
+        if self.output_tile is not None and not 1 <= self.output_tile <= LARGEST_OUTPUT_TILE:
+            raise UsageError(f"an output tile of {self.output_tile}: expected 1 to {LARGEST_OUTPUT_TILE}")
+        if self.nonzero < 0 or not 0 <= (self.sparsity or 0.0) < 1:
+            raise UsageError(f"{self.nonzero} weights, sparsity {self.sparsity}: expected at least 0 and less than 1")
         counts = (self.kept_units, self.remainder_bits)
         if self.unit_rows < 0 or (not self.is_dense and None in counts) or any((count or 0) < 0 for count in counts):
             raise UsageError(f"{self.kept_units} units of {self.unit_rows} rows: expected counts of at least 0")
-
-
-def parse_object(text: str, what: str) -> Mapping[str, Any]:
-    """A JSON object. Raises UsageError naming `what` for anything else."""
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"{what} cannot be read: {error}") from error
-    return mapping(value, what)
-
-
-def mapping(value: Any, what: str) -> Mapping[str, Any]:
-    """`value`, or UsageError where it is no object."""
-    if not isinstance(value, Mapping):
-        raise UsageError(f"{what} is {value!r}: expected an object")
-    return value
-
-
-def required(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
-    """The field `name`. Raises UsageError where it is missing or of another type."""
-    value = fields.get(name)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise UsageError(f"{name} is {value!r}: expected {kind.__name__}")
-    return value

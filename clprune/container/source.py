@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from clprune.container.record import METADATA_KEY, VERSION, LayerRecord, mapping, parse_object, required
+from clprune.container.record import METADATA_KEY, VERSION, LayerRecord
 from clprune.errors import UsageError, WeightsError
 from clprune.files import known_content, open_file
+from clprune.json_input import mapping, parse_json, required
 
 #: What a safetensors file calls the types.
 STORED_NAMES = {np.float32: "F32", np.float16: "F16", np.int8: "I8", np.uint8: "U8"}
@@ -57,14 +61,15 @@ class Source:
         array: npt.NDArray[Any] = self.file.get_tensor(full_name)
         return array
 
-    def bytes_of(self, layer: int) -> int:
-        """Bytes of all arrays of a layer."""
-        return sum(
-            int(np.prod(found.get_shape(), dtype=np.int64)) * ITEM_BYTES.get(found.get_dtype(), 1)
-            for name in self.file.keys()  # noqa: SIM118
-            if name.startswith(f"layers.{layer}.")
-            for found in [self.file.get_slice(name)]
-        )
+    @cached_property
+    def layer_bytes(self) -> Mapping[str, int]:
+        """Bytes of all arrays of a layer, by its number as text."""
+        sizes: Counter[str] = Counter()
+        for name in self.file.keys():  # noqa: SIM118
+            found = self.file.get_slice(name)
+            size = math.prod(found.get_shape()) * ITEM_BYTES.get(found.get_dtype(), 1)
+            sizes[name.removeprefix("layers.").partition(".")[0]] += size
+        return sizes
 
     def check_all_read(self) -> None:
         """Raise UsageError when an array belongs to no layer."""
@@ -98,7 +103,10 @@ def _parse_metadata(path: Path, file: Any) -> Source:
             f"a safetensors file without {METADATA_KEY!r} in its metadata: expected a packed model, as `clprune prune` "
             "and `clprune quantize` write it"
         )
-    facts = parse_object(text, "its metadata")
+    try:
+        facts = mapping(parse_json(text), "all of it")
+    except UsageError as error:
+        raise UsageError(f"its metadata: {error}") from error
     version = required(facts, "version", int)
     if version != VERSION:
         advice = "a newer clprune wrote it, update clprune" if version > VERSION else "write it again with clprune"
@@ -106,5 +114,7 @@ def _parse_metadata(path: Path, file: Any) -> Source:
     network = facts.get("network")
     if not isinstance(network, list):
         raise UsageError("no list of layers in its metadata: expected a file that clprune wrote")
-    layers = mapping(facts.get("layers"), "what is said of its layers")
-    return Source(path=path, file=file, network=network, layers=layers, seen=required(facts, "seen", int))
+    layers, seen = mapping(facts.get("layers"), "what is said of its layers"), required(facts, "seen", int)
+    if seen < 0:
+        raise UsageError(f"{seen} images seen: expected at least 0")
+    return Source(path=path, file=file, network=network, layers=layers, seen=seen)

@@ -21,22 +21,28 @@ def fold_batch_norm(layer: Layer, weights: LayerWeights) -> LayerWeights:
     With factor = scales / sqrt(variance + 1e-5): weights * factor per output channel, biases - mean * factor; a coding
     does not survive that. A `[batchnorm]` layer becomes `weights * x + biases` per channel. Without batch normalization
     nothing changes.
-    Raises UsageError when `layer` normalizes and `weights` has no statistics.
+    Raises UsageError when `layer` normalizes and `weights` has no statistics, or values that float32 does not hold.
     """
     if "variance" not in layer.arrays:
         return replace(weights, scales=None, mean=None, variance=None)
     if weights.scales is None or weights.mean is None or weights.variance is None:
         raise UsageError(f"{layer}: expected scales, mean and variance to fold, found weights without them")
     factor = weights.scales.astype(np.float64) / np.sqrt(weights.variance.astype(np.float64) + BATCH_NORM_EPSILON)
-    biases = (weights.biases - weights.mean * factor).astype(np.float32)
-    if "weights" not in layer.arrays:
-        return LayerWeights(weights=factor.astype(np.float32), biases=biases)
-    folded = np.empty(weights.weights.shape, dtype=np.float32)
-    # Output channels come first, but for a Winograd-domain layer, whose matrices do.
-    source, target = (np.moveaxis(a, 2, 0) if weights.winograd else a for a in (weights.weights, folded))
-    for channel in range(len(target)):
-        # One row at a time: a float64 copy of a whole connected layer would be its size twice over.
-        target[channel] = source[channel] * factor[channel]
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of them is refused
+        biases = (weights.biases - weights.mean * factor).astype(np.float32)
+        if "weights" not in layer.arrays:
+            folded = factor.astype(np.float32)
+        else:
+            folded = np.empty(weights.weights.shape, dtype=np.float32)
+            # Output channels come first, but for a Winograd-domain layer, whose matrices do.
+            source, target = (np.moveaxis(a, 2, 0) if weights.winograd else a for a in (weights.weights, folded))
+            for channel in range(len(target)):
+                # One row at a time: a float64 copy of a whole connected layer would be its size twice over.
+                target[channel] = source[channel] * factor[channel]
+        # the sum of finite float32 values is finite in float64
+        sums = [np.sum(values, dtype=np.float64) for values in (biases, folded)]
+    if not np.isfinite(sums).all():
+        raise UsageError(f"{layer}: folded, its batch normalization is no float32: expected other scales and variances")
     return LayerWeights(weights=folded, biases=biases, winograd=weights.winograd)
 
 

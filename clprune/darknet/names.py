@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def read_names(path: str | Path) -> tuple[str, ...]:
         if target is None:
             raise DataError(f"has no {'= or '.join(_KEYS)}=: expected a .data file that names a file", path=path)
         beside = path.parent / target
-        path = beside if beside.exists() and not Path(target).exists() else Path(target)
+        path = Path(target) if os.path.exists(target) or not os.path.exists(beside) else beside  # noqa: PTH110
         lines = _read_lines(path)
     while lines and not lines[-1]:
         lines.pop()

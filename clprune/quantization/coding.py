@@ -43,11 +43,7 @@ class LinearCoding:
             )
         if self.codes.size and self.codes.min() < -LARGEST_CODE:
             raise UsageError(f"linear coding: a code of -128: expected codes from -{LARGEST_CODE} to {LARGEST_CODE}")
-        if not (np.isfinite(self.scales).all() and (self.scales > 0).all()):
-            raise UsageError("linear coding: expected scales that are finite and positive")
-        scale = self.activation_scale
-        if scale is not None and not (np.isfinite(scale) and scale > 0):
-            raise UsageError(f"linear coding: an activation scale of {scale}: expected a finite and positive one")
+        check_scales(self.scales, self.activation_scale)
 
     def decode(self) -> NDArray[np.float32]:
         """The weights, float32 of the codes' shape: the product of the code as float32 and its channel's scale."""
@@ -108,6 +104,16 @@ class HalfCoding:
     def bits(self) -> int:
         """Bits of one weight."""
         return 16
+
+
+def check_scales(scales: NDArray[np.float32], activation_scale: float | None) -> None:
+    """Raise UsageError for scales of linear codes that are not positive, or with which a value is not finite."""
+    smallest, largest = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max) / LARGEST_CODE
+    if not ((scales > 0) & (scales <= largest)).all():
+        raise UsageError(f"linear coding: scales that are not finite and positive: expected up to {largest:g}")
+    if activation_scale is not None and not smallest <= activation_scale <= largest:  # finite is its reciprocal, too
+        found = f"an activation scale of {activation_scale:g}"
+        raise UsageError(f"linear coding: {found}: expected {smallest:g} to {largest:g}")
 
 
 Coding = LinearCoding | CodebookCoding | HalfCoding

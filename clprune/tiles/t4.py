@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clprune.errors import StoreError
+from clprune.errors import StoreError, shown
 from clprune.files import write_atomically
+from clprune.json_input import read_json
 from clprune.kernels.earlier_hashes import todays_hash
 from clprune.tiles.records import (
     COMPILE,
@@ -26,6 +27,7 @@ from clprune.tiles.records import (
     CORRECT,
     CORRECTNESS,
     IMPORTED,
+    MEASURED,
     RUNTIME,
     TIMEOUT,
     Best,
@@ -133,7 +135,7 @@ def from_document(document: Any, *, path: str | Path) -> Results:
         raise StoreError("not a T4 file: expected an object with schema_version and results", path=path)
     version = document.get("schema_version")
     if not isinstance(version, str) or version.split(".")[0] != T4_VERSION.split(".", maxsplit=1)[0]:
-        raise StoreError(f"schema_version {version!r}: this clprune reads {T4_VERSION}", path=path)
+        raise StoreError(f"schema_version {shown(repr(version))}: this clprune reads {T4_VERSION}", path=path)
     reader = _Reader(path=path)
     metadata = document.get("metadata")
     devices = metadata.get("devices") if isinstance(metadata, dict) else None
@@ -151,15 +153,7 @@ def from_document(document: Any, *, path: str | Path) -> Results:
 
 def read_t4(path: str | Path) -> Results:
     """The results in a `.json` or `.json.gz` file. Raises StoreError."""
-    try:
-        data = Path(path).read_bytes()
-        text = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-        document = json.loads(text)
-    except OSError as error:
-        raise StoreError(f"cannot be read: {error.strerror or error}", path=path) from error
-    except (ValueError, EOFError) as error:
-        raise StoreError(f"not JSON: {error}", path=path) from error
-    return from_document(document, path=path)
+    return from_document(read_json(path, error=StoreError), path=path)
 
 
 def write_t4(path: str | Path, results: Results) -> None:
@@ -180,12 +174,14 @@ class _Reader:
     path: str | Path
 
     def devices(self, devices: Mapping[str, Any]) -> dict[str, StoredDevice]:
-        return {
-            key: StoredDevice(
-                **self._strings(facts, (f.name for f in dataclasses.fields(StoredDevice)), f"device {key!r}")
-            )
-            for key, facts in devices.items()
-        }
+        names = [field.name for field in dataclasses.fields(StoredDevice)]
+        found = {}
+        for key, facts in devices.items():
+            where = f"device {shown(repr(key))}"
+            found[key] = StoredDevice(**self._strings(facts, names, where))
+            if found[key].device != key:
+                raise StoreError(f"{where} calls itself {shown(repr(found[key].device))}", path=self.path)
+        return found
 
     def entry(self, entry: Any, where: str) -> tuple[Measurement, Best | None]:
         own = entry.get("clprune") if isinstance(entry, dict) else None
@@ -198,22 +194,32 @@ class _Reader:
         key = Key(**self._strings(own, _KEY_FIELDS, where))
         key = dataclasses.replace(key, source_hash=todays_hash(key.kernel, key.source_hash))
         tile, invalidity = entry.get("configuration"), entry.get("invalidity")
-        if not isinstance(tile, dict) or not all(isinstance(value, int | str) for value in tile.values()):
+        if not isinstance(tile, dict) or not all(
+            isinstance(value, int | str) and "\n" not in f"{name}{value}" for name, value in tile.items()
+        ):
             raise StoreError(f"{where}.configuration: expected an object of numbers and words", path=self.path)
         if invalidity not in _INVALIDITIES:
-            raise StoreError(f"{where}.invalidity {invalidity!r}: expected {', '.join(_INVALIDITIES)}", path=self.path)
-        times = entry.get("times") if isinstance(entry.get("times"), dict) else {}
-        values = {m.get("name"): m.get("value") for m in entry.get("measurements", ()) if isinstance(m, dict)}
+            raise StoreError(
+                f"{where}.invalidity {shown(repr(invalidity))}: expected {', '.join(_INVALIDITIES)}", path=self.path
+            )
+        times, runs, rows = entry.get("times", {}), [], entry.get("measurements", [])
+        if isinstance(times, dict):
+            runs = times.get("runtimes", [])
+        if not (isinstance(times, dict) and isinstance(runs, list) and isinstance(rows, list)):
+            raise StoreError(
+                f"{where}: expected times as an object, runtimes and measurements as lists", path=self.path
+            )
+        values = {shown(row.get("name")): row.get("value") for row in rows if isinstance(row, dict)}
         measurement = Measurement(
             key=key,
             tile=json.dumps(tile, sort_keys=True),
             time_ms=self._number(values.get("time"), f"{where} time"),
             invalidity=invalidity,
-            timestamp=str(entry.get("timestamp", "")),
-            origin=str(own.get("origin", "measured")),
-            measured_problem=str(own.get("measured_problem", "")),
+            timestamp=self._text(entry, "timestamp", where),
+            origin=self._text(own, "origin", where, MEASURED),
+            measured_problem=self._text(own, "measured_problem", where),
             build_ms=self._number(times.get("compilation_time", times.get("compilation")), f"{where} compilation"),
-            runs_ms=tuple(float(run) for run in times.get("runtimes", ()) if isinstance(run, int | float)),
+            runs_ms=tuple(float(run) for run in runs if isinstance(run, int | float)),
             relative_error=self._number(values.get("relative_error"), f"{where} relative_error"),
         )
         return measurement, self._best(own.get("best"), measurement, where)
@@ -232,9 +238,9 @@ class _Reader:
             unit_rows=8 if unit_rows is None else int(unit_rows),
             time_ms=self._number(best.get("time_ms"), f"{where} best time"),
             default_time_ms=self._number(best.get("default_time_ms"), f"{where} default time"),
-            clprune_version=str(best.get("clprune_version", "")),
-            timestamp=str(best.get("timestamp", "")),
-            origin=str(best.get("origin", "measured")),
+            clprune_version=self._text(best, "clprune_version", where),
+            timestamp=self._text(best, "timestamp", where),
+            origin=self._text(best, "origin", where, MEASURED),
             measured_problem=measurement.measured_problem,
         )
 
@@ -242,13 +248,16 @@ class _Reader:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise StoreError(f"{where}: {value!r} is not a number", path=self.path)
+            raise StoreError(f"{where}: {shown(repr(value))} is not a number", path=self.path)
         return float(value)
 
     def _strings(self, values: Any, names: Iterable[str], where: str) -> dict[str, str]:
         """Those of `values`, each of which must be text."""
-        found = {name: values.get(name) if isinstance(values, dict) else None for name in names}
-        wrong = [name for name, value in found.items() if not isinstance(value, str)]
-        if wrong:
-            raise StoreError(f"{where}: {wrong[0]} is {found[wrong[0]]!r}, expected text", path=self.path)
-        return {name: str(value) for name, value in found.items()}
+        return {name: self._text(values if isinstance(values, dict) else {}, name, where, None) for name in names}
+
+    def _text(self, values: Mapping[str, Any], name: str, where: str, default: str | None = "") -> str:
+        """One of `values`, text of one line; the keys of devices alone have several."""
+        value = values.get(name, default)
+        if not isinstance(value, str) or (name != "device" and "\n" in value):
+            raise StoreError(f"{where}: {name} is {shown(repr(value))}, expected text", path=self.path)
+        return value

@@ -96,7 +96,7 @@ def test_import_of_something_else(run: Run, tmp_path: Path) -> None:
     assert result.status == 1
     assert result.error.startswith(f"{file}: not JSON")
     absent = tmp_path / "absent.json"
-    assert run("db", "import", absent).error == f"{absent}: cannot be read: No such file or directory"
+    assert run("db", "import", absent).error == f"{absent}: no such file"
 
 
 def test_export_where_nothing_can_be_written(run: Run, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -226,7 +230,11 @@ def test_winograd_domain_of_a_layer_that_has_none(path: Path, network: Network) 
 
 @pytest.mark.parametrize(
     ("scales", "codes", "expected"),
-    [(0.0, 1, "scales that are not finite and positive"), (1.0, -128, "a code of -128")],
+    [
+        (0.0, 1, "scales that are not finite and positive"),
+        (3e38, 1, "scales that are not finite and positive: expected up to 2.6"),  # times 127 it is infinite
+        (1.0, -128, "a code of -128"),
+    ],
 )
 def test_linear_codes(path: Path, network: Network, scales: float, codes: int, expected: str) -> None:
     coding = LinearCoding(codes=np.ones((7, 13, 3, 3), np.int8), scales=np.ones(7, np.float32))
@@ -311,3 +319,76 @@ def test_an_interrupted_write_leaves_the_old_file(
 def test_no_folder(network: Network, tmp_path: Path) -> None:
     with pytest.raises(FileError, match="cannot be written"):
         write_packed(tmp_path / "missing" / "a.safetensors", network, odd_weights(network))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 100_000, "its metadata: JSON nested too deeply"),
+        ('{"version": 1' + "0" * 400 + "}", "its metadata: not JSON: 1000.*expected whole numbers of at most 64 bits"),
+        ('{"version": -Infinity}', "its metadata: not JSON: -Infinity: expected finite numbers"),
+        ('{"version": "\\ud800"}', "its metadata: the text .*all printable"),
+        ("", "its metadata: not JSON"),
+        ("[]", r"its metadata: all of it is \[\]: expected an object"),
+    ],
+)
+def test_metadata_that_no_reader_takes(path: Path, network: Network, text: str, words: str) -> None:
+    with safe_open(path, framework="numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, {"clprune": text})
+    assert re.search(words, refusal(path, network))
+    with pytest.raises(WeightsError, match=words):
+        describe_packed(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "\n"}, r"kind is '\\n': expected str"),
+        ({"weights": [0, 13, 3, 3]}, r"layer 1 has the shape \[0, 13, 3, 3\]: expected whole numbers from 1 on"),
+        ({"weights": []}, "has the shape"),
+        ({"weights": [True, 1.5]}, "has the shape"),
+        ({"weights": [1, 1]}, "more weights that are not zero than weights"),
+        ({"layer": None}, "layer is None: expected int"),
+    ],
+)
+def test_descriptions_that_cannot_be(path: Path, network: Network, change: dict[str, Any], words: str) -> None:
+    rewrite(path, lambda facts, tensors: facts["network"][1].update(change))
+    with pytest.raises(WeightsError, match=words) as caught:
+        describe_packed(path)
+    assert str(caught.value).isprintable()
+    refusal(path, network)
+
+
+#: What a value of the metadata may be instead.
+VALUES = st.sampled_from(
+    [None, True, 0, -1, 0.5, 1e-300, 1e300, 2**31, 2**63, "", "winograd", "linear", "\n", "9" * 99, [], [0], {}, [[]]]
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_other_value_is_refused_or_of_no_harm(path: Path, network: Network, data: st.DataObject) -> None:
+    """What is not refused in one line gives finite weights and a description that can be printed."""
+    whole = path.read_bytes()
+
+    def change(facts: dict[str, Any], tensors: Tensors) -> None:
+        place: Any = facts
+        while isinstance(place, dict | list) and place:
+            name = data.draw(st.sampled_from(list(place) if isinstance(place, dict) else range(len(place))))
+            if data.draw(st.integers(0, 3)) == 0 or not isinstance(place[name], dict | list):
+                place[name] = copy.deepcopy(data.draw(VALUES))
+                return
+            place = place[name]
+
+    rewrite(path, change)
+    try:
+        for layer in read_packed(path, network).layers:
+            assert layer is None or np.isfinite(layer.weights).all()
+        for described in describe_packed(path):
+            assert 0 <= described.kept_share <= 1
+            assert described.kind.isprintable()
+    except WeightsError as error:
+        assert str(error).isprintable()
+    finally:
+        path.write_bytes(whole)

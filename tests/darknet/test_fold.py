@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,14 @@ def test_convolution_matrix_is_a_view(tmp_path: Path) -> None:
     matrix = convolution_matrix(weights)
     assert matrix.shape == (6, 18)
     assert np.shares_memory(matrix, weights.weights)
+
+
+@pytest.mark.parametrize("layers", ["[connected]\noutput=2\nbatch_normalize=1\n", "[batchnorm]\n"])
+@pytest.mark.parametrize("name", ["scales", "mean"])
+@pytest.mark.filterwarnings("error")
+def test_what_float32_does_not_hold_is_refused(tmp_path: Path, layers: str, name: str) -> None:
+    layer, weights = first(tmp_path, layers)
+    values = getattr(weights, name) * np.float32(3e37)
+    tiny = np.zeros_like(values)
+    with pytest.raises(UsageError, match="folded, its batch normalization is no float32"):
+        fold_batch_norm(layer, replace(weights, **{name: values}, variance=tiny))

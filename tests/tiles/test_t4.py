@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from clprune.errors import StoreError
+from clprune.errors import ClpruneError, StoreError
 from clprune.kernels.base import Offer
 from clprune.kernels.catalogue import kernel_by_name
 from clprune.kernels.earlier_hashes import EARLIER_HASHES
@@ -139,8 +142,90 @@ def test_strangers_are_refused_in_words(store: Store, tmp_path: Path, change: An
 def test_not_even_json(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"not JSON|not a T4 file"):
+    with pytest.raises(StoreError, match=r"not JSON|not a T4 file|not a whole gzip file"):
         read_t4(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"results": ' + b"[" * 60 + b"]" * 60 + b"}", "nested too deeply: expected at most 32 levels"),
+        (b'{"a": -Infinity}', "-Infinity: expected finite numbers"),
+        (b'{"a": NaN}', "NaN: expected finite numbers"),
+        (b'{"a": 1e999}', "1e999: expected finite numbers"),
+        (b'{"a": 1' + b"0" * 400 + b"}", "expected whole numbers of at most 64 bits"),
+        (b'{"a": "\\ud800"}', "expected at most 65536 characters, all printable"),
+        (b'{"a": "\\u001b[2J"}', "all printable"),
+        (b'{"a\\u0000": 1}', "all printable"),
+        (gzip.compress(b'{"a": 1}' * 99)[:-9], "not a whole gzip file"),
+        (gzip.compress(b'{"a": 1}')[:-6] + b"123456", "not a whole gzip file"),
+        (gzip.compress(b"{}")[:12] + b"\xff" * 20, "not a whole gzip file"),
+        (gzip.compress(b"[" + b" " * (1 << 27)), "more than 67108864 bytes"),
+        (gzip.compress(b"[" + b"[]," * 5_000_000), "or 4000000 values of JSON"),
+    ],
+)
+def test_what_no_json_of_ours_is(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "a.json.gz"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=words) as caught:
+        read_t4(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).isprintable()
+
+
+#: What a value in a file may be instead.
+VALUES = st.sampled_from(
+    [
+        None,
+        True,
+        False,
+        0,
+        -1,
+        0.5,
+        -1e300,
+        2**31,
+        2**63,
+        2**64,
+        "",
+        "x",
+        "\n",
+        "a\tb",
+        [],
+        [[]],
+        [None],
+        {},
+        {"": {}},
+        "9" * 99,
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_other_value_is_refused_or_of_no_harm(store: Store, tmp_path: Path, data: st.DataObject) -> None:
+    """Whatever stands in its places, a document is refused in one line, or written to a database and out again."""
+    document = changed(store, lambda document: None)
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = document
+        while isinstance(place, dict | list) and place:
+            name = data.draw(st.sampled_from(list(place) if isinstance(place, dict) else range(len(place))))
+            if data.draw(st.integers(0, 3)) == 0 or not isinstance(place[name], dict | list):
+                place[name] = copy.deepcopy(data.draw(VALUES))
+                break
+            place = place[name]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(document))
+    try:
+        results = read_t4(path)
+        with Store(None) as other:
+            into_store(other, results)
+            write_t4(tmp_path / "b.json", from_store(other))
+            Lookup(other, DEVICE)(Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED))
+    except ClpruneError as error:
+        assert str(error).isprintable()
+    else:
+        read_t4(tmp_path / "b.json")
 
 
 def test_kernel_tuners_spelling_of_the_compilation_time(store: Store, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from clprune.errors import StoreError
 from clprune.files import write_atomically
+from clprune.json_input import read_json
 from clprune.kernels.tile import Value
 from clprune.tiles.records import Key
 from clprune.tiles.t4 import Results, from_document, to_document
@@ -62,10 +63,7 @@ def write_recording(path: str | Path, results: Results, *, starts: Sequence[Any]
 def read_recording(path: str | Path) -> Recording:
     """Read a recorded space. Raises StoreError when the file is none."""
     path = Path(path)
-    try:
-        document = json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, ValueError, EOFError) as error:
-        raise StoreError(f"not a recording: {error}", path=path) from error
+    document = read_json(path, error=StoreError)
     results = from_document(document, path=path)
     keys = {measurement.key for measurement in results.measurements}
     if len(keys) != 1:
