@@ -36,6 +36,7 @@ from clprune.kernels.arguments import (
     FloatArray,
     Launch,
     Sample,
+    Scratch,
     Stage,
 )
 from clprune.kernels.demand import Demand
@@ -126,9 +127,9 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
     def launch(self, tile: TileT, operation: OperationT) -> Launch:
         """Geometry of the launch; of several, that of the one that multiplies."""
 
-    def scratch_bytes(self, tile: TileT, operation: OperationT) -> int:
-        """Device memory of the `Scratch` among the arguments."""
-        return 0
+    def scratch(self, tile: TileT, operation: OperationT) -> Mapping[str, Scratch]:
+        """The `Scratch` among the arguments, by name."""
+        return {}
 
     def stages(self, tile: TileT, operation: OperationT) -> tuple[Stage, ...]:
         """The launches of one run, in order: by default one, of the kernel function that is named like the kernel."""

@@ -31,7 +31,7 @@ from clprune.kernels.storage import (
     table_bytes,
     weight_arguments,
 )
-from clprune.kernels.tile import WORK_GROUP_CONSTRAINTS, Constraint, values
+from clprune.kernels.tile import WORK_GROUP_CONSTRAINTS, Constraint, fits_registers, values
 from clprune.kernels.workload import Workload
 from clprune.layout import Layout, contiguous_layout, padded_layout
 from clprune.packing.columns import PackedColumns
@@ -141,6 +141,20 @@ def connected_reference(x: npt.NDArray[Any], matrix: npt.NDArray[Any], bias: npt
     return answer
 
 
+#: What holds for the tiles of all kernels below.
+CONNECTED_CONSTRAINTS: tuple[Constraint[Any, ConnectedOperation], ...] = (
+    Constraint(
+        reason="a work-item handles more images than the batch has",
+        holds=lambda t, o: t.tile_n == 1 or t.tile_n < 2 * o.problem.batch,
+    ),
+    *WORK_GROUP_CONSTRAINTS,
+    Constraint(
+        reason="the tile has more than twice the layer's rows",
+        holds=lambda t, o: t.tile_m < 2 * o.problem.outputs or t.tile_m <= 4 or t.work_group_size > 1,
+    ),
+)
+
+
 class ConnectedLayerKernel(MatrixKernel[ConnectedTileT, ConnectedOperation]):
     """What all kernels share that compute fully connected layers."""
 
@@ -163,6 +177,13 @@ class ConnectedLayerKernel(MatrixKernel[ConnectedTileT, ConnectedOperation]):
 
     def variables(self, tile: ConnectedTileT, operation: ConnectedOperation) -> dict[str, Any]:
         return {"activation": operation.activation, "storage": operation.storage}
+
+    def safe_tile(self, operation: ConnectedOperation) -> ConnectedTileT:
+        return self.tile_type(vector_width=4, vectors=1)
+
+    def arguments(self, tile: ConnectedTileT, operation: ConnectedOperation, packed: Any) -> Arguments:
+        layouts = places(x=operation.input, y=operation.output)
+        return {**weight_arguments(packed), "batch": operation.problem.batch, **layouts}
 
     def shortened(self, operation: ConnectedOperation, workload: Workload, device: DeviceInfo) -> ConnectedOperation:
         """Fewer rows of a large layer, packing and checking all of which would take longer than tuning.
@@ -189,19 +210,8 @@ class ConnectedKernel(ConnectedLayerKernel[ConnectedTile]):
     template = "connected"
     tile_type = ConnectedTile
     constraints = (
-        Constraint(
-            reason="a work-item handles more images than the batch has",
-            holds=lambda t, o: t.tile_n == 1 or t.tile_n < 2 * o.problem.batch,
-        ),
-        Constraint(
-            reason="the accumulators of a work-item exceed the registers of any device",
-            holds=lambda t, o: t.tile_n * t.vectors * t.vector_width <= (400 if t.work_group_size == 1 else 64),
-        ),
-        *WORK_GROUP_CONSTRAINTS,
-        Constraint(
-            reason="the tile has more than twice the layer's rows",
-            holds=lambda t, o: t.tile_m < 2 * o.problem.outputs or t.tile_m <= 4 or t.work_group_size > 1,
-        ),
+        fits_registers(lambda t, o: t.tile_n * t.vectors * t.vector_width, alone=400, shared=64),
+        *CONNECTED_CONSTRAINTS,
     )
     cpu_tiles = (
         ConnectedTile(vector_width=16, vectors=2, tile_n=8, k_unroll=2),
@@ -263,9 +273,6 @@ class ConnectedKernel(ConnectedLayerKernel[ConnectedTile]):
             + 20,
         )
 
-    def safe_tile(self, operation: ConnectedOperation) -> ConnectedTile:
-        return ConnectedTile(vector_width=4, vectors=1)
-
     def pack(self, tile: ConnectedTile, operation: ConnectedOperation, *, weights: LayerWeights) -> PackedColumns:
         """Kept columns of the weights `[outputs, inputs]` per row block.
 
@@ -273,10 +280,6 @@ class ConnectedKernel(ConnectedLayerKernel[ConnectedTile]):
         """
         options = {"column_offsets": operation.column_offsets, "tile_m": tile.tile_m}
         return column_lists(weights, operation.storage, **options)
-
-    def arguments(self, tile: ConnectedTile, operation: ConnectedOperation, packed: PackedColumns) -> Arguments:
-        layouts = places(x=operation.input, y=operation.output)
-        return {**weight_arguments(packed), "batch": operation.problem.batch, **layouts}
 
     def sample_operations(self) -> tuple[ConnectedOperation, ...]:
         sizes = ((1, 1, 1), (1, 33, 7), (1, 131, 65), (3, 64, 31), (8, 50, 130))

@@ -43,7 +43,7 @@ _WORD_TYPES: dict[int, type[np.integer[Any]]] = {2: np.uint16, 4: np.int32}
 class ConnectedInt8Tile(ConnectedTile):
     """Parameters of the template, explained there and in connected.cl.mako."""
 
-    inputs_packed: int = field(metadata=values(2, 4, cpu=(2,), gpu=(4,)))
+    inputs_packed: int = field(default=4, metadata=values(2, 4, cpu=(2,), gpu=(4,)))
 
 
 def input_words(codes: npt.NDArray[np.int8], inputs_packed: int) -> npt.NDArray[np.integer[Any]]:
@@ -101,8 +101,9 @@ class ConnectedInt8Kernel(ConnectedLayerKernel[ConnectedInt8Tile]):
         """Where the model says that activations are quantized."""
         return (self.offer(request, label="int8", rank=Rank.SPECIAL),) if request.form.quantizes_input else ()
 
-    def scratch_bytes(self, tile: ConnectedInt8Tile, operation: ConnectedOperation) -> int:
-        return _scratch(tile, operation).size_bytes
+    def scratch(self, tile: ConnectedInt8Tile, operation: ConnectedOperation) -> dict[str, Scratch]:
+        """Words of the input's codes."""
+        return {"q": Scratch(elements=_words(tile, operation) * operation.problem.batch)}
 
     def stages(self, tile: ConnectedInt8Tile, operation: ConnectedOperation) -> tuple[Stage, ...]:
         """Quantize the input, multiply."""
@@ -124,9 +125,6 @@ class ConnectedInt8Kernel(ConnectedLayerKernel[ConnectedInt8Tile]):
             "is_contiguous": operation.is_contiguous,
         }
 
-    def safe_tile(self, operation: ConnectedOperation) -> ConnectedInt8Tile:
-        return ConnectedInt8Tile(vector_width=4, vectors=1, inputs_packed=4)
-
     def pack(self, tile: ConnectedInt8Tile, operation: ConnectedOperation, *, weights: LayerWeights) -> PackedInt8:
         """Kept columns of words of the weights' codes `[outputs, inputs]` per row block.
 
@@ -146,7 +144,7 @@ class ConnectedInt8Kernel(ConnectedLayerKernel[ConnectedInt8Tile]):
     def arguments(self, tile: ConnectedInt8Tile, operation: ConnectedOperation, packed: PackedInt8) -> Arguments:
         """Arguments of both stages."""
         return {
-            "q": _scratch(tile, operation),
+            **self.scratch(tile, operation),
             "x_offsets": np.zeros(1, np.int32) if operation.is_contiguous else operation.column_offsets,
             "inverse_scale": packed.inverse_scale,
             "inputs": operation.problem.inputs,
@@ -173,10 +171,6 @@ class ConnectedInt8Kernel(ConnectedLayerKernel[ConnectedInt8Tile]):
 def _words(tile: ConnectedInt8Tile, operation: ConnectedOperation) -> int:
     """Words of an image's inputs."""
     return ceil_div(operation.problem.inputs, tile.inputs_packed)
-
-
-def _scratch(tile: ConnectedInt8Tile, operation: ConnectedOperation) -> Scratch:
-    return Scratch(elements=_words(tile, operation) * operation.problem.batch)
 
 
 CONNECTED_INT8 = ConnectedInt8Kernel()

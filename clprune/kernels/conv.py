@@ -13,6 +13,8 @@ from clprune.geometry import ConvProblem, ceil_div
 from clprune.kernels.arguments import Arguments, Launch
 from clprune.kernels.base import Offer, Request
 from clprune.kernels.conv_operation import (
+    LONG_SWEEP,
+    MANY_ROWS,
     POSITION_CONSTRAINTS,
     ConvOperation,
     can_pack_rows,
@@ -29,7 +31,7 @@ from clprune.kernels.storage import (
     column_lists,
     weight_arguments,
 )
-from clprune.kernels.tile import PREFETCHING, STAGING, WORK_GROUP_CONSTRAINTS, Constraint, values
+from clprune.kernels.tile import PREFETCHING, STAGING, WORK_GROUP_CONSTRAINTS, Constraint, fits_registers, values
 from clprune.kernels.workload import WeightForm, Workload
 from clprune.packing.columns import PackedColumns
 from clprune.quirks import vector_width
@@ -81,25 +83,16 @@ class ConvKernel(PositionKernel[ConvTile]):
     algorithm = "direct"
     constraints = (
         *POSITION_CONSTRAINTS,
-        Constraint(
-            reason="the accumulators of a work-item exceed the registers of any device",
-            holds=lambda t, o: accumulators(t, o) <= (448 if t.work_group_size == 1 else 96),
-        ),
+        fits_registers(accumulators, alone=448, shared=96),
         *WORK_GROUP_CONSTRAINTS,
         STAGING,
-        Constraint(
-            reason="the tile has more rows than the layer has output channels per group",
-            holds=lambda t, o: t.tile_m * t.group_m < 2 * o.problem.group_out_channels or t.tile_m * t.group_m == 1,
-        ),
+        MANY_ROWS,
         PREFETCHING,
         Constraint(
             reason="several turns are for work-groups of one, and layers with as many tiles of positions",
             holds=lambda t, o: t.turns == 1 or (t.work_group_size == 1 and t.turns * t.vectors <= o.slots(t)),
         ),
-        Constraint(
-            reason="a sweep is longer than the layer has row blocks",
-            holds=lambda t, o: t.sweep <= 1 or t.sweep * t.group_m * t.tile_m < o.problem.out_channels,
-        ),
+        LONG_SWEEP,
     )
     # Short rows first: of 4x4 maps a third of a run of positions is padding, of 2x2 maps more than half.
     cpu_tiles = (
@@ -211,10 +204,8 @@ class ConvKernel(PositionKernel[ConvTile]):
         return column_lists(
             weights,
             operation.storage,
-            column_offsets=operation.column_offsets,
+            **operation.list_options,
             tile_m=tile.tile_m,
-            groups=operation.problem.groups,
-            group_offset=operation.group_offset,
             blocks_per_group=tile.group_m,
             lookahead=tile.prefetch + tile.k_unroll,
         )

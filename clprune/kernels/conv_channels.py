@@ -196,10 +196,8 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
         return column_lists(
             weights,
             operation.storage,
-            column_offsets=operation.column_offsets,
+            **operation.list_options,
             tile_m=tile.tile_m,
-            groups=operation.problem.groups,
-            group_offset=operation.group_offset,
             lookahead=tile.prefetch + tile.k_unroll,
         )
 

@@ -16,6 +16,8 @@ from clprune.geometry import ceil_div, round_up
 from clprune.kernels.arguments import Answer, Arguments, Launch, Scratch, Stage
 from clprune.kernels.base import Offer, Rank, Request
 from clprune.kernels.conv_operation import (
+    LONG_SWEEP,
+    MANY_ROWS,
     POSITION_CONSTRAINTS,
     ConvOperation,
     conv_operation,
@@ -24,7 +26,7 @@ from clprune.kernels.conv_operation import (
 )
 from clprune.kernels.convolution import PositionKernel
 from clprune.kernels.storage import INT8, stored_matrix
-from clprune.kernels.tile import PREFETCHING, WORK_GROUP_CONSTRAINTS, Constraint, values
+from clprune.kernels.tile import PREFETCHING, WORK_GROUP_CONSTRAINTS, Constraint, fits_registers, values
 from clprune.layout import padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
 from clprune.quantization.coding import LARGEST_CODE, LinearCoding
@@ -142,22 +144,11 @@ class ConvInt8Kernel(PositionKernel[ConvInt8Tile]):
             reason="pairs of 16 bits are for work-groups of one with wide vectors",
             holds=lambda t, o: t.channels_packed == 4 or (t.vector_width >= 4 and t.work_group_size == 1),
         ),
-        Constraint(
-            reason="the accumulators of a work-item exceed the registers of any device",
-            holds=lambda t, o: (
-                t.tile_m * t.vectors * t.vector_width * o.row_step <= (448 if t.work_group_size == 1 else 64)
-            ),
-        ),
+        fits_registers(lambda t, o: t.tile_m * t.vectors * t.vector_width * o.row_step, alone=448, shared=64),
         *WORK_GROUP_CONSTRAINTS,
-        Constraint(
-            reason="the tile has more rows than the layer has output channels",
-            holds=lambda t, o: t.tile_m * t.group_m < 2 * o.problem.out_channels or t.tile_m * t.group_m == 1,
-        ),
+        MANY_ROWS,
         PREFETCHING,
-        Constraint(
-            reason="a sweep is longer than the layer has row blocks",
-            holds=lambda t, o: t.sweep <= 1 or t.sweep * t.group_m * t.tile_m < o.problem.out_channels,
-        ),
+        LONG_SWEEP,
     )
     cpu_tiles = (
         ConvInt8Tile(tile_m=8, vector_width=16, vectors=3, channels_packed=2, prefetch=48),
@@ -204,6 +195,11 @@ class ConvInt8Kernel(PositionKernel[ConvInt8Tile]):
             Stage(name=self.name, launch=self.launch(tile, operation), takes=_CONV_TAKES),
         )
 
+    def scratch(self, tile: ConvInt8Tile, operation: ConvOperation) -> dict[str, Scratch]:
+        """Words of the input's codes."""
+        words = word_operation(operation, tile.channels_packed)
+        return {"q": Scratch(elements=_scratch_rows(tile, words) * words.input.image_stride)}
+
     def variables(self, tile: ConvInt8Tile, operation: ConvOperation) -> dict[str, Any]:
         group, steps = quantize_sizes(tile.work_group_size)
         return {
@@ -248,7 +244,7 @@ class ConvInt8Kernel(PositionKernel[ConvInt8Tile]):
         words = word_operation(operation, tile.channels_packed)
         q = words.input
         return {
-            "q": Scratch(elements=_scratch_rows(tile, words) * q.image_stride),
+            **self.scratch(tile, operation),
             "inverse_scale": packed.inverse_scale,
             "x_start": operation.input.origin - q.origin,
             "plane": q.channel_stride,

@@ -140,9 +140,10 @@ class ConvOperation:
         return offsets.reshape(-1).astype(np.int32)
 
     @property
-    def group_offset(self) -> int:
-        """What the input of one group of channels lies behind that of the one before."""
-        return self.problem.group_in_channels * self.input.channel_stride
+    def list_options(self) -> dict[str, Any]:
+        """What packing lists of weights wants to know: where the inputs of columns and of groups of channels lie."""
+        group_offset = self.problem.group_in_channels * self.input.channel_stride
+        return {"column_offsets": self.column_offsets, "groups": self.problem.groups, "group_offset": group_offset}
 
 
 #: How vectors of output positions may lie, with fused pooling and without.
@@ -169,6 +170,16 @@ POSITION_CONSTRAINTS: tuple[Constraint[Any, ConvOperation], ...] = (
     ),
 )
 
+
+#: What work-groups of `group_m` row blocks of `tile_m` rows leave to do, and their order.
+MANY_ROWS: Constraint[Any, Any] = Constraint(
+    reason="the tile has more rows than the layer has output channels per group",
+    holds=lambda t, o: t.tile_m * t.group_m < 2 * o.problem.group_out_channels or t.tile_m * t.group_m == 1,
+)
+LONG_SWEEP: Constraint[Any, Any] = Constraint(
+    reason="a sweep is longer than the layer has row blocks",
+    holds=lambda t, o: t.sweep <= 1 or t.sweep * t.group_m * t.tile_m < o.problem.out_channels,
+)
 
 #: How tiles of rows and columns of positions may lie.
 AREA_CONSTRAINTS: tuple[Constraint[Any, ConvOperation], ...] = (

@@ -10,16 +10,20 @@ from clprune import quirks
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.kernels.base import Offer, Rank, Request
-from clprune.kernels.connected import CONNECTED, ConnectedLayerKernel, ConnectedOperation, ConnectedTile
+from clprune.kernels.connected import (
+    CONNECTED,
+    CONNECTED_CONSTRAINTS,
+    ConnectedLayerKernel,
+    ConnectedOperation,
+    ConnectedTile,
+)
 from clprune.kernels.samples import ragged_matrix
-from clprune.kernels.signature import places
 from clprune.kernels.sparse_conv import MOST_KEPT_SHARE
 from clprune.kernels.storage import (
     entry_lists,
     stored_matrix,
-    weight_arguments,
 )
-from clprune.kernels.tile import PREFETCHING, WORK_GROUP_CONSTRAINTS, Constraint, values
+from clprune.kernels.tile import PREFETCHING, Constraint, fits_registers, values
 from clprune.packing.row_lanes import PackedLanes, pack_lanes
 from clprune.packing.windows import pack_windows
 
@@ -49,19 +53,8 @@ class SparseConnectedKernel(ConnectedLayerKernel[SparseConnectedTile]):
     algorithm = "sparse"
     draw_matrix = staticmethod(ragged_matrix)
     constraints = (
-        Constraint(
-            reason="a work-item handles more images than the batch has",
-            holds=lambda t, o: t.tile_n == 1 or t.tile_n < 2 * o.problem.batch,
-        ),
-        Constraint(
-            reason="the accumulators of a work-item exceed the registers of any device",
-            holds=lambda t, o: t.tile_n * t.vectors * t.vector_width <= (256 if t.work_group_size == 1 else 32),
-        ),
-        *WORK_GROUP_CONSTRAINTS,
-        Constraint(
-            reason="the tile has more than twice the layer's rows",
-            holds=lambda t, o: t.tile_m < 2 * o.problem.outputs or t.tile_m <= 4 or t.work_group_size > 1,
-        ),
+        fits_registers(lambda t, o: t.tile_n * t.vectors * t.vector_width, alone=256, shared=32),
+        *CONNECTED_CONSTRAINTS,
         Constraint(
             reason="distances of 8 bits are added up from the first step on, by one work-item",
             holds=lambda t, o: t.offset_bits != 8 or t.group_k == 1,
@@ -115,9 +108,6 @@ class SparseConnectedKernel(ConnectedLayerKernel[SparseConnectedTile]):
     def build_options(self, device: DeviceInfo) -> tuple[str, ...]:
         return ("-DHAS_VECTOR_SUBSCRIPTS",) if quirks.takes_vector_subscripts(device) else ()
 
-    def safe_tile(self, operation: ConnectedOperation) -> SparseConnectedTile:
-        return SparseConnectedTile(vector_width=4, vectors=1)
-
     def wavefront_rows(self, tile: SparseConnectedTile) -> int:
         """1: each lane follows a row of its own."""
         return 1
@@ -133,12 +123,6 @@ class SparseConnectedKernel(ConnectedLayerKernel[SparseConnectedTile]):
             options |= {"vector_width": tile.vector_width, "window": tile.window_inputs}
             return entry_lists(pack_windows, weights, operation.storage, **options)
         return entry_lists(pack_lanes, weights, operation.storage, offset_bits=tile.offset_bits, **options)
-
-    def arguments(
-        self, tile: SparseConnectedTile, operation: ConnectedOperation, packed: PackedLanes
-    ) -> dict[str, Any]:
-        layouts = places(x=operation.input, y=operation.output)
-        return {**weight_arguments(packed), "batch": operation.problem.batch, **layouts}
 
     def sample_operations(self) -> tuple[ConnectedOperation, ...]:
         return CONNECTED.sample_operations()

@@ -18,7 +18,7 @@ from clprune.kernels.conv_operation import (
 from clprune.kernels.convolution import PositionKernel
 from clprune.kernels.samples import ragged_matrix
 from clprune.kernels.storage import entry_lists, weight_arguments
-from clprune.kernels.tile import PREFETCHING, WORK_GROUP_CONSTRAINTS, Constraint, values
+from clprune.kernels.tile import PREFETCHING, WORK_GROUP_CONSTRAINTS, Constraint, fits_registers, values
 from clprune.packing.row_blocks import PackedRows, pack_rows
 
 
@@ -75,10 +75,7 @@ class SparseConvKernel(PositionKernel[SparseConvTile]):
     draw_matrix = staticmethod(ragged_matrix)
     constraints = (
         *POSITION_CONSTRAINTS,
-        Constraint(
-            reason="the accumulators of a work-item exceed the registers of any device",
-            holds=lambda t, o: _accumulators(t, o) <= (448 if t.work_group_size == 1 else 64),
-        ),
+        fits_registers(_accumulators, alone=448, shared=64),
         *WORK_GROUP_CONSTRAINTS,
         Constraint(
             reason="a work-group has more rows than the layer has output channels",
@@ -142,10 +139,8 @@ class SparseConvKernel(PositionKernel[SparseConvTile]):
             pack_rows,
             weights,
             operation.storage,
-            column_offsets=operation.column_offsets,
+            **operation.list_options,
             block_rows=tile.block_rows,
-            groups=operation.problem.groups,
-            group_offset=operation.group_offset,
             lookahead=tile.prefetch + tile.k_unroll,
         )
 

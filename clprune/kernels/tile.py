@@ -54,6 +54,14 @@ class Constraint(Generic[TileT, OperationT]):
     holds: Callable[[TileT, OperationT], bool]
 
 
+def fits_registers(results: Callable[[Any, Any], int], *, alone: int, shared: int) -> Constraint[Any, Any]:
+    """How many float32 `results` a work-item may hold: in a work-group of one, and of several."""
+    return Constraint(
+        reason="the accumulators of a work-item exceed the registers of any device",
+        holds=lambda t, o: results(t, o) <= (alone if t.work_group_size == 1 else shared),
+    )
+
+
 WIDE_VECTORS: Constraint[Any, Any] = Constraint(
     reason="wide vectors are for work-groups of one",
     holds=lambda t, o: t.vector_width <= 4 or t.work_group_size == 1,
@@ -61,7 +69,7 @@ WIDE_VECTORS: Constraint[Any, Any] = Constraint(
 
 PREFETCHING: Constraint[Any, Any] = Constraint(
     reason="prefetching is for work-groups of one, whose caches are a CPU's",
-    holds=lambda t, o: t.prefetch == 0 or t.work_group_size == 1,
+    holds=lambda t, o: t.prefetch == getattr(t, "prefetch_values", 0) == 0 or t.work_group_size == 1,
 )
 
 STAGING: Constraint[Any, Any] = Constraint(

@@ -10,7 +10,8 @@ from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.geometry import ceil_div, round_up
 from clprune.kernels.arguments import Arguments, Launch, Scratch, Stage
-from clprune.kernels.tile import STAGING, WORK_GROUP_CONSTRAINTS, Constraint, values
+from clprune.kernels.conv_operation import MANY_ROWS
+from clprune.kernels.tile import PREFETCHING, STAGING, WORK_GROUP_CONSTRAINTS, Constraint, fits_registers, values
 from clprune.kernels.winograd_operation import (
     SEGMENT_CONSTRAINTS,
     WINOGRAD_GENERATORS,
@@ -73,15 +74,9 @@ class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
     constraints = (
         *WORK_GROUP_CONSTRAINTS,
         *SEGMENT_CONSTRAINTS,
-        Constraint(
-            reason="the accumulators of a work-item exceed the registers of any device",
-            holds=lambda t, o: t.tile_m * t.vectors * t.vector_width <= (448 if t.work_group_size == 1 else 64),
-        ),
+        fits_registers(lambda t, o: t.tile_m * t.vectors * t.vector_width, alone=448, shared=64),
         STAGING,
-        Constraint(
-            reason="the tile has more rows than the layer has output channels",
-            holds=lambda t, o: t.tile_m * t.group_m < 2 * o.problem.out_channels or t.tile_m * t.group_m == 1,
-        ),
+        MANY_ROWS,
         Constraint(
             reason="a sweep is longer than the layer has row blocks",
             holds=lambda t, o: t.sweep == 1 or t.sweep * t.group_m * t.tile_m < 2 * o.problem.out_channels,
@@ -96,10 +91,7 @@ class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
                 t.channels_per_item == 1 or t.channels_per_item <= max(o.problem.in_channels, o.problem.out_channels)
             ),
         ),
-        Constraint(
-            reason="prefetching is for work-groups of one, whose caches are a CPU's",
-            holds=lambda t, o: t.prefetch == t.prefetch_values == 0 or t.work_group_size == 1,
-        ),
+        PREFETCHING,
         Constraint(
             reason="prefetching channels is for work-items that transform several",
             holds=lambda t, o: t.prefetch == 0 or t.channels_per_item > 1,
@@ -164,15 +156,12 @@ class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
             Stage(name="winograd_output", launch=transform(problem.out_channels)),
         )
 
-    def scratch(self, tile: WinogradTile, operation: WinogradOperation) -> tuple[Scratch, Scratch]:
+    def scratch(self, tile: WinogradTile, operation: WinogradOperation) -> dict[str, Scratch]:
         """V and M."""
         stride = tile.row_stride(operation)
         rows = operation.problem.in_channels, tile.row_blocks(operation) * tile.tile_m
         v, m = (Scratch(elements=operation.matrices * (count * stride + GAP)) for count in rows)
-        return v, m
-
-    def scratch_bytes(self, tile: WinogradTile, operation: WinogradOperation) -> int:
-        return sum(scratch.size_bytes for scratch in self.scratch(tile, operation))
+        return {"V": v, "M": m}
 
     def variables(self, tile: WinogradTile, operation: WinogradOperation) -> dict[str, Any]:
         shared = template_variables(operation, vector_width=tile.vector_width, columns=tile.columns)
@@ -204,13 +193,12 @@ class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
 
     def arguments(self, tile: WinogradTile, operation: WinogradOperation, packed: PackedWinograd) -> Arguments:
         """Arguments of all stages."""
-        v, m = self.scratch(tile, operation)
         sizes = {
             "block_count": tile.row_blocks(operation),
             "strip_count": tile.strips(operation),
             "row_stride": tile.row_stride(operation),
         }
-        return {"V": v, "M": m, **sizes, **shared_arguments(operation, packed, columns=tile.columns)}
+        return {**self.scratch(tile, operation), **sizes, **shared_arguments(operation, packed, columns=tile.columns)}
 
 
 WINOGRAD = WinogradKernel()

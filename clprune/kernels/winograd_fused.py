@@ -12,7 +12,7 @@ from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.geometry import ceil_div
 from clprune.kernels.arguments import Launch, Scratch
-from clprune.kernels.tile import WIDE_VECTORS, Constraint, values
+from clprune.kernels.tile import PREFETCHING, WIDE_VECTORS, Constraint, fits_registers, values
 from clprune.kernels.winograd_operation import (
     SEGMENT_CONSTRAINTS,
     WINOGRAD_GENERATORS,
@@ -79,10 +79,7 @@ class WinogradFusedKernel(WinogradConvolutionKernel[WinogradFusedTile]):
     constraints = (
         WIDE_VECTORS,
         *SEGMENT_CONSTRAINTS,
-        Constraint(
-            reason="the accumulators of a work-item exceed the registers of any device",
-            holds=lambda t, o: t.tile_m * t.vectors * t.vector_width <= (448 if t.work_group_size == 1 else 48),
-        ),
+        fits_registers(lambda t, o: t.tile_m * t.vectors * t.vector_width, alone=448, shared=48),
         Constraint(
             reason="the tile has more rows than the layer has output channels",
             holds=lambda t, o: t.tile_m < 2 * o.problem.out_channels or t.tile_m == 1,
@@ -95,10 +92,7 @@ class WinogradFusedKernel(WinogradConvolutionKernel[WinogradFusedTile]):
             reason="there are more work-groups than passes",
             holds=lambda t, o: t.groups == 1 or t.groups <= t.passes(o),
         ),
-        Constraint(
-            reason="prefetching is for work-groups of one, whose caches are a CPU's",
-            holds=lambda t, o: t.prefetch == t.prefetch_values == 0 or t.work_group_size == 1,
-        ),
+        PREFETCHING,
         Constraint(
             reason="the scratch of all work-groups exceeds 1 GiB",
             holds=lambda t, o: t.groups * t.lanes * o.matrices * (o.problem.in_channels + t.m_stride) < 2**28,
@@ -122,13 +116,10 @@ class WinogradFusedKernel(WinogradConvolutionKernel[WinogradFusedTile]):
     def launch(self, tile: WinogradFusedTile, operation: WinogradOperation) -> Launch:
         return Launch(global_size=(tile.groups * tile.group_n,), local_size=(tile.group_n,))
 
-    def scratch(self, tile: WinogradFusedTile, operation: WinogradOperation) -> Scratch:
+    def scratch(self, tile: WinogradFusedTile, operation: WinogradOperation) -> dict[str, Scratch]:
         """Transformed inputs and products of every work-group."""
         stride = tile.v_stride(operation.problem.in_channels) + tile.m_stride
-        return Scratch(elements=tile.groups * operation.matrices * stride)
-
-    def scratch_bytes(self, tile: WinogradFusedTile, operation: WinogradOperation) -> int:
-        return self.scratch(tile, operation).size_bytes
+        return {"scratch": Scratch(elements=tile.groups * operation.matrices * stride)}
 
     def variables(self, tile: WinogradFusedTile, operation: WinogradOperation) -> dict[str, Any]:
         shared = template_variables(operation, vector_width=tile.vector_width, columns=tile.columns)
@@ -177,8 +168,8 @@ class WinogradFusedKernel(WinogradConvolutionKernel[WinogradFusedTile]):
     def arguments(
         self, tile: WinogradFusedTile, operation: WinogradOperation, packed: PackedWinograd
     ) -> dict[str, Any]:
-        own = {"scratch": self.scratch(tile, operation), "pass_count": tile.passes(operation)}
-        return {**own, **shared_arguments(operation, packed, columns=tile.columns)}
+        own = {"pass_count": tile.passes(operation)}
+        return {**self.scratch(tile, operation), **own, **shared_arguments(operation, packed, columns=tile.columns)}
 
 
 WINOGRAD_FUSED = WinogradFusedKernel()

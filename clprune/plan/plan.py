@@ -43,7 +43,8 @@ class Plan:
     @property
     def scratch_bytes(self) -> int:
         """Device memory that steps need for themselves, one after another."""
-        return max((step.kernel.scratch_bytes(step.tile, step.operation) for step in self.steps), default=0)
+        scratch = (step.kernel.scratch(step.tile, step.operation).values() for step in self.steps)
+        return max((sum(argument.size_bytes for argument in arguments) for arguments in scratch), default=0)
 
     @property
     def largest_neighbours_bytes(self) -> int:
