@@ -12,7 +12,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +23,15 @@ from clprune.turns import milliseconds
 FloatArray = npt.NDArray[np.float32]
 
 
-class Engine(Protocol):
-    """Something that runs a network, from host memory to host memory."""
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A loaded network: its versions and settings, as JSON can hold them, and what runs it.
 
-    def describe(self) -> Mapping[str, Any]:
-        """Versions and settings, as JSON can hold them."""
-        ...
+    `run` takes float32 `[N, C, H, W]` in host memory and returns when the answer `[N, outputs]` is there.
+    """
 
-    def run(self, x: FloatArray) -> FloatArray:
-        """float32 `[N, C, H, W]` to `[N, outputs]`; returns when the answer is there."""
-        ...
+    description: Mapping[str, Any]
+    run: Callable[[FloatArray], FloatArray]
 
 
 #: (name of the engine, its options) -> the loaded engine.
@@ -49,7 +49,7 @@ def serve(load: Loader) -> None:
         if request["do"] == "start":
             use_cpus(request["cpus"])
             engine = load(request["engine"], request["options"])
-            answer: Mapping[str, Any] = engine.describe()
+            answer = engine.description
         elif engine is None:
             raise ValueError(f"request {request['do']!r} before start")
         elif request["do"] == "run":

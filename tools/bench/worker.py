@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.bench.peers import load_engine
+from tools.bench.peers.engines import load_engine
 from tools.bench.serve import serve
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,7 +136,7 @@ def test_onnx_model(small: Chain) -> None:
 def test_engine_gives_the_right_answer(
     network_of: NetworkOf, tmp_path: Path, engine: str, text: str, batch: int
 ) -> None:
-    from tools.bench.peers import ENGINES, load_engine
+    from tools.bench.peers.engines import ENGINES, load_engine
 
     pytest.importorskip(ENGINES[engine][1], reason="pip install -r tools/bench/peers/requirements.txt")
     if engine == "clprune":
@@ -162,7 +161,7 @@ def test_engine_gives_the_right_answer(
     expected = reference_answer(ModelFiles(cfg=network.path, weights=path), x)
     loaded = load_engine(engine, options)
     np.testing.assert_allclose(loaded.run(x), expected, rtol=1e-4, atol=1e-6)
-    assert loaded.describe()["version"]
+    assert loaded.description["version"]
 
 
 def request_device() -> None:
@@ -176,13 +175,7 @@ def request_device() -> None:
 
 
 def test_unknown_engine() -> None:
-    from tools.bench.peers import load_engine
+    from tools.bench.peers.engines import load_engine
 
     with pytest.raises(UsageError, match="engine 'absent': expected one of clprune, pytorch"):
         load_engine("absent", {})
-
-
-def test_every_adapter_is_there() -> None:
-    from tools.bench.peers import ENGINES
-
-    assert all(importlib.util.find_spec(module) is not None for module, _ in ENGINES.values())

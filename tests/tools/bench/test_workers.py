@@ -18,23 +18,20 @@ from tools.bench.workers import Turn, Worker, time_in_rounds
 
 ENGINE = """
 import os, sys, time
-from tools.bench.serve import serve
+from tools.bench.serve import Engine, serve
 
-class Engine:
-    def __init__(self, options):
-        self.options = options
-        if options.get("fails"):
-            raise ValueError("no such model")
-    def describe(self):
-        print("a library's greeting")
-        return {"version": "1.0", "cpus": sorted(os.sched_getaffinity(0))}
-    def run(self, x):
-        if self.options.get("dies"):
+def load(name, options):
+    if options.get("fails"):
+        raise ValueError("no such model")
+    print("a library's greeting")
+    def run(x):
+        if options.get("dies"):
             os._exit(3)
-        time.sleep(self.options.get("seconds", 0))
-        return x.reshape(len(x), -1) * self.options.get("factor", 1)
+        time.sleep(options.get("seconds", 0))
+        return x.reshape(len(x), -1) * options.get("factor", 1)
+    return Engine(description={"version": "1.0", "cpus": sorted(os.sched_getaffinity(0))}, run=run)
 
-serve(lambda name, options: Engine(options))
+serve(load)
 """
 
 X = np.arange(6, dtype=np.float32).reshape(1, 1, 2, 3)

@@ -26,7 +26,6 @@ from tools import RESULTS
 from tools.bench.contest import hold_contest
 from tools.bench.machine import usable_cpus
 from tools.bench.options import preparation_options, take_preparation
-from tools.bench.peers import ENGINES
 from tools.bench.peers.contestants import (
     PEER_ROWS,
     RIVALS,
@@ -36,6 +35,7 @@ from tools.bench.peers.contestants import (
     peer_rows,
     trained_pairs,
 )
+from tools.bench.peers.engines import ENGINES
 from tools.bench.peers.section import goal_figures, render_section, section_of, show
 from tools.bench.prepare import Entry, Preparation, prepare
 from tools.bench.report import write_section

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -13,22 +11,12 @@ from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.kinds.pools import AvgPool, MaxPool
 from clprune.darknet.values import LayerWeights
-from clprune.files import write_atomically
 from tools.bench.chain import LEAKY_SLOPE, Chain, Link, borders
-from tools.bench.peers.options import load_chain
 
 INPUT, OUTPUT = "images", "answer"
 
 #: Old enough for every runtime here, new enough for all that is written.
 _OPSET, _IR_VERSION = 13, 8
-
-
-def onnx_file(options: Mapping[str, Any]) -> Path:
-    """The model's ONNX file for this batch, beside its weights; written unless another engine did."""
-    path = Path(options["folder"]) / f"{Path(options['weights']).stem}-batch{options['batch']}.onnx"
-    if not path.exists():
-        write_atomically(path, onnx_model(load_chain(options)).SerializeToString())
-    return path
 
 
 def onnx_model(chain: Chain) -> onnx.ModelProto:

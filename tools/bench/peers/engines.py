@@ -1,0 +1,184 @@
+"""The engines that the benchmarks compare, each loaded by a function that alone imports it, in a process of its own.
+
+A function takes options: model, weights, batch; others but clprune also threads and folder, where files of theirs go.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clprune.container.load import load_weights
+from clprune.darknet.network import load_network
+from clprune.errors import UsageError
+from clprune.files import write_atomically
+from tools.bench.chain import Chain, chain_of
+from tools.bench.serve import Engine, FloatArray
+
+Options = Mapping[str, Any]
+
+
+def load_chain(options: Options) -> Chain:
+    """The network of `options["model"]` and `options["weights"]` for `options["batch"]` images."""
+    network = load_network(options["model"], batch=options["batch"])
+    return chain_of(network, load_weights(options["weights"], network))
+
+
+def onnx_file(options: Options) -> str:
+    """The model's ONNX file for this batch, beside its weights; written unless another engine did."""
+    from tools.bench.peers.onnx_file import onnx_model
+
+    path = Path(options["folder"]) / f"{Path(options['weights']).stem}-batch{options['batch']}.onnx"
+    if not path.exists():
+        write_atomically(path, onnx_model(load_chain(options)).SerializeToString())
+    return str(path)
+
+
+def clprune_engine(options: Options) -> Engine:
+    """A Runner with the tiles that are tuned. Further options: device (None: the one that would be chosen),
+    connected_storage, algorithms (separated by commas).
+    """
+    import clprune
+    from clprune.algorithms import Algorithms
+
+    runner = clprune.Runner(
+        options["model"],
+        options["weights"],
+        batch=options["batch"],
+        device=options["device"],
+        connected_storage=options["connected_storage"],
+        algorithms=Algorithms(names=tuple(options["algorithms"].split(","))),
+    )
+    bound, info = runner.bound, runner.session.info
+    steps = [step.step for step in bound.steps]
+    kept = sum(step.step.operation.flops * step.kept_share for step in bound.steps)
+    description = {
+        "version": clprune.__version__,
+        "device": info.name,
+        "platform": info.platform_name,
+        "driver_version": info.driver_version,
+        "tile_origins": dict(Counter(step.tile_origin for step in steps if step.tile_origin)),
+        "algorithms": dict(Counter(step.algorithm for step in steps if step.layer is not None)),
+        "operations_share": kept / sum(step.operation.flops for step in steps),
+        "parameter_bytes": bound.parameter_bytes,
+        "tensor_bytes": bound.tensor_bytes,
+        "largest_neighbours_bytes": bound.plan.largest_neighbours_bytes,
+    }
+    return Engine(description=description, run=runner)
+
+
+def pytorch_engine(options: Options) -> Engine:
+    """PyTorch, eager, on a CPU or on a GPU with cuDNN. Further options: memory_format ("contiguous" or
+    "channels_last"), device ("cpu" or "cuda"), tf32 (whether matrix units may round float32 to 10 bits of mantissa).
+    """
+    import torch
+
+    from tools.bench.peers.pytorch_module import module_of
+
+    torch.set_num_threads(options["threads"])
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options["tf32"]
+    torch.backends.cudnn.benchmark = True  # measure cuDNN's algorithms and take the fastest
+    device = torch.device(options["device"])
+    layout = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}[options["memory_format"]]
+    module = module_of(load_chain(options)).eval().to(device, memory_format=layout)
+    description: dict[str, Any] = {"version": torch.__version__}
+    if device.type == "cuda":
+        name, cudnn = torch.cuda.get_device_name(device), torch.backends.cudnn.version()
+        description |= {"device": name, "cuda": torch.version.cuda, "cudnn": cudnn}
+
+    def run(x: FloatArray) -> FloatArray:
+        with torch.inference_mode():
+            answer: FloatArray = module(torch.from_numpy(x).to(device).contiguous(memory_format=layout)).cpu().numpy()
+        return answer
+
+    return Engine(description=description, run=run)
+
+
+def onnxruntime_engine(options: Options) -> Engine:
+    """ONNX Runtime's CPU provider, its own settings but for the threads."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options["threads"]
+    session = onnxruntime.InferenceSession(onnx_file(options), settings, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    return Engine(description={"version": onnxruntime.__version__}, run=lambda x: session.run(None, {given.name: x})[0])
+
+
+def openvino_engine(options: Options) -> Engine:
+    """OpenVINO's CPU plug-in, set for latency and for float32 throughout (it may choose bfloat16 by itself)."""
+    import openvino
+
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": options["threads"],
+    }
+    request = openvino.Core().compile_model(onnx_file(options), "CPU", settings).create_infer_request()
+
+    def run(x: FloatArray) -> FloatArray:
+        return np.array(request.infer([x], share_inputs=True, share_outputs=True)[0], np.float32)
+
+    return Engine(description={"version": openvino.__version__.partition("-")[0]}, run=run)
+
+
+def ncnn_engine(options: Options) -> Engine:
+    """ncnn on the CPU, float32 throughout. It runs one image at a time: a batch is as many runs."""
+    import ncnn
+
+    from tools.bench.peers.ncnn_file import INPUT, OUTPUT, ncnn_files
+
+    stem = Path(options["folder"]) / f"{Path(options['weights']).stem}-ncnn"
+    param, binary = stem.with_suffix(".param"), stem.with_suffix(".bin")
+    text, content = ncnn_files(load_chain(options))
+    write_atomically(param, text)
+    write_atomically(binary, content)
+    net = ncnn.Net()
+    for name in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
+        setattr(net.opt, name, False)
+    net.opt.use_vulkan_compute = False
+    net.opt.num_threads = options["threads"]
+    if net.load_param(str(param)) != 0 or net.load_model(str(binary)) != 0:
+        raise ValueError(f"ncnn cannot read {param.name}")
+
+    def run_image(image: FloatArray) -> FloatArray:
+        with net.create_extractor() as extractor:
+            extractor.input(INPUT, ncnn.Mat(image))
+            status, answer = extractor.extract(OUTPUT)
+            if status != 0:
+                raise ValueError(f"ncnn ended with status {status}")
+            return np.array(answer, np.float32)
+
+    return Engine(description={"version": ncnn.__version__}, run=lambda x: np.stack([run_image(image) for image in x]))
+
+
+def deepsparse_engine(options: Options) -> Engine:
+    """DeepSparse, which makes use of single zeros in weights on a CPU."""
+    os.environ.setdefault("NM_DISABLE_ANALYTICS", "1")  # it reports its use otherwise
+    import deepsparse
+
+    engine = deepsparse.compile_model(onnx_file(options), batch_size=options["batch"], num_cores=options["threads"])
+    return Engine(description={"version": deepsparse.__version__}, run=lambda x: engine.run([x])[0])
+
+
+#: Name on the command line -> (what loads it, distribution whose version is reported).
+ENGINES: Mapping[str, tuple[Callable[[Options], Engine], str]] = {
+    "clprune": (clprune_engine, "clprune"),
+    "pytorch": (pytorch_engine, "torch"),
+    "onnxruntime": (onnxruntime_engine, "onnxruntime"),
+    "openvino": (openvino_engine, "openvino"),
+    "ncnn": (ncnn_engine, "ncnn"),
+    "deepsparse": (deepsparse_engine, "deepsparse"),
+}
+
+
+def load_engine(name: str, options: Options) -> Engine:
+    """Load the engine `name`. Raises UsageError, and what the engine raises."""
+    if name not in ENGINES:
+        raise UsageError(f"engine {name!r}: expected one of {', '.join(ENGINES)}")
+    return ENGINES[name][0](options)
