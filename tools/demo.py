@@ -35,7 +35,7 @@ from clprune.runner.inference import image_input, infer_images, top_k
 from clprune.tiles.store import open_store
 from clprune.tuning.tune import offers_to_tune
 from clprune.workflow.tune import tune_offers, without_tuned
-from tools.terminal import device_option, print_table, run_command
+from tools.terminal import SECONDS, options, print_table, run_command
 
 DATA = "digits-on-photos"
 STEMS = {"dense": "vgg16-digits", "pruned": "vgg16-digits-pruned75"}
@@ -56,12 +56,15 @@ class Model:
 
 
 @click.command()
-@click.option("--budget", type=click.FloatRange(min=0, min_open=True), default=20.0, show_default=True,
-              help="Seconds of tuning, for problems that have no tuned tile yet.")  # fmt: skip
-@click.option("--models", type=click.Path(path_type=Path), help="Folder of the models [default: the shipped ones].")
-@click.option("--update", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="Also write the table into this file, between its demo markers.")  # fmt: skip
-@device_option
+@options(
+    budget={"type": SECONDS, "default": 20.0, "help": "Seconds of tuning, for problems that have no tuned tile yet."},
+    models={"type": click.Path(path_type=Path), "help": "Folder of the models [default: the shipped ones]."},
+    update={
+        "type": click.Path(path_type=Path, exists=True, dir_okay=False),
+        "help": "Also write the table into this file, between its demo markers.",
+    },
+    device=None,
+)
 def demo(budget: float, models: Path | None, update: Path | None, device: str | None) -> None:
     """Tune, run, compare."""
     folder = models_folder() if models is None else models

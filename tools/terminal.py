@@ -1,24 +1,71 @@
-"""What the scripts share at the terminal: a device option, errors on one line, tables on stdout, progress on stderr."""
+"""What the scripts share at the terminal: options, errors on one line, tables on stdout, progress on stderr."""
 
 from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from clprune.errors import ClpruneError, UsageError
 from clprune.progress import Progress, ProgressLines
+from clprune.tuning.effort import EFFORTS
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+#: What takes a line of progress.
+Say = Callable[[str], None]
 
-def device_option(function: _Command) -> _Command:
-    """Add `--device`; the command receives the text or None, as `clprune.opencl.open_device` takes it."""
-    text = "Index or part of a name, or gpu or cpu. Default: $CLPRUNE_DEVICE, $PYOPENCL_CTX, a GPU, a CPU."
-    return click.option("--device", metavar="PLATFORM[:DEVICE]", help=text)(function)
+COUNT = click.IntRange(min=1)
+SECONDS = click.FloatRange(min=0, min_open=True)
+
+_DEVICE = "Index or part of a name, or gpu or cpu. Default: $CLPRUNE_DEVICE, $PYOPENCL_CTX, a GPU, a CPU."
+
+#: Options that several scripts have: what `click.option` is told of them beside their default.
+_SHARED: Mapping[str, Mapping[str, Any]] = {
+    "device": {"metavar": "PLATFORM[:DEVICE]", "help": _DEVICE},
+    "model": {"metavar": "M", "help": "A cfg, or the stem of a shipped one."},
+    "rounds": {"type": COUNT, "help": "Rounds of timing."},
+    "seed": {"type": click.IntRange(min=0), "metavar": "N", "help": "Of random weights, images and training."},
+    "out": {"type": click.Path(path_type=Path), "help": "JSON file to write, with a page beside it."},
+    "work": {"type": click.Path(path_type=Path), "help": "Folder of what is not finished: rows, networks, images."},
+    "tune": {"type": SECONDS, "metavar": "SECONDS", "help": "Tune what is missing first, for so long at most."},
+    "effort": {"type": click.Choice([one.name for one in EFFORTS]), "help": "Of the tuning that comes first."},
+    "threads": {"type": COUNT, "help": "Threads that compute [default: all, or PyTorch's own choice]."},
+    "epochs": {"type": COUNT, "help": "Epochs of each retraining; after the last step of pruning."},
+    "images": {"type": COUNT, "help": "Images of an epoch."},
+    "precision": {
+        "type": click.Choice(["float32", "bfloat16"]),
+        "help": "bfloat16 trains faster where the processor has it.",
+    },
+}
+
+
+def options(**wanted: Any) -> Callable[[_Command], _Command]:
+    """Add options by name, in their order: each its default, or a dict of what else `click.option` is told of it.
+
+    One that several scripts have needs no more than its default; so does a flag (False). "flag" is another spelling.
+    """
+
+    def decorate(command: _Command) -> _Command:
+        for name, given in reversed(wanted.items()):
+            told = {**_SHARED.get(name, {}), **(given if isinstance(given, dict) else {"default": given})}
+            default = told.get("default")
+            if default is False:
+                told["is_flag"] = True
+            elif isinstance(default, int) and "type" not in told:
+                told["type"] = COUNT
+            elif isinstance(default, Path):
+                told.setdefault("type", click.Path(path_type=Path))
+            is_shown = default not in (None, False, ()) and not isinstance(default, Path)
+            flag = told.pop("flag", f"--{name.replace('_', '-')}")
+            command = click.option(flag, name, show_default=is_shown, **told)(command)
+        return command
+
+    return decorate
 
 
 def run_command(command: click.Command) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +13,10 @@ from clprune.errors import WorkerError
 from clprune.turns import Series
 from tools import ROOT
 from tools.bench.agreement import TOLERANCE, relative_logit_error
+from tools.bench.report import Part, table_of
 from tools.bench.serve import FloatArray
 from tools.bench.workers import Turn, Worker, time_in_rounds
+from tools.terminal import Say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +24,15 @@ class Contestant:
     """One row of the table: an engine and how it is loaded.
 
     `label` is unique. `weights_name` says whose answer it must give; `tolerance` how far its logits may be off.
-    `command` starts its worker.
+    `interpreter` is the Python that has the engine.
     """
 
     label: str
     engine: str
     weights_name: str
-    command: tuple[str, ...]
     options: Mapping[str, Any]
     tolerance: float = TOLERANCE
+    interpreter: str = sys.executable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +52,8 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        return {
-            "label": self.label,
-            "engine": self.engine,
-            "description": dict(self.description),
-            "relative_error": self.relative_error,
-            "tolerance": self.tolerance,
-            **self.series.to_dict(),
-        }
+        facts = {name: value for name, value in vars(self).items() if name != "series"}
+        return {**facts, **self.series.to_dict()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,75 +83,71 @@ def hold_contest(
     cpus: Sequence[int],
     rounds: int,
     turn: Turn,
-    say: Callable[[str], None],
+    say: Say,
+    worker: Sequence[str] = ("-m", "tools.bench.worker"),
 ) -> Outcome:
     """Start every contestant, compare its answer for `x` with `expected[weights_name]`, then time those that are right.
 
     A contestant that does not start, dies or answers something else is a failure and is not timed. `say` gets a line
-    on each. Raises WorkerError when one dies while it is timed.
+    on each. `worker` is what an interpreter is told to run. Raises WorkerError when one dies while it is timed.
     """
     failures: dict[str, str] = {}
-    errors: dict[str, float] = {}
-    right: list[tuple[Contestant, Worker]] = []
+    right: list[tuple[Contestant, Worker, float]] = []
     environment = worker_environment(len(cpus))
     with contextlib.ExitStack() as stack:
-        for contestant in contestants:
+        for one in contestants:
+            command = (one.interpreter, *worker)
             try:
-                worker = stack.enter_context(_start(contestant, cpus=cpus, environment=environment))
-                answer = worker.run(x)
-            except WorkerError as error:
-                failures[contestant.label] = str(error).partition(": ")[2]
-                say(f"{contestant.label}: {failures[contestant.label]}")
-                continue
-            error_found = relative_logit_error(answer, expected[contestant.weights_name], is_softmax=is_softmax)
-            errors[contestant.label] = error_found
-            if error_found <= contestant.tolerance:
-                right.append((contestant, worker))
-                say(f"{contestant.label}: loaded, relative error {error_found:.1e}")
+                started = stack.enter_context(
+                    Worker(
+                        command,
+                        name=one.label,
+                        engine=one.engine,
+                        options=one.options,
+                        cpus=cpus,
+                        environment=environment,
+                    )
+                )
+                error = relative_logit_error(started.run(x), expected[one.weights_name], is_softmax=is_softmax)
+            except WorkerError as failure:
+                failures[one.label] = str(failure).partition(": ")[2]
             else:
-                failures[contestant.label] = f"relative error {error_found:.1e}, expected {contestant.tolerance:g}"
-                say(f"{contestant.label}: {failures[contestant.label]}")
-                worker.close()
+                if error <= one.tolerance:
+                    right.append((one, started, error))
+                else:
+                    failures[one.label] = f"relative error {error:.1e}, expected {one.tolerance:g}"
+                    started.close()
+            say(f"{one.label}: {failures.get(one.label) or f'loaded, relative error {error:.1e}'}")
         say(f"timing {len(right)} engines in {rounds} rounds")
-        series = time_in_rounds([worker for _, worker in right], rounds=rounds, turn=turn)
+        series = time_in_rounds([started for _, started, _ in right], rounds=rounds, turn=turn)
     rows = tuple(
         Row(
-            label=contestant.label,
-            engine=contestant.engine,
-            description=worker.description,
+            label=one.label,
+            engine=one.engine,
+            description=started.description,
             series=times,
-            relative_error=errors[contestant.label],
-            tolerance=contestant.tolerance,
+            relative_error=error,
+            tolerance=one.tolerance,
         )
-        for (contestant, worker), times in zip(right, series, strict=True)
+        for (one, started, error), times in zip(right, series, strict=True)
     )
     return Outcome(rows=rows, failures=failures)
 
 
-def _start(contestant: Contestant, *, cpus: Sequence[int], environment: Mapping[str, str]) -> Worker:
-    return Worker(
-        contestant.command,
-        name=contestant.label,
-        engine=contestant.engine,
-        options=contestant.options,
-        cpus=cpus,
-        environment=environment,
-    )
+def contest_table(rows: Sequence[Row], *, batch: int) -> Part:
+    """One line per engine."""
 
+    def digits(time_ms: float) -> str:
+        return f"{time_ms:.3g}" if time_ms < 100 else f"{time_ms:.0f}"
 
-#: Columns of `contest_table`.
-ROW_COLUMNS = ("engine", "best ms", "median ms", "images/s", "relative error of the logits")
-
-
-def contest_rows(rows: Sequence[Row], *, batch: int) -> list[tuple[str, ...]]:
-    """Cells of a table, one line per engine."""
-    return [
+    lines = [
         (
             row.label,
-            f"{row.series.best_ms:.3g}" if row.series.best_ms < 100 else f"{row.series.best_ms:.0f}",
-            f"{row.series.median_ms:.3g}" if row.series.median_ms < 100 else f"{row.series.median_ms:.0f}",
+            digits(row.series.best_ms),
+            digits(row.series.median_ms),
             f"{1e3 * batch / row.series.best_ms:.4g}",
             f"{row.relative_error:.0e}",
         )
         for row in rows
     ]
+    return table_of(("engine", "best ms", "median ms", "images/s", "relative error of the logits"), lines)

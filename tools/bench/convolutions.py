@@ -10,7 +10,7 @@ turns with the layers. And device memory over what a run cannot do without.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +19,26 @@ import click
 from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network, load_network
 from clprune.opencl import Session, open_device
-from clprune.runner import Runner
 from clprune.tiles.store import open_store
 from clprune.turns import Series
 from tools import RESULTS
-from tools.bench.figures import FIGURE_COLUMNS, Figure, time_ratio
+from tools.bench.figures import Figure, time_ratio
 from tools.bench.layers import (
-    LAYER_COLUMNS,
     LimitSeries,
     ModelTimes,
     TimedModel,
-    layer_rows,
+    layer_table,
     model_to_dict,
-    remaining_shares,
     share_of_bandwidth,
     share_of_peak,
     time_layers,
 )
-from tools.bench.machine import circumstances
+from tools.bench.machine import device_text
 from tools.bench.models import find_cfg, load_or_make_weights
-from tools.bench.options import preparation_options, take_preparation
-from tools.bench.prepare import Preparation
-from tools.bench.report import Section, machine_text, markdown_table, write_section
+from tools.bench.prepare import PREPARATION, Preparation
+from tools.bench.report import figure_table, make_section, show, write_section
 from tools.bench.units import Variant, fastest_cuts, prune_in_cuts, tune_missing, variant_tasks
-from tools.terminal import device_option, print_table, run_command, say
-
-OUT = RESULTS / "convolutions.json"
+from tools.terminal import options, run_command, say
 
 HEADING = """
 # How near the kernels come to the device's limits
@@ -82,36 +76,38 @@ WINOGRAD_GOAL = 0.6
 
 
 @click.command()
-@click.option("--model", default="vgg16", show_default=True)
-@device_option
-@click.option("--rounds", type=click.IntRange(min=1), default=20, show_default=True)
-@preparation_options
-@click.option("--out", type=click.Path(path_type=Path), default=OUT, help="JSON file to write.")
-@click.option("--show-layers", is_flag=True, help="Also a table of the layers.")
-def bench_convolutions(
-    model: str, device: str | None, rounds: int, out: Path, show_layers: bool, **options: Any
-) -> None:
+@options(
+    model="vgg16",
+    device=None,
+    rounds=20,
+    **PREPARATION,
+    out=RESULTS / "convolutions.json",
+    show_layers={"default": False, "help": "Also a table of the layers."},
+)
+def bench_convolutions(device: str | None, rounds: int, out: Path, show_layers: bool, **options: Any) -> None:
     """Measure the shares of the limits and compare them with the goals."""
-    preparation = take_preparation(options)
-    network = load_network(find_cfg(model))
+    preparation = Preparation.take(options)
+    network = load_network(find_cfg(options["model"]))
     with open_device(device) as session:
         limits, models = measure(session, network, preparation, rounds=rounds)
         info = session.info
     figures = goal_figures(limits, models)
-    section = {
-        **circumstances(["clprune", "numpy", "pyopencl"]),
-        "device": f"{info.name}, {info.platform_name}, driver {info.driver_version}",
-        "rounds": rounds,
-        "seed": preparation.seed,
-        "limits": asdict(limits),
-        "models": [model_to_dict(times) for times in models],
-        "tables": {times.name: layer_rows(times, limits) for times in models},
-        "figures": [figure.to_dict() for figure in figures],
-        "figures_table": [figure.row() for figure in figures],
-    }
+    layers = [part for times in models for part in (f"### {times.name}", layer_table(times, limits))]
+    section = make_section(
+        ["clprune", "numpy", "pyopencl"],
+        text=f"OpenCL device: {device_text(info)}. {rounds} rounds; best peak {max(limits.peak_gflops):.0f} GFLOP/s, "
+        f"best bandwidth {max(limits.bandwidth_gbytes_per_s):.1f} GB/s. Random weights, seed {preparation.seed}.",
+        parts=[figure_table(figures), *layers],
+        figures=figures,
+        device=device_text(info),
+        rounds=rounds,
+        seed=preparation.seed,
+        limits=vars(limits),
+        models=[model_to_dict(times) for times in models],
+    )
     title = f"{network.path.stem}, batch 1, {info.platform_name}"
-    show(title, section, show_layers=show_layers)
-    write_section(out, title, section, heading=HEADING, render=render_section)
+    show(title, section["parts"] if show_layers else section["parts"][:1])
+    write_section(out, title, section, heading=HEADING)
 
 
 def measure(
@@ -127,17 +123,14 @@ def measure(
         models = []
         for variant in variants:
             cuts = fastest_cuts(network, session.info, store, variant, unit_rows=unit_rows)
-            pruned, weights = prune_in_cuts(network, dense, variant, cuts)
-            runner = Runner(
-                pruned,
-                weights,
+            timed = TimedModel.of(
+                variant.name,
+                prune_in_cuts(network, dense, variant, cuts),
                 session=session,
                 connected_storage=variant.connected_storage,
                 algorithms=Algorithms(names=variant.algorithms),
             )
-            stack.enter_context(runner)
-            shares = remaining_shares(pruned, weights)
-            models.append(TimedModel(name=variant.name, runner=runner, remaining_shares=shares))
+            models.append(stack.enter_context(timed))
         say("timing")
         return time_layers(session, models, rounds=rounds)
 
@@ -168,29 +161,6 @@ def winograd_figure(models: list[ModelTimes]) -> Figure:
     return time_ratio(
         "convolutions but the first, 25 % kept, Winograd / direct", winograd, [direct], goal=WINOGRAD_GOAL
     )
-
-
-def render_section(section: Section) -> str:
-    """A section as Markdown."""
-    limits = section["limits"]
-    parts = [
-        f"{machine_text(section)} OpenCL device: {section['device']}. {section['rounds']} rounds; best peak "
-        f"{max(limits['peak_gflops']):.0f} GFLOP/s, best bandwidth {max(limits['bandwidth_gbytes_per_s']):.1f} GB/s. "
-        f"Random weights, seed {section['seed']}.",
-        markdown_table(FIGURE_COLUMNS, section["figures_table"]),
-    ]
-    for name, rows in section["tables"].items():
-        parts += [f"### {name}", markdown_table(LAYER_COLUMNS, rows)]
-    return "\n\n".join(parts)
-
-
-def show(title: str, section: Section, *, show_layers: bool) -> None:
-    """The tables on stdout."""
-    if show_layers:
-        for name, rows in section["tables"].items():
-            print_table(LAYER_COLUMNS, rows, title=name)
-            click.echo()
-    print_table(FIGURE_COLUMNS, section["figures_table"], title=title)
 
 
 if __name__ == "__main__":

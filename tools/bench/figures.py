@@ -48,15 +48,7 @@ class Figure:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        return {
-            "name": self.name,
-            "best": self.best,
-            "median": self.median,
-            "goal": self.goal,
-            "is_at_most": self.is_at_most,
-            "is_met": self.is_met,
-            "unit": self.unit,
-        }
+        return {**vars(self), "is_met": self.is_met}
 
 
 FIGURE_COLUMNS = ("figure", "best runs", "medians", "goal", "met")

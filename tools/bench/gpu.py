@@ -10,35 +10,29 @@ small model and writes nothing.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from clprune.container.load import load_weights
-from clprune.darknet.network import load_network
+from clprune.container.model import load_model
 from clprune.opencl import choose, devices, open_device
-from clprune.runner import Runner
 from tools import RESULTS
 from tools.bench.agreement import FLOAT16_TOLERANCE, TOLERANCE
-from tools.bench.contest import Row, hold_contest
+from tools.bench.contest import Contestant, Row, hold_contest
 from tools.bench.figures import Figure
-from tools.bench.layers import TimedModel, remaining_shares, share_of_peak, time_layers
+from tools.bench.layers import TimedModel, share_of_peak, time_layers
 from tools.bench.machine import usable_cpus
-from tools.bench.options import preparation_options, take_preparation
-from tools.bench.peers.contestants import DENSE, HALF, PRUNED, VARIANTS, PeerRow, own_contestants, peer_contestants
+from tools.bench.peers.contestants import DENSE, HALF, PRUNED, VARIANTS, own_contestants, peer_row
 from tools.bench.peers.gpu_plan import GpuPlan, ask_torch, plan_gpu
-from tools.bench.peers.section import render_section, section_of, show
-from tools.bench.prepare import Entry, Preparation, Prepared, prepare
-from tools.bench.report import Section, write_section
+from tools.bench.peers.section import section_of
+from tools.bench.prepare import PREPARATION, Entry, Preparation, Prepared, prepare
+from tools.bench.report import show, write_section
 from tools.bench.workers import Turn
-from tools.terminal import device_option, run_command, say
+from tools.terminal import COUNT, options, run_command, say
 
-OUT = RESULTS / "gpu.json"
 BATCHES = (1, 32)
 DRY_RUN_MODEL, DRY_RUN_BATCHES, DRY_RUN_ROUNDS = "vgg16-digits", (1, 3), 2
 
@@ -58,83 +52,65 @@ were compared with a float64 reference first; the error is the largest of the lo
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What is the same for every batch size."""
-
-    model: str
-    rounds: int
-    preparation: Preparation
-    plan: GpuPlan
-
-
 @click.command()
-@click.option("--model", metavar="M", help="Default: vgg16.")
-@click.option("--batch", "batches", multiple=True, type=click.IntRange(min=1), help="Default: 1 and 32.")
-@device_option
-@click.option("--rounds", type=click.IntRange(min=1), default=20, show_default=True)
-@preparation_options
-@click.option("--out", type=click.Path(path_type=Path), default=OUT, help="JSON file to write.")
-@click.option("--dry-run", is_flag=True, help="On the CPU with a small model; writes nothing.")
-def bench_gpu(device: str | None, batches: Sequence[int], out: Path, dry_run: bool, **options: Any) -> None:
+@options(
+    model={"help": "Default: vgg16."},
+    batches={"flag": "--batch", "multiple": True, "type": COUNT, "help": "Default: 1 and 32."},
+    device=None,
+    rounds=20,
+    **PREPARATION,
+    out=RESULTS / "gpu.json",
+    dry_run={"default": False, "help": "On the CPU with a small model; writes nothing."},
+)
+def bench_gpu(batches: Sequence[int], out: Path, dry_run: bool, **options: Any) -> None:
     """Time clprune and PyTorch for each batch size."""
-    preparation = take_preparation(options)
-    chosen = choose(device) if device is not None else None
+    preparation = Preparation.take(options)
+    chosen = choose(options["device"]) if options["device"] is not None else None
     plan = plan_gpu(devices(), ask_torch(), chosen=chosen, is_dry_run=dry_run)
     for note in plan.notes:
         say(note)
-    settings = Settings(
-        model=options["model"] or (DRY_RUN_MODEL if dry_run else "vgg16"),
-        rounds=DRY_RUN_ROUNDS if dry_run else options["rounds"],
-        preparation=preparation,
-        plan=plan,
-    )
+    model = options["model"] or (DRY_RUN_MODEL if dry_run else "vgg16")
+    rounds = DRY_RUN_ROUNDS if dry_run else options["rounds"]
+    cpus = usable_cpus()
     for batch in batches or (DRY_RUN_BATCHES if dry_run else BATCHES):
         with tempfile.TemporaryDirectory(prefix="clprune-bench-") as folder:
-            title, section = measure(settings, batch, folder=Path(folder))
-        show(title, section)
+            entry = Entry(model=model, batch=batch, variants=VARIANTS)
+            prepared = prepare(entry, preparation, device=plan.device, folder=Path(folder), say=say)
+            rows = torch_rows(plan, prepared.files[DENSE.weights_name], batch=batch, threads=len(cpus))
+            outcome = hold_contest(
+                [*own_contestants(prepared), *rows],
+                x=prepared.x,
+                expected=prepared.expected,
+                is_softmax=prepared.is_softmax,
+                cpus=cpus,
+                rounds=rounds,
+                turn=Turn(warmup=3, runs=5),
+                say=say,
+            )
+            figures = [*peak_figures(prepared, rounds=rounds), *speed_up_figures(outcome.rows)]
+            facts = {"threads": len(cpus), "rounds": rounds, "seed": preparation.seed, "notes": plan.notes}
+            section = section_of(prepared, outcome, figures, **facts)
+        title = f"{prepared.network.path.stem}, {prepared.network.input}, batch {batch}, {plan.title}"
+        show(title, section["parts"])
         if not dry_run:
-            write_section(out, title, section, heading=HEADING, render=render_with_notes)
+            write_section(out, title, section, heading=HEADING)
 
 
-def measure(settings: Settings, batch: int, *, folder: Path) -> tuple[str, dict[str, Any]]:
-    """Title and content of the section for one batch size."""
-    plan = settings.plan
-    entry = Entry(model=settings.model, batch=batch, variants=VARIANTS)
-    prepared = prepare(entry, settings.preparation, device=plan.device, folder=folder, say=say)
-    cpus = usable_cpus()
-    contestants = own_contestants(prepared)
-    contestants += peer_contestants(prepared, torch_rows(plan), threads=len(cpus), folder=folder)
-    outcome = hold_contest(
-        contestants,
-        x=prepared.x,
-        expected=prepared.expected,
-        is_softmax=prepared.is_softmax,
-        cpus=cpus,
-        rounds=settings.rounds,
-        turn=Turn(warmup=3, runs=5),
-        say=say,
-    )
-    figures = [*peak_figures(prepared, rounds=settings.rounds), *speed_up_figures(outcome.rows)]
-    facts = {"threads": len(cpus), "rounds": settings.rounds, "seed": settings.preparation.seed, "notes": plan.notes}
-    title = f"{prepared.network.path.stem}, {prepared.network.input}, batch {batch}, {plan.title}"
-    return title, section_of(prepared, outcome, facts, figures)
-
-
-def torch_rows(plan: GpuPlan) -> list[PeerRow]:
+def torch_rows(plan: GpuPlan, cfg: Path, *, batch: int, threads: int) -> list[Contestant]:
     """PyTorch's rows on the plan's device, none where it has none."""
-    if not plan.torch_device:
-        return []
     return [
-        PeerRow(
-            label=f"{label}, {memory_format}",
-            engine="pytorch",
-            interpreter=sys.executable,
+        peer_row(
+            f"{label}, {memory_format}",
+            "pytorch",
+            cfg,
+            threads=threads,
             options={"memory_format": memory_format, "device": plan.torch_device, "tf32": label == TF32},
+            batch=batch,
             tolerance=FLOAT16_TOLERANCE if label == TF32 else TOLERANCE,
         )
         for label in (FP32, TF32)
         for memory_format in MEMORY_FORMATS
+        if plan.torch_device
     ]
 
 
@@ -143,12 +119,9 @@ def peak_figures(prepared: Prepared, *, rounds: int) -> list[Figure]:
     if prepared.device is None:
         return []
     say("timing the dense convolutions")
-    files = prepared.files[DENSE.weights_name]
-    network = load_network(files.cfg, batch=prepared.entry.batch)
-    weights = load_weights(files.weights, network)
-    with open_device(prepared.device.selector) as session, Runner(network, weights, session=session) as runner:
-        model = TimedModel(name="dense", runner=runner, remaining_shares=remaining_shares(network, weights))
-        limits, times = time_layers(session, [model], rounds=rounds)
+    model = load_model(prepared.files[DENSE.weights_name], batch=prepared.entry.batch)
+    with open_device(prepared.device.selector) as session, TimedModel.of("dense", model, session=session) as timed:
+        limits, times = time_layers(session, [timed], rounds=rounds)
     layers = times[0].of_kind(is_convolution=True)
     return [share_of_peak("dense convolutions, of the measured fp32 peak", layers, limits, goal=PEAK_GOAL)]
 
@@ -172,11 +145,6 @@ def speed_up_figures(rows: Sequence[Row]) -> list[Figure]:
                 )
                 figures.append(figure)
     return figures
-
-
-def render_with_notes(section: Section) -> str:
-    """A section as Markdown, what is missing first."""
-    return "\n\n".join([*section["notes"], render_section(section)])
 
 
 if __name__ == "__main__":

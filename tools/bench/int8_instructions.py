@@ -24,9 +24,8 @@ from clprune.opencl import BoundKernel, Session, binary_cache, open_device
 from clprune.quirks import has_integer_dot_product
 from tools import RESULTS
 from tools.bench.machine import this_machine
-from tools.terminal import device_option, run_command
+from tools.terminal import options, run_command
 
-OUT = RESULTS / "int8.md"
 LANES, ROWS, VECTORS, WORDS, GROUPS = 16, 8, 3, 64, 512
 ROUNDS = 30
 _MULTIPLY = re.compile(r"\b(vpdp\w+|vpmadd\w+|vpmull\w+|v?fmadd\w+|vfnmadd\w+|imul)\b.*?(%[xyz]mm|$)")
@@ -233,8 +232,8 @@ def page(session: Session, found: list[Found]) -> str:
         "cache, built by the driver; multiply instructions are counted in its binary, with the bits of their "
         "registers.",
         "",
-        f"{session.info.platform_name} {session.info.driver_version}; {machine.processor}, {machine.cpus} cores: "
-        f"{' '.join(machine.features)}.",
+        f"{session.info.platform_name} {session.info.driver_version}; {machine['processor']}, {machine['cpus']} cores: "
+        f"{' '.join(machine['features'])}.",
         "",
         "| form | multiply instructions | products, 10^9/s | over float32 |",
         "|---|---|---|---|",
@@ -253,8 +252,7 @@ def _instructions(item: Found) -> str:
 
 
 @click.command()
-@device_option
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=OUT, show_default=True)
+@options(device=None, out=RESULTS / "int8.md")
 def main(device: str | None, out: Path) -> None:
     """Build, time and take apart every form of an integer dot product."""
     with open_device(device) as session:

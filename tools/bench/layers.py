@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from clprune.container.model import Model
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
@@ -21,10 +22,10 @@ from clprune.darknet.values import Weights
 from clprune.launching import timed_in_a_row
 from clprune.opencl import Session
 from clprune.runner import Runner
-from clprune.runner.binding import BoundStep
 from clprune.runner.limits import BandwidthProbe, PeakProbe
 from clprune.turns import Series, in_turns
 from tools.bench.figures import Figure
+from tools.bench.report import Part, table_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +90,23 @@ class LimitSeries:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TimedModel:
-    """A runner to be timed, and the share of weights that are not zero by layer index."""
+    """A runner to be timed, and the share of weights that are not zero by layer index. Use it as a context manager."""
 
     name: str
     runner: Runner
     remaining_shares: Mapping[int, float]
+
+    @classmethod
+    def of(cls, name: str, model: Model, *, session: Session, **runner_options: Any) -> TimedModel:
+        """`model` on the device. Raises what Runner raises."""
+        shares = remaining_shares(model.network, model.weights)
+        return cls(name=name, runner=Runner(model, session=session, **runner_options), remaining_shares=shares)
+
+    def __enter__(self) -> TimedModel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.runner.close()
 
 
 def remaining_shares(network: Network, weights: Weights) -> dict[int, float]:
@@ -131,10 +144,6 @@ def time_layers(
     return limits, [_model_times(*pair) for pair in zip(models, samples, strict=True)]
 
 
-def _matrix_steps(model: TimedModel) -> list[BoundStep]:
-    return [bound for bound in model.runner.bound.steps if isinstance(bound.step.layer, Convolutional | Connected)]
-
-
 def _one_pass(model: TimedModel) -> list[float]:
     """Milliseconds of the steps with a matrix."""
     steps = model.runner.bound.steps
@@ -145,7 +154,8 @@ def _one_pass(model: TimedModel) -> list[float]:
 def _model_times(model: TimedModel, samples_ms: Iterable[tuple[float, ...]]) -> ModelTimes:
     bound = model.runner.bound
     layers = []
-    for step, samples in zip(_matrix_steps(model), samples_ms, strict=True):
+    steps = [step for step in bound.steps if isinstance(step.step.layer, Convolutional | Connected)]
+    for step, samples in zip(steps, samples_ms, strict=True):
         assert step.step.layer is not None
         remaining = model.remaining_shares[step.step.layer.index]
         layers.append(
@@ -193,23 +203,14 @@ def _share(
 
 
 LAYER_COLUMNS = (
-    "layer",
-    "remain",
-    "multiplied",
-    "best ms",
-    "median ms",
-    "GFLOP/s",
-    "of peak",
-    "GB/s",
-    "of bandwidth",
-    "tile",
-)
+    "layer", "remain", "multiplied", "best ms", "median ms", "GFLOP/s", "of peak", "GB/s", "of bandwidth", "tile",
+)  # fmt: skip
 
 
-def layer_rows(times: ModelTimes, limits: LimitSeries) -> list[tuple[str, ...]]:
-    """Cells of a table, one line per layer."""
+def layer_table(times: ModelTimes, limits: LimitSeries) -> Part:
+    """One line per layer."""
     peak, bandwidth = max(limits.peak_gflops), max(limits.bandwidth_gbytes_per_s)
-    return [
+    rows = [
         (
             f"{layer.index} {layer.problem}",
             f"{100 * layer.remaining_share:.1f} %",
@@ -224,27 +225,13 @@ def layer_rows(times: ModelTimes, limits: LimitSeries) -> list[tuple[str, ...]]:
         )
         for layer in times.layers
     ]
+    return table_of(LAYER_COLUMNS, rows)
 
 
 def model_to_dict(times: ModelTimes) -> dict[str, Any]:
     """As JSON can hold it."""
-    return {
-        "name": times.name,
-        "parameter_bytes": times.parameter_bytes,
-        "tensor_bytes": times.tensor_bytes,
-        "largest_neighbours_bytes": times.largest_neighbours_bytes,
-        "memory_ratio": times.memory_ratio,
-        "layers": [
-            {
-                "layer": layer.index,
-                "problem": layer.problem,
-                "remaining_share": layer.remaining_share,
-                "kept_share": layer.kept_share,
-                "flops": layer.flops,
-                "read_bytes": layer.read_bytes,
-                "tile_origin": layer.tile_origin,
-                **layer.series.to_dict(),
-            }
-            for layer in times.layers
-        ],
-    }
+    layers = []
+    for layer in times.layers:
+        facts = {name: value for name, value in vars(layer).items() if name not in ("is_convolution", "series")}
+        layers.append({"layer": facts.pop("index"), **facts, **layer.series.to_dict()})
+    return {**vars(times), "memory_ratio": times.memory_ratio, "layers": layers}

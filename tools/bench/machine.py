@@ -7,24 +7,13 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from clprune.device import DeviceInfo
+
 #: Parts of a processor's feature names that bear on the speed of float32 arithmetic.
 _FEATURES = ("sse4_2", "fma", "f16c", "avx", "amx", "asimd", "sve", "neon")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """`cpus` are those that this process may use; `memory_bytes` is 0 where the system does not tell."""
-
-    processor: str
-    cpus: int
-    features: tuple[str, ...]
-    memory_bytes: int
-    system: str
-    python: str
 
 
 def circumstances(packages: Iterable[str]) -> dict[str, Any]:
@@ -32,24 +21,36 @@ def circumstances(packages: Iterable[str]) -> dict[str, Any]:
 
     `tools.bench.report.machine_text` shows it.
     """
-    return {"date": today(), "machine": asdict(this_machine()), "versions": package_versions(packages)}
+    return {"date": today(), "machine": this_machine(), "versions": package_versions(packages)}
 
 
-def this_machine() -> Machine:
-    """Read from /proc where there is one, else what the platform module knows."""
+def this_machine() -> dict[str, Any]:
+    """From /proc where there is one, else what the platform module knows; `memory_bytes` is 0 where nobody tells.
+
+    `cpus` are those that this process may use.
+    """
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         text = ""
+    try:
+        memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        memory_bytes = 0
     processor, features = parse_cpuinfo(text)
-    return Machine(
-        processor=processor or platform.processor() or platform.machine(),
-        cpus=len(usable_cpus()),
-        features=features,
-        memory_bytes=_memory_bytes(),
-        system=f"{platform.system()}, {platform.machine()}",
-        python=platform.python_version(),
-    )
+    return {
+        "processor": processor or platform.processor() or platform.machine(),
+        "cpus": len(usable_cpus()),
+        "features": features,
+        "memory_bytes": memory_bytes,
+        "system": f"{platform.system()}, {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def device_text(info: DeviceInfo) -> str:
+    """Device, platform and driver."""
+    return f"{info.name}, {info.platform_name}, driver {info.driver_version}"
 
 
 def parse_cpuinfo(text: str) -> tuple[str, tuple[str, ...]]:
@@ -84,10 +85,3 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
 def today() -> str:
     """The date in UTC."""
     return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-
-
-def _memory_bytes() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 0

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +28,11 @@ from clprune.pruning.settings import PruneSettings
 from clprune.turns import Series
 from clprune.unit import Unit
 from tools import RESULTS
-from tools.bench.figures import FIGURE_COLUMNS, Figure
-from tools.bench.machine import circumstances
+from tools.bench.figures import Figure
 from tools.bench.models import find_cfg
 from tools.bench.process import run_process
-from tools.bench.report import Section, machine_text, markdown_table, write_section
-from tools.terminal import print_table, run_command, say
+from tools.bench.report import figure_table, make_section, show, table_of, write_section
+from tools.terminal import Say, options, run_command, say
 
 #: A file that has not been loaded by then never will.
 LIMIT_SECONDS = 300.0
@@ -57,10 +55,7 @@ class Form:
     """One form of a model: how it is pruned (None: dense), coded (None: float32), and the suffix of its file."""
 
     name: str
-    method: str | None = None
-    unit: Unit | None = None
-    sparsity: float = 0.0
-    fc_sparsity: float = 0.0
+    pruning: PruneSettings | None = None
     settings: QuantizeSettings | None = None
     suffix: str = ".safetensors"
 
@@ -75,9 +70,7 @@ class PackedSize:
     load: Series
 
 
-def measure_form(
-    network: Network, dense: Weights, form: Form, *, folder: Path, rounds: int, say: Callable[[str], None]
-) -> PackedSize:
+def measure_form(network: Network, dense: Weights, form: Form, *, folder: Path, rounds: int, say: Say) -> PackedSize:
     """Write `form` of the `dense` weights into `folder` and load it `rounds` times, after one that does not count.
 
     Each load is a process of its own, with the file in the system's memory. Raises WorkerError when one fails.
@@ -95,16 +88,8 @@ def measure_form(
 
 def _in_form(network: Network, dense: Weights, form: Form) -> tuple[Network, Weights]:
     weights = dense
-    if form.method is not None:
-        unit = form.unit or Unit(rows=1)
-        settings = PruneSettings(
-            method=form.method,
-            sparsity=form.sparsity,
-            fc_sparsity=form.fc_sparsity,
-            unit_for_layer=lambda layer: unit,
-            first_dense=False,
-        )
-        model = prune_network(network, dense, settings).model
+    if form.pruning is not None:
+        model = prune_network(network, dense, form.pruning).model
         network, weights = model.network, model.weights
     if form.settings is not None:
         weights = quantize_network(network, weights, form.settings)
@@ -117,8 +102,6 @@ def _load(cfg: Path, weights: Path) -> dict[str, float]:
     return times
 
 
-OUT = RESULTS / "packed_size.json"
-
 #: Megabytes and seconds of the form that has goals.
 SIZE_GOAL, LOAD_GOAL = 18.0, 2.0
 
@@ -127,9 +110,21 @@ HALF = QuantizeSettings(scheme="half", bits=16)
 CODEBOOK_256 = QuantizeSettings(scheme="codebook", bits=8)
 CODEBOOK_16 = QuantizeSettings(scheme="codebook", bits=4)
 
-UNSTRUCTURED: dict[str, Any] = {"method": "unstructured", "sparsity": 0.9, "fc_sparsity": 0.9}
-COLUMNS: dict[str, Any] = {"method": "workgroup", "unit": Unit(rows=8), "sparsity": 0.75, "fc_sparsity": 0.9}
-WINOGRAD: dict[str, Any] = {"method": "bwsp", "unit": Unit(rows=8), "sparsity": 0.75, "fc_sparsity": 0.9}
+
+def _pruning(method: str, sparsity: float, *, rows: int = 1) -> PruneSettings:
+    """90 % of the connected layers' weights go at least."""
+    unit = Unit(rows=rows)
+    return PruneSettings(
+        method=method,
+        sparsity=sparsity,
+        fc_sparsity=max(sparsity, 0.9),
+        unit_for_layer=lambda layer: unit,
+        first_dense=False,
+    )
+
+
+UNSTRUCTURED = _pruning("unstructured", 0.9)
+COLUMNS = _pruning("workgroup", 0.75, rows=8)
 
 WITH_GOALS = "90 % unstructured, codebook of 16"
 BASE = "dense, float32, darknet's .weights"
@@ -140,20 +135,18 @@ FORMS = (
     Form(name="dense, float16", settings=HALF),
     Form(name="dense, int8", settings=LINEAR),
     Form(name="dense, codebook of 16", settings=CODEBOOK_16),
-    Form(name="75 % columns, connected 90 %, float32", **COLUMNS),
-    Form(name="75 % columns, connected 90 %, int8", **COLUMNS, settings=LINEAR),
-    Form(name="75 % columns, connected 90 %, codebook of 16", **COLUMNS, settings=CODEBOOK_16),
-    Form(name="75 % Winograd F(4x4,3x3), connected 90 %, float32", **WINOGRAD),
-    Form(name="90 % unstructured, float32", **UNSTRUCTURED),
-    Form(name="90 % unstructured, float16", **UNSTRUCTURED, settings=HALF),
-    Form(name="90 % unstructured, int8", **UNSTRUCTURED, settings=LINEAR),
-    Form(name="90 % unstructured, codebook of 256", **UNSTRUCTURED, settings=CODEBOOK_256),
-    Form(name=WITH_GOALS, **UNSTRUCTURED, settings=CODEBOOK_16),
+    Form(name="75 % columns, connected 90 %, float32", pruning=COLUMNS),
+    Form(name="75 % columns, connected 90 %, int8", pruning=COLUMNS, settings=LINEAR),
+    Form(name="75 % columns, connected 90 %, codebook of 16", pruning=COLUMNS, settings=CODEBOOK_16),
+    Form(name="75 % Winograd F(4x4,3x3), connected 90 %, float32", pruning=_pruning("bwsp", 0.75, rows=8)),
+    Form(name="90 % unstructured, float32", pruning=UNSTRUCTURED),
+    Form(name="90 % unstructured, float16", pruning=UNSTRUCTURED, settings=HALF),
+    Form(name="90 % unstructured, int8", pruning=UNSTRUCTURED, settings=LINEAR),
+    Form(name="90 % unstructured, codebook of 256", pruning=UNSTRUCTURED, settings=CODEBOOK_256),
+    Form(name=WITH_GOALS, pruning=UNSTRUCTURED, settings=CODEBOOK_16),
     Form(
         name="95 % unstructured, codebook of 16",
-        method="unstructured",
-        sparsity=0.95,
-        fc_sparsity=0.95,
+        pruning=_pruning("unstructured", 0.95),
         settings=CODEBOOK_16,
     ),
 )
@@ -170,10 +163,7 @@ are in memory as well, which a run needs of fewer layers. Best runs, and the med
 
 
 @click.command()
-@click.option("--model", metavar="M", default="vgg16", show_default=True)
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default=OUT, help="JSON file to write.")
+@options(model="vgg16", rounds=5, seed=0, out=RESULTS / "packed_size.json")
 def packed_size(model: str, rounds: int, seed: int, out: Path) -> None:
     """Write each form of the model, and time loading it."""
     network = load_network(find_cfg(model))
@@ -181,42 +171,28 @@ def packed_size(model: str, rounds: int, seed: int, out: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="clprune-packed-") as folder:
         sizes = [measure_form(network, dense, form, folder=Path(folder), rounds=rounds, say=say) for form in FORMS]
     section = section_of(sizes, rounds=rounds, seed=seed)
-    print_table(COLUMN_NAMES, section["table"], title=network.path.stem)
-    write_section(out, network.path.stem, section, heading=HEADING, render=render_section)
+    show(network.path.stem, section["parts"])
+    write_section(out, network.path.stem, section, heading=HEADING)
 
 
 def section_of(sizes: list[PackedSize], *, rounds: int, seed: int) -> dict[str, Any]:
     """Everything about one run, as JSON can hold it."""
     by_name = {size.form: size for size in sizes}
     chosen, base = by_name[WITH_GOALS], by_name[BASE]
-    load = chosen.load
+    best_s, median_s = chosen.load.best_ms / 1e3, chosen.load.median_ms / 1e3
     figures = [
         Figure(name=f"{WITH_GOALS}: on disk", best=chosen.size_bytes / 1e6, goal=SIZE_GOAL, unit=" MB"),
-        Figure(
-            name=f"{WITH_GOALS}: loaded",
-            best=load.best_ms / 1e3,
-            median=load.median_ms / 1e3,
-            goal=LOAD_GOAL,
-            unit=" s",
-        ),
+        Figure(name=f"{WITH_GOALS}: loaded", best=best_s, median=median_s, goal=LOAD_GOAL, unit=" s"),
     ]
-    return {
-        **circumstances(["clprune", "numpy", "safetensors"]),
-        "rounds": rounds,
-        "seed": seed,
-        "forms": [
-            {
-                "form": size.form,
-                "size_bytes": size.size_bytes,
-                "read": size.read.to_dict(),
-                "load": size.load.to_dict(),
-            }
-            for size in sizes
-        ],
-        "table": [row_of(size, base=base) for size in sizes],
-        "figures": [figure.to_dict() for figure in figures],
-        "figures_table": [figure.row() for figure in figures],
-    }
+    return make_section(
+        ["clprune", "numpy", "safetensors"],
+        text=f"Random weights, seed {seed}; {rounds} rounds.",
+        parts=[figure_table(figures), table_of(COLUMN_NAMES, [row_of(size, base=base) for size in sizes])],
+        figures=figures,
+        rounds=rounds,
+        seed=seed,
+        forms=[{**vars(size), "read": size.read.to_dict(), "load": size.load.to_dict()} for size in sizes],
+    )
 
 
 def row_of(size: PackedSize, *, base: PackedSize) -> tuple[str, ...]:
@@ -229,13 +205,6 @@ def row_of(size: PackedSize, *, base: PackedSize) -> tuple[str, ...]:
         f"{size.load.best_ms / 1e3:.2f}",
         f"{size.load.median_ms / 1e3:.2f}",
     )
-
-
-def render_section(section: Section) -> str:
-    """A section as Markdown."""
-    machine = f"{machine_text(section)} Random weights, seed {section['seed']}; {section['rounds']} rounds."
-    figures = markdown_table(FIGURE_COLUMNS, section["figures_table"])
-    return f"{machine}\n\n{figures}\n\n{markdown_table(COLUMN_NAMES, section['table'])}"
 
 
 if __name__ == "__main__":

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from clprune.container.load import load_weights
+from clprune.container.model import load_model
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_images
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
-from clprune.kernels.base import Offer
+from clprune.errors import UsageError
 from clprune.opencl import open_device
 from clprune.plan.forms import weights_forms
 from clprune.plan.plan import make_plan
 from clprune.tiles.store import open_store
+from clprune.tuning.effort import effort_by_name
 from clprune.tuning.tune import offers_to_tune
-from tools.bench.models import (
-    ModelFiles,
-    ends_in_softmax,
-    find_cfg,
-    load_or_make_weights,
-    reference_answer,
-    write_variant,
-)
+from tools.bench.models import ends_in_softmax, find_cfg, load_or_make_weights, reference_answer, write_variant
 from tools.bench.serve import FloatArray
 from tools.bench.units import (
-    Cut,
+    CONNECTED_ROWS,
+    CONVOLUTION_ROWS,
     Tuning,
     UnitRows,
     Variant,
@@ -36,19 +32,37 @@ from tools.bench.units import (
     tune_missing,
     variant_tasks,
 )
+from tools.terminal import Say
+
+#: The options that `Preparation.take` takes.
+PREPARATION: Mapping[str, Any] = {
+    "tune": None,
+    "effort": "quick",
+    "conv_rows": {
+        "metavar": "R,...",
+        "default": ",".join(map(str, CONVOLUTION_ROWS)),
+        "help": "Unit rows to choose from in convolutions; 16 and 32 as well where images are small.",
+    },
+    "fc_rows": {
+        "metavar": "R,...",
+        "default": ",".join(map(str, CONNECTED_ROWS)),
+        "help": "Unit rows to choose from in connected layers.",
+    },
+    "seed": 0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """What is to be run: the variants of one model, in batches of `batch`.
 
-    `pairs` are further models of the same shape that are taken as they are, by the name of their weights.
+    `pairs` are cfgs of further models of the same shape that are taken as they are, by the name of their weights.
     """
 
     model: str
     batch: int
     variants: Sequence[Variant]
-    pairs: Mapping[str, ModelFiles] = field(default_factory=dict)
+    pairs: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,18 +73,44 @@ class Preparation:
     unit_rows: UnitRows
     seed: int
 
+    @classmethod
+    def take(cls, options: dict[str, Any]) -> Preparation:
+        """Take what PREPARATION names out of `options`. Raises UsageError."""
+        rows = {
+            "convolution": parse_rows(options.pop("conv_rows")),
+            "connected": parse_rows(options.pop("fc_rows")),
+        }
+        return cls(tuning=take_tuning(options), unit_rows=UnitRows(**rows), seed=options.pop("seed"))
+
+
+def take_tuning(options: dict[str, Any]) -> Tuning:
+    """Take `tune` and `effort` out of `options`; without seconds nothing is tuned."""
+    seconds, effort = options.pop("tune"), options.pop("effort")
+    return Tuning(effort=effort_by_name(effort), budget_s=seconds) if seconds else Tuning()
+
+
+def parse_rows(text: str) -> tuple[int, ...]:
+    """Such as `8,12`. Raises UsageError."""
+    try:
+        rows = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        rows = ()
+    if not rows or min(rows) < 1:
+        raise UsageError(f"unit rows {text!r}: expected numbers such as 8,12")
+    return rows
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
-    """`files` and `expected` by the name of the weights; `x` is one batch `[N, C, H, W]`. `device` is that of clprune's
-    rows, None where there are none.
+    """`files` (cfgs with weights beside them) and `expected` by the name of the weights; `x` is one batch
+    `[N, C, H, W]`. `device` is that of clprune's rows, None where there are none.
     """
 
     entry: Entry
     network: Network
     device: DeviceInfo | None
     weights_source: str
-    files: Mapping[str, ModelFiles]
+    files: Mapping[str, Path]
     expected: Mapping[str, FloatArray]
     x: FloatArray
     is_softmax: bool
@@ -82,7 +122,7 @@ def prepare(
     *,
     device: DeviceInfo | None,
     folder: Path,
-    say: Callable[[str], None],
+    say: Say,
 ) -> Prepared:
     """Tune what is missing on `device`, prune in its fastest units, write the pairs of files into `folder`, and compute
     the right answers. Without a device nothing is tuned and only dense variants are made.
@@ -96,9 +136,9 @@ def prepare(
     files = _write_files(entry, network, dense, preparation.unit_rows, device=device, folder=folder)
     x = random_images(network, seed=preparation.seed)
     expected = {}
-    for name, pair in files.items():
-        say(f"float64 reference of {pair.weights.name}")
-        expected[name] = reference_answer(pair, x)
+    for name, cfg in files.items():
+        say(f"float64 reference of {cfg.stem}")
+        expected[name] = reference_answer(cfg, x)
     return Prepared(
         entry=entry,
         network=network,
@@ -118,18 +158,20 @@ def tune_entry(
     preparation: Preparation,
     *,
     device: DeviceInfo,
-    say: Callable[[str], None],
+    say: Say,
 ) -> None:
     """Tune what is missing for all variants and pairs, then choose in the variants' networks.
 
     Raises what `tune` raises.
     """
     with open_device(device.selector) as session, open_store() as store:
-        likely_only = preparation.tuning.effort is not None and preparation.tuning.effort.likely_only
-        tasks = variant_tasks(network, session.info, entry.variants, preparation.unit_rows, likely_only=likely_only)
-        for pair in entry.pairs.values():
-            tasks += _pair_tasks(pair, session.info, batch=entry.batch)
         tuning = preparation.tuning
+        likely_only = tuning.effort is not None and tuning.effort.likely_only
+        tasks = variant_tasks(network, session.info, entry.variants, preparation.unit_rows, likely_only=likely_only)
+        for cfg in entry.pairs.values():
+            pair = load_model(cfg, batch=entry.batch)
+            forms = weights_forms(pair.network, pair.weights)
+            tasks += offers_to_tune(make_plan(pair.network, session.info, forms=forms).steps)
         if tune_missing(session, store, tasks, tuning, say=say):
             refine_variants(
                 session,
@@ -145,19 +187,11 @@ def tune_entry(
 
 def _write_files(
     entry: Entry, network: Network, dense: Weights, unit_rows: UnitRows, *, device: DeviceInfo | None, folder: Path
-) -> dict[str, ModelFiles]:
+) -> dict[str, Path]:
     files = dict(entry.pairs)
-    for variant in entry.variants:
-        cuts: Mapping[int, Cut] = {}
-        if device is not None:
-            with open_store() as store:
-                cuts = fastest_cuts(network, device, store, variant, unit_rows=unit_rows)
-        if variant.weights_name not in files and (variant.is_dense or cuts):
-            files[variant.weights_name] = write_variant(network, dense, variant, cuts, folder=folder)
+    with open_store() as store:
+        for variant in entry.variants:
+            cuts = {} if device is None else fastest_cuts(network, device, store, variant, unit_rows=unit_rows)
+            if variant.weights_name not in files and (variant.is_dense or cuts):
+                files[variant.weights_name] = write_variant(network, dense, variant, cuts, folder=folder)
     return files
-
-
-def _pair_tasks(pair: ModelFiles, device: DeviceInfo, *, batch: int) -> list[Offer]:
-    network = load_network(pair.cfg, batch=batch)
-    forms = weights_forms(network, load_weights(pair.weights, network))
-    return offers_to_tune(make_plan(network, device, forms=forms).steps)

@@ -1,22 +1,48 @@
 """Results in `docs/results`: a JSON file with everything that was measured, and a Markdown file made from it.
 
 A file holds one section per set-up (a model, a batch size, a device); measuring one again replaces it and leaves the
-others.
+others. What a page shows of a section are its `text`, after the machine, and its `parts`: paragraphs and tables.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+
 from clprune.errors import DataError
 from clprune.files import write_atomically
+from tools.bench.figures import FIGURE_COLUMNS, Figure
+from tools.bench.machine import circumstances
+from tools.terminal import print_table
 
 SCHEMA_VERSION = 1
 
 Section = Mapping[str, Any]
+
+#: A paragraph (or a heading), or a table as `table_of` makes it.
+Part = str | Mapping[str, Any]
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Part:
+    """A table as JSON can hold it."""
+    return {"columns": list(columns), "rows": [[str(cell) for cell in row] for row in rows]}
+
+
+def figure_table(figures: Iterable[Figure]) -> Part:
+    """A table of figures beside their goals."""
+    return table_of(FIGURE_COLUMNS, [figure.row() for figure in figures])
+
+
+def make_section(
+    packages: Iterable[str], *, text: str, parts: Sequence[Part], figures: Iterable[Figure] = (), **facts: Any
+) -> dict[str, Any]:
+    """Everything about one run, as JSON can hold it: when, on what and with which `packages`; `facts`; and its page."""
+    known = {"figures": [figure.to_dict() for figure in figures]}
+    return {**circumstances(packages), **facts, **known, "text": text, "parts": list(parts)}
 
 
 def read_sections(path: Path) -> dict[str, Any]:
@@ -35,18 +61,34 @@ def read_sections(path: Path) -> dict[str, Any]:
     return sections
 
 
-def write_section(path: Path, title: str, section: Section, *, heading: str, render: Callable[[Section], str]) -> None:
+def write_section(path: Path, title: str, section: Section, *, heading: str) -> None:
     """Put `section` into the JSON file `path` and write the Markdown file of the same stem from all sections.
 
-    `heading` opens the Markdown file, `render` makes the text under each section's title. Raises DataError, FileError.
+    `heading` opens the Markdown file. Raises DataError, FileError.
     """
-    sections = read_sections(path) | {title: section}
-    ordered = dict(sorted(sections.items()))
+    ordered = dict(sorted({**read_sections(path), title: section}.items()))
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"schema_version": SCHEMA_VERSION, "sections": ordered}
     write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    parts = [heading.strip(), *(f"## {name}\n\n{render(values).strip()}" for name, values in ordered.items())]
+    parts = [heading.strip(), *(f"## {name}\n\n{render_section(values)}" for name, values in ordered.items())]
     write_atomically(path.with_suffix(".md"), "\n\n".join(parts) + "\n")
+
+
+def render_section(section: Section) -> str:
+    """A section as Markdown."""
+    shown = [
+        part if isinstance(part, str) else markdown_table(part["columns"], part["rows"]) for part in section["parts"]
+    ]
+    return "\n\n".join([f"{machine_text(section)} {section['text']}".strip(), *shown])
+
+
+def show(title: str, parts: Iterable[Part]) -> None:
+    """The tables among `parts` on stdout."""
+    click.echo(title)
+    for part in parts:
+        if not isinstance(part, str):
+            print_table(part["columns"], part["rows"])
+            click.echo()
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, left: int = 1) -> str:
@@ -59,14 +101,12 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, 
 def machine_text(section: Section) -> str:
     """A section's machine, versions and date as a paragraph."""
     machine = section["machine"]
-    memory = machine["memory_bytes"] / 2**30
-    versions = ", ".join(f"{name} {version}" for name, version in section.get("versions", {}).items())
     parts = [
-        f"{machine['processor']}, {machine['cpus']} cores, {memory:.0f} GiB",
+        f"{machine['processor']}, {machine['cpus']} cores, {machine['memory_bytes'] / 2**30:.0f} GiB",
         machine["system"],
         f"features {' '.join(machine['features']) or 'unknown'}",
         f"Python {machine['python']}",
-        versions,
+        ", ".join(f"{name} {version}" for name, version in section.get("versions", {}).items()),
         section["date"],
     ]
     return "; ".join(part for part in parts if part) + "."

@@ -21,12 +21,11 @@ from clprune.opencl import choose
 from clprune.resources import models_folder
 from clprune.turns import Series, in_turns, milliseconds
 from tools import RESULTS
-from tools.bench.figures import FIGURE_COLUMNS, Figure
-from tools.bench.machine import circumstances
+from tools.bench.figures import Figure
 from tools.bench.models import find_cfg
 from tools.bench.process import run_process
-from tools.bench.report import Section, machine_text, markdown_table, write_section
-from tools.terminal import device_option, print_table, run_command, say
+from tools.bench.report import figure_table, make_section, show, write_section
+from tools.terminal import options, run_command, say
 
 #: Folders in which clprune and OpenCL drivers keep built kernels: ours, PoCL's, NVIDIA's, Intel's, Mesa's, and what
 #: follows the desktop's rules (pyopencl among them).
@@ -85,8 +84,6 @@ def _milliseconds(command: Sequence[str], environment: Mapping[str, str]) -> flo
     return milliseconds(lambda: run_process(command, name=name, limit_s=_LIMIT_SECONDS, environment=environment))
 
 
-OUT = RESULTS / "start.json"
-
 #: What the installed command does.
 CLPRUNE = (sys.executable, "-c", "from clprune.cli import main; main()")
 
@@ -102,11 +99,13 @@ Empty: new folders for clprune's and the drivers' caches of built kernels. Warm:
 
 
 @click.command()
-@click.option("--model", "models", multiple=True, metavar="M", help="Default: the shipped quarter-width models.")
-@click.option("--image", type=click.Path(exists=True, path_type=Path), help="Default: one of the shipped samples.")
-@device_option
-@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default=OUT, help="JSON file to write.")
+@options(
+    models={"flag": "--model", "multiple": True, "metavar": "M", "help": "Default: the shipped quarter-width models."},
+    image={"type": click.Path(exists=True, path_type=Path), "help": "Default: one of the shipped samples."},
+    device=None,
+    rounds=7,
+    out=RESULTS / "start.json",
+)
 def bench_start(models: tuple[str, ...], image: Path | None, device: str | None, rounds: int, out: Path) -> None:
     """Time the command for each model."""
     image = image or min((models_folder() / "samples").glob("*.png"))
@@ -117,8 +116,8 @@ def bench_start(models: tuple[str, ...], image: Path | None, device: str | None,
         times = time_starts([*CLPRUNE, *arguments], rounds=rounds, say=say)
         section = section_of(times, rounds=rounds, device=f"{info.platform_name}, driver {info.driver_version}")
         title = f"{cfg.stem}, {info.platform_name}"
-        print_table(FIGURE_COLUMNS, section["figures_table"], title=title)
-        write_section(out, title, section, heading=HEADING, render=render_section)
+        show(title, section["parts"])
+        write_section(out, title, section, heading=HEADING)
 
 
 def section_of(times: StartTimes, *, rounds: int, device: str) -> dict[str, Any]:
@@ -128,21 +127,16 @@ def section_of(times: StartTimes, *, rounds: int, device: str) -> dict[str, Any]
         Figure(name=name, best=series.best_ms / 1e3, median=series.median_ms / 1e3, goal=goal, unit=" s")
         for series, name, goal in goals
     ]
-    return {
-        **circumstances(["clprune", "numpy", "pyopencl"]),
-        "device": device,
-        "rounds": rounds,
-        "empty": times.empty.to_dict(),
-        "warm": times.warm.to_dict(),
-        "figures": [figure.to_dict() for figure in figures],
-        "figures_table": [figure.row() for figure in figures],
-    }
-
-
-def render_section(section: Section) -> str:
-    """A section as Markdown."""
-    machine = f"{machine_text(section)} OpenCL: {section['device']}. {section['rounds']} rounds."
-    return f"{machine}\n\n{markdown_table(FIGURE_COLUMNS, section['figures_table'])}"
+    return make_section(
+        ["clprune", "numpy", "pyopencl"],
+        text=f"OpenCL: {device}. {rounds} rounds.",
+        parts=[figure_table(figures)],
+        figures=figures,
+        device=device,
+        rounds=rounds,
+        empty=times.empty.to_dict(),
+        warm=times.warm.to_dict(),
+    )
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ in the tuning database; per layer the one with the fastest tile counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from clprune.algorithms import Algorithms
+from clprune.container.model import Model
 from clprune.darknet.kinds.base import Layer, PruneOptions
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
@@ -30,6 +32,7 @@ from clprune.tuning.effort import Effort
 from clprune.tuning.tune import offers_to_tune, tune
 from clprune.unit import Unit
 from clprune.workflow.tune import refine_in_network, without_tuned
+from tools.terminal import Say
 
 #: Unit rows where nobody says which: those of the tiles that CPUs with wide vectors turn out to want.
 CONVOLUTION_ROWS = (8,)
@@ -115,21 +118,25 @@ def layer_cuts(layer: Layer, variant: Variant, unit_rows: UnitRows) -> list[Cut]
     return cuts
 
 
+def cut_plans(network: Network, variant: Variant, unit_rows: UnitRows) -> list[dict[int, Cut]]:
+    """Layer index -> cut, of the layers that are pruned: so many ways that each layer is once cut in each of its own.
+
+    A dense variant has one way, without cuts.
+    """
+    tried = {index: layer_cuts(network.layers[index], variant, unit_rows) for index in variant.kept_shares(network)}
+    count = max(map(len, tried.values()), default=1)
+    return [{index: cuts[min(place, len(cuts) - 1)] for index, cuts in tried.items()} for place in range(count)]
+
+
 def variant_steps(
-    network: Network,
-    device: DeviceInfo,
-    variant: Variant,
-    *,
-    unit_rows: UnitRows,
-    place: int,
-    lookup: Lookup | None = None,
-) -> list[Chosen]:
-    """The plan's steps with every pruned layer cut in the way of that `place` in `layer_cuts` (or the last)."""
-    forms = {}
+    network: Network, device: DeviceInfo, variant: Variant, cuts: Mapping[int, Cut], *, lookup: Lookup | None = None
+) -> Sequence[Chosen]:
+    """The plan's steps with every pruned layer cut in the way of `cuts`."""
     shares = variant.kept_shares(network)
-    for index, cut in cuts_at(network, variant, unit_rows, place=place).items():
-        workload = Workload(kept_share=shares[index], unit_rows=cut.unit.rows)
-        forms[index] = WeightForm(workload=workload, winograd=cut.winograd)
+    forms = {
+        index: WeightForm(workload=Workload(kept_share=shares[index], unit_rows=cut.unit.rows), winograd=cut.winograd)
+        for index, cut in cuts.items()
+    }
     plan = make_plan(
         network,
         device,
@@ -139,13 +146,7 @@ def variant_steps(
         connected_storage=variant.connected_storage,
         algorithms=Algorithms(names=variant.algorithms),
     )
-    return list(plan.steps)
-
-
-def count_places(network: Network, variant: Variant, unit_rows: UnitRows) -> int:
-    """How many ways to cut have to be gone through so that every layer's have been."""
-    indices = variant.kept_shares(network)
-    return max((len(layer_cuts(network.layers[index], variant, unit_rows)) for index in indices), default=1)
+    return plan.steps
 
 
 def variant_tasks(
@@ -157,10 +158,12 @@ def variant_tasks(
     likely_only: bool = False,
 ) -> list[Offer]:
     """Everything worth tuning for these variants, each problem once."""
-    steps: list[Chosen] = []
-    for variant in variants:
-        for place in range(count_places(network, variant, unit_rows)):
-            steps += variant_steps(network, device, variant, unit_rows=unit_rows, place=place)
+    steps = [
+        step
+        for variant in variants
+        for cuts in cut_plans(network, variant, unit_rows)
+        for step in variant_steps(network, device, variant, cuts)
+    ]
     return offers_to_tune(steps, likely_only=likely_only)
 
 
@@ -172,9 +175,7 @@ class Tuning:
     budget_s: float | None = None
 
 
-def tune_missing(
-    session: Session, store: Store, tasks: Sequence[Offer], tuning: Tuning, *, say: Callable[[str], None]
-) -> bool:
+def tune_missing(session: Session, store: Store, tasks: Sequence[Offer], tuning: Tuning, *, say: Say) -> bool:
     """Tune what is missing with the ordinary tuner, or `say` how much that is; True if anything was tuned.
 
     Raises what `tune` raises.
@@ -199,7 +200,7 @@ def refine_variants(
     variants: Sequence[Variant],
     unit_rows: UnitRows,
     tuning: Tuning,
-    say: Callable[[str], None],
+    say: Say,
 ) -> None:
     """Measure the winners of tuning in the networks that the variants may become.
 
@@ -209,33 +210,24 @@ def refine_variants(
         return
     done: set[Hashable] = set()
     for variant in variants:
-        places = range(count_places(network, variant, unit_rows))
-        for place in (*places, None):
-            if place is not None:
-                cuts = cuts_at(network, variant, unit_rows, place=place)
-            else:
-                cuts = fastest_cuts(network, session.info, store, variant, unit_rows=unit_rows)
-            # What is pruned is hardly ever computed by another algorithm than its domain's own.
-            key = (
-                variant.sparsity,
-                tuple(sorted(cuts.items(), key=lambda item: item[0])) if cuts else variant.algorithms,
+        algorithms = Algorithms(names=variant.algorithms)
+        ways = {f"cut {place}": cuts for place, cuts in enumerate(cut_plans(network, variant, unit_rows), start=1)}
+        for which in (*ways, "fastest cuts"):
+            cuts = (
+                ways[which]
+                if which in ways
+                else fastest_cuts(network, session.info, store, variant, unit_rows=unit_rows)
             )
+            # What is pruned is hardly ever computed by another algorithm than its domain's own.
+            key = (variant.sparsity, tuple(sorted(cuts.items(), key=itemgetter(0))) or variant.algorithms)
             if key not in done:
                 done.add(key)
-                pruned, weights = prune_in_cuts(network, dense, variant, cuts)
-                algorithms = Algorithms(names=variant.algorithms)
+                model = prune_in_cuts(network, dense, variant, cuts)
                 refined = refine_in_network(
-                    session, store, pruned, weights, algorithms=algorithms, effort=tuning.effort.name
+                    session, store, model.network, model.weights, algorithms=algorithms, effort=tuning.effort.name
                 )
                 gain_ms = sum(item.before_ms - item.after_ms for item in refined)
-                which = "fastest cuts" if place is None else f"cut {place + 1}"
                 say(f"{variant.name}, {which}: {gain_ms:.2f} ms less by choosing in the network")
-
-
-def cuts_at(network: Network, variant: Variant, unit_rows: UnitRows, *, place: int) -> dict[int, Cut]:
-    """Layer index -> the way to cut it of that `place` in `layer_cuts` (or the last), of layers that are pruned."""
-    options = {index: layer_cuts(network.layers[index], variant, unit_rows) for index in variant.kept_shares(network)}
-    return {index: cuts[min(place, len(cuts) - 1)] for index, cuts in options.items()}
 
 
 def fastest_cuts(
@@ -247,24 +239,22 @@ def fastest_cuts(
     """
     lookup = Lookup(store, device)
     best: dict[int, tuple[float, Cut]] = {}
-    for place in range(count_places(network, variant, unit_rows)):
-        for step in variant_steps(network, device, variant, unit_rows=unit_rows, place=place, lookup=lookup):
-            if step.layer is None or step.workload.is_dense:
-                continue
+    for cuts in cut_plans(network, variant, unit_rows):
+        for step in variant_steps(network, device, variant, cuts, lookup=lookup):
             times = [item.time_ms for item in step.alternatives if item.time_ms is not None]
-            cuts = layer_cuts(step.layer, variant, unit_rows)
-            if times and min(times) < best.get(step.layer.index, (float("inf"),))[0]:
-                best[step.layer.index] = min(times), cuts[min(place, len(cuts) - 1)]
+            if step.layer is None or step.workload.is_dense or not times:
+                continue
+            index = step.layer.index
+            if index not in best or min(times) < best[index][0]:
+                best[index] = min(times), cuts[index]
     units = tile_units(network, device, lookup=lookup, sparsity=variant.sparsity, fc_sparsity=variant.fc_sparsity)
     return {index: Cut(unit=unit) for index, unit in units.items()} | {index: cut for index, (_, cut) in best.items()}
 
 
-def prune_in_cuts(
-    network: Network, weights: Weights, variant: Variant, cuts: Mapping[int, Cut]
-) -> tuple[Network, Weights]:
+def prune_in_cuts(network: Network, weights: Weights, variant: Variant, cuts: Mapping[int, Cut]) -> Model:
     """The network with its prune options, and weights without the smallest units; both as they are for a dense one."""
     if variant.is_dense:
-        return network, weights
+        return Model(network=network, weights=weights)
     options = {
         index: PruneOptions(
             method="workgroup" if cuts[index].winograd is None else "bwsp",
@@ -276,4 +266,5 @@ def prune_in_cuts(
     }
     tiles = {index: chosen.winograd for index, chosen in options.items() if chosen.winograd is not None}
     weights = to_winograd_domain(network, weights, tiles)
-    return with_prune_options(network, options), apply_masks(weights, masks_of(prune_layers(network, weights, options)))
+    removed = apply_masks(weights, masks_of(prune_layers(network, weights, options)))
+    return Model(network=with_prune_options(network, options), weights=removed)

@@ -27,11 +27,10 @@ from clprune.kernels.workload import Workload
 from clprune.opencl import Session, open_device
 from clprune.winograd.error import amplification, expected_error
 from tools import RESULTS
-from tools.bench.figures import FIGURE_COLUMNS, Figure
-from tools.bench.machine import circumstances
+from tools.bench.figures import Figure
 from tools.bench.models import find_cfg
-from tools.bench.report import Section, machine_text, markdown_table, write_section
-from tools.terminal import device_option, print_table, run_command
+from tools.bench.report import figure_table, make_section, show, table_of, write_section
+from tools.terminal import options, run_command, say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +84,6 @@ def layer_errors(session: Session, problem: ConvProblem, *, layer: int, seed: in
     )
 
 
-OUT = RESULTS / "winograd_error.json"
-
 #: Largest relative error of F(4x4, 3x3) that any layer may show.
 ERROR_GOAL = 1e-4
 
@@ -104,22 +101,19 @@ says beforehand, from the norms of the transforms and the number of channels: th
 
 
 @click.command()
-@click.option("--model", metavar="M", default="vgg16", show_default=True)
-@device_option
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default=OUT, help="JSON file to write.")
+@options(model="vgg16", device=None, seed=0, out=RESULTS / "winograd_error.json")
 def winograd_error(model: str, device: str | None, seed: int, out: Path) -> None:
     """Measure every layer that Winograd convolution can compute."""
     network = load_network(find_cfg(model))
     with open_device(device) as session:
         errors = []
         for layer in network_errors(session, network, seed=seed):
-            click.echo(" ".join(row_of(layer)), err=True)
+            say(" ".join(row_of(layer)))
             errors.append(layer)
         section = section_of(errors, device=session.info.name, seed=seed)
     title = f"{network.path.stem} on {section['device']}"
-    print_table(COLUMN_NAMES, section["table"], title=title)
-    write_section(out, title, section, heading=HEADING, render=render_section)
+    show(title, section["parts"])
+    write_section(out, title, section, heading=HEADING)
 
 
 def section_of(errors: Sequence[LayerErrors], *, device: str, seed: int) -> dict[str, Any]:
@@ -129,28 +123,21 @@ def section_of(errors: Sequence[LayerErrors], *, device: str, seed: int) -> dict
             name=f"F({tile}x{tile}, 3x3): largest relative error of all layers",
             best=max(layer.winograd[tile] for layer in errors),
             goal=ERROR_GOAL,
-            unit="",
         )
         for tile in errors[0].winograd
     ]
-    return {
-        **circumstances(["clprune", "numpy", "pyopencl"]),
-        "device": device,
-        "seed": seed,
-        "amplification": {str(tile): amplification(tile) for tile in errors[0].winograd},
-        "layers": [
-            {
-                "layer": layer.layer,
-                "problem": layer.problem.key,
-                "direct": layer.direct,
-                "winograd": {str(tile): error for tile, error in layer.winograd.items()},
-                "expected": {str(tile): error for tile, error in layer.expected.items()},
-            }
-            for layer in errors
-        ],
-        "table": [row_of(layer) for layer in errors],
-        "figures_table": [figure.row() for figure in figures],
-    }
+    factors = {tile: amplification(tile) for tile in errors[0].winograd}
+    growth = ", ".join(f"{factor:.1f} for F({tile}x{tile}, 3x3)" for tile, factor in factors.items())
+    return make_section(
+        ["clprune", "numpy", "pyopencl"],
+        text=f"Seed {seed}. Roundings are amplified by a factor of {growth}.",
+        parts=[figure_table(figures), table_of(COLUMN_NAMES, map(row_of, errors))],
+        figures=figures,
+        device=device,
+        seed=seed,
+        amplification=factors,
+        layers=[{**vars(layer), "problem": layer.problem.key} for layer in errors],
+    )
 
 
 def row_of(layer: LayerErrors) -> tuple[str, ...]:
@@ -164,14 +151,6 @@ def row_of(layer: LayerErrors) -> tuple[str, ...]:
         f"{layer.direct:.1e}",
         *(f"{error:.1e}" for pair in pairs for error in pair),
     )
-
-
-def render_section(section: Section) -> str:
-    """A section as Markdown."""
-    growth = ", ".join(f"{value:.1f} for F({tile}x{tile}, 3x3)" for tile, value in section["amplification"].items())
-    text = f"{machine_text(section)} Seed {section['seed']}. Roundings are amplified by a factor of {growth}."
-    figures = markdown_table(FIGURE_COLUMNS, section["figures_table"])
-    return f"{text}\n\n{figures}\n\n{markdown_table(COLUMN_NAMES, section['table'])}"
 
 
 if __name__ == "__main__":

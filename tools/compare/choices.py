@@ -18,9 +18,9 @@ from clprune.errors import DataError
 from clprune.files import write_atomically
 from clprune.pruning import get_method, prune_network
 from clprune.training.variants import LayerTimes, choose_layer_variants
-from tools.compare.frame import Say
 from tools.compare.retrain import Setting, prune_settings
 from tools.compare.variants import Variant
+from tools.terminal import Say
 
 #: In a comparison's folder: share -> list of choices, as `VariantChoice.to_dict` has them.
 CHOICES = "choices.json"

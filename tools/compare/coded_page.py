@@ -7,8 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tools.bench.machine import circumstances
-from tools.bench.report import Section, machine_text, markdown_table
+from tools.bench.report import make_section, table_of
 from tools.compare.codings import CODINGS, PRUNED, Coded
 from tools.compare.journal import Row
 
@@ -23,31 +22,27 @@ originals: on few images, half a point is not far from the standard error of an 
 """
 
 COLUMNS = (
-    "weights",
-    "seeds",
-    "epochs",
-    "as coded",
-    "retrained",
-    "worst",
-    "best",
-    "points below dense",
-    "on others",
-    "goal",
-    "met",
-    "kept",
-    "kB",
-)
+    "weights", "seeds", "epochs", "as coded", "retrained", "worst", "best", "points below dense", "on others", "goal",
+    "met", "kept", "kB",
+)  # fmt: skip
 
 
 def coded_section(rows: Sequence[Row], *, options: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that was measured, and the table of it. `options` are those of the command line that decide it."""
-    return {
-        **circumstances(["clprune", "numpy", "torch"]),
-        "options": dict(options),
-        "rows": list(rows),
-        "columns": COLUMNS,
-        "table": coded_table(rows),
-    }
+    seeds, count = (len({row[name] for row in rows}) for name in ("seed", "pruned_seed"))
+    networks = f"{count} networks" if count > 1 else "One network"
+    held_out = next(row["held_out"] for row in rows if "held_out" in row)
+    return make_section(
+        ["clprune", "numpy", "torch"],
+        text=f"{100 * options['sparsity']:g} % of the weights of all layers but the first removed one by one, shares "
+        f"of layers by Erdos-Renyi. {networks} pruned and retrained, then {seeds} seeds of retraining for the codes. "
+        f"{options['steps']} steps of pruning, {options['step_epochs']} epochs after each and {options['epochs']} "
+        f"after the last, of {options['images']} images{_distillation_text(rows, options)}; epochs for each coding are "
+        f"in the table; {held_out} held-out images{_others_text(rows)}.",
+        parts=[table_of(COLUMNS, coded_table(rows))],
+        options=dict(options),
+        rows=list(rows),
+    )
 
 
 def coded_table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -107,28 +102,9 @@ def _kilobytes(size_bytes: float) -> str:
     return f"{size_bytes / 1e3:.0f}"
 
 
-def render_coded(section: Section) -> str:
-    """A section as Markdown."""
-    options, rows = section["options"], section["rows"]
-    seeds, count = (len({row[name] for row in rows}) for name in ("seed", "pruned_seed"))
-    networks = f"{count} networks" if count > 1 else "One network"
-    held_out = next(row["held_out"] for row in rows if "held_out" in row)
-    return "\n\n".join(
-        [
-            f"{machine_text(section)} {100 * options['sparsity']:g} % of the weights of all layers but the first "
-            f"removed one by one, shares of layers by Erdos-Renyi. {networks} pruned and retrained, then {seeds} seeds "
-            f"of retraining for the codes. {options['steps']} steps of pruning, {options['step_epochs']} epochs after "
-            f"each and {options['epochs']} after the last, of {options['images']} images"
-            f"{_distillation_text(section)}; epochs for each coding are in the table; {held_out} held-out images"
-            f"{_others_text(section)}.",
-            markdown_table(section["columns"], section["table"]),
-        ]
-    )
-
-
-def _others_text(section: Section) -> str:
+def _others_text(rows: Sequence[Row]) -> str:
     """How much is behind the two columns of points."""
-    row = next((row for row in section["rows"] if "other_accuracy" in row and "held_out" in row), None)
+    row = next((row for row in rows if "other_accuracy" in row and "held_out" in row), None)
     if row is None:
         return ""
     errors = [
@@ -144,13 +120,12 @@ def _others_text(section: Section) -> str:
     )
 
 
-def _distillation_text(section: Section) -> str:
+def _distillation_text(rows: Sequence[Row], options: Mapping[str, Any]) -> str:
     """How much was learned from the dense network's answers."""
-    options = section["options"]
     share, epochs = options["distillation"], options["distilled_epochs"]
     if not share:
         return " by their labels"
-    before = [row["accuracy_by_labels"] for row in section["rows"] if "accuracy_by_labels" in row]
+    before = [row["accuracy_by_labels"] for row in rows if "accuracy_by_labels" in row]
     return (
         f" by their labels (accuracy then {_percent(statistics.fmean(before))}); {epochs} more, and all epochs for "
         f"codes, with {100 * share:g} % of the loss from the dense network's answers (temperature "

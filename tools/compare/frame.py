@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import click
 
 from tools.compare.journal import Row, append_row, check_experiment, read_rows
+from tools.terminal import COUNT, Say
 
 #: The network that is compared, and its data, where nobody says otherwise.
 STEM, DATA = "vgg16-digits", "digits-on-photos"
@@ -24,60 +25,35 @@ RUNS, TIMES = "runs.jsonl", "times.jsonl"
 #: In the folder of work: the pruned networks, and the dense one where it was trained here.
 MODELS, DENSE = "models", "dense.weights"
 
-Say = Callable[[str], None]
-
-_COUNT = click.IntRange(min=1)
-_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "work": {"type": click.Path(path_type=Path), "help": "Folder of what is not finished: rows, networks, images."},
-    "out": {"type": click.Path(path_type=Path), "help": "Where results go [default: docs/results]."},
-    "also": {
-        "multiple": True,
-        "metavar": "TEXT=FOLDER",
-        "help": "A --work folder of other settings, which TEXT names; its accuracies are set beside these.",
-    },
-    "sparsities": {"help": "Shares of the convolutions' weights that go."},
-    "seeds": {"type": _COUNT},
-    "images": {"type": _COUNT, "help": "Images of an epoch."},
-    "epochs": {"type": _COUNT, "help": "Epochs of each retraining; after the last step of pruning."},
-    "held_out": {"type": _COUNT, "help": "Images that are evaluated [default: all]."},
-    "batch": {"type": _COUNT, "help": "Images of a training step."},
-    "learning_rate": {"help": "Peak of retraining."},
+#: Options of training that comparisons share, with most of their defaults; so do the next two.
+TRAINING: Mapping[str, Any] = {
+    "held_out": {"type": COUNT, "help": "Images that are evaluated [default: all]."},
+    "epochs": 2,
+    "batch": {"default": 64, "help": "Images of a training step."},
+    "learning_rate": {"default": 0.02, "help": "Peak of retraining."},
+    "precision": "float32",
+    "threads": None,
+}
+DISTILLATION: Mapping[str, Any] = {
     "distillation": {
         "type": click.FloatRange(0, 1),
+        "default": 1.0,
         "help": "Share of retraining's loss that comes from the dense network's answers.",
     },
-    "temperature": {"help": "That softens them."},
-    "precision": {
-        "type": click.Choice(["float32", "bfloat16"]),
-        "help": "bfloat16 trains faster where the processor has it.",
-    },
-    "threads": {"type": _COUNT, "help": "Threads that PyTorch uses [default: its own choice]."},
-    "timing_batch": {"type": _COUNT, "help": "Images at once when timed."},
-    "rounds": {"type": _COUNT, "help": "Rounds of timing."},
-    "tune": {
-        "type": click.FloatRange(min=0, min_open=True),
-        "metavar": "SECONDS",
-        "help": "Tune what is missing first.",
-    },
-    "again": {"is_flag": True, "help": "Measure also what is measured; the calmest measurement counts."},
-    "quick": {"is_flag": True, "help": "Few images, one seed; results into --work by default."},
+    "temperature": {"default": 2.0, "help": "That softens them."},
 }
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def shared_options(**defaults: Any) -> Callable[[_Command], _Command]:
-    """Add the named ones of the options that comparisons share, each with a comparison's own default."""
-
-    def decorate(command: _Command) -> _Command:
-        for name, default in reversed(defaults.items()):
-            flag = f"--{name.replace('_', '-')}"
-            command = click.option(flag, default=default, show_default=default not in (None, False), **_OPTIONS[name])(
-                command
-            )
-        return command
-
-    return decorate
+TIMING: Mapping[str, Any] = {
+    "timing_batch": {"default": 32, "help": "Images at once when timed."},
+    "rounds": 40,
+    "tune": None,
+    "again": {"default": False, "help": "Measure also what is measured; the calmest measurement counts."},
+}
+QUICK_OPTION = {"default": False, "help": "Few images, one seed; results into --work by default."}
+ALSO = {
+    "multiple": True,
+    "metavar": "TEXT=FOLDER",
+    "help": "A --work folder of other settings, which TEXT names; its accuracies are set beside these.",
+}
 
 
 class Run(Protocol):

@@ -40,13 +40,14 @@ from clprune.tiles.store import open_store
 from clprune.tuning.effort import effort_by_name
 from clprune.tuning.tune import offers_to_tune
 from clprune.turns import in_turns, milliseconds
-from tools.bench.machine import today
+from tools.bench.machine import device_text, today
 from tools.bench.units import Tuning, tune_missing
 from tools.compare.experiment import Experiment
-from tools.compare.frame import DENSE, MODELS, TIMES, Say, experiment_rows
+from tools.compare.frame import DENSE, MODELS, TIMES, experiment_rows
 from tools.compare.journal import Row, append_row, read_rows
 from tools.compare.models import KeptModel
 from tools.compare.variants import Variant
+from tools.terminal import Say
 
 WARM_UP = 3
 
@@ -83,11 +84,6 @@ class Samples:
     def convolution_ms(self) -> tuple[float, ...]:
         """Of all convolutions, per round."""
         return tuple(map(sum, zip(*self.layer_ms.values(), strict=True)))
-
-
-def device_text(info: DeviceInfo) -> str:
-    """Device, platform and driver, as a row names them."""
-    return f"{info.name}, {info.platform_name}, driver {info.driver_version}"
 
 
 def kernels_digest() -> str:

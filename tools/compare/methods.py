@@ -20,49 +20,55 @@ from clprune.algorithms import ALGORITHMS, DEFAULT_MAX_ERROR, Algorithms
 from clprune.errors import UsageError
 from clprune.files import write_atomically
 from clprune.resources import models_folder
-from clprune.tuning.effort import EFFORTS
 from clprune.unit import Unit
 from tools import RESULTS
 from tools.compare.experiment import Experiment
-from tools.compare.frame import DATA, RUNS, STEM, TIMES, shared_options, use_threads
+from tools.compare.frame import ALSO, DATA, QUICK_OPTION, RUNS, STEM, TIMES, TIMING, TRAINING, use_threads
 from tools.compare.journal import Row, read_rows
 from tools.compare.methods_page import comparison_page
 from tools.compare.otherwise import other_runs
 from tools.compare.plot import plot
 from tools.compare.results import latest_times, other_times, points, results_csv
 from tools.compare.variants import Variant, default_units, default_variants, parse_shares, parse_variants
-from tools.terminal import device_option, run_command, say
+from tools.terminal import SECONDS, options, run_command, say
 
+_FILE = click.Path(path_type=Path, exists=True)
 QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1, "sparsities": "0.75,0.9375"}
 
 
 @click.command()
-@click.option("--stage", type=click.Choice(["all", "train", "measure", "report"]), default="all", show_default=True)
-@shared_options(work=Path("build/methods"), out=None, also=())
-@click.option("--cfg", type=click.Path(path_type=Path, exists=True), help=f"The dense network [default: {STEM}.cfg].")
-@click.option(
-    "--dense",
-    type=click.Path(path_type=Path, exists=True),
-    help="Its weights [default: the shipped ones of the shipped network, else it is trained first].",
+@options(
+    stage={"type": click.Choice(["all", "train", "measure", "report"]), "default": "all"},
+    work=Path("build/methods"),
+    out={"help": "Where results go [default: docs/results]."},
+    also=ALSO,
+    cfg={"type": _FILE, "help": f"The dense network [default: {STEM}.cfg]."},
+    dense={
+        "type": _FILE,
+        "help": "Its weights [default: the shipped network's shipped ones, else trained first].",
+    },
+    train_dense={"default": False, "help": "Train the dense network in any case."},
+    data={"default": DATA, "help": "As in `clprune train`, such as cifar10:PATH."},
+    variants={"metavar": "NAME,...", "help": "METHOD[-ROWSxCOLUMNS][-permute],... [default: every method]."},
+    wavefront_unit={"default": "8x1", "help": "Unit of wavefront, bcbp, block and mixed."},
+    workgroup_unit={"default": "16x1", "help": "Unit of workgroup."},
+    sparsities={"default": "0.5,0.75,0.875,0.9375", "help": "Shares of the convolutions' weights that go."},
+    seeds=3,
+    images=15_000,
+    **TRAINING,
+    dense_epochs=25,
+    dense_images=40_000,
+    shift_pixels={"type": click.IntRange(min=0), "default": 0},
+    flip={"default": False, "help": "Mirror half of the training images."},
+    quick=QUICK_OPTION,
+    **TIMING,
+    effort="quick",
+    seconds={"type": SECONDS, "help": "Begin no further group after so long."},
+    algorithms={"metavar": "LIST", "default": ",".join(ALGORITHMS), "help": "To choose from."},
+    max_error={"default": DEFAULT_MAX_ERROR, "help": "As in `clprune bench`."},
+    device=None,
 )
-@click.option("--train-dense", is_flag=True, help="Train the dense network in any case.")
-@click.option("--data", default=DATA, show_default=True, help="As in `clprune train`, such as cifar10:PATH.")
-@click.option("--variants", metavar="NAME,...", help="METHOD[-ROWSxCOLUMNS][-permute],... [default: every method].")
-@click.option("--wavefront-unit", default="8x1", show_default=True, help="Unit of wavefront, bcbp, block and mixed.")
-@click.option("--workgroup-unit", default="16x1", show_default=True, help="Unit of workgroup.")
-@shared_options(sparsities="0.5,0.75,0.875,0.9375", seeds=3, images=15_000, epochs=2, held_out=None)
-@click.option("--dense-epochs", type=click.IntRange(min=1), default=25, show_default=True)
-@click.option("--dense-images", type=click.IntRange(min=1), default=40_000, show_default=True)
-@shared_options(batch=64, learning_rate=0.02)
-@click.option("--shift-pixels", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--flip", is_flag=True, help="Mirror half of the training images.")
-@shared_options(precision="float32", threads=None, quick=False, timing_batch=32, rounds=40, tune=None, again=False)
-@click.option("--effort", type=click.Choice([one.name for one in EFFORTS]), default="quick", show_default=True)
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Begin no further group after so long.")
-@click.option("--algorithms", metavar="LIST", default=",".join(ALGORITHMS), show_default=True, help="To choose from.")
-@click.option("--max-error", type=float, default=DEFAULT_MAX_ERROR, show_default=True, help="As in `clprune bench`.")
-@device_option
-def compare_methods(**options: Any) -> None:  # fmt: skip
+def compare_methods(**options: Any) -> None:
     """Train, measure, report."""
     if options["quick"]:
         options.update(QUICK)

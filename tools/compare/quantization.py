@@ -18,70 +18,61 @@ import click
 from clprune.errors import UsageError
 from clprune.resources import models_folder
 from tools import RESULTS
-from tools.bench.report import write_section
+from tools.bench.report import show, write_section
 from tools.compare.coded_others import measure_others, with_others
-from tools.compare.coded_page import HEADING, coded_section, render_coded
+from tools.compare.coded_page import HEADING, coded_section
 from tools.compare.coded_runs import CodedSetting, do_run, prepare_coded
 from tools.compare.codings import CodedRun, all_coded_runs
 from tools.compare.experiment import CodedExperiment
-from tools.compare.frame import DATA, RUNS, STEM, do_missing, experiment_rows, row_of, shared_options, use_threads
+from tools.compare.frame import (
+    DATA,
+    DISTILLATION,
+    QUICK_OPTION,
+    RUNS,
+    STEM,
+    TRAINING,
+    do_missing,
+    experiment_rows,
+    row_of,
+    use_threads,
+)
 from tools.compare.journal import read_rows
-from tools.terminal import device_option, print_table, run_command, say
+from tools.terminal import COUNT, options, run_command, say
 
-OUT = RESULTS / "quantization.json"
 QUICK = {
-    "images": 1_280,
-    "held_out": 1_000,
-    "epochs": 1,
-    "steps": 2,
-    "step_epochs": 1,
-    "distilled_epochs": 1,
-    "seeds": 1,
-}
+    "images": 1_280, "held_out": 1_000, "epochs": 1, "steps": 2, "step_epochs": 1, "distilled_epochs": 1, "seeds": 1,
+}  # fmt: skip
 
 
 @click.command()
-@shared_options(work=Path("build/quantization"), out=None)
-@click.option("--sparsity", type=float, default=0.9, show_default=True, help="Share of all prunable layers' weights.")
-@shared_options(seeds=3, images=15_000, held_out=None, epochs=40, learning_rate=0.03)
-@click.option(
-    "--pruned-seeds",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Prune and retrain so many networks [default: one for each seed].",
+@options(
+    work=Path("build/quantization"),
+    out=None,
+    sparsity={"default": 0.9, "help": "Share of all prunable layers' weights."},
+    seeds=3,
+    images=15_000,
+    **{**TRAINING, "epochs": 40, "learning_rate": 0.03, "precision": "bfloat16", "threads": 1},
+    pruned_seeds={"type": COUNT, "metavar": "N", "help": "Prune so many networks [default: one for each seed]."},
+    other_held_out={"default": 12_000, "help": "Images evaluated beside them, composed anew of the same originals."},
+    steps={"default": 3, "help": "Of pruning."},
+    step_epochs={"default": 4, "help": "After each but the last."},
+    distilled_epochs={
+        "type": click.IntRange(min=0),
+        "default": 0,
+        "help": "After those, learning from the dense network's answers.",
+    },
+    distilled_rate={"default": 0.01, "help": "Peak of these."},
+    **{**DISTILLATION, "distillation": {**DISTILLATION["distillation"], "default": 0.0}},
+    distilled_dropout={
+        "type": click.FloatRange(0, 1),
+        "default": 0.3,
+        "help": "What multiplies dropout there: about the square root of the kept share.",
+    },
+    coded_rate={"default": 0.01, "help": "Peak of retraining for codes."},
+    report_only={"default": False, "help": "Train nothing: the tables of what is there."},
+    quick=QUICK_OPTION,
+    device=None,
 )
-@click.option(
-    "--other-held-out",
-    type=click.IntRange(min=1),
-    default=12_000,
-    show_default=True,
-    help="Images that are evaluated beside them, composed anew from the same originals.",
-)
-@click.option("--steps", type=click.IntRange(min=1), default=3, show_default=True, help="Of pruning.")
-@click.option(
-    "--step-epochs", type=click.IntRange(min=1), default=4, show_default=True, help="After each but the last."
-)
-@click.option(
-    "--distilled-epochs",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="After those, learning from the dense network's answers.",
-)
-@click.option("--distilled-rate", default=0.01, show_default=True, help="Peak of these.")
-@shared_options(distillation=0.0, temperature=2.0)
-@click.option(
-    "--distilled-dropout",
-    type=click.FloatRange(0, 1),
-    default=0.3,
-    show_default=True,
-    help="What multiplies dropout there: about the square root of the kept share.",
-)
-@click.option("--coded-rate", default=0.01, show_default=True, help="Peak of retraining for codes.")
-@shared_options(batch=64, precision="bfloat16", threads=1)
-@click.option("--report-only", is_flag=True, help="Train nothing: the tables of what is there.")
-@shared_options(quick=False)
-@device_option
 def compare_quantization(out: Path | None, device: str | None, **options: Any) -> None:
     """Prune, retrain, code, retrain, report."""
     is_training = not options.pop("report_only")
@@ -104,7 +95,7 @@ def compare_quantization(out: Path | None, device: str | None, **options: Any) -
 
         do_missing(runs, work=work, key=experiment.key, prepare=lambda: setting, do=do, say=say)
         measure_others(setting, read_rows(work / RUNS))
-    _report(work, runs, out=out or OUT, options=options)
+    _report(work, runs, out=out or RESULTS / "quantization.json", options=options)
 
 
 def _report(work: Path, runs: list[CodedRun], *, out: Path, options: dict[str, Any]) -> None:
@@ -114,8 +105,8 @@ def _report(work: Path, runs: list[CodedRun], *, out: Path, options: dict[str, A
     if not found:
         raise UsageError(f"no runs in {work}: expected those of a command without --report-only first")
     section = coded_section(found, options=options)
-    write_section(out, f"{STEM}, {DATA}", section, heading=HEADING, render=render_coded)
-    print_table(section["columns"], section["table"])
+    write_section(out, f"{STEM}, {DATA}", section, heading=HEADING)
+    show(f"{STEM}, {DATA}", section["parts"])
 
 
 def _experiment(options: dict[str, Any]) -> CodedExperiment:

@@ -21,9 +21,10 @@ from clprune.pruning import PruneSettings
 from clprune.training import PruneReport, Recipe, evaluate, load_module, prune_and_retrain, train
 from tools.compare.data import cached_data, network_data
 from tools.compare.experiment import Experiment
-from tools.compare.frame import DENSE, MODELS, Say, do_missing
+from tools.compare.frame import DENSE, MODELS, do_missing
 from tools.compare.models import KeptModel, convolution_weights
 from tools.compare.variants import Variant
+from tools.terminal import Say
 
 #: Seeds of retraining count from here, so that none is the dense training's.
 FIRST_SEED = 1000

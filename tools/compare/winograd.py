@@ -26,7 +26,7 @@ from clprune.unit import Unit
 from tools import RESULTS
 from tools.compare.choices import CHOICES, choose_all, chosen_variants, read_choices, time_all
 from tools.compare.experiment import Experiment
-from tools.compare.frame import DATA, RUNS, STEM, TIMES, shared_options, use_threads
+from tools.compare.frame import ALSO, DATA, DISTILLATION, QUICK_OPTION, RUNS, STEM, TIMES, TIMING, TRAINING, use_threads
 from tools.compare.journal import Row, read_rows
 from tools.compare.measure import measure_all
 from tools.compare.otherwise import other_runs
@@ -34,34 +34,36 @@ from tools.compare.results import latest_times
 from tools.compare.retrain import all_runs, prepare, retrain_all
 from tools.compare.variants import WINOGRAD_METHODS, Variant, parse_shares
 from tools.compare.winograd_page import winograd_page
-from tools.terminal import device_option, run_command, say
+from tools.terminal import options, run_command, say
 
 QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1}
 
 
 @click.command()
-@click.option(
-    "--stage", type=click.Choice(["all", "time", "choose", "train", "measure"]), default="all", show_default=True
+@options(
+    stage={"type": click.Choice(["all", "time", "choose", "train", "measure"]), "default": "all"},
+    work=Path("build/winograd"),
+    out={"help": "Where results go [default: docs/results]."},
+    also=ALSO,
+    unit={"default": "8x1", "help": "Output channels x 1 that go together in each matrix."},
+    winograd={"type": click.IntRange(min=2), "default": 2, "help": "Output tile m of F(m x m, 3 x 3)."},
+    methods={"default": ",".join(WINOGRAD_METHODS), "help": "What to train."},
+    sparsities={"default": "0.75,0.9", "help": "Shares of the convolutions' weights that go."},
+    seeds=3,
+    images=10_000,
+    fresh={"default": False, "help": "Compose new images for every epoch."},
+    **{**TRAINING, "learning_rate": 0.05},
+    **DISTILLATION,
+    dropout_strength={
+        "type": click.FloatRange(0, 1),
+        "default": 0.0,
+        "help": "What multiplies dropout in retraining.",
+    },
+    **TIMING,
+    quick=QUICK_OPTION,
+    device=None,
 )
-@shared_options(work=Path("build/winograd"), out=None, also=())
-@click.option("--unit", default="8x1", show_default=True, help="Output channels x 1 that go together in each matrix.")
-@click.option(
-    "--winograd", type=click.IntRange(min=2), default=2, show_default=True, help="Output tile m of F(m x m, 3 x 3)."
-)
-@click.option("--methods", default=",".join(WINOGRAD_METHODS), show_default=True, help="What to train.")
-@shared_options(sparsities="0.75,0.9", seeds=3, images=10_000, epochs=2)
-@click.option("--fresh", is_flag=True, help="Compose new images for every epoch.")
-@shared_options(held_out=None, batch=64, learning_rate=0.05, distillation=1.0, temperature=2.0)
-@click.option(
-    "--dropout-strength",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    show_default=True,
-    help="What multiplies dropout in retraining.",
-)
-@shared_options(precision="float32", threads=None, timing_batch=32, rounds=40, tune=None, again=False, quick=False)
-@device_option
-def compare_winograd(**options: Any) -> None:  # fmt: skip
+def compare_winograd(**options: Any) -> None:
     """Time, choose, train, measure, report."""
     if options["quick"]:
         options.update(QUICK)

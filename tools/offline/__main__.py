@@ -28,17 +28,18 @@ from clprune.offline.ranking import Estimate, estimate
 from tools import RESULTS
 from tools.bench.report import markdown_table
 from tools.offline.survey import Row, lane_distance, survey
-from tools.terminal import run_command
+from tools.terminal import COUNT, options, run_command
 
-OUT = RESULTS / "offline-gpu.md"
 PACKAGES = ("clang-15", "libclc-15", "rocm-device-libs")
 POOR_OCCUPANCY = 0.25
 POOR_LANE_DISTANCE = 2
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=OUT, help="File to write.")
-@click.option("--workers", type=click.IntRange(min=1), help="Compilers at a time [default: one per core].")
+@options(
+    out={"default": RESULTS / "offline-gpu.md", "help": "File to write."},
+    workers={"type": COUNT, "help": "Compilers at a time [default: one per core]."},
+)
 def main(out: Path, workers: int | None) -> None:
     """Write the table of registers, local memory, spills, scratch and occupancy."""
     toolchain = _toolchain()

@@ -38,7 +38,7 @@ from clprune.tuning.transfer import starts_from, workload_of
 from tools import ROOT
 from tools.search.local_search import LocalSearch
 from tools.search.recording import Recording, read_recordings, replay
-from tools.terminal import counter, run_command, say
+from tools.terminal import counter, options, run_command, say
 
 RECORDINGS = ROOT / "tests" / "data" / "recordings"
 SHARES = (0.025, 0.05, 0.1)  # of the space: where the searches are compared
@@ -282,10 +282,12 @@ def _version(package: str) -> str:
 
 
 @click.command()
-@click.option("--seeds", type=click.IntRange(min=1), default=20, show_default=True)
-@click.option("--strategy", "chosen", multiple=True, help="Only these [default: clprune's and Kernel Tuner's four].")
-@click.option("--recordings", type=click.Path(path_type=Path), default=RECORDINGS, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Write the table there too, and the figures as JSON.")
+@options(
+    seeds=20,
+    chosen={"flag": "--strategy", "multiple": True, "help": "Only these [default: clprune's, Kernel Tuner's four]."},
+    recordings=RECORDINGS,
+    out={"help": "Write the table there too, and the figures as JSON."},
+)
 def main(seeds: int, chosen: tuple[str, ...], recordings: Path, out: Path | None) -> None:
     """Print the table."""
     spaces = read_recordings(recordings)

@@ -27,7 +27,7 @@ from clprune.tuning.spaces import Spaces
 from clprune.tuning.trial import Trial
 from tools import ROOT
 from tools.search.recording import write_recording
-from tools.terminal import counter, device_option, run_command
+from tools.terminal import counter, options, run_command
 
 RECORDINGS = ROOT / "tests" / "data" / "recordings"
 BATCH = 24
@@ -53,10 +53,7 @@ LAYERS = {
 
 @click.command()
 @click.argument("layers", nargs=-1, type=click.Choice(list(LAYERS)))
-@click.option("--passes", type=click.IntRange(min=1), default=2, show_default=True)
-@click.option("--database", type=click.Path(path_type=Path), default=Path("build/recordings.sqlite"), show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default=RECORDINGS, show_default=True)
-@device_option
+@options(passes=2, database=Path("build/recordings.sqlite"), out={"default": RECORDINGS, "help": ""}, device=None)
 def record(layers: tuple[str, ...], passes: int, database: Path, out: Path, device: str | None) -> None:
     """Record LAYERS, by default all."""
     info = choose(device)

@@ -7,16 +7,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from clprune.container.model import Model
 from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
 from clprune.opencl import Session
-from clprune.runner import Runner
 from clprune.turns import Series
 from tools.bench.layers import (
     LayerTimes,
     LimitSeries,
     TimedModel,
-    layer_rows,
+    layer_table,
     model_to_dict,
     remaining_shares,
     share_of_bandwidth,
@@ -69,8 +69,8 @@ def test_times_of_a_network(network_of: NetworkOf, device_context: Session) -> N
     shares = remaining_shares(network, weights)
     columns = matrix.weights.shape[1]
     assert shares == {0: 1.0, 2: 1.0, 5: (columns // 2) / columns}
-    with Runner(network, weights, session=device_context) as runner:
-        model = TimedModel(name="some", runner=runner, remaining_shares=shares)
+    with TimedModel.of("some", Model(network=network, weights=weights), session=device_context) as model:
+        assert model.remaining_shares == shares
         limits, (times,) = time_layers(device_context, [model], rounds=2, passes=1)
     assert len(limits.peak_gflops) == len(limits.bandwidth_gbytes_per_s) == 2
     assert [layer.index for layer in times.layers] == [0, 2, 5]
@@ -79,5 +79,5 @@ def test_times_of_a_network(network_of: NetworkOf, device_context: Session) -> N
     connected = times.of_kind(is_convolution=False)[0]
     assert connected.flops == pytest.approx(2 * 7 * (columns // 2))
     assert times.memory_ratio >= 1
-    assert len(layer_rows(times, limits)) == 3
+    assert len(layer_table(times, limits)["rows"]) == 3  # type: ignore[index]
     assert np.isfinite(model_to_dict(times)["memory_ratio"])

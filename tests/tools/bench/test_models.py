@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clprune.darknet.network import Network, load_network
+from clprune.container.model import load_model
+from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_images
-from clprune.darknet.weights import read_weights, write_weights
+from clprune.darknet.weights import write_weights
 from clprune.errors import UsageError
 from clprune.runner.compare import weights_kept
 from tests.imaginary import imaginary_device
-from tools.bench.models import ends_in_softmax, find_cfg, load_or_make_weights
+from tools.bench.models import cut_texts, ends_in_softmax, find_cfg, load_or_make_weights
 from tools.bench.prepare import Entry, Preparation, prepare
 from tools.bench.units import Tuning, UnitRows, Variant
 
@@ -62,8 +63,7 @@ def test_written_pairs_can_be_read(network_of: NetworkOf, tmp_path: Path, monkey
     monkeypatch.setattr("tools.bench.prepare.tune_entry", lambda *arguments, **options: None)
     entry = Entry(model=str(network_of().path), batch=1, variants=(DENSE, PRUNED))
     prepared = prepare(entry, PREPARATION, device=imaginary_device(), folder=tmp_path, say=lambda text: None)
-    files = prepared.files["50-75"]
-    network = load_network(files.cfg)
-    assert len(files.units) == 2
-    assert weights_kept(network, read_weights(files.weights, network)) < 0.6
+    model = load_model(prepared.files["50-75"])
+    assert len(cut_texts(model.path)) == 2
+    assert weights_kept(model.network, model.weights) < 0.6
     assert not np.array_equal(prepared.expected["dense"], prepared.expected["50-75"])

@@ -10,9 +10,8 @@ from clprune.darknet.network import Network, load_network
 from clprune.darknet.quantize import QuantizeSettings
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import WorkerError
-from clprune.unit import Unit
 from tools.bench import packed_size
-from tools.bench.packed_size import Form, measure_form
+from tools.bench.packed_size import COLUMNS, UNSTRUCTURED, Form, measure_form
 
 TEXT = "[net]\nheight=5\nwidth=7\nchannels=33\n[convolutional]\nfilters=65\nsize=3\npad=1\n[connected]\noutput=31\n"
 
@@ -28,8 +27,8 @@ def test_forms_become_smaller(network: Network, tmp_path: Path) -> None:
     settings = QuantizeSettings(scheme="codebook", bits=4)
     forms = (
         Form(name="darknet", suffix=".weights"),
-        Form(name="columns", method="workgroup", unit=Unit(rows=8), sparsity=0.75, fc_sparsity=0.9),
-        Form(name="coded", method="unstructured", sparsity=0.9, fc_sparsity=0.9, settings=settings),
+        Form(name="columns", pruning=COLUMNS),
+        Form(name="coded", pruning=UNSTRUCTURED, settings=settings),
     )
     said: list[str] = []
     sizes = [

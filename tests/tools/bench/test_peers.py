@@ -13,7 +13,7 @@ from clprune.darknet.random_weights import random_images, random_weights
 from clprune.darknet.weights import write_weights
 from clprune.errors import UsageError
 from tools.bench.chain import Chain, chain_of
-from tools.bench.models import ModelFiles, reference_answer
+from tools.bench.models import reference_answer
 
 NetworkOf = Callable[..., Network]
 
@@ -143,14 +143,11 @@ def test_engine_gives_the_right_answer(
         request_device()
     network = network_of(text, batch=batch)
     weights = random_weights(network, seed=3)
-    path = tmp_path / "network.weights"
-    write_weights(path, network, weights)
+    write_weights(tmp_path / "network.weights", network, weights)
     options = {
         "model": str(network.path),
-        "weights": str(path),
         "batch": batch,
         "threads": 1,
-        "folder": str(tmp_path),
         "device": None if engine == "clprune" else "cpu",
         "memory_format": "channels_last",
         "tf32": False,
@@ -158,7 +155,7 @@ def test_engine_gives_the_right_answer(
         "algorithms": "direct,winograd,sparse",
     }
     x = random_images(network, seed=1)
-    expected = reference_answer(ModelFiles(cfg=network.path, weights=path), x)
+    expected = reference_answer(network.path, x)
     loaded = load_engine(engine, options)
     np.testing.assert_allclose(loaded.run(x), expected, rtol=1e-4, atol=1e-6)
     assert loaded.description["version"]

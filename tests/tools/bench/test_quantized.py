@@ -69,10 +69,11 @@ def test_a_report_needs_runs(tmp_path: Path) -> None:
 
 
 def test_forms_are_what_their_weights_show(tmp_path: Path) -> None:
+    from clprune.container.model import load_model
     from clprune.darknet.quantize import QuantizeSettings
     from clprune.opencl import open_device
     from clprune.plan.forms import weights_forms
-    from tools.bench.quantized.forms import Form, keep_forms, load_form
+    from tools.bench.quantized.forms import Form, keep_forms
 
     cfg = tmp_path / "small.cfg"
     cfg.write_text(
@@ -88,5 +89,5 @@ def test_forms_are_what_their_weights_show(tmp_path: Path) -> None:
     with session:
         kept = keep_forms(session, cfg, forms, seed=0, with_answers=False)
     for form in forms:
-        network, weights = load_form(kept[form.weights_name][0])
-        assert weights_forms(network, weights) == form.weight_forms(network)
+        model = load_model(kept[form.weights_name][0])
+        assert weights_forms(model.network, model.weights) == form.weight_forms(model.network)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from clprune.errors import DataError
-from tools.bench.machine import parse_cpuinfo
-from tools.bench.report import machine_text, markdown_table, read_sections, write_section
+from tools.bench.machine import parse_cpuinfo, today
+from tools.bench.report import machine_text, make_section, markdown_table, read_sections, table_of, write_section
 
 
 def test_sections_replace_each_other_by_title(tmp_path: Path) -> None:
     path = tmp_path / "results" / "peers.json"
     for title, value in (("b", 1), ("a", 2), ("b", 3)):
-        write_section(path, title, {"value": value}, heading="# Results", render=lambda section: f"{section['value']}")
-    assert read_sections(path) == {"a": {"value": 2}, "b": {"value": 3}}
-    assert path.with_suffix(".md").read_text() == "# Results\n\n## a\n\n2\n\n## b\n\n3\n"
+        parts = [f"paragraph {value}", table_of(("name",), [(value,)])]
+        write_section(path, title, make_section([], text="Text.", parts=parts, value=value), heading="# Results")
+    assert {title: section["value"] for title, section in read_sections(path).items()} == {"a": 2, "b": 3}
+    first, *lines = re.split("\n\n", path.with_suffix(".md").read_text())
+    assert first == "# Results"
+    assert lines[1].endswith(f"{today()}. Text.")
+    assert lines[0::4] == ["## a", "## b"]
+    assert lines[2:4] == ["paragraph 2", "| name |\n| --- |\n| 2 |"]
+    assert lines[6:] == ["paragraph 3", "| name |\n| --- |\n| 3 |\n"]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema_version": 1, "sections": 3}'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,14 +113,14 @@ def test_dry_run() -> None:
 def test_rows_of_pytorch_on_a_gpu() -> None:
     from tools.bench.gpu import torch_rows
 
-    rows = torch_rows(plan([GPU], torch_facts("NVIDIA H200")))
+    rows = torch_rows(plan([GPU], torch_facts("NVIDIA H200")), Path("dense.cfg"), batch=1, threads=2)
     assert [(row.label, row.options["tf32"], row.options["memory_format"]) for row in rows] == [
         ("PyTorch, TF32 off, contiguous", False, "contiguous"),
         ("PyTorch, TF32 off, channels_last", False, "channels_last"),
         ("PyTorch, TF32 on, contiguous", True, "contiguous"),
         ("PyTorch, TF32 on, channels_last", True, "channels_last"),
     ]
-    assert torch_rows(plan([GPU], None)) == []
+    assert torch_rows(plan([GPU], None), Path("dense.cfg"), batch=1, threads=2) == []
 
 
 def test_speed_up_on_a_gpu() -> None:
@@ -139,7 +140,7 @@ def test_speed_up_on_a_gpu() -> None:
 
 @pytest.mark.parametrize("text", ["", "8,", "8;12", "0", "8,-4"])
 def test_unit_rows(text: str) -> None:
-    from tools.bench.options import parse_rows
+    from tools.bench.prepare import parse_rows
 
     assert parse_rows("8,12") == (8, 12)
     with pytest.raises(UsageError, match="expected numbers such as 8,12"):

@@ -127,8 +127,8 @@ def test_unit_of_the_tile_where_nothing_is_tuned(network: Network) -> None:
 
 def test_pruned_in_units(network: Network) -> None:
     weights = random_weights(network, seed=0)
-    pruned, values = prune_in_cuts(network, weights, PRUNED, {1: Cut(unit=Unit(rows=4)), 2: Cut(unit=Unit(rows=8))})
-    layer, matrix = pruned.layers[1], values.layers[1]
+    pruned = prune_in_cuts(network, weights, PRUNED, {1: Cut(unit=Unit(rows=4)), 2: Cut(unit=Unit(rows=8))})
+    layer, matrix = pruned.network.layers[1], pruned.weights.layers[1]
     assert isinstance(layer, Convolutional)
     assert layer.prune is not None
     assert layer.prune.unit == Unit(rows=4)
@@ -136,7 +136,8 @@ def test_pruned_in_units(network: Network) -> None:
     kept = matrix.weights.reshape(2, 4, -1) != 0
     assert np.array_equal(kept.any(axis=1), kept.all(axis=1))
     assert np.count_nonzero(kept) == pytest.approx(0.25 * kept.size)
-    assert prune_in_cuts(network, weights, DENSE, {}) == (network, weights)
+    dense = prune_in_cuts(network, weights, DENSE, {})
+    assert (dense.network, dense.weights) == (network, weights)
 
 
 def test_untuned_is_said(network: Network) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from clprune.errors import WorkerError
-from tools.bench.contest import Contestant, contest_rows, hold_contest, worker_environment
+from tools.bench.contest import Contestant, contest_table, hold_contest, worker_environment
 from tools.bench.machine import usable_cpus
 from tools.bench.workers import Turn, Worker, time_in_rounds
 
@@ -123,7 +123,7 @@ def test_contest(command: tuple[str, str]) -> None:
     """The right one is timed; the wrong one and the one that does not start are failures."""
     expected = np.arange(6, dtype=np.float32).reshape(1, 6)
     contestants = [
-        Contestant(label=label, engine="toy", weights_name="dense", command=command, options=options)
+        Contestant(label=label, engine="toy", weights_name="dense", options=options, interpreter=command[0])
         for label, options in (("right", {}), ("wrong", {"factor": 2}), ("broken", {"fails": True}))
     ]
     said: list[str] = []
@@ -136,6 +136,7 @@ def test_contest(command: tuple[str, str]) -> None:
         rounds=2,
         turn=Turn(warmup=0, runs=1, seconds=0),
         say=said.append,
+        worker=command[1:],
     )
     assert [row.label for row in outcome.rows] == ["right"]
     assert outcome.rows[0].agrees
@@ -145,5 +146,5 @@ def test_contest(command: tuple[str, str]) -> None:
         "broken": "ValueError: no such model",
     }
     assert said[-1] == "timing 1 engines in 2 rounds"
-    assert contest_rows(outcome.rows, batch=1)[0][0] == "right"
+    assert contest_table(outcome.rows, batch=1)["rows"][0][0] == "right"  # type: ignore[index]
     assert outcome.rows[0].to_dict()["description"]["version"] == "1.0"

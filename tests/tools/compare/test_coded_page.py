@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tools.compare.coded_page import COLUMNS, coded_section, coded_table, render_coded
+from tools.bench.report import render_section
+from tools.compare.coded_page import COLUMNS, coded_section, coded_table
 from tools.compare.codings import CODINGS, PRUNED
 
 OPTIONS = {
@@ -72,7 +73,7 @@ def test_points_on_other_images_are_below_their_dense_accuracy() -> None:
     other = {"other_dense_accuracy": 0.9, "other_images": 900}
     rows = [pruned(0, 0.95, other_accuracy=0.89, **other), pruned(1, 0.95, other_accuracy=0.88, **other)]
     assert cells_of(rows, "pruned, float32")["on others"] == "1.50"
-    page = render_coded(coded_section(rows, options=OPTIONS))
+    page = render_section(coded_section(rows, options=OPTIONS))
     # sqrt(0.96 * 0.04 / 2400) = 0.004, sqrt(0.9 * 0.1 / 900) = 0.01
     assert "2400 held-out images (standard error of the dense network's accuracy 0.40 points), 900 others" in page
     assert "(dense 90.00 %, standard error 1.00 points)." in page
@@ -80,7 +81,7 @@ def test_points_on_other_images_are_below_their_dense_accuracy() -> None:
 
 def test_page_says_how_it_was_made() -> None:
     rows = [pruned(0, 0.95), row("int8", 0, 0.954, accuracy_as_coded=0.94)]
-    page = render_coded(coded_section(rows, options=OPTIONS))
+    page = render_section(coded_section(rows, options=OPTIONS))
     assert "90 % of the weights of all layers but the first" in page
     assert "One network pruned and retrained, then 1 seeds" in page
     assert "3 steps of pruning, 4 epochs after each and 40 after the last, of 15000 images by their labels;" in page
@@ -91,7 +92,7 @@ def test_page_says_how_it_was_made() -> None:
 def test_page_says_what_was_distilled() -> None:
     rows = [pruned(seed, 0.95, accuracy_by_labels=0.94) for seed in (0, 1)]
     options = {**OPTIONS, "distillation": 0.75, "distilled_epochs": 8}
-    page = render_coded(coded_section(rows, options=options))
+    page = render_section(coded_section(rows, options=options))
     assert "2 networks pruned and retrained" in page
     assert "by their labels (accuracy then 94.00 %); 8 more, and all epochs for codes, with 75 % of the loss" in page
     assert "(temperature 2) and dropout times 0.3; epochs for each coding" in page

@@ -11,38 +11,35 @@ in host memory to an array in host memory. Answers are compared with a float64 r
 from __future__ import annotations
 
 import importlib.util
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from clprune.device import DeviceInfo
 from clprune.errors import UsageError
 from clprune.opencl import choose
 from tools import RESULTS
 from tools.bench.contest import hold_contest
 from tools.bench.machine import usable_cpus
-from tools.bench.options import preparation_options, take_preparation
 from tools.bench.peers.contestants import (
+    DENSE,
     PEER_ROWS,
     RIVALS,
     VARIANTS,
     own_contestants,
-    peer_contestants,
-    peer_rows,
+    peer_row,
     trained_pairs,
 )
 from tools.bench.peers.engines import ENGINES
-from tools.bench.peers.section import goal_figures, render_section, section_of, show
-from tools.bench.prepare import Entry, Preparation, prepare
-from tools.bench.report import write_section
+from tools.bench.peers.section import goal_figures, section_of
+from tools.bench.prepare import PREPARATION, Entry, Preparation, prepare
+from tools.bench.report import show, write_section
 from tools.bench.workers import Turn
-from tools.terminal import device_option, run_command, say
+from tools.terminal import COUNT, options, run_command, say
 
-OUT = RESULTS / "peers.json"
 MODELS = ("vgg16", "vgg16-digits")
 BATCHES = (1, 8)
 
@@ -61,93 +58,64 @@ ncnn takes a batch image by image.
 
 
 @click.command()
-@click.option("--model", "models", multiple=True, metavar="M", help=f"Default: {' and '.join(MODELS)}.")
-@click.option("--batch", "batches", multiple=True, type=click.IntRange(min=1), help="Default: 1 and 8.")
-@device_option
-@click.option("--peers", metavar="NAME,...", help="Engines beside clprune. Default: those that are installed.")
-@click.option("--python", "pythons", multiple=True, metavar="NAME=PATH", help="Another Python for an engine.")
-@click.option("--rounds", type=click.IntRange(min=1), default=12, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), help="Default: every processor that may be used.")
-@preparation_options
-@click.option("--work", type=click.Path(path_type=Path), help="Keep the models' files there. Default: a new folder.")
-@click.option("--out", type=click.Path(path_type=Path), default=OUT, help="JSON file to write.")
-@click.option("--quick", is_flag=True, help="vgg16-digits in batches of 1, 2 rounds; nothing is written.")
-def bench_peers(models: Sequence[str], batches: Sequence[int], out: Path, quick: bool, **options: Any) -> None:
+@options(
+    models={"flag": "--model", "multiple": True, "metavar": "M", "help": f"Default: {' and '.join(MODELS)}."},
+    batches={"flag": "--batch", "multiple": True, "type": COUNT, "help": "Default: 1 and 8."},
+    device=None,
+    peers={"metavar": "NAME,...", "help": "Engines beside clprune. Default: those that are installed."},
+    pythons={"flag": "--python", "multiple": True, "metavar": "NAME=PATH", "help": "Another Python for an engine."},
+    rounds=12,
+    threads=None,
+    **PREPARATION,
+    work={"help": "Keep the models' files there. Default: a new folder."},
+    out=RESULTS / "peers.json",
+    quick={"default": False, "help": "vgg16-digits in batches of 1, 2 rounds; nothing is written."},
+)
+def bench_peers(models: Sequence[str], batches: Sequence[int], work: Path | None, quick: bool, **options: Any) -> None:
     """Time clprune and its peers on each model and batch size."""
     if quick:
         models, batches = models or MODELS[1:], batches or BATCHES[:1]
         options["rounds"] = 2
-    settings = Settings.of(preparation=take_preparation(options), **options)
+    preparation, interpreters = Preparation.take(options), parse_pythons(options["pythons"])
+    device, peers = choose(options["device"]), choose_peers(options["peers"], interpreters)
+    cpus = usable_cpus()[: options["threads"]]
     for model in models or MODELS:
         for batch in batches or BATCHES:
             with tempfile.TemporaryDirectory(prefix="clprune-bench-") as own:
-                title, section = measure(model, batch, settings, folder=settings.work or Path(own))
-            show(title, section)
+                folder = work or Path(own)
+                folder.mkdir(parents=True, exist_ok=True)
+                entry = Entry(model=model, batch=batch, variants=VARIANTS, pairs=trained_pairs(model))
+                prepared = prepare(entry, preparation, device=device, folder=folder, say=say)
+                rows = [
+                    peer_row(
+                        label,
+                        engine,
+                        prepared.files[DENSE.weights_name],
+                        threads=len(cpus),
+                        options=further,
+                        interpreter=interpreters.get(engine, sys.executable),
+                        batch=batch,
+                    )
+                    for engine in peers
+                    for label, further in PEER_ROWS[engine].items()
+                ]
+                outcome = hold_contest(
+                    [*own_contestants(prepared), *rows],
+                    x=prepared.x,
+                    expected=prepared.expected,
+                    is_softmax=prepared.is_softmax,
+                    cpus=cpus,
+                    rounds=options["rounds"],
+                    turn=Turn() if batch == 1 else Turn(warmup=1, runs=2),
+                    say=say,
+                )
+                figures = goal_figures(outcome.rows, prepared.network.path.stem)
+                facts = {"threads": len(cpus), "rounds": options["rounds"], "seed": preparation.seed}
+                section = section_of(prepared, outcome, figures, **facts)
+            title = f"{prepared.network.path.stem}, {prepared.network.input}, batch {batch}, {device.platform_name}"
+            show(title, section["parts"])
             if not quick:
-                write_section(out, title, section, heading=HEADING, render=render_section)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The options, checked."""
-
-    device: DeviceInfo
-    engines: tuple[str, ...]
-    interpreters: Mapping[str, str]
-    rounds: int
-    cpus: tuple[int, ...]
-    preparation: Preparation
-    work: Path | None
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        device: str | None,
-        peers: str | None,
-        pythons: Sequence[str],
-        rounds: int,
-        threads: int | None,
-        work: Path | None,
-        preparation: Preparation,
-    ) -> Settings:
-        """From the command line. Raises UsageError."""
-        interpreters = parse_pythons(pythons)
-        if work is not None:
-            work.mkdir(parents=True, exist_ok=True)
-        return cls(
-            device=choose(device),
-            engines=tuple(choose_peers(peers, interpreters)),
-            interpreters=interpreters,
-            rounds=rounds,
-            cpus=tuple(usable_cpus()[:threads]),
-            preparation=preparation,
-            work=work,
-        )
-
-
-def measure(model: str, batch: int, settings: Settings, *, folder: Path) -> tuple[str, dict[str, Any]]:
-    """Title and content of the section for one model and batch size."""
-    entry = Entry(model=model, batch=batch, variants=VARIANTS, pairs=trained_pairs(model))
-    prepared = prepare(entry, settings.preparation, device=settings.device, folder=folder, say=say)
-    threads = len(settings.cpus)
-    peers = peer_rows(settings.engines, interpreters=settings.interpreters)
-    outcome = hold_contest(
-        [
-            *own_contestants(prepared),
-            *peer_contestants(prepared, peers, threads=threads, folder=folder),
-        ],
-        x=prepared.x,
-        expected=prepared.expected,
-        is_softmax=prepared.is_softmax,
-        cpus=settings.cpus,
-        rounds=settings.rounds,
-        turn=Turn() if batch == 1 else Turn(warmup=1, runs=2),
-        say=say,
-    )
-    title = f"{prepared.network.path.stem}, {prepared.network.input}, batch {batch}, {settings.device.platform_name}"
-    facts = {"threads": threads, "rounds": settings.rounds, "seed": settings.preparation.seed}
-    return title, section_of(prepared, outcome, facts, goal_figures(outcome.rows, prepared.network.path.stem))
+                write_section(options["out"], title, section, heading=HEADING)
 
 
 def parse_pythons(texts: Sequence[str]) -> dict[str, str]:

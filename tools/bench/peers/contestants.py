@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from clprune.algorithms import ALGORITHMS
 from clprune.resources import models_folder
 from tools.bench.agreement import FLOAT16_TOLERANCE, TOLERANCE
 from tools.bench.contest import Contestant
-from tools.bench.models import ModelFiles
 from tools.bench.prepare import Prepared
 from tools.bench.units import Variant
 
@@ -59,85 +57,76 @@ PEER_ROWS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 RIVALS = ("pytorch", "onnxruntime", "openvino", "ncnn")
 
 
-def trained_pairs(model: str) -> dict[str, ModelFiles]:
+def trained_pairs(model: str) -> dict[str, Path]:
     """The pruned and retrained model of the same shape, where there is one."""
     stem = TRAINED_STEMS.get(Path(model).stem)
     cfg = models_folder() / f"{stem}.cfg"
-    return {TRAINED: ModelFiles(cfg=cfg, weights=cfg.with_suffix(".weights"))} if stem and cfg.is_file() else {}
+    return {TRAINED: cfg} if stem and cfg.is_file() else {}
 
 
 def own_contestants(prepared: Prepared) -> list[Contestant]:
     """clprune's rows: its variants, and the pairs that are taken as they are. None without a device."""
     if prepared.device is None:
         return []
-    rows = [
-        (variant.name, variant.weights_name, variant.connected_storage, variant.algorithms)
-        for variant in prepared.entry.variants
-    ]
-    rows += [(name, name, "float32", ALGORITHMS) for name in prepared.entry.pairs]
+    variants = [*prepared.entry.variants, *(Variant(name=name, algorithms=ALGORITHMS) for name in prepared.entry.pairs)]
+    names = [variant.weights_name for variant in prepared.entry.variants] + list(prepared.entry.pairs)
     return [
-        Contestant(
-            label=label,
-            engine="clprune",
-            weights_name=weights_name,
-            command=worker_command(sys.executable),
-            options={
-                "model": str(prepared.files[weights_name].cfg),
-                "weights": str(prepared.files[weights_name].weights),
-                "batch": prepared.entry.batch,
-                "device": prepared.device.selector,
-                "connected_storage": storage,
-                "algorithms": ",".join(algorithms),
-            },
-            tolerance=TOLERANCE if storage == "float32" else FLOAT16_TOLERANCE,
+        clprune_row(
+            variant.name,
+            weights_name,
+            prepared.files[weights_name],
+            batch=prepared.entry.batch,
+            device=prepared.device.selector,
+            connected_storage=variant.connected_storage,
+            algorithms=variant.algorithms,
+            tolerance=TOLERANCE if variant.connected_storage == "float32" else FLOAT16_TOLERANCE,
         )
-        for label, weights_name, storage, algorithms in rows
+        for variant, weights_name in zip(variants, names, strict=True)
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PeerRow:
-    """One row of another engine, the interpreter that has it, and its further options."""
-
-    label: str
-    engine: str
-    interpreter: str
-    options: Mapping[str, Any]
-    tolerance: float = TOLERANCE
-
-
-def peer_rows(engines: Sequence[str], *, interpreters: Mapping[str, str]) -> list[PeerRow]:
-    """The rows of the given engines; `interpreters` names those that have a Python of their own."""
-    return [
-        PeerRow(label=label, engine=engine, interpreter=interpreters.get(engine, sys.executable), options=options)
-        for engine in engines
-        for label, options in PEER_ROWS[engine].items()
-    ]
-
-
-def peer_contestants(prepared: Prepared, rows: Sequence[PeerRow], *, threads: int, folder: Path) -> list[Contestant]:
-    """The other engines' rows, all on the dense weights."""
-    files = prepared.files[DENSE.weights_name]
-    common = {
-        "model": str(files.cfg),
-        "weights": str(files.weights),
-        "batch": prepared.entry.batch,
-        "threads": threads,
-        "folder": str(folder),
+def clprune_row(
+    label: str,
+    weights_name: str,
+    cfg: Path,
+    *,
+    device: str,
+    algorithms: Sequence[str],
+    batch: int = 1,
+    connected_storage: str = "float32",
+    tolerance: float = TOLERANCE,
+) -> Contestant:
+    """A row of clprune itself."""
+    options = {
+        "model": str(cfg),
+        "batch": batch,
+        "device": device,
+        "connected_storage": connected_storage,
+        "algorithms": ",".join(algorithms),
     }
-    return [
-        Contestant(
-            label=row.label,
-            engine=row.engine,
-            weights_name=DENSE.weights_name,
-            command=worker_command(row.interpreter),
-            options=common | dict(row.options),
-            tolerance=row.tolerance,
-        )
-        for row in rows
-    ]
+    return Contestant(label=label, engine="clprune", weights_name=weights_name, options=options, tolerance=tolerance)
 
 
-def worker_command(interpreter: str) -> tuple[str, ...]:
-    """What starts an engine's process."""
-    return interpreter, "-m", "tools.bench.worker"
+def peer_row(
+    label: str,
+    engine: str,
+    cfg: Path,
+    *,
+    threads: int,
+    options: Mapping[str, Any],
+    interpreter: str = sys.executable,
+    batch: int = 1,
+    tolerance: float = TOLERANCE,
+) -> Contestant:
+    """A row of another engine on the dense weights beside `cfg`, with its further options; it may have a Python of its
+    own. Its files go beside the cfg.
+    """
+    common = {"model": str(cfg), "batch": batch, "threads": threads}
+    return Contestant(
+        label=label,
+        engine=engine,
+        weights_name=DENSE.weights_name,
+        interpreter=interpreter,
+        options={**common, **options},
+        tolerance=tolerance,
+    )

@@ -1,6 +1,6 @@
 """The engines that the benchmarks compare, each loaded by a function that alone imports it, in a process of its own.
 
-A function takes options: model, weights, batch; others but clprune also threads and folder, where files of theirs go.
+A function takes options: model (a cfg with its weights beside it), batch, and all but clprune threads.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from clprune.container.load import load_weights
-from clprune.darknet.network import load_network
+from clprune.container.model import load_model
 from clprune.errors import UsageError
 from clprune.files import write_atomically
 from tools.bench.chain import Chain, chain_of
@@ -24,16 +23,17 @@ Options = Mapping[str, Any]
 
 
 def load_chain(options: Options) -> Chain:
-    """The network of `options["model"]` and `options["weights"]` for `options["batch"]` images."""
-    network = load_network(options["model"], batch=options["batch"])
-    return chain_of(network, load_weights(options["weights"], network))
+    """The network of `options["model"]` and its weights for `options["batch"]` images."""
+    model = load_model(options["model"], batch=options["batch"])
+    return chain_of(model.network, model.weights)
 
 
 def onnx_file(options: Options) -> str:
-    """The model's ONNX file for this batch, beside its weights; written unless another engine did."""
+    """The model's ONNX file for this batch, beside its cfg; written unless another engine did."""
     from tools.bench.peers.onnx_file import onnx_model
 
-    path = Path(options["folder"]) / f"{Path(options['weights']).stem}-batch{options['batch']}.onnx"
+    cfg = Path(options["model"])
+    path = cfg.with_name(f"{cfg.stem}-batch{options['batch']}.onnx")
     if not path.exists():
         write_atomically(path, onnx_model(load_chain(options)).SerializeToString())
     return str(path)
@@ -48,7 +48,6 @@ def clprune_engine(options: Options) -> Engine:
 
     runner = clprune.Runner(
         options["model"],
-        options["weights"],
         batch=options["batch"],
         device=options["device"],
         connected_storage=options["connected_storage"],
@@ -133,8 +132,7 @@ def ncnn_engine(options: Options) -> Engine:
 
     from tools.bench.peers.ncnn_file import INPUT, OUTPUT, ncnn_files
 
-    stem = Path(options["folder"]) / f"{Path(options['weights']).stem}-ncnn"
-    param, binary = stem.with_suffix(".param"), stem.with_suffix(".bin")
+    param, binary = (Path(options["model"]).with_suffix(f".ncnn{suffix}") for suffix in (".param", ".bin"))
     text, content = ncnn_files(load_chain(options))
     write_atomically(param, text)
     write_atomically(binary, content)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import click
-
-from tools.bench.contest import ROW_COLUMNS, Outcome, Row, contest_rows
-from tools.bench.figures import FIGURE_COLUMNS, Figure, time_ratio
-from tools.bench.machine import circumstances
+from tools.bench.contest import Outcome, Row, contest_table
+from tools.bench.figures import Figure, time_ratio
+from tools.bench.machine import device_text
+from tools.bench.models import cut_texts
 from tools.bench.peers.contestants import BEST_DOMAINS, DENSE, FASTEST_DENSE, HALF, PRUNED, RIVALS, TRAINED
 from tools.bench.prepare import Prepared
-from tools.bench.report import Section, machine_text, markdown_table
-from tools.terminal import print_table
+from tools.bench.report import figure_table, make_section
 
 #: Share of the convolutions' weights removed, each in its best domain -> goal.
 BEST_DOMAIN_GOALS = {0.75: 0.24, 0.875: 0.17, 0.95: 0.17}
@@ -33,26 +31,42 @@ MODEL_WITH_GOALS = "vgg16"
 
 
 def section_of(
-    prepared: Prepared, outcome: Outcome, facts: Mapping[str, Any], figures: Sequence[Figure]
+    prepared: Prepared,
+    outcome: Outcome,
+    figures: Sequence[Figure],
+    *,
+    threads: int,
+    rounds: int,
+    seed: int,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Everything about one run, as JSON can hold it; `facts` go in as they are: threads, rounds, seed."""
-    device, batch = prepared.device, prepared.entry.batch
-    versions = {row.engine: str(row.description["version"]) for row in outcome.rows}
-    known = circumstances(["numpy", "onnx", "pyopencl"])
-    return {
-        **known,
-        "versions": versions | known["versions"],
-        "device": f"{device.name}, {device.platform_name}, driver {device.driver_version}" if device else "none",
-        "batch": batch,
-        **facts,
-        "weights": prepared.weights_source,
-        "units": {name: list(files.units) for name, files in prepared.files.items() if files.units},
-        "rows": [row.to_dict() for row in outcome.rows],
-        "table": contest_rows(outcome.rows, batch=batch),
-        "failures": dict(outcome.failures),
-        "figures": [figure.to_dict() for figure in figures],
-        "figures_table": [figure.row() for figure in figures],
-    }
+    """Everything about one run, as JSON can hold it; `notes` come before its tables."""
+    device = "none" if prepared.device is None else device_text(prepared.device)
+    batch, source = prepared.entry.batch, prepared.weights_source
+    units = {name: cut_texts(cfg) for name, cfg in prepared.files.items()}
+    section = make_section(
+        ["numpy", "onnx", "pyopencl"],
+        text=f"OpenCL device: {device}. {threads} threads, {rounds} rounds in turns. Weights: {source}; images: noise, "
+        f"seed {seed}.",
+        parts=[
+            *notes,
+            contest_table(outcome.rows, batch=batch),
+            figure_table(figures),
+            *(f"{label} was not timed: {reason}." for label, reason in outcome.failures.items()),
+        ],
+        figures=figures,
+        device=device,
+        batch=batch,
+        threads=threads,
+        rounds=rounds,
+        seed=seed,
+        weights=source,
+        units={name: cuts for name, cuts in units.items() if cuts},
+        rows=[row.to_dict() for row in outcome.rows],
+        failures=outcome.failures,
+    )
+    engines = {row.engine: str(row.description["version"]) for row in outcome.rows}
+    return {**section, "versions": engines | section["versions"]}
 
 
 def goal_figures(rows: Sequence[Row], model: str) -> list[Figure]:
@@ -75,23 +89,3 @@ def goal_figures(rows: Sequence[Row], model: str) -> list[Figure]:
     if FASTEST_DENSE.name in by_label and deepsparse:
         figures.append(time_ratio("dense / DeepSparse", by_label[FASTEST_DENSE.name], deepsparse))
     return figures
-
-
-def render_section(section: Section) -> str:
-    """A section as Markdown."""
-    parts = [
-        f"{machine_text(section)} OpenCL device: {section['device']}. {section['threads']} threads, "
-        f"{section['rounds']} rounds in turns. Weights: {section['weights']}; images: noise, seed {section['seed']}.",
-        markdown_table(ROW_COLUMNS, section["table"]),
-        markdown_table(FIGURE_COLUMNS, section["figures_table"]),
-    ]
-    parts += [f"{label} was not timed: {reason}." for label, reason in section["failures"].items()]
-    return "\n\n".join(parts)
-
-
-def show(title: str, section: Section) -> None:
-    """The tables on stdout."""
-    print_table(ROW_COLUMNS, section["table"], title=title)
-    click.echo()
-    print_table(FIGURE_COLUMNS, section["figures_table"])
-    click.echo()

@@ -11,14 +11,15 @@ in --work, so that a run that only measures is short.
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from clprune.algorithms import Algorithms
+from clprune.container.model import load_model
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.quantize import QuantizeSettings
 from clprune.darknet.random_weights import random_images
@@ -27,26 +28,25 @@ from clprune.kernels.base import Offer
 from clprune.opencl import Session, open_device
 from clprune.plan.plan import make_plan
 from clprune.resources import models_folder
-from clprune.runner import Runner
 from clprune.tiles.store import open_store
-from clprune.tuning.effort import EFFORTS, effort_by_name
 from clprune.tuning.tune import offers_to_tune
 from clprune.turns import Series
 from tools import RESULTS
-from tools.bench.contest import ROW_COLUMNS, Contestant, Outcome, contest_rows, hold_contest
-from tools.bench.figures import FIGURE_COLUMNS, Figure, time_ratio
-from tools.bench.layers import ModelTimes, TimedModel, remaining_shares, time_layers
-from tools.bench.machine import circumstances, usable_cpus
-from tools.bench.models import ModelFiles, ends_in_softmax
-from tools.bench.peers.contestants import worker_command
-from tools.bench.quantized.forms import Form, keep_forms, load_form, write_part
-from tools.bench.report import Section, machine_text, markdown_table, write_section
+from tools.bench.agreement import TOLERANCE
+from tools.bench.contest import Outcome, contest_table, hold_contest
+from tools.bench.figures import Figure, time_ratio
+from tools.bench.layers import ModelTimes, TimedModel, time_layers
+from tools.bench.machine import device_text, usable_cpus
+from tools.bench.models import ends_in_softmax
+from tools.bench.peers.contestants import clprune_row, peer_row
+from tools.bench.prepare import take_tuning
+from tools.bench.quantized.forms import Form, keep_forms, write_part
+from tools.bench.report import Part, figure_table, make_section, show, table_of, write_section
 from tools.bench.serve import FloatArray
-from tools.bench.units import Tuning, tune_missing
+from tools.bench.units import tune_missing
 from tools.bench.workers import Turn
-from tools.terminal import device_option, print_table, run_command, say
+from tools.terminal import options, run_command, say
 
-OUT = RESULTS / "quantized_speed.json"
 SEED = 0
 INT8 = QuantizeSettings(scheme="linear", bits=8)
 CODEBOOK4 = QuantizeSettings(scheme="codebook", bits=4)
@@ -72,15 +72,12 @@ bound it, and on CPUs the sums of all output channels, which pass through the fi
 """
 
 
-def sparse_forms() -> tuple[Form, ...]:
-    """Convolutions, dense and with single weights removed, by sparse convolution alone."""
-    return (
-        DENSE,
-        DIRECT,
-        *(Form(name=f"{100 * share:g} % removed", sparsity=share, algorithms=("sparse",)) for share in SPARSITIES),
-    )
-
-
+#: Convolutions, dense and with single weights removed, by sparse convolution alone.
+SPARSE_FORMS = (
+    DENSE,
+    DIRECT,
+    *(Form(name=f"{100 * share:g} % removed", sparsity=share, algorithms=("sparse",)) for share in SPARSITIES),
+)
 CONNECTED_FORMS = (
     Form(name="clprune, dense"),
     Form(name="clprune, dense int8", settings=INT8),
@@ -97,32 +94,26 @@ ACTIVATION_FORMS = (
     Form(name="clprune, dense int8, int8 activations", settings=INT8, activations=True),
 )
 PARTS: Mapping[str, tuple[str, tuple[Form, ...]]] = {
-    "sparse": ("convolutions", sparse_forms()),
+    "sparse": ("convolutions", SPARSE_FORMS),
     "connected": ("connected", CONNECTED_FORMS),
     "activations": ("whole", ACTIVATION_FORMS),
 }
 
 
 @click.command()
-@click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Default: all.")
-@device_option
-@click.option("--rounds", type=click.IntRange(min=1), default=10, show_default=True)
-@click.option(
-    "--tune",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Tune what is missing first, for so long at most per part.",
+@options(
+    parts={"flag": "--part", "multiple": True, "type": click.Choice(list(PARTS)), "help": "Default: all."},
+    device=None,
+    rounds=10,
+    tune=None,
+    effort="quick",
+    prepare_only={"default": False, "help": "Make the models, tune, and measure nothing."},
+    work=Path("build/quantized_speed"),
+    out=RESULTS / "quantized_speed.json",
 )
-@click.option("--effort", type=click.Choice([effort.name for effort in EFFORTS]), default="quick", show_default=True)
-@click.option("--prepare-only", is_flag=True, help="Make the models, tune, and measure nothing.")
-@click.option("--work", type=click.Path(path_type=Path), default=Path("build/quantized_speed"), show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default=OUT, help="JSON file to write.")
-def bench_quantized(
-    parts: Sequence[str], device: str | None, prepare_only: bool, work: Path, out: Path, **options: Any
-) -> None:  # fmt: skip
+def bench_quantized(parts: Sequence[str], device: str | None, work: Path, out: Path, **options: Any) -> None:
     """Measure the parts and compare them with the goals."""
-    effort = effort_by_name(options["effort"])
-    tuning = Tuning(effort=effort, budget_s=options["tune"]) if options["tune"] else Tuning()
+    tuning, rounds = take_tuning(options), options["rounds"]
     work.mkdir(parents=True, exist_ok=True)
     for part in parts or PARTS:
         name, forms = PARTS[part]
@@ -131,17 +122,31 @@ def bench_quantized(
             kept = keep_forms(session, cfg, forms, seed=SEED, with_answers=part != "sparse")
             wanted = [form for form in forms if not form.sparsity or form.sparsity in TUNED_SPARSITIES]
             tune_missing(session, store, tasks(session.info, load_network(cfg), wanted), tuning, say=say)
-            if prepare_only:
+            if options["prepare_only"]:
                 continue
             info = session.info
-            content: dict[str, Any] = {}
-            if part == "sparse":
-                content = measure_sparse(session, forms, kept, rounds=options["rounds"])
-        if part != "sparse":
-            content = measure_contest(part, info, forms, kept, cfg=cfg, rounds=options["rounds"])
-        section = common(info, rounds=options["rounds"]) | content
-        print_table(FIGURE_COLUMNS, section["figures_table"], title=part)
-        write_section(out, f"{part}, {info.platform_name}", section, heading=HEADING, render=render_section)
+            found: Measured | None = measure_sparse(session, forms, kept, rounds=rounds) if part == "sparse" else None
+        found = found or measure_contest(part, info, forms, kept, cfg=cfg, rounds=rounds)
+        section = make_section(
+            ["clprune", "numpy", "pyopencl", "torch"],
+            text=f"OpenCL device: {device_text(info)}. {rounds} rounds.",
+            parts=[figure_table(found.figures), *found.parts],
+            figures=found.figures,
+            device=device_text(info),
+            rounds=rounds,
+            **found.facts,
+        )
+        show(part, section["parts"][:1])
+        write_section(out, f"{part}, {info.platform_name}", section, heading=HEADING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What came of a part: its figures, what its page shows beside them, and the rest as JSON can hold it."""
+
+    figures: Sequence[Figure]
+    parts: Sequence[Part]
+    facts: Mapping[str, Any]
 
 
 def tasks(device: DeviceInfo, network: Network, forms: Sequence[Form]) -> list[Offer]:
@@ -156,39 +161,30 @@ def tasks(device: DeviceInfo, network: Network, forms: Sequence[Form]) -> list[O
 
 
 def measure_sparse(
-    session: Session,
-    forms: Sequence[Form],
-    kept: Mapping[str, tuple[ModelFiles, FloatArray]],
-    *,
-    rounds: int,
-) -> dict[str, Any]:
+    session: Session, forms: Sequence[Form], kept: Mapping[str, tuple[Path, FloatArray]], *, rounds: int
+) -> Measured:
     """Times of each layer in each form, and the ratio from which on removing weights is faster."""
     with contextlib.ExitStack() as stack:
         models = []
         for form in forms:
-            network, weights = load_form(kept[form.weights_name][0])
-            runner = Runner(network, weights, session=session, algorithms=Algorithms(names=form.algorithms))
-            stack.enter_context(runner)
-            shares = remaining_shares(network, weights)
-            models.append(TimedModel(name=form.name, runner=runner, remaining_shares=shares))
+            model, algorithms = load_model(kept[form.weights_name][0]), Algorithms(names=form.algorithms)
+            timed = TimedModel.of(form.name, model, session=session, algorithms=algorithms)
+            models.append(stack.enter_context(timed))
         say("timing")
         _, times = time_layers(session, models, rounds=rounds)
     by_name = {item.name: item for item in times}
-    figures = sparse_figures(by_name)
-    columns, rows = break_even_table(by_name)
-    return {
-        "figures": [figure.to_dict() for figure in figures],
-        "figures_table": [figure.row() for figure in figures],
-        "columns": columns,
-        "table": rows,
-        "note": "Times of single layers over the dense layer's, best runs. Below the break-even ratio the planner "
-        "stays dense.",
-        "layers": {
-            item.name: [{"problem": layer.problem, "tile_origin": layer.tile_origin, **layer.series.to_dict()}
-                        for layer in item.layers]
-            for item in times
-        },
-    }  # fmt: skip
+    note = (
+        "Times of single layers over the dense layer's, best runs. Below the break-even ratio the planner stays dense."
+    )
+    layers = {
+        item.name: [
+            {"problem": layer.problem, "tile_origin": layer.tile_origin, **layer.series.to_dict()}
+            for layer in item.layers
+        ]
+        for item in times
+    }
+    parts = [note, table_of(*break_even_table(by_name))]
+    return Measured(figures=sparse_figures(by_name), parts=parts, facts={"layers": layers})
 
 
 def sparse_figures(times: Mapping[str, ModelTimes]) -> list[Figure]:
@@ -246,17 +242,29 @@ def measure_contest(
     part: str,
     device: DeviceInfo,
     forms: Sequence[Form],
-    kept: Mapping[str, tuple[ModelFiles, FloatArray]],
+    kept: Mapping[str, tuple[Path, FloatArray]],
     *,
     cfg: Path,
     rounds: int,
-) -> dict[str, Any]:
+) -> Measured:
     """Each form in a process of its own, in turns, beside PyTorch where that is the yardstick."""
     network = load_network(cfg)
     cpus = usable_cpus()
-    contestants = [contestant(form, kept[form.weights_name][0], device=device) for form in forms]
+    contestants = [
+        clprune_row(
+            form.name,
+            form.weights_name,
+            kept[form.weights_name][0],
+            device=device.selector,
+            algorithms=form.algorithms,
+            tolerance=ROUNDED_TOLERANCE if form.activations else TOLERANCE,
+        )
+        for form in forms
+    ]
     if part == "connected":
-        contestants.append(pytorch(kept[forms[0].weights_name][0], forms[0].weights_name, threads=len(cpus)))
+        further = {"memory_format": "contiguous", "device": "cpu", "tf32": False}
+        dense = kept[forms[0].weights_name][0]
+        contestants.append(peer_row("PyTorch, dense", "pytorch", dense, threads=len(cpus), options=further))
     outcome = hold_contest(
         contestants,
         x=random_images(network, seed=SEED),
@@ -267,45 +275,15 @@ def measure_contest(
         turn=Turn(),
         say=say,
     )
-    figures = FIGURES[part](outcome)
-    return {
-        "figures": [figure.to_dict() for figure in figures],
-        "figures_table": [figure.row() for figure in figures],
-        "columns": ROW_COLUMNS,
-        "table": contest_rows(outcome.rows, batch=1),
-        "note": "Whole inferences of one image, from host memory to host memory; errors are against the float64 "
-        "reference of the same, decoded weights, whose activations are not rounded.",
-        "rows": [row.to_dict() for row in outcome.rows],
-        "failures": dict(outcome.failures),
-    }
-
-
-def contestant(form: Form, files: ModelFiles, *, device: DeviceInfo) -> Contestant:
-    return Contestant(
-        label=form.name,
-        engine="clprune",
-        weights_name=form.weights_name,
-        command=worker_command(sys.executable),
-        options={
-            "model": str(files.cfg),
-            "weights": str(files.weights),
-            "batch": 1,
-            "device": device.selector,
-            "connected_storage": "float32",
-            "algorithms": ",".join(form.algorithms),
-        },
-        **({"tolerance": ROUNDED_TOLERANCE} if form.activations else {}),
+    note = (
+        "Whole inferences of one image, from host memory to host memory; errors are against the float64 reference of "
+        "the same, decoded weights, whose activations are not rounded."
     )
-
-
-def pytorch(files: ModelFiles, weights_name: str, *, threads: int) -> Contestant:
-    options = {"memory_format": "contiguous", "device": "cpu", "tf32": False, "batch": 1, "threads": threads}
-    return Contestant(
-        label="PyTorch, dense",
-        engine="pytorch",
-        weights_name=weights_name,
-        command=worker_command(sys.executable),
-        options=options | {"model": str(files.cfg), "weights": str(files.weights)},
+    failures = [f"{label}: not timed, {reason}." for label, reason in outcome.failures.items()]
+    return Measured(
+        figures=FIGURES[part](outcome),
+        parts=[note, contest_table(outcome.rows, batch=1), *failures],
+        facts={"rows": [row.to_dict() for row in outcome.rows], "failures": outcome.failures},
     )
 
 
@@ -343,26 +321,6 @@ FIGURES: Mapping[str, Callable[[Outcome], list[Figure]]] = {
     "connected": connected_figures,
     "activations": activation_figures,
 }
-
-
-def common(device: DeviceInfo, *, rounds: int) -> dict[str, Any]:
-    return {
-        **circumstances(["clprune", "numpy", "pyopencl", "torch"]),
-        "device": f"{device.name}, {device.platform_name}, driver {device.driver_version}",
-        "rounds": rounds,
-    }
-
-
-def render_section(section: Section) -> str:
-    """A section as Markdown."""
-    parts = [
-        f"{machine_text(section)} OpenCL device: {section['device']}. {section['rounds']} rounds.",
-        markdown_table(FIGURE_COLUMNS, section["figures_table"]),
-        section["note"],
-        markdown_table(section["columns"], section["table"]),
-    ]
-    parts += [f"{label}: not timed, {reason}." for label, reason in section.get("failures", {}).items()]
-    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":

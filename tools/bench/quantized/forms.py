@@ -8,25 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from clprune.container.load import load_weights
-from clprune.container.write import write_packed
+from clprune.container.load import PACKED_SUFFIX
+from clprune.container.model import Model
 from clprune.darknet.cfg import read_cfg_text
-from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.quantize import QuantizeSettings, quantize_network
 from clprune.darknet.random_weights import random_images, random_weights
-from clprune.darknet.rewrite import annotate_cfg
-from clprune.darknet.values import Weights
 from clprune.files import write_atomically
 from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, FLOAT16, FLOAT32, INT8
 from clprune.kernels.workload import WeightForm, Workload
 from clprune.opencl import Session
 from clprune.plan.forms import rounded_share
-from clprune.pruning.network import apply_masks, masks_of, prunable_layers, prune_layers
+from clprune.pruning import PruneSettings
+from clprune.pruning.network import prunable_layers, prune_random, with_prune_options
 from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
 from clprune.unit import Unit
-from tools.bench.models import ModelFiles, reference_answer
+from tools.bench.models import reference_answer
 from tools.bench.serve import FloatArray
 
 CONNECTED_INPUT = "[net]\nheight=7\nwidth=7\nchannels=512\n\n"
@@ -88,58 +86,47 @@ def write_part(cfg: Path, part: str, folder: Path) -> Path:
     return path
 
 
-def make_form(
-    session: Session, network: Network, dense: Weights, form: Form, *, seed: int
-) -> tuple[dict[int, PruneOptions], Weights]:
-    """What was removed by layer index, and the weights. Scales of activations come from one random image."""
-    options = {}
-    weights = dense
+def make_form(session: Session, dense: Model, form: Form, *, seed: int) -> Model:
+    """The form of a `dense` model. Scales of activations come from one random image."""
+    network, weights = dense.network, dense.weights
     if form.sparsity:
-        convolutions, connected = prunable_layers(network)
-        method = "unstructured" if form.unit_rows == 1 else "workgroup"
-        options = {
-            layer.index: PruneOptions(method=method, unit=Unit(rows=form.unit_rows), sparsity=form.sparsity)
-            for layer in (*convolutions, *connected)
-        }
-        weights = apply_masks(dense, masks_of(prune_layers(network, dense, options)))
-    if form.settings is None:
-        return options, weights
-    scales = None
-    if form.activations:
-        with Runner(network, weights, session=session, keep_tensors=True) as runner:
-            scales = activation_scales(runner, [random_images(network, seed=seed)], share=1.0)
-    return options, quantize_network(network, weights, form.settings, activation_scales=scales)
+        unit = Unit(rows=form.unit_rows)
+        settings = PruneSettings(
+            method="unstructured" if form.unit_rows == 1 else "workgroup",
+            sparsity=form.sparsity,
+            fc_sparsity=form.sparsity,
+            unit_for_layer=lambda layer: unit,
+        )
+        weights, plan = prune_random(network, weights, settings)
+        network = with_prune_options(network, plan)
+    if form.settings is not None:
+        scales = None
+        if form.activations:
+            with Runner(network, weights, session=session, keep_tensors=True) as runner:
+                scales = activation_scales(runner, [random_images(network, seed=seed)], share=1.0)
+        weights = quantize_network(network, weights, form.settings, activation_scales=scales)
+    return Model(network=network, weights=weights)
 
 
 def keep_forms(
     session: Session, cfg: Path, forms: Sequence[Form], *, seed: int, with_answers: bool
-) -> dict[str, tuple[ModelFiles, FloatArray]]:
-    """Files and right answer (float64, of the decoded weights) by the name of the weights, made where missing.
-
-    Without answers an empty array stands for each.
+) -> dict[str, tuple[Path, FloatArray]]:
+    """The cfg (with weights beside it) and the right answer (float64, of the decoded weights) by the name of the
+    weights, made where missing. Without answers an empty array stands for each.
     """
     network = load_network(cfg)
     kept = {}
-    dense: Weights | None = None
+    dense: Model | None = None
     for form in forms:
-        stem = cfg.with_name(f"{cfg.stem}-{form.weights_name}-{seed}")
-        files = ModelFiles(cfg=stem.with_suffix(".cfg"), weights=stem.with_suffix(".safetensors"))
-        if not files.weights.exists():
-            dense = dense or random_weights(network, seed=seed)
-            options, weights = make_form(session, network, dense, form, seed=seed)
-            write_atomically(files.cfg, annotate_cfg(cfg, options))
-            write_packed(files.weights, network, weights)
+        path = cfg.with_name(f"{cfg.stem}-{form.weights_name}-{seed}.cfg")
+        if not path.with_suffix(PACKED_SUFFIX).exists():
+            dense = dense or Model(network=network, weights=random_weights(network, seed=seed))
+            make_form(session, dense, form, seed=seed).save(path, file_format="packed")
         answer = np.empty(0, np.float32)
         if with_answers:
-            path = stem.with_suffix(".npy")
-            if not path.exists():
-                np.save(path, reference_answer(files, random_images(network, seed=seed)))
-            answer = np.load(path)
-        kept[form.weights_name] = files, answer
+            known = path.with_suffix(".npy")
+            if not known.exists():
+                np.save(known, reference_answer(path, random_images(network, seed=seed)))
+            answer = np.load(known)
+        kept[form.weights_name] = path, answer
     return kept
-
-
-def load_form(files: ModelFiles) -> tuple[Network, Weights]:
-    """What `keep_forms` wrote."""
-    network = load_network(files.cfg)
-    return network, load_weights(files.weights, network)
