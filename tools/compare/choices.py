@@ -6,10 +6,11 @@ Masks follow from the dense weights, so that there is one choice for a share, wh
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network
@@ -17,7 +18,7 @@ from clprune.darknet.values import Weights
 from clprune.errors import DataError
 from clprune.files import write_atomically
 from clprune.pruning import get_method, prune_network
-from clprune.training.variants import LayerTimes, choose_layer_variants
+from clprune.training.variants import CALIBRATION_IMAGES, LayerTimes, choose_layer_variants
 from tools.compare.retrain import Setting, prune_settings
 from tools.compare.variants import Variant
 from tools.terminal import Say
@@ -28,8 +29,7 @@ CHOICES = "choices.json"
 #: In the same folder: share -> variant -> layer index -> milliseconds.
 LAYER_TIMES = "layer_times.json"
 
-#: Of the training images, to estimate statistics from and to measure losses on.
-CALIBRATION_IMAGES = 1_000
+Value = TypeVar("Value")
 
 Kept = dict[str, list[dict[str, Any]]]
 
@@ -83,7 +83,7 @@ def choose_all(setting: Setting, variant: Variant, sparsities: Sequence[float], 
             setting.dense,
             prune_settings(variant, sparsity),
             calibration=calibration,
-            layer_times=_kept_times(times[str(sparsity)]),
+            layer_times=partial(_times_of, times[str(sparsity)]),
         )
         for choice in choices:
             say(f"{100 * sparsity:g} %, layer {choice.layer}: {choice.variant}, because {choice.reason}")
@@ -91,40 +91,40 @@ def choose_all(setting: Setting, variant: Variant, sparsities: Sequence[float], 
         write_atomically(path, json.dumps(kept, indent=1) + "\n")
 
 
-def _kept_times(of_share: Mapping[str, Mapping[int, float]]) -> LayerTimes:
-    def times(network: Network, weights: Weights, plan: Mapping[int, PruneOptions]) -> Mapping[int, float]:
-        (method,) = {options.method for options in plan.values() if options.winograd is not None}
-        return of_share[method]
-
-    return times
+def _times_of(
+    of_share: Mapping[str, Mapping[int, float]], network: Network, weights: Weights, plan: Mapping[int, PruneOptions]
+) -> Mapping[int, float]:
+    """The kept times of the one variant in `plan`."""
+    (method,) = {options.method for options in plan.values() if options.winograd is not None}
+    return of_share[method]
 
 
 def _read_times(path: Path) -> dict[str, dict[str, dict[int, float]]]:
     """Share -> variant -> layer index -> milliseconds."""
-    if not path.exists():
-        return {}
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+
+    def parse(of_share: Any) -> dict[str, dict[int, float]]:
         return {
-            str(share): {
-                str(method): {int(index): float(time_ms) for index, time_ms in times.items()}
-                for method, times in of_share.items()
-            }
-            for share, of_share in kept.items()
+            str(method): {int(index): float(time_ms) for index, time_ms in times.items()}
+            for method, times in of_share.items()
         }
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise DataError(f"expected times of layers ({error}); remove the file to measure anew", path=path) from error
+
+    return _read(path, parse, what="times of layers")
 
 
 def read_choices(path: Path) -> Kept:
     """Share -> choices of what `choose_all` kept; nothing where there is no file. Raises DataError."""
+    return _read(path, lambda choices: [dict(choice) for choice in choices], what="choices")
+
+
+def _read(path: Path, parse: Callable[[Any], Value], *, what: str) -> dict[str, Value]:
+    """Share -> its value in a JSON file; nothing where there is no file."""
     if not path.exists():
         return {}
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        return {str(share): [dict(choice) for choice in choices] for share, choices in kept.items()}
+        return {str(share): parse(value) for share, value in kept.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise DataError(f"expected choices ({error}); remove the file to choose anew", path=path) from error
+        raise DataError(f"expected {what} ({error}); remove the file to make them anew", path=path) from error
 
 
 def chosen_variants(kept: Kept) -> Mapping[str, Mapping[int, str]]:

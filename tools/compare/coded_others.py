@@ -9,9 +9,9 @@ from typing import Any
 from clprune.container.read import read_packed
 from clprune.darknet.fold import fold_network
 from clprune.training import evaluate, load_module
+from clprune.workflow.inputs import as_data
 from tools.compare.coded_runs import CodedSetting
 from tools.compare.codings import CODINGS, DENSE, PRUNED, file_name
-from tools.compare.data import network_data
 from tools.compare.journal import Row, append_row, read_rows
 
 #: Of the held-out images that are no other comparison's; the originals are the same.
@@ -26,7 +26,7 @@ def measure_others(setting: CodedSetting, rows: Sequence[Row]) -> None:
     done = {(row["seed"], row["name"]) for row in read_rows(path)}
     experiment = setting.experiment
     count = experiment.other_held_out
-    others = network_data(setting.network, experiment.data, split="test", seed=OTHER_SEED, count=count)
+    others = as_data(experiment.data, setting.network, split="test", seed=OTHER_SEED, count=count)
     folded, _ = fold_network(setting.network, setting.dense)
     plain = {PRUNED, *(coded.name for coded in CODINGS if not coded.activations)}
     for seed, name in [(0, DENSE), *((row["seed"], row["name"]) for row in rows if row["name"] in plain)]:

@@ -31,8 +31,8 @@ from clprune.runner.compare import weights_kept
 from clprune.training import Recipe, Teacher, evaluate, load_module, train
 from clprune.training.quantize import HeldCodes, Quantization
 from clprune.unit import Unit
+from clprune.workflow.inputs import as_data
 from tools.compare.codings import CODINGS, PRUNED, Coded, CodedRun, file_name
-from tools.compare.data import network_data
 from tools.compare.experiment import CodedExperiment
 
 CALIBRATION_IMAGES = 128
@@ -53,7 +53,7 @@ class CodedSetting:
     def images(self, seed: int) -> DataSet:
         """Training images, composed afresh for each seed and epoch."""
         experiment = self.experiment
-        return network_data(self.network, experiment.data, split="train", seed=seed, count=experiment.images)
+        return as_data(experiment.data, self.network, split="train", seed=seed, count=experiment.images)
 
     @property
     def teacher(self) -> Teacher:
@@ -87,7 +87,7 @@ class CodedSetting:
 def prepare_coded(experiment: CodedExperiment, *, work: Path) -> CodedSetting:
     """Read the dense network and the held-out images, and make the folder of work."""
     network = load_network(experiment.cfg)
-    held_out = network_data(network, experiment.data, split="test", count=experiment.held_out)
+    held_out = as_data(experiment.data, network, split="test", count=experiment.held_out)
     dense = read_weights(experiment.dense, network)
     work.mkdir(parents=True, exist_ok=True)
     return CodedSetting(experiment=experiment, work=work, network=network, dense=dense, held_out=held_out)

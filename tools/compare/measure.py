@@ -11,21 +11,21 @@ import math
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from clprune.algorithms import Algorithms
+from clprune.container.load import default_weights
+from clprune.container.model import Model, load_model
 from clprune.darknet.kinds.convolutional import Convolutional
-from clprune.darknet.network import Network, load_network
+from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_images
 from clprune.darknet.values import Weights, unit_matrix
-from clprune.darknet.weights import read_weights
 from clprune.device import DeviceInfo
 from clprune.errors import DataError
-from clprune.kernels.base import Offer
 from clprune.kernels.catalogue import built_in_kernels
 from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL
@@ -45,21 +45,14 @@ from tools.bench.units import Tuning, tune_missing
 from tools.compare.experiment import Experiment
 from tools.compare.frame import DENSE, MODELS, TIMES, experiment_rows
 from tools.compare.journal import Row, append_row, read_rows
-from tools.compare.models import KeptModel
 from tools.compare.variants import Variant
 from tools.terminal import Say
 
 WARM_UP = 3
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Candidate:
-    """One network to be timed; `variant` and `sparsity` are empty and 0 for the dense one."""
-
-    variant: str
-    sparsity: float
-    network: Network
-    weights: Weights
+#: (variant, sparsity) -> the cfg of a pruned network, with its weights beside it.
+Models = Mapping[tuple[str, float], Path]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +84,12 @@ def kernels_digest() -> str:
     return hashlib.sha256(" ".join(kernel.source_hash() for kernel in built_in_kernels()).encode()).hexdigest()[:16]
 
 
-def kept_models(rows: Sequence[Row], folder: Path) -> dict[tuple[str, float], KeptModel]:
-    """(variant, sparsity) -> the network of the lowest seed there is, for the rows of `retrain`."""
-    models: dict[tuple[str, float], KeptModel] = {}
+def kept_models(rows: Sequence[Row], folder: Path) -> dict[tuple[str, float], Path]:
+    """The network of the lowest seed there is of each variant and share, for the rows of `retrain`."""
+    models: dict[tuple[str, float], Path] = {}
     for row in sorted(rows, key=lambda row: int(row["seed"])):
         key = (str(row["variant"]), float(row["sparsity"]))
-        name = f"{key[0]}-{100 * key[1]:g}-{row['seed']}"
-        models.setdefault(key, KeptModel(folder=folder, name=name))
+        models.setdefault(key, folder / f"{key[0]}-{100 * key[1]:g}-{row['seed']}.cfg")
     return models
 
 
@@ -120,12 +112,12 @@ def measure_all(
     end = time.monotonic() + (options.get("seconds") or float("inf"))
     models = kept_models(experiment_rows(work, key=experiment.key), work / MODELS)
     check_models(models, work=work)
-    dense = (experiment.cfg, experiment.dense or work / DENSE)
     timing = Timing(batch=options["timing_batch"], rounds=options["rounds"], algorithms=algorithms)
+    dense = load_model(experiment.cfg, experiment.dense or work / DENSE, batch=timing.batch)
     with open_device(options["device"]) as session:
         if options["tune"]:
             tuning = Tuning(effort=effort_by_name(effort), budget_s=options["tune"])
-            tune_models(session, dense, models, batch=timing.batch, tuning=tuning, say=say)
+            tune_models(session, dense, models, tuning=tuning, say=say)
         missing = models if options["again"] else missing_models(models, session, timing, work=work)
         say(f"{len(models) - len(missing)} of {len(models)} networks are measured")
         for sparsity in sorted({share for _, share in missing}):
@@ -137,9 +129,7 @@ def measure_all(
             say(f"measured {len(group)} networks without {100 * sparsity:g} %")
 
 
-def missing_models(
-    models: Mapping[tuple[str, float], KeptModel], session: Session, timing: Timing, *, work: Path
-) -> dict[tuple[str, float], KeptModel]:
+def missing_models(models: Models, session: Session, timing: Timing, *, work: Path) -> dict[tuple[str, float], Path]:
     """Those without a row for this device, batch, choice of algorithms and these kernels in `work`."""
     asked = _asked(session.info, timing)
     done = {
@@ -151,46 +141,36 @@ def missing_models(
 
 
 def measure_group(
-    session: Session,
-    dense: tuple[Path, Path],
-    models: Mapping[tuple[str, float], KeptModel],
-    timing: Timing,
-    *,
-    work: Path,
-    experiment: str,
+    session: Session, dense: Model, models: Models, timing: Timing, *, work: Path, experiment: str
 ) -> None:
-    """Time `models` and the dense network (its cfg and weights) in turns, and add a row for each model.
+    """Time `models` and the dense one in turns, and add a row for each.
 
     Raises what reading and running them raises.
     """
-    network = load_network(dense[0], batch=timing.batch)
-    first = Candidate(variant="", sparsity=0.0, network=network, weights=read_weights(dense[1], network))
-    candidates = [first, *_candidates(models, batch=timing.batch)]
+    pruned = [load_model(cfg, batch=timing.batch) for cfg in models.values()]
+    direct = Algorithms(names=("direct",))
+    wanted = [*((model, timing.algorithms) for model in (*pruned, dense)), (dense, direct)]
     with contextlib.ExitStack() as stack:
         runners = [
-            stack.enter_context(Runner(one.network, one.weights, session=session, algorithms=timing.algorithms))
-            for one in candidates
+            stack.enter_context(Runner(model, session=session, algorithms=algorithms)) for model, algorithms in wanted
         ]
-        direct = stack.enter_context(
-            Runner(first.network, first.weights, session=session, algorithms=Algorithms(names=("direct",)))
-        )
-        *samples, direct_samples = time_in_rounds([*runners, direct], rounds=timing.rounds)
+        *samples, dense_samples, direct_samples = time_in_rounds(runners, rounds=timing.rounds)
         facts = [
             {"algorithms_used": algorithms_used(runner), "groups_per_unit": groups_per_unit(runner)}
-            for runner in runners
+            for runner in runners[: len(models)]
         ]
-    for candidate, fact, timed in list(zip(candidates, facts, samples, strict=True))[1:]:
+    for (variant, sparsity), model, fact, timed in zip(models, pruned, facts, samples, strict=True):
         append_row(
             work / TIMES,
             {
                 "experiment": experiment,
-                "variant": candidate.variant,
-                "sparsity": candidate.sparsity,
+                "variant": variant,
+                "sparsity": sparsity,
                 **_asked(session.info, timing),
                 "rounds": timing.rounds,
                 **fact,
-                "imbalance": mean_imbalance(candidate.network, candidate.weights),
-                **compare(timed, dense=samples[0], direct=direct_samples),
+                "imbalance": mean_imbalance(model.network, model.weights),
+                **compare(timed, dense=dense_samples, direct=direct_samples),
                 "date": today(),
             },
         )
@@ -202,25 +182,20 @@ def compare(timed: Samples, *, dense: Samples, direct: Samples) -> dict[str, Any
     `direct` is the dense network by direct convolution alone: what a method that skips weights is compared with where
     the planner runs the dense one by another algorithm. Of each layer, by its index, with that alone.
     """
-    return {
-        "time_ms": min(timed.whole_ms),
-        "time_median_ms": statistics.median(timed.whole_ms),
-        "dense_time_ms": min(dense.whole_ms),
-        "dense_time_median_ms": statistics.median(dense.whole_ms),
-        "time_ratio": _ratio(timed.whole_ms, dense.whole_ms),
-        "conv_time_ms": min(timed.convolution_ms),
-        "conv_time_median_ms": statistics.median(timed.convolution_ms),
-        "dense_conv_time_ms": min(dense.convolution_ms),
-        "dense_conv_time_median_ms": statistics.median(dense.convolution_ms),
-        "conv_time_ratio": _ratio(timed.convolution_ms, dense.convolution_ms),
-        "direct_conv_time_ms": min(direct.convolution_ms),
-        "direct_conv_time_ratio": _ratio(timed.convolution_ms, direct.convolution_ms),
-        "direct_layer_time_ratios": {
-            str(index): _ratio(samples, direct.layer_ms[index])
-            for index, samples in timed.layer_ms.items()
-            if index in direct.layer_ms
-        },
+    row: dict[str, Any] = {}
+    for part in ("", "conv_"):
+        own, others = (one.convolution_ms if part else one.whole_ms for one in (timed, dense))
+        for name, samples in ((f"{part}time", own), (f"dense_{part}time", others)):
+            row |= {f"{name}_ms": min(samples), f"{name}_median_ms": statistics.median(samples)}
+        row[f"{part}time_ratio"] = _ratio(own, others)
+    row["direct_conv_time_ms"] = min(direct.convolution_ms)
+    row["direct_conv_time_ratio"] = _ratio(timed.convolution_ms, direct.convolution_ms)
+    row["direct_layer_time_ratios"] = {
+        str(index): _ratio(samples, direct.layer_ms[index])
+        for index, samples in timed.layer_ms.items()
+        if index in direct.layer_ms
     }
+    return row
 
 
 def time_in_rounds(runners: Sequence[Runner], *, rounds: int) -> list[Samples]:
@@ -283,46 +258,29 @@ def mean_imbalance(network: Network, weights: Weights) -> float:
     return longer / even if even else 1.0
 
 
-def tune_models(
-    session: Session,
-    dense: tuple[Path, Path],
-    models: Mapping[tuple[str, float], KeptModel],
-    *,
-    batch: int,
-    tuning: Tuning,
-    say: Say,
-) -> None:
+def tune_models(session: Session, dense: Model, models: Models, *, tuning: Tuning, say: Say) -> None:
     """Tune what the models' problems and the dense network's lack, each by every algorithm that could be its best.
 
     Raises what `tune` raises.
     """
-    network = load_network(dense[0], batch=batch)
-    steps, of_single_weights = _steps(session, network, read_weights(dense[1], network)), []
-    for one in _candidates(models, batch=batch):
-        found = _steps(session, one.network, one.weights)
+    steps, of_single_weights = _steps(session, dense), []
+    for (variant, _), cfg in models.items():
+        found = _steps(session, load_model(cfg, batch=dense.network.batch))
         steps += found
-        if not Variant.parse(one.variant).is_column_method:
+        if not Variant.parse(variant).is_column_method:
             of_single_weights += found
     # no likely choice where whole columns can be skipped, but for single weights it may be the only good one
     kernels = {SPARSE_CONV.name, SPARSE_CONV_LOCAL.name}
     sparse = [task for task in offers_to_tune(of_single_weights) if task.kernel.name in kernels]
-    tasks = {_task_key(task): task for task in [*offers_to_tune(steps, likely_only=True), *sparse]}
+    every = [*offers_to_tune(steps, likely_only=True), *sparse]
+    tasks = {(task.kernel.name, task.operation.key, task.workload.key): task for task in every}
     with open_store() as store:
         tune_missing(session, store, list(tasks.values()), tuning, say=say)
 
 
-def _steps(session: Session, network: Network, weights: Weights) -> list[Chosen]:
-    return list(make_plan(network, session.info, forms=weights_forms(network, weights)).steps)
-
-
-def _task_key(task: Offer) -> tuple[str, str, str]:
-    return (task.kernel.name, task.operation.key, task.workload.key)
-
-
-def _candidates(models: Mapping[tuple[str, float], KeptModel], *, batch: int) -> Iterator[Candidate]:
-    for (variant, sparsity), model in models.items():
-        network, weights = model.read(batch=batch)
-        yield Candidate(variant=variant, sparsity=sparsity, network=network, weights=weights)
+def _steps(session: Session, model: Model) -> list[Chosen]:
+    forms = weights_forms(model.network, model.weights)
+    return list(make_plan(model.network, session.info, forms=forms).steps)
 
 
 def _convolutions_ms(runner: Runner) -> dict[int, float]:
@@ -350,10 +308,10 @@ def _asked(info: DeviceInfo, timing: Timing) -> dict[str, Any]:
     }
 
 
-def check_models(models: Mapping[tuple[str, float], KeptModel], *, work: Path) -> None:
+def check_models(models: Models, *, work: Path) -> None:
     """Raise DataError where there is nothing to measure, or a network's files are gone."""
     if not models:
         raise DataError("no retrained networks here: run the stage `train` first", path=work)
-    for model in models.values():
-        if not model.cfg.exists() or not model.weights.exists():
-            raise DataError("missing, though its row is there: remove that row to make it again", path=model.cfg)
+    for cfg in models.values():
+        if not cfg.exists() or not default_weights(cfg).exists():
+            raise DataError("missing, though its row is there: remove that row to make it again", path=cfg)

@@ -104,9 +104,9 @@ def _report(work: Path, out: Path, *, also: Mapping[str, Sequence[Row]]) -> None
     write_atomically(out / "methods.csv", results_csv(runs, times))
     write_atomically(out / "methods.md", comparison_page(runs, times, others=other_times(every), otherwise=also))
     if times:
-        subtitle = f"{times[-1]['device']}, batch {times[-1]['batch']}"
         title = "Pruning methods, retrained alike: accuracy against measured time"
-        write_atomically(out / "methods.svg", plot(points(runs, times), title=title, subtitle=subtitle))
+        where = f"{times[-1]['device']}, batch {times[-1]['batch']}"
+        write_atomically(out / "methods.svg", plot(points(runs, times), title=f"{title}\n{where}"))
     say(f"written: {out}/methods.csv, .md{' and .svg' if times else ''}")
 
 

@@ -6,25 +6,32 @@ order of images and dropout. Spreads over seeds are spreads of retraining.
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from clprune.container.model import Model
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights, write_weights
 from clprune.dataset import DataSet
 from clprune.pruning import PruneSettings
-from clprune.training import PruneReport, Recipe, evaluate, load_module, prune_and_retrain, train
-from tools.compare.data import cached_data, network_data
+from clprune.training import Recipe, evaluate, load_module, prune_and_retrain, train
+from clprune.workflow.inputs import as_data
+from tools.bench.machine import today
+from tools.compare.data import cached_data
 from tools.compare.experiment import Experiment
 from tools.compare.frame import DENSE, MODELS, do_missing
-from tools.compare.models import KeptModel, convolution_weights
 from tools.compare.variants import Variant
 from tools.terminal import Say
+
+#: Of the experiment, what a row says.
+REPORTED = ("images", "epochs", "learning_rate", "distillation", "temperature", "dropout_strength", "fresh")
 
 #: Seeds of retraining count from here, so that none is the dense training's.
 FIRST_SEED = 1000
@@ -96,12 +103,11 @@ def prepare(experiment: Experiment, *, work: Path, say: Say) -> Setting:
     """Read or train the dense network, and draw the images."""
     network = load_network(experiment.cfg)
     dense = _dense_weights(experiment, network, work=work, say=say)
-    height, width = network.input.height, network.input.width
     if experiment.fresh:
-        images = network_data(network, experiment.data, split="train", count=experiment.images)
+        images = as_data(experiment.data, network, split="train", count=experiment.images)
     else:
-        images = cached_data(work, experiment.data, split="train", height=height, width=width, count=experiment.images)
-    held_out = cached_data(work, experiment.data, split="test", height=height, width=width, count=experiment.held_out)
+        images = cached_data(work, experiment.data, network, split="train", count=experiment.images)
+    held_out = cached_data(work, experiment.data, network, split="test", count=experiment.held_out)
     accuracy = evaluate(load_module(network, dense), held_out).accuracy
     say(f"dense: accuracy {100 * accuracy:.2f} % of {len(held_out)} held-out images")
     return Setting(
@@ -141,8 +147,9 @@ def retrain(setting: Setting, run: Run) -> dict[str, Any]:
     )
     train_s = time.monotonic() - started
     evaluation = evaluate(load_module(setting.network, report.weights), setting.held_out)
-    _keep(setting, run, report)
-    kept, total = convolution_weights(setting.network, report.weights)
+    folder = setting.work / MODELS
+    folder.mkdir(exist_ok=True)
+    report.model.save(folder / run.title, file_format="packed")
     return {
         "variant": str(variant),
         "method": variant.method,
@@ -151,38 +158,21 @@ def retrain(setting: Setting, run: Run) -> dict[str, Any]:
         "method_sparsity": method_sparsity,
         "seed": run.seed,
         "unit": " ".join(sorted({str(options.unit) for options in report.plan.values()})),
-        "kept_share": kept / total,
+        "kept_share": _kept_share(Model(network=setting.network, weights=report.weights)),
         "accuracy": evaluation.accuracy,
         "held_out_loss": evaluation.loss,
         "dense_accuracy": setting.dense_accuracy,
         "held_out": evaluation.images,
-        "images": experiment.images,
-        "epochs": experiment.epochs,
-        "learning_rate": experiment.learning_rate,
-        "distillation": experiment.distillation,
-        "temperature": experiment.temperature,
-        "dropout_strength": experiment.dropout_strength,
-        "fresh": experiment.fresh,
+        **{name: getattr(experiment, name) for name in REPORTED},
         "loss": report.losses[-1],
         "train_s": round(train_s, 1),
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "date": today(),
     }
 
 
 def _recipe(experiment: Experiment, *, seed: int) -> Recipe:
-    return Recipe(
-        epochs=experiment.epochs,
-        batch=experiment.batch,
-        learning_rate=experiment.learning_rate,
-        distillation=experiment.distillation,
-        temperature=experiment.temperature,
-        dropout_strength=experiment.dropout_strength,
-        dropout_ramp=0.0,
-        shift_pixels=experiment.shift_pixels,
-        flip=experiment.flip,
-        precision=experiment.precision,
-        seed=seed,
-    )
+    shared = {field.name for field in fields(Recipe)} & vars(experiment).keys()
+    return Recipe(**{name: getattr(experiment, name) for name in shared}, dropout_ramp=0.0, seed=seed)
 
 
 def _dense_weights(experiment: Experiment, network: Network, *, work: Path, say: Say) -> Weights:
@@ -192,7 +182,7 @@ def _dense_weights(experiment: Experiment, network: Network, *, work: Path, say:
     if path.exists():
         return read_weights(path, network)
     say("training the dense network")
-    data = network_data(network, experiment.data, split="train", count=experiment.dense_images)
+    data = as_data(experiment.data, network, split="train", count=experiment.dense_images)
     recipe = Recipe(
         epochs=experiment.dense_epochs,
         learning_rate=0.04,
@@ -206,7 +196,8 @@ def _dense_weights(experiment: Experiment, network: Network, *, work: Path, say:
     return weights
 
 
-def _keep(setting: Setting, run: Run, report: PruneReport) -> None:
-    model = KeptModel(folder=setting.work / MODELS, name=run.title)
-    assert report.model.cfg_text is not None
-    model.write(report.model.cfg_text, report.model.network, report.model.weights)
+def _kept_share(model: Model) -> float:
+    """The share of the weights of all convolutions that are not zero."""
+    layers = zip(model.network.layers, model.weights.layers, strict=True)
+    arrays = [values.weights for layer, values in layers if isinstance(layer, Convolutional) and values is not None]
+    return sum(map(np.count_nonzero, arrays)) / sum(array.size for array in arrays)

@@ -120,12 +120,12 @@ def test_of_several_measurements_the_calmest_counts() -> None:
 def test_page_and_plot_hold_every_variant() -> None:
     page = comparison_page(RUNS, TIMES)
     assert "| bcbp | 75 % | 25.0 % | 90.50 ± 0.71 | 2 | 2.500 | 0.250 |" in page
-    drawing = plot(points(RUNS, TIMES), title="a & b", subtitle="")
-    root = ElementTree.fromstring(drawing)
-    circles = root.findall("{http://www.w3.org/2000/svg}circle")
-    assert len(circles) == len(TIMES) + 1 + 4 + 1  # points, dense; legend: variants, dense
     with pytest.raises(UsageError, match="no times to plot"):
-        plot(points(RUNS, []), title="", subtitle="")
+        plot(points(RUNS, []), title="")
+    pytest.importorskip("matplotlib", reason="pip install -e .[research]")
+    root = ElementTree.fromstring(plot(points(RUNS, TIMES), title="a & b"))
+    texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"a & b", "Pareto front", "dense", *(row["variant"] for row in TIMES)} <= set(texts)
 
 
 def test_times_with_other_algorithms_have_a_section_of_their_own() -> None:

@@ -12,6 +12,7 @@ from clprune.opencl import Session
 from tests.training.networks import MICRO
 
 pytest.importorskip("torch", reason="training needs PyTorch")
+pytest.importorskip("matplotlib", reason="pip install -e .[research]")
 
 SMALL = [
     "--train-dense", "--dense-epochs", "1", "--dense-images", "32", "--data", "synthetic", "--images", "32",

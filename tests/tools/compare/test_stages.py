@@ -10,17 +10,17 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from clprune.algorithms import Algorithms
+from clprune.container.model import load_model
 from clprune.darknet.network import load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.weights import write_weights
 from clprune.errors import DataError, UsageError
 from clprune.opencl import Session
-from tests.training.networks import MICRO
+from tests.training.networks import MICRO, network_of
 from tools.compare.data import cached_data
 from tools.compare.experiment import Experiment
 from tools.compare.frame import MODELS, RUNS, TIMES
 from tools.compare.journal import read_rows
-from tools.compare.models import KeptModel
 from tools.compare.variants import Variant
 
 VARIANTS = tuple(Variant.parse(text) for text in ("filter", "bcbp-4x1", "wavefront-2x1-permute", "unstructured"))
@@ -65,7 +65,7 @@ def test_a_comparison_is_trained_resumed_and_measured(
     assert len(models) == 4
     timing = Timing(batch=2, rounds=2, algorithms=Algorithms())
     assert missing_models(models, device_context, timing, work=work) == models
-    dense = (experiment.cfg, tmp_path / "dense.weights")
+    dense = load_model(experiment.cfg, batch=2)
     measure_group(device_context, dense, models, timing, work=work, experiment=experiment.key)
     assert missing_models(models, device_context, timing, work=work) == {}
     for row in read_rows(work / TIMES):
@@ -111,32 +111,15 @@ def test_fresh_images_are_drawn_for_every_epoch(experiment: Experiment, tmp_path
 
 
 def test_images_are_drawn_once(tmp_path: Path) -> None:
-    request = {"split": "train", "height": 8, "width": 8, "count": 12}
-    first = cached_data(tmp_path, "synthetic", **request)  # type: ignore[arg-type]
+    network = network_of(tmp_path)
+    first = cached_data(tmp_path, "synthetic", network, split="train", count=12)
     (kept,) = tmp_path.glob("images-train-*.npz")
     written = kept.stat().st_mtime_ns
-    again = cached_data(tmp_path, "synthetic", **request)  # type: ignore[arg-type]
+    again = cached_data(tmp_path, "synthetic", network, split="train", count=12)
     assert kept.stat().st_mtime_ns == written
     assert_array_equal(first.images[:], again.images[:])
     assert first.class_names == again.class_names
     assert again.epoch(3) is again
     kept.write_bytes(b"no archive")
     with pytest.raises(DataError, match="remove the file"):
-        cached_data(tmp_path, "synthetic", **request)  # type: ignore[arg-type]
-
-
-def test_networks_come_back_as_they_went(tmp_path: Path) -> None:
-    cfg = tmp_path / "network.cfg"
-    cfg.write_text(MICRO)
-    network = load_network(cfg)
-    weights = random_weights(network, seed=2)
-    model = KeptModel(folder=tmp_path / "kept", name="one")
-    model.write(MICRO, network, weights)
-    loaded, values = model.read(batch=3)
-    assert loaded.batch == 3
-    for one, other in zip(weights.layers, values.layers, strict=True):
-        if one is not None and other is not None:
-            assert np.array_equal(one.weights, other.weights)
-    model.weights.write_bytes(b"no gzip")
-    with pytest.raises(DataError, match="gzip"):
-        model.read()
+        cached_data(tmp_path, "synthetic", network, split="train", count=12)
