@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from clprune.errors import FileError
 
-#: No text that a person writes (a cfg, class names) is this large; a weights file given in its place is.
+#: No text that a person writes (class names, a list of files) is this large; a weights file given in its place is.
 MAX_TEXT_BYTES = 1 << 24
 
 #: How text begins that says itself how it is encoded; the first that fits counts.
@@ -83,9 +83,9 @@ def read_bytes(path: str | Path, *, error: type[FileError], expected: str, max_b
     return data
 
 
-def read_text(path: str | Path, *, error: type[FileError], expected: str) -> str:
+def read_text(path: str | Path, *, error: type[FileError], expected: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
     """The text of a file that a person may have written anywhere, as `decode_text` reads it. Raises `error`."""
-    data = read_bytes(path, error=error, expected=expected, max_bytes=MAX_TEXT_BYTES)
+    data = read_bytes(path, error=error, expected=expected, max_bytes=max_bytes)
     other, text = known_content(data), decode_text(data)
     if other is not None or "\0" in text:
         raise error(f"is {other or 'not a text file'}: expected {expected}", path=path)

@@ -39,7 +39,11 @@ _MAX_LINE_BYTES = 1 << 16
 @click.command("infer")
 @model_argument
 @click.argument("files", metavar="[WEIGHTS] [IMAGE]...", nargs=-1)
-@click.option("--names", metavar="FILE", help="Class names, one per line. Default: MODEL.names, else class numbers.")
+@click.option(
+    "--names",
+    metavar="FILE",
+    help="Class names, one per line, or a .data file that names such a file. Default: MODEL.names, else class numbers.",
+)
 @click.option(
     "--top", type=click.IntRange(min=1), metavar="N", default=5, show_default=True, help="Classes to print per image."
 )

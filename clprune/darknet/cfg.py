@@ -19,6 +19,9 @@ from clprune.darknet.section import Option, Section
 from clprune.errors import CfgError, shown
 from clprune.files import read_text
 
+#: No cfg is this large: darknet's own have up to 50 KB.
+MAX_BYTES = 1 << 20
+
 _BLANKS = str.maketrans("", "", " \t\r\v\f")
 _COMMENT = re.compile(r"[#;].*")
 
@@ -29,7 +32,7 @@ class CfgWarning(UserWarning):
 
 def read_cfg_text(path: str | Path) -> str:
     """The file's text with its newlines and, through `surrogateescape`, its undecodable bytes kept. Raises CfgError."""
-    return read_text(path, error=CfgError, expected="a darknet cfg file")
+    return read_text(path, error=CfgError, expected="a darknet cfg file", max_bytes=MAX_BYTES)
 
 
 def stripped(line: str) -> str:

@@ -81,12 +81,17 @@ def load_checkpoint(path: Path, *, key: str) -> Checkpoint | None:
         content = file.read()
     digest, payload = content[len(_MAGIC) :][:_DIGEST_BYTES], content[len(_MAGIC) + _DIGEST_BYTES :]
     # the digest is checked first, because torch's reader answers damage with errors of any kind
+    broken = FileError(f"is not a whole checkpoint of version {VERSION}; remove it to start anew", path=path)
     if not content.startswith(_MAGIC) or hashlib.sha256(payload).digest() != digest:
-        raise FileError(f"is not a whole checkpoint of version {VERSION}; remove it to start anew", path=path)
-    state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    if state.pop("key") != key:
+        raise broken
+    try:
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        found, checkpoint = state.pop("key"), Checkpoint(**state)
+    except Exception as error:  # a digest can be made for anything
+        raise broken from error
+    if found != key:
         raise FileError(
             "belongs to a run with another network, data, recipe, masks or start; remove it, or give another path",
             path=path,
         )
-    return Checkpoint(**state)
+    return checkpoint

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clprune.darknet.cfg import CfgWarning, parse_cfg
+from clprune.darknet.cfg import MAX_BYTES, CfgWarning, parse_cfg
 from clprune.darknet.section import Section
 from clprune.errors import CfgError
-from clprune.files import MAX_TEXT_BYTES
 
 NET = "[net]\nheight=8\nwidth=8\nchannels=3\n"
 
@@ -105,7 +104,7 @@ def test_missing_file_folder_and_weights_instead_of_cfg(tmp_path: Path) -> None:
     with pytest.raises(CfgError, match="cannot be read"):
         parse_cfg(tmp_path)
     with pytest.raises(CfgError, match="expected a darknet cfg"):
-        parse(tmp_path, b"\0" * (MAX_TEXT_BYTES + 1))
+        parse(tmp_path, b"\0" * (MAX_BYTES + 1))
     with pytest.raises(CfgError, match="is not a text file: expected a darknet cfg") as caught:
         parse(tmp_path, b"\0\0\0\0\2\0\0\0" * 100)
     assert str(caught.value).isprintable()

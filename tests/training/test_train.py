@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -152,9 +153,15 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     train(network, data_of(), replace(RECIPE, epochs=1), checkpoint=checkpoint)
     with pytest.raises(FileError, match="belongs to a run with another"):
         train(network, data_of(), replace(RECIPE, epochs=1, learning_rate=0.01), checkpoint=checkpoint)
-    checkpoint.write_bytes(b"half a file")
-    with pytest.raises(FileError, match="not a whole checkpoint"):
-        train(network, data_of(), replace(RECIPE, epochs=1), checkpoint=checkpoint)
+    start = checkpoint.read_bytes()[: len(b"clprune checkpoint 1\n")]
+    # a right digest says nothing of what it is the digest of
+    for content in (
+        b"half a file",
+        *(start + hashlib.sha256(rest).digest() + rest for rest in (b"", b"PK\3\4 no archive")),
+    ):
+        checkpoint.write_bytes(content)
+        with pytest.raises(FileError, match="not a whole checkpoint"):
+            train(network, data_of(), replace(RECIPE, epochs=1), checkpoint=checkpoint)
 
 
 def test_prune_and_retrain_in_steps(tmp_path: Path) -> None:
