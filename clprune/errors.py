@@ -80,7 +80,7 @@ class LaunchError(ClpruneError):
 
 
 class TileError(ClpruneError):
-    """Parameters from a database or a file are no tile of their kernel; the text names what was found and expected."""
+    """What a database or a file says of tiles is none; the text names what was found and what was expected."""
 
 
 class RenderError(ClpruneError):
@@ -99,7 +99,13 @@ class WrongAnswer(ConfigurationRejected):
 
 
 class StoreError(FileError):
-    """The tuning database cannot be read or is of a newer version."""
+    """The tuning database cannot be read or written, is of a newer version, or could be somebody else's."""
+
+
+class DamagedStoreError(StoreError):
+    """The tuning database's file is damaged, or no database of clprune's at all. Attribute: its `inode`, if known."""
+
+    inode: int | None = None
 
 
 class MissingDependencyError(ClpruneError):

@@ -1,11 +1,14 @@
-"""Where files of the user live: each folder can be moved by a variable."""
+"""Where files of the user live, each folder moved by a variable, and whether somebody else could have written them."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
+
+_GROUP_MAY_WRITE, _OTHERS_MAY_WRITE = 0o020, 0o002
 
 
 def cache_folder() -> Path:
@@ -16,3 +19,34 @@ def cache_folder() -> Path:
 def data_folder() -> Path:
     """Return the folder of kept files (the tuning database), moved by CLPRUNE_DATA_DIR. Not created here."""
     return Path(os.environ.get("CLPRUNE_DATA_DIR") or platformdirs.user_data_dir("clprune", appauthor=False))
+
+
+def stranger_at(*paths: Path) -> str:
+    """Why somebody else could have written one of these files or folders, in words with advice, or "".
+
+    Each must belong to this user or root, and nobody else may write it; a group may that is the user's own. What is not
+    there nobody wrote. Empty where the system has no such owners and modes.
+    """
+    if not hasattr(os, "geteuid"):
+        return ""
+    for path in dict.fromkeys(paths):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = path.stat()
+            if found.st_uid not in (0, os.geteuid()):
+                return f"{path} belongs to another user (number {found.st_uid}): move it away, or use another folder"
+            is_shared = found.st_mode & _GROUP_MAY_WRITE and not _is_own_group(found.st_gid)
+            if found.st_mode & _OTHERS_MAY_WRITE or is_shared:
+                return f"other users may write {path} (mode {found.st_mode & 0o7777:o}): chmod go-w, or move it away"
+    return ""
+
+
+def _is_own_group(number: int) -> bool:
+    """Whether it is the group that many systems give each user alone: it has the user's name, and no other member."""
+    import grp  # not on every system
+    import pwd
+
+    try:
+        user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(number)
+    except KeyError:
+        return False
+    return group.gr_name == user and set(group.gr_mem) <= {user}

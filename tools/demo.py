@@ -99,7 +99,7 @@ def tune(session: Session, models: Sequence[Model], *, budget_s: float) -> None:
     plans = [
         make_plan(model.network, session.info, forms=weights_forms(model.network, model.weights)) for model in models
     ]
-    with open_store() as store:
+    with open_store(to_write=True) as store:
         offers = offers_to_tune([step for plan in plans for step in plan.steps], likely_only=True)
         missing = without_tuned(store, session.info, offers)
         if not missing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -55,6 +54,8 @@ def list_command(kernel: str | None, device: str | None, as_json: bool) -> None:
 @json_option
 def best_command(kernel: str | None, device: str | None, as_json: bool) -> None:
     """The fastest tile of every problem."""
+    from clprune.tiles.records import parameters_from
+
     store = _open()
     devices = _chosen_devices(store, device)
     winners = [best for best in store.all_best(kernel=kernel) if best.key.device in devices]
@@ -73,7 +74,7 @@ def best_command(kernel: str | None, device: str | None, as_json: bool) -> None:
             _number(best.time_ms),
             _speed_up(best.time_ms, best.default_time_ms),
             best.origin,
-            tile_text(json.loads(best.tile)),
+            tile_text(parameters_from(best.tile)),
         )
         for best in winners
     ]
@@ -115,8 +116,8 @@ def import_command(file: str, as_json: bool) -> None:
     from clprune.tiles.t4 import into_store, read_t4
 
     results = read_t4(file)
-    store = _open()
-    added = into_store(store, results)
+    store = _open(to_write=True)
+    added = into_store(store, results, path=file)
     if as_json:
         print_json({"file": file, "measurements": len(results.measurements), "added": added})
     else:
@@ -132,7 +133,7 @@ def forget_command(kernel: str | None, device: str | None, problem: str | None, 
     """Delete results: those that the options choose, or --all."""
     if is_all == any(choice is not None for choice in (kernel, device, problem)):
         raise click.UsageError("expected --all, or at least one of --kernel, --device, --problem")
-    store = _open()
+    store = _open(to_write=True)
     if device is None:
         count = store.forget(kernel=kernel, problem=problem)
     else:
@@ -144,10 +145,10 @@ def forget_command(kernel: str | None, device: str | None, problem: str | None, 
         click.echo(f"{count} measurements forgotten")
 
 
-def _open() -> Store:
+def _open(*, to_write: bool = False) -> Store:
     from clprune.tiles.store import open_store
 
-    return click.get_current_context().with_resource(open_store())
+    return click.get_current_context().with_resource(open_store(to_write=to_write))
 
 
 def _chosen_devices(store: Store, text: str | None) -> dict[str, StoredDevice]:
@@ -204,6 +205,8 @@ def _list_row(entry: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _best_facts(best: Best, devices: dict[str, StoredDevice]) -> dict[str, Any]:
+    from clprune.tiles.records import parameters_from
+
     device = devices[best.key.device]
     return {
         "device": device.name,
@@ -213,7 +216,7 @@ def _best_facts(best: Best, devices: dict[str, StoredDevice]) -> dict[str, Any]:
         "source_hash": best.key.source_hash,
         "problem": best.key.problem,
         "workload": best.key.workload,
-        "tile": json.loads(best.tile),
+        "tile": parameters_from(best.tile),
         "time_ms": best.time_ms,
         "default_time_ms": best.default_time_ms,
         "measured_problem": best.measured_problem,

@@ -45,6 +45,7 @@ IN_MEMORY = "memory, which ends now"
 )
 @click.option("--force", is_flag=True, help="Measure again what earlier runs have measured.")
 @click.option("--missing", is_flag=True, help="Leave out problems that have a tuned tile.")
+@click.option("--no-keep", is_flag=True, help="Keep nothing, as where the tuning database cannot be written.")
 @click.option(
     "--offline",
     metavar="ARCHITECTURE",
@@ -65,6 +66,7 @@ def command(
     budget: float | None,
     force: bool,
     missing: bool,
+    no_keep: bool,
     offline: str | None,
     seed: int,
     batch: int,
@@ -87,13 +89,15 @@ def command(
         if device is not None:
             raise UsageError("--offline predicts for a GPU that is not here: leave out --device")
         with show_progress() as progress:
-            predicted = tune_offline(model, weights=weights, batch=batch, architecture=offline, progress=progress)
+            predicted = tune_offline(
+                model, weights=weights, batch=batch, architecture=offline, kept=not no_keep, progress=progress
+            )
         print_json(predicted.to_dict()) if as_json else _print_predicted(predicted)
         return
     with show_progress() as progress:
         result = tune(
             model, weights=weights, batch=batch, effort=effort, budget_s=budget, force=force, missing=missing,
-            seed=seed, device=device, algorithms=algorithms, progress=progress,
+            kept=not no_keep, seed=seed, device=device, algorithms=algorithms, progress=progress,
         )  # fmt: skip
     print_json(result.to_dict()) if as_json else _print_summary(result)
     if result.interrupted:

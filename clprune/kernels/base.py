@@ -24,7 +24,7 @@ from clprune.architecture import Architecture
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
-from clprune.errors import ConfigurationRejected, RenderError, TileError
+from clprune.errors import ConfigurationRejected, RenderError, TileError, shown
 from clprune.kernels.arguments import (
     INPUTS,
     NO_WEIGHTS,
@@ -262,12 +262,12 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         and exactly of their type (a bool is no int).
         """
         if not isinstance(values, Mapping) or values.keys() != self.parameters.keys():
-            found = ", ".join(map(str, values)) if isinstance(values, Mapping) else repr(values)
+            found = shown(repr(list(values) if isinstance(values, Mapping) else values))
             raise TileError(f"{self.name}: found the parameters {found}; expected {', '.join(self.parameters)}")
         for name, declared in self.parameters.items():
             if not any(type(values[name]) is type(value) and values[name] == value for value in declared):
                 expected = ", ".join(map(str, declared))
-                raise TileError(f"{self.name}: {name} is {values[name]!r}; expected one of {expected}")
+                raise TileError(f"{self.name}: {name} is {shown(repr(values[name]))}; expected one of {expected}")
         return self.tile_type(**values)
 
     def source(self, tile: TileT, operation: OperationT) -> str:

@@ -1,6 +1,7 @@
 """Built kernels on disk, so that the second run of a program need not compile. Losing a file here is harmless.
 
 Entries are named by a hash of device identity, source and options, written whole or not at all, and carry a checksum.
+What another user could have written is not used.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ import functools
 import hashlib
 import os
 import platform
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
 from clprune.device import DeviceInfo, device_key
 from clprune.errors import FileError
 from clprune.files import write_atomically
-from clprune.folders import cache_folder
+from clprune.folders import cache_folder, stranger_at
 
 _MOST_ENTRIES = 1000
 _DIGEST_BYTES = 32
@@ -29,8 +31,10 @@ def entry_path(device: DeviceInfo, source: str, options: tuple[str, ...]) -> Pat
 
 
 def load(path: Path) -> bytes | None:
-    """Return the binary kept at `path`, or None when there is none or it is damaged."""
+    """Return the binary kept at `path`, or None when there is none, it is damaged or could be somebody else's."""
     try:
+        if _is_anyones(path):
+            return None
         content = path.read_bytes()
     except OSError:
         return None
@@ -45,8 +49,11 @@ def load(path: Path) -> bytes | None:
 def store(path: Path, binary: bytes) -> None:
     """Keep `binary` at `path`; silently does nothing where the folder cannot be written."""
     with suppress(OSError, FileError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if _is_anyones(path.parent):
+            return
         write_atomically(path, hashlib.sha256(binary).digest() + binary)
+        path.chmod(0o600)  # an earlier one, which others could have written, would keep its mode
         _drop_oldest(path.parent)
 
 
@@ -66,6 +73,18 @@ def load_part(path: Path) -> tuple[Path, str] | None:
 
 def _part_path(path: Path) -> Path:
     return path.with_suffix(".part")
+
+
+def _is_anyones(path: Path) -> bool:
+    """Whether another user could have written `path`, a folder of the cache or an entry; said once for all entries."""
+    folder = path if path.is_dir() else path.parent
+    reason = stranger_at(cache_folder(), folder)
+    if reason:
+        warnings.warn(f"built kernels are neither used nor kept: {reason}", stacklevel=1)
+    elif stranger_at(path):
+        reason = f"{folder}: built kernels that other users may write are built anew"
+        warnings.warn(reason, stacklevel=1)
+    return bool(reason)
 
 
 @functools.cache

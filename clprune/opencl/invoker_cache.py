@@ -15,6 +15,7 @@ from pathlib import Path
 import platformdirs
 
 from clprune.errors import NoDeviceError
+from clprune.folders import stranger_at
 from clprune.opencl.environment import environment_variable
 
 _MODULE = "pyopencl.invoker"
@@ -22,13 +23,14 @@ _MODULE = "pyopencl.invoker"
 
 @functools.cache
 def prepare() -> tempfile.TemporaryDirectory[str] | None:
-    """Import the part of pyopencl that opens its database; in a temporary folder where the usual one is unwritable.
+    """Import the part of pyopencl that opens its database; in a temporary folder where the usual one is unwritable,
+    or where others may write: the code that lies there is run.
 
     Once per process; the folder lives as long as this function's cached result. Raises NoDeviceError when there is
     no writable folder at all.
     """
     usual = Path(platformdirs.user_cache_dir("pytools", "pytools"))
-    if _MODULE in sys.modules or _is_writable(usual):
+    if _MODULE in sys.modules or (_is_writable(usual) and not stranger_at(usual)):
         importlib.import_module(_MODULE)
         return None
     try:

@@ -25,7 +25,7 @@ from clprune.plan.forms import weights_forms
 from clprune.plan.plan import Plan, make_plan
 from clprune.runner.binding import BoundPlan, bind_plan
 from clprune.tiles.lookup import Lookup
-from clprune.tiles.store import open_store
+from clprune.tiles.store import open_store_for_lookups
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,7 +90,7 @@ class Runner:
         with contextlib.ExitStack() as stack:
             times: TimeLookup | None = None
             if lookup is None:
-                tuned = Lookup(stack.enter_context(open_store()), self.session.info, session=self.session)
+                tuned = Lookup(stack.enter_context(open_store_for_lookups()), self.session.info, session=self.session)
                 lookup, times = tuned, tuned.time_ms
             plan = make_plan(
                 self.network,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sqlite3
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from clprune.errors import StoreError
+from clprune.errors import DamagedStoreError, StoreError
+from clprune.folders import stranger_at
 from clprune.kernels.earlier_hashes import EARLIER_HASHES
 
 if TYPE_CHECKING:
@@ -19,68 +21,138 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 4
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS device (
-    device TEXT PRIMARY KEY, platform_vendor TEXT NOT NULL, platform_name TEXT NOT NULL, vendor TEXT NOT NULL,
-    name TEXT NOT NULL, driver_version TEXT NOT NULL, type TEXT NOT NULL, architecture TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS measurement (
-    device TEXT NOT NULL, kernel TEXT NOT NULL, source_hash TEXT NOT NULL,
-    problem TEXT NOT NULL, workload TEXT NOT NULL,
-    tile TEXT NOT NULL, time_ms REAL, invalidity TEXT NOT NULL, timestamp TEXT NOT NULL,
-    origin TEXT NOT NULL DEFAULT 'measured', measured_problem TEXT NOT NULL DEFAULT '',
-    build_ms REAL, runs_ms TEXT NOT NULL DEFAULT '[]', relative_error REAL,
-    PRIMARY KEY (device, kernel, source_hash, problem, workload, tile));
-CREATE TABLE IF NOT EXISTS best (
-    device TEXT NOT NULL, kernel TEXT NOT NULL, source_hash TEXT NOT NULL,
-    problem TEXT NOT NULL, workload TEXT NOT NULL,
-    kept_share REAL NOT NULL, unit_rows INTEGER NOT NULL, tile TEXT NOT NULL, time_ms REAL,
-    default_time_ms REAL, clprune_version TEXT NOT NULL, timestamp TEXT NOT NULL,
-    origin TEXT NOT NULL DEFAULT 'measured', measured_problem TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (device, kernel, source_hash, problem, workload));
-CREATE TABLE IF NOT EXISTS checked (
-    device TEXT NOT NULL, kernel TEXT NOT NULL, source_hash TEXT NOT NULL, tile TEXT NOT NULL,
-    is_right INTEGER NOT NULL, timestamp TEXT NOT NULL,
-    PRIMARY KEY (device, kernel, source_hash, tile));
-"""
+#: Table -> its columns and key.
+_SCHEMA = {
+    "device": """
+        device TEXT PRIMARY KEY, platform_vendor TEXT NOT NULL, platform_name TEXT NOT NULL, vendor TEXT NOT NULL,
+        name TEXT NOT NULL, driver_version TEXT NOT NULL, type TEXT NOT NULL, architecture TEXT NOT NULL""",
+    "measurement": """
+        device TEXT NOT NULL, kernel TEXT NOT NULL, source_hash TEXT NOT NULL,
+        problem TEXT NOT NULL, workload TEXT NOT NULL,
+        tile TEXT NOT NULL, time_ms REAL, invalidity TEXT NOT NULL, timestamp TEXT NOT NULL,
+        origin TEXT NOT NULL DEFAULT 'measured', measured_problem TEXT NOT NULL DEFAULT '',
+        build_ms REAL, runs_ms TEXT NOT NULL DEFAULT '[]', relative_error REAL,
+        PRIMARY KEY (device, kernel, source_hash, problem, workload, tile)""",
+    "best": """
+        device TEXT NOT NULL, kernel TEXT NOT NULL, source_hash TEXT NOT NULL,
+        problem TEXT NOT NULL, workload TEXT NOT NULL,
+        kept_share REAL NOT NULL, unit_rows INTEGER NOT NULL, tile TEXT NOT NULL, time_ms REAL,
+        default_time_ms REAL, clprune_version TEXT NOT NULL, timestamp TEXT NOT NULL,
+        origin TEXT NOT NULL DEFAULT 'measured', measured_problem TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (device, kernel, source_hash, problem, workload)""",
+    "checked": """
+        device TEXT NOT NULL, kernel TEXT NOT NULL, source_hash TEXT NOT NULL, tile TEXT NOT NULL,
+        is_right INTEGER NOT NULL, timestamp TEXT NOT NULL,
+        PRIMARY KEY (device, kernel, source_hash, tile)""",
+}
+_COLUMN = re.compile(r"(\w+) (?:TEXT|REAL|INTEGER)")
+
+#: What SQLite says as an "operational" error where it is the file that is not as it must be.
+_DAMAGE = re.compile(r"no such (table|column)|malformed|[Cc]ould not decode")
 
 # What of an older version is dropped: all of version 1, made before the first release; times of version 2, which were
 # taken with warm caches and say little of a network (clprune/tuning/caches.py).
 _DROPPED = {1: ("measurement", "best", "checked", "device"), 2: ("measurement", "best")}
-_MODE_TRIES, _MODE_PAUSE_S = 100, 0.02
+#: Seconds to wait for other programs that hold the database: to read, for which nothing is worth waiting long; to open
+#: it for writing; to write one result of many.
+READ_SECONDS, OPEN_SECONDS, WRITE_SECONDS = 1.5, 5.0, 30.0
+_MODE_PAUSE_S = 0.02
 
 
 class StoreWarning(UserWarning):
-    """The tuning database cannot be used; everything works without, only slower."""
+    """The tuning database, or a part of it, cannot be used; everything works without, only slower."""
 
 
 class Database:
-    """An open file of tuning results; a context manager. Raises StoreError where the file is of a newer version or no
-    database.
+    """An open file of tuning results; a context manager. Every failure of it is a StoreError, of damage in the file a
+    DamagedStoreError. Close it also after one.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        """Open or create `path`; None keeps everything in memory."""
-        self.path = path
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        where = path or ":memory:"
-        self._connection = sqlite3.connect(where, timeout=30, isolation_level=None, check_same_thread=False)
-        try:
-            self._prepare()
-        except (sqlite3.OperationalError, StoreError):
-            self._connection.close()
-            raise
-        except sqlite3.DatabaseError as error:
-            self._connection.close()
-            raise StoreError(f"not a tuning database: {error}; delete or move it", path=path or "memory") from error
+    def __init__(self, path: Path | None, *, to_write: bool = True) -> None:
+        """Open `path`, which is created unless it is only to be read; None keeps everything in memory.
 
-    def _prepare(self) -> None:
-        self._use_write_ahead_log()
-        self._connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the last results, no more
-        if self._version() == SCHEMA_VERSION:
+        A file that others could have written is refused. FileNotFoundError where there is none to read.
+        """
+        self.path = path
+        #: What tells the file from another one that takes its name later.
+        self._inode: int | None = None
+        if path is None:
+            self._connection = self._connect(":memory:", OPEN_SECONDS)
             return
-        with self.transaction():  # several processes may be here at once: ask again
-            version = self._version()
+        _check_owner(path)
+        if not to_write:
+            self._connection = self._connect_to_read(path)
+            return
+        with suppress(FileNotFoundError):
+            self._inode = path.stat().st_ino
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"the tuning database cannot be made: {error.strerror}", path=path) from error
+        self._connection = self._connect(path, OPEN_SECONDS, _use_write_ahead_log, _check_pages, _try_to_write)
+        self._connection.execute(f"PRAGMA busy_timeout={WRITE_SECONDS * 1000:.0f}")
+
+    def _connect_to_read(self, path: Path) -> sqlite3.Connection:
+        """Where not even SQLite's own files beside it can be written, the file as it lies there."""
+        self._inode, where = path.stat().st_ino, path.absolute().as_uri()
+        try:
+            return self._connect(f"{where}?mode=rw", READ_SECONDS)
+        except DamagedStoreError:
+            raise
+        except StoreError as error:
+            self._inode = None  # what others are writing may look like damage: never set aside
+            with suppress(StoreError):
+                if "locked" not in str(error):
+                    return self._connect(f"{where}?immutable=1", READ_SECONDS)
+            raise
+
+    def _connect(
+        self, where: str | Path, wait_s: float, *steps: Callable[[sqlite3.Connection], None]
+    ) -> sqlite3.Connection:
+        """An open file of today's schema, after each of `steps`."""
+        with self._store_errors("cannot be opened"):
+            is_uri = str(where).startswith("file:")
+            connection = sqlite3.connect(
+                where, timeout=wait_s, isolation_level=None, check_same_thread=False, uri=is_uri
+            )
+        try:
+            with self._store_errors("cannot be opened"):
+                for step in steps:
+                    step(connection)
+                self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def _store_errors(self, what: str) -> Iterator[None]:
+        """SQLite's errors in our words; programming errors surface."""
+        try:
+            yield
+        except sqlite3.ProgrammingError:
+            raise
+        except sqlite3.Error as error:
+            place = self.path or "memory"
+            is_damage = not isinstance(error, sqlite3.OperationalError) or _DAMAGE.search(str(error))
+            if is_damage:
+                message = f"not a tuning database, or damaged: {error}; delete or move it"
+                damage = DamagedStoreError(message, path=place)
+                damage.inode = self._inode
+                raise damage from error
+            raise StoreError(f"the tuning database {what}: {error}", path=place) from error
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the last results, no more
+        if _version(connection) != SCHEMA_VERSION:
+            self._update(connection)
+        for table, columns in _SCHEMA.items():
+            connection.execute(f"SELECT {', '.join(_COLUMN.findall(columns))} FROM {table} LIMIT 0")
+
+    def _update(self, connection: sqlite3.Connection) -> None:
+        """Bring an older or new file to today's schema."""
+        with self._transaction(connection):  # several processes may be here at once: ask again
+            version = _version(connection)
             if version > SCHEMA_VERSION:
                 raise StoreError(
                     f"schema version {version}, this clprune reads up to {SCHEMA_VERSION}: "
@@ -88,62 +160,41 @@ class Database:
                     path=self.path or "memory",
                 )
             for table in _DROPPED.get(version, ()):
-                self._connection.execute(f"DROP TABLE IF EXISTS {table}")
-            for statement in _SCHEMA.strip().split(";"):
-                if statement.strip():
-                    self._connection.execute(statement)
+                connection.execute(f"DROP TABLE IF EXISTS {table}")
+            for table, columns in _SCHEMA.items():
+                connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
             if 0 < version < 4:
-                self._rename_hashes()
-            self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-
-    def _rename_hashes(self) -> None:
-        """What version 3 kept under earlier hashes of sources that are still the same stays valid."""
-        renamed = [(today, kernel, earlier) for kernel, (earlier, today) in EARLIER_HASHES.items()]
-        for table in ("measurement", "best", "checked"):
-            statement = f"UPDATE OR IGNORE {table} SET source_hash=? WHERE kernel=? AND source_hash=?"
-            self._connection.executemany(statement, renamed)
-
-    def _use_write_ahead_log(self) -> None:
-        """Readers and a writer need not wait for each other then.
-
-        SQLite's timeout does not cover this change of a new file, which several processes may open at once. Where it
-        stays locked everything works without.
-        """
-        for _ in range(_MODE_TRIES):
-            try:
-                self._connection.execute("PRAGMA journal_mode=WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error):
-                    raise
-                time.sleep(_MODE_PAUSE_S)
-
-    def _version(self) -> int:
-        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+                _rename_hashes(connection)
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, also against other processes. Raises StoreError where nothing can be written."""
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            raise StoreError(f"cannot be written: {error}", path=self.path or "memory") from error
+        """All or nothing, also against other processes."""
+        with self._store_errors("cannot be written"), self._transaction(self._connection):
+            yield
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if connection.in_transaction:  # a full disk has ended it
+                connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
     def select(self, columns: str, table: str, *, order: str = "", **wanted: str | None) -> list[tuple[Any, ...]]:
         """`columns` of the rows whose columns called as in `wanted`, None aside, have these values."""
         condition, values = _condition(wanted)
-        return self._connection.execute(f"SELECT {columns} FROM {table} WHERE {condition} {order}", values).fetchall()
+        with self._store_errors("cannot be read"):
+            statement = f"SELECT {columns} FROM {table} WHERE {condition} {order}"
+            return self._connection.execute(statement, values).fetchall()
 
     def delete(self, table: str, **wanted: str | None) -> int:
         """Delete the rows that `select` finds; returns how many."""
         condition, values = _condition(wanted)
-        return self._connection.execute(f"DELETE FROM {table} WHERE {condition}", values).rowcount
+        return self.write(f"DELETE FROM {table} WHERE {condition}", values)
 
     def put(self, table: str, row: Mapping[str, Any], *, is_replacing: bool = True) -> int:
         """Add a row, or replace that of the same key if `is_replacing`; returns how many were added."""
@@ -154,13 +205,9 @@ class Database:
         )
 
     def write(self, statement: str, values: Sequence[Any]) -> int:
-        """Change rows; returns how many. Where nothing can be written that is a warning, and 0."""
-        try:
+        """Change rows; returns how many."""
+        with self._store_errors("cannot be written"):
             return self._connection.execute(statement, values).rowcount
-        except sqlite3.OperationalError as error:  # read-only, full, locked for longer than anyone should
-            message = f"{self.path}: the tuning database cannot be written ({error}); this result is not kept"
-            warnings.warn(message, StoreWarning, stacklevel=4)
-            return 0
 
     def close(self) -> None:
         """Close the file; calling it twice is harmless."""
@@ -173,6 +220,78 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def set_aside(error: DamagedStoreError) -> Path | None:
+    """Give a damaged file a name of its own, with what SQLite keeps beside it. None where somebody else has. Raises
+    OSError, and the error itself where what others are writing may only look like damage.
+    """
+    path, number = error.path, 1
+    if error.inode is None:
+        raise error
+    if not path.exists() or path.stat().st_ino != error.inode:
+        return None
+    while (aside := path.with_name(f"{path.name}.damaged{number}")).exists():
+        number += 1
+    path.rename(aside)
+    with suppress(OSError):
+        path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+        path.with_name(f"{path.name}-wal").rename(f"{aside}-wal")
+    return aside
+
+
+def _check_owner(path: Path) -> None:
+    """Raise StoreError where another user could have written the file."""
+    real = Path(os.path.realpath(path))
+    if real.exists() and not real.is_file():
+        raise StoreError("the tuning database is not used: not a file", path=path)
+    beside = [real.with_name(real.name + ending) for ending in ("", "-wal", "-journal", "-shm")]
+    reason = stranger_at(path.parent, real.parent, *beside)
+    if reason:
+        raise StoreError(f"the tuning database is not used: {reason}", path=path)
+
+
+def _rename_hashes(connection: sqlite3.Connection) -> None:
+    """What version 3 kept under earlier hashes of sources that are still the same stays valid."""
+    renamed = [(today, kernel, earlier) for kernel, (earlier, today) in EARLIER_HASHES.items()]
+    for table in ("measurement", "best", "checked"):
+        statement = f"UPDATE OR IGNORE {table} SET source_hash=? WHERE kernel=? AND source_hash=?"
+        connection.executemany(statement, renamed)
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Readers and a writer need not wait for each other then.
+
+    SQLite's timeout does not cover this change of a new file, which several processes may open at once. Where it stays
+    locked everything works without.
+    """
+    end = time.monotonic() + OPEN_SECONDS
+    while time.monotonic() < end:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            time.sleep(_MODE_PAUSE_S)
+
+
+def _check_pages(connection: sqlite3.Connection) -> None:
+    """Look through the whole file before anything is added to it."""
+    for (problem,) in connection.execute("PRAGMA quick_check(1)"):
+        if problem != "ok" and " value in " not in problem:  # single values are looked at when they are read
+            raise sqlite3.DatabaseError(problem)
+
+
+def _try_to_write(connection: sqlite3.Connection) -> None:
+    """Write a page that changes nothing: a full or read-only disk shows before the work, not after."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(f"PRAGMA user_version={_version(connection)}")
+    connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _condition(wanted: Mapping[str, str | None]) -> tuple[str, tuple[str, ...]]:

@@ -23,7 +23,7 @@ _UNIT_WEIGHT = 2.0
 #: Something that only one problem has: fused pooling, another storage.
 _WORD_WEIGHT = 1.0
 
-_FIELD = re.compile(r"\b([a-z]+)(\d+)\b")
+_FIELD = re.compile(r"\b([a-z]+)(\d{1,15})\b", re.ASCII)  # what has more digits is no dimension
 _DENSE_SHARE = 1.0
 
 

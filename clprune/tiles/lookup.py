@@ -48,8 +48,8 @@ class Found:
 
     @property
     def needs_check(self) -> bool:
-        """Nobody has verified it on this device and driver."""
-        return self.rank[1] > 0 or self.best.origin in (OFFLINE, IMPORTED)
+        """Anything but what was measured here, on this device and driver, which verified it."""
+        return self.rank[1] != 0 or self.best.origin != MEASURED
 
 
 class Lookup:

@@ -4,24 +4,61 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from clprune.device import DeviceInfo, device_key
-from clprune.errors import TileError
+from clprune.errors import TileError, shown
 from clprune.kernels.base import Kernel, Offer
 
 #: Where a result came from: timed on its device, predicted without one, or read from a file of somebody else's.
-MEASURED, OFFLINE, IMPORTED = "measured", "offline", "imported"
+ORIGINS = MEASURED, OFFLINE, IMPORTED = "measured", "offline", "imported"
 
 #: Why a candidate has no usable time, in the words of the T4 exchange format.
-CORRECT, COMPILE, RUNTIME, CORRECTNESS, TIMEOUT, CONSTRAINTS = (
+INVALIDITIES = CORRECT, COMPILE, RUNTIME, CORRECTNESS, TIMEOUT, CONSTRAINTS = (
     "correct", "compile", "runtime", "correctness", "timeout", "constraints",
 )  # fmt: skip
 
 
+#: Half of a character: no file or database takes it.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+#: No time, share or error is larger.
+_HUGE = 1e300
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _HUGE
+
+
+#: What fields must be, by their names, else by their types; records come from files and databases that hold anything.
+_EXPECTED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "origin": (f"one of {', '.join(ORIGINS)}", lambda value: value in ORIGINS),
+    "invalidity": (f"one of {', '.join(INVALIDITIES)}", lambda value: value in INVALIDITIES),
+    "kept_share": ("a number up to 1", lambda value: _is_number(value) and value <= 1),
+    "unit_rows": ("a whole number from 1 on", lambda value: type(value) is int and 1 <= value < 2**31),
+    "str": ("text", lambda value: isinstance(value, str) and _SURROGATE.search(value) is None),
+    "float | None": ("a finite number from 0 on, or nothing", lambda value: value is None or _is_number(value)),
+    "tuple[float, ...]": ("finite numbers from 0 on", lambda value: all(map(_is_number, value))),
+}
+
+
+class _Record:
+    """What every record does when it is made: refuse, with a TileError, what none of its fields can be."""
+
+    __dataclass_fields__: dict[str, dataclasses.Field[Any]]
+
+    def __post_init__(self) -> None:
+        for name, field in self.__dataclass_fields__.items():
+            expected = _EXPECTED.get(name) or _EXPECTED.get(str(field.type))
+            if expected is not None and not expected[1](getattr(self, name)):
+                raise TileError(f"{name} is {shown(repr(getattr(self, name)))}; expected {expected[0]}")
+
+
 @dataclass(frozen=True, kw_only=True)
-class Key:
+class Key(_Record):
     """Under what a tuning result is kept."""
 
     device: str
@@ -32,7 +69,7 @@ class Key:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
+class Measurement(_Record):
     """One candidate's outcome. `tile` is the JSON text of its parameters, `runs_ms` every sample that was taken.
 
     `time_ms` is None where `invalidity` says why there is no time. `measured_problem` is the key of the smaller
@@ -52,7 +89,7 @@ class Measurement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Best:
+class Best(_Record):
     """A winner with what look-ups need. `tile` is JSON text; times are None for one that was never measured.
 
     `default_time_ms` was measured in turns with the winner.
@@ -71,7 +108,7 @@ class Best:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredDevice:
+class StoredDevice(_Record):
     """What is kept of a device, to judge how near another one is."""
 
     device: str
@@ -118,9 +155,18 @@ def tile_text(tile: Any) -> str:
     return json.dumps(dataclasses.asdict(tile), sort_keys=True)
 
 
+def parameters_from(text: str) -> dict[str, Any]:
+    """What such text says, empty where it says nothing."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
 def tile_from(kernel: Kernel[Any, Any], text: str) -> Any | None:
     """The tile, or None where it is none: another version of clprune, or somebody else, wrote it."""
     try:
-        return kernel.tile_of(json.loads(text))
-    except (TileError, ValueError, RecursionError):
+        return kernel.tile_of(parameters_from(text))
+    except TileError:
         return None

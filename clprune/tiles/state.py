@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clprune.device import DeviceInfo, device_key
-from clprune.folders import data_folder
-from clprune.tiles.database import SCHEMA_VERSION
+from clprune.folders import data_folder, stranger_at
+from clprune.tiles.database import READ_SECONDS, SCHEMA_VERSION
 from clprune.tiles.store import DATABASE_NAME
 
 
@@ -37,7 +37,11 @@ def store_state(device: DeviceInfo | None, *, path: Path | None = None) -> Store
     state = StoreState(path=str(file))
     try:
         state = replace(state, size_bytes=file.stat().st_size, exists=True)
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+        reason = stranger_at(file.parent, file)
+        if reason:
+            return replace(state, problem=reason)
+        where = f"{file.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(where, uri=True, timeout=READ_SECONDS)) as connection:
             return _read(connection, state, device)
     except FileNotFoundError:
         return state

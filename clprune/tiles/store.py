@@ -11,21 +11,24 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from clprune.device import DeviceInfo, device_key
+from clprune.errors import DamagedStoreError, StoreError, TileError
 from clprune.folders import data_folder
 from clprune.kernels.base import Kernel
 from clprune.kernels.workload import Workload
-from clprune.tiles.database import Database, StoreWarning
+from clprune.tiles.database import Database, StoreWarning, set_aside
 from clprune.tiles.records import MEASURED, Best, Key, Measurement, StoredDevice, tile_from, tile_text
 from clprune.version import __version__
 
 DATABASE_NAME = "tuning.sqlite"
+
+_Record = TypeVar("_Record", Key, Measurement, Best, StoredDevice)
 
 
 class Store(Database):
@@ -38,9 +41,7 @@ class Store(Database):
 
     def devices(self) -> dict[str, StoredDevice]:
         """Every device with results, by its key."""
-        names = _names(StoredDevice)
-        rows = self.select(", ".join(names), "device")
-        return {row[0]: StoredDevice(**dict(zip(names, row, strict=True))) for row in rows}
+        return {device.device: device for device in self._records("device", StoredDevice)}
 
     # --- measurements ---
 
@@ -53,22 +54,19 @@ class Store(Database):
         row = _row(measurement) | {"runs_ms": json.dumps(measurement.runs_ms)}
         return self.put("measurement", row, is_replacing=is_replacing)
 
-    def measurements(self, key: Key, kernel: Kernel[Any, Any]) -> dict[Any, float | None]:
-        """Every tile tried under `key` -> milliseconds, or None where it is invalid."""
-        rows = self.select("tile, time_ms", "measurement", **vars(key))
+    def measurements(self, key: Key, kernel: Kernel[Any, Any], *, origin: str | None = None) -> dict[Any, float | None]:
+        """Every tile tried under `key` -> milliseconds, or None where it is invalid; of all origins or of one."""
+        rows = self.select("tile, time_ms", "measurement", origin=origin, **vars(key))
         tiles = ((tile_from(kernel, text), time_ms) for text, time_ms in rows)
-        return {tile: time_ms for tile, time_ms in tiles if tile is not None}
+        return {tile: time_ms for tile, time_ms in tiles if tile is not None and (time_ms is None or _is_time(time_ms))}
 
     def all_measurements(self, *, kernel: str | None = None, device: str | None = None) -> Iterator[Measurement]:
         """Every measurement, or those of one kernel or device key, oldest problem first."""
-        for row in self._records("measurement", Measurement, kernel=kernel, device=device):
-            yield Measurement(**row | {"runs_ms": tuple(json.loads(row["runs_ms"]))})
+        return self._records("measurement", Measurement, kernel=kernel, device=device)
 
     def keys(self, *, kernel: str) -> list[Key]:
         """Every key of one kernel under which something was measured."""
-        names = _names(Key)
-        rows = self.select(f"DISTINCT {', '.join(names)}", "measurement", kernel=kernel)
-        return [Key(**dict(zip(names, row, strict=True))) for row in rows]
+        return list(self._records("measurement", Key, is_distinct=True, kernel=kernel))
 
     # --- winners ---
 
@@ -96,22 +94,36 @@ class Store(Database):
         """(tile, milliseconds) of the winner that was measured under exactly `key`, or None."""
         for text, time_ms in self.select("tile, time_ms", "best", origin=MEASURED, **vars(key)):
             tile = tile_from(kernel, text)
-            return None if tile is None or time_ms is None else (tile, float(time_ms))
+            return (tile, float(time_ms)) if tile is not None and _is_time(time_ms) else None
         return None
 
     def all_best(self, *, kernel: str | None = None, device: str | None = None) -> list[Best]:
         """Every winner, or those of one kernel or device key."""
-        return [Best(**row) for row in self._records("best", Best, kernel=kernel, device=device)]
+        return list(self._records("best", Best, kernel=kernel, device=device))
 
     def _records(
-        self, table: str, type_: type[Measurement] | type[Best], **wanted: str | None
-    ) -> Iterator[dict[str, Any]]:
-        """Rows, the oldest first, as keyword arguments of `type_`."""
-        of_key, others = _names(Key), [name for name in _names(type_) if name != "key"]
-        for row in self.select(", ".join((*of_key, *others)), table, order="ORDER BY rowid", **wanted):
-            values = iter(row)
-            key = Key(**{name: next(values) for name in of_key})
-            yield {"key": key, **dict(zip(others, values, strict=True))}
+        self, table: str, type_: type[_Record], *, is_distinct: bool = False, **wanted: str | None
+    ) -> Iterator[_Record]:
+        """Rows, the oldest first; those that cannot be what they should are passed over with one warning for all."""
+        own: list[str] = [name for name in _names(type_) if name != "key"]
+        of_key: list[str] = _names(Key) if "key" in _names(type_) else []
+        columns, order = ", ".join((*of_key, *own)), "" if is_distinct else "ORDER BY rowid"
+        wrong: list[str] = []
+        for row in self.select(f"DISTINCT {columns}" if is_distinct else columns, table, order=order, **wanted):
+            values: dict[str, Any] = dict(zip((*of_key, *own), row, strict=True))
+            try:
+                if of_key:
+                    values["key"] = Key(**{name: values.pop(name) for name in of_key})
+                if "runs_ms" in values:
+                    values["runs_ms"] = tuple(json.loads(values["runs_ms"]))
+                record = type_(**values)
+            except (TileError, TypeError, ValueError, RecursionError) as error:
+                wrong.append(str(error))
+                continue
+            yield record
+        if wrong:
+            message = f"{self.path}: {len(wrong)} rows of {table} make no sense and are passed over ({wrong[0]})"
+            warnings.warn(message, StoreWarning, stacklevel=4)
 
     def forget(self, *, kernel: str | None = None, device: str | None = None, problem: str | None = None) -> int:
         """Delete the results of one kernel, device key or problem, or all; returns how many measurements went.
@@ -132,7 +144,7 @@ class Store(Database):
     def is_right(self, device: DeviceInfo, kernel: Kernel[Any, Any], tile: Any) -> bool | None:
         """Whether `tile` gave right answers on `device`; None where nobody has looked."""
         found = self.select("is_right", "checked", **_checked(device, kernel, tile))
-        return bool(found[0][0]) if found else None
+        return {(0,): False, (1,): True}.get(found[0]) if found else None
 
     def set_right(self, device: DeviceInfo, kernel: Kernel[Any, Any], tile: Any, *, is_right: bool) -> None:
         """Keep the outcome of a check."""
@@ -140,18 +152,89 @@ class Store(Database):
         self.put("checked", _checked(device, kernel, tile) | outcome)
 
 
-def open_store(path: Path | None = None) -> Store:
-    """The user's database (`tuning.sqlite` in the data folder), or one in memory with a warning where that fails.
+class _Patient(Store):
+    """A database for look-ups, which nothing depends on: what cannot be read is not there, and one line says why."""
 
-    Use it as a context manager, or close it.
+    _is_given_up = _is_full = False
+
+    def select(self, columns: str, table: str, *, order: str = "", **wanted: str | None) -> list[tuple[Any, ...]]:
+        if self._is_given_up:
+            return []
+        try:
+            return super().select(columns, table, order=order, **wanted)
+        except StoreError as error:
+            self._is_given_up = True
+            self.close()
+            _go_on_without(error)
+            return []
+
+    def write(self, statement: str, values: Sequence[Any]) -> int:
+        """What is learnt of a tile can be learnt again."""
+        if self._is_given_up or self._is_full:
+            return 0
+        try:
+            return super().write(statement, values)
+        except StoreError:
+            self._is_full = True
+            return 0
+
+
+def open_store(path: Path | None = None, *, to_write: bool = False) -> Store:
+    """The user's database (`tuning.sqlite` in the data folder), or that at `path`, to read or to write.
+
+    There is none to read before the first tuning: an empty one then. A damaged file is set aside under another name,
+    with a warning. Raises StoreError where the database cannot be read, or written. Use it as a context manager, or
+    close it.
     """
     file = path or data_folder() / DATABASE_NAME
     try:
-        return Store(file)
-    except (OSError, sqlite3.OperationalError) as error:
-        message = f"{file}: the tuning database cannot be opened ({error}); going on without"
-        warnings.warn(message, StoreWarning, stacklevel=2)
+        return Store(file, to_write=to_write)
+    except FileNotFoundError:
+        pass
+    except DamagedStoreError as error:
+        _set_aside(error)
+        return open_store(file, to_write=to_write)
+    except OSError as error:
+        raise StoreError(f"the tuning database cannot be opened: {error.strerror}", path=file) from error
+    empty = Store(None)
+    empty.path = file
+    return empty
+
+
+def open_store_for_lookups(path: Path | None = None) -> Store:
+    """The same for programs that run as well without: where it is held, damaged, of a newer version or somebody else's
+    they go on with what is known, after two seconds at most and with one warning.
+    """
+    file = path or data_folder() / DATABASE_NAME
+    try:
+        return _Patient(file, to_write=False)
+    except FileNotFoundError:
         return Store(None)
+    except StoreError as error:
+        return _go_on_without(error)
+    except OSError as error:
+        return _go_on_without(StoreError(f"the tuning database cannot be opened: {error.strerror}", path=file))
+
+
+def _go_on_without(error: StoreError) -> Store:
+    """Set a damaged file aside, warn once; an empty database in its place."""
+    message = f"{error}; going on without tuned tiles"
+    if isinstance(error, DamagedStoreError):
+        with suppress(StoreError):
+            _set_aside(error)
+            return Store(None)
+    warnings.warn(message, StoreWarning, stacklevel=4)
+    return Store(None)
+
+
+def _set_aside(error: DamagedStoreError) -> None:
+    """Give the damaged file a name of its own, and say so. Raises the error where that cannot be."""
+    try:
+        aside = set_aside(error)
+    except OSError as refusal:
+        raise error from refusal
+    if aside is not None:
+        warnings.warn(f"{error}: it is set aside as {aside.name}", StoreWarning, stacklevel=4)
 
 
 def now_text() -> str:
@@ -172,3 +255,8 @@ def _row(value: Measurement | Best) -> dict[str, Any]:
 def _checked(device: DeviceInfo, kernel: Kernel[Any, Any], tile: Any) -> dict[str, Any]:
     names = {"device": device_key(device), "kernel": kernel.name, "source_hash": kernel.source_hash()}
     return names | {"tile": tile_text(tile)}
+
+
+def _is_time(value: object) -> bool:
+    """Whether a database's column holds milliseconds that something can have taken."""
+    return isinstance(value, int | float) and 0 < value < float("inf")

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clprune.errors import StoreError, shown
+from clprune.errors import StoreError, TileError, UsageError, shown
 from clprune.files import write_atomically
 from clprune.json_input import read_json
+from clprune.kernels.catalogue import kernel_by_name
 from clprune.kernels.earlier_hashes import todays_hash
 from clprune.tiles.records import (
     COMPILE,
@@ -34,6 +35,7 @@ from clprune.tiles.records import (
     Key,
     Measurement,
     StoredDevice,
+    parameters_from,
 )
 from clprune.tiles.store import Store
 from clprune.version import __version__
@@ -64,8 +66,12 @@ def from_store(store: Store, *, kernel: str | None = None, device: str | None = 
     )
 
 
-def into_store(store: Store, results: Results) -> int:
-    """Add what the database lacks, marked as imported; what was measured here stays. Returns the candidates added."""
+def into_store(store: Store, results: Results, *, path: str | Path = "results") -> int:
+    """Add what the database lacks, marked as imported; what was measured here stays. Returns the candidates added.
+
+    Raises StoreError, naming `path`, for what is no tile of today's kernel: nothing is added then.
+    """
+    _check_tiles(results, path)
     added = 0
     with store.transaction():
         known = store.devices()
@@ -77,6 +83,22 @@ def into_store(store: Store, results: Results) -> int:
         for best in results.best:
             store.put_best(_imported(best), is_replacing=False)
     return added
+
+
+def _check_tiles(results: Results, path: str | Path) -> None:
+    """Results of unknown kernels, or of other versions of one, stay as they are: nothing makes a tile of them."""
+    items = [(item.key, item.tile) for item in results.measurements] + [(item.key, item.tile) for item in results.best]
+    for name in {key.kernel for key, _ in items}:
+        try:
+            kernel = kernel_by_name(name)
+        except UsageError:
+            continue
+        source_hash = kernel.source_hash()
+        try:
+            for tile in {tile for key, tile in items if (key.kernel, key.source_hash) == (name, source_hash)}:
+                kernel.tile_of(parameters_from(tile))
+        except TileError as error:
+            raise StoreError(str(error), path=path) from error
 
 
 def to_document(results: Results) -> dict[str, Any]:
@@ -119,7 +141,7 @@ def _entry(measurement: Measurement, best: Best | None) -> dict[str, Any]:
         times |= {"compilation": measurement.build_ms, "compilation_time": measurement.build_ms}
     return {
         "timestamp": measurement.timestamp,
-        "configuration": json.loads(measurement.tile),
+        "configuration": parameters_from(measurement.tile),
         "objectives": ["time"],
         "times": times,
         "invalidity": measurement.invalidity,
@@ -141,7 +163,10 @@ def from_document(document: Any, *, path: str | Path) -> Results:
     devices = metadata.get("devices") if isinstance(metadata, dict) else None
     measurements, winners = [], []
     for number, entry in enumerate(document["results"]):
-        measurement, best = reader.entry(entry, f"results[{number}]")
+        try:
+            measurement, best = reader.entry(entry, f"results[{number}]")
+        except TileError as error:
+            raise StoreError(f"results[{number}]: {error}", path=path) from error
         measurements.append(measurement)
         winners += [best] if best is not None else []
     return Results(

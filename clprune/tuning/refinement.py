@@ -29,7 +29,7 @@ from clprune.opencl import Session
 from clprune.plan.plan import Plan
 from clprune.plan.steps import Chosen
 from clprune.runner.binding import BoundPlan, BoundStep, bind_others, bind_plan
-from clprune.tiles.records import Key, result_key
+from clprune.tiles.records import MEASURED, Key, result_key
 from clprune.tiles.store import Store
 from clprune.turns import in_turns
 
@@ -131,7 +131,8 @@ def _times_of(offer: Offer, store: Store, device: DeviceInfo) -> dict[Any, float
     best = store.best(key, offer.kernel)
     if best is None:
         return {}
-    measured = {tile: ms for tile, ms in store.measurements(key, offer.kernel).items() if ms is not None}
+    here = store.measurements(key, offer.kernel, origin=MEASURED)
+    measured = {tile: ms for tile, ms in here.items() if ms is not None}
     # Times of the search were taken at another moment than the winner's last: they are compared with its first.
     scale = best[1] / measured.get(best[0], best[1])
     times_ms = {tile: max(time_ms * scale, best[1]) for tile, time_ms in measured.items()} | {best[0]: best[1]}

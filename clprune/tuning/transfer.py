@@ -19,7 +19,7 @@ FARTHEST = 12.0
 _OTHER_DRIVER, _SAME_ARCHITECTURE, _SAME_TYPE = 0.5, 1.0, 4.0
 _OTHER_SOURCE = 0.5  # an older version of the same kernel
 
-_PRUNED = re.compile(r"kept([0-9.]+) unit(\d+)x1")
+_PRUNED = re.compile(r"kept([01]\.\d{2,3}) unit([1-9]\d{0,8})x1", re.ASCII)
 
 
 def similar_problems(store: Store, key: Key, kernel: Kernel[Any, Any]) -> list[Similar]:

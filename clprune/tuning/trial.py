@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from clprune.candidate import Candidate, bind_case, compare_outputs
-from clprune.errors import BuildError, ConfigurationRejected, LaunchError, WrongAnswer
+from clprune.errors import BuildError, ConfigurationRejected, LaunchError, TileError, WrongAnswer
 from clprune.kernels.arguments import Sample
 from clprune.kernels.base import Kernel
 from clprune.opencl import Session
@@ -88,6 +88,7 @@ class Evaluator:
         kernel, operation, sample = self._task
         build_ms = None
         try:
+            kernel.tile_of(asdict(tile))
             start = time.perf_counter()
             candidate = bind_case(
                 self._session, kernel, tile, operation, kernel.case(tile, operation, sample), keep=False
@@ -98,7 +99,7 @@ class Evaluator:
             for _ in range(_DISTURBED_RUNS - 1):  # some drivers compile at the first run
                 if hopeless_ms is not None and first_ms > hopeless_ms:
                     first_ms = min(first_ms, self._run_ms(candidate))
-        except (BuildError, LaunchError, ConfigurationRejected) as refusal:
+        except (BuildError, LaunchError, ConfigurationRejected, TileError) as refusal:
             return Trial(tile=tile, invalidity=_invalidity(refusal), build_ms=build_ms, detail=_detail(refusal))
         if hopeless_ms is not None and first_ms > hopeless_ms:
             return Trial(
@@ -167,7 +168,7 @@ def _is_undecided(runs_ms: list[float], best_ms: float | None) -> bool:
     return len(runs_ms) < FEWEST_RUNS or spent_s < FEWEST_SECONDS
 
 
-def _invalidity(refusal: BuildError | LaunchError | ConfigurationRejected) -> str:
+def _invalidity(refusal: BuildError | LaunchError | ConfigurationRejected | TileError) -> str:
     """The T4 word for a refusal."""
     if isinstance(refusal, BuildError):
         return COMPILE
@@ -176,5 +177,5 @@ def _invalidity(refusal: BuildError | LaunchError | ConfigurationRejected) -> st
     return CORRECTNESS if isinstance(refusal, WrongAnswer) else CONSTRAINTS
 
 
-def _detail(refusal: BuildError | LaunchError | ConfigurationRejected) -> str:
+def _detail(refusal: BuildError | LaunchError | ConfigurationRejected | TileError) -> str:
     return str(refusal)[:500]

@@ -16,7 +16,7 @@ from clprune.kernels.matrix import MatrixKernel
 from clprune.opencl import Session
 from clprune.plan.steps import Step
 from clprune.tiles.lookup import Lookup
-from clprune.tiles.records import result_key
+from clprune.tiles.records import MEASURED, result_key
 from clprune.tiles.store import Store
 from clprune.tuning.caches import Caches
 from clprune.tuning.contest import rivalry, times_in_turns
@@ -231,7 +231,7 @@ class _Run:
             self.spaces.candidates(kernel, self.operation),
             parameters=kernel.parameters,
             starts=[*defaults[:1], *(known or ())[:1], *starts_from(similar), *defaults[1:]],
-            known={} if is_forced else self.store.measurements(self.key, kernel),
+            known={} if is_forced else self.store.measurements(self.key, kernel, origin=MEASURED),
             similar=similar,
             seed=seed,
         )

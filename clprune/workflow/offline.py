@@ -14,9 +14,8 @@ from clprune.offline.ranking import Compiler
 from clprune.offline.start import StartingPoint, keep, starting_points
 from clprune.plan.plan import make_plan
 from clprune.progress import OnProgress, Progress
-from clprune.tiles.store import open_store
 from clprune.workflow.inputs import ModelLike
-from clprune.workflow.tune import tuning_input
+from clprune.workflow.tune import store_to_keep, tuning_input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +46,14 @@ def tune_offline(
     architecture: str,
     weights: str | Path | None = None,
     batch: int | None = None,
+    kept: bool = True,
     progress: OnProgress | None = None,
 ) -> OfflineResult:
-    """Predict a tile for every problem of a model on a GPU architecture such as "sm_90", and keep them.
+    """Predict a tile for every problem of a model on a GPU architecture such as "sm_90", and keep them unless `kept`
+    is False.
 
-    Raises UsageError for an unknown architecture, MissingDependencyError naming the compilers to install.
+    Raises StoreError where nothing can be kept, UsageError for an unknown architecture, MissingDependencyError naming
+    the compilers to install.
     """
     network, forms, _ = tuning_input(model, weights, batch=batch)
     chosen = architecture_by_name(architecture)
@@ -64,8 +66,9 @@ def tune_offline(
             place = f"{number + 1}/{count} {problem_text(problem)}"
             progress(Progress(stage="compiling", done=number, total=count, place=place, part=number + 1))
 
-    points = starting_points(Compiler(toolchain, chosen), (step.choice.offer for step in plan.steps), progress=report)
-    with open_store() as store:
+    with store_to_keep(kept=kept) as store:
+        offers = (step.choice.offer for step in plan.steps)
+        points = starting_points(Compiler(toolchain, chosen), offers, progress=report)
         keep(store, chosen, points)
     return OfflineResult(
         model=str(network.path), batch=network.batch, architecture=chosen, database=store.path, points=tuple(points)

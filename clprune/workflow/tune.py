@@ -14,6 +14,7 @@ from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
+from clprune.errors import StoreError
 from clprune.geometry import problem_text
 from clprune.kernels.base import Offer
 from clprune.kernels.workload import WeightForm
@@ -100,6 +101,7 @@ def tune(
     budget_s: float | None = None,
     force: bool = False,
     missing: bool = False,
+    kept: bool = True,
     batch: int | None = None,
     seed: int = 0,
     device: Device = None,
@@ -112,7 +114,8 @@ def tune(
     cfg's prune keys. `effort` is "quick", "normal" or "thorough"; `budget_s` seconds replace its own. Earlier
     measurements are used unless `force`; with `missing`, problems that have a tuned tile are left out. At last the
     winners and their closest rivals run in the network itself, in turns. KeyboardInterrupt ends the search and keeps
-    what it found. Raises UsageError, NoDeviceError, and what reading the model raises.
+    what it found. Raises StoreError at once where nothing can be kept, unless `kept` is False: no database is used
+    then; UsageError, NoDeviceError, and what reading the model raises.
 
     >>> result = clprune.tune("small.cfg", effort="quick", budget_s=0.5)
     >>> {problem.kernel for problem in result.problems} >= {"connected"}, result.interrupted
@@ -120,7 +123,7 @@ def tune(
     """
     network, forms, values = tuning_input(model, weights, batch=batch)
     level = effort_by_name(effort)
-    with open_store() as store, opened(device) as session:
+    with store_to_keep(kept=kept) as store, opened(device) as session:
         plan = make_plan(network, session.info, forms=forms, algorithms=algorithms)
         offers = offers_to_tune(plan.steps, likely_only=level.likely_only)
         if missing:
@@ -145,6 +148,16 @@ def tune(
             refined=tuple(refined),
             problems=tuple(problem for problem in problems if problem is not None),
         )
+
+
+def store_to_keep(*, kept: bool) -> Store:
+    """The database that results are kept in, or one in memory. Raises StoreError where nothing can be written."""
+    try:
+        return open_store(to_write=True) if kept else Store(None)
+    except StoreError as error:
+        found = str(error).removeprefix(f"{error.path}: ")
+        advice = "nothing would be kept; mend that, or go on without by --no-keep"
+        raise StoreError(f"{found}: {advice}", path=error.path) from error
 
 
 def tuning_input(
@@ -238,7 +251,7 @@ def refine_in_network(
     effort: str = DEFAULT_EFFORT,
 ) -> list[Refined]:
     """Measure the winners of tuning and their closest rivals in the network, and keep the fastest."""
-    level, lookup = effort_by_name(effort), Lookup(store, session.info)
+    level, lookup = effort_by_name(effort), Lookup(store, session.info, session=session)
     plan = make_plan(
         network,
         session.info,

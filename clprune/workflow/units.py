@@ -18,7 +18,7 @@ from clprune.pruning import PruneSettings, get_method
 from clprune.pruning.common_unit import common_unit
 from clprune.pruning.network import prune_random, with_prune_options
 from clprune.tiles.lookup import Lookup
-from clprune.tiles.store import open_store
+from clprune.tiles.store import open_store_for_lookups
 from clprune.unit import Unit
 
 
@@ -53,7 +53,7 @@ def layer_units(
     """
     if unit is not None:
         return {layer.index: unit for layer in network.layers if isinstance(layer, MatrixLayer)}
-    with open_store() as store:
+    with open_store_for_lookups() as store:
         units_of = [
             tile_units(
                 network,

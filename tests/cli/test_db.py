@@ -28,7 +28,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def filled() -> None:
-    store = open_store()
+    store = open_store(to_write=True)
     for device in (HERE, THERE):
         store.add_device(device)
         key = result_key(device, Offer(kernel=KERNEL, operation=OPERATION))

@@ -218,7 +218,7 @@ def test_no_file_stays_open(device_context: Session, network_of: Callable[..., N
     for _ in range(50):
         with Runner(network, weights, session=device_context):
             pass
-        with open_store():
+        with open_store(to_write=True):
             pass
         counts.append(len([*Path("/proc/self/fd").iterdir()]))
     assert counts[-1] == counts[0]

@@ -19,7 +19,7 @@ from clprune.kernels.workload import Workload
 from clprune.tiles.database import SCHEMA_VERSION, StoreWarning
 from clprune.tiles.lookup import Lookup
 from clprune.tiles.records import Key, result_key
-from clprune.tiles.store import DATABASE_NAME, Store, open_store
+from clprune.tiles.store import DATABASE_NAME, Store, open_store, open_store_for_lookups
 from tests.imaginary import imaginary_device
 
 KERNEL = kernel_by_name("connected")
@@ -197,40 +197,32 @@ def test_someone_elses_database_is_not_touched(tmp_path: Path) -> None:
     assert store.best(key(), KERNEL) is None
 
 
-def test_folder_that_cannot_be_made_costs_a_warning_only(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_made_costs_look_ups_a_warning_only(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
-    with pytest.warns(StoreWarning, match="the tuning database cannot be opened .*; going on without"):
-        store = open_store(in_the_way / "folder" / DATABASE_NAME)
+    path = in_the_way / "folder" / DATABASE_NAME
+    with pytest.warns(StoreWarning, match="the tuning database cannot be opened: Not a directory; going on without"):
+        store = open_store_for_lookups(path)
     set_best(store, TILES[0])
     assert store.best(key(), KERNEL) == (TILES[0], 1.0)
+    with pytest.raises(StoreError, match="cannot be opened: Not a directory"):
+        open_store(path, to_write=True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_unwritable_folder_costs_a_warning_only(tmp_path: Path) -> None:
+def test_unwritable_folder_is_a_failure_of_who_writes(tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o500)
-    with pytest.warns(StoreWarning, match="cannot be opened"):
-        store = open_store(folder / DATABASE_NAME)
-    set_best(store, TILES[0])
-
-
-def test_database_that_may_only_be_read_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a read-only file system, also for root."""
-    path = tmp_path / "a.sqlite"
-    store = Store(path)
-    set_best(store, TILES[0])
-    store.close()
-    connect = sqlite3.connect
-    monkeypatch.setattr(
-        sqlite3, "connect", lambda file, **options: connect(f"file:{file}?mode=ro", uri=True, **options)
-    )
-    assert open_store(path).best(key(), KERNEL) == (TILES[0], 1.0)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        open_store(folder / DATABASE_NAME, to_write=True)
 
 
 def test_default_place_is_the_users_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLPRUNE_DATA_DIR", str(tmp_path / "data"))
-    assert open_store().path == tmp_path / "data" / DATABASE_NAME
+    for to_write in (False, True):
+        with open_store(to_write=to_write) as store:
+            assert store.path == tmp_path / "data" / DATABASE_NAME
+        assert store.path.exists() == to_write
 
 
 def _write_many(path: Path, number: int, barrier: Any) -> None:

@@ -118,7 +118,7 @@ def measure(
     variants, unit_rows = [case.variant for case in CASES], preparation.unit_rows
     tasks = variant_tasks(network, session.info, variants, unit_rows)
     with contextlib.ExitStack() as stack:
-        store = stack.enter_context(open_store())
+        store = stack.enter_context(open_store(to_write=True))
         tune_missing(session, store, tasks, preparation.tuning, say=say)
         models = []
         for variant in variants:

@@ -164,7 +164,7 @@ def tune_entry(
 
     Raises what `tune` raises.
     """
-    with open_device(device.selector) as session, open_store() as store:
+    with open_device(device.selector) as session, open_store(to_write=True) as store:
         tuning = preparation.tuning
         likely_only = tuning.effort is not None and tuning.effort.likely_only
         tasks = variant_tasks(network, session.info, entry.variants, preparation.unit_rows, likely_only=likely_only)

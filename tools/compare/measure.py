@@ -274,7 +274,7 @@ def tune_models(session: Session, dense: Model, models: Models, *, tuning: Tunin
     sparse = [task for task in offers_to_tune(of_single_weights) if task.kernel.name in kernels]
     every = [*offers_to_tune(steps, likely_only=True), *sparse]
     tasks = {(task.kernel.name, task.operation.key, task.workload.key): task for task in every}
-    with open_store() as store:
+    with open_store(to_write=True) as store:
         tune_missing(session, store, list(tasks.values()), tuning, say=say)
 
 

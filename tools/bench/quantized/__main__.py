@@ -118,7 +118,7 @@ def bench_quantized(parts: Sequence[str], device: str | None, work: Path, out: P
     for part in parts or PARTS:
         name, forms = PARTS[part]
         cfg = write_part(models_folder() / "vgg16.cfg", name, work)
-        with open_device(device) as session, open_store() as store:
+        with open_device(device) as session, open_store(to_write=True) as store:
             kept = keep_forms(session, cfg, forms, seed=SEED, with_answers=part != "sparse")
             wanted = [form for form in forms if not form.sparsity or form.sparsity in TUNED_SPARSITIES]
             tune_missing(session, store, tasks(session.info, load_network(cfg), wanted), tuning, say=say)
