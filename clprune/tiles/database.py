@@ -47,6 +47,9 @@ _SCHEMA = {
 }
 _COLUMN = re.compile(r"(\w+) (?:TEXT|REAL|INTEGER)")
 
+#: What SQLite says where the disk or the folder lets nothing be written.
+_DISK = re.compile(r"I/O|unable to open|readonly")
+
 #: What SQLite says as an "operational" error where it is the file that is not as it must be.
 _DAMAGE = re.compile(r"no such (table|column)|malformed|[Cc]ould not decode")
 
@@ -140,7 +143,8 @@ class Database:
                 damage = DamagedStoreError(message, path=place)
                 damage.inode = self._inode
                 raise damage from error
-            raise StoreError(f"the tuning database {what}: {error}", path=place) from error
+            hint = "; is the disk full or read-only?" if _DISK.search(str(error)) else ""
+            raise StoreError(f"the tuning database {what}: {error}{hint}", path=place) from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the last results, no more

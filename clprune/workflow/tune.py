@@ -157,7 +157,7 @@ def store_to_keep(*, kept: bool) -> Store:
     except StoreError as error:
         found = str(error).removeprefix(f"{error.path}: ")
         advice = "nothing would be kept; mend that, or go on without by --no-keep"
-        raise StoreError(f"{found}: {advice}", path=error.path) from error
+        raise StoreError(f"{found}; {advice}", path=error.path) from error
 
 
 def tuning_input(

@@ -101,16 +101,6 @@ def test_interrupt_keeps_what_was_found(run: Run, model: Path, monkeypatch: pyte
     assert not found & left
 
 
-def test_unwritable_database_is_a_warning(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = model.parent / "file"
-    place.write_text("")
-    monkeypatch.setenv("CLPRUNE_DATA_DIR", str(place / "inside"))
-    result = run("tune", model, "--budget", "0.01")
-    assert result.status == 0
-    assert result.err.startswith(f"clprune: warning: {place / 'inside' / 'tuning.sqlite'}: ")
-    assert "kept in memory, which ends now" in result.out
-
-
 @pytest.mark.parametrize("budget", ["0", "-1", "soon"])
 def test_budget_must_be_positive(run: Run, model: Path, budget: str) -> None:
     result = run("tune", model, "--budget", budget)
