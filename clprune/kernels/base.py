@@ -262,7 +262,7 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         and exactly of their type (a bool is no int).
         """
         if not isinstance(values, Mapping) or values.keys() != self.parameters.keys():
-            found = shown(repr(list(values) if isinstance(values, Mapping) else values))
+            found = shown(", ".join(map(str, values)) if isinstance(values, Mapping) else repr(values), 200)
             raise TileError(f"{self.name}: found the parameters {found}; expected {', '.join(self.parameters)}")
         for name, declared in self.parameters.items():
             if not any(type(values[name]) is type(value) and values[name] == value for value in declared):

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from clprune.kernels.base import Offer, Workload
+from clprune.kernels.base import Offer
 from clprune.kernels.catalogue import kernel_by_name
+from clprune.kernels.workload import Workload
 from clprune.tiles.records import result_key
 from clprune.tiles.store import DATABASE_NAME, Store
 from tests.cli.conftest import Run

@@ -14,8 +14,9 @@ import pytest
 
 from clprune.errors import DamagedStoreError, StoreError
 from clprune.folders import stranger_at
-from clprune.kernels.base import Offer, Workload
+from clprune.kernels.base import Offer
 from clprune.kernels.catalogue import kernel_by_name
+from clprune.kernels.workload import Workload
 from clprune.opencl import binary_cache
 from clprune.tiles.database import StoreWarning
 from clprune.tiles.lookup import Lookup
