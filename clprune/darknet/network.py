@@ -11,6 +11,7 @@ from clprune.darknet.cfg import CfgWarning, parse_cfg
 from clprune.darknet.kinds.base import Keys, Layer, MatrixLayer, Place
 from clprune.darknet.registry import find_kind, kind_names
 from clprune.darknet.section import Section
+from clprune.dataset import DataSet
 from clprune.errors import UnsupportedLayerError, UsageError, shown
 from clprune.geometry import Shape
 
@@ -89,6 +90,20 @@ def load_network(path: str | Path, *, batch: int = 1) -> Network:
         raise net.error("no layer follows: expected at least one")
     options = {key: option.value for key, option in net.options.items()}
     return Network(path=Path(path), input=first, batch=batch, layers=tuple(layers), net_options=options)
+
+
+def check_data(network: Network, data: DataSet) -> None:
+    """Raise UsageError unless `network` takes the images of `data` and has a value for each of its classes."""
+    if len(data) == 0:
+        raise UsageError(f"{data.name} has no images")
+    shape = network.input
+    found = data.batch([0]).shape[1:]
+    if found != (shape.channels, shape.height, shape.width):
+        raise UsageError(f"{data.name} has images of {'x'.join(map(str, found))}, {network.path} takes {shape}")
+    if len(data.class_names) > network.outputs:
+        raise UsageError(
+            f"{data.name} has {len(data.class_names)} classes, {network.path} has only {network.outputs} outputs"
+        )
 
 
 def _input_shape(net: Section) -> Shape:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from clprune.darknet.network import Network
+from clprune.darknet.network import Network, check_data
 from clprune.dataset import DataSet
-from clprune.errors import ClpruneError, UsageError
+from clprune.errors import ClpruneError
 from clprune.progress import OnProgress, Progress
 
 #: Images that are held as float32 at once.
@@ -73,17 +73,3 @@ def label_ranks(values: FloatArray, labels: npt.NDArray[np.int64]) -> npt.NDArra
     ties_before = (values == own) & (np.arange(values.shape[1]) < labels[:, None])
     ranks: npt.NDArray[np.int64] = np.count_nonzero((values > own) | ties_before, axis=1)
     return ranks
-
-
-def check_data(network: Network, data: DataSet) -> None:
-    """Raise UsageError unless `network` takes the images of `data` and has a value for each of its classes."""
-    if len(data) == 0:
-        raise UsageError(f"{data.name} has no images")
-    shape = network.input
-    found = data.batch([0]).shape[1:]
-    if found != (shape.channels, shape.height, shape.width):
-        raise UsageError(f"{data.name} has images of {'x'.join(map(str, found))}, {network.path} takes {shape}")
-    if len(data.class_names) > network.outputs:
-        raise UsageError(
-            f"{data.name} has {len(data.class_names)} classes, {network.path} has only {network.outputs} outputs"
-        )

@@ -10,11 +10,10 @@ from dataclasses import replace
 
 import torch
 
-from clprune.darknet.network import Network
+from clprune.darknet.network import Network, check_data
 from clprune.darknet.values import Weights
 from clprune.dataset import DataSet
 from clprune.errors import UsageError
-from clprune.training.evaluate import check_classes
 from clprune.training.layers import BATCH_NORM_MOMENTUM, Normalize
 from clprune.training.module import NetworkModule, load_module, store_weights
 
@@ -30,7 +29,7 @@ def estimate_statistics(network: Network, weights: Weights, images: DataSet, *, 
     if len(images) < 2:
         raise UsageError(f"{len(images)} images to estimate statistics from: expected at least 2")
     module = load_module(network, weights)
-    check_classes(module, images)
+    check_data(network, images)
     refresh_statistics(module, images, batch=batch)
     return replace(store_weights(module, seen=weights.seen), major=weights.major, minor=weights.minor)
 

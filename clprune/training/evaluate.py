@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from clprune.darknet.network import check_data
 from clprune.dataset import DataSet
-from clprune.errors import UsageError
 from clprune.training.module import NetworkModule
 
 BATCH = 250
@@ -27,7 +27,7 @@ class ModuleEvaluation:
 @torch.no_grad()
 def evaluate(module: NetworkModule, data: DataSet, *, batch: int = BATCH) -> ModuleEvaluation:
     """Evaluate in float32; the module's training mode is left as it was. Raises UsageError when classes do not fit."""
-    check_classes(module, data)
+    check_data(module.network, data)
     was_training = module.training
     module.eval()
     right = top5 = 0
@@ -46,16 +46,3 @@ def evaluate(module: NetworkModule, data: DataSet, *, batch: int = BATCH) -> Mod
         module.train(was_training)
     count = len(data)
     return ModuleEvaluation(images=count, accuracy=right / count, top5_accuracy=top5 / count, loss=loss / count)
-
-
-def check_classes(module: NetworkModule, data: DataSet) -> None:
-    """Raise UsageError when the network has fewer outputs than classes, or images have another shape."""
-    outputs = module.network.outputs
-    if len(data.class_names) > outputs:
-        raise UsageError(f"{data.name} has {len(data.class_names)} classes, the network only {outputs} outputs")
-    if not len(data):
-        raise UsageError(f"{data.name} has no images")
-    found = data.batch([0]).shape[1:]
-    shape = module.network.input
-    if found != (shape.channels, shape.height, shape.width):
-        raise UsageError(f"{data.name} has images of {'x'.join(map(str, found))}, the network takes {shape}")

@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.container.model import Model, load_model
-from clprune.darknet.network import Network
+from clprune.darknet.network import Network, check_data
 from clprune.data import DataSet, Split, load_data
 from clprune.errors import UsageError
 from clprune.opencl import Session, open_device
-from clprune.runner.evaluate import check_data
 
 #: A cfg with its weights beside it, or what `load_model` made of one.
 ModelLike: TypeAlias = "str | Path | Model"

@@ -192,10 +192,10 @@ def test_prune_and_retrain_in_steps(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     network = network_of(tmp_path)
     wide = load_data("synthetic", split="train", height=8, width=9, count=20)
-    with pytest.raises(UsageError, match="images of 3x8x9, the network takes 3x8x8"):
+    with pytest.raises(UsageError, match=r"images of 3x8x9, .* takes 3x8x8"):
         train(network, wide, RECIPE)
     many = replace(data_of(), class_names=tuple(str(index) for index in range(11)))
-    with pytest.raises(UsageError, match="11 classes, the network only 10 outputs"):
+    with pytest.raises(UsageError, match=r"11 classes, .* has only 10 outputs"):
         train(network, many, RECIPE)
     with pytest.raises(UsageError, match="a mask for layer 2"):
         train(network, data_of(), RECIPE, masks={2: np.ones((1, 1), bool)})
