@@ -23,14 +23,7 @@ from clprune.kernels.conv_operation import (
 )
 from clprune.kernels.convolution import PositionKernel
 from clprune.kernels.demand import Demand
-from clprune.kernels.storage import (
-    CODEBOOK4,
-    CODEBOOK8,
-    FLOAT16,
-    INT8,
-    column_lists,
-    weight_arguments,
-)
+from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, FLOAT16, INT8, column_lists, weight_arguments
 from clprune.kernels.tile import PREFETCHING, STAGING, WORK_GROUP_CONSTRAINTS, Constraint, fits_registers, values
 from clprune.kernels.workload import WeightForm, Workload
 from clprune.packing.columns import PackedColumns

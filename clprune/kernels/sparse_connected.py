@@ -19,10 +19,7 @@ from clprune.kernels.connected import (
 )
 from clprune.kernels.samples import ragged_matrix
 from clprune.kernels.sparse_conv import MOST_KEPT_SHARE
-from clprune.kernels.storage import (
-    entry_lists,
-    stored_matrix,
-)
+from clprune.kernels.storage import entry_lists, stored_matrix
 from clprune.kernels.tile import PREFETCHING, Constraint, fits_registers, values
 from clprune.packing.row_lanes import PackedLanes, pack_lanes
 from clprune.packing.windows import pack_windows

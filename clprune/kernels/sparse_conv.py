@@ -11,10 +11,7 @@ from clprune.geometry import ceil_div
 from clprune.kernels.arguments import Arguments, Launch
 from clprune.kernels.base import Kernel, Offer, Rank, Request
 from clprune.kernels.conv import CONV
-from clprune.kernels.conv_operation import (
-    POSITION_CONSTRAINTS,
-    ConvOperation,
-)
+from clprune.kernels.conv_operation import POSITION_CONSTRAINTS, ConvOperation
 from clprune.kernels.convolution import PositionKernel
 from clprune.kernels.samples import ragged_matrix
 from clprune.kernels.storage import entry_lists, weight_arguments

@@ -19,12 +19,7 @@ from clprune.kernels.convolution import ConvolutionKernel
 from clprune.kernels.samples import ragged_matrix
 from clprune.kernels.signature import places
 from clprune.kernels.sparse_conv import sparse_offers
-from clprune.kernels.storage import (
-    CODEBOOK4,
-    INT8,
-    entry_lists,
-    weight_arguments,
-)
+from clprune.kernels.storage import CODEBOOK4, INT8, entry_lists, weight_arguments
 from clprune.kernels.tile import Constraint, values
 from clprune.packing.chunk_lists import PackedChunkLists, pack_chunk_lists
 from clprune.quirks import vector_width

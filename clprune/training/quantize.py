@@ -19,12 +19,7 @@ import torch
 from torch import Tensor
 
 from clprune.darknet.network import Network
-from clprune.darknet.quantize import (
-    QuantizeSettings,
-    layer_name,
-    quantize_network,
-    with_coding,
-)
+from clprune.darknet.quantize import QuantizeSettings, layer_name, quantize_network, with_coding
 from clprune.darknet.values import Weights
 from clprune.errors import UsageError
 from clprune.quantization.codebook import codebook_coding
