@@ -2,14 +2,16 @@
 
 The wheel `intel-opencl-rt` puts the driver's library into the environment's `lib` folder, where no loader looks, and
 its own `.icd` file names a path that does not exist. `OCL_ICD_VENDORS` points the loader at a folder of `.icd` files
-*instead of* the system's, so that folder gets copies of the system's files beside ours.
+*instead of* the system's, so that folder gets copies of the system's files beside ours. It stays in the user's cache,
+named after what it holds, where the next process finds it and a killed one leaves nothing to clean up.
 
-The loader reads the variable and the files once, when the process first asks for platforms, so both exist only around
-that call.
+The loader reads the variable and the files once, when the process first asks for platforms, so the variable is set only
+around that call.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import tempfile
@@ -18,6 +20,9 @@ from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 
+from clprune.errors import FileError
+from clprune.files import write_atomically
+from clprune.folders import cache_folder, stranger_at
 from clprune.opencl.environment import environment_variable
 
 DISTRIBUTION = "intel-opencl-rt"
@@ -49,14 +54,34 @@ def visible() -> Iterator[bool]:
     files["clprune-pip-driver.icd"] = f"{library}\n"
     with ExitStack() as stack:
         try:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="clprune-icd-"))
-            for name, text in files.items():
-                (Path(folder) / name).write_text(text, encoding="utf-8")
-        except OSError:  # nowhere to write: the system's drivers are all there is
-            yield False
-            return
-        with environment_variable(_VARIABLE, folder):
+            folder = _folder_with(files)
+        except (OSError, FileError):
+            try:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clprune-icd-")))
+                _fill(folder, files)
+            except (OSError, FileError):  # nowhere to write: the system's drivers are all there is
+                yield False
+                return
+        with environment_variable(_VARIABLE, str(folder)):
             yield True
+
+
+def _folder_with(files: dict[str, str]) -> Path:
+    """A folder of the user's cache with exactly these files. Raises OSError and FileError where there can be none."""
+    digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()
+    folder = cache_folder().resolve() / f"icd-{digest[:16]}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if {path.name for path in folder.glob("*.icd")} - files.keys() or stranger_at(folder.parent, folder):
+        raise FileError("is not ours alone", path=folder)
+    _fill(folder, files)
+    return folder
+
+
+def _fill(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != text.encode():
+            write_atomically(path, text)
 
 
 def find_library() -> Path | None:

@@ -34,6 +34,10 @@ class Part:
 CACHED_BYTES = 8 * 2**20
 
 
+#: Launches of such a part beyond which planning and binding them would take longer than the caches save.
+MOST_LAUNCHES = 50_000
+
+
 def image_part_end(network: Network, fused: Mapping[int, int]) -> int:
     """Number of leading layers that gain from taking a batch image by image: those that spill the caches otherwise.
 
@@ -47,6 +51,8 @@ def image_part_end(network: Network, fused: Mapping[int, int]) -> int:
     end = max((layer.index + 1 for layer in layers[:connected] if _bytes(layer, network) > CACHED_BYTES), default=0)
     if end in fused.values():
         end += 1
+    if end * network.batch > MOST_LAUNCHES:
+        return 0
     looks_back = any(source < end - 1 for layer in layers[end:] for source in layer.sources)
     return 0 if looks_back else end
 

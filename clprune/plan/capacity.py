@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.errors import LaunchError
-from clprune.layout import Layout
+from clprune.layout import Layout, contiguous_layout
 
 #: Kernels index tensors with 32 bits.
 MOST_ELEMENTS = 2**31 - 1
+
+
+def check_network(network: Network, device: DeviceInfo) -> None:
+    """Raise LaunchError where no plan can fit: asked before weights or images are drawn.
+
+    That is where the input of the batch, one image of a layer's output, or a layer's weights have too many values, or
+    where the device has no memory for the input and the dense weights.
+    """
+    shapes = [(1, layer.output) for layer in network.layers]
+    check_tensors(network, [contiguous_layout(batch=n, shape=x) for n, x in [(network.batch, network.input), *shapes]])
+    values = {layer: sum(math.prod(shape) for shape in layer.arrays.values()) for layer in network.layers}
+    largest = max(values, key=lambda layer: values[layer])
+    if values[largest] > MOST_ELEMENTS:
+        found = f"{largest} (line {largest.line}) has {values[largest]} weights"
+        raise LaunchError(f"{network.path}: {found}, at most {MOST_ELEMENTS} can be addressed; use a smaller network")
+    check_memory(network, device, [4 * n for n in (network.batch * network.input.elements, *values.values())])
 
 
 def check_tensors(network: Network, tensors: Iterable[Layout]) -> None:

@@ -111,11 +111,12 @@ def tune(
     """Time tiles for every problem of a model, each checked against float64 first, and keep the fastest.
 
     What each layer has lost to pruning is read from the weights (`weights`, or the file beside the cfg), else from the
-    cfg's prune keys. `effort` is "quick", "normal" or "thorough"; `budget_s` seconds replace its own. Earlier
-    measurements are used unless `force`; with `missing`, problems that have a tuned tile are left out. At last the
-    winners and their closest rivals run in the network itself, in turns. KeyboardInterrupt ends the search and keeps
-    what it found. Raises StoreError at once where nothing can be kept, unless `kept` is False: no database is used
-    then; UsageError, NoDeviceError, and what reading the model raises.
+    cfg's prune keys; where those prune nothing, random weights do as well. `effort` is "quick", "normal" or "thorough";
+    `budget_s` seconds replace its own. Earlier measurements are used unless `force`; with `missing`, problems that have
+    a tuned tile are left out. At last the winners and their closest rivals run in the network itself, in turns.
+    KeyboardInterrupt ends the search and keeps what it found. Raises StoreError at once where nothing can be kept,
+    unless `kept` is False: no database is used then; UsageError, NoDeviceError, LaunchError, and what reading the model
+    raises.
 
     >>> result = clprune.tune("small.cfg", effort="quick", budget_s=0.5)
     >>> {problem.kernel for problem in result.problems} >= {"connected"}, result.interrupted
@@ -125,6 +126,8 @@ def tune(
     level = effort_by_name(effort)
     with store_to_keep(kept=kept) as store, opened(device) as session:
         plan = make_plan(network, session.info, forms=forms, algorithms=algorithms)
+        if values is None and all(form.workload.is_dense for form in forms.values()):
+            values = random_weights(network, seed=0)
         offers = offers_to_tune(plan.steps, likely_only=level.likely_only)
         if missing:
             offers = without_tuned(store, session.info, offers)
@@ -163,9 +166,7 @@ def store_to_keep(*, kept: bool) -> Store:
 def tuning_input(
     model: ModelLike, weights: str | Path | None = None, *, batch: int | None = None
 ) -> tuple[Network, dict[int, WeightForm], Weights | None]:
-    """The network, what was removed from each layer, and weights to run with: those that there are, or else random
-    ones of a network whose cfg prunes nothing.
-    """
+    """The network, what was removed from each layer, and the weights where there are any."""
     if isinstance(model, Model):
         model = as_model(model, batch=batch)
         return model.network, weights_forms(model.network, model.weights), model.weights
@@ -173,9 +174,7 @@ def tuning_input(
     if weights is not None or default_weights(network.path).exists():
         values = load_weights(weights, network)
         return network, weights_forms(network, values), values
-    forms = cfg_forms(network)
-    is_dense = all(form.workload.is_dense for form in forms.values())
-    return network, forms, random_weights(network, seed=0) if is_dense else None
+    return network, cfg_forms(network), None
 
 
 def tune_offers(

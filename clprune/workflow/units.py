@@ -13,6 +13,7 @@ from clprune.darknet.random_weights import random_weights
 from clprune.device import DeviceInfo
 from clprune.offline.architectures import ARCHITECTURES, imaginary_device
 from clprune.opencl import choose
+from clprune.plan.capacity import check_network
 from clprune.plan.pruned import tile_units
 from clprune.pruning import PruneSettings, get_method
 from clprune.pruning.common_unit import common_unit
@@ -35,7 +36,11 @@ class Pruning:
 
 
 def random_model(network: Network, pruning: Pruning, *, seed: int, device: DeviceInfo) -> Model:
-    """`network` with seeded random weights, pruned for `device`, its prune options set. Raises UsageError."""
+    """`network` with seeded random weights, pruned for `device`, its prune options set.
+
+    Raises UsageError, and LaunchError where the device has no memory for them.
+    """
+    check_network(network, device)
     dense = random_weights(network, seed=seed)
     if not pruning.settings.sparsity and not pruning.settings.fc_sparsity:
         return Model(network=network, weights=dense)

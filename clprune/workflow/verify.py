@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clprune.darknet.random_weights import random_images
 from clprune.device import DeviceInfo
+from clprune.plan.capacity import check_network
 from clprune.runner.compare import verify_model
 from clprune.runner.verify import LayerError
 from clprune.workflow.inputs import Device, ModelLike, as_model, opened
@@ -63,10 +65,9 @@ def verify(
     (True, True)
     """
     model = as_model(model, batch=batch)
-    if images is None:
-        shape = model.network.input
-        size = (model.network.batch, shape.channels, shape.height, shape.width)
-        images = np.random.default_rng(seed).random(size, np.float32)
     with opened(device) as session:
+        if images is None:
+            check_network(model.network, session.info)
+            images = random_images(model.network, seed=seed)
         errors = verify_model(session, model.network, model.weights, images)
         return VerifyResult(model=str(model.path), batch=model.network.batch, device=session.info, layers=tuple(errors))

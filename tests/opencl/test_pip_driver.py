@@ -21,17 +21,56 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(pip_driver, "find_library", lambda: path)
     monkeypatch.setattr(pip_driver, "system_icd_files", lambda: {"other.icd": "libother.so.1\n"})
     monkeypatch.delenv("OCL_ICD_VENDORS", raising=False)
+    monkeypatch.setenv("CLPRUNE_CACHE_DIR", str(tmp_path / "cache"))
     return path
 
 
+def shown_folder() -> Path:
+    with pip_driver.visible() as shown:
+        assert shown
+        return Path(os.environ["OCL_ICD_VENDORS"])
+
+
 @linux_only
-def test_folder_holds_the_systems_drivers_and_ours(library: Path) -> None:
+def test_folder_holds_the_systems_drivers_and_ours(library: Path, tmp_path: Path) -> None:
     with pip_driver.visible() as shown:
         assert shown
         folder = Path(os.environ["OCL_ICD_VENDORS"])
         texts = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
     assert texts == {"other.icd": "libother.so.1\n", "clprune-pip-driver.icd": f"{library}\n"}
     assert "OCL_ICD_VENDORS" not in os.environ
+    assert folder.parent == tmp_path / "cache"
+    assert shown_folder() == folder
+
+
+@linux_only
+def test_folder_is_mended_and_another_system_has_another(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shown_folder()
+    (folder / "other.icd").write_text("libevil.so\n")
+    (folder / "clprune-pip-driver.icd").unlink()
+    assert shown_folder() == folder
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {
+        "other.icd": "libother.so.1\n",
+        "clprune-pip-driver.icd": f"{library}\n",
+    }
+    monkeypatch.setattr(pip_driver, "system_icd_files", dict)
+    assert shown_folder() != folder
+
+
+@linux_only
+@pytest.mark.parametrize("fault", ["a file of somebody else", "others may write", "a file in its place"])
+def test_folder_that_is_not_ours_alone_is_not_used(library: Path, tmp_path: Path, fault: str) -> None:
+    """A folder that lives as long as the driver is being found takes its place."""
+    if fault == "a file of somebody else":
+        (shown_folder() / "evil.icd").write_text("libevil.so\n")
+    elif fault == "others may write":
+        shown_folder().chmod(0o777)
+    else:
+        (tmp_path / "cache").write_text("")
+    folder = shown_folder()
+    assert folder.parent != tmp_path / "cache" and folder.name.startswith("clprune-icd-")
     assert not folder.exists()
 
 
@@ -67,7 +106,10 @@ def test_nothing_happens_without_the_driver(library: Path, monkeypatch: pytest.M
 
 
 @linux_only
-def test_no_folder_to_write_to_means_no_pip_driver(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_folder_to_write_to_means_no_pip_driver(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").write_text("")
     monkeypatch.setattr("tempfile.tempdir", "/nonexistent/folder")
     with pip_driver.visible() as shown:
         assert not shown

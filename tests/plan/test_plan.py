@@ -16,6 +16,7 @@ from clprune.errors import LaunchError, UnsupportedLayerError
 from clprune.kernels.base import Offer
 from clprune.kernels.workload import WeightForm, Workload
 from clprune.plan.builder import PlanBuilder
+from clprune.plan.capacity import check_network
 from clprune.plan.chooser import DEFAULT_ORIGIN, SAFE_ORIGIN
 from clprune.plan.layouts import tensor_aliases
 from clprune.plan.plan import Plan, make_plan
@@ -259,3 +260,32 @@ def test_absurd_batch_is_refused_before_anything_is_planned(
     monkeypatch.setattr(PlanBuilder, "_add_layers", None)
     with pytest.raises(LaunchError, match=r"a tensor of \d+ values .* at most 2147483647 can be addressed; use a"):
         make_plan(network_of(SPLIT, batch=10**12), DEVICES[kind])
+
+
+def test_batch_of_too_many_launches_is_taken_at_once(
+    network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planning and binding image by image would take longer than it saves."""
+    monkeypatch.setattr("clprune.plan.batching.CACHED_BYTES", 0)
+    monkeypatch.setattr("clprune.plan.batching.MOST_LAUNCHES", 30)
+    assert make_plan(network_of(SPLIT, batch=10), DEVICES["CPU"]).views != {}
+    assert make_plan(network_of(SPLIT, batch=11), DEVICES["CPU"]).views == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("filters=4", "filters=2147483647", r"a tensor of \d+ values .*; expected a smaller network"),
+        ("output=7", "output=2147483647", r"a tensor of \d+ values .*; expected a smaller network"),
+        ("output=7", "output=100000000", r"\[connected\] \(line \d+\) has \d+ weights, at most 2147483647 can be"),
+        ("output=7", "output=5000000", r"batch 1 needs \d+ bytes in one buffer, .*; expected a smaller network"),
+        ("height=16", "height=2147483647", r"a tensor of \d+ values .*; expected a smaller network"),
+    ],
+)
+def test_network_that_no_plan_fits_is_refused(
+    network_of: Callable[..., Network], before: str, after: str, said: str
+) -> None:
+    network = network_of(SPLIT.replace(before, after, 1))
+    with pytest.raises(LaunchError, match=said):
+        check_network(network, DEVICES["CPU"])
+    check_network(network_of(SPLIT), DEVICES["CPU"])
