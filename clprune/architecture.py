@@ -72,11 +72,6 @@ class Architecture:
     def clock_hz(self) -> float:
         return self.clock_mhz * 1e6
 
-    @property
-    def flops_per_s(self) -> float:
-        """Peak float32 rate, a multiply-add counted as two."""
-        return 2.0 * self.fma_lanes * self.compute_units * self.clock_hz
-
     def load_clocks(self, *, lanes: int, width: int, stride: int = 1, value_bytes: int = 4) -> float:
         """Clocks of the first-level cache for one load of `width` values per lane, lanes `width * stride` apart.
 

@@ -50,12 +50,6 @@ class CompressedRows:
             values=values.astype(np.float32, copy=False),
         )
 
-    def to_dense(self) -> FloatArray:
-        """The matrix `[rows, columns_count]`, float32."""
-        matrix = np.zeros((self.rows, self.columns_count), np.float32)
-        matrix[self.row_numbers, self.columns] = self.values
-        return matrix
-
     @property
     def lengths(self) -> IntArray:
         """Entries of each row, int32 `[rows]`."""
@@ -70,11 +64,6 @@ class CompressedRows:
     def kept_share(self) -> float:
         """Entries over weights of the dense matrix."""
         return len(self.values) / (self.rows * self.columns_count)
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of the three arrays."""
-        return self.starts.nbytes + self.columns.nbytes + self.values.nbytes
 
 
 def check_finite(matrix: npt.NDArray[np.floating]) -> None:

@@ -46,12 +46,6 @@ class Plan:
         scratch = (step.kernel.scratch(step.tile, step.operation).values() for step in self.steps)
         return max((sum(argument.size_bytes for argument in arguments) for arguments in scratch), default=0)
 
-    @property
-    def largest_neighbours_bytes(self) -> int:
-        """Bytes of the largest pair of activations that one step reads and writes: what no sharing can go below."""
-        sizes = {tensor: layout.size_bytes for tensor, layout in self.layouts.items()}
-        return max((sum(sizes[t] for t in {*step.inputs, step.output}) for step in self.steps), default=0)
-
 
 def make_plan(
     network: Network,

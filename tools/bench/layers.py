@@ -21,6 +21,7 @@ from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.launching import timed_in_a_row
 from clprune.opencl import Session
+from clprune.plan.plan import Plan
 from clprune.runner import Runner
 from clprune.runner.limits import BandwidthProbe, PeakProbe
 from clprune.turns import Series, in_turns
@@ -176,7 +177,7 @@ def _model_times(model: TimedModel, samples_ms: Iterable[tuple[float, ...]]) -> 
         layers=tuple(layers),
         parameter_bytes=bound.parameter_bytes,
         tensor_bytes=bound.tensor_bytes,
-        largest_neighbours_bytes=bound.plan.largest_neighbours_bytes,
+        largest_neighbours_bytes=largest_neighbours_bytes(bound.plan),
     )
 
 
@@ -235,3 +236,9 @@ def model_to_dict(times: ModelTimes) -> dict[str, Any]:
         facts = {name: value for name, value in vars(layer).items() if name not in ("is_convolution", "series")}
         layers.append({"layer": facts.pop("index"), **facts, **layer.series.to_dict()})
     return {**vars(times), "memory_ratio": times.memory_ratio, "layers": layers}
+
+
+def largest_neighbours_bytes(plan: Plan) -> int:
+    """Bytes of the largest pair of activations that one step reads and writes: what no sharing can go below."""
+    sizes = {tensor: layout.size_bytes for tensor, layout in plan.layouts.items()}
+    return max((sum(sizes[t] for t in {*step.inputs, step.output}) for step in plan.steps), default=0)

@@ -45,6 +45,7 @@ def clprune_engine(options: Options) -> Engine:
     """
     import clprune
     from clprune.algorithms import Algorithms
+    from tools.bench.layers import largest_neighbours_bytes
 
     runner = clprune.Runner(
         options["model"],
@@ -66,7 +67,7 @@ def clprune_engine(options: Options) -> Engine:
         "operations_share": kept / sum(step.operation.flops for step in steps),
         "parameter_bytes": bound.parameter_bytes,
         "tensor_bytes": bound.tensor_bytes,
-        "largest_neighbours_bytes": bound.plan.largest_neighbours_bytes,
+        "largest_neighbours_bytes": largest_neighbours_bytes(bound.plan),
     }
     return Engine(description=description, run=runner)
 
