@@ -13,11 +13,11 @@ from clprune.geometry import ConvProblem, PoolProblem, Shape, ceil_div
 from clprune.kernels.arguments import Answer
 from clprune.kernels.signature import places
 from clprune.kernels.storage import FLOAT32, storage_key
-from clprune.kernels.tile import Constraint
+from clprune.kernels.tile import Constraint, Tile
 from clprune.layout import Layout, padded_layout
 
 
-class PositionTile(Protocol):
+class PositionTile(Tile, Protocol):
     """What of a tile says how output positions are spread over work-items (templates/convolution.mako)."""
 
     @property

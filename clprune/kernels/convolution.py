@@ -11,7 +11,7 @@ from clprune import quirks
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.kernels.arguments import NO_WEIGHTS, Answer, Arrays, Expected
-from clprune.kernels.conv_operation import ConvOperation, conv_reference, pool_problem
+from clprune.kernels.conv_operation import ConvOperation, PositionTile, conv_reference, pool_problem
 from clprune.kernels.matrix import MatrixKernel
 from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.storage import decoded_matrix
@@ -28,15 +28,8 @@ class VectorTile(Tile, Protocol):
     def vector_width(self) -> int: ...
 
 
-class MappedTile(VectorTile, Protocol):
-    """A tile that says how vectors of positions lie."""
-
-    @property
-    def mapping(self) -> str: ...
-
-
 VectorTileT = TypeVar("VectorTileT", bound=VectorTile)
-MappedTileT = TypeVar("MappedTileT", bound=MappedTile)
+PositionTileT = TypeVar("PositionTileT", bound=PositionTile)
 
 
 class ConvolutionKernel(MatrixKernel[VectorTileT, ConvOperationT]):
@@ -63,14 +56,14 @@ class ConvolutionKernel(MatrixKernel[VectorTileT, ConvOperationT]):
         return super().is_worth_trying(tile, operation, device) and not is_narrow
 
 
-class PositionKernel(ConvolutionKernel[MappedTileT, ConvOperation]):
+class PositionKernel(ConvolutionKernel[PositionTileT, ConvOperation]):
     """A kernel whose vectors are runs of output positions (templates/convolution.mako)."""
 
-    def writes_gaps(self, tile: MappedTileT) -> bool:
+    def writes_gaps(self, tile: PositionTileT) -> bool:
         """A run of positions goes over the ends of rows."""
         return tile.mapping == "flat"
 
-    def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> MappedTileT:
+    def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> PositionTileT:
         """As everywhere; where vectors are narrower than 16 lanes, the first of the tiles for CPUs that suits them."""
         if 1 < quirks.vector_width(device) < 16:
             narrow = (tile for tile in self.cpu_tiles if tile.vector_width <= 8)
@@ -79,7 +72,7 @@ class PositionKernel(ConvolutionKernel[MappedTileT, ConvOperation]):
                 return tile
         return super().default_tile(operation, device)
 
-    def expected(self, tile: MappedTileT, operation: Any, answer: Answer) -> Expected:
+    def expected(self, tile: PositionTileT, operation: Any, answer: Answer) -> Expected:
         """A flat run also writes zeros to the gaps between rows and images."""
         expected = super().expected(tile, operation, answer)
         layout = operation.output
