@@ -47,6 +47,9 @@ _SCHEMA = {
 }
 _COLUMN = re.compile(r"(\w+) (?:TEXT|REAL|INTEGER)")
 
+#: What to do with a damaged file that cannot be set aside.
+ADVICE = "; delete or move it"
+
 #: What SQLite says where the disk or the folder lets nothing be written.
 _DISK = re.compile(r"I/O|unable to open|readonly")
 
@@ -139,7 +142,7 @@ class Database:
             place = self.path or "memory"
             is_damage = not isinstance(error, sqlite3.OperationalError) or _DAMAGE.search(str(error))
             if is_damage:
-                message = f"not a tuning database, or damaged: {error}; delete or move it"
+                message = f"not a tuning database, or damaged: {error}{ADVICE}"
                 damage = DamagedStoreError(message, path=place)
                 damage.inode = self._inode
                 raise damage from error

@@ -22,7 +22,7 @@ from clprune.errors import DamagedStoreError, StoreError, TileError
 from clprune.folders import data_folder
 from clprune.kernels.base import Kernel
 from clprune.kernels.workload import Workload
-from clprune.tiles.database import Database, StoreWarning, set_aside
+from clprune.tiles.database import ADVICE, Database, StoreWarning, set_aside
 from clprune.tiles.records import MEASURED, Best, Key, Measurement, StoredDevice, tile_from, tile_text
 from clprune.version import __version__
 
@@ -234,7 +234,7 @@ def _set_aside(error: DamagedStoreError) -> None:
     except OSError as refusal:
         raise error from refusal
     if aside is not None:
-        warnings.warn(f"{error}: it is set aside as {aside.name}", StoreWarning, stacklevel=4)
+        warnings.warn(f"{str(error).removesuffix(ADVICE)}: it is set aside as {aside.name}", StoreWarning, stacklevel=4)
 
 
 def now_text() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -214,6 +215,7 @@ def test_no_file_stays_open(device_context: Session, network_of: Callable[..., N
     """Neither the tuning database, which every Runner asks for tiles, nor its log."""
     network = network_of()
     weights = random_weights(network, seed=0)
+    gc.collect()  # what earlier tests left
     counts = []
     for _ in range(50):
         with Runner(network, weights, session=device_context):
