@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from clprune.darknet.values import LayerWeights
-from clprune.geometry import Shape
-from clprune.kernels.base import (
-    NO_WEIGHTS,
-    Answer,
-    Arrays,
-    Case,
-    DeviceArray,
-    Launch,
-    Sample,
-    TensorKernel,
-    Workload,
-    ceil_div,
-)
-from clprune.kernels.samples import expected_output, input_buffer
+from clprune.geometry import Shape, ceil_div
+from clprune.kernels.arguments import NO_WEIGHTS, Answer, Arguments, Arrays, Launch
+from clprune.kernels.base import Kernel
 from clprune.kernels.signature import places
+from clprune.kernels.tile import values
 from clprune.layout import Layout, padded_layout
+from clprune.packing.arrays import PackedArrays
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClampTile:
     """Parameters of the template, explained there."""
 
-    vector_width: int
-    group_n: int = 1
+    vector_width: int = field(metadata=values(1, 4, 8, 16))
+    group_n: int = field(default=1, metadata=values(1, 64))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +46,13 @@ class ClampOperation:
         return 2 * self.input.batch * self.input.shape.elements
 
 
-class ClampKernel(TensorKernel[ClampTile, ClampOperation]):
+class ClampKernel(Kernel[ClampTile, ClampOperation]):
     """See `clamp_values.cl.mako`."""
 
     name = "clamp_values"  # `clamp` is a function of OpenCL C
     template = "clamp_values"
     template_folders = (Path(__file__).parent,)
     tile_type = ClampTile
-    parameters: ClassVar = {"vector_width": (1, 4, 8, 16), "group_n": (1, 64)}
     constraints = ()
     cpu_tiles = (ClampTile(vector_width=8),)
     gpu_tiles = (ClampTile(vector_width=1, group_n=64),)
@@ -79,24 +69,14 @@ class ClampKernel(TensorKernel[ClampTile, ClampOperation]):
     def safe_tile(self, operation: ClampOperation) -> ClampTile:
         return ClampTile(vector_width=1)
 
-    def arguments(
-        self, tile: ClampTile, operation: ClampOperation, *, x: DeviceArray, y: DeviceArray, **extras: DeviceArray
-    ) -> dict[str, DeviceArray]:
+    def arguments(self, tile: ClampTile, operation: ClampOperation, packed: PackedArrays) -> Arguments:
+        """Beside the tensors `x` and `y`; `packed` is what `pack` makes of weights, and there are none."""
         sizes = {"batch": operation.input.batch, "width": operation.input.shape.width}
-        return {"x": x, "y": y, **sizes, **places(x=operation.input, y=operation.output)}
+        return {**sizes, **places(x=operation.input, y=operation.output)}
 
     def reference(self, operation: ClampOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS) -> Answer:
         answer: Answer = np.clip(inputs[0].astype(np.float64), operation.low, operation.high)
         return answer
-
-    def sample(self, operation: ClampOperation, workload: Workload) -> Sample:
-        x = np.random.default_rng(workload.seed).standard_normal(operation.input.dimensions, np.float32)
-        return Sample(inputs={"x": x}, answer=self.reference(operation, (x,)))
-
-    def case(self, tile: ClampTile, operation: ClampOperation, sample: Sample) -> Case:
-        expected = expected_output(sample.answer, operation.output, terms=self.error_terms(operation))
-        buffer = input_buffer(sample.inputs["x"], operation.input)
-        return Case(arguments=self.arguments(tile, operation, x=buffer, y=expected))
 
     def sample_operations(self) -> tuple[ClampOperation, ...]:
         """Small odd shapes, with and without padding: what the test suites run on every driver."""
