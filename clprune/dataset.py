@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clprune.errors import UsageError
+from clprune.errors import DataError, UsageError
 
 Pixels = NDArray[np.uint8]
 Indices = NDArray[np.int64] | Sequence[int] | slice
 
 
+class DataWarning(UserWarning):
+    """Files of a data set are left out, or taken in a way that may be a mistake; the text says which."""
+
+
 class Images(Protocol):
-    """Images that are read when they are asked for; a uint8 array `[N, 3, height, width]` is one as well."""
+    """Images that are read when they are asked for; a uint8 array `[N, C, height, width]` is one as well."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, indices: Indices, /) -> Pixels:
-        """The chosen images, uint8 `[n, 3, height, width]`."""
+        """The chosen images, uint8 `[n, C, height, width]`."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Origin:
+    """Files that `count` images (None: all) were chosen from: `identities` int64 `[n]` of their names, rising."""
+
+    identities: NDArray[np.int64]
+    count: int | None
+
+    @classmethod
+    def of(cls, paths: Sequence[Path], *, count: int | None) -> Origin:
+        """Another name has another identity but by a chance of 2^-64."""
+        digests = b"".join(hashlib.blake2b(os.fsencode(path), digest_size=8).digest() for path in paths)
+        return cls(identities=np.sort(np.frombuffer(digests, np.int64)), count=count)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """`images` uint8 `[N, 3, height, width]` (RGB), `labels` int64 `[N]` counting into `class_names`.
+    """`images` uint8 `[N, C, height, width]` (3 channels RGB, 1 grey), `labels` int64 `[N]` counting `class_names`.
 
     `renew` makes the same set with fresh random compositions for an epoch number, where the data is composed.
+    `origin` tells of what files it was chosen from, where it comes from files.
     """
 
     name: str
@@ -37,6 +60,7 @@ class DataSet:
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     renew: Callable[[int], DataSet] | None = None
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
@@ -46,7 +70,7 @@ class DataSet:
         return len(self.labels)
 
     def batch(self, indices: Indices) -> NDArray[np.float32]:
-        """The chosen images as float32 `[n, 3, height, width]` in 0..1, darknet's input."""
+        """The chosen images as float32 `[n, C, height, width]` in 0..1, darknet's input."""
         scaled: NDArray[np.float32] = self.images[indices].astype(np.float32)
         scaled /= np.float32(255)
         return scaled
@@ -54,8 +78,55 @@ class DataSet:
     def first(self, count: int) -> DataSet:
         """The first `count` images (all where there are fewer), the same ones in every epoch."""
         chosen = slice(0, count)
-        return replace(self, images=self.images[chosen], labels=self.labels[chosen], renew=None)
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], renew=None, origin=None)
+
+    def grey(self) -> DataSet:
+        """The same images with one channel, the luma of RGB as Pillow has it (ITU-R 601)."""
+        images = self.images
+        grey = _grey(images) if isinstance(images, np.ndarray) else _GreyImages(images)
+        renew = self.renew
+        return replace(self, images=grey, renew=None if renew is None else lambda number: renew(number).grey())
+
+    def in_order_of(self, names: Sequence[str], *, path: str | Path) -> DataSet:
+        """The same images with labels that count into `names`, a model's own, where all their classes are among these.
+
+        Classes that are called quite otherwise stay as they are, with a `DataWarning`. Raises DataError where only some
+        are found; `path` is the names' file.
+        """
+        places = {name: place for place, name in reversed(list(enumerate(names)))}
+        strangers = [name for name in self.class_names if name not in places]
+        if len(strangers) == len(self.class_names):
+            warnings.warn(
+                DataWarning(f"{self.name}: no class is named in {path}; they are taken in order"), stacklevel=3
+            )
+            return self
+        if strangers:
+            raise DataError(f"has no class {strangers[0]!r} of {self.name}: expected all of its names", path=path)
+        order = np.array([places[name] for name in self.class_names], np.int64)
+        return replace(self, labels=order[self.labels], class_names=tuple(names))
 
     def epoch(self, number: int) -> DataSet:
         """The set to train on in this epoch: fresh compositions where the data has them, else the set itself."""
         return self if self.renew is None or number == 0 else self.renew(number)
+
+
+@dataclass(frozen=True)
+class _GreyImages:
+    """Images of one channel, made of others when they are asked for."""
+
+    images: Images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, indices: Indices, /) -> Pixels:
+        return _grey(self.images[indices])
+
+
+def _grey(pixels: Pixels) -> Pixels:
+    """`[n, C, height, width]` to `[n, 1, height, width]`, as Pillow rounds it."""
+    if pixels.shape[1] != 3:
+        return pixels
+    red, green, blue = (pixels[:, channel].astype(np.uint32) for channel in range(3))
+    grey: Pixels = (red * 19595 + green * 38470 + blue * 7471 + 0x8000 >> 16).astype(np.uint8)
+    return grey[:, None]

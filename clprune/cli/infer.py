@@ -42,7 +42,8 @@ _MAX_LINE_BYTES = 1 << 16
 @click.option(
     "--names",
     metavar="FILE",
-    help="Class names, one per line, or a .data file that names such a file. Default: MODEL.names, else class numbers.",
+    help="Class names, one per line, or a .data file that names such a file. Default: WEIGHTS.names or MODEL.names, "
+    "else class numbers.",
 )
 @click.option(
     "--top", type=click.IntRange(min=1), metavar="N", default=5, show_default=True, help="Classes to print per image."
@@ -82,8 +83,10 @@ def command(
     algorithms, reading = take_algorithms(options), take_image_options(options)
     network = load_network(model, batch=batch)
     check_image_network(network)
-    names_path = None if names is None else Path(names)
-    loaded = Model(network=network, weights=load_weights(weights, network), names_path=names_path)
+    names_path, weights_path = (None if given is None else Path(given) for given in (names, weights))
+    loaded = Model(
+        network=network, weights=load_weights(weights, network), weights_path=weights_path, names_path=names_path
+    )
     class_names = loaded.names
     with Runner(loaded, device=device, algorithms=algorithms) as runner:
         _print_note(runner, reading.resize)

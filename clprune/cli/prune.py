@@ -9,7 +9,7 @@ import click
 
 from clprune.cli.shared.methods import MethodCommand, take_method_options
 from clprune.cli.shared.model import data_option, model_argument, seed_option, sparsity_options, unit_option
-from clprune.cli.shared.options import device_option, json_option
+from clprune.cli.shared.options import data_image_options, device_option, json_option, take_image_options
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table
 from clprune.cli.shared.training import (
@@ -57,6 +57,7 @@ SLOWEST_GAIN = 1.05
 )  # fmt: skip
 @click.option("--report", metavar="FILE.html", help="Write a page with plots there.")
 @data_option
+@data_image_options
 @recipe_options(learning_rate=0.02)
 @distillation_options
 @seed_option
@@ -92,8 +93,8 @@ def command(model: str, weights: str, seed: int, devices: str | None, as_json: b
     own, checkpoint, page = take_method_options(options), take_path(options, "checkpoint"), take_path(options, "report")
     with show_progress() as progress:
         result = prune(
-            model, weights=weights, recipe=recipe, options=own, devices=names, checkpoint=checkpoint, progress=progress,
-            **options,
+            model, weights=weights, recipe=recipe, options=own, devices=names, checkpoint=checkpoint,
+            image_options=take_image_options(options), progress=progress, **options,
         )  # fmt: skip
     if result.report is None:
         return

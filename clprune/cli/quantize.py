@@ -16,7 +16,7 @@ from clprune.cli.shared.model import (
     take_random_weights,
     weights_argument,
 )
-from clprune.cli.shared.options import device_option, json_option
+from clprune.cli.shared.options import data_image_options, device_option, json_option, take_image_options
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table
 from clprune.cli.shared.training import (
@@ -60,6 +60,7 @@ TRAINING_OPTIONS = (
     help="How many of them are run.",
 )  # fmt: skip
 @click.option("--data", metavar="DATA", help="Retrain on its images, and report the accuracy; as in `clprune prune`.")
+@data_image_options
 @recipe_options(learning_rate=0.02, epochs_required=False)
 @distillation_options
 @device_option
@@ -106,7 +107,8 @@ def command(
         result = quantize(
             given, out=out, scheme=options["scheme"], bits=options["bits"], activations=options["activations"],
             calibrate=calibrate, calibrate_images=options["calibrate_images"], data=data, count=options["count"],
-            pruning=pruning, recipe=recipe, checkpoint=checkpoint, seed=seed, device=session, progress=progress,
+            image_options=take_image_options(options), pruning=pruning, recipe=recipe, checkpoint=checkpoint, seed=seed,
+            device=session, progress=progress,
         )  # fmt: skip
     print_json(result.to_dict()) if as_json else _print_text(result)
 

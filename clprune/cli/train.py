@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from clprune.cli.shared.model import data_option, model_argument, seed_option
-from clprune.cli.shared.options import json_option
+from clprune.cli.shared.options import data_image_options, json_option, take_image_options
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json
 from clprune.cli.shared.training import recipe_options, take_path, take_recipe
@@ -16,9 +16,10 @@ from clprune.cli.shared.training import recipe_options, take_path, take_recipe
 @click.command("train")
 @model_argument
 @data_option
+@data_image_options
 @recipe_options(learning_rate=0.05)
 @seed_option
-@click.option("--out", metavar="PREFIX", required=True, help="Write PREFIX.weights.")
+@click.option("--out", metavar="PREFIX", required=True, help="Write PREFIX.weights, and the classes as PREFIX.names.")
 @json_option
 def command(model: str, data: str, seed: int, out: str, as_json: bool, **options: Any) -> None:
     """Train MODEL.cfg on DATA with PyTorch, from random weights, and write darknet's weights file.
@@ -31,8 +32,9 @@ def command(model: str, data: str, seed: int, out: str, as_json: bool, **options
     recipe, checkpoint = take_recipe(options, seed=seed), take_path(options, "checkpoint")
     with show_progress() as progress:
         result = train(
-            model, data=data, recipe=recipe, count=options["count"], out=out, checkpoint=checkpoint, progress=progress
-        )
+            model, data=data, recipe=recipe, count=options["count"], out=out, checkpoint=checkpoint,
+            image_options=take_image_options(options), progress=progress,
+        )  # fmt: skip
     if not result.is_first:
         return
     if as_json:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from clprune.container.load import DARKNET_SUFFIX, PACKED_SUFFIX, default_weights, load_weights, save_model_files
+from clprune.darknet.names import read_names
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.errors import DataError, UsageError
-from clprune.files import check_writable
+from clprune.files import check_writable, write_atomically
 
 FileFormat = Literal["darknet", "packed"]
 
@@ -23,7 +24,7 @@ _OUTPUT_SUFFIXES = (DARKNET_SUFFIX, ".cfg", PACKED_SUFFIX)
 class Model:
     """A network with its weights.
 
-    `names_path` is a file of class names, one per line; by default the one of the cfg's stem where there is one.
+    `names_path` is a file of class names, one per line; by default that beside the weights or the cfg.
     `cfg_text` is what `save` writes as cfg; without it that is the text of `path` with the network's prune options.
     `weights_path` is the file that the weights were read from, None for others.
     """
@@ -54,13 +55,19 @@ class Model:
         chosen = {layer.index: getattr(layer, "prune", None) for layer in self.network.layers}
         return annotate_cfg(self.path, {index: options for index, options in chosen.items() if options is not None})
 
+    @property
+    def names_file(self) -> Path | None:
+        """The file of the class names, None without one."""
+        if self.names_path is not None:
+            return self.names_path
+        beside = (path.with_suffix(".names") for path in reversed(self.files))
+        return next((path for path in beside if path.exists()), None)
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Class names by index, numbers where no file names them. Raises DataError."""
-        from clprune.darknet.names import read_names  # here, as below: a start does without
-
-        path = self.names_path or self.path.with_suffix(".names")
-        if self.names_path is None and not path.exists():
+        path = self.names_file
+        if path is None:
             return tuple(str(index) for index in range(self.network.outputs))
         found = read_names(path)
         if len(found) < self.network.outputs:
@@ -79,7 +86,9 @@ class Model:
         ['copy.cfg', 'copy.safetensors']
         """
         cfg, weights = model_targets(prefix, file_format=file_format)
-        text = self.text
+        text, names = self.text, cfg.with_suffix(".names")
+        if self.names_file is not None and self.names_file != names:
+            write_atomically(names, "".join(f"{name}\n" for name in read_names(self.names_file)))
         save_model_files(cfg, weights, text=text, network=self.network, weights=self.weights)
         return cfg, weights
 
@@ -89,8 +98,8 @@ def load_model(
 ) -> Model:
     """Read a darknet cfg with its weights, `.weights` or `.safetensors`; by default those of the same stem beside it.
 
-    `names` is a file of class names, one per line; by default the one of the same stem where there is one. `batch`
-    images will run at once. Raises CfgError, UnsupportedLayerError, WeightsError.
+    `names` is a file of class names, one per line; by default that beside the weights or the cfg. `batch` images will
+    run at once. Raises CfgError, UnsupportedLayerError, WeightsError.
 
     >>> model = clprune.load_model("model.cfg", "model.weights")
     >>> str(model.network.input), model.network.outputs, model.names[:3]

@@ -12,8 +12,9 @@ from typing import get_args
 from clprune.data.source import ENTRY_POINTS, DataSource, Request, Split
 from clprune.dataset import DataSet
 from clprune.errors import UsageError
-from clprune.image import Resize
+from clprune.image import ImageOptions
 from clprune.plugins import load_plugin, plugin_names
+from clprune.progress import OnProgress
 
 
 def list_data() -> tuple[str, ...]:
@@ -30,14 +31,17 @@ def load_data(
     width: int,
     seed: int = 0,
     count: int | None = None,
-    resize: Resize = "letterbox",
+    channels: int = 3,
+    options: ImageOptions | None = None,
+    progress: OnProgress | None = None,
 ) -> DataSet:
     """Load the data set that `spec` names: one of `list_data()`.
 
-    Images come as RGB of `height` x `width` pixels; `resize` says how image files are made to fit. `count` limits the
-    images (composed sets draw that many). `seed` moves what is drawn at random for training; test images stay the
-    same. Raises UsageError for an unknown specification, DataError for a missing or malformed path,
-    MissingDependencyError where a package is needed.
+    Images come as RGB of `height` x `width` pixels, or grey for 1 channel; `options` say how image files are read.
+    `count` limits the images (composed sets draw that many). `seed` moves what is drawn at random for training; test
+    images stay the same. What of a folder is left out is said in a `DataWarning`. Raises UsageError for an unknown
+    specification, DataError for a missing or malformed path, MissingDependencyError where a package is needed, and
+    ImageError for files that cannot be read where `options` are strict.
     """
     name, _, path = spec.partition(":")
     source = _source(name)
@@ -51,8 +55,12 @@ def load_data(
         raise UsageError(f"{count} images of {spec}: expected at least 1")
     if height < 1 or width < 1 or seed < 0:
         raise UsageError(f"images of {height}x{width}, seed {seed}: expected a positive size and a seed from 0 on")
-    request = Request(path=path, split=split, height=height, width=width, seed=seed, count=count, resize=resize)
-    return source.load(request)
+    request = Request(
+        path=path, split=split, height=height, width=width, seed=seed, count=count, channels=channels,
+        options=options or ImageOptions(), progress=progress,
+    )  # fmt: skip
+    data = source.load(request)
+    return data.grey() if channels == 1 else data
 
 
 @functools.cache

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from clprune.dataset import DataSet
-from clprune.image import Resize
+from clprune.image import ImageOptions
+from clprune.progress import OnProgress
 
 Split = Literal["train", "test"]
 
@@ -21,8 +22,8 @@ TEST_STREAM = 1 << 20
 class Request:
     """What a data set is asked for: images of `height` x `width` pixels, `count` of them (None: as many as it gives).
 
-    `path` is empty where the data needs none, `seed` moves what is drawn for training, `resize` says how image files
-    are made to fit.
+    `path` is empty where the data needs none, `seed` moves what is drawn for training, `options` say how image files
+    are read. `channels` is 3 (RGB) or 1 (grey); RGB will do for both. `progress` hears of long preparations.
     """
 
     path: str
@@ -31,7 +32,9 @@ class Request:
     width: int
     seed: int
     count: int | None
-    resize: Resize
+    channels: int = 3
+    options: ImageOptions = field(default_factory=ImageOptions)
+    progress: OnProgress | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,8 @@ from torch.nn import functional
 
 from clprune.darknet.network import check_data
 from clprune.dataset import DataSet
+from clprune.errors import UsageError
+from clprune.training.layers import Normalize
 from clprune.training.module import NetworkModule
 
 BATCH = 250
@@ -46,3 +48,14 @@ def evaluate(module: NetworkModule, data: DataSet, *, batch: int = BATCH) -> Mod
         module.train(was_training)
     count = len(data)
     return ModuleEvaluation(images=count, accuracy=right / count, top5_accuracy=top5 / count, loss=loss / count)
+
+
+def check_batch(module: NetworkModule, images: int) -> None:
+    """Raise UsageError where batch normalization would have a single value per channel in a step of so many images."""
+    for layer, torch_layer in zip(module.network.layers, module.layers, strict=True):
+        normalizes = isinstance(torch_layer, Normalize) or getattr(torch_layer, "normalize", None) is not None
+        if normalizes and images * layer.output.height * layer.output.width == 1:
+            raise UsageError(
+                f"{layer} (line {layer.line}): batch normalization over 1 value per channel, of a batch of 1 image: "
+                "expected a batch and a count of at least 2"
+            )

@@ -24,7 +24,7 @@ from clprune.pruning.unit import Mask
 from clprune.training.augment import draw_augmentation
 from clprune.training.checkpoint import Checkpoint, load_checkpoint, run_key, save_checkpoint
 from clprune.training.distillation import Teacher, distillation_loss, teacher_module
-from clprune.training.evaluate import evaluate
+from clprune.training.evaluate import check_batch, evaluate
 from clprune.training.held_masks import HeldMasks
 from clprune.training.layers import Weighted
 from clprune.training.module import NetworkModule, load_module, store_weights
@@ -76,6 +76,7 @@ def train(
         module = load_module(network, weights).to(device)
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
         check_data(network, data)
+        check_batch(module, min(recipe.batch, len(data)))
         codes = None if quantization is None else HeldCodes(module, quantization)
         teaching = teacher_module(teacher, network, recipe)
         run = _Run(

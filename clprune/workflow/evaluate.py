@@ -8,6 +8,7 @@ from typing import Any
 
 from clprune.algorithms import Algorithms
 from clprune.device import DeviceInfo
+from clprune.image import ImageOptions
 from clprune.progress import OnProgress
 from clprune.runner import Runner
 from clprune.runner.evaluate import evaluate as run_images
@@ -42,20 +43,30 @@ def evaluate(
     batch: int | None = None,
     device: Device = None,
     algorithms: Algorithms | None = None,
+    image_options: ImageOptions | None = None,
     progress: OnProgress | None = None,
 ) -> EvaluateResult:
     """Run the held-out images of `data` through `model` on a device and count the right answers.
 
     `data` is a name as for `--data`, a DataSet, or arrays (images uint8 `[N, C, H, W]`, labels `[N]`); at most `count`
-    images of it, `batch` at once. Raises UsageError when data and model do not fit, DataError, NoDeviceError, what
-    Runner raises, and ClpruneError when an answer is not finite.
+    images of it, `batch` at once, files read as `image_options` (`clprune.image.ImageOptions`) say. Raises UsageError
+    when data and model do not fit, DataError, NoDeviceError, what Runner raises, and ClpruneError when an answer is not
+    finite.
 
     >>> result = clprune.evaluate("model.cfg", data="synthetic", count=20)
     >>> result.images, 0 <= result.accuracy <= result.top5_accuracy <= 1
     (20, True)
     """
     model = as_model(model, batch=batch)
-    images = as_data(data, model.network, split="test", count=count)
+    images = as_data(
+        data,
+        model.network,
+        split="test",
+        count=count,
+        image_options=image_options,
+        names_file=model.names_file,
+        progress=progress,
+    )
     with opened(device) as session, Runner(model, session=session, algorithms=algorithms) as runner:
         start = time.perf_counter()
         found = run_images(runner, model.network, images, progress=progress)

@@ -10,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.container.model import Model, load_model
+from clprune.darknet.names import read_names
 from clprune.darknet.network import Network, check_data
 from clprune.data import DataSet, Split, load_data
 from clprune.errors import UsageError
+from clprune.image import ImageOptions
 from clprune.opencl import Session, open_device
+from clprune.progress import OnProgress
 
 #: A cfg with its weights beside it, or what `load_model` made of one.
 ModelLike: TypeAlias = "str | Path | Model"
@@ -35,14 +38,30 @@ def as_model(model: ModelLike, *, batch: int | None = None) -> Model:
     return model
 
 
-def as_data(data: Data, network: Network, *, split: Split, seed: int = 0, count: int | None = None) -> DataSet:
+def as_data(
+    data: Data,
+    network: Network,
+    *,
+    split: Split,
+    seed: int = 0,
+    count: int | None = None,
+    image_options: ImageOptions | None = None,
+    names_file: Path | None = None,
+    progress: OnProgress | None = None,
+) -> DataSet:
     """Images in the size of the network's input; arrays and DataSets as they are, at most `count` of them.
 
-    Raises UsageError when they do not fit the network, and what `clprune.data.load_data` raises.
+    Classes of image files take the places that `names_file` gives them. Raises UsageError when they do not fit the
+    network, and what `clprune.data.load_data` raises.
     """
     if isinstance(data, str):
         shape = network.input
-        found = load_data(data, split=split, height=shape.height, width=shape.width, seed=seed, count=count)
+        found = load_data(
+            data, split=split, height=shape.height, width=shape.width, seed=seed, count=count,
+            channels=shape.channels, options=image_options, progress=progress,
+        )  # fmt: skip
+        if found.origin is not None and names_file is not None:
+            found = found.in_order_of(read_names(names_file)[: network.outputs], path=names_file)
     elif isinstance(data, DataSet):
         found = data if count is None else data.first(count)
     else:
@@ -57,13 +76,22 @@ def as_data(data: Data, network: Network, *, split: Split, seed: int = 0, count:
 
 
 def load_splits(
-    data: Data, network: Network, *, held_out: Data | None = None, seed: int = 0, count: int | None = None
+    data: Data,
+    network: Network,
+    *,
+    held_out: Data | None = None,
+    seed: int = 0,
+    count: int | None = None,
+    **reading: Any,
 ) -> tuple[DataSet, DataSet | None]:
-    """(training images, held-out images or None) in the network's size. Raises UsageError when they do not fit it."""
+    """(training images, held-out images or None) in the network's size, `reading` them as `as_data` does.
+
+    Raises UsageError when they do not fit it.
+    """
     if held_out is None and isinstance(data, str):
         held_out = data
-    images = as_data(data, network, split="train", seed=seed, count=count)
-    return images, None if held_out is None else as_data(held_out, network, split="test")
+    images = as_data(data, network, split="train", seed=seed, count=count, **reading)
+    return images, None if held_out is None else as_data(held_out, network, split="test", **reading)
 
 
 def data_name(data: Data) -> str:

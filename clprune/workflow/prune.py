@@ -14,6 +14,7 @@ from clprune.darknet.network import Network
 from clprune.dataset import DataSet
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
+from clprune.image import ImageOptions
 from clprune.opencl import Session
 from clprune.progress import OnProgress, share_of
 from clprune.pruning import Options, PruneSettings
@@ -107,6 +108,7 @@ def prune(
     out: str | Path | None = None,
     file_format: FileFormat = "darknet",
     checkpoint: str | Path | None = None,
+    image_options: ImageOptions | None = None,
     device: Device = None,
     progress: OnProgress | None = None,
 ) -> PruneResult:
@@ -118,7 +120,8 @@ def prune(
     "sm_90"). `options` are those of the `method`: `clprune.pruning.get_method("bwsp").options(balance="matrix")`. The
     rest is as in `PruneSettings` and `clprune.train`. Weights are read from a file of their own where `weights` names
     one, and written in `file_format`, those of the Winograd domain always packed. The model before and after is timed
-    on `device` in turns, and run on the `held_out` images. Raises what `train` does, WeightsError and NoDeviceError.
+    on `device` in turns, and run on the `held_out` images. Image files are read as `image_options` say.
+    Raises what `train` does, WeightsError and NoDeviceError.
 
     >>> dense = clprune.train("small.cfg", data="synthetic", count=128).model
     >>> result = clprune.prune(dense, data="synthetic", count=128, sparsity=0.5)
@@ -152,7 +155,10 @@ def prune(
             return layer_units(network, settings, infos, unit=unit)
 
         in_units = settings.in_units(on_first(units))
-        images, test = load_splits(data, network, held_out=held_out, seed=recipe.seed, count=count)
+        images, test = load_splits(
+            data, network, held_out=held_out, seed=recipe.seed, count=count, image_options=image_options,
+            names_file=given.names_file, progress=progress if ranks.is_first else None,
+        )  # fmt: skip
         if test is None:
             raise UsageError("no held-out images to measure the accuracy on: expected held_out beside such data")
         outcome = prune_and_retrain(
@@ -171,7 +177,7 @@ def prune(
         if session is None:
             return result
         if out is not None:
-            outcome.model.save(out, file_format=file_format)
+            replace(outcome.model, names_path=given.names_file).save(out, file_format=file_format)
         before, after = measure_models(session, [given, outcome.model], held_out=test, progress=progress)
         report = _report(outcome, before, after, model=str(given.path), data=data_name(data), device=session.info)
         return replace(result, report=report, before=before, after=after, device=session.info)

@@ -25,6 +25,7 @@ from clprune.darknet.rewrite import fold_cfg
 from clprune.dataset import DataSet
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
+from clprune.image import ImageOptions
 from clprune.opencl import Session
 from clprune.progress import OnProgress
 from clprune.pruning import PruneSettings, prune_network
@@ -114,6 +115,7 @@ def quantize(
     count: int | None = None,
     recipe: Recipe | None = None,
     checkpoint: str | Path | None = None,
+    image_options: ImageOptions | None = None,
     seed: int = 0,
     device: Device = None,
     progress: OnProgress | None = None,
@@ -125,7 +127,8 @@ def quantize(
     are in 8 bits too, by scales from `calibrate_images` of `calibrate` (by default of `data`; or float32
     `[N, C, H, W]`). `pruning` (`clprune.workflow.units.Pruning`) comes first. With a `recipe` the network is retrained
     with PyTorch on `data`: after pruning as by `prune`, then for its codes, at a quarter of the learning rate. Accuracy
-    is that of the `held_out` images (by default the test images of named data). Raises UsageError for what contradicts
+    is that of the `held_out` images (by default the test images of named data). Image files are read as `image_options`
+    say. Raises UsageError for what contradicts
     itself, what `train` raises, and NoDeviceError.
 
     >>> result = clprune.quantize("model.cfg", out="small", scheme="codebook", bits=4)
@@ -138,9 +141,10 @@ def quantize(
     _check(settings, activations=activations, calibrate=calibrate, data=data, recipe=recipe)
     given = as_model(model)
     model_targets(out, file_format="packed", sources=given.files)
-    images, test = (
-        (None, None) if data is None else load_splits(data, given.network, held_out=held_out, seed=seed, count=count)
-    )
+    reading: dict[str, Any] = {"image_options": image_options, "names_file": given.names_file, "progress": progress}
+    images = test = None
+    if data is not None:
+        images, test = load_splits(data, given.network, held_out=held_out, seed=seed, count=count, **reading)
     training = None
     if images is not None and recipe is not None:
         training = _Training(images=images, recipe=recipe, checkpoint=checkpoint, progress=progress)
@@ -154,7 +158,8 @@ def quantize(
             batch = calibrate if calibrate is not None else data
             if not isinstance(batch, np.ndarray):
                 assert batch is not None
-                batch = as_data(batch, network, split="train", seed=seed, count=calibrate_images).batch(slice(None))
+                some = as_data(batch, network, split="train", seed=seed, count=calibrate_images, **reading)
+                batch = some.batch(slice(None))
             with Runner(folded, session=session, keep_tensors=True) as runner:
                 scales = activation_scales(runner, [batch])
         coded, more = _coded(folded, settings, scales, training, teacher=given)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from clprune.container.load import save_weights
 from clprune.container.model import Model, output_path
-from clprune.darknet.network import load_network
+from clprune.darknet.network import Network, load_network
+from clprune.files import write_atomically
+from clprune.image import ImageOptions
 from clprune.progress import OnProgress
 from clprune.workflow.inputs import Data, data_name, load_splits
 
@@ -55,15 +57,18 @@ def train(
     held_out: Data | None = None,
     out: str | Path | None = None,
     checkpoint: str | Path | None = None,
+    image_options: ImageOptions | None = None,
     progress: OnProgress | None = None,
 ) -> TrainResult:
     """Train the network of a cfg with PyTorch, from random weights; the last epoch's weights count.
 
     `data` is a name as for `--data`, a DataSet or arrays, `count` limits the images of an epoch; `held_out` images
-    decide nothing (by default the test images of a named data set). `recipe` (`clprune.training.Recipe`) replaces
-    `epochs` of the default one. PREFIX.weights is written for `out`; the state is kept in `checkpoint` after each
-    epoch, and a run that finds its own goes on from there. Processes that torchrun started train together. Raises
-    CfgError, UsageError, DataError, FileError, UnsupportedLayerError, MissingDependencyError without PyTorch.
+    decide nothing (by default the test images of a named data set). Image files are read as `image_options` say.
+    `recipe` (`clprune.training.Recipe`) replaces `epochs` of the default one. PREFIX.weights is written for `out`, and
+    beside it the classes as PREFIX.names; a names file that is there decides their order. The state is kept in
+    `checkpoint` after each epoch, and a run that finds its own goes on from there. Processes that torchrun started
+    train together. Raises CfgError, UsageError, DataError, FileError, UnsupportedLayerError, MissingDependencyError
+    without PyTorch.
 
     >>> result = clprune.train("small.cfg", data="synthetic", epochs=2, count=64)
     >>> len(result.losses), result.held_out_images
@@ -77,13 +82,20 @@ def train(
     network = load_network(cfg)
     recipe = Recipe(epochs=epochs) if recipe is None else recipe
     target = None if out is None else output_path(out, ".weights")
+    names_file = _names_file(network, target)
     with join_ranks() as ranks:
-        images, test = load_splits(data, network, held_out=held_out, seed=recipe.seed, count=count)
+        images, test = load_splits(
+            data, network, held_out=held_out, seed=recipe.seed, count=count, image_options=image_options,
+            names_file=names_file, progress=progress if ranks.is_first else None,
+        )  # fmt: skip
         result = run(network, images, recipe, checkpoint=checkpoint, report=progress)
     accuracy = None
     if ranks.is_first:
         if target is not None:
             save_weights(target, network, result.weights)
+            if not target.with_suffix(".names").exists():
+                unused = (f"(no class {index})" for index in range(len(images.class_names), network.outputs))
+                write_atomically(target.with_suffix(".names"), "\n".join((*images.class_names, *unused, "")))
         if test is not None:
             accuracy = evaluate(load_module(network, result.weights), test).accuracy
     return TrainResult(
@@ -95,3 +107,9 @@ def train(
         written=target,
         is_first=ranks.is_first,
     )
+
+
+def _names_file(network: Network, target: Path | None) -> Path | None:
+    """The file that says which class is which output, beside the weights to write or beside the cfg."""
+    paths = [path.with_suffix(".names") for path in (target, network.path) if path is not None]
+    return next((path for path in paths if path.exists()), None)

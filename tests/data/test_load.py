@@ -84,9 +84,10 @@ def test_a_folder_with_splits(tmp_path: Path) -> None:
 def test_a_folder_without_splits_holds_out_every_fifth_image(tmp_path: Path) -> None:
     for number in range(7):
         write_image(tmp_path / "one" / f"{number}.png", (number, 0, 0))
+    write_image(tmp_path / "two" / "0.png", (9, 0, 0))
     train = load_data(f"folder:{tmp_path}", split="train", height=5, width=5)
     test = load_data(f"folder:{tmp_path}", split="test", height=5, width=5)
-    assert_array_equal(train.images[:][:, 0, 2, 2], [0, 1, 2, 3, 5, 6])
+    assert_array_equal(train.images[:][:, 0, 2, 2], [0, 1, 2, 3, 5, 6, 9])
     assert_array_equal(test.images[:][:, 0, 2, 2], [4])
 
 
@@ -98,9 +99,10 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
 
 
 def test_a_broken_image_is_named_when_it_is_read(tmp_path: Path) -> None:
-    (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "broken.png").write_bytes(b"no picture")
+    for name in ("one", "two"):
+        write_image(tmp_path / name / "broken.png", (1, 2, 3))
     data = load_data(f"folder:{tmp_path}", split="train", height=3, width=3)
+    (tmp_path / "one" / "broken.png").write_bytes(b"no picture")
     with pytest.raises(ImageError, match=r"broken\.png"):
         data.batch([0])
 

@@ -18,6 +18,7 @@ if importlib.util.find_spec("torchvision") is None:
     pytest.skip("torchvision is not installed", allow_module_level=True)
 from clprune.data import load_data
 from clprune.errors import DataError
+from clprune.image import ImageOptions
 from clprune.training.vision import import_torchvision_datasets
 
 CLASSES = [f"thing{index}" for index in range(10)]
@@ -70,7 +71,7 @@ def test_imagenet_folders_are_read_lazily(tmp_path: Path) -> None:
         for name in ("n01440764", "n01443537"):
             (tmp_path / split / name).mkdir(parents=True)
             Image.new("RGB", (6, 4), (colour, 0, 0)).save(tmp_path / split / name / "a.JPEG", format="png")
-    data = load_data(f"imagenet:{tmp_path}", split="test", height=4, width=4, resize="crop")
+    data = load_data(f"imagenet:{tmp_path}", split="test", height=4, width=4, options=ImageOptions(resize="crop"))
     assert data.class_names == ("n01440764", "n01443537")
     assert_array_equal(data.labels, [0, 1])
     assert_array_equal(data.batch([1])[0, 0], np.full((4, 4), 0.2, np.float32))
