@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import CFG, Run
+from tests.training.conftest import one_thread  # noqa: F401  # a fixture
 
 pytest.importorskip("torch", reason="training needs PyTorch")
-pytestmark = pytest.mark.usefixtures("device_context")
+pytestmark = pytest.mark.usefixtures("device_context", "one_thread")
 
 CLASSES = [str(number) for number in (*range(1, 10), 10)]
 SHORT = ("--epochs", "2", "--batch", "8", "--learning-rate", "0.02")
