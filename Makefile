@@ -14,7 +14,7 @@ TEST_STAMP := $(VENV)/.installed-test
 OFFLINE_STAMP := $(VENV)/.installed-offline
 DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: demo docs test lint conformance offline-gpu compare-methods
+.PHONY: demo docs test lint conformance faults offline-gpu compare-methods
 
 demo: $(RUN_STAMP)
 	@$(BIN)/python -m tools.demo
@@ -25,6 +25,12 @@ test: $(TEST_STAMP)
 # Every kernel and whole networks on four OpenCL drivers; installs what is missing, from Debian where root runs it.
 conformance: $(TEST_STAMP)
 	@$(BIN)/python -m pytest tests/conformance
+
+# Processes killed at random moments, full and read-only disks, locks, signals, workers, closed streams: an hour.
+# FAULTS_KILLS=3 make faults is a quick look.
+faults: $(TEST_STAMP)
+	@$(BIN)/python -m pytest tests/faults tests/cli/test_unwritable.py tests/cli/test_streams.py \
+		tests/tiles/test_under_way.py tests/tuning/test_pool.py tests/container/test_pair.py tests/training/test_killed.py
 
 # Every kernel compiled for GPUs that are not here; installs clang with apt-get where root runs it.
 offline-gpu: $(OFFLINE_STAMP)
