@@ -24,6 +24,7 @@ from clprune.opencl import BoundKernel, Session, binary_cache, open_device
 from clprune.quirks import has_integer_dot_product
 from tools import RESULTS
 from tools.bench.machine import this_machine
+from tools.bench.report import markdown_table
 from tools.terminal import options, run_command
 
 LANES, ROWS, VECTORS, WORDS, GROUPS = 16, 8, 3, 64, 512
@@ -213,8 +214,11 @@ def page(session: Session, found: list[Found]) -> str:
     base = found[0].gmacs
     best = max(found[1:], key=lambda item: item.gmacs)
     rows = [
-        f"| {item.form.name} | {_instructions(item)} | "
-        + (f"{item.gmacs:.1f} | {item.gmacs / base:.2f} |" if item.gmacs else "- | - |")
+        (
+            item.form.name,
+            _instructions(item),
+            *((f"{item.gmacs:.1f}", f"{item.gmacs / base:.2f}") if item.gmacs else ("-", "-")),
+        )
         for item in found
     ]
     wide = [item for item in found if any(name.startswith("vpdpbusd 512") for name, _ in item.instructions)]
@@ -225,24 +229,18 @@ def page(session: Session, found: list[Found]) -> str:
         f"fast as float32 at best. The fastest is {best.form.name}, {best.gmacs / base:.2f} times as fast as float32: "
         "so much is the most that an integer convolution can gain over a float32 one that does as many products."
     )
-    lines = [
+    features = " ".join(machine["features"])
+    driver = f"{session.info.platform_name} {session.info.driver_version}"
+    parts = [
         "# Integer dot products: what the driver makes of them",
-        "",
         "Written by `tools/bench/int8_instructions.py`: each form is a register tile of sums over data in the first "
         "cache, built by the driver; multiply instructions are counted in its binary, with the bits of their "
         "registers.",
-        "",
-        f"{session.info.platform_name} {session.info.driver_version}; {machine['processor']}, {machine['cpus']} cores: "
-        f"{' '.join(machine['features'])}.",
-        "",
-        "| form | multiply instructions | products, 10^9/s | over float32 |",
-        "|---|---|---|---|",
-        *rows,
-        "",
+        f"{driver}; {machine['processor']}, {machine['cpus']} cores: {features}.",
+        markdown_table(("form", "multiply instructions", "products, 10^9/s", "over float32"), rows, left=2),
         verdict,
-        "",
     ]
-    return "\n".join(lines)
+    return "\n\n".join(parts) + "\n"
 
 
 def _instructions(item: Found) -> str:

@@ -71,6 +71,10 @@ class _Table:
         return {point.sparsity: point for point in self.points if point.method == method and point.permute == permute}
 
 
+def _of_time(claim: str, subject: str, found: str, holds: bool) -> Verdict:
+    return Verdict(claim=claim, subject=subject, found=found, holds=holds, is_of_time=True)
+
+
 def _accuracy(
     claim: str, subject: str, mine: Mapping[float, Point], others: Mapping[float, Point], *, has_goal: bool = True
 ) -> list[Verdict]:
@@ -97,60 +101,44 @@ def _against_filters(table: _Table) -> list[Verdict]:
 def _balance(table: _Table) -> list[Verdict]:
     """bcbp against wavefront, which is the same unit without balance."""
     balanced, unbalanced = table.of("bcbp"), table.of("wavefront")
-    lines = []
-    ratios = _ratios(balanced, unbalanced, _conv)
-    if ratios:
-        imbalances = ", ".join(
-            f"{_percent(share)}: {unbalanced[share].times['imbalance']:.2f} to {balanced[share].times['imbalance']:.2f}"
-            for share in sorted(ratios)
-            if "imbalance" in unbalanced[share].times and "imbalance" in balanced[share].times
-        )
-        groups = min(unbalanced[share].times["groups_per_unit"] for share in ratios)
-        why = (
-            f"; each compute unit works through {groups:.0f} work-groups of a layer in turn, so that the fullest row "
-            "block does not set the time"
-            if groups >= MANY_GROUPS
-            else ""
-        )
-        lines.append(
-            Verdict(
-                claim="BCBP: faster than the same unit without balance",
-                subject="convolutions, bcbp over wavefront",
-                found=f"{_ratios_text(ratios)}; fullest row block over the mean {imbalances}{why}",
-                holds=all(ratio < 1 - NOISE for ratio in ratios.values()),
-                is_of_time=True,
-            )
-        )
     cost = "BCBP: what balance costs in accuracy"
-    return [*lines, *_accuracy(cost, "bcbp against wavefront", balanced, unbalanced, has_goal=False)]
+    accuracy = _accuracy(cost, "bcbp against wavefront", balanced, unbalanced, has_goal=False)
+    ratios = _ratios(balanced, unbalanced, _conv)
+    if not ratios:
+        return accuracy
+    pairs = {share: (unbalanced[share].times, balanced[share].times) for share in sorted(ratios)}
+    imbalances = ", ".join(
+        f"{_percent(share)}: {one['imbalance']:.2f} to {other['imbalance']:.2f}"
+        for share, (one, other) in pairs.items()
+        if "imbalance" in one and "imbalance" in other
+    )
+    groups = min(one["groups_per_unit"] for one, _ in pairs.values())
+    why = (
+        f"; each compute unit works through {groups:.0f} work-groups of a layer in turn, so that the fullest row "
+        "block does not set the time"
+    )
+    faster = _of_time(
+        "BCBP: faster than the same unit without balance",
+        "convolutions, bcbp over wavefront",
+        f"{_ratios_text(ratios)}; fullest row block over the mean {imbalances}{why if groups >= MANY_GROUPS else ''}",
+        all(ratio < 1 - NOISE for ratio in ratios.values()),
+    )
+    return [faster, *accuracy]
 
 
 def _faster(table: _Table, method: str) -> list[Verdict]:
     """Time of each rival over the method's at the rival's accuracy."""
     lines = []
-    mine = table.of(method)
+    mine = list(table.of(method).values())
     for rival in RIVALS:
-        ratios: dict[float, Spread] = {}
-        beyond = []
-        for share, point in sorted(table.of(rival).items()):
-            found = _time_ratios(list(mine.values()), point)
-            if found is None:
-                continue
-            if found:
-                ratios[share] = Spread.of(found)
-            else:
-                beyond.append(_percent(share))
+        found = {share: _time_ratios(mine, point) for share, point in sorted(table.of(rival).items())}
+        ratios = {share: Spread.of(values) for share, values in found.items() if values}
+        beyond = [_percent(share) for share, values in found.items() if values == []]
         if ratios or beyond:
             rest = f"; more accurate than any {method}: {', '.join(beyond)}" if beyond else ""
-            lines.append(
-                Verdict(
-                    claim="Choi & Yang: faster at equal accuracy",
-                    subject=f"{rival} over {method}",
-                    found=f"{_by_share(ratios, scale=1, unit='x')}{rest}",
-                    holds=bool(ratios) and not beyond and all(ratio.mean > 1 for ratio in ratios.values()),
-                    is_of_time=True,
-                )
-            )
+            text = f"{_by_share(ratios, scale=1, unit='x')}{rest}"
+            holds = bool(ratios) and not beyond and all(ratio.mean > 1 for ratio in ratios.values())
+            lines.append(_of_time("Choi & Yang: faster at equal accuracy", f"{rival} over {method}", text, holds))
     return lines
 
 
@@ -173,23 +161,13 @@ def _on_the_front(table: _Table) -> list[Verdict]:
     if not measured:
         return []
     edge = front([(point.accuracy.mean, _whole(point) or 0.0) for point in measured])
+    on_it = [point for point in measured if (point.accuracy.mean, _whole(point)) in edge]
     names = [
-        f"{point.variant} {_percent(point.sparsity)}"
-        for point in sorted(measured, key=lambda point: -point.accuracy.mean)
-        if (point.accuracy.mean, _whole(point)) in edge
+        f"{point.variant} {_percent(point.sparsity)}" for point in sorted(on_it, key=lambda point: -point.accuracy.mean)
     ]
-    owners = {
-        point.method for point in measured if (point.accuracy.mean, _whole(point)) in edge and point.method != "bcbp"
-    }
-    return [
-        Verdict(
-            claim="Choi & Yang: on the Pareto front",
-            subject="accuracy and time of the whole network",
-            found=", ".join(names),
-            holds={"wavefront", "workgroup"} <= owners,
-            is_of_time=True,
-        )
-    ]
+    holds = {"wavefront", "workgroup"} <= {point.method for point in on_it}
+    claim, subject = "Choi & Yang: on the Pareto front", "accuracy and time of the whole network"
+    return [_of_time(claim, subject, ", ".join(names), holds)]
 
 
 def _permutation(table: _Table) -> list[Verdict]:
@@ -200,13 +178,13 @@ def _permutation(table: _Table) -> list[Verdict]:
         gains, times = _gains(permuted, plain), _ratios(permuted, plain, _whole)
         if gains:
             accuracy = _by_share(gains, scale=100, unit=" points")
+            is_better = all(spread.mean > 0 for spread in gains.values())
             lines.append(
                 Verdict(
                     claim="OVW: permutation raises accuracy at unchanged time",
                     subject=method,
                     found=f"{accuracy}; time over unpermuted {_ratios_text(times) or 'not measured'}",
-                    holds=all(spread.mean > 0 for spread in gains.values())
-                    and all(abs(ratio - 1) <= SAME_TIME for ratio in times.values()),
+                    holds=is_better and all(abs(ratio - 1) <= SAME_TIME for ratio in times.values()),
                 )
             )
     return lines
@@ -220,15 +198,9 @@ def _against_dense(table: _Table) -> list[Verdict]:
             ratio = None if point is None else _conv(point)
             if point is not None and ratio is not None:
                 direct = point.times.get("direct_conv_time_ratio", ratio)
-                lines.append(
-                    Verdict(
-                        claim=f"Convolutions at 75 %: at most {CONVOLUTION_GOAL} of dense",
-                        subject=point.variant,
-                        found=f"{ratio:.3f} of the dense network's, {direct:.3f} of its direct convolutions'",
-                        holds=ratio <= CONVOLUTION_GOAL,
-                        is_of_time=True,
-                    )
-                )
+                claim = f"Convolutions at 75 %: at most {CONVOLUTION_GOAL} of dense"
+                found = f"{ratio:.3f} of the dense network's, {direct:.3f} of its direct convolutions'"
+                lines.append(_of_time(claim, point.variant, found, ratio <= CONVOLUTION_GOAL))
     return lines
 
 

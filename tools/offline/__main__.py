@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from clprune.offline.architectures import ARCHITECTURES
 from clprune.offline.compilers import Toolchain, find_toolchain
 from clprune.offline.ranking import Estimate, estimate
 from tools import RESULTS
+from tools.bench.machine import today
 from tools.bench.report import markdown_table
 from tools.offline.survey import Row, lane_distance, survey
 from tools.terminal import COUNT, options, run_command
@@ -54,20 +54,18 @@ def main(out: Path, workers: int | None) -> None:
 
 def _toolchain() -> Toolchain:
     """The compilers, installed first where something is missing and this user may install it."""
-    toolchain = find_toolchain()
-    missing = [text for architecture in ARCHITECTURES if (text := toolchain.missing(architecture))]
-    if not missing:
-        return toolchain
-    if os.geteuid() == 0 and shutil.which("apt-get"):
+
+    def missing() -> list[str]:
+        return [text for architecture in ARCHITECTURES if (text := find_toolchain().missing(architecture))]
+
+    if missing() and os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"Installing {' '.join(PACKAGES)}")
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for command in (["update"], ["install", "--yes", "--no-install-recommends", *PACKAGES]):
             subprocess.run(["apt-get", "--quiet=2", *command], check=True, env=environment, stdin=subprocess.DEVNULL)
-        toolchain = find_toolchain()
-        missing = [text for architecture in ARCHITECTURES if (text := toolchain.missing(architecture))]
-    if missing:
-        sys.exit("offline-gpu: cannot compile without\n  " + "\n  ".join(dict.fromkeys(missing)))
-    return toolchain
+    if still := missing():
+        sys.exit("offline-gpu: cannot compile without\n  " + "\n  ".join(dict.fromkeys(still)))
+    return find_toolchain()
 
 
 def _progress(rows: Iterable[Row]) -> list[Row]:
@@ -75,20 +73,18 @@ def _progress(rows: Iterable[Row]) -> list[Row]:
     for row in rows:
         done.append(row)
         if sys.stderr.isatty():
-            print(
-                f"\r{len(done)} builds, {row.architecture.name} {row.subject.kernel.name}    ", end="", file=sys.stderr
-            )
+            text = f"\r{len(done)} builds, {row.architecture.name} {row.subject.kernel.name}    "
+            print(text, end="", file=sys.stderr)
     return done
 
 
 def _document(toolchain: Toolchain, rows: Sequence[Row]) -> str:
-    today = datetime.now(timezone.utc).strftime("%Y-%m-%d")
     versions = {**toolchain.versions(), **_package_versions()}
     tools = "; ".join(f"{name}: {text}" for name, text in versions.items())
     parts = [
         "# Kernels on GPUs that are not there",
         "Written by `make offline-gpu`; do not edit.",
-        f"{today}, clprune {clprune.__version__}, Python {platform.python_version()}; {tools}.",
+        f"{today()}, clprune {clprune.__version__}, Python {platform.python_version()}; {tools}.",
         EXPLANATION,
         *("## Worst default configuration of each kernel", SUMMARY, _summary(rows)),
         *("## Default configurations that are poor somewhere", _poor(rows)),
@@ -151,9 +147,7 @@ def _poor_reason(row: Row) -> str | None:
         return f"occupancy {row.occupancy.share:.0%}, limited by {row.occupancy.limit}"
     for operation in row.subject.operations:
         distance = lane_distance(row.subject.kernel, row.subject.tile, operation)
-        stride = (
-            operation.problem.stride if hasattr(operation, "problem") and hasattr(operation.problem, "stride") else 1
-        )
+        stride = getattr(getattr(operation, "problem", None), "stride", 1)
         if distance is not None and distance > POOR_LANE_DISTANCE * stride and not row.architecture.has_vector_loads:
             return f"lanes {distance} values apart"
     return None
@@ -192,28 +186,26 @@ def _estimate_text(tiles: Sequence[Any], results: Sequence[tuple[Any, Estimate]]
 
 
 def _details(rows: Sequence[Row]) -> str:
-    scalar = [] if all(row.report.scalar_registers == 0 for row in rows) else ["scalar registers"]
-    columns = ["kernel", "tile", "operations", "registers", *scalar, "local memory", "spills", "scratch"]
+    scalar = {} if all(row.report.scalar_registers == 0 for row in rows) else {"scalar_registers": "scalar registers"}
+    figures = {"registers": "registers", **scalar, "local_mem_bytes": "local memory"}
+    figures |= {"spill_bytes": "spills", "scratch_bytes": "scratch"}
     lines = []
     for row in rows:
-        report = row.report
-        figures = [report.registers, *([report.scalar_registers] if scalar else [])]
-        figures += [report.local_mem_bytes, report.spill_bytes, report.scratch_bytes]
-        tile = _tile_text(row.subject.tile)
-        operations = row.subject.operations
-        distances = {lane_distance(row.subject.kernel, row.subject.tile, operation) for operation in operations}
+        subject, tile = row.subject, _tile_text(row.subject.tile)
+        distances = {lane_distance(subject.kernel, subject.tile, operation) for operation in subject.operations}
         lines.append(
             [
-                row.subject.kernel.name,
-                tile if row.subject.is_default else f"*{tile}*",
-                _operations_text(operations),
-                *map(str, figures),
+                subject.kernel.name,
+                tile if subject.is_default else f"*{tile}*",
+                _operations_text(subject.operations),
+                *(str(getattr(row.report, name)) for name in figures),
                 f"{row.occupancy.share:.0%}",
                 row.occupancy.limit,
                 ", ".join("-" if distance is None else str(distance) for distance in distances),
             ]
         )
-    return _table([*columns, "occupancy", "limit", "lanes apart"], lines)
+    columns = ["kernel", "tile", "operations", *figures.values(), "occupancy", "limit", "lanes apart"]
+    return _table(columns, lines)
 
 
 def _name(row: Row) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import json
 import math
 import random
@@ -21,9 +22,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,10 @@ from clprune.tiles.distance import shape_distance, workload_distance
 from clprune.tuning.model_search import ModelSearch, Similar
 from clprune.tuning.transfer import starts_from, workload_of
 from tools import ROOT
+from tools.bench.machine import package_versions
+from tools.bench.report import markdown_table
 from tools.search.local_search import LocalSearch
-from tools.search.recording import Recording, read_recordings, replay
+from tools.search.recording import Recording, Search, read_recordings, replay
 from tools.terminal import counter, options, run_command, say
 
 RECORDINGS = ROOT / "tests" / "data" / "recordings"
@@ -50,52 +52,28 @@ KERNEL_TUNER = ("random_sample", "simulated_annealing", "genetic_algorithm", "ba
 Course = Callable[[Recording, Sequence[Recording], int, int], list[float]]
 
 
-def local(recording: Recording, _: Sequence[Recording], evaluations: int, seed: int) -> list[float]:
-    """Hill climbing with restarts, from the device type's own tiles."""
+def model_search(
+    recording: Recording, seed: int, *, starts: Sequence[Any] = (), similar: Sequence[Similar] = ()
+) -> Search:
+    """clprune's own search. With the device type's own tiles as `starts` this is a first `clprune tune`."""
     space, parameters = list(recording.times_ms), recording.parameters
-    return replay(
-        recording,
-        lambda: LocalSearch(space, parameters=parameters, starts=recording.starts, known={}, seed=seed),
-        evaluations=evaluations,
-    )
+    return ModelSearch(space, parameters=parameters, starts=starts, similar=similar, seed=seed)
 
 
-def model(recording: Recording, _: Sequence[Recording], evaluations: int, seed: int) -> list[float]:
-    """The model alone."""
-    return _model(recording, evaluations, seed)
-
-
-def model_with_starts(recording: Recording, _: Sequence[Recording], evaluations: int, seed: int) -> list[float]:
-    """The model, from the device type's own tiles: a first `clprune tune`."""
-    return _model(recording, evaluations, seed, starts=recording.starts)
-
-
-def model_with_transfer(
-    recording: Recording, recordings: Sequence[Recording], evaluations: int, seed: int
-) -> list[float]:
+def with_transfer(recording: Recording, recordings: Sequence[Recording], seed: int) -> Search:
     """The same when the other recordings' first tenths (at random) are in the database."""
-    others = [other for other in recordings if other is not recording and other.parameters.keys() == _names(recording)]
+    names = recording.parameters.keys()
+    others = [other for other in recordings if other is not recording and other.parameters.keys() == names]
     similar = [_similar(recording, other, seed=seed) for other in others]
     tiles = {_values(tile): tile for tile in recording.times_ms}
     best = [tiles[_values(tile)] for tile in starts_from(similar) if _values(tile) in tiles]
-    return _model(recording, evaluations, seed, starts=(*recording.starts[:1], *best), similar=similar)
+    return model_search(recording, seed, starts=(*recording.starts[:1], *best), similar=similar)
 
 
-def _model(
-    recording: Recording,
-    evaluations: int,
-    seed: int,
-    *,
-    starts: Sequence[Any] = (),
-    similar: Sequence[Similar] = (),
-) -> list[float]:
+def hill_climbing(recording: Recording, _: Sequence[Recording], seed: int) -> Search:
+    """With restarts, from the device type's own tiles: what clprune did before."""
     space, parameters = list(recording.times_ms), recording.parameters
-    return replay(
-        recording,
-        lambda: ModelSearch(space, parameters=parameters, starts=starts, similar=similar, seed=seed),
-        evaluations=evaluations,
-        batch=BATCH,
-    )
+    return LocalSearch(space, parameters=parameters, starts=recording.starts, seed=seed)
 
 
 def _similar(recording: Recording, other: Recording, *, seed: int) -> Similar:
@@ -106,10 +84,6 @@ def _similar(recording: Recording, other: Recording, *, seed: int) -> Similar:
     distance = shape_distance(here.problem, there.problem)
     distance += workload_distance(workload_of(here.workload), workload_of(there.workload))
     return Similar(times_ms={tile: other.times_ms[tile] for tile in known}, distance=distance)
-
-
-def _names(recording: Recording) -> Any:
-    return recording.parameters.keys()
 
 
 def _values(tile: Any) -> tuple[Any, ...]:
@@ -139,7 +113,8 @@ def kernel_tuner(strategy: str) -> Course:
                     str(cache), strategy=strategy, strategy_options={"max_fevals": evaluations}, quiet=True
                 )
         seen = dict.fromkeys(",".join(str(result[name]) for name in parameters) for result in results)
-        return _course(recording, [known[key] for key in seen if key in known], evaluations)
+        slowdowns = [recording.slowdown(known[key]) for key in seen if key in known]
+        return list(itertools.accumulate(slowdowns[:evaluations], min))
 
     return course
 
@@ -152,11 +127,9 @@ def _cache(recording: Recording, parameters: dict[str, Any]) -> dict[str, Any]:
     """A recording as Kernel Tuner's cache file."""
     entries = {}
     for tile, time_ms in recording.times_ms.items():
-        result: dict[str, Any] = {name: getattr(tile, name) for name in parameters}
-        result |= {"time": time_ms} if time_ms is not None else {"__error__": "RuntimeFailedConfig"}
-        if time_ms is None:
-            result["time"] = "RuntimeFailedConfig"
-        entries[_key(tile, parameters)] = result
+        failure = "RuntimeFailedConfig"
+        outcome = {"time": time_ms} if time_ms is not None else {"time": failure, "__error__": failure}
+        entries[_key(tile, parameters)] = {name: getattr(tile, name) for name in parameters} | outcome
     return {
         "device_name": recording.device_name,
         "kernel_name": recording.key.kernel,
@@ -168,21 +141,24 @@ def _cache(recording: Recording, parameters: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _course(recording: Recording, tiles: Sequence[Any], evaluations: int) -> list[float]:
-    """Best slowdown after each of the tiles that were tried."""
-    best, course = math.inf, []
-    for tile in tiles[:evaluations]:
-        best = min(best, recording.slowdown(tile))
-        course.append(best)
-    return course
-
-
-OURS: dict[str, Course] = {
-    "clprune": model_with_starts,
-    "clprune, similar problems known": model_with_transfer,
-    "clprune, no starting tiles": model,
-    "clprune's hill climbing": local,
+#: Name -> (what makes it from a recording, all recordings and a seed; tiles that it is asked for at once).
+OURS: Mapping[str, tuple[Callable[[Recording, Sequence[Recording], int], Search], int]] = {
+    "clprune": (lambda recording, _, seed: model_search(recording, seed, starts=recording.starts), BATCH),
+    "clprune, similar problems known": (with_transfer, BATCH),
+    "clprune, no starting tiles": (lambda recording, _, seed: model_search(recording, seed), BATCH),
+    "clprune's hill climbing": (hill_climbing, 1),
 }
+
+
+def own_course(name: str) -> Course:
+    """One of OURS, replayed."""
+    make, batch = OURS[name]
+
+    def course(recording: Recording, recordings: Sequence[Recording], evaluations: int, seed: int) -> list[float]:
+        search = make(recording, recordings, seed)
+        return replay(recording, lambda: search, evaluations=evaluations, batch=batch)
+
+    return course
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,38 +200,41 @@ def compare(strategy: str, course: Course, recordings: Sequence[Recording], *, s
 
 def report(rows: Sequence[Row], recordings: Sequence[Recording], *, seeds: int) -> str:
     """The result as Markdown."""
-    lines = [
-        "# Search: clprune and Kernel Tuner on recorded spaces",
-        "",
-        f"`python -m tools.search.compare --seeds {seeds}`; Python {sys.version.split()[0]}, NumPy {np.__version__}, "
-        f"Kernel Tuner {_version('kernel_tuner')}. No device is used: the times were recorded by "
-        "`tools/search/record.py`.",
-        "",
-        "| recording | tiles | best ms | median / best | worst / best | device |",
-        "|---|---|---|---|---|---|",
-    ]
+    spaces = []
     for recording in recordings:
         times = sorted(time_ms for time_ms in recording.times_ms.values() if time_ms is not None)
-        lines.append(
-            f"| {recording.name} ({recording.key.problem}, {recording.key.workload}) | {len(recording.times_ms)} "
-            f"| {times[0]:.4f} | {statistics.median(times) / times[0]:.1f} | {times[-1] / times[0]:.0f} "
-            f"| {recording.device_name} |"
+        spaces.append(
+            (
+                f"{recording.name} ({recording.key.problem}, {recording.key.workload})",
+                len(recording.times_ms),
+                f"{times[0]:.4f}",
+                f"{statistics.median(times) / times[0]:.1f}",
+                f"{times[-1] / times[0]:.0f}",
+                recording.device_name,
+            )
         )
-    shares = " | ".join(f"after {100 * share:g} %" for share in SHARES)
-    names = " | ".join(recording.name for recording in recordings)
-    lines += [
-        "",
+    shares = [f"after {100 * share:g} %" for share in SHARES]
+    results = [
+        (
+            row.strategy,
+            *(f"{mean:.3f}" for mean in (*row.means, row.worst, *row.per_recording)),
+            f"{row.seconds:.2f}",
+        )
+        for row in rows
+    ]
+    parts = [
+        "# Search: clprune and Kernel Tuner on recorded spaces",
+        f"`python -m tools.search.compare --seeds {seeds}`; Python {sys.version.split()[0]}, NumPy {np.__version__}, "
+        f"Kernel Tuner {_tuner_version()}. No device is used: the times were recorded by `tools/search/record.py`.",
+        markdown_table(("recording", "tiles", "best ms", "median / best", "worst / best", "device"), spaces),
         f"Time of the best tile seen / time of the space's best tile after that share of the space has been evaluated: "
         f"geometric means over {len(recordings)} recordings and {seeds} seeds. The last columns are for "
         f"{100 * SHARES[-1]:g} %. The goal for clprune is at most {GOAL}.",
-        "",
-        f"| strategy | {shares} | worst run | {names} | s per run |",
-        "|---|" + "---|" * (len(SHARES) + len(recordings) + 2),
+        markdown_table(
+            ("strategy", *shares, "worst run", *(recording.name for recording in recordings), "s per run"), results
+        ),
     ]
-    for row in rows:
-        means = " | ".join(f"{mean:.3f}" for mean in (*row.means, row.worst, *row.per_recording))
-        lines.append(f"| {row.strategy} | {means} | {row.seconds:.2f} |")
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def figures(rows: Sequence[Row], recordings: Sequence[Recording], *, seeds: int) -> dict[str, Any]:
@@ -263,7 +242,7 @@ def figures(rows: Sequence[Row], recordings: Sequence[Recording], *, seeds: int)
     return {
         "python": sys.version.split()[0],
         "numpy": np.__version__,
-        "kernel_tuner": _version("kernel_tuner"),
+        "kernel_tuner": _tuner_version(),
         "seeds": seeds,
         "shares": SHARES,
         "recordings": [
@@ -274,11 +253,8 @@ def figures(rows: Sequence[Row], recordings: Sequence[Recording], *, seeds: int)
     }
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+def _tuner_version() -> str:
+    return package_versions(["kernel_tuner"]).get("kernel_tuner", "not installed")
 
 
 @click.command()
@@ -292,7 +268,7 @@ def main(seeds: int, chosen: tuple[str, ...], recordings: Path, out: Path | None
     """Print the table."""
     spaces = read_recordings(recordings)
     names = chosen or (*OURS, *KERNEL_TUNER)
-    courses = {name: OURS[name] if name in OURS else kernel_tuner(name) for name in names}
+    courses = {name: own_course(name) if name in OURS else kernel_tuner(name) for name in names}
     rows = []
     for name, course in courses.items():
         label = name if name in OURS else f"Kernel Tuner: {name}"

@@ -18,10 +18,8 @@ PARAMETERS = {"a": (1, 2, 4, 8, 16), "b": (1, 2, 3)}
 SPACE = [Tile(a=a, b=b) for a, b in itertools.product(*PARAMETERS.values())]
 
 
-def search(
-    *, starts: list[Tile] | None = None, known: dict[Tile, float | None] | None = None, seed: int = 0
-) -> LocalSearch:
-    return LocalSearch(SPACE, parameters=PARAMETERS, starts=starts or [], known=known or {}, seed=seed)
+def search(*, starts: list[Tile] | None = None, seed: int = 0) -> LocalSearch:
+    return LocalSearch(SPACE, parameters=PARAMETERS, starts=starts or [], seed=seed)
 
 
 def cost(tile: Tile) -> float:
@@ -61,18 +59,6 @@ def test_walks_downhill_before_it_looks_elsewhere() -> None:
     for seed in range(5):
         tried = run(search(starts=[Tile(a=1)], seed=seed))
         assert tried.index(Tile(a=8, b=3)) <= 10
-
-
-def test_what_is_known_is_not_tried_again() -> None:
-    known = {tile: cost(tile) for tile in SPACE[:7]} | {SPACE[7]: None}
-    searching = search(starts=[SPACE[0], SPACE[7]], known=known)
-    assert set(run(searching)) == set(SPACE[8:])
-    assert searching.best == (Tile(a=8, b=3), 1.0)
-
-
-def test_known_tiles_that_are_not_valid_any_more_are_never_the_best() -> None:
-    searching = search(known={Tile(a=64): 0.001, Tile(a=4): 5.0})
-    assert searching.best == (Tile(a=4), 5.0)
 
 
 def test_invalid_tiles_lead_nowhere() -> None:
