@@ -14,13 +14,23 @@ TEST_STAMP := $(VENV)/.installed-test
 OFFLINE_STAMP := $(VENV)/.installed-offline
 DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: demo docs test lint conformance faults offline-gpu compare-methods
+.PHONY: demo docs test coverage fuzz lint conformance faults offline-gpu compare-methods
 
 demo: $(RUN_STAMP)
 	@$(BIN)/python -m tools.demo
 
 test: $(TEST_STAMP)
 	@$(BIN)/python -m pytest
+
+# The tests, and how much of the package they run: modules under 85 % are named, less than 92 % in all fails.
+coverage: $(TEST_STAMP)
+	@mkdir -p build
+	@$(BIN)/python -m pytest --cov --cov-report= --cov-report=json:build/coverage.json
+	@$(BIN)/python -m tests.uncovered build/coverage.json
+
+# Mutated files of every kind that comes from outside, five minutes each: FUZZ="--seconds 30 --target cfg" make fuzz
+fuzz: $(TEST_STAMP)
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
 # Every kernel and whole networks on four OpenCL drivers; installs what is missing, from Debian where root runs it.
 conformance: $(TEST_STAMP)

@@ -9,6 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 
+#: Characters of a message about a file: more of them are something that the file says.
+MAX_CHARACTERS = 1000
+
+
 def shown(value: object, length: int = 60) -> str:
     """Anything out of a file, made fit for one line of an error: text as it is, other values as Python writes them."""
     text = value if isinstance(value, str) else repr(value)
@@ -39,7 +43,8 @@ class FileError(ClpruneError):
         self.path = Path(path)
         self.line = line
         where = f"{path}:{line}" if line is not None else f"{path}"
-        super().__init__(_on_one_line(f"{where}: {message}"))
+        cut = message if len(message) <= MAX_CHARACTERS else f"{message[:MAX_CHARACTERS]}..."
+        super().__init__(_on_one_line(f"{where}: {cut}"))
 
 
 class CfgError(FileError):

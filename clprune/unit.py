@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from clprune.errors import UsageError
+from clprune.errors import UsageError, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Unit:
         """Read `"8x1"`: rows x columns. Raises UsageError."""
         match = re.fullmatch(r"\s*(\d+)\s*x\s*(\d+)\s*", text)
         if match is None:
-            raise UsageError(f"unit {text!r}: expected ROWSxCOLUMNS such as 8x1")
+            raise UsageError(f"unit {shown(repr(text))}: expected ROWSxCOLUMNS such as 8x1")
         return cls(rows=int(match[1]), columns=int(match[2]))
 
     def __str__(self) -> str:

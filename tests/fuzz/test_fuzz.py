@@ -1,0 +1,126 @@
+"""Every kind of file from outside, mutated for a moment; `make fuzz` goes on for longer. And faults are found."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from clprune.errors import FileError
+from tests.fuzz.__main__ import main
+from tests.fuzz.mutation import mutated_bytes, mutated_cfg, mutated_container, mutated_json
+from tests.fuzz.session import Bounds, fuzz
+from tests.fuzz.targets import TARGETS, Target
+from tests.fuzz.worker import judge
+
+_BOUNDS = Bounds(seconds=60, count=150, device_every=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TARGETS)
+def test_nothing_but_errors_of_one_line(name: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    result = fuzz(TARGETS[name], seed=1, bounds=_BOUNDS, folder=tmp_path, say=said.append)
+    assert said == []
+    assert result.inputs > 0
+    assert result.accepted > 0
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_code_made_is_accepted(name: str, tmp_path: Path) -> None:
+    target = TARGETS[name]
+    target.seeds(tmp_path)
+    outcomes = [judge(target, path) for path in sorted(tmp_path.iterdir())]
+    assert [outcome.fault for outcome in outcomes if outcome.fault] == []
+    assert sum(outcome.is_accepted for outcome in outcomes) >= 1
+
+
+def _planted(path: Path, session: Any) -> str:
+    """A reader that has every fault, one for each first byte."""
+    match path.read_bytes()[:1]:
+        case b"h":
+            time.sleep(600)
+        case b"k":
+            os.abort()
+        case b"m":
+            bytearray(3 << 30)
+        case b"t":
+            raise FileError("bad\x1b[31m" + "x" * 2000, path=path)
+        case b"v":
+            raise ValueError("not what we raise")
+        case b"r":
+            raise FileError("not this one", path=path)
+    return "read"
+
+
+def _as_is(random: Random, data: bytes, corpus: Any) -> bytes:
+    return data
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"h", "hangs: no answer for 1 s"),
+        (b"k", "ends the process: exit code -6"),
+        (b"m", "MemoryError"),
+        (b"t", "FileError is no printable line"),
+        (b"v", "ValueError: not what we raise"),
+        (b"r", ""),
+        (b"ok", ""),
+    ],
+)
+def test_planted_faults_are_found_and_kept(content: bytes, fault: str, tmp_path: Path) -> None:
+    target = Target(name="planted", suffix=".x", seeds=_no_seeds, handle=_planted, mutate=_as_is)
+    corpus = tmp_path / "planted" / "corpus"
+    corpus.mkdir(parents=True)
+    (corpus / "a.x").write_bytes(content)
+    said: list[str] = []
+    bounds = Bounds(count=2, limit_s=1)
+    result = fuzz(target, seed=1, bounds=bounds, folder=tmp_path, say=said.append)
+    assert result.inputs == 2
+    if not fault:
+        assert (said, result.faults) == ([], ())
+        return
+    (text,), (kept,) = said, result.faults
+    assert fault in text
+    assert f"--target planted --repeat {kept}" in text
+    assert kept.read_bytes() == content
+
+
+def _no_seeds(folder: Path) -> None:
+    """None but those of the corpus."""
+
+
+def test_the_corpus_grows_and_is_read_again(tmp_path: Path) -> None:
+    target = TARGETS["lists"]
+    bounds = replace(_BOUNDS, count=60)
+    first = fuzz(target, seed=3, bounds=bounds, folder=tmp_path, say=print)
+    kept = set((tmp_path / "lists" / "corpus").iterdir())
+    assert len(kept) == first.corpus - 4 > 0
+    second = fuzz(target, seed=4, bounds=bounds, folder=tmp_path, say=print)
+    assert second.corpus >= first.corpus
+
+
+def test_one_input_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.cfg"
+    path.write_text("[net]\nwidth=0\n")
+    assert main(["--target", "cfg", "--repeat", str(path)]) == 0
+    assert capsys.readouterr().out.startswith(f"refused, CfgError: {path}")
+
+
+@pytest.mark.parametrize("mutate", [mutated_bytes, mutated_json, mutated_cfg, mutated_container])
+def test_mutations_are_those_of_their_seed(mutate: Callable[..., bytes]) -> None:
+    corpus = [b'{"a": [1, 2, {"b": 3}]}', b"[net]\nwidth=3\n[maxpool]\nsize=2\n", b""]
+
+    def draw(seed: int) -> list[bytes]:
+        random = Random(seed)
+        return [mutate(random, random.choice(corpus), corpus) for _ in range(300)]
+
+    assert draw(1) == draw(1) != draw(2)
+    assert len(set(draw(1))) > 150

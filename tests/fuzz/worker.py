@@ -1,0 +1,148 @@
+"""The process that reads the inputs: within its memory, watched by the one that makes them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import clprune
+from clprune.errors import BuildError, ClpruneError
+
+if TYPE_CHECKING:
+    from clprune.opencl import Session
+    from tests.fuzz.targets import Target
+
+#: Address space that reading one input may add.
+MEMORY_BYTES = 2 << 30
+#: Seconds that reading one input may take; running one on a device compiles its kernels first.
+LIMIT_S, DEVICE_LIMIT_S = 20.0, 180.0
+#: Characters of an error, which is one line: a path and a message.
+MAX_ERROR_CHARACTERS = 1300
+
+_PACKAGE = str(Path(clprune.__file__).parent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of an input: `fault` is empty where all is well, `signature` tells one way through the code."""
+
+    signature: str
+    is_accepted: bool = False
+    fault: str = ""
+
+
+class Worker:
+    """A process that handles inputs of one target; one that hangs or ends is replaced."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._start()
+
+    def _start(self) -> None:
+        context = get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, self._target), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._connection.recv()  # imported: no input pays for that
+
+    def handle(self, path: Path, *, on_device: bool = False, limit_s: float = LIMIT_S) -> Outcome:
+        """What came of the input. A hang, and the end of the process, are faults."""
+        self._connection.send((str(path), on_device))
+        limit_s = max(limit_s, DEVICE_LIMIT_S) if on_device else limit_s
+        try:
+            if self._connection.poll(limit_s):
+                outcome: Outcome = self._connection.recv()
+                return outcome
+            fault = f"hangs: no answer for {limit_s:.0f} s"
+        except (EOFError, ConnectionError):
+            self._process.join()
+            fault = f"ends the process: exit code {self._process.exitcode}"
+        self.close()
+        self._start()
+        return Outcome(signature=fault, fault=fault)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+
+def _serve(connection: Any, target: Target) -> None:
+    with contextlib.suppress(AttributeError):
+        os.nice(5)
+    used = resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[0])
+    sessions: list[Session] = []
+
+    def session() -> Session:
+        if not sessions:
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)  # drivers reserve what they never use
+            from clprune.opencl import open_device
+
+            sessions.append(open_device(None))
+        return sessions[0]
+
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, resource.RLIM_INFINITY))
+    connection.send("ready")
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
+        while True:
+            path, on_device = connection.recv()
+            connection.send(judge(target, Path(path), session if on_device else None))
+
+
+def judge(target: Target, path: Path, session: Callable[[], Session] | None = None) -> Outcome:
+    """Handle an input here; anything but an answer or a ClpruneError of one printable line is a fault."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            word = target.handle(path, session)
+    except ClpruneError as error:
+        where, chain = _where(error), _chain(error)
+        text = str(error)
+        if any(isinstance(item, MemoryError) for item in chain):
+            return Outcome(signature=where, fault=f"takes more than {MEMORY_BYTES >> 30} GiB, then: {text}")
+        if not isinstance(error, BuildError) and not _is_line(text):
+            return Outcome(signature=where, fault=f"{type(error).__name__} is no printable line: {text!r:.300}")
+        return Outcome(signature=f"{type(error).__name__} {where}")
+    except BaseException as error:  # a MemoryError and an AssertionError of a target's own among them
+        last = traceback.format_exception_only(error)[-1].strip()
+        return Outcome(signature=_where(error), fault=f"{last:.300} at {_where(error, with_all=True)}")
+    for item in caught:
+        is_ours = issubclass(item.category, UserWarning)
+        if not is_ours or not _is_line(str(item.message)):
+            fault = f"warns: {item.category.__name__}: {str(item.message)!r:.300} ({item.filename}:{item.lineno})"
+            return Outcome(signature=fault, fault=fault, is_accepted=True)
+    said = sorted({item.category.__name__ for item in caught})
+    return Outcome(signature=f"{word} {said}", is_accepted=True)
+
+
+def _is_line(text: str) -> bool:
+    """Printable but for bytes of a path that are no text, and not too long."""
+    return len(text) <= MAX_ERROR_CHARACTERS and all(c.isprintable() or "\udc80" <= c <= "\udcff" for c in text)
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def _where(error: BaseException, *, with_all: bool = False) -> str:
+    """The lines of the package, or all, through which an error went: the way that an input took."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " < ".join(
+        f"{Path(frame.filename).name}:{frame.lineno}"
+        for frame in reversed(frames)
+        if with_all or frame.filename.startswith(_PACKAGE)
+    )
