@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-
 #: Characters of a message about a file: more of them are something that the file says.
 MAX_CHARACTERS = 1000
 

@@ -126,3 +126,8 @@ def test_a_killed_writer_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 
 def refuse(*_: object, **__: object) -> None:
     raise PermissionError
+
+
+def test_long_values_are_cut_short_in_an_error() -> None:
+    text = str(FileError("x" * 5000, path="a.cfg"))
+    assert text == "a.cfg: " + "x" * 1000 + "..."

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from clprune.errors import FileError
+from clprune.errors import FileError, UsageError
 from tests.fuzz.__main__ import main
 from tests.fuzz.mutation import mutated_bytes, mutated_cfg, mutated_container, mutated_json
 from tests.fuzz.session import Bounds, fuzz
@@ -51,7 +51,7 @@ def _planted(path: Path, session: Any) -> str:
         case b"m":
             bytearray(3 << 30)
         case b"t":
-            raise FileError("bad\x1b[31m" + "x" * 2000, path=path)
+            raise UsageError("bad\x1b[31m")
         case b"v":
             raise ValueError("not what we raise")
         case b"r":
@@ -69,7 +69,7 @@ def _as_is(random: Random, data: bytes, corpus: Any) -> bytes:
         (b"h", "hangs: no answer for 1 s"),
         (b"k", "ends the process: exit code -6"),
         (b"m", "MemoryError"),
-        (b"t", "FileError is no printable line"),
+        (b"t", "UsageError is no printable line"),
         (b"v", "ValueError: not what we raise"),
         (b"r", ""),
         (b"ok", ""),
