@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -90,7 +91,7 @@ class LimitSeries:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TimedModel:
+class TimedModel(AbstractContextManager["TimedModel"]):
     """A runner to be timed, and the share of weights that are not zero by layer index. Use it as a context manager."""
 
     name: str
@@ -102,9 +103,6 @@ class TimedModel:
         """`model` on the device. Raises what Runner raises."""
         shares = remaining_shares(model.network, model.weights)
         return cls(name=name, runner=Runner(model, session=session, **runner_options), remaining_shares=shares)
-
-    def __enter__(self) -> TimedModel:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.runner.close()

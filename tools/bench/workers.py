@@ -14,10 +14,10 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class Turn:
     seconds: float = 0.1
 
 
-class Worker:
+class Worker(AbstractContextManager["Worker"]):
     """One engine in a process. Use it as a context manager, or call `close()`.
 
     `command` starts a program that calls `tools.bench.serve.serve`; `engine` and `options` are what its loader
@@ -101,12 +101,7 @@ class Worker:
         self._process.communicate()
         self._folder.cleanup()
 
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _ask(self, request: Mapping[str, Any], *, limit_s: float | None = None) -> Mapping[str, Any]:

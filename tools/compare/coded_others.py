@@ -45,13 +45,9 @@ def with_others(rows: Sequence[Row], *, work: Path) -> list[dict[str, Any]]:
     dense = found.get((0, DENSE))
     joined = []
     for row in rows:
-        other = found.get((row["seed"], row["name"]))
         facts = {}
-        if dense is not None and other is not None:
-            facts = {
-                "other_accuracy": other["accuracy"],
-                "other_dense_accuracy": dense["accuracy"],
-                "other_images": other["images"],
-            }
+        if dense is not None and (other := found.get((row["seed"], row["name"]))) is not None:
+            facts = {"other_accuracy": other["accuracy"], "other_dense_accuracy": dense["accuracy"]}
+            facts["other_images"] = other["images"]
         joined.append({**row, **facts})
     return joined

@@ -7,8 +7,7 @@ network of its seed, or of one that it shares with other seeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from clprune.container.write import write_packed
 from clprune.darknet.fold import fold_network
 from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network, load_network
-from clprune.darknet.quantize import QuantizeSettings, quantize_network, zero_masks
+from clprune.darknet.quantize import quantize_network, zero_masks
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights
 from clprune.dataset import DataSet
@@ -62,21 +61,18 @@ class CodedSetting:
     def recipe(self, seed: int, *, epochs: int, learning_rate: float, is_distilled: bool = False) -> Recipe:
         """One retraining; `is_distilled` where it learns from the dense network, if the experiment has any of that."""
         experiment = self.experiment
-        recipe = Recipe(
+        distilled: dict[str, Any] = {}
+        if is_distilled and experiment.distillation:
+            distilled = {name: getattr(experiment, name) for name in ("distillation", "temperature")}
+            distilled["dropout_strength"] = experiment.distilled_dropout
+        return Recipe(
             epochs=epochs,
             learning_rate=learning_rate,
             batch=experiment.batch,
             precision=experiment.precision,
             dropout_ramp=0.0,
             seed=FIRST_SEED + seed,
-        )
-        if not is_distilled or not experiment.distillation:
-            return recipe
-        return replace(
-            recipe,
-            distillation=experiment.distillation,
-            temperature=experiment.temperature,
-            dropout_strength=experiment.distilled_dropout,
+            **distilled,
         )
 
     def accuracy(self, network: Network, weights: Weights) -> float:
@@ -188,25 +184,19 @@ def _code(setting: CodedSetting, coded: Coded, run: CodedRun, *, device: str | N
     path = setting.work / file_name(coded.name, run.seed)
     write_packed(path, network, result.weights)
     row: dict[str, Any] = {"size_bytes": path.stat().st_size, "kept_share": weights_kept(network, result.weights)}
-    row["accuracy"] = _coded_accuracy(setting, network, result.weights, coded.settings, scales)
+
+    def accuracy(weights: Weights) -> float:
+        """With scales layers' inputs are rounded to their codes as well."""
+        module = load_module(network, weights)
+        if scales is not None:
+            HeldCodes(module, Quantization(settings=coded.settings, activation_scales=scales))
+        return evaluate(module, setting.held_out).accuracy
+
+    row["accuracy"] = accuracy(result.weights)
     if run.seed == run.pruned_seed:  # the same for every seed
         untrained = quantize_network(network, weights, coded.settings, activation_scales=scales)
-        row["accuracy_as_coded"] = _coded_accuracy(setting, network, untrained, coded.settings, scales)
+        row["accuracy_as_coded"] = accuracy(untrained)
     return row
-
-
-def _coded_accuracy(
-    setting: CodedSetting,
-    network: Network,
-    weights: Weights,
-    settings: QuantizeSettings,
-    scales: Mapping[int, float] | None,
-) -> float:
-    """Accuracy of coded weights; with `scales` layers' inputs are rounded to their codes as well."""
-    module = load_module(network, weights)
-    if scales is not None:
-        HeldCodes(module, Quantization(settings=settings, activation_scales=scales))
-    return evaluate(module, setting.held_out).accuracy
 
 
 def _calibrate(network: Network, weights: Weights, images: DataSet, *, device: str | None) -> dict[int, float]:

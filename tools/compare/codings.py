@@ -58,13 +58,12 @@ def all_coded_runs(*, seeds: int, pruned_seeds: int) -> list[CodedRun]:
     shall have, then those without.
     """
     runs = [CodedRun(seed=seed, pruned_seed=seed, name=PRUNED) for seed in range(pruned_seeds)]
-    with_goals = [coded for coded in CODINGS if coded.goal_points is not None]
-    without = [coded for coded in CODINGS if coded.goal_points is None]
-    for codings in (with_goals, without):
+    for has_goal in (True, False):
         runs += [
             CodedRun(seed=seed, pruned_seed=seed % pruned_seeds, name=coded.name)
             for seed in range(seeds)
-            for coded in codings
+            for coded in CODINGS
+            if (coded.goal_points is not None) == has_goal
         ]
     return runs
 

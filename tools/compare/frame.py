@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import click
 
+from clprune.errors import UsageError
 from tools.compare.journal import Row, append_row, check_experiment, read_rows
 from tools.terminal import COUNT, Say
 
@@ -113,6 +114,13 @@ def experiment_rows(work: Path, *, key: str) -> list[Row]:
     rows = read_rows(work / RUNS)
     check_experiment(rows, key=key, path=work / RUNS)
     return rows
+
+
+def trained_rows(work: Path) -> list[Row]:
+    """The rows of all runs in a folder of work. Raises UsageError where there are none."""
+    if not (runs := read_rows(work / RUNS)):
+        raise UsageError(f"no runs in {work}: expected the stage `train` first")
+    return runs
 
 
 def use_threads(count: int | None) -> None:

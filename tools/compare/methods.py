@@ -23,7 +23,7 @@ from clprune.resources import models_folder
 from clprune.unit import Unit
 from tools import RESULTS
 from tools.compare.experiment import Experiment
-from tools.compare.frame import ALSO, DATA, QUICK_OPTION, RUNS, STEM, TIMES, TIMING, TRAINING, use_threads
+from tools.compare.frame import ALSO, DATA, QUICK_OPTION, STEM, TIMES, TIMING, TRAINING, trained_rows, use_threads
 from tools.compare.journal import Row, read_rows
 from tools.compare.methods_page import comparison_page
 from tools.compare.otherwise import other_runs
@@ -95,11 +95,8 @@ def compare_methods(**options: Any) -> None:
 
 def _report(work: Path, out: Path, *, also: Mapping[str, Sequence[Row]]) -> None:
     """Write what is there: all runs, with the times of the last device that was measured."""
-    runs = read_rows(work / RUNS)
-    every = read_rows(work / TIMES)
+    runs, every = trained_rows(work), read_rows(work / TIMES)
     times = latest_times(every)
-    if not runs:
-        raise UsageError(f"no runs in {work}: expected the stage `train` first")
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "methods.csv", results_csv(runs, times))
     write_atomically(out / "methods.md", comparison_page(runs, times, others=other_times(every), otherwise=also))

@@ -8,7 +8,7 @@ from tools.bench.report import markdown_table
 from tools.compare.claims import GOAL_SPARSITY, Verdict, all_verdicts
 from tools.compare.journal import Row
 from tools.compare.otherwise import otherwise_table
-from tools.compare.page import making, point_table, removed, whole_page
+from tools.compare.page import making, point_table, removed, timing_text, whole_page
 from tools.compare.results import points
 from tools.compare.variants import Variant
 
@@ -66,7 +66,7 @@ def comparison_page(
     if otherwise:
         parts += ["## Tried otherwise", otherwise_table(table, otherwise)]
     dates = sorted({row["date"] for row in runs})
-    made = making(runs, when=f", {dates[0]} to {dates[-1]}", timing=_timing_text(times) if times else "")
+    made = making(runs, when=f", {dates[0]} to {dates[-1]}", timing=_timing_text(times))
     return whole_page(HEADING, parts, reading=READING, made=made)
 
 
@@ -99,10 +99,9 @@ def _verdict_table(verdicts: Sequence[Verdict]) -> str:
 
 
 def _timing_text(times: Sequence[Row]) -> str:
-    last = times[-1]
-    dense_ms, conv_ms = (min(row[name] for row in times) for name in ("dense_time_ms", "dense_conv_time_ms"))
-    return (
-        f"OpenCL device: {last['device']}; batch {last['batch']}, {last['rounds']} rounds, algorithms to choose from: "
-        f"{last['algorithms']}; dense {dense_ms:.2f} ms, its convolutions {conv_ms:.2f} ms, by direct convolution "
-        f"{min(row['direct_conv_time_ms'] for row in times):.2f} ms; measured {last['date']}."
-    )
+    if not times:
+        return ""
+    names = ("dense_time_ms", "dense_conv_time_ms", "direct_conv_time_ms")
+    dense_ms, conv_ms, direct_ms = (min(row[name] for row in times) for name in names)
+    dense = f"; dense {dense_ms:.2f} ms, its convolutions {conv_ms:.2f} ms, by direct convolution {direct_ms:.2f} ms"
+    return timing_text(times, dense=dense)

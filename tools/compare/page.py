@@ -59,6 +59,17 @@ def making(runs: Sequence[Row], *, by: str = "", when: str = "", timing: str = "
     return "\n\n".join(line for line in lines if line)
 
 
+def timing_text(times: Sequence[Row], *, dense: str = "") -> str:
+    """How `times` were measured, empty for none; `dense` says what the dense network took."""
+    if not times:
+        return ""
+    last = times[-1]
+    return (
+        f"OpenCL device: {last['device']}; batch {last['batch']}, {last['rounds']} rounds, algorithms to choose from: "
+        f"{last['algorithms']}{dense}; measured {last['date']}."
+    )
+
+
 def _dense_row(table: Sequence[Point]) -> tuple[str, ...]:
     timed = next((point.times for point in table if point.times), {})
     direct = ""

@@ -19,14 +19,24 @@ import click
 from clprune.algorithms import Algorithms
 from clprune.darknet.network import load_network
 from clprune.darknet.weights import read_weights
-from clprune.errors import UsageError
 from clprune.files import write_atomically
 from clprune.resources import models_folder
 from clprune.unit import Unit
 from tools import RESULTS
 from tools.compare.choices import CHOICES, choose_all, chosen_variants, read_choices, time_all
 from tools.compare.experiment import Experiment
-from tools.compare.frame import ALSO, DATA, DISTILLATION, QUICK_OPTION, RUNS, STEM, TIMES, TIMING, TRAINING, use_threads
+from tools.compare.frame import (
+    ALSO,
+    DATA,
+    DISTILLATION,
+    QUICK_OPTION,
+    STEM,
+    TIMES,
+    TIMING,
+    TRAINING,
+    trained_rows,
+    use_threads,
+)
 from tools.compare.journal import Row, read_rows
 from tools.compare.measure import measure_all
 from tools.compare.otherwise import other_runs
@@ -123,9 +133,7 @@ def _choose(experiment: Experiment, sparsities: tuple[float, ...], options: dict
 
 def _report(work: Path, out: Path, *, also: Mapping[str, Sequence[Row]]) -> None:
     """Write what is there."""
-    runs = read_rows(work / RUNS)
-    if not runs:
-        raise UsageError(f"no runs in {work}: expected the stage `train` first")
+    runs = trained_rows(work)
     times = latest_times(read_rows(work / TIMES))
     out.mkdir(parents=True, exist_ok=True)
     page = winograd_page(runs, times, read_choices(work / CHOICES), otherwise=also)

@@ -8,7 +8,7 @@ from tools.bench.report import markdown_table
 from tools.compare.choices import Kept
 from tools.compare.journal import Row
 from tools.compare.otherwise import otherwise_table
-from tools.compare.page import making, point_table, removed, whole_page
+from tools.compare.page import making, point_table, removed, timing_text, whole_page
 from tools.compare.results import Point, points
 from tools.compare.variants import Variant
 
@@ -53,14 +53,7 @@ def winograd_page(
         parts += ["## What abwsp chose", markdown_table(CHOICE_COLUMNS, _choice_rows(choices))]
     if otherwise:
         parts += ["## Tried otherwise", otherwise_table(table, otherwise)]
-    timing = ""
-    if times:
-        last = times[-1]
-        timing = (
-            f"OpenCL device: {last['device']}; batch {last['batch']}, {last['rounds']} rounds, algorithms to choose "
-            f"from: {last['algorithms']}; measured {last['date']}."
-        )
-    made = making(runs, by=f", {_loss_text(runs[0])}", timing=timing)
+    made = making(runs, by=f", {_loss_text(runs[0])}", timing=timing_text(times))
     return whole_page(HEADING, parts, reading=READING, made=made)
 
 

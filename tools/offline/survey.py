@@ -99,12 +99,12 @@ def _fully_connected() -> list[ConnectedOperation]:
 
 
 def _max_pools() -> list[PoolOperation]:
-    sizes = ((64, 224), (512, 14))
-    return [pool_operation(_max_pool(channels, size, n), padding=1) for channels, size in sizes for n in BATCHES]
-
-
-def _max_pool(channels: int, size: int, batch: int) -> PoolProblem:
-    return PoolProblem(batch=batch, channels=channels, in_height=size, in_width=size, size=2, stride=2)
+    problems = [
+        PoolProblem(batch=n, channels=channels, in_height=size, in_width=size, size=2, stride=2)
+        for channels, size in ((64, 224), (512, 14))
+        for n in BATCHES
+    ]
+    return [pool_operation(problem, padding=1) for problem in problems]
 
 
 def _average_pool(batch: int) -> PoolOperation:
@@ -135,8 +135,7 @@ LANE_DISTANCES: Mapping[str, Callable[[Any, Any], int]] = {
 
 def lane_distance(kernel: Kernel[Any, Any], tile: Any, operation: Any) -> int | None:
     """What LANE_DISTANCES says; None for a kernel that is not described there."""
-    distance = LANE_DISTANCES.get(kernel.name)
-    return None if distance is None else distance(tile, operation)
+    return LANE_DISTANCES[kernel.name](tile, operation) if kernel.name in LANE_DISTANCES else None
 
 
 def subjects(architecture: Architecture) -> list[Subject]:

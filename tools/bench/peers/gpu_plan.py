@@ -63,14 +63,18 @@ def plan_gpu(
     `chosen` is the device that the user named, else the first GPU counts that PyTorch's also is, or the first of all. A
     dry run goes through the same on the CPU. Raises NoDeviceError where no GPU is to be seen at all.
     """
-    if is_dry_run:
-        return _dry_run(devices, torch, chosen)
-    notes: list[str] = []
     gpus = [device for device in devices if device.type == "gpu" and not device.is_software]
-    device = chosen or _same_card(gpus, torch) or (gpus[0] if gpus else None)
+    if is_dry_run:
+        notes = ["A dry run on the CPU: these are no figures of a GPU."]
+        notes += ["PyTorch is not installed."] if torch is None else []
+        device, torch_device = chosen or next(iter(devices), None), "cpu" if torch else ""
+        return GpuPlan(title="dry run", device=device, torch_device=torch_device, notes=tuple(notes))
+    same = [gpu for gpu in gpus if torch is not None and _is_same(gpu, torch)]
+    device = chosen or next(iter([*same, *gpus]), None)
     torch_device = "cuda" if torch is not None and torch.gpu_name else ""
     if device is None and not torch_device:
         raise NoDeviceError("neither OpenCL nor PyTorch shows a GPU; --dry-run goes through everything on the CPU")
+    notes = []
     if device is None:
         notes.append(
             f"No OpenCL driver shows {torch.gpu_name if torch else 'the GPU'}: clprune was not measured. Its driver's "
@@ -84,18 +88,6 @@ def plan_gpu(
         notes.append(f"Two different cards: OpenCL ran on {device.name}, PyTorch on {torch.gpu_name}.")
     name = device.name if device is not None else torch.gpu_name if torch is not None else ""
     return GpuPlan(title=name, device=device, torch_device=torch_device, notes=tuple(notes))
-
-
-def _dry_run(devices: Sequence[DeviceInfo], torch: TorchFacts | None, chosen: DeviceInfo | None) -> GpuPlan:
-    device = chosen or next(iter(devices), None)
-    notes = ["A dry run on the CPU: these are no figures of a GPU."]
-    if torch is None:
-        notes.append("PyTorch is not installed.")
-    return GpuPlan(title="dry run", device=device, torch_device="cpu" if torch else "", notes=tuple(notes))
-
-
-def _same_card(gpus: Sequence[DeviceInfo], torch: TorchFacts | None) -> DeviceInfo | None:
-    return next((gpu for gpu in gpus if torch is not None and _is_same(gpu, torch)), None)
 
 
 def _is_same(device: DeviceInfo, torch: TorchFacts) -> bool:
