@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-#: Characters of a message about a file: more of them are something that the file says.
+#: Characters of a message about a file, and of its path: more of them are something that a file says.
 MAX_CHARACTERS = 1000
 
 
@@ -20,8 +20,9 @@ def shown(value: object, length: int = 60) -> str:
 
 
 def _on_one_line(text: str) -> str:
-    """`text` with "?" for what is not printable, but for the bytes of a path that are no text."""
-    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else "?" for c in text)
+    """`text` cut short, with "?" for what is not printable, but for the bytes of a path that are no text."""
+    shortened = text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}..."
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else "?" for c in shortened)
 
 
 class ClpruneError(Exception):
@@ -42,8 +43,7 @@ class FileError(ClpruneError):
         self.path = Path(path)
         self.line = line
         where = f"{path}:{line}" if line is not None else f"{path}"
-        cut = message if len(message) <= MAX_CHARACTERS else f"{message[:MAX_CHARACTERS]}..."
-        super().__init__(_on_one_line(f"{where}: {cut}"))
+        super().__init__(f"{_on_one_line(where)}: {_on_one_line(message)}")
 
 
 class CfgError(FileError):

@@ -131,3 +131,4 @@ def refuse(*_: object, **__: object) -> None:
 def test_long_values_are_cut_short_in_an_error() -> None:
     text = str(FileError("x" * 5000, path="a.cfg"))
     assert text == "a.cfg: " + "x" * 1000 + "..."
+    assert str(FileError("missing", path="x" * 5000)) == "x" * 1000 + "...: missing"

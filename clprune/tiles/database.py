@@ -138,7 +138,7 @@ class Database:
             yield
         except sqlite3.ProgrammingError:
             raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # it quotes what is damaged
             place = self.path or "memory"
             is_damage = not isinstance(error, sqlite3.OperationalError) or _DAMAGE.search(str(error))
             if is_damage:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clprune.device import DeviceInfo, device_key
+from clprune.errors import shown
 from clprune.folders import data_folder, stranger_at
 from clprune.tiles.database import READ_SECONDS, SCHEMA_VERSION
 from clprune.tiles.store import DATABASE_NAME
@@ -47,8 +48,8 @@ def store_state(device: DeviceInfo | None, *, path: Path | None = None) -> Store
         return state
     except OSError as error:
         return replace(state, problem=error.strerror or str(error))
-    except sqlite3.Error as error:
-        return replace(state, problem=str(error))
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite quotes what is damaged
+        return replace(state, problem=shown(str(error), 200))
 
 
 def _read(connection: sqlite3.Connection, state: StoreState, device: DeviceInfo | None) -> StoreState:

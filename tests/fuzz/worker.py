@@ -25,7 +25,7 @@ MEMORY_BYTES = 2 << 30
 #: Seconds that reading one input may take; running one on a device compiles its kernels first.
 LIMIT_S, DEVICE_LIMIT_S = 20.0, 180.0
 #: Characters of an error, which is one line: a path and a message.
-MAX_ERROR_CHARACTERS = 1300
+MAX_ERROR_CHARACTERS = 2100
 
 _PACKAGE = str(Path(clprune.__file__).parent)
 

@@ -21,6 +21,7 @@ from clprune.opencl import binary_cache
 from clprune.tiles.database import StoreWarning
 from clprune.tiles.lookup import Lookup
 from clprune.tiles.records import result_key
+from clprune.tiles.state import store_state
 from clprune.tiles.store import DATABASE_NAME, Store, open_store, open_store_for_lookups
 from tests.imaginary import imaginary_device
 
@@ -259,3 +260,12 @@ def test_connections_are_closed_after_failures_too(path: Path) -> None:
     with pytest.raises(StoreError):
         Store(path)
     assert count() == before
+
+
+def test_damage_that_sqlite_quotes_in_no_utf8_is_damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE best", b"CREATE TABL\x9e best"))
+    assert store_state(DEVICE, path=path).problem
+    found, said = look_up(path)
+    assert not found
+    assert len(said) == 1
+    assert "damaged" in said[0]
