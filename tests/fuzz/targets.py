@@ -6,9 +6,11 @@ ClpruneError; whatever else it raises is a fault.
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import re
+import shutil
 import sqlite3
 import sys
 import tempfile
@@ -141,7 +143,9 @@ def _check_finite(weights: Weights) -> None:
 
 @cache
 def _network() -> Network:
-    return odd_network(Path(tempfile.mkdtemp(prefix="clprune-fuzz-", dir=Path(tempfile.gettempdir()))))
+    folder = Path(tempfile.mkdtemp(prefix="clprune-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return odd_network(folder)
 
 
 @cache

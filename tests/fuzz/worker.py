@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import tempfile
 import traceback
 import warnings
 from collections.abc import Callable
@@ -44,12 +45,13 @@ class Worker:
 
     def __init__(self, target: Target) -> None:
         self._target = target
+        self._scratch = tempfile.TemporaryDirectory(prefix="clprune-fuzz-")
         self._start()
 
     def _start(self) -> None:
         context = get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._target), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, self._target, self._scratch.name), daemon=True)
         self._process.start()
         theirs.close()
         self._connection.recv()  # imported: no input pays for that
@@ -66,18 +68,23 @@ class Worker:
         except (EOFError, ConnectionError):
             self._process.join()
             fault = f"ends the process: exit code {self._process.exitcode}"
-        self.close()
+        self._end()
         self._start()
         return Outcome(signature=fault, fault=fault)
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, and remove what it left."""
+        self._end()
+        self._scratch.cleanup()
+
+    def _end(self) -> None:
         self._process.kill()
         self._process.join()
         self._connection.close()
 
 
-def _serve(connection: Any, target: Target) -> None:
+def _serve(connection: Any, target: Target, scratch: str) -> None:
+    tempfile.tempdir = scratch
     with contextlib.suppress(AttributeError):
         os.nice(5)
     used = resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[0])
