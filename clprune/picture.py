@@ -5,6 +5,7 @@ A decoded picture takes up to 4 bytes a pixel, its float32 planes 12: those of a
 
 from __future__ import annotations
 
+import logging
 import struct
 import threading
 import zlib
@@ -45,6 +46,9 @@ _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, AttributeError,
     AssertionError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError, MemoryError,
 )  # fmt: skip
+
+# What is wrong with a file is in our error; without a handler Python would print Pillow's own line, too.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _ORIENTATION = 0x0112
 #: EXIF orientation -> (rows and columns change places, stored rows run upwards, stored columns run to the left).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -232,3 +233,16 @@ def test_many_threads_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         thread.join()
     assert [round(255 * found[path]) for path in paths] == list(range(8))
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_an_error_is_one_line_where_pillow_logs_one_besides(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    Image.new("RGB", (3, 5)).save(path)
+    samples = struct.pack("<HHIHH", 277, 3, 1, 3, 0)
+    content = path.read_bytes()
+    assert samples in content
+    path.write_bytes(content.replace(samples, struct.pack("<HHIHH", 277, 3, 1, 2048, 0)))
+    program = "import sys, clprune\ntry: clprune.load_image(sys.argv[1])\nexcept clprune.ImageError as e: print(e)"
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"{path}: ")
+    assert done.stderr == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -54,6 +55,8 @@ def _planted(path: Path, session: Any) -> str:
             raise UsageError("bad\x1b[31m")
         case b"v":
             raise ValueError("not what we raise")
+        case b"p":
+            logging.getLogger("other").warning("said by a library")
         case b"r":
             raise FileError("not this one", path=path)
     return "read"
@@ -71,6 +74,7 @@ def _as_is(random: Random, data: bytes, corpus: Any) -> bytes:
         (b"m", "MemoryError"),
         (b"t", "UsageError is no printable line"),
         (b"v", "ValueError: not what we raise"),
+        (b"p", "prints: 'said by a library"),
         (b"r", ""),
         (b"ok", ""),
     ],

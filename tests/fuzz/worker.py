@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import resource
 import tempfile
@@ -107,9 +108,12 @@ def _serve(connection: Any, target: Target, scratch: str) -> None:
 
 
 def judge(target: Target, path: Path, session: Callable[[], Session] | None = None) -> Outcome:
-    """Handle an input here; anything but an answer or a ClpruneError of one printable line is a fault."""
+    """Handle an input here. Anything but an answer or a ClpruneError of one printable line is a fault, also what is
+    printed besides.
+    """
+    printed = io.StringIO()
     try:
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stderr(printed):
             warnings.simplefilter("always")
             word = target.handle(path, session)
     except ClpruneError as error:
@@ -119,10 +123,14 @@ def judge(target: Target, path: Path, session: Callable[[], Session] | None = No
             return Outcome(signature=where, fault=f"takes more than {MEMORY_BYTES >> 30} GiB, then: {text}")
         if not isinstance(error, BuildError) and not _is_line(text):
             return Outcome(signature=where, fault=f"{type(error).__name__} is no printable line: {text!r:.300}")
+        if printed.getvalue():
+            return Outcome(signature=f"prints {where}", fault=f"prints besides: {printed.getvalue()!r:.300}")
         return Outcome(signature=f"{type(error).__name__} {where}")
     except BaseException as error:  # a MemoryError and an AssertionError of a target's own among them
         last = traceback.format_exception_only(error)[-1].strip()
         return Outcome(signature=_where(error), fault=f"{last:.300} at {_where(error, with_all=True)}")
+    if printed.getvalue():
+        return Outcome(signature="prints", fault=f"prints: {printed.getvalue()!r:.300}", is_accepted=True)
     for item in caught:
         is_ours = issubclass(item.category, UserWarning)
         if not is_ours or not _is_line(str(item.message)):
