@@ -14,13 +14,21 @@ TEST_STAMP := $(VENV)/.installed-test
 OFFLINE_STAMP := $(VENV)/.installed-offline
 DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: demo docs test coverage fuzz lint conformance faults offline-gpu compare-methods
+# Processes that share the tests, each with those of one file at a time; 0: none beside pytest's own.
+PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
+
+.PHONY: demo docs test test-all coverage fuzz lint conformance faults offline-gpu compare-methods
 
 demo: $(RUN_STAMP)
 	@$(BIN)/python -m tools.demo
 
+# What fails when something breaks, in a few minutes.
 test: $(TEST_STAMP)
-	@$(BIN)/python -m pytest
+	@$(PYTEST) -m "not slow"
+
+test-all: $(TEST_STAMP)
+	@$(PYTEST)
 
 # The tests, and how much of the package they run: modules under 85 % are named, less than 92 % in all fails.
 coverage: $(TEST_STAMP)

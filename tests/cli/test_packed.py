@@ -88,6 +88,7 @@ def test_info_of_other_files(run: Run, model: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_prune_writes_it(run: Run, model: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="training needs PyTorch")
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("device_context")
 SHORT = ["--data", "digits", "--count", "64", "--batch", "32", "--epochs", "1", "--sparsity", "0.5"]
 
 
+@pytest.mark.slow
 def test_filters_leave_a_smaller_network(run: Run, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "small_model"
     options = ["--method", "filter", "--steps", "2", "--out", out, "--json"]
@@ -41,6 +42,7 @@ def test_filters_leave_a_smaller_network(run: Run, model: Path, tmp_path: Path) 
     assert measured["accuracy"] == report["after"]["accuracy"]
 
 
+@pytest.mark.slow
 def test_everything_composes_and_ends_with_a_page(run: Run, model: Path, tmp_path: Path) -> None:
     out, page = tmp_path / "pruned", tmp_path / "report.html"
     options = ["--method", "bcbp", "--fc-sparsity", "0.4", "--permute", "--allocation", "global", "--criterion", "l2"]

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("device_context")
 SHORT = ["--data", "digits", "--count", "64", "--batch", "32", "--epochs", "1", "--sparsity", "0.5"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "tile"), [("wsp", 4), ("bwsp", 2)])
 def test_what_is_written_runs_as_it_was_trained(run: Run, model: Path, tmp_path: Path, method: str, tile: int) -> None:
     out = tmp_path / "pruned"
@@ -44,6 +45,7 @@ def test_what_is_written_runs_as_it_was_trained(run: Run, model: Path, tmp_path:
     assert verified.status == 0, verified.err
 
 
+@pytest.mark.slow
 def test_abwsp_says_what_it_chose_and_why(run: Run, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "pruned"
     result = run("prune", model, model.with_suffix(".weights"), *SHORT, "--method", "abwsp", "--out", out)

@@ -81,6 +81,7 @@ def test_prune_writes_a_pair_that_describes_itself(run: Run, model: Path, out: P
     assert measured["accuracy"] == report["after"]["accuracy"]
 
 
+@pytest.mark.slow
 def test_prune_learns_from_the_dense_model(run: Run, model: Path, out: Path) -> None:
     options = ["--sparsity", "0.75", "--unit", "4x1", "--out", out, "--json"]
     losses = [
@@ -90,6 +91,7 @@ def test_prune_learns_from_the_dense_model(run: Run, model: Path, out: Path) -> 
     assert losses[0] != losses[1]
 
 
+@pytest.mark.slow
 def test_prune_takes_the_unit_of_the_devices_tile_and_reports(run: Run, model: Path, out: Path) -> None:
     options = ["--sparsity", "0.5", "--steps", "2", "--allocation", "global", "--out", f"{out}.cfg"]
     result = run("prune", model, model.with_suffix(".weights"), *SHORT, *options)

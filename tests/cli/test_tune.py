@@ -78,6 +78,7 @@ def test_what_was_removed_comes_from_the_cfg_without_weights(model: Path) -> Non
     assert keys(str(model.with_suffix(".weights"))) == ["dense", "dense", "dense", "dense"]
 
 
+@pytest.mark.slow
 def test_interrupt_keeps_what_was_found(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real: Callable[..., Any] = Store.add_measurement
     calls: list[object] = []

@@ -36,6 +36,7 @@ def run(session: Session, kernel: Kernel[Any, Any], point: Point) -> float:
     return verify(session, bind_case(session, kernel, point.tile, point.operation, case))
 
 
+@pytest.mark.slow
 @each_kernel
 def test_covering_sample_is_right(device_context: Session, kernel: Kernel[Any, Any]) -> None:
     """A point that only the built kernel's own limit forbids is no failure: the runner falls back there."""

@@ -25,6 +25,7 @@ def run(*arguments: object) -> int:
     return subprocess.run(command, check=False, capture_output=True, timeout=300, cwd=ROOT, env=environment).returncode
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no such signal")
 def test_a_process_killed_for_good_is_continued_bit_for_bit(tmp_path: Path) -> None:
     cfg = tmp_path / "network.cfg"

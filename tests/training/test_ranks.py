@@ -30,6 +30,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300, cwd=ROOT, env=environment)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     cfg = tmp_path / "network.cfg"
     cfg.write_text(WITHOUT_DROPOUT)
@@ -47,6 +48,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
         assert_array_equal(two["1.weights"] != 0, kept)
 
 
+@pytest.mark.slow
 def test_torchrun_trains_by_the_command_line(tmp_path: Path) -> None:
     cfg = tmp_path / "network.cfg"
     cfg.write_text(MICRO)
