@@ -104,6 +104,7 @@ def test_equal_sources_are_compiled_once(name: str) -> None:
     assert first is second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sm_90", "gfx1030"])
 def test_no_default_gpu_configuration_spills(name: str) -> None:
     """One architecture of each vendor here; `make offline-gpu` compiles for all of them."""
