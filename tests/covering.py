@@ -67,6 +67,7 @@ def covering_points(
     *,
     pairs: bool = False,
     longest_source: int | None = None,
+    left_out: tuple[tuple[tuple[str, Any], ...], ...] = (),
     seed: int = 0,
 ) -> tuple[Point, ...]:
     """Points that are valid on `device`: the kernel's named tiles, and others until every value occurs.
@@ -74,16 +75,19 @@ def covering_points(
     Operations and workloads count as parameters too. `pairs`: also every pair of values that can occur together, as
     far as a random sample of the space shows, by points that compile quickly where there is a choice. Each operation
     runs with its default and its safe tile. With `longest_source`, in characters, tiles other than the named ones for
-    GPUs whose source is longer are left out: some compilers are slow on them.
+    GPUs whose source is longer are left out: some compilers are slow on them. So are tiles that have all values of one
+    of `left_out`.
     """
     rng = np.random.default_rng(seed)
 
-    def is_short(point: Point) -> bool:
+    def is_wanted(point: Point) -> bool:
+        if any(all(getattr(point.tile, name) == value for name, value in values) for values in left_out):
+            return False
         if longest_source is None or point.tile in kernel.gpu_tiles:
             return True
         return len(kernel.source(point.tile, point.operation)) <= longest_source
 
-    pool = [point for point in _pool(kernel, device, rng) if is_short(point)]
+    pool = [point for point in _pool(kernel, device, rng) if is_wanted(point)]
     goals = {goal: None for point in pool for goal in _goals(kernel, point, pairs=pairs)}
     chosen = _named(kernel, pool)
     drawn = len(pool)
@@ -95,7 +99,7 @@ def covering_points(
     gains = matrix[:, is_open].sum(axis=1)
     while is_open.any():
         best = int((gains / costs).argmax())
-        if best >= drawn and not is_short(pool[best]):
+        if best >= drawn and not is_wanted(pool[best]):
             costs[best] = np.inf
             continue
         chosen.append(best)

@@ -21,7 +21,7 @@ from tests.conformance.suite import PARTS, Result, run_kernel
 from tests.conformance.test_drivers import test_driver as check_driver
 from tests.conformance.worker import Worker
 
-OPTIONS = argparse.Namespace(pairs=False, longest_source=None)
+OPTIONS = argparse.Namespace(pairs=False, longest_source=None, wrong={})
 POCL = next(driver for driver in DRIVERS if driver.name == "pocl")
 
 
@@ -62,6 +62,14 @@ def test_wrong_kernel_fails_where_it_is_wrong(device_context: Session) -> None:
 
 def test_value_that_is_never_tried_fails(device_context: Session) -> None:
     assert run(device_context, NeverOne()).failures == ["never tried: [('group_n', 100000)]"]
+
+
+def test_tiles_that_a_driver_computes_wrongly_are_left_out(device_context: Session) -> None:
+    wrong = argparse.Namespace(**{**vars(OPTIONS), "wrong": {"softmax": [{"group_n": 64}]}})
+    result = Result(part="softmax")
+    run_kernel(device_context, SoftmaxKernel(), result, wrong)
+    assert result.failures[0].startswith("never tried: [('group_n', 64)")
+    assert all(failure.startswith("never tried") for failure in result.failures)
 
 
 def test_every_kernel_is_a_part() -> None:

@@ -87,7 +87,13 @@ class Log:
 
 def run_kernel(session: Session, kernel: Kernel[Any, Any], result: Result, options: argparse.Namespace) -> None:
     """A covering sample of the kernel's space; each point twice, for the same bits."""
-    points = covering_points(kernel, session.info, pairs=options.pairs, longest_source=options.longest_source)
+    points = covering_points(
+        kernel,
+        session.info,
+        pairs=options.pairs,
+        longest_source=options.longest_source,
+        left_out=tuple(tuple(values.items()) for values in options.wrong.get(kernel.name, ())),
+    )
     missed = [*values_missed(kernel, points), *gpu_tiles_missed(kernel, session.info, points)]
     if missed:
         result.failures.append(f"never tried: {missed}")
@@ -233,6 +239,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", action="store_true")
     parser.add_argument("--longest-source", type=int, default=None)
+    parser.add_argument("--wrong", type=json.loads, default={})
     parser.add_argument("--networks", type=int, default=12)
     options = parser.parse_args()
     for line in sys.stdin:

@@ -25,6 +25,7 @@ def suite_command(driver: Driver) -> list[str]:
     options = ["--networks", str(driver.networks)]
     options += ["--pairs"] if driver.pairs else []
     options += ["--longest-source", str(driver.longest_source)] if driver.longest_source else []
+    options += ["--wrong", json.dumps(driver.wrong)] if driver.wrong else []
     return [sys.executable, "-W", "ignore", "-m", "tests.conformance.suite", *options]
 
 
