@@ -62,7 +62,7 @@ SINGLE_ITEM_WORK_GROUPS = Quirk(
     what="a work-group has one work-item at most",
     effect="kernels run with their safe tiles: no local memory, no barrier",
     evidence="the least that OpenCL 1.2 allows; kernels with barriers on Apple's CPU driver 1.2 (CLBlast#139)",
-    test="tests/runner/test_plan.py::test_smallest_device_gets_safe_tiles",
+    test="tests/plan/test_plan.py::test_smallest_device_gets_safe_tiles",
     applies=lambda device: device.max_work_group_size == 1 or max(device.max_work_item_sizes, default=1) == 1,
 )
 LANGUAGE_OPTION_REFUSED = Quirk(

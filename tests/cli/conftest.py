@@ -67,8 +67,9 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `clprune` with arguments."""
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run `clprune` with arguments, its output not as wide as a terminal that the tests happen to have."""
+    monkeypatch.delenv("COLUMNS", raising=False)
 
     def run_command(*arguments: str | Path) -> Result:
         capsys.readouterr()

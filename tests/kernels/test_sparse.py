@@ -63,7 +63,9 @@ def test_connected(device_context: Session, kernel, storage: str, matrix_of) -> 
     matrix = np.sign(matrix_of(21, 700)).astype(np.float32)
     x = RNG.standard_normal((2, 700)).astype(np.float32)
     bias = np.arange(21, dtype=np.float32)
-    sample = Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=connected_reference(x, matrix, bias))
+    sample = Sample(
+        inputs={"x": x[:, :, None, None], "matrix": matrix, "bias": bias}, answer=connected_reference(x, matrix, bias)
+    )
     check(device_context, kernel, operation, sample)
 
 
@@ -74,7 +76,9 @@ def test_far_columns(device_context: Session, offset_bits: int) -> None:
     operation = connected_operation(ConnectedProblem(batch=1, inputs=3000, outputs=5))
     x = RNG.standard_normal((1, 3000)).astype(np.float32)
     bias = np.zeros(5, np.float32)
-    sample = Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=connected_reference(x, matrix, bias))
+    sample = Sample(
+        inputs={"x": x[:, :, None, None], "matrix": matrix, "bias": bias}, answer=connected_reference(x, matrix, bias)
+    )
     tile = SparseConnectedTile(vector_width=4, vectors=1, k_unroll=2, offset_bits=offset_bits)
     case = SPARSE_CONNECTED.case(tile, operation, sample)
     verify(device_context, bind_case(device_context, SPARSE_CONNECTED, tile, operation, case))
@@ -105,7 +109,9 @@ def check_windows(session: Session, tile: SparseConnectedTile, storage: str) -> 
     operation = connected_operation(ConnectedProblem(batch=3, inputs=300, outputs=37), storage=storage)
     x = RNG.standard_normal((3, 300)).astype(np.float32)
     bias = np.arange(37, dtype=np.float32)
-    sample = Sample(inputs={"x": x, "matrix": matrix, "bias": bias}, answer=connected_reference(x, matrix, bias))
+    sample = Sample(
+        inputs={"x": x[:, :, None, None], "matrix": matrix, "bias": bias}, answer=connected_reference(x, matrix, bias)
+    )
     case = SPARSE_CONNECTED.case(tile, operation, sample)
     verify(session, bind_case(session, SPARSE_CONNECTED, tile, operation, case, keep=False))
 

@@ -56,7 +56,7 @@ def test_torchrun_trains_by_the_command_line(tmp_path: Path) -> None:
     done = run(*TORCHRUN, "-m", "clprune", "train", cfg, *arguments, "--checkpoint", tmp_path / "state")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("held-out images") == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"network.cfg", "trained.weights", "state"}
+    assert {path.name for path in tmp_path.iterdir()} == {"network.cfg", "trained.names", "trained.weights", "state"}
 
 
 def test_alone_nothing_is_asked_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
