@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from clprune.opencl import Session
 from clprune.pruning.channels import channel_flow
 from clprune.pruning.shrink import shrink_network
 from clprune.runner import Runner
+from tests.command_line import clprune
 
 LAYER = """
 from dataclasses import dataclass
@@ -102,13 +100,6 @@ def model(site: Path, tmp_path: Path) -> Path:
     network = load_network(cfg)
     write_weights(cfg.with_suffix(".weights"), network, random_weights(network, seed=3))
     return cfg
-
-
-def clprune(site: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own that finds the package."""
-    paths = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "clprune", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": paths})
 
 
 @pytest.mark.usefixtures("device_context")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import load_network
 from clprune.darknet.weights import read_weights
 from clprune.errors import UsageError
+from tests.command_line import clprune
 
 METHOD = """
 from dataclasses import dataclass
@@ -51,15 +49,6 @@ def site(tmp_path: Path) -> Path:
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: example-pruning\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text("[clprune.pruning_methods]\nevery-nth = example_pruning:METHOD\n")
     return folder
-
-
-def clprune(site: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own that finds the package."""
-    paths = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(
-        [sys.executable, "-m", "clprune", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
 
 
 def test_help_shows_its_options_and_another_method_refuses_them(site: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.command_line import clprune
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -83,15 +84,6 @@ def model(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = clprune(site, "train", cfg, "--data", "stripes", "--count", 128, "--batch", 32, "--epochs", 2, "--out", out)
     assert done.returncode == 0, done.stderr
     return cfg.with_name("trained.cfg") if cfg.with_name("trained.cfg").exists() else cfg
-
-
-def clprune(site: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command line in a process that finds the package."""
-    paths = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(
-        [sys.executable, "-m", "clprune", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
 
 
 def weights_of(model: Path) -> Path:
