@@ -63,19 +63,24 @@ class Section:
 
     def number(self, key: str, default: float) -> float:
         """The value as a finite decimal number."""
-        option = self.options.get(key)
-        if option is None:
-            return default
-        if _NUMBER.fullmatch(option.value) is None:
-            raise self.error(f"{key}={shown(option.value)}: expected a number", key=key)
-        value = float(option.value)
-        if value in (float("inf"), float("-inf")):
-            raise self.error(f"{key}={shown(option.value)}: too large a number", key=key)
-        return value
+        return self._to_number(key, self.text(key)) if key in self.options else default
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """The value as finite decimal numbers separated by commas; the key is required."""
+        return tuple(self._to_number(key, word) for word in self.text(key).split(","))
 
     def integers(self, key: str) -> tuple[int, ...]:
         """The value as whole numbers separated by commas; the key is required."""
         return tuple(self._to_integer(key, word) for word in self.text(key).split(","))
+
+    def _to_number(self, key: str, word: str) -> float:
+        text = self.text(key)
+        if _NUMBER.fullmatch(word) is None:
+            raise self.error(f"{key}={shown(text)}: expected a number{_where(word, text)}", key=key)
+        value = float(word)
+        if value in (float("inf"), float("-inf")):
+            raise self.error(f"{key}={shown(text)}: too large a number{_where(word, text)}", key=key)
+        return value
 
     def _to_integer(self, key: str, word: str) -> int:
         if _INTEGER.fullmatch(word) is None:

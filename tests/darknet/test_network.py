@@ -262,8 +262,8 @@ def test_input_shape_is_required(tmp_path: Path, net: str, words: str) -> None:
 
 
 def test_layers_of_darknet_that_are_not_run(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedLayerError, match=r"a\.cfg:6: \[yolo\]"):
-        load(tmp_path, "[softmax]\n[yolo]\nclasses=3\nanchors=1,2\n")
+    with pytest.raises(UnsupportedLayerError, match=r"a\.cfg:6: \[lstm\]"):
+        load(tmp_path, "[softmax]\n[lstm]\noutput=3\n")
 
 
 def test_an_empty_value_only_of_keys_that_are_not_read(tmp_path: Path) -> None:

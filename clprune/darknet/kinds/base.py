@@ -126,6 +126,8 @@ class Layer:
     takes_vector: ClassVar[bool] = False
     #: Whether every channel is treated alike and by itself, so that a channel may go or move before it as well.
     carries_channels: ClassVar[bool] = False
+    #: Whether its output describes boxes and is one of the network's answers.
+    is_head: ClassVar[bool] = False
     #: Whether it belongs to training alone: its output is not the network's answer.
     is_loss: ClassVar[bool] = False
     #: Arrays of `arrays` that the original darknet does not store and forks do: zeros where a file lacks them.

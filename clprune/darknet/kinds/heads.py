@@ -1,0 +1,182 @@
+"""Heads of detectors: layers whose output describes boxes. What the values mean is said here, decoding elsewhere.
+
+All of them but `[detection]` see a grid of cells, each with `num` anchors; entry e of anchor a is channel
+a * entries + e. Source: yolo_layer.c, gaussian_yolo_layer.c, region_layer.c, detection_layer.c of AlexeyAB/darknet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from clprune.darknet.kinds.base import Keys, Layer, OptionError, boolean, integer, number
+from clprune.darknet.section import Section
+from clprune.geometry import Shape
+
+#: Keys of heads that only training reads.
+TRAINING = """
+max jitter resize random ignore_thresh truth_thresh iou_thresh iou_normalizer obj_normalizer cls_normalizer
+delta_normalizer uc_normalizer iou_loss iou_thresh_kind max_delta counters_per_class label_smooth_eps
+objectness_smooth focal_loss show_details track_history_size sim_thresh dets_for_track dets_for_show track_ciou_norm
+embedding_layer bias_match rescore thresh absolute classfix object_scale noobject_scale class_scale coord_scale
+mask_scale log forced background
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head(Layer):
+    """What all heads have: `classes`, and `num` boxes of each cell."""
+
+    keys = Keys(silent=TRAINING)
+    is_head: ClassVar[bool] = True
+
+    classes: int = integer(20)
+    num: int = integer()
+
+    @property
+    def boxes(self) -> int:
+        """Boxes of each cell that this head gives."""
+        return self.num
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorHead(Head):
+    """A head of a grid: `anchors` are (width, height), all of them."""
+
+    keys = Keys(read="anchors", silent="map")
+    #: Values of a box beside those of its classes, in the order of their channels.
+    values: ClassVar[tuple[str, ...]] = ("x", "y", "w", "h", "objectness")
+
+    anchors: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def entries(self) -> int:
+        """Channels of one anchor."""
+        return len(self.values) + self.classes
+
+    @classmethod
+    def read_options(cls, section: Section) -> dict[str, Any]:
+        options = super().read_options(section)
+        numbers = section.numbers("anchors") if "anchors" in section.options else (0.5,) * (2 * options["num"])
+        if len(numbers) < 2 * options["num"]:
+            found = f"{len(numbers)} numbers for num={options['num']} anchors"
+            raise section.error(f"anchors= has {found}: expected {2 * options['num']}", key="anchors")
+        pairs = zip(numbers[::2], numbers[1::2], strict=False)
+        return {**options, "anchors": tuple(pairs)[: options["num"]]}
+
+    def output_shape(self, shapes: Sequence[Shape]) -> Shape:
+        expected = self.boxes * self.entries
+        if self.input.channels != expected:
+            message = (
+                f"takes {self.boxes} anchors x ({len(self.values)} + {self.classes} classes) = {expected} channels, "
+                f"found {self.input}: expected filters={expected} in the layer before, or other classes"
+            )
+            raise OptionError(message, key="classes")
+        return self.input
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yolo(AnchorHead):
+    """YOLOv3, v4: logistic on x, y, objectness and classes, then x, y become `scale_x_y * v - (scale_x_y - 1) / 2`.
+
+    w and h stay as they come. With `new_coords` logistic was the activation before, and only the scaling is left.
+    `mask` are the indices of its anchors, which are in pixels of the network. `nms_kind` and `beta_nms` say how boxes
+    are suppressed.
+    """
+
+    names = ("yolo",)
+    keys = Keys(read="mask nms_kind")
+
+    mask: tuple[int, ...] = ()
+    scale_x_y: float = number(1.0)
+    new_coords: bool = boolean()
+    nms_kind: str = "default"
+    beta_nms: float = number(0.6)
+
+    @classmethod
+    def read_options(cls, section: Section) -> dict[str, Any]:
+        options = super().read_options(section)
+        num = options["num"]
+        mask = section.integers("mask") if "mask" in section.options else tuple(range(num))
+        for index in mask:
+            if not 0 <= index < num:
+                raise section.error(f"mask= names anchor {index}: expected 0 to {num - 1} of num={num}", key="mask")
+        return {**options, "mask": mask, "nms_kind": section.text("nms_kind", "default")}
+
+    @property
+    def boxes(self) -> int:
+        return len(self.mask)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianYolo(Yolo):
+    """As `[yolo]`, with a mean and a deviation for each of x, y, w and h; logistic on all of them but the means of w
+    and h. `yolo_point` says which point of a box x and y are: `center`, `left_top` or `right_bottom`.
+    """
+
+    names = ("Gaussian_yolo",)
+    keys = Keys(read="yolo_point")
+    values = ("x", "x_deviation", "y", "y_deviation", "w", "w_deviation", "h", "h_deviation", "objectness")
+
+    yolo_point: str = "center"
+
+    @classmethod
+    def read_options(cls, section: Section) -> dict[str, Any]:
+        options = super().read_options(section)
+        point, points = section.text("yolo_point", "center"), ("center", "left_top", "right_bottom")
+        if point not in points:
+            raise section.error(f"yolo_point={point}: expected one of {', '.join(points)}", key="yolo_point")
+        return {**options, "yolo_point": point}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region(AnchorHead):
+    """YOLOv2: logistic on x, y and objectness, `softmax` over the classes, or over each group of the `tree` file.
+
+    w and h stay as they come; anchors are in cells. `map` is a file of class indices (yolo9000).
+    """
+
+    names = ("region",)
+    keys = Keys(read="coords tree map")
+
+    softmax: bool = boolean()
+    tree: str = ""
+    map: str = ""
+
+    @classmethod
+    def read_options(cls, section: Section) -> dict[str, Any]:
+        if section.integer("coords", 4) != 4:
+            raise section.error(f"coords={section.text('coords')}: expected 4", key="coords")
+        files = {key: section.text(key, "") for key in ("tree", "map")}
+        return {**super().read_options(section), **files}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection(Head):
+    """YOLOv1: a vector of the classes of all `side` x `side` cells, then `num` confidences, then `num` boxes a cell.
+
+    `softmax` is over the classes of a cell; with `sqrt` w and h are square roots.
+    """
+
+    names = ("detection",)
+    keys = Keys(silent="reorg")
+    takes_vector = True
+
+    classes: int = integer(1)
+    coords: int = integer(1)
+    side: int = integer(7)
+    softmax: bool = boolean()
+    sqrt: bool = boolean()
+
+    def output_shape(self, shapes: Sequence[Shape]) -> Shape:
+        expected = self.side**2 * (self.classes + self.num * (1 + self.coords))
+        if self.coords != 4:
+            raise OptionError(f"coords={self.coords}: expected 4", key="coords")
+        if self.input.elements != expected:
+            message = (
+                f"takes {self.side} x {self.side} x ({self.classes} classes + {self.num} x (1 + {self.coords})) = "
+                f"{expected} values, found {self.input.elements}: expected output={expected} in the layer before"
+            )
+            raise OptionError(message, key="classes")
+        return self.input
