@@ -18,6 +18,11 @@ class Shape:
     width: int
 
     @property
+    def dimensions(self) -> tuple[int, int, int]:
+        """[C, H, W]."""
+        return (self.channels, self.height, self.width)
+
+    @property
     def elements(self) -> int:
         """Values in one image."""
         return self.channels * self.height * self.width

@@ -38,7 +38,7 @@ class Layout:
     @property
     def dimensions(self) -> tuple[int, int, int, int]:
         """[N, C, H, W] of the tensor."""
-        return (self.batch, self.shape.channels, self.shape.height, self.shape.width)
+        return (self.batch, *self.shape.dimensions)
 
     def of_image(self, image: int) -> Layout:
         """Where one image of the batch lies in the same buffer."""
@@ -101,6 +101,6 @@ def view(buffer: npt.NDArray[Any], layout: Layout) -> npt.NDArray[Any]:
     item = buffer.itemsize
     return np.lib.stride_tricks.as_strided(
         buffer[layout.origin :],
-        shape=(layout.batch, layout.shape.channels, layout.shape.height, layout.shape.width),
+        shape=layout.dimensions,
         strides=tuple(item * s for s in (layout.image_stride, layout.channel_stride, layout.pitch, 1)),
     )

@@ -170,7 +170,7 @@ def answers(network: Network, weights: Weights, x: npt.NDArray[np.float32]) -> F
     outputs: dict[int, FloatArray] = {-1: x.astype(np.float64)}
     for layer in network.layers:
         outputs[layer.index] = _answer(layer, outputs, weights, batch=len(x))
-    return outputs[network.output_layer.index].reshape(len(x), -1)
+    return np.concatenate([outputs[layer.index].reshape(len(x), -1) for layer in network.output_layers], axis=1)
 
 
 def tolerance(network: Network) -> float:

@@ -23,10 +23,11 @@ from clprune.cli.shared.options import (
     take_algorithms,
     take_image_options,
 )
-from clprune.errors import FileError
-from clprune.files import MAX_TEXT_BYTES, decode_text, open_file
+from clprune.errors import FileError, UsageError
+from clprune.files import MAX_TEXT_BYTES, atomic_writer, check_writable, decode_text, open_file
 
 if TYPE_CHECKING:
+    from clprune.darknet.kinds.base import Layer
     from clprune.runner import Runner
     from clprune.runner.inference import Answer
 
@@ -48,6 +49,13 @@ _MAX_LINE_BYTES = 1 << 16
 @click.option(
     "--top", type=click.IntRange(min=1), metavar="N", default=5, show_default=True, help="Classes to print per image."
 )
+@click.option(
+    "--until",
+    type=int,
+    metavar="LAYER",
+    help="Stop after that layer (-1: the last, counted as in the cfg from 0) and print what its values are like.",
+)
+@click.option("--out", metavar="FILE.npy", help="With --until: write the values, float32 [images, C, H, W].")
 @image_options
 @algorithm_options
 @batch_option
@@ -62,6 +70,8 @@ def command(
     files: tuple[str, ...],
     names: str | None,
     top: int,
+    until: int | None,
+    out: str | None,
     batch: int,
     device: str | None,
     as_json: bool,
@@ -71,7 +81,8 @@ def command(
     """Print the most likely classes of each IMAGE.
 
     WEIGHTS is the file of the same stem beside MODEL.cfg where it is left out. Without images, their paths are read
-    from standard input, one per line. With --json, one object per line and image.
+    from standard input, one per line. With --json, one object per line and image. A detector's boxes are printed by
+    `clprune detect`.
     """
     from clprune.container.load import load_weights
     from clprune.container.model import Model
@@ -79,16 +90,23 @@ def command(
     from clprune.runner import Runner
     from clprune.runner.inference import check_image_network, infer_images
 
+    if out is not None and until is None:
+        raise click.UsageError("--out without --until: expected the layer whose values to write")
+    path = None if out is None else check_writable(Path(out))
     weights, images = split_files(files)
     algorithms, reading = take_algorithms(options), take_image_options(options)
     network = load_network(model, batch=batch)
     check_image_network(network)
+    layer = None if until is None else network.until(until).layers[-1]
+    if layer is None and network.output_layers[0].is_head:
+        raise UsageError(f"{model} detects objects, it does not name images: expected `clprune detect`, or --until")
     names_path, weights_path = (None if given is None else Path(given) for given in (names, weights))
     loaded = Model(
         network=network, weights=load_weights(weights, network), weights_path=weights_path, names_path=names_path
     )
-    class_names = loaded.names
-    with Runner(loaded, device=device, algorithms=algorithms) as runner:
+    class_names = loaded.names if layer is None else ()
+    kept: list[Any] = []
+    with Runner(loaded, until=until, device=device, algorithms=algorithms) as runner:
         _print_note(runner, reading.resize)
         failures, seconds, count = 0, 0.0, 0
         for answer in infer_images(runner, network, images or lines_of_stdin(), options=reading):
@@ -96,10 +114,15 @@ def command(
             failures += answer.values is None
             if answer.error is not None:
                 print_error(click.format_filename(str(answer.error)))
+            elif path is not None:
+                kept.append(answer.values)
+            facts = answer_to_dict(answer, class_names, top=top, layer=layer)
             if as_json:
-                _print_line(json.dumps(answer_to_dict(answer, class_names, top=top), ensure_ascii=False))
+                _print_line(json.dumps(facts, ensure_ascii=False))
             elif answer.values is not None:
-                _print_text(answer, class_names, top=top)
+                _print_line(_text(facts))
+        if path is not None and layer is not None:
+            _write(path, kept, layer.output.dimensions)
         click.echo(f"clprune: {count - failures} of {count} images in {seconds:.4f} seconds", err=True)
         if profile:
             _print_profile(runner, as_json=as_json)
@@ -152,13 +175,18 @@ def lines_of_stdin() -> Iterator[str]:
                 yield path
 
 
-def answer_to_dict(answer: Answer, names: Sequence[str], *, top: int) -> dict[str, Any]:
-    """An answer as JSON can hold it: `image` and either `predictions` or `error`."""
+def answer_to_dict(answer: Answer, names: Sequence[str], *, top: int, layer: Layer | None = None) -> dict[str, Any]:
+    """An answer as JSON can hold it: `image` and either `predictions` or `error`; with `layer`, that of `--until`, what
+    its values are like.
+    """
     from clprune.runner.inference import top_k
 
     image = click.format_filename(answer.path)  # a path may hold bytes that are no text
     if answer.values is None:
         return {"image": image, "error": click.format_filename(str(answer.error))}
+    if layer is not None:
+        facts = {"image": image, "layer": layer.index, "kind": layer.kind, "shape": layer.output.dimensions}
+        return facts | {name: float(getattr(answer.values, name)()) for name in ("min", "mean", "max")}
     predictions = [
         {"index": int(index), "name": names[index], "probability": float(answer.values[index])}
         for index in top_k(answer.values, count=top)
@@ -166,13 +194,22 @@ def answer_to_dict(answer: Answer, names: Sequence[str], *, top: int) -> dict[st
     return {"image": image, "predictions": predictions, "seconds": answer.seconds}
 
 
-def _print_text(answer: Answer, names: Sequence[str], *, top: int) -> None:
-    """Darknet's lines, under the image's path."""
-    from clprune.runner.inference import top_k
+def _text(facts: dict[str, Any]) -> str:
+    """Darknet's lines, or what a layer's values are like, under the image's path."""
+    if "layer" in facts:
+        shape = "x".join(map(str, facts["shape"]))
+        values = ", ".join(f"{name} {facts[name]:.4g}" for name in ("min", "mean", "max"))
+        return f"{facts['image']}\nlayer {facts['layer']} [{facts['kind']}] {shape}: {values}"
+    lines = [f"{100 * found['probability']:5.2f}%: {found['name']}" for found in facts["predictions"]]
+    return "\n".join([facts["image"], *lines])
 
-    assert answer.values is not None
-    lines = [f"{100 * answer.values[index]:5.2f}%: {names[index]}" for index in top_k(answer.values, count=top)]
-    _print_line("\n".join([click.format_filename(answer.path), *lines]))
+
+def _write(path: Path, values: Sequence[Any], dimensions: tuple[int, int, int]) -> None:
+    """Write the values of all images as one array [images, C, H, W]."""
+    import numpy as np
+
+    with atomic_writer(path) as file:
+        np.save(file, np.reshape(np.asarray(values, np.float32), (len(values), *dimensions)))
 
 
 def _print_line(text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clprune.darknet.cfg import CfgWarning, parse_cfg
@@ -37,7 +37,7 @@ class Network:
     """A network with all shapes known.
 
     `input` is the shape of one image, `batch` the images of one run, `net_options` the `[net]` section's values as
-    text (what training was done with, unchecked).
+    text (what training was done with, unchecked). `is_cut`: the last layer alone is the answer (see `until`).
     """
 
     path: Path
@@ -45,11 +45,15 @@ class Network:
     batch: int
     layers: tuple[Layer, ...]
     net_options: Mapping[str, str]
+    is_cut: bool = False
 
     @property
-    def output_layer(self) -> Layer:
-        """The last layer that is not a [cost], whose values are the network's answer."""
-        return next(layer for layer in reversed(self.layers) if not layer.is_loss)
+    def output_layers(self) -> tuple[Layer, ...]:
+        """The layers whose values are the network's answer: all heads, or else the last layer that is not a [cost]."""
+        if self.is_cut:
+            return self.layers[-1:]
+        heads = tuple(layer for layer in self.layers if layer.is_head)
+        return heads or (next(layer for layer in reversed(self.layers) if not layer.is_loss),)
 
     @property
     def matrix_layers(self) -> tuple[MatrixLayer, ...]:
@@ -57,14 +61,19 @@ class Network:
         return tuple(layer for layer in self.layers if isinstance(layer, MatrixLayer))
 
     @property
-    def output_shape(self) -> Shape:
-        """Shape of the answer for one image."""
-        return self.output_layer.output
-
-    @property
     def outputs(self) -> int:
-        """Values of the answer for one image."""
-        return self.output_shape.elements
+        """Values of the answer for one image: those of all output layers, one layer after another."""
+        return sum(layer.output.elements for layer in self.output_layers)
+
+    def until(self, index: int) -> Network:
+        """The network cut after layer `index` (negative: from the end), whose output alone is the answer then.
+
+        Weights of the whole network fit it. Raises UsageError for a layer that is not there.
+        """
+        count = len(self.layers)
+        if not -count <= index < count:
+            raise UsageError(f"{self.path}: no layer {index}: expected 0 to {count - 1}, or -1 to {-count}")
+        return replace(self, layers=self.layers[: index % count + 1], is_cut=True)
 
 
 def load_network(path: str | Path, *, batch: int = 1) -> Network:
@@ -98,7 +107,7 @@ def check_data(network: Network, data: DataSet) -> None:
         raise UsageError(f"{data.name} has no images")
     shape = network.input
     found = data.batch([0]).shape[1:]
-    if found != (shape.channels, shape.height, shape.width):
+    if found != shape.dimensions:
         raise UsageError(f"{data.name} has images of {'x'.join(map(str, found))}, {network.path} takes {shape}")
     if len(data.class_names) > network.outputs:
         raise UsageError(

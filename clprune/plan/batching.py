@@ -44,7 +44,7 @@ def image_part_end(network: Network, fused: Mapping[int, int]) -> int:
     Fully connected layers gain from the whole batch instead, as they read each weight once for all images, and so do
     small planes, which fill vectors better together. The part ends where only such layers follow, if nothing behind
     looks back further than the layer at its end; else nothing is split. `fused` maps convolutions to the pooling that
-    they compute as well, which must not be cut off.
+    they compute as well, which must not be cut off. The network's answers do not lie inside, either.
     """
     layers = network.layers
     connected = next((layer.index for layer in layers if isinstance(layer, Connected)), len(layers))
@@ -53,7 +53,9 @@ def image_part_end(network: Network, fused: Mapping[int, int]) -> int:
         end += 1
     if end * network.batch > MOST_LAUNCHES:
         return 0
-    looks_back = any(source < end - 1 for layer in layers[end:] for source in layer.sources)
+    looks_back = any(source < end - 1 for layer in layers[end:] for source in layer.sources) or any(
+        layer.index < end - 1 for layer in network.output_layers
+    )
     return 0 if looks_back else end
 
 

@@ -34,7 +34,7 @@ class PlanBuilder(Draft):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.host_input = NETWORK_INPUT
-        self.host_output = self.aliases[self.network.output_layer.index]
+        self.host_outputs = tuple(self.aliases[layer.index] for layer in self.network.output_layers)
 
     def add_all(self) -> None:
         """Plan every layer: the convolutional part image by image where `by_image`, the rest for the whole batch."""
@@ -82,14 +82,15 @@ class PlanBuilder(Draft):
                 uses,
                 layouts,
                 host_input=self.host_input,
-                host_output=self.host_output,
+                host_outputs=self.host_outputs,
                 most_bytes=self._most_bytes(uses, layouts),
             )
         return plan.with_views({tensor: view.tensor for tensor, view in self.views.items()})
 
     def _most_bytes(self, uses: Sequence[Use], layouts: Mapping[int, Layout]) -> int:
         """Memory for activations beyond which no launch is saved: what two neighbours need and a share of all."""
-        needed = max(sum(layouts[tensor].size_bytes for tensor in {*use.inputs, use.output}) for use in uses)
+        sizes = (sum(layouts[tensor].size_bytes for tensor in {*use.inputs, use.output}) for use in uses)
+        needed = max(sizes, default=0)
         return round(needed + SPARE_SHARE * (needed + sum(self._weight_bytes())))
 
     def check_memory(self, memory: MemoryPlan, scratch_bytes: int) -> None:

@@ -61,7 +61,7 @@ def share_buffers(
     layouts: Mapping[int, Layout],
     *,
     host_input: int,
-    host_output: int,
+    host_outputs: Sequence[int],
     most_bytes: int = 0,
 ) -> MemoryPlan:
     """Greedy sharing: a new tensor takes the free buffer that has to grow least, or a new one.
@@ -70,12 +70,12 @@ def share_buffers(
     buffer held another layout has to be cleared, by a launch in every run. As long as that saves launches and takes no
     more than `most_bytes`, tensors of one layout, the smallest first, share among themselves only.
 
-    `host_input` is alive from the start and written with its padding, `host_output` is alive to the end.
+    `host_input` is alive from the start and written with its padding, `host_outputs` are alive to the end.
     """
     if sum(layout.size_bytes for layout in layouts.values()) <= SEPARATE_BYTES:
         return separate_buffers(layouts)
     last_use = {tensor: step for step, use in enumerate(uses) for tensor in (*use.inputs, use.output)}
-    last_use[host_output] = len(uses)
+    last_use |= dict.fromkeys(host_outputs, len(uses))
 
     def place(secluded: frozenset[Layout]) -> MemoryPlan:
         buffers = _Buffers(layouts=layouts, secluded=secluded)

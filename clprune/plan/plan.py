@@ -28,8 +28,8 @@ from clprune.quirks import wants_explicit_vectors
 class Plan:
     """Steps in order, the layout of every tensor, and the buffer in which it lives.
 
-    The host writes the tensor `host_input`, padding included, and reads `host_output`. `views` are tensors that are one
-    image of another; the steps of a part that runs image by image read and write them.
+    The host writes the tensor `host_input`, padding included, and reads `host_outputs`, one per output layer. `views`
+    are tensors that are one image of another; the steps of a part that runs image by image read and write them.
     """
 
     network: Network
@@ -38,7 +38,7 @@ class Plan:
     views: Mapping[int, ImageView]
     memory: MemoryPlan
     host_input: int
-    host_output: int
+    host_outputs: tuple[int, ...]
 
     @property
     def scratch_bytes(self) -> int:
@@ -94,7 +94,7 @@ def make_plan(
         views=builder.views,
         memory=memory,
         host_input=builder.host_input,
-        host_output=builder.host_output,
+        host_outputs=builder.host_outputs,
     )
     builder.check_memory(memory, plan.scratch_bytes)
     return plan

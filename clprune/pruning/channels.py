@@ -76,7 +76,7 @@ def select_channels(network: Network, weights: Weights, chosen: Mapping[int, Cha
 
 
 def _own_obstacle(network: Network, layer: Layer) -> str | None:
-    if layer is network.output_layer:
+    if layer in network.output_layers:
         return "they are the network's answer"
     if isinstance(layer, MatrixLayer) and layer.is_grouped:
         return "its channels lie in groups"
@@ -89,7 +89,7 @@ def _obstacle(network: Network, layer: Layer) -> str | None:
         return f"{layer} reads them in groups" if layer.is_grouped else None
     if not layer.carries_channels:
         return f"they reach {layer}"
-    if layer is network.output_layer:
+    if layer in network.output_layers:
         return f"they are the network's answer, by way of {layer}"
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,23 +32,29 @@ from clprune.tiles.store import open_store_for_lookups
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Exchange:
     """What travels to the device and back, and windows of it that are made once: making them takes longer than a small
-    layer. `images` `[batch, C, H, W]` lies in `sent`, `answers` `[batch, C, H, W]` in `received`.
+    layer. `images` `[batch, C, H, W]` lies in `sent`, each of `answers` `[batch, C, H, W]` in its own of `received`.
     """
 
     sent: npt.NDArray[np.float32]
     images: npt.NDArray[np.float32]
-    received: npt.NDArray[np.float32]
-    answers: npt.NDArray[np.float32]
+    received: tuple[npt.NDArray[np.float32], ...]
+    answers: tuple[npt.NDArray[np.float32], ...]
 
     @classmethod
     def of(cls, plan: Plan) -> _Exchange:
-        layout_in, layout_out = plan.layouts[plan.host_input], plan.layouts[plan.host_output]
-        sent, received = np.zeros(layout_in.elements, np.float32), np.empty(layout_out.elements, np.float32)
-        return cls(sent=sent, images=view(sent, layout_in), received=received, answers=view(received, layout_out))
+        layout_in, layouts_out = plan.layouts[plan.host_input], [plan.layouts[tensor] for tensor in plan.host_outputs]
+        sent = np.zeros(layout_in.elements, np.float32)
+        received = tuple(np.empty(layout.elements, np.float32) for layout in layouts_out)
+        answers = tuple(view(buffer, layout) for buffer, layout in zip(received, layouts_out, strict=True))
+        return cls(sent=sent, images=view(sent, layout_in), received=received, answers=answers)
 
 
 class Runner:
     """Runs a model; `runner(x)` maps float32 `[N, C, H, W]` to float32 `[N, outputs]` for any N.
+
+    A detector has several answers, one per head: `runner.outputs(x)` gives each as float32 `[N, C, H, W]`, `runner(x)`
+    their values one after another. `until` cuts the network after that layer (negative: from the end), whose output is
+    the answer then.
 
     `model` is a Model, a `.cfg` path or a Network; `weights` a `.weights` or `.safetensors` path (by default the file
     of the same stem beside the cfg) or Weights in memory. `device` selects as `clprune.opencl.choose` does. `batch`
@@ -72,6 +79,7 @@ class Runner:
         *,
         device: str | None = None,
         batch: int = 1,
+        until: int | None = None,
         lookup: TileLookup | None = None,
         session: Session | None = None,
         keep_tensors: bool = False,
@@ -84,6 +92,8 @@ class Runner:
         self.network = model if isinstance(model, Network) else load_network(model, batch=batch)
         if not isinstance(weights, Weights):
             weights = load_weights(weights, self.network)
+        if until is not None:
+            self.network = self.network.until(until)
         self._lock = threading.Lock()
         self._owns_session = session is None
         self.session = open_device(device) if session is None else session
@@ -114,24 +124,33 @@ class Runner:
 
     def __call__(self, x: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Answers float32 `[N, outputs]` for images `[N, C, H, W]`. Raises UsageError for another shape or dtype."""
+        answers = [answer.reshape(len(answer), math.prod(answer.shape[1:])) for answer in self.outputs(x)]
+        return answers[0] if len(answers) == 1 else np.concatenate(answers, axis=1)
+
+    def outputs(self, x: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], ...]:
+        """The answer of every output layer, float32 `[N, C, H, W]` each, for images `[N, C, H, W]`.
+
+        Raises UsageError for another shape or dtype.
+        """
         images = self._checked(x)
-        answers = np.empty((len(images), self._exchange.answers[0].size), np.float32)
+        answers = tuple(np.empty((len(images), *part.shape[1:]), np.float32) for part in self._exchange.answers)
         with self._lock:
             for first in range(0, len(images), self.network.batch):
                 part = images[first : first + self.network.batch]
-                answers[first : first + len(part)] = self._run(part)
+                for answer, found in zip(answers, self._run(part), strict=True):
+                    answer[first : first + len(part)] = found[: len(part)]
         return answers
 
     def _checked(self, x: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        shape = self.network.input
-        expected = (shape.channels, shape.height, shape.width)
+        expected = self.network.input.dimensions
         if x.ndim != 4 or x.shape[1:] != expected:
             raise UsageError(f"input of shape {x.shape}: expected [N, {', '.join(map(str, expected))}]")
         if x.dtype.kind != "f":
             raise UsageError(f"input of {x.dtype}: expected float32 in the network's range, such as 0 to 1 for images")
         return np.ascontiguousarray(x, np.float32)
 
-    def _run(self, part: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _run(self, part: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], ...]:
+        """One batch, or part of it, to windows of the answers that the next run overwrites."""
         bound, exchange = self.bound, self._exchange
         # The whole buffer travels, zeros between rows included: cheaper than a kernel that spreads the pixels.
         exchange.images[: len(part)] = part
@@ -139,8 +158,9 @@ class Runner:
             exchange.images[len(part) :] = 0  # the rest of the last batch computes on zeros
         self.session.write(bound.tensors[bound.plan.host_input], exchange.sent)
         bound.enqueue()
-        self.session.read_into(bound.tensors[bound.plan.host_output], exchange.received)
-        return exchange.answers[: len(part)].reshape(len(part), -1)
+        for tensor, received in zip(bound.plan.host_outputs, exchange.received, strict=True):
+            self.session.read_into(bound.tensors[tensor], received)
+        return exchange.answers
 
     def close(self) -> None:
         """Release the device's memory; calling it twice is harmless."""

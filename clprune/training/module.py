@@ -31,7 +31,7 @@ class NetworkModule(nn.Module):
         self.network = network
         tiles = winograd or {}
         self.layers = nn.ModuleList(_make_layer(layer, tiles.get(layer.index)) for layer in network.layers)
-        last = network.output_layer.index
+        last = network.output_layers[-1].index
         for layer in network.layers[:last]:
             if isinstance(layer, Softmax):
                 raise UnsupportedLayerError(f"{layer} (line {layer.line}): a softmax can be trained only at the end")

@@ -96,6 +96,18 @@ def test_json_is_one_object_per_line(run: Run, model: Path, images: list[Path], 
     assert second == {"image": str(broken), "error": f"{broken}: cannot be read as an image: of no known format"}
 
 
+def test_values_of_a_layer(run: Run, model: Path, images: list[Path], broken: Path, tmp_path: Path) -> None:
+    out = tmp_path / "values.npy"
+    result = run("infer", model, *images[:2], broken, "--until", "-4", "--out", out)
+    assert result.status == 1
+    values = np.load(out)
+    assert (values.shape, values.dtype) == ((2, 9, 6, 7), np.float32)
+    assert re.fullmatch(r"layer 1 \[maxpool\] 9x6x7: min .*, mean .*, max .*", result.out.splitlines()[1])
+    (line,) = run("infer", model, images[0], "--until", "1", "--json").out.splitlines()
+    assert json.loads(line)["max"] == float(values[0].max())
+    assert "no layer 9: expected 0 to 4" in run("infer", model, images[0], "--until", "9").error
+
+
 def test_batches_give_the_same_answers(run: Run, model: Path, images: list[Path]) -> None:
     one = run("infer", model, *images, "--json")
     three = run("infer", model, *images, "--json", "--batch", "2")

@@ -175,9 +175,21 @@ def test_shortcut(tmp_path: Path) -> None:
 def test_outputs_skip_the_cost(tmp_path: Path) -> None:
     network = load(tmp_path, "[connected]\noutput=10\n[softmax]\n[cost]\n", batch=3)
     assert network.batch == 3
-    assert network.output_layer.index == 1
-    assert (network.outputs, network.output_shape) == (10, shape(10, 1, 1))
+    assert [layer.index for layer in network.output_layers] == [1]
+    assert network.outputs == 10
     assert network.net_options["height"] == "9"
+
+
+def test_every_head_is_an_output(tmp_path: Path) -> None:
+    head = "[yolo]\nclasses=1\nnum=1\n"
+    network = load(tmp_path, f"[conv]\nfilters=6\n{head}[route]\nlayers=0\n[conv]\nfilters=6\nstride=2\n{head}")
+    assert [layer.index for layer in network.output_layers] == [1, 4]
+    assert network.outputs == 6 * (9 * 11 + 5 * 6)
+    for index in (2, -3):
+        cut = network.until(index)
+        assert ([layer.index for layer in cut.output_layers], cut.outputs) == ([2], 6 * 9 * 11)
+    with pytest.raises(UsageError, match=r"no layer 5: expected 0 to 4, or -1 to -5"):
+        network.until(5)
 
 
 def test_inputs_instead_of_an_image(tmp_path: Path) -> None:

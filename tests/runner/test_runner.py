@@ -78,6 +78,18 @@ def test_kept_tensors_change_nothing(runner_of: Make, tmp_path: Path) -> None:
             assert np.array_equal(shared(x), separate(x))
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_values_of_any_layer(runner_of: Make, tmp_path: Path, batch: int) -> None:
+    network, weights = random_network(tmp_path, 1, batch=batch)
+    x = images(network, 4)
+    for index in range(len(network.layers)):
+        wanted = answers(network.until(index), weights, x)
+        with runner_of(network, weights, until=index) as runner:
+            (got,) = runner.outputs(x)
+        assert got.shape == (4, *network.layers[index].output.dimensions)
+        assert float(np.abs(got.reshape(4, -1) - wanted).max()) <= tolerance(network) * float(np.abs(wanted).max())
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
 def test_any_number_of_images(runner_of: Make, network_of: Callable[..., Network], count: int) -> None:
     network = network_of(batch=3)

@@ -56,7 +56,7 @@ def test_pooling_pads_as_darknet_does(tmp_path: Path, size: int, stride: int, pa
     images = images_of(3, 2, 5, 7)
     expected = [maximum_pool(image, size=size, stride=stride, padding=padding) for image in images]
     found = run(NetworkModule(network), images)
-    assert network.output_shape.elements == expected[0].size
+    assert network.outputs == expected[0].size
     assert_array_equal(found, np.stack(expected).reshape(3, -1))
 
 

@@ -65,10 +65,10 @@ def reference_answer(cfg: Path, x: FloatArray) -> FloatArray:
     model = load_model(cfg)
     forms = weights_forms(model.network, model.weights)
     plan = make_plan(model.network, imaginary_device(ARCHITECTURES[0]), forms=forms)
-    answers = [reference_outputs(plan, model.weights, image[None])[plan.host_output].reshape(-1) for image in x]
+    answers = [reference_outputs(plan, model.weights, image[None])[plan.host_outputs[0]].reshape(-1) for image in x]
     return np.stack(answers).astype(np.float32)
 
 
 def ends_in_softmax(network: Network) -> bool:
     """Whether the answers are probabilities."""
-    return isinstance(network.output_layer, Softmax)
+    return isinstance(network.output_layers[-1], Softmax)
