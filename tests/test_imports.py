@@ -236,6 +236,12 @@ def test_help_loads_neither_torch_nor_opencl() -> None:
     assert loaded_after(script).isdisjoint({"torch", "pyopencl", "sklearn", "matplotlib"})
 
 
+def test_the_command_line_loads_no_pygments_with_mako() -> None:
+    start = "import sys; sys.argv[1:] = ['--help']\nfrom clprune.cli import main\n"
+    script = start + "try:\n    main()\nexcept SystemExit:\n    import mako.exceptions"
+    assert "pygments" not in loaded_after(script)
+
+
 def test_unknown_attribute() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'absent'"):
         clprune.absent  # noqa: B018 - the access is the test

@@ -50,6 +50,25 @@ def folder_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **templates: st
     monkeypatch.setattr(rendering, "templates_folder", lambda: tmp_path)
 
 
+def test_what_mako_makes_of_a_template_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CLPRUNE_CACHE_DIR", str(tmp_path / "cache"))
+    folder_with(monkeypatch, tmp_path, answer="int a = ${a};\n")
+
+    def rendered() -> str:
+        rendering._lookup.cache_clear()
+        return render("answer", {"a": 42})
+
+    assert rendered() == "int a = 42;\n"
+    (kept,) = (tmp_path / "cache" / "templates").glob("*.py")
+    kept.write_text(kept.read_text(encoding="utf-8").replace("int a", "int another"), encoding="utf-8")
+    assert rendered() == "int another = 42;\n"
+    kept.parent.chmod(0o777)  # it could be a stranger's
+    assert rendered() == "int a = 42;\n"
+    kept.parent.chmod(0o700)
+    kept.write_text("half a file (", encoding="utf-8")
+    assert rendered() == "int a = 42;\n"
+
+
 def test_undefined_name_is_an_error_with_template_and_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder_with(monkeypatch, tmp_path, broken="int a;\nint b = ${missing};\n")
     with pytest.raises(

@@ -64,6 +64,7 @@ def group() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: status 0, 1 for a failure, 2 for wrong usage, 130 when interrupted."""
     if arguments is None:  # the process is ours
+        sys.modules["mako.ext.pygmentplugin"] = None  # type: ignore[assignment]  # colours for errors: 40 ms of a start
         gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
         atexit.register(gc.freeze)  # no last look for garbage: the system takes all memory back
     with one_line_errors():
