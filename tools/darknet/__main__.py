@@ -1,0 +1,176 @@
+"""Which of darknet's cfgs run, and what its own libraries compute; writes docs/results/darknet.md and .json.
+
+    python -m tools.darknet survey FOLDER... [--side N] [--device D]
+    python -m tools.darknet compare FOLDER CFG... [--rounds N] [--device D]
+
+`survey`: every cfg of the folders with random weights, each layer against the float64 reference. `compare`: each layer
+against the library in FOLDER (Debian: /usr/lib/darknet), and both timed in turns.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from clprune.container.load import save_weights
+from clprune.darknet.random_weights import random_images
+from clprune.errors import ClpruneError, WorkerError
+from clprune.opencl import choose, open_device
+from clprune.runner import Runner
+from clprune.turns import in_turns, milliseconds
+from tools import RESULTS
+from tools.bench.machine import device_text
+from tools.bench.process import run_process
+from tools.bench.report import make_section, show, table_of, write_section
+from tools.bench.workers import Turn, Worker
+from tools.darknet.network import read_network, well_conditioned
+from tools.darknet.outputs import device_outputs, errors_of
+from tools.terminal import options, run_command, say
+
+HEADING = """
+# Networks of darknet and its forks
+
+Written by `python -m tools.darknet`. Weights are random and well-conditioned, images are noise. An error is the largest
+difference over the largest value of a layer.
+"""
+
+PACKAGES = ("clprune", "numpy", "pyopencl")
+LIMIT_S = 900.0
+
+
+@click.group()
+def darknet() -> None:
+    """Networks of darknet and its forks: do they run, are they right, how fast."""
+
+
+@darknet.command("survey")
+@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@options(
+    side={"type": int, "default": 128, "help": "Images of at most so many pixels a side, where the network can."},
+    device=None,
+    seed=0,
+    out=RESULTS / "darknet.json",
+)
+def survey_folders(folders: Sequence[Path], side: int, device: str | None, seed: int, out: Path) -> None:
+    """Every cfg of FOLDERS against the float64 reference."""
+    info = choose(device)
+    rows = []
+    for folder in folders:
+        for cfg in sorted(folder.glob("*.cfg")):
+            found = _survey_process(cfg, side=side, device=info.selector, seed=seed)
+            say(f"{folder.name}/{cfg.name}: {found['state']}: {found['text']}")
+            rows.append((cfg.stem, found.get("layers", ""), found.get("input", ""), found["state"], found["text"]))
+    states = Counter(row[3] for row in rows)
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    text = f"OpenCL: {device_text(info)}. Images of at most {side} x {side} where a network can have such; seed {seed}."
+    columns = ("cfg", "layers", "input", "state", "largest error of its tolerance, or the reason")
+    parts = [f"{counts}.", table_of(columns, rows)]
+    section = make_section(PACKAGES, text=text, parts=parts, states=dict(states))
+    title = f"{_title(folders)}, {info.platform_name}"
+    show(title, section["parts"])
+    write_section(out, title, section, heading=HEADING)
+
+
+@darknet.command("compare")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("cfgs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@options(
+    name={"default": "darknet", "help": "What to call the library."},
+    rounds=3,
+    device=None,
+    seed=0,
+    out=RESULTS / "darknet.json",
+)
+def compare_library(  # noqa: PLR0917 - click gives them by name
+    folder: Path, cfgs: Sequence[Path], name: str, rounds: int, device: str | None, seed: int, out: Path
+) -> None:
+    """Each layer of CFGS against the library in FOLDER, and both timed."""
+    info = choose(device)
+    rows = []
+    for cfg in cfgs:
+        try:
+            rows.append(_compare(cfg, folder=folder, device=info.selector, rounds=rounds, seed=seed))
+        except ClpruneError as error:
+            rows.append((cfg.stem, "", "", str(error).replace(str(cfg.parent), ""), "", "", ""))
+        say("  ".join(map(str, rows[-1])))
+    columns = (
+        "cfg",
+        "layers compared",
+        "largest error",
+        "error of the last layer",
+        f"{name} ms",
+        "clprune ms",
+        "ratio",
+    )
+    text = f"OpenCL: {device_text(info)}, default or tuned tiles. {rounds} rounds in turns, best times; seed {seed}."
+    section = make_section(PACKAGES, text=text, parts=[table_of(columns, rows)], rounds=rounds)
+    title = f"Against {name}, {info.platform_name}"
+    show(title, section["parts"])
+    write_section(out, title, section, heading=HEADING)
+
+
+def _title(folders: Sequence[Path]) -> str:
+    return "Every cfg of " + ", ".join(
+        folder.parent.name if folder.name == "cfg" else folder.name for folder in folders
+    )
+
+
+def _survey_process(cfg: Path, *, side: int, device: str, seed: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tools.darknet.survey", str(cfg), "--side", str(side), "--seed", str(seed)]
+    try:
+        found: dict[str, Any] = json.loads(run_process([*command, "--device", device], name=cfg.name, limit_s=LIMIT_S))
+    except WorkerError as error:
+        return {"state": "failed", "text": str(error)}
+    return found
+
+
+def _compare(cfg: Path, *, folder: Path, device: str, rounds: int, seed: int) -> tuple[object, ...]:
+    """A row of the table: errors of the layers that are not softmax, and times."""
+    with tempfile.TemporaryDirectory(prefix="clprune-compare-") as work:
+        network = read_network(cfg, side=None, work=Path(work))
+        weights, x = well_conditioned(network, seed=seed), random_images(network, seed=seed)
+        file, outputs = Path(work) / "random.weights", Path(work) / "outputs.npz"
+        save_weights(file, network, weights)
+        command = [sys.executable, "-m", "tools.darknet.outputs"]
+        asked = {"cfg": str(cfg), "weights": str(file), "outputs": str(outputs)}
+        with (
+            open_device(device) as session,
+            Worker(command, name=folder.name, engine=str(folder), options=asked, cpus=range(256)) as worker,
+        ):
+            worker.run(x)
+            with Runner(network, weights, session=session, keep_tensors=True) as kept:
+                ours = device_outputs(kept, x)
+            kinds = {layer.index: layer.kind for layer in network.layers}
+            with np.load(outputs) as theirs:
+                errors = errors_of(ours, lambda index: theirs[str(index)])
+            errors = {index: error for index, error in errors.items() if kinds[index] not in ("softmax", "cost")}
+            with Runner(network, weights, session=session) as runner:
+                turns = in_turns(
+                    [
+                        lambda: min(worker.time(Turn(warmup=0, runs=1, seconds=0))),
+                        lambda: milliseconds(lambda: runner(x)),
+                    ],
+                    rounds=rounds,
+                )
+    best = [min(times) for times in turns]
+    worst = max(errors, key=lambda index: errors[index])
+    return (
+        cfg.stem,
+        f"{len(errors)} of {len(network.layers)}",
+        f"{errors[worst]:.1e} (layer {worst}, {kinds[worst]})",
+        f"{errors[max(errors)]:.1e}",
+        *(f"{time:.1f}" for time in best),
+        f"{best[1] / best[0]:.3f}",
+    )
+
+
+if __name__ == "__main__":
+    run_command(darknet)
