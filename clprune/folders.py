@@ -12,7 +12,7 @@ _GROUP_MAY_WRITE, _OTHERS_MAY_WRITE = 0o020, 0o002
 
 
 def cache_folder() -> Path:
-    """The folder of disposable files (built kernels, prepared templates), moved by CLPRUNE_CACHE_DIR. Not created here."""
+    """The folder of disposable files (built kernels, prepared templates), moved by CLPRUNE_CACHE_DIR; not made here."""
     return Path(os.environ.get("CLPRUNE_CACHE_DIR") or platformdirs.user_cache_dir("clprune", appauthor=False))
 
 
