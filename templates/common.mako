@@ -22,7 +22,8 @@
 #endif
 </%def>
 
-## Darknet's activations (src/activations.h of pjreddie/darknet; mish, swish, relu6, hard_mish of AlexeyAB/darknet)
+## Darknet's activations (src/activations.h of pjreddie/darknet; mish, swish, relu6, hard_mish of AlexeyAB/darknet;
+## hard_sigmoid, hard_swish and gelu_erf of clprune)
 ## as a function `activate` on float vectors of `width` lanes. Comparisons rather than fmax: that compiles to one
 ## instruction everywhere (PoCL's fmax is a call per lane), and a NaN stays one.
 <%def name="activation_function(name, width)">
@@ -67,6 +68,12 @@ inline ${T} activate(${T} v)
     return v * tanh(v > ${c_float(20)} ? v : log1p(exp(fmin(v, (${T})(${c_float(20)})))));
 % elif name == "hard_mish":
     return v > ${c_float(0)} ? v : (v > ${c_float(-2)} ? v * v * ${c_float(0.5)} + v : (${T})(${c_float(0)}));
+% elif name == "hard_sigmoid":
+    return v < ${c_float(-3)} ? (${T})(${c_float(0)}) : (v > ${c_float(3)} ? (${T})(${c_float(1)}) : v * ${c_float(1 / 6)} + ${c_float(0.5)});
+% elif name == "hard_swish":
+    return v < ${c_float(-3)} ? (${T})(${c_float(0)}) : (v > ${c_float(3)} ? v : v * (v * ${c_float(1 / 6)} + ${c_float(0.5)}));
+% elif name == "gelu_erf":
+    return v * (${c_float(0.5)} + ${c_float(0.5)} * erf(v * ${c_float(0.5**0.5)}));
 % else:
     unknown activation: ${name}
 % endif

@@ -1,10 +1,13 @@
 """The activations that a darknet cfg can name, as float64 references.
 
-Source: darknet's activations.h; swish, mish, relu6 and hard_mish are later additions of its forks.
+Source: darknet's activations.h; swish, mish, relu6 and hard_mish are later additions of its forks. hard_sigmoid and
+hard_swish (Howard et al. 2019, "Searching for MobileNetV3") and gelu_erf, the exact x * Phi(x) (Hendrycks and Gimpel
+2016, "Gaussian error linear units"), are clprune's own: networks of other frameworks have them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -56,6 +59,14 @@ def _hard_mish(x: Array) -> Array:
     return np.where(x > 0, x, np.where(x > -2, x * x / 2 + x, 0.0))
 
 
+def _hard_sigmoid(x: Array) -> Array:
+    return np.clip(x / 6 + 0.5, 0, 1)
+
+
+#: The error function, which NumPy lacks.
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
 _FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "logistic": _logistic,
     "relu": lambda x: np.maximum(x, 0),
@@ -75,6 +86,9 @@ _FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "mish": _mish,
     "relu6": lambda x: np.clip(x, 0, 6),
     "hard_mish": _hard_mish,
+    "hard_sigmoid": _hard_sigmoid,
+    "hard_swish": lambda x: x * _hard_sigmoid(x),
+    "gelu_erf": lambda x: x * (0.5 + 0.5 * _erf(x / math.sqrt(2))),
 }
 
 #: Names that `activation=` accepts.

@@ -14,7 +14,9 @@ from clprune.darknet.values import FloatArray, LayerWeights, Weights
 from clprune.errors import UsageError
 
 #: Activations that keep about half of a centred input's power.
-RECTIFIERS = frozenset({"relu", "leaky", "elu", "selu", "relie", "relu6", "swish", "mish", "hard_mish", "ramp"})
+RECTIFIERS = frozenset(
+    {"relu", "leaky", "elu", "selu", "relie", "relu6", "swish", "mish", "hard_mish", "hard_swish", "gelu_erf", "ramp"}
+)
 
 
 def random_weights(network: Network, *, seed: int) -> Weights:

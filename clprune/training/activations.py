@@ -54,6 +54,9 @@ _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mish": functional.mish,
     "relu6": functional.relu6,
     "hard_mish": _hard_mish,
+    "hard_sigmoid": functional.hardsigmoid,
+    "hard_swish": functional.hardswish,
+    "gelu_erf": functional.gelu,
 }
 
 NAMES = tuple(_FUNCTIONS)

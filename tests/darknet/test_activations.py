@@ -31,6 +31,9 @@ CASES: dict[str, dict[float, float]] = {
     "mish": {0: 0, 1: math.tanh(math.log(1 + E)), -1: -math.tanh(math.log(1 + 1 / E))},
     "relu6": {-1: 0, 3: 3, 6: 6, 7: 6},
     "hard_mish": {-3: 0, -2: 0, -1: -0.5, 0: 0, 2: 2},
+    "hard_sigmoid": {-4: 0, -3: 0, 0: 0.5, 1.5: 0.75, 3: 1, 4: 1},
+    "hard_swish": {-4: 0, -3: 0, -1.5: -0.375, 0: 0, 1.5: 1.125, 4: 4},
+    "gelu_erf": {0: 0, 1: (1 + math.erf(0.5**0.5)) / 2, -1: (math.erf(0.5**0.5) - 1) / 2},
 }
 
 

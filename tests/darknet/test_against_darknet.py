@@ -13,7 +13,7 @@ from clprune.darknet.activations import ACTIVATIONS, activate
 from clprune.image import FloatArray, preprocess, resize_bilinear
 
 LIBRARY = Path("/usr/lib/darknet/libdarknet.so")
-FORKS_ONLY = {"swish", "mish", "relu6", "hard_mish"}
+FORKS_ONLY = {"swish", "mish", "relu6", "hard_mish", "hard_sigmoid", "hard_swish", "gelu_erf"}
 
 
 class CImage(ctypes.Structure):

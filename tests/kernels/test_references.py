@@ -173,12 +173,19 @@ def pytorch_activation(name: str) -> Callable[[Any], Any]:
         "tanh": torch.tanh,
         "swish": functional.silu,
         "hardtan": functional.hardtanh,
+        "hard_sigmoid": functional.hardsigmoid,
+        "hard_swish": functional.hardswish,
+        "gelu_erf": functional.gelu,
     }
     return functions[name] if name in functions else getattr(functional, name)
 
 
 @pytest.mark.parametrize(
-    "name", ["linear", "relu", "relu6", "leaky", "logistic", "tanh", "elu", "selu", "swish", "mish", "hardtan"]
+    "name",
+    [
+        *("linear", "relu", "relu6", "leaky", "logistic", "tanh", "elu", "selu", "swish", "mish", "hardtan"),
+        *("hard_sigmoid", "hard_swish", "gelu_erf"),
+    ],
 )
 def test_activations_against_pytorch(name: str) -> None:
     torch = pytest.importorskip("torch")
