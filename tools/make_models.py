@@ -20,7 +20,7 @@ from clprune.darknet.weights import write_weights
 from clprune.data import DataSet
 from clprune.files import write_atomically
 from clprune.progress import ProgressLines
-from clprune.pruning import PruneSettings
+from clprune.pruning.settings import PruneSettings
 from clprune.training import Recipe, prune_and_retrain, train
 from clprune.unit import Unit
 from clprune.workflow.inputs import as_data

@@ -17,9 +17,10 @@ from clprune.errors import UsageError
 from clprune.image import ImageOptions
 from clprune.opencl import Session
 from clprune.progress import OnProgress, share_of
-from clprune.pruning import Options, PruneSettings
+from clprune.pruning import Options
 from clprune.pruning.options import NO_OPTIONS
 from clprune.pruning.report import PruningReport
+from clprune.pruning.settings import PruneSettings
 from clprune.runner import Runner
 from clprune.runner.bench import bench
 from clprune.runner.compare import largest_error, time_in_turns, weights_kept

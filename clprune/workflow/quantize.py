@@ -28,7 +28,8 @@ from clprune.errors import UsageError
 from clprune.image import ImageOptions
 from clprune.opencl import Session
 from clprune.progress import OnProgress
-from clprune.pruning import PruneSettings, prune_network
+from clprune.pruning.prune import prune_network
+from clprune.pruning.settings import PruneSettings
 from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
 from clprune.runner.evaluate import evaluate

@@ -15,9 +15,10 @@ from clprune.offline.architectures import ARCHITECTURES, imaginary_device
 from clprune.opencl import choose
 from clprune.plan.capacity import check_network
 from clprune.plan.pruned import tile_units
-from clprune.pruning import PruneSettings, get_method
 from clprune.pruning.common_unit import common_unit
 from clprune.pruning.network import prune_random, with_prune_options
+from clprune.pruning.registry import get_method
+from clprune.pruning.settings import PruneSettings
 from clprune.tiles.lookup import Lookup
 from clprune.tiles.store import open_store_for_lookups
 from clprune.unit import Unit

@@ -12,7 +12,7 @@ from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import load_network
 from clprune.darknet.weights import read_weights
-from clprune.pruning import list_methods
+from clprune.pruning.registry import list_methods
 from tests.cli.conftest import Run
 
 pytest.importorskip("torch", reason="training needs PyTorch")

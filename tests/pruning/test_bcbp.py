@@ -9,9 +9,10 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from clprune.errors import UsageError
-from clprune.pruning import MaskRequest, mask_for
+from clprune.pruning import MaskRequest
 from clprune.pruning.imbalance import imbalance, kept_columns
 from clprune.pruning.methods.bcbp import BcbpOptions, balance_columns, prune_by_threshold, recalibrate, reselect
+from clprune.pruning.registry import mask_for
 from clprune.unit import Unit
 from tests.pruning.drawn import bits, matrix
 

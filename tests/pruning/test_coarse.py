@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from numpy.testing import assert_array_equal
 
-from clprune.pruning import UnitRequest, get_method, mask_for
+from clprune.pruning import UnitRequest
+from clprune.pruning.registry import get_method, mask_for
 from clprune.unit import Unit
 from tests.pruning.drawn import bits, matrix
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from clprune.errors import UsageError
-from clprune.pruning import list_methods, mask_for
+from clprune.pruning.registry import list_methods, mask_for
 from clprune.unit import Unit
 from tests.pruning.drawn import bits
 

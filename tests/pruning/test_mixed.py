@@ -9,8 +9,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from clprune.errors import UsageError
-from clprune.pruning import MaskRequest, mask_for
+from clprune.pruning import MaskRequest
 from clprune.pruning.methods.mixed import MixedOptions, best_split, block_mask, search_splits, vector_mask
+from clprune.pruning.registry import mask_for
 from clprune.unit import Unit
 from tests.pruning.drawn import bits, matrix
 

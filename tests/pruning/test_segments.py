@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from clprune.pruning import mask_for, segments
+from clprune.pruning import segments
+from clprune.pruning.registry import mask_for
 from clprune.unit import Unit
 from tests.pruning.drawn import bits, matrix
 

@@ -14,10 +14,12 @@ from clprune.darknet.network import load_network
 from clprune.darknet.rewrite import annotate_cfg
 from clprune.darknet.values import unit_matrix
 from clprune.errors import CfgError, UsageError
-from clprune.pruning import PruneSettings, get_method, mask_for, prune_network
 from clprune.pruning.imbalance import kept_columns, matrix_imbalance
 from clprune.pruning.methods.bwsp import BwspOptions
 from clprune.pruning.network import in_pruning_domain, plan_pruning, prune_random
+from clprune.pruning.prune import prune_network
+from clprune.pruning.registry import get_method, mask_for
+from clprune.pruning.settings import PruneSettings
 from clprune.pruning.winograd import output_tile, sensitivities, to_winograd_domain
 from clprune.unit import Unit
 from clprune.winograd.transforms import transform_filters, transform_matrices

@@ -10,7 +10,8 @@ from numpy.testing import assert_allclose
 
 from clprune.darknet.values import Weights
 from clprune.plan.plan import make_plan
-from clprune.pruning import PruneSettings, prune_network
+from clprune.pruning.prune import prune_network
+from clprune.pruning.settings import PruneSettings
 from clprune.pruning.winograd import WinogradOptions, to_winograd_domain
 from clprune.runner.reference import FloatArray, reference_outputs
 from clprune.unit import Unit

@@ -15,8 +15,8 @@ from clprune.darknet.network import load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.rewrite import annotate_cfg
 from clprune.darknet.weights import write_weights
-from clprune.pruning import PruneSettings
 from clprune.pruning.network import prune_random
+from clprune.pruning.settings import PruneSettings
 from clprune.unit import Unit
 from tests.cli.conftest import CFG
 

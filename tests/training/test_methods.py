@@ -13,7 +13,9 @@ torch = pytest.importorskip("torch")
 
 from clprune.darknet.random_weights import random_weights
 from clprune.data import load_data
-from clprune.pruning import PruneSettings, list_methods, shrink_network
+from clprune.pruning.registry import list_methods
+from clprune.pruning.settings import PruneSettings
+from clprune.pruning.shrink import shrink_network
 from clprune.training import Recipe, prune_and_retrain
 from clprune.unit import Unit
 from tests.pruning.networks import images

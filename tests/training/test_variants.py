@@ -16,7 +16,7 @@ from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
 from clprune.data import load_data
 from clprune.errors import UsageError
-from clprune.pruning import PruneSettings
+from clprune.pruning.settings import PruneSettings
 from clprune.training import Recipe, prune_and_retrain
 from clprune.training.variants import choose_layer_variants
 from clprune.unit import Unit

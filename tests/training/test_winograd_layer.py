@@ -18,7 +18,8 @@ from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import unit_matrix
 from clprune.data import load_data
 from clprune.errors import FileError, UsageError
-from clprune.pruning import PruneSettings, get_method
+from clprune.pruning.registry import get_method
+from clprune.pruning.settings import PruneSettings
 from clprune.pruning.winograd import sensitivities, to_winograd_domain
 from clprune.training import NetworkModule, Recipe, evaluate, load_module, prune_and_retrain, store_weights, train
 from clprune.training.loop import make_optimiser

@@ -13,7 +13,7 @@ from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.errors import UsageError
 from clprune.opencl import Session
 from clprune.progress import Progress
-from clprune.pruning import get_method
+from clprune.pruning.registry import get_method
 from tests.cli.conftest import CFG
 
 pytest.importorskip("torch", reason="training needs PyTorch")

@@ -17,7 +17,8 @@ from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.errors import DataError
 from clprune.files import write_atomically
-from clprune.pruning import get_method, prune_network
+from clprune.pruning.prune import prune_network
+from clprune.pruning.registry import get_method
 from clprune.training.variants import CALIBRATION_IMAGES, LayerTimes, choose_layer_variants
 from tools.compare.retrain import Setting, prune_settings
 from tools.compare.variants import Variant

@@ -20,7 +20,7 @@ from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import read_weights, write_weights
 from clprune.dataset import DataSet
-from clprune.pruning import PruneSettings
+from clprune.pruning.settings import PruneSettings
 from clprune.training import Recipe, evaluate, load_module, prune_and_retrain, train
 from clprune.workflow.inputs import as_data
 from tools.bench.machine import today

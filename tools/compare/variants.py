@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from clprune.errors import UsageError
-from clprune.pruning import Options, get_method
+from clprune.pruning import Options
+from clprune.pruning.registry import get_method
 from clprune.unit import Unit
 
 #: Methods that prune weights as darknet has them, from coarse to fine and what combines both.

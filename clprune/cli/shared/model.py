@@ -74,7 +74,7 @@ random_weights_options = together(
 
 def take_pruning(options: dict[str, Any]) -> Pruning:
     """Take what is to be removed out of `options`. Raises UsageError, also for options that the method has not."""
-    from clprune.pruning import PruneSettings
+    from clprune.pruning.settings import PruneSettings
     from clprune.workflow.units import Pruning
 
     given, method, sparsity = take_given(options), options.pop("method"), options.pop("sparsity") or 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clprune.errors import UsageError
-from clprune.pruning import list_methods
+from clprune.pruning.registry import list_methods
 from clprune.pruning.settings import asked_output_tile
 from clprune.unit import Unit
 from tools.compare.variants import METHODS, Variant, default_units, default_variants, parse_shares, parse_variants

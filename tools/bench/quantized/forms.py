@@ -19,8 +19,8 @@ from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, FLOAT16, FLOAT32, INT8
 from clprune.kernels.workload import WeightForm, Workload
 from clprune.opencl import Session
 from clprune.plan.forms import rounded_share
-from clprune.pruning import PruneSettings
 from clprune.pruning.network import prunable_layers, prune_random, with_prune_options
+from clprune.pruning.settings import PruneSettings
 from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
 from clprune.unit import Unit
