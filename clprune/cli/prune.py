@@ -12,13 +12,7 @@ from clprune.cli.shared.model import data_option, model_argument, seed_option, s
 from clprune.cli.shared.options import data_image_options, device_option, json_option, take_image_options
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table
-from clprune.cli.shared.training import (
-    distillation_options,
-    recipe_options,
-    take_distillation,
-    take_path,
-    take_recipe,
-)
+from clprune.cli.shared.training import distillation_options, recipe_options, take_distillation, take_path, take_recipe
 
 if TYPE_CHECKING:
     from clprune.pruning.report import LayerReport, PruningReport

@@ -19,13 +19,7 @@ from clprune.cli.shared.model import (
 from clprune.cli.shared.options import data_image_options, device_option, json_option, take_image_options
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table
-from clprune.cli.shared.training import (
-    distillation_options,
-    recipe_options,
-    take_distillation,
-    take_path,
-    take_recipe,
-)
+from clprune.cli.shared.training import distillation_options, recipe_options, take_distillation, take_path, take_recipe
 
 if TYPE_CHECKING:
     from clprune.training import Recipe
@@ -67,13 +61,7 @@ TRAINING_OPTIONS = (
 @click.option("--out", metavar="PREFIX", required=True, help="Write PREFIX.cfg and PREFIX.safetensors.")
 @json_option
 def command(
-    model: str,
-    weights: str | None,
-    data: str | None,
-    device: str | None,
-    out: str,
-    as_json: bool,
-    **options: Any,
+    model: str, weights: str | None, data: str | None, device: str | None, out: str, as_json: bool, **options: Any
 ) -> None:
     """Store a model's weights in fewer bits, pruned or not.
 

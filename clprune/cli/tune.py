@@ -115,9 +115,7 @@ def _print_summary(result: TuneResult) -> None:
         for problem in result.problems:
             console.print(f"{problem.kernel} {problem_text(problem.problem)}, {problem.workload}")
             default, speed_up = _default_texts(problem)
-            console.print(
-                f"  {problem.best_ms:.4f} ms, default {default} ms, {speed_up}, {problem.evaluations} tried",
-            )
+            console.print(f"  {problem.best_ms:.4f} ms, default {default} ms, {speed_up}, {problem.evaluations} tried")
             console.print(Padding(tile_text(problem.tile), (0, 0, 0, 2)))
     for problem in result.problems:
         if problem.measured_problem:

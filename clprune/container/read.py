@@ -130,11 +130,7 @@ def _read_matrix(source: Source, layer: WeightedLayer, record: LayerRecord) -> S
     else:
         check_array(source.path, f"{layer}, weights", array, is_variance=False)
     return StoredMatrix(
-        shape=axes,
-        values=values,
-        scales=scales,
-        codebook=codebook,
-        activation_scale=record.activation_scale,
+        shape=axes, values=values, scales=scales, codebook=codebook, activation_scale=record.activation_scale
     )
 
 

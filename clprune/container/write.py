@@ -67,12 +67,7 @@ def encode_packed(path: str | Path, network: Network, weights: Weights) -> bytes
         tensors |= {f"layers.{layer.index}.{name}": array for name, array in added.items()}
         if record is not None:
             records[str(layer.index)] = record.to_json()
-    facts = {
-        "version": VERSION,
-        "seen": weights.seen,
-        "network": network_record(network),
-        "layers": records,
-    }
+    facts = {"version": VERSION, "seen": weights.seen, "network": network_record(network), "layers": records}
     metadata = {METADATA_KEY: json.dumps(facts)}
     content: bytes = save(tensors, metadata)
     return content
@@ -153,11 +148,7 @@ def _encode_matrix(
     positions = kept_positions(is_kept, shape, unit_rows=unit_rows)
     units: KeptUnits = take_units(matrix, shape, positions, unit_rows=unit_rows, zero=zero_code(codebook))
     coded = encode_positions(positions)
-    tensors = {
-        "values": _values(units.values, bits=bits),
-        "quotients": coded.quotients,
-        "remainders": coded.remainders,
-    }
+    tensors = {"values": _values(units.values, bits=bits), "quotients": coded.quotients, "remainders": coded.remainders}
     return tensors, {"kept_units": coded.count, "remainder_bits": coded.remainder_bits}
 
 

@@ -28,12 +28,7 @@ class Occupancy:
 
 
 def occupancy(
-    architecture: Architecture,
-    *,
-    work_group_size: int,
-    registers: int,
-    scalar_registers: int = 0,
-    local_mem_bytes: int,
+    architecture: Architecture, *, work_group_size: int, registers: int, scalar_registers: int = 0, local_mem_bytes: int
 ) -> Occupancy:
     """Resident work-groups of `work_group_size` items with `registers` vector registers per item.
 

@@ -69,10 +69,5 @@ def keep(store: Store, architecture: Architecture, points: Iterable[StartingPoin
         store.add_device(imaginary_device(architecture))
         for point in points:
             store.set_best(
-                point.key,
-                point.best.tile,
-                workload=point.workload,
-                time_ms=None,
-                default_time_ms=None,
-                origin=OFFLINE,
+                point.key, point.best.tile, workload=point.workload, time_ms=None, default_time_ms=None, origin=OFFLINE
             )

@@ -194,12 +194,7 @@ class Session:
     # --- launching ---
 
     def bind(
-        self,
-        kernel: Kernel,
-        *,
-        global_size: Sequence[int],
-        local_size: Sequence[int],
-        arguments: Sequence[Argument],
+        self, kernel: Kernel, *, global_size: Sequence[int], local_size: Sequence[int], arguments: Sequence[Argument]
     ) -> BoundKernel:
         """Set a kernel's arguments and sizes once, to launch it often. Raises LaunchError naming kernel and limit.
 

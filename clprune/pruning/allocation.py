@@ -22,11 +22,7 @@ def list_allocations() -> tuple[str, ...]:
 
 
 def allocate(
-    allocation: str,
-    *,
-    grids: Sequence[UnitGrid],
-    scores: Callable[[], Sequence[NDArray[np.float64]]],
-    sparsity: float,
+    allocation: str, *, grids: Sequence[UnitGrid], scores: Callable[[], Sequence[NDArray[np.float64]]], sparsity: float
 ) -> tuple[float, ...]:
     """The sparsity of each layer, so that all of them together reach `sparsity`.
 

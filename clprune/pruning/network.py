@@ -21,11 +21,7 @@ from clprune.pruning.registry import get_method, list_methods
 from clprune.pruning.settings import PruneSettings, asked_output_tile
 from clprune.pruning.shrink import clear_channels
 from clprune.pruning.unit import Mask, UnitGrid
-from clprune.pruning.winograd import (
-    comparable_magnitudes,
-    to_winograd_domain,
-    transformed,
-)
+from clprune.pruning.winograd import comparable_magnitudes, to_winograd_domain, transformed
 from clprune.unit import Unit
 
 Masks = Mapping[int, Mask]

@@ -16,12 +16,7 @@ CHUNK_WEIGHTS = 1 << 22
 
 
 def mask_segments(
-    weights: Matrix,
-    *,
-    unit: Unit,
-    kept_of: Callable[[int], int],
-    criterion: str,
-    group_rows: int | None = None,
+    weights: Matrix, *, unit: Unit, kept_of: Callable[[int], int], criterion: str, group_rows: int | None = None
 ) -> Mask:
     """Keep the best vectors of each segment: bool `[M, K]`, True where a weight stays.
 

@@ -58,10 +58,7 @@ def shrink_network(network: Network, weights: Weights, masks: Mapping[int, Mask]
     smaller = select_channels(network, weights, kept)
     counts = {index: len(channels) for index, channels in kept.items()}
     return Shrunk(
-        cfg_text=resize_cfg(network.path, counts),
-        network=resize_network(network, counts),
-        weights=smaller,
-        kept=kept,
+        cfg_text=resize_cfg(network.path, counts), network=resize_network(network, counts), weights=smaller, kept=kept
     )
 
 

@@ -23,9 +23,7 @@ class Augmentation:
     def of(self, places: NDArray[np.int64]) -> Augmentation:
         """That of the images at `places`."""
         chosen = torch.from_numpy(places)
-        return Augmentation(
-            **{name: None if drawn is None else drawn[chosen] for name, drawn in vars(self).items()},
-        )
+        return Augmentation(**{name: None if drawn is None else drawn[chosen] for name, drawn in vars(self).items()})
 
     def apply(self, images: Tensor) -> Tensor:
         """Change images `[n, channels, height, width]`; what a shift uncovers is filled with the nearest pixels."""

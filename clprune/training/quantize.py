@@ -95,10 +95,7 @@ class HeldCodes:
         """The module's `weights` after training, coded."""
         if self._quantization.settings.scheme != "codebook":
             return quantize_network(
-                network,
-                weights,
-                self._quantization.settings,
-                activation_scales=self._quantization.activation_scales,
+                network, weights, self._quantization.settings, activation_scales=self._quantization.activation_scales
             )
         layers = list(weights.layers)
         for index, (_, codes, members) in self._codebooks.items():

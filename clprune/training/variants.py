@@ -29,12 +29,7 @@ LayerTimes = Callable[[Network, Weights, Mapping[int, PruneOptions]], Mapping[in
 
 
 def choose_layer_variants(
-    network: Network,
-    weights: Weights,
-    settings: PruneSettings,
-    *,
-    calibration: DataSet,
-    layer_times: LayerTimes,
+    network: Network, weights: Weights, settings: PruneSettings, *, calibration: DataSet, layer_times: LayerTimes
 ) -> tuple[VariantChoice, ...]:
     """What the method of `settings` chooses for each layer that has a choice, with reasons, by layer index.
 

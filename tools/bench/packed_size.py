@@ -144,11 +144,7 @@ FORMS = (
     Form(name="90 % unstructured, int8", pruning=UNSTRUCTURED, settings=LINEAR),
     Form(name="90 % unstructured, codebook of 256", pruning=UNSTRUCTURED, settings=CODEBOOK_256),
     Form(name=WITH_GOALS, pruning=UNSTRUCTURED, settings=CODEBOOK_16),
-    Form(
-        name="95 % unstructured, codebook of 16",
-        pruning=_pruning("unstructured", 0.95),
-        settings=CODEBOOK_16,
-    ),
+    Form(name="95 % unstructured, codebook of 16", pruning=_pruning("unstructured", 0.95), settings=CODEBOOK_16),
 )
 
 COLUMN_NAMES = ("form", "MB on disk", "of float32", "read and checked, s", "all float32 as well, s", "median, s")

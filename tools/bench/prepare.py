@@ -76,10 +76,7 @@ class Preparation:
     @classmethod
     def take(cls, options: dict[str, Any]) -> Preparation:
         """Take what PREPARATION names out of `options`. Raises UsageError."""
-        rows = {
-            "convolution": parse_rows(options.pop("conv_rows")),
-            "connected": parse_rows(options.pop("fc_rows")),
-        }
+        rows = {"convolution": parse_rows(options.pop("conv_rows")), "connected": parse_rows(options.pop("fc_rows"))}
         return cls(tuning=take_tuning(options), unit_rows=UnitRows(**rows), seed=options.pop("seed"))
 
 
@@ -116,14 +113,7 @@ class Prepared:
     is_softmax: bool
 
 
-def prepare(
-    entry: Entry,
-    preparation: Preparation,
-    *,
-    device: DeviceInfo | None,
-    folder: Path,
-    say: Say,
-) -> Prepared:
+def prepare(entry: Entry, preparation: Preparation, *, device: DeviceInfo | None, folder: Path, say: Say) -> Prepared:
     """Tune what is missing on `device`, prune in its fastest units, write the pairs of files into `folder`, and compute
     the right answers. Without a device nothing is tuned and only dense variants are made.
 
@@ -152,13 +142,7 @@ def prepare(
 
 
 def tune_entry(
-    entry: Entry,
-    network: Network,
-    dense: Weights,
-    preparation: Preparation,
-    *,
-    device: DeviceInfo,
-    say: Say,
+    entry: Entry, network: Network, dense: Weights, preparation: Preparation, *, device: DeviceInfo, say: Say
 ) -> None:
     """Tune what is missing for all variants and pairs, then choose in the variants' networks.
 

@@ -150,12 +150,7 @@ def variant_steps(
 
 
 def variant_tasks(
-    network: Network,
-    device: DeviceInfo,
-    variants: Sequence[Variant],
-    unit_rows: UnitRows,
-    *,
-    likely_only: bool = False,
+    network: Network, device: DeviceInfo, variants: Sequence[Variant], unit_rows: UnitRows, *, likely_only: bool = False
 ) -> list[Offer]:
     """Everything worth tuning for these variants, each problem once."""
     steps = [

@@ -52,7 +52,7 @@ def coded_table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     size = statistics.fmean(row["float32_bytes"] for row in pruned)
     unknown = ("-",) * 6
     cells: list[tuple[str, ...]] = [
-        ("dense float32", "-", "-", "-", _percent(dense), *unknown, "100.0 %", _kilobytes(size)),
+        ("dense float32", "-", "-", "-", _percent(dense), *unknown, "100.0 %", _kilobytes(size))
     ]
     forms: dict[str, Coded | None] = {PRUNED: None, **{coded.name: coded for coded in CODINGS}}
     for name, coded in forms.items():

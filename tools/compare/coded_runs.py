@@ -201,8 +201,5 @@ def _code(setting: CodedSetting, coded: Coded, run: CodedRun, *, device: str | N
 
 def _calibrate(network: Network, weights: Weights, images: DataSet, *, device: str | None) -> dict[int, float]:
     """Scales of layers' inputs from the first training images, computed on a device."""
-    with (
-        open_device(device) as session,
-        Runner(network, weights, session=session, keep_tensors=True) as runner,
-    ):
+    with open_device(device) as session, Runner(network, weights, session=session, keep_tensors=True) as runner:
         return activation_scales(runner, [images.batch(slice(0, CALIBRATION_IMAGES))])

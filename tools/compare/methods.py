@@ -43,10 +43,7 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1, "sparsitie
     out={"help": "Where results go [default: docs/results]."},
     also=ALSO,
     cfg={"type": _FILE, "help": f"The dense network [default: {STEM}.cfg]."},
-    dense={
-        "type": _FILE,
-        "help": "Its weights [default: the shipped network's shipped ones, else trained first].",
-    },
+    dense={"type": _FILE, "help": "Its weights [default: the shipped network's shipped ones, else trained first]."},
     train_dense={"default": False, "help": "Train the dense network in any case."},
     data={"default": DATA, "help": "As in `clprune train`, such as cifar10:PATH."},
     variants={"metavar": "NAME,...", "help": "METHOD[-ROWSxCOLUMNS][-permute],... [default: every method]."},

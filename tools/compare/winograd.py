@@ -64,11 +64,7 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1}
     fresh={"default": False, "help": "Compose new images for every epoch."},
     **{**TRAINING, "learning_rate": 0.05},
     **DISTILLATION,
-    dropout_strength={
-        "type": click.FloatRange(0, 1),
-        "default": 0.0,
-        "help": "What multiplies dropout in retraining.",
-    },
+    dropout_strength={"type": click.FloatRange(0, 1), "default": 0.0, "help": "What multiplies dropout in retraining."},
     **TIMING,
     quick=QUICK_OPTION,
     device=None,

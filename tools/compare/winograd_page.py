@@ -39,11 +39,7 @@ MOST_TIME = 1.1
 
 
 def winograd_page(
-    runs: Sequence[Row],
-    times: Sequence[Row],
-    choices: Kept,
-    *,
-    otherwise: Mapping[str, Sequence[Row]] | None = None,
+    runs: Sequence[Row], times: Sequence[Row], choices: Kept, *, otherwise: Mapping[str, Sequence[Row]] | None = None
 ) -> str:
     """The whole file; `otherwise` are runs of other settings, by what is different. Raises UsageError without runs."""
     table = points(runs, times)

@@ -215,11 +215,7 @@ def report(rows: Sequence[Row], recordings: Sequence[Recording], *, seeds: int) 
         )
     shares = [f"after {100 * share:g} %" for share in SHARES]
     results = [
-        (
-            row.strategy,
-            *(f"{mean:.3f}" for mean in (*row.means, row.worst, *row.per_recording)),
-            f"{row.seconds:.2f}",
-        )
+        (row.strategy, *(f"{mean:.3f}" for mean in (*row.means, row.worst, *row.per_recording)), f"{row.seconds:.2f}")
         for row in rows
     ]
     parts = [

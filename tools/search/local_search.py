@@ -28,12 +28,7 @@ class LocalSearch:
     """
 
     def __init__(
-        self,
-        candidates: Sequence[Any],
-        *,
-        parameters: Mapping[str, Sequence[Any]],
-        starts: Sequence[Any],
-        seed: int,
+        self, candidates: Sequence[Any], *, parameters: Mapping[str, Sequence[Any]], starts: Sequence[Any], seed: int
     ) -> None:
         self._valid = set(candidates)
         self._parameters = parameters

@@ -13,7 +13,5 @@ from clprune.pruning.method import Method
 from clprune.pruning.threshold import mask_units
 
 METHOD = Method(
-    name="wavefront",
-    summary="rows of a lock-step SIMD group x 1 column, one threshold per layer",
-    mask=mask_units,
+    name="wavefront", summary="rows of a lock-step SIMD group x 1 column, one threshold per layer", mask=mask_units
 )

@@ -24,15 +24,7 @@ from clprune.opencl import choose
 from tools import RESULTS
 from tools.bench.contest import hold_contest
 from tools.bench.machine import usable_cpus
-from tools.bench.peers.contestants import (
-    DENSE,
-    PEER_ROWS,
-    RIVALS,
-    VARIANTS,
-    own_contestants,
-    peer_row,
-    trained_pairs,
-)
+from tools.bench.peers.contestants import DENSE, PEER_ROWS, RIVALS, VARIANTS, own_contestants, peer_row, trained_pairs
 from tools.bench.peers.engines import ENGINES
 from tools.bench.peers.section import goal_figures, section_of
 from tools.bench.prepare import PREPARATION, Entry, Preparation, prepare
