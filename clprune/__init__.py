@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from clprune.runner import Runner
     from clprune.workflow.bench import bench
     from clprune.workflow.evaluate import evaluate
+    from clprune.workflow.export import export, to_torch
     from clprune.workflow.prune import prune
     from clprune.workflow.quantize import quantize
     from clprune.workflow.train import train
@@ -57,9 +58,10 @@ _MODULES = {
     "devices": "clprune.opencl",
     "load_image": "clprune.image",
     "load_model": "clprune.container.model",
+    "to_torch": "clprune.workflow.export",
     **{
         name: f"clprune.workflow.{name}"
-        for name in ("bench", "evaluate", "prune", "quantize", "train", "tune", "verify")
+        for name in ("bench", "evaluate", "export", "prune", "quantize", "train", "tune", "verify")
     },
 }
 
@@ -89,10 +91,12 @@ __all__ = [
     "bench",
     "devices",
     "evaluate",
+    "export",
     "load_image",
     "load_model",
     "prune",
     "quantize",
+    "to_torch",
     "train",
     "tune",
     "verify",

@@ -14,7 +14,14 @@ import pytest
 import clprune
 
 PACKAGE = Path(clprune.__file__).parent
-DOORS = {"pyopencl": "opencl", "mako": "rendering.py", "torch": "training", "torchvision": "training"}
+DOORS = {
+    "pyopencl": "opencl",
+    "mako": "rendering.py",
+    "torch": "training",
+    "torchvision": "training",
+    "onnx": "exchange",
+    "onnxruntime": "exchange",
+}
 
 #: Every folder and module of the package from the bottom to the top: each imports only what stands before it.
 ORDER = (
@@ -26,7 +33,7 @@ ORDER = (
     *("opencl", "launching", "candidate", "bandwidth"),
     *("plan", "tiles", "offline", "runner", "tuning"),
     *("training", "data"),  # the door to torchvision, which brings torch, is training's
-    *("workflow", "clprune", "cli", "__main__"),
+    *("exchange", "workflow", "clprune", "cli", "__main__"),
 )
 
 #: Circles among files, to be mended.

@@ -19,7 +19,10 @@ from clprune import errors
 from clprune.opencl import Session
 from clprune.resources import models_folder
 
-FUNCTIONS = ("bench", "devices", "evaluate", "load_image", "load_model", "prune", "quantize", "train", "tune", "verify")
+FUNCTIONS = (
+    *("bench", "devices", "evaluate", "export", "load_image", "load_model", "prune", "quantize", "train", "tune"),
+    *("to_torch", "verify"),
+)
 SMALL = """\
 [net]
 width=8
@@ -70,7 +73,7 @@ def test_type_checkers_see_what_is_loaded_on_first_use() -> None:
 
 def test_arguments_are_named() -> None:
     """All but the first, which is the model, the image or the cfg."""
-    for name in ("bench", "evaluate", "prune", "quantize", "train", "tune", "verify"):
+    for name in ("bench", "evaluate", "export", "prune", "quantize", "train", "tune", "verify"):
         _, *others = inspect.signature(getattr(clprune, name)).parameters.values()
         assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in others), name
 
@@ -100,8 +103,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device_context: Sess
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("name", ["clprune", "Model.save", "Runner", *FUNCTIONS])
 def test_examples(name: str) -> None:
-    if name in ("prune", "train"):
+    if name in ("prune", "train", "to_torch"):
         pytest.importorskip("torch", reason="training needs PyTorch")
+    if name == "export":
+        pytest.importorskip("onnxruntime", reason="ONNX files need clprune[onnx]")
     shown: object = clprune
     for part in () if name == "clprune" else name.split("."):
         shown = getattr(shown, part)

@@ -106,6 +106,14 @@ def with_coding(values: LayerWeights, coding: Coding) -> LayerWeights:
     return replace(values, weights=coding.decode(), coding=coding)
 
 
+def input_scale(layer: MatrixLayer, values: LayerWeights) -> float | None:
+    """The scale of a layer's input where that is multiplied as codes, not so in channel groups or before batch
+    normalization; else None.
+    """
+    is_plain = not layer.batch_normalize and not layer.is_grouped
+    return getattr(values.coding, "activation_scale", None) if is_plain else None
+
+
 def zero_masks(network: Network, weights: Weights) -> dict[int, NDArray[np.bool_]]:
     """bool `[output channels, K]` by layer index, True where a weight is not zero, of the layers that hold zeros.
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
-from clprune.plan.plan import Plan
+from clprune.offline.architectures import ARCHITECTURES, imaginary_device
+from clprune.plan.forms import weights_forms
+from clprune.plan.plan import Plan, make_plan
 from clprune.plan.steps import step_weights
 
 FloatArray = npt.NDArray[np.float64]
@@ -30,6 +34,17 @@ def reference_outputs(plan: Plan, weights: Weights, x: npt.NDArray[Any]) -> dict
             answer = step.kernel.reference(step.operation, inputs, step_weights(step, plan.network, weights))
             step.kernel.store_reference(step.operation, answer, outputs[step.output])
     return outputs
+
+
+def reference_answers(network: Network, weights: Weights, x: npt.NDArray[Any]) -> tuple[FloatArray, ...]:
+    """float64 value `[N, C, H, W]` of every output layer for x `[N, C, H, W]`, one image at a time to spare memory.
+
+    No device takes part: the plan is made for one that is not here. Raises UnsupportedLayerError, UsageError.
+    """
+    forms = weights_forms(network, weights)
+    plan = make_plan(replace(network, batch=1), imaginary_device(ARCHITECTURES[0]), forms=forms)
+    images = [reference_outputs(plan, weights, image[None]) for image in x]
+    return tuple(np.concatenate([outputs[tensor] for outputs in images]) for tensor in plan.host_outputs)
 
 
 def _allocate(outputs: dict[int, FloatArray], plan: Plan, tensor: int) -> FloatArray:

@@ -221,8 +221,6 @@ make_layer.register(convolutional.Convolutional, Convolution)
 make_layer.register(connected.Connected, Connected)
 make_layer.register(normalization.BatchNorm, lambda layer: Normalize(layer.input.channels))
 make_layer.register(functions.Dropout, Dropout)
-# training works on the logits, and the loss brings its own softmax
-make_layer.register(functions.Softmax, lambda layer: nn.Identity())
 make_layer.register(functions.Cost, lambda layer: nn.Identity())
 
 
@@ -286,6 +284,12 @@ def _crop(layer: planes.Crop, x: Tensor) -> Tensor:
     top, left = (layer.input.height - layer.crop_height) // 2, (layer.input.width - layer.crop_width) // 2
     x = x[:, :, top : top + layer.crop_height, left : left + layer.crop_width]
     return x if layer.noadjust else 2 * x - 1
+
+
+@_computes(functions.Softmax)
+def _softmax(layer: functions.Softmax, x: Tensor) -> Tensor:
+    groups = x.contiguous().view(len(x), layer.groups, -1)
+    return functional.softmax(groups / layer.temperature, 2).view(x.shape)
 
 
 @_computes(functions.Activation)

@@ -8,33 +8,38 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from clprune.darknet.kinds.base import Layer
+from clprune.darknet.kinds.base import Layer, MatrixLayer
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.kinds.functions import Softmax
 from clprune.darknet.network import Network
+from clprune.darknet.quantize import input_scale
 from clprune.darknet.values import Weights
 from clprune.errors import UnsupportedLayerError, UsageError
-from clprune.training.layers import Dropout, ValueModule, make_layer
+from clprune.training.layers import Dropout, ValueModule, Weighted, make_layer
 from clprune.training.winograd_layer import WinogradConvolution
 
 
 class NetworkModule(nn.Module):
-    """`network` for training: float32 `[batch, channels, height, width]` in 0..1 to logits `[batch, outputs]`.
+    """`network` in PyTorch: float32 `[batch, channels, height, width]` to `[batch, outputs]`, trainable.
 
-    A softmax at the end is left out: losses want logits. The layers of `winograd` (layer index -> output tile m) have
-    their weights in the Winograd domain. Raises UnsupportedLayerError for layers that cannot be trained, a softmax
-    elsewhere among them, UsageError for a layer that has no Winograd domain.
+    With `answers` these are what `Runner` gives. Without they are logits, which losses want: a softmax at the end is
+    left out. The layers of `winograd` (layer index -> output tile m) have their weights in the Winograd domain. Raises
+    UnsupportedLayerError for layers that have no module, and without `answers` for a softmax elsewhere; UsageError for
+    a layer that has no Winograd domain.
     """
 
-    def __init__(self, network: Network, *, winograd: Mapping[int, int] | None = None) -> None:
+    def __init__(self, network: Network, *, winograd: Mapping[int, int] | None = None, answers: bool = False) -> None:
         super().__init__()
         self.network = network
         tiles = winograd or {}
         self.layers = nn.ModuleList(_make_layer(layer, tiles.get(layer.index)) for layer in network.layers)
         last = network.output_layers[-1].index
-        for layer in network.layers[:last]:
+        for layer in () if answers else network.layers:
             if isinstance(layer, Softmax):
-                raise UnsupportedLayerError(f"{layer} (line {layer.line}): a softmax can be trained only at the end")
+                if layer.index < last:
+                    message = f"{layer} (line {layer.line}): a softmax can be trained only at the end"
+                    raise UnsupportedLayerError(message)
+                self.layers[layer.index] = nn.Identity()
         # what no later layer but the next one reads is dropped at once, so that training needs no more memory
         self._needed_later = {
             source for layer in network.layers for source in layer.sources if source != layer.index - 1
@@ -47,14 +52,23 @@ class NetworkModule(nn.Module):
                 layer.strength = strength
 
     def forward(self, images: Tensor) -> Tensor:
+        values = [output.contiguous().flatten(1) for output in self.outputs(images)]
+        return values[0] if len(values) == 1 else torch.cat(values, 1)
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        """What every output layer of the network gives, `[batch, channels, height, width]` each."""
         kept: dict[int, Tensor] = {}
+        answers: dict[int, Tensor] = {}
+        wanted = [layer.index for layer in self.network.output_layers]
         current = images
         for layer, module in zip(self.network.layers, self.layers, strict=True):
             if layer.index - 1 in self._needed_later:
                 kept[layer.index - 1] = current
             sources = [current if source == layer.index - 1 else kept[source] for source in layer.sources]
             current = cast(Tensor, module(*sources))
-        return current.contiguous().flatten(1)
+            if layer.index in wanted:
+                answers[layer.index] = current
+        return tuple(answers[index] for index in wanted)
 
 
 def _make_layer(layer: Layer, winograd: int | None) -> nn.Module:
@@ -65,15 +79,16 @@ def _make_layer(layer: Layer, winograd: int | None) -> nn.Module:
     return WinogradConvolution(layer, winograd=winograd)
 
 
-def load_module(network: Network, weights: Weights | None = None) -> NetworkModule:
+def load_module(network: Network, weights: Weights | None = None, *, answers: bool = False) -> NetworkModule:
     """A module of `network` that holds copies of `weights`, or torch's current random state's initial values.
 
+    With `answers` it gives those of `Runner`, inputs of layers that are codes there rounded here as well.
     Layers whose weights are in the Winograd domain stay there. Raises UsageError where a layer's weights are
     missing, UnsupportedLayerError for layers that cannot be trained.
     """
     found = [] if weights is None else [values.winograd if values else None for values in weights.layers]
     winograd = {index: tile for index, tile in enumerate(found) if tile is not None}
-    module = NetworkModule(network, winograd=winograd)
+    module = NetworkModule(network, winograd=winograd, answers=answers)
     if weights is not None:
         with torch.no_grad():
             for layer, torch_layer in zip(network.layers, module.layers, strict=True):
@@ -83,6 +98,8 @@ def load_module(network: Network, weights: Weights | None = None) -> NetworkModu
                 if values is None:
                     raise UsageError(f"{layer} has no weights: expected a file that holds them (and no dontload=1)")
                 torch_layer.load(values)
+                if answers and isinstance(layer, MatrixLayer) and isinstance(torch_layer, Weighted):
+                    torch_layer.input_scale = input_scale(layer, values)
     return module
 
 

@@ -16,11 +16,8 @@ from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
 from clprune.errors import UsageError
-from clprune.offline.architectures import ARCHITECTURES, imaginary_device
-from clprune.plan.forms import weights_forms
-from clprune.plan.plan import make_plan
 from clprune.resources import models_folder
-from clprune.runner.reference import reference_outputs
+from clprune.runner.reference import reference_answers
 from tools.bench.serve import FloatArray
 from tools.bench.units import Cut, Variant, prune_in_cuts
 
@@ -57,16 +54,10 @@ def cut_texts(cfg: Path) -> list[str]:
 
 
 def reference_answer(cfg: Path, x: FloatArray) -> FloatArray:
-    """The answer `[N, outputs]` to x `[N, C, H, W]` of a cfg with weights beside it, computed in float64 NumPy, one
-    image at a time to spare memory.
-
-    No device takes part: the plan is made for one that is not here. Raises UnsupportedLayerError.
-    """
+    """The answer `[N, outputs]` to x `[N, C, H, W]` of a cfg with weights beside it, computed in float64 NumPy."""
     model = load_model(cfg)
-    forms = weights_forms(model.network, model.weights)
-    plan = make_plan(model.network, imaginary_device(ARCHITECTURES[0]), forms=forms)
-    answers = [reference_outputs(plan, model.weights, image[None])[plan.host_outputs[0]].reshape(-1) for image in x]
-    return np.stack(answers).astype(np.float32)
+    answers = reference_answers(model.network, model.weights, x)
+    return np.concatenate([answer.reshape(len(x), -1) for answer in answers], axis=1).astype(np.float32)
 
 
 def ends_in_softmax(network: Network) -> bool:

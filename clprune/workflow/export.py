@@ -1,0 +1,119 @@
+"""`export` and `to_torch`: a model for other programs, as an ONNX file and as a PyTorch module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from clprune.container.model import Model
+from clprune.darknet.quantize import input_scale
+from clprune.darknet.random_weights import random_images
+from clprune.errors import UnsupportedLayerError, UsageError
+from clprune.files import check_writable, write_atomically
+from clprune.runner.reference import reference_answers
+from clprune.workflow.inputs import ModelLike, as_model
+
+if TYPE_CHECKING:
+    from clprune.training import NetworkModule
+
+#: Largest difference from the float64 reference over the output's largest value: rounding stays below.
+TOLERANCE = 1e-4
+#: The same where inputs of layers are codes: of one that lies between two codes, rounding decides which it gets.
+CODED_TOLERANCE = 5e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """The ONNX file `path`: its batch (None: dynamic), operator version, the shape of one image of each output, and
+    how far ONNX Runtime's answers lie from the float64 reference, the largest of all outputs.
+    """
+
+    model: str
+    path: Path
+    batch: int | None
+    opset: int
+    outputs: Mapping[str, tuple[int, ...]]
+    relative_error: float
+    tolerance: float
+    bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON can hold it."""
+        return asdict(self) | {"path": str(self.path)}
+
+
+def export(
+    model: ModelLike, *, onnx: str | Path, batch: int | Literal["dynamic"] | None = None, seed: int = 0
+) -> ExportResult:
+    """Write a model as the ONNX file `onnx`, for `batch` images at once (by default the model's own batch).
+
+    Pruned weights are zeros in place, quantized ones stay codes, those of the Winograd domain stay there. The file is
+    kept only where ONNX Runtime computes what the float64 reference does, for random images drawn by `seed`.
+    Raises MissingDependencyError without onnx and ONNX Runtime, UnsupportedLayerError for what ONNX cannot say or what
+    it would compute otherwise, UsageError, FileError.
+
+    >>> result = clprune.export("model.cfg", onnx="model.onnx", batch="dynamic")
+    >>> result.outputs, result.relative_error < 1e-4
+    ({'softmax_23': (10,)}, True)
+    """
+    from clprune.exchange.runtime import run_onnx
+    from clprune.exchange.write import OPSET, onnx_content
+
+    path = check_writable(Path(onnx))
+    if path.suffix != ".onnx":
+        raise UsageError(f"{path}: expected a file name that ends in .onnx")
+    loaded = as_model(model, batch=None if batch == "dynamic" else batch)
+    fixed = None if batch == "dynamic" else loaded.network.batch
+    content = onnx_content(loaded, batch=fixed)
+    x = random_images(replace(loaded.network, batch=fixed or 2), seed=seed)
+    found, expected = run_onnx(content, x), reference_answers(loaded.network, loaded.weights, x)
+    error = max(_relative_error(*pair) for pair in zip(found.values(), expected, strict=True))
+    tolerance = CODED_TOLERANCE if _has_coded_inputs(loaded) else TOLERANCE
+    if not error <= tolerance:
+        difference = f"ONNX Runtime's answer lies {error:.1e} from the float64 reference"
+        raise UnsupportedLayerError(f"{loaded.path}: {difference}: expected at most {tolerance:g}; nothing is written")
+    write_atomically(path, content)
+    return ExportResult(
+        model=str(loaded.path),
+        path=path,
+        batch=fixed,
+        opset=OPSET,
+        outputs={name: value.shape[1:] for name, value in found.items()},
+        relative_error=error,
+        tolerance=tolerance,
+        bytes=len(content),
+    )
+
+
+def to_torch(model: ModelLike) -> NetworkModule:
+    """A model as a `torch.nn.Module` of the same numbers, in evaluation mode: float32 `[N, C, H, W]` to `[N, outputs]`.
+
+    It can be trained, its `state_dict` saved, its `outputs` called for each of a detector's heads. Parameters keep the
+    names of darknet's arrays. Weights in the Winograd domain stay there; quantized ones are those that their codes
+    stand for, and training moves them off these. Raises MissingDependencyError without PyTorch, UnsupportedLayerError
+    for a layer that has no module.
+
+    >>> module = clprune.to_torch("model.cfg")
+    >>> module.layers[0].weights.shape
+    torch.Size([16, 3, 3, 3])
+    """
+    from clprune.training import load_module
+
+    loaded = as_model(model)
+    return load_module(loaded.network, loaded.weights, answers=True).eval()
+
+
+def _relative_error(found: npt.NDArray[Any], expected: npt.NDArray[np.float64]) -> float:
+    """Largest |difference| over the largest |expected|; NaN where a value is none."""
+    scale = float(np.abs(expected).max()) or 1.0
+    return float(np.abs(found.reshape(expected.shape) - expected).max()) / scale
+
+
+def _has_coded_inputs(model: Model) -> bool:
+    pairs = [(layer, model.weights.layers[layer.index]) for layer in model.network.matrix_layers]
+    return any(values is not None and input_scale(layer, values) is not None for layer, values in pairs)

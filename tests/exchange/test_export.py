@@ -1,0 +1,187 @@
+"""Networks as ONNX files and as PyTorch modules: ONNX Runtime and torch compute what the float64 reference does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime", reason="ONNX files need clprune[onnx]")
+# what follows can be used only where onnx is
+
+import clprune
+from clprune.container.model import Model
+from clprune.darknet.activations import ACTIVATIONS
+from clprune.darknet.fold import fold_network
+from clprune.darknet.network import load_network
+from clprune.darknet.quantize import QuantizeSettings, quantize_network
+from clprune.darknet.random_weights import random_images, random_weights
+from clprune.darknet.values import LayerWeights
+from clprune.errors import UnsupportedLayerError
+from clprune.runner.reference import reference_answers
+from clprune.winograd.transforms import transform_filters
+from clprune.workflow.export import ExportResult
+from tests.random_networks import random_network, remove_units
+
+NET = "[net]\nheight=11\nwidth=14\nchannels=3\n"
+CONVOLUTION = "[convolutional]\nfilters={filters}\nsize=3\nstride={stride}\npad=1\nactivation={activation}\n"
+
+
+def convolution(filters: int = 6, stride: int = 1, activation: str = "leaky", **options: object) -> str:
+    text = CONVOLUTION.format(filters=filters, stride=stride, activation=activation)
+    return text + "".join(f"{key}={value}\n" for key, value in options.items())
+
+
+SMALL = (
+    NET + convolution(8, batch_normalize=1) + convolution(12) + "[connected]\noutput=9\nactivation=relu\n[softmax]\n"
+)
+
+
+@pytest.fixture
+def model_of(tmp_path: Path) -> Callable[[str], Model]:
+    """A model of a cfg's text with random weights."""
+
+    def make(text: str) -> Model:
+        path = tmp_path / "network.cfg"
+        path.write_text(text)
+        network = load_network(path)
+        return Model(network=network, weights=random_weights(network, seed=1))
+
+    return make
+
+
+ModelOf = Callable[[str], Model]
+
+
+def check(model: Model, folder: Path, *, tolerance: float = 1e-5) -> ExportResult:
+    """Export for any batch; both runtimes must agree with the reference."""
+    result = clprune.export(model, onnx=folder / "model.onnx", batch="dynamic")
+    assert result.relative_error < tolerance
+    torch = pytest.importorskip("torch", reason="modules need PyTorch")
+    x = random_images(replace(model.network, batch=2), seed=7)
+    with torch.no_grad():
+        found = clprune.to_torch(model).outputs(torch.from_numpy(x))
+    for got, expected in zip(found, reference_answers(model.network, model.weights, x), strict=True):
+        assert got.shape == expected.shape
+        np.testing.assert_allclose(got.numpy(), expected, rtol=0, atol=tolerance * np.abs(expected).max())
+    return result
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_networks(seed: int, tmp_path: Path) -> None:
+    network, weights = random_network(tmp_path, seed)
+    check(Model(network=network, weights=weights), tmp_path)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations(activation: str, model_of: ModelOf, tmp_path: Path) -> None:
+    """Of values from about -8 to 8."""
+    model = model_of(NET + convolution(activation="linear") + f"[activation]\nactivation={activation}\n")
+    values = model.weights.layers[0]
+    assert values is not None
+    wide = replace(model.weights, layers=(replace(values, weights=values.weights * 6), None))
+    check(replace(model, weights=wide), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        convolution(6) + convolution(4, stride=2) + "[shortcut]\nfrom=0\nalpha=0.5\nbeta=2\nactivation=relu\n",
+        convolution(4, stride=2) + "[upsample]\nstride=2\n" + convolution(6) + "[shortcut]\nfrom=0\nalpha=0.5\n",
+        convolution(6) + "[softmax]\ngroups=4\ntemperature=3\n" + convolution(5),
+        "[avgpool]\n[connected]\noutput=4\nactivation=linear\n[upsample]\nstride=3\n",
+        "[connected]\noutput=4\nbatch_normalize=1\nactivation=linear\n[route]\nlayers=0,-1\n",
+    ],
+    ids=["shortcut to a smaller plane", "shortcut to a larger plane", "softmax within", "vector to plane", "vectors"],
+)
+def test_shapes(text: str, model_of: ModelOf, tmp_path: Path) -> None:
+    check(model_of(NET.replace("11", "12") + text), tmp_path)
+
+
+@pytest.mark.parametrize("tile", [2, 4])
+def test_weights_of_the_winograd_domain(tile: int, model_of: ModelOf, tmp_path: Path) -> None:
+    """With three quarters removed there, which is no 3x3 filter's transform."""
+    model = model_of(NET + convolution(8, batch_normalize=1) + convolution(5, padding=0).replace("pad=1\n", ""))
+    layers: list[LayerWeights | None] = []
+    for values in model.weights.layers:
+        assert values is not None
+        u = transform_filters(values.weights, tile)
+        u *= np.random.default_rng(0).random(u.shape) < 0.25
+        layers.append(replace(values, weights=u.astype(np.float32), winograd=tile))
+    check(replace(model, weights=replace(model.weights, layers=tuple(layers))), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "operator"),
+    [
+        (QuantizeSettings(scheme="linear", bits=8), "DequantizeLinear"),
+        (QuantizeSettings(scheme="codebook", bits=4), "Gather"),
+        (QuantizeSettings(scheme="half", bits=16), "Cast"),
+    ],
+    ids=lambda value: getattr(value, "scheme", ""),
+)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_quantized(settings: QuantizeSettings, operator: str, groups: int, model_of: ModelOf, tmp_path: Path) -> None:
+    """Pruned before; codes stay codes in the file."""
+    import onnx
+
+    model = model_of(SMALL.replace("filters=12\n", f"filters=12\ngroups={groups}\n"))
+    network, weights = fold_network(model.network, model.weights)
+    coded = quantize_network(network, remove_units(network, weights, seed=0, share=0.5), settings)
+    check(Model(network=network, weights=coded), tmp_path)
+    nodes = onnx.load(tmp_path / "model.onnx").graph.node
+    assert sum(node.op_type == operator for node in nodes) == 3
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_quantized_inputs(groups: int, model_of: ModelOf, tmp_path: Path) -> None:
+    """Scales that are powers of two, with which no input lies between two codes and none is rounded on the way."""
+    model = model_of(SMALL.replace("filters=12\n", f"filters=12\ngroups={groups}\n"))
+    network, weights = fold_network(model.network, model.weights)
+    scales = {0: 2.0**-7, 1: 2.0**-6, 2: 2.0**-6}
+    coded = quantize_network(network, weights, QuantizeSettings(scheme="linear", bits=8), activation_scales=scales)
+    check(Model(network=network, weights=coded), tmp_path, tolerance=1e-2)
+
+
+def test_the_file_says_what_it_takes_and_gives(model_of: ModelOf, tmp_path: Path) -> None:
+    import onnx
+
+    names = tmp_path / "network.names"
+    names.write_text("".join(f"class {number}\n" for number in range(9)))
+    result = clprune.export(model_of(SMALL), onnx=tmp_path / "model.onnx", batch="dynamic")
+    assert result.outputs == {"softmax_3": (9,)}
+    model = onnx.load(result.path)
+    onnx.checker.check_model(model, full_check=True)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    assert properties["input"] == "RGB, 0 to 1, [N, C, H, W]"
+    assert json.loads(properties["names"]) == [f"class {number}" for number in range(9)]
+    assert (model.graph.input[0].name, model.opset_import[0].version) == ("images", result.opset)
+    sides = model.graph.input[0].type.tensor_type.shape.dim
+    assert [side.dim_param or side.dim_value for side in sides] == ["batch", 3, 11, 14]
+    assert {array.name for array in model.graph.initializer} >= {"convolutional_0.weights", "convolutional_0.variance"}
+
+
+def test_a_file_that_computes_something_else_is_not_kept(
+    model_of: ModelOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clprune.workflow.export.TOLERANCE", 1e-12)
+    path = tmp_path / "model.onnx"
+    path.write_text("the one before")
+    with pytest.raises(UnsupportedLayerError, match="ONNX Runtime's answer lies"):
+        clprune.export(model_of(SMALL), onnx=path)
+    assert path.read_text() == "the one before"
+
+
+def test_a_module_can_be_trained(model_of: ModelOf) -> None:
+    torch = pytest.importorskip("torch", reason="modules need PyTorch")
+    module = clprune.to_torch(model_of(SMALL)).train()
+    images = torch.rand(4, 3, 11, 14)
+    before = {name: values.clone() for name, values in module.named_parameters()}
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    torch.nn.functional.nll_loss(module(images).log(), torch.arange(4)).backward()
+    optimizer.step()
+    assert all(not torch.equal(values, before[name]) for name, values in module.named_parameters())
