@@ -111,6 +111,12 @@ def known_content(data: bytes) -> str | None:
     return next((name for beginning, name in _BEGINNINGS.items() if start.startswith(beginning)), None)
 
 
+def named_by(path: Path, target: str) -> Path:
+    """The file that `target` in the file `path` means: seen from the working folder, or else from that file's."""
+    beside = path.parent / target
+    return Path(target) if os.path.exists(target) or not os.path.exists(beside) else beside  # noqa: PTH110
+
+
 @contextmanager
 def atomic_writer(path: str | Path) -> Iterator[BinaryIO]:
     """Open a binary file that becomes `path` when the block ends without an error.

@@ -19,6 +19,7 @@ from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.kinds.functions import Activation, Softmax
+from clprune.darknet.kinds.heads import Yolo
 from clprune.darknet.kinds.joins import Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm
 from clprune.darknet.kinds.planes import Crop, Upsample
@@ -109,9 +110,20 @@ class _Writer:
         name = self.random.choice(("batchnorm", "dropout", "activation"))
         self.add(name, self.shape, **({"activation": "tanh"} if name == "activation" else {}))
 
+    def yolo(self) -> None:
+        boxes, classes = self.random.choice((1, 2)), self.random.randint(1, 4)
+        shape = (boxes * (5 + classes), *self.shape[1:])
+        self.add("convolutional", shape, filters=shape[0], size=1, activation="linear")
+        self.add("yolo", shape, num=boxes, classes=classes, scale_x_y=self.random.choice((1, 1.2)))
+
     def head(self) -> None:
-        """None, one of vectors, or a mean of planes."""
-        kind = self.random.choice(("none", "avgpool", "connected", "connected"))
+        """None, one of vectors, a mean of planes, or two of a detector."""
+        kind = self.random.choice(("none", "avgpool", "connected", "connected", "yolo"))
+        if kind == "yolo":
+            self.yolo()
+            self.add("route", self.shapes[-3], layers=-3)
+            self.yolo()
+            return
         if kind == "avgpool":
             self.add("avgpool", (self.shape[0], 1, 1))
         for _ in range(self.random.choice((1, 2)) if kind == "connected" else 0):
@@ -212,10 +224,18 @@ def _answer(layer: Layer, outputs: dict[int, FloatArray], weights: Weights, *, b
         top, left = (layer.input.height - layer.crop_height) // 2, (layer.input.width - layer.crop_width) // 2
         x = x[:, :, top : top + layer.crop_height, left : left + layer.crop_width]
         x = x if layer.noadjust else 2 * x - 1
-    elif isinstance(layer, Activation):
-        x = activate(layer.activation, x)
+    elif isinstance(layer, Activation | Yolo):
+        x = activate(layer.activation, x) if isinstance(layer, Activation) else _yolo(layer, x)
     shape = layer.output
     return np.asarray(x, np.float64).reshape(batch, shape.channels, shape.height, shape.width)
+
+
+def _yolo(layer: Yolo, x: FloatArray) -> FloatArray:
+    boxes = x.reshape(len(x), layer.boxes, layer.entries, *x.shape[2:])
+    answer = activate("logistic", boxes)
+    answer[:, :, :2] = layer.scale_x_y * answer[:, :, :2] - (layer.scale_x_y - 1) / 2
+    answer[:, :, 2:4] = boxes[:, :, 2:4]
+    return answer
 
 
 def _pool_problem(layer: MaxPool, batch: int) -> PoolProblem:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 from clprune.errors import DataError
-from clprune.files import read_text
+from clprune.files import named_by, read_text
 
 #: Keys of a `.data` file that name the names file, in the order in which darknet looks for them.
 _KEYS = ("names", "labels")
@@ -30,8 +29,7 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     if is_data or path.suffix.lower() == ".data":
         if target is None:
             raise DataError(f"has no {'= or '.join(_KEYS)}=: expected a .data file that names a file", path=path)
-        beside = path.parent / target
-        path = Path(target) if os.path.exists(target) or not os.path.exists(beside) else beside  # noqa: PTH110
+        path = named_by(path, target)
         lines = _read_lines(path)
     while lines and not lines[-1]:
         lines.pop()

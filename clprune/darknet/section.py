@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clprune.errors import CfgError, shown
+from clprune.darknet.tree import Tree, read_tree
+from clprune.errors import CfgError, DataError, shown
+from clprune.files import named_by
 
 #: Darknet keeps sizes in 32-bit integers.
 MAX_INTEGER = (1 << 31) - 1
@@ -72,6 +74,16 @@ class Section:
     def integers(self, key: str) -> tuple[int, ...]:
         """The value as whole numbers separated by commas; the key is required."""
         return tuple(self._to_integer(key, word) for word in self.text(key).split(","))
+
+    def tree(self) -> Tree | None:
+        """The tree of classes in the file that `tree=` names; None where it names none."""
+        if "tree" not in self.options:
+            return None
+        name = self.text("tree")
+        try:
+            return read_tree(named_by(self.path, name))
+        except DataError as error:
+            raise self.error(f"tree: {error}", key="tree") from error
 
     def _to_number(self, key: str, word: str) -> float:
         text = self.text(key)

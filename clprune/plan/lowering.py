@@ -12,11 +12,13 @@ from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.kinds.functions import Activation, Softmax
+from clprune.darknet.kinds.heads import runs_of
 from clprune.darknet.kinds.joins import Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm
 from clprune.darknet.kinds.planes import Crop, Upsample
 from clprune.kernels.connected import ConnectedOperation
 from clprune.kernels.conv_operation import ConvOperation
+from clprune.kernels.head import HeadOperation
 from clprune.kernels.pointwise import PointwiseOperation
 from clprune.kernels.softmax import SoftmaxOperation
 from clprune.layout import contiguous_layout
@@ -61,6 +63,10 @@ def _(layer: Connected, site: Site) -> None:
 
 @lower.register
 def _(layer: Softmax, site: Site) -> None:
+    if layer.tree is not None:
+        runs = runs_of([(size, "softmax", 1.0) for size in layer.tree.group_sizes])
+        site.compute(HeadOperation(input=site.x, output=site.y, runs=runs, temperature=layer.temperature))
+        return
     count, length = site.batch * layer.groups, layer.input.elements // layer.groups
     operation = SoftmaxOperation(count=count, length=length, temperature=layer.temperature)
     plain = contiguous_layout(batch=site.batch, shape=layer.output)

@@ -58,3 +58,52 @@ def test_other_heads(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_said_with_its_line(tmp_path: Path, head: str, line: int, words: str) -> None:
     with pytest.raises(CfgError, match=f"a\\.cfg:{line}: .*{words}"):
         load(tmp_path, head, filters=8)
+
+
+def test_functions_of_channels(tmp_path: Path) -> None:
+    """As the forward passes of yolo_layer.c, gaussian_yolo_layer.c, region_layer.c and detection_layer.c have them."""
+
+    def functions(text: str, *, filters: int) -> str:
+        """A letter per channel: activation and scaling of logistic, linear, and a group of softmax by its number."""
+        letters = ""
+        for number, run in enumerate(load(tmp_path, text, filters=filters).layers[-1].runs):  # type: ignore[attr-defined]
+            letter = {"logistic": "l", "linear": "_", "softmax": str(number)}[run.function]
+            letters += (letter.upper() if run.scale != 1 else letter) * run.count
+        return letters
+
+    yolo = "[yolo]\nnum=1\nclasses=2\nanchors=1,2\n"
+    assert functions(yolo, filters=7) == "ll__lll"
+    assert functions(yolo + "scale_x_y=1.1", filters=7) == "LL__lll"
+    runs = load(tmp_path, yolo + "scale_x_y=2\nnew_coords=1", filters=7).layers[-1].runs  # type: ignore[attr-defined]
+    assert [(run.count, run.function, run.scale) for run in runs] == [
+        (2, "linear", 2.0),
+        (2, "linear", 1.0),
+        (3, "linear", 1.0),
+    ]
+    gaussian = "[Gaussian_yolo]\nnum=2\nclasses=1\nanchors=1,2,3,4\nscale_x_y=1.1"
+    assert functions(gaussian, filters=20) == 2 * "LlLl_l_lll"
+    region = "[region]\nnum=1\nclasses=3\ncoords=4\nanchors=1,2\n"
+    assert functions(region, filters=8) == "ll__llll"
+    assert functions(region + "softmax=1", filters=8) == "ll__l333"
+    (tmp_path / "a.tree").write_text("animal -1\nplant\ncat 0\n")
+    assert functions(region + "tree=a.tree", filters=8) == "ll__l334"
+    detection = "[connected]\noutput=28\nactivation=linear\n[detection]\nside=2\nclasses=2\nnum=1\ncoords=4\n"
+    assert load(tmp_path, detection, filters=1).layers[-1].is_identity
+    assert functions(detection + "softmax=1", filters=1) == "00112233" + 20 * "_"
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        (None, "a.tree: no such file"),
+        ("one\ntwo\n", "holds 2 classes: expected 3"),
+        ("one\ntwo 1\nthree", "a.tree:2: expected a name and the number of an earlier class or -1, found 'two 1'"),
+        ("one\n\nthree", "a.tree:2: expected a name"),
+    ],
+)
+def test_trees_that_do_not_fit(tmp_path: Path, tree: str | None, words: str) -> None:
+    if tree is not None:
+        (tmp_path / "a.tree").write_text(tree)
+    region = "[region]\nnum=1\nclasses=3\ncoords=4\nanchors=1,2\ntree=a.tree\n"
+    with pytest.raises(CfgError, match=f"a\\.cfg:14: .*{words}"):
+        load(tmp_path, region, filters=8)

@@ -234,7 +234,7 @@ def test_prune_options(tmp_path: Path) -> None:
         ("[dropout]\nprobability=1.5\n", 6, "expected 0 to 1"),
         ("[softmax]\ngroups=5\n", 6, "does not divide"),
         ("[softmax]\ntemperature=0\n", 6, "more than 0"),
-        ("[softmax]\ntree=a.tree\n", 6, "not supported"),
+        ("[softmax]\ntree=a.tree\n", 6, "tree: a.tree: no such file"),
         ("[crop]\ncrop_height=10\ncrop_width=2\n", 6, "at most 9"),
         ("[upsample]\nstride=-2\n", 6, "at least 1"),
         ("[reorg]\nstride=2\n", 6, "does not divide the input 4x9x11"),

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from clprune.darknet.activations import ACTIVATIONS, activate
+from clprune.darknet.kinds.heads import runs_of
 from clprune.geometry import ConvProblem, PoolProblem, Shape
 from clprune.kernels.connected import connected_reference
 from clprune.kernels.conv_operation import conv_reference
+from clprune.kernels.head import HEAD, HeadOperation
 from clprune.kernels.pointwise import PointwiseOperation, pointwise_reference
 from clprune.kernels.pool import average_pool_reference, max_pool_reference
 from clprune.kernels.softmax import softmax_reference
@@ -211,3 +213,13 @@ def pointwise_variables(activation: str) -> dict[str, object]:
         "other_step": 1,
         "other_up": 1,
     }
+
+
+def test_head_by_hand() -> None:
+    """A logistic channel scaled by 2, one left alone, and a softmax of two at temperature 2."""
+    layout = contiguous_layout(batch=1, shape=Shape(channels=4, height=1, width=2))
+    runs = runs_of([(1, "logistic", 2.0), (1, "linear", 1.0), (2, "softmax", 1.0)])
+    operation = HeadOperation(input=layout, output=layout, runs=runs, temperature=2.0)
+    x = np.array([0, math.log(3), 5, -7, 1, 0, 1, 2 * math.log(4)]).reshape(1, 4, 1, 2)
+    answer = HEAD.reference(operation, [x]).reshape(4, 2)
+    np.testing.assert_allclose(answer, [[0.5, 1.0], [5, -7], [0.5, 0.2], [0.5, 0.8]], rtol=1e-12)

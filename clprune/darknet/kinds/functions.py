@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from clprune.darknet.kinds.base import Keys, Layer, OptionError, activation_name, integer, number
+from clprune.darknet.kinds.base import Keys, Layer, OptionError, activation_name, flat, integer, number
+from clprune.darknet.section import Section
+from clprune.darknet.tree import Tree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +40,25 @@ class Dropout(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Softmax(Layer):
-    """Softmax over each of `groups` equal runs of the flattened input, of values divided by `temperature`."""
+    """Softmax over each of `groups` equal runs of the flattened input, or each group of classes of the `tree` file, of
+    values divided by `temperature`.
+    """
 
     names = ("softmax", "soft")
-    keys = Keys(silent="noloss", neutral={"spatial": 0}, refused="tree")
+    keys = Keys(read="tree", silent="noloss", neutral={"spatial": 0})
     takes_vector = True
 
     groups: int = integer()
     temperature: float = number(1.0)
+    tree: Tree | None = None
+
+    @classmethod
+    def read_options(cls, section: Section) -> dict[str, Any]:
+        return {**super().read_options(section), "tree": section.tree()}
 
     def __post_init__(self) -> None:
+        if self.tree is not None and self.input != flat(len(self.tree.names)):
+            raise OptionError(f"the tree holds {len(self.tree.names)} classes, found {self.input}", key="tree")
         if self.input.elements % self.groups:
             raise OptionError(f"groups={self.groups} does not divide the {self.input.elements} inputs", key="groups")
         if self.temperature <= 0:

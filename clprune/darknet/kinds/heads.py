@@ -7,11 +7,12 @@ a * entries + e. Source: yolo_layer.c, gaussian_yolo_layer.c, region_layer.c, de
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from clprune.darknet.kinds.base import Keys, Layer, OptionError, boolean, integer, number
 from clprune.darknet.section import Section
+from clprune.darknet.tree import Tree
 from clprune.geometry import Shape
 
 #: Keys of heads that only training reads.
@@ -20,8 +21,36 @@ max jitter resize random ignore_thresh truth_thresh iou_thresh iou_normalizer ob
 delta_normalizer uc_normalizer iou_loss iou_thresh_kind max_delta counters_per_class label_smooth_eps
 objectness_smooth focal_loss show_details track_history_size sim_thresh dets_for_track dets_for_show track_ciou_norm
 embedding_layer bias_match rescore thresh absolute classfix object_scale noobject_scale class_scale coord_scale
-mask_scale log forced background
+mask_scale log forced
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelRun:
+    """`count` channels from `first` on. Each value becomes `scale * function(value) - (scale - 1) / 2`, `function`
+    being `linear` or `logistic`; or it is `softmax` over the channels.
+    """
+
+    first: int
+    count: int
+    function: str
+    scale: float = 1.0
+
+    @property
+    def single_channels(self) -> tuple[ChannelRun, ...]:
+        """The same channel by channel."""
+        return tuple(replace(self, first=self.first + index, count=1) for index in range(self.count))
+
+
+def runs_of(functions: Sequence[tuple[int, str, float]]) -> tuple[ChannelRun, ...]:
+    """Runs one after another from (count, function, scale), empty ones left out."""
+    runs: list[ChannelRun] = []
+    first = 0
+    for count, function, scale in functions:
+        if count:
+            runs.append(ChannelRun(first=first, count=count, function=function, scale=scale))
+        first += count
+    return tuple(runs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +68,11 @@ class Head(Layer):
         """Boxes of each cell that this head gives."""
         return self.num
 
+    @property
+    def runs(self) -> tuple[ChannelRun, ...]:
+        """What is done with each channel; see `ChannelRun`."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorHead(Head):
@@ -54,6 +88,15 @@ class AnchorHead(Head):
     def entries(self) -> int:
         """Channels of one anchor."""
         return len(self.values) + self.classes
+
+    @property
+    def entry_functions(self) -> tuple[tuple[int, str, float], ...]:
+        """(channels, function, scale) of the runs of one anchor."""
+        raise NotImplementedError
+
+    @property
+    def runs(self) -> tuple[ChannelRun, ...]:
+        return runs_of(self.boxes * self.entry_functions)
 
     @classmethod
     def read_options(cls, section: Section) -> dict[str, Any]:
@@ -108,6 +151,11 @@ class Yolo(AnchorHead):
     def boxes(self) -> int:
         return len(self.mask)
 
+    @property
+    def entry_functions(self) -> tuple[tuple[int, str, float], ...]:
+        logistic = "linear" if self.new_coords else "logistic"
+        return ((2, logistic, self.scale_x_y), (2, "linear", 1.0), (1 + self.classes, logistic, 1.0))
+
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianYolo(Yolo):
@@ -129,27 +177,48 @@ class GaussianYolo(Yolo):
             raise section.error(f"yolo_point={point}: expected one of {', '.join(points)}", key="yolo_point")
         return {**options, "yolo_point": point}
 
+    @property
+    def entry_functions(self) -> tuple[tuple[int, str, float], ...]:
+        center = ((1, "logistic", self.scale_x_y), (1, "logistic", 1.0))
+        side = ((1, "linear", 1.0), (1, "logistic", 1.0))
+        return (*2 * center, *2 * side, (1 + self.classes, "logistic", 1.0))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Region(AnchorHead):
     """YOLOv2: logistic on x, y and objectness, `softmax` over the classes, or over each group of the `tree` file.
 
-    w and h stay as they come; anchors are in cells. `map` is a file of class indices (yolo9000).
+    w and h stay as they come; anchors are in cells. `map` is a file of class indices (yolo9000), `hierarchy` what the
+    file `tree` holds.
     """
 
     names = ("region",)
-    keys = Keys(read="coords tree map")
+    keys = Keys(read="coords tree map", neutral={"background": 0})
 
     softmax: bool = boolean()
     tree: str = ""
     map: str = ""
+    hierarchy: Tree | None = None
 
     @classmethod
     def read_options(cls, section: Section) -> dict[str, Any]:
         if section.integer("coords", 4) != 4:
             raise section.error(f"coords={section.text('coords')}: expected 4", key="coords")
         files = {key: section.text(key, "") for key in ("tree", "map")}
-        return {**super().read_options(section), **files}
+        return {**super().read_options(section), **files, "hierarchy": section.tree()}
+
+    @property
+    def entry_functions(self) -> tuple[tuple[int, str, float], ...]:
+        sizes = self.hierarchy.group_sizes if self.hierarchy is not None else (self.classes,)
+        has_softmax = self.softmax or self.hierarchy is not None
+        classes = [(size, "softmax" if has_softmax else "logistic", 1.0) for size in sizes]
+        return ((2, "logistic", 1.0), (2, "linear", 1.0), (1, "logistic", 1.0), *classes)
+
+    def output_shape(self, shapes: Sequence[Shape]) -> Shape:
+        if self.hierarchy is not None and len(self.hierarchy.names) != self.classes:
+            found = f"{len(self.hierarchy.names)} classes"
+            raise OptionError(f"tree={self.tree} holds {found}: expected {self.classes} as classes= says", key="tree")
+        return super().output_shape(shapes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +237,16 @@ class Detection(Head):
     side: int = integer(7)
     softmax: bool = boolean()
     sqrt: bool = boolean()
+
+    @property
+    def is_identity(self) -> bool:
+        return not self.softmax
+
+    @property
+    def runs(self) -> tuple[ChannelRun, ...]:
+        cells = self.side**2
+        rest = self.output.elements - cells * self.classes
+        return runs_of((*cells * ((self.classes, "softmax", 1.0),), (rest, "linear", 1.0)))
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
         expected = self.side**2 * (self.classes + self.num * (1 + self.coords))
