@@ -77,7 +77,7 @@ $(RUN_STAMP): $(PACKAGING) | $(BIN)/pip
 # The tests run with exactly the versions in constraints.txt: where one cannot be had, this stops.
 $(TEST_STAMP): $(PACKAGING) constraints.txt | $(BIN)/pip
 	@echo "Installing clprune with what training and the tests need (1 GB; 4 GB where PyTorch brings CUDA)"
-	@$(PIP) install --constraint constraints.txt --editable '.[cpu,train,dev,research,onnx,coco,video]'
+	@$(PIP) install --constraint constraints.txt --editable '.[cpu,train,dev,research,onnx,coco,video,distributed]'
 	@touch $@
 
 $(OFFLINE_STAMP): $(PACKAGING) constraints.txt | $(BIN)/pip
