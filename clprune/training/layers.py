@@ -154,7 +154,7 @@ class Weighted(ValueModule):
         return len(self.weights), self.weights[0].numel()
 
     def finish(self, x: Tensor) -> Tensor:
-        return activate(self.activation, x if self.normalize is None else self.normalize(x))
+        return activate(self.activation, x if self.normalize is None else self.normalize(x), in_place=True)
 
 
 class Convolution(Weighted):

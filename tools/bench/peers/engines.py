@@ -7,36 +7,47 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clprune.container.model import load_model
+from clprune.container.model import Model, load_model
+from clprune.darknet.fold import fold_network
 from clprune.errors import UsageError
 from clprune.files import write_atomically
-from tools.bench.chain import Chain, chain_of
+from tools.bench.process import run_process
 from tools.bench.serve import Engine, FloatArray
 
 Options = Mapping[str, Any]
 
+CONVERSION_SECONDS = 300.0
 
-def load_chain(options: Options) -> Chain:
-    """The network of `options["model"]` and its weights for `options["batch"]` images."""
+
+def load_folded(options: Options) -> Model:
+    """The model for `options["batch"]` images, with batch normalization folded into the weights as engines do it."""
     model = load_model(options["model"], batch=options["batch"])
-    return chain_of(model.network, model.weights)
+    network, weights = fold_network(model.network, model.weights)
+    return replace(model, network=network, weights=weights)
 
 
-def onnx_file(options: Options) -> str:
+def onnx_file(options: Options) -> Path:
     """The model's ONNX file for this batch, beside its cfg; written unless another engine did."""
-    from tools.bench.peers.onnx_file import onnx_model
+    from clprune.exchange.write import onnx_content
 
     cfg = Path(options["model"])
     path = cfg.with_name(f"{cfg.stem}-batch{options['batch']}.onnx")
     if not path.exists():
-        write_atomically(path, onnx_model(load_chain(options)).SerializeToString())
-    return str(path)
+        write_atomically(path, onnx_content(load_folded(options), batch=options["batch"]))
+    return path
+
+
+def joined(outputs: Iterable[Any]) -> FloatArray:
+    """The outputs of a network, `[N, ...]` each, as one `[N, outputs]`."""
+    arrays = [np.asarray(output, np.float32) for output in outputs]
+    return np.concatenate([array.reshape(len(array), -1) for array in arrays], axis=1)
 
 
 def clprune_engine(options: Options) -> Engine:
@@ -78,14 +89,14 @@ def pytorch_engine(options: Options) -> Engine:
     """
     import torch
 
-    from tools.bench.peers.pytorch_module import module_of
+    import clprune
 
     torch.set_num_threads(options["threads"])
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options["tf32"]
     torch.backends.cudnn.benchmark = True  # measure cuDNN's algorithms and take the fastest
     device = torch.device(options["device"])
     layout = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}[options["memory_format"]]
-    module = module_of(load_chain(options)).eval().to(device, memory_format=layout)
+    module = clprune.to_torch(load_folded(options)).to(device, memory_format=layout)
     description: dict[str, Any] = {"version": torch.__version__}
     if device.type == "cuda":
         name, cudnn = torch.cuda.get_device_name(device), torch.backends.cudnn.version()
@@ -105,9 +116,11 @@ def onnxruntime_engine(options: Options) -> Engine:
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options["threads"]
-    session = onnxruntime.InferenceSession(onnx_file(options), settings, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(onnx_file(options)), settings, providers=["CPUExecutionProvider"])
     (given,) = session.get_inputs()
-    return Engine(description={"version": onnxruntime.__version__}, run=lambda x: session.run(None, {given.name: x})[0])
+    return Engine(
+        description={"version": onnxruntime.__version__}, run=lambda x: joined(session.run(None, {given.name: x}))
+    )
 
 
 def openvino_engine(options: Options) -> Engine:
@@ -119,41 +132,46 @@ def openvino_engine(options: Options) -> Engine:
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": options["threads"],
     }
-    request = openvino.Core().compile_model(onnx_file(options), "CPU", settings).create_infer_request()
+    request = openvino.Core().compile_model(str(onnx_file(options)), "CPU", settings).create_infer_request()
 
     def run(x: FloatArray) -> FloatArray:
-        return np.array(request.infer([x], share_inputs=True, share_outputs=True)[0], np.float32)
+        return joined(request.infer([x], share_inputs=True, share_outputs=True).values())
 
     return Engine(description={"version": openvino.__version__.partition("-")[0]}, run=run)
 
 
 def ncnn_engine(options: Options) -> Engine:
-    """ncnn on the CPU, float32 throughout. It runs one image at a time: a batch is as many runs."""
+    """ncnn on the CPU, float32 throughout, from the ONNX file by its own converter, pnnx.
+
+    It runs one image at a time: a batch is as many runs.
+    """
     import ncnn
+    import pnnx
 
-    from tools.bench.peers.ncnn_file import INPUT, OUTPUT, ncnn_files
-
-    param, binary = (Path(options["model"]).with_suffix(f".ncnn{suffix}") for suffix in (".param", ".bin"))
-    text, content = ncnn_files(load_chain(options))
-    write_atomically(param, text)
-    write_atomically(binary, content)
+    path = onnx_file({**options, "batch": 1})
+    shape = "1," + ",".join(map(str, load_model(options["model"]).network.input.dimensions))
+    param, binary = (str(path.with_suffix(suffix)) for suffix in (".param", ".bin"))
+    settings = [f"inputshape=[{shape}]f32", "fp16=0", f"ncnnparam={param}", f"ncnnbin={binary}"]
+    run_process([pnnx.EXEC_PATH, str(path), *settings], name="pnnx", limit_s=CONVERSION_SECONDS)
     net = ncnn.Net()
     for name in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
         setattr(net.opt, name, False)
     net.opt.use_vulkan_compute = False
     net.opt.num_threads = options["threads"]
-    if net.load_param(str(param)) != 0 or net.load_model(str(binary)) != 0:
-        raise ValueError(f"ncnn cannot read {param.name}")
+    if net.load_param(param) != 0 or net.load_model(binary) != 0:
+        raise ValueError(f"ncnn cannot read what pnnx made of {path.name}")
 
     def run_image(image: FloatArray) -> FloatArray:
         with net.create_extractor() as extractor:
-            extractor.input(INPUT, ncnn.Mat(image))
-            status, answer = extractor.extract(OUTPUT)
-            if status != 0:
-                raise ValueError(f"ncnn ended with status {status}")
-            return np.array(answer, np.float32)
+            extractor.input(net.input_names()[0], ncnn.Mat(image))
+            answers = [extractor.extract(name) for name in net.output_names()]
+            if any(status != 0 for status, _ in answers):
+                raise ValueError(f"ncnn ended with status {max(status for status, _ in answers)}")
+            return joined(np.array(answer)[None] for _, answer in answers)
 
-    return Engine(description={"version": ncnn.__version__}, run=lambda x: np.stack([run_image(image) for image in x]))
+    return Engine(
+        description={"version": ncnn.__version__}, run=lambda x: np.concatenate([run_image(image) for image in x])
+    )
 
 
 def deepsparse_engine(options: Options) -> Engine:
@@ -161,8 +179,10 @@ def deepsparse_engine(options: Options) -> Engine:
     os.environ.setdefault("NM_DISABLE_ANALYTICS", "1")  # it reports its use otherwise
     import deepsparse
 
-    engine = deepsparse.compile_model(onnx_file(options), batch_size=options["batch"], num_cores=options["threads"])
-    return Engine(description={"version": deepsparse.__version__}, run=lambda x: engine.run([x])[0])
+    engine = deepsparse.compile_model(
+        str(onnx_file(options)), batch_size=options["batch"], num_cores=options["threads"]
+    )
+    return Engine(description={"version": deepsparse.__version__}, run=lambda x: joined(engine.run([x])))
 
 
 #: Name on the command line -> (what loads it, distribution whose version is reported).
