@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,10 +13,20 @@ from clprune.errors import UsageError
 from clprune.geometry import problem_text
 
 if TYPE_CHECKING:
-    from clprune.tiles.records import Best, StoredDevice
+    from clprune.tiles.records import Best, Key, StoredDevice
     from clprune.tiles.store import Store
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+#: Head of a column -> what stands in it.
+_LIST_COLUMNS = {
+    "device": "device", "driver": "driver_version", "kernel": "kernel", "problem": "problem", "weights": "workload",
+    "tried": "tried", "valid": "valid", "best ms": "best_ms", "default ms": "default_ms", "from": "origin",
+}  # fmt: skip
+_BEST_COLUMNS = {
+    "device": "device", "kernel": "kernel", "problem": "problem", "weights": "workload", "ms": "time_ms",
+    "speed-up": "speed_up", "from": "origin", "tile": "tile",
+}  # fmt: skip
 
 
 @click.group("db")
@@ -38,15 +48,11 @@ def _filter_options(function: _Command) -> _Command:
 def list_command(kernel: str | None, device: str | None, as_json: bool) -> None:
     """One line per device, kernel and problem: how much was tried, and the best time."""
     store = _open()
-    rows = _summaries(store, _chosen_devices(store, device), kernel)
+    entries = _summaries(store, _chosen_devices(store, device), kernel)
     if as_json:
-        print_json({"database": str(store.path), "problems": rows})
-        return
-    if not rows:
-        click.echo(f"no results in {store.path}")
-        return
-    columns = ["device", "driver", "kernel", "problem", "weights", "tried", "valid", "best ms", "default ms", "from"]
-    print_table(columns, [_list_row(row) for row in rows])
+        print_json({"database": str(store.path), "problems": entries})
+    else:
+        _print_table(store, entries, _LIST_COLUMNS)
 
 
 @command.command("best")
@@ -54,31 +60,17 @@ def list_command(kernel: str | None, device: str | None, as_json: bool) -> None:
 @json_option
 def best_command(kernel: str | None, device: str | None, as_json: bool) -> None:
     """The fastest tile of every problem."""
-    from clprune.tiles.records import parameters_from
-
     store = _open()
     devices = _chosen_devices(store, device)
-    winners = [best for best in store.all_best(kernel=kernel) if best.key.device in devices]
+    entries = [_winner(best, devices) for best in store.all_best(kernel=kernel) if best.key.device in devices]
     if as_json:
-        print_json({"database": str(store.path), "best": [_best_facts(best, devices) for best in winners]})
+        print_json({"database": str(store.path), "best": entries})
         return
-    if not winners:
-        click.echo(f"no results in {store.path}")
-        return
-    rows = [
-        (
-            devices[best.key.device].name,
-            best.key.kernel,
-            problem_text(best.key.problem),
-            best.key.workload,
-            _number(best.time_ms),
-            _speed_up(best.time_ms, best.default_time_ms),
-            best.origin,
-            tile_text(parameters_from(best.tile)),
-        )
-        for best in winners
-    ]
-    print_table(["device", "kernel", "problem", "weights", "ms", "speed-up", "from", "tile"], rows)
+    for entry in entries:
+        time_ms, default_ms = entry["time_ms"], entry["default_time_ms"]
+        entry["speed_up"] = f"{default_ms / time_ms:.2f}x" if time_ms and default_ms else None
+        entry["tile"] = tile_text(entry["tile"])
+    _print_table(store, entries, _BEST_COLUMNS)
 
 
 @command.command("export")
@@ -87,16 +79,10 @@ def best_command(kernel: str | None, device: str | None, as_json: bool) -> None:
 @json_option
 def export_command(file: str, kernel: str | None, device: str | None, as_json: bool) -> None:
     """Write results to FILE as T4 JSON; compressed where the name ends in .gz."""
-    from clprune.tiles.t4 import Results, from_store, write_t4
+    from clprune.tiles.t4 import from_store, write_t4
 
     store = _open()
-    devices = _chosen_devices(store, device)
-    parts = [from_store(store, kernel=kernel, device=key) for key in devices]
-    results = Results(
-        devices={key: stored for part in parts for key, stored in part.devices.items()},
-        measurements=tuple(measurement for part in parts for measurement in part.measurements),
-        best=tuple(best for part in parts for best in part.best),
-    )
+    results = from_store(store, kernel=kernel, devices=_chosen_devices(store, device))
     write_t4(file, results)
     counts = {"measurements": len(results.measurements), "problems": len(results.best)}
     if as_json:
@@ -167,67 +153,48 @@ def _words(device: StoredDevice) -> str:
     return f"{device.name} ({device.platform_name}, {device.driver_version})"
 
 
-def _summaries(store: Store, devices: Iterable[str], kernel: str | None) -> list[dict[str, Any]]:
+def _summaries(store: Store, devices: Mapping[str, StoredDevice], kernel: str | None) -> list[dict[str, Any]]:
     """One entry per key: counts, times, origin."""
-    known = store.devices()
-    entries: dict[Any, dict[str, Any]] = {}
+    from clprune.tiles.t4 import from_store
 
-    def entry(key: Any) -> dict[str, Any]:
-        device = known[key.device]
-        facts = {"device": device.name, "driver_version": device.driver_version, "kernel": key.kernel}
-        start = {"problem": key.problem, "workload": key.workload, "source_hash": key.source_hash}
-        empty = {"tried": 0, "valid": 0, "best_ms": None, "default_ms": None, "origin": None}
-        return entries.setdefault(key, {**facts, **start, **empty})
-
-    for device in devices:
-        for measurement in store.all_measurements(kernel=kernel, device=device):
-            counts = entry(measurement.key)
-            counts["tried"] += 1
-            counts["valid"] += measurement.time_ms is not None
-        for best in store.all_best(kernel=kernel, device=device):
-            entry(best.key).update(best_ms=best.time_ms, default_ms=best.default_time_ms, origin=best.origin)
+    entries: dict[Key, dict[str, Any]] = {}
+    empty = {"tried": 0, "valid": 0, "best_ms": None, "default_ms": None, "origin": None}
+    results = from_store(store, kernel=kernel, devices=devices)
+    for measurement in results.measurements:
+        entry = entries.setdefault(measurement.key, _names(measurement.key, devices) | empty)
+        entry["tried"] += 1
+        entry["valid"] += measurement.time_ms is not None
+    for best in results.best:
+        entry = entries.setdefault(best.key, _names(best.key, devices) | empty)
+        entry |= {"best_ms": best.time_ms, "default_ms": best.default_time_ms, "origin": best.origin}
     return list(entries.values())
 
 
-def _list_row(entry: dict[str, Any]) -> tuple[object, ...]:
-    return (
-        entry["device"],
-        entry["driver_version"],
-        entry["kernel"],
-        problem_text(entry["problem"]),
-        entry["workload"],
-        entry["tried"],
-        entry["valid"],
-        _number(entry["best_ms"]),
-        _number(entry["default_ms"]),
-        entry["origin"] or "-",
-    )
-
-
-def _best_facts(best: Best, devices: dict[str, StoredDevice]) -> dict[str, Any]:
+def _winner(best: Best, devices: Mapping[str, StoredDevice]) -> dict[str, Any]:
     from clprune.tiles.records import parameters_from
 
-    device = devices[best.key.device]
-    return {
-        "device": device.name,
-        "platform": device.platform_name,
-        "driver_version": device.driver_version,
-        "kernel": best.key.kernel,
-        "source_hash": best.key.source_hash,
-        "problem": best.key.problem,
-        "workload": best.key.workload,
-        "tile": parameters_from(best.tile),
-        "time_ms": best.time_ms,
-        "default_time_ms": best.default_time_ms,
-        "measured_problem": best.measured_problem,
-        "origin": best.origin,
-        "timestamp": best.timestamp,
-    }
+    facts = {name: value for name, value in vars(best).items() if name != "key"}
+    return _names(best.key, devices) | facts | {"tile": parameters_from(best.tile)}
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _names(key: Key, devices: Mapping[str, StoredDevice]) -> dict[str, Any]:
+    """What a key stands for, the device by its names."""
+    device = devices[key.device]
+    names = {"device": device.name, "platform": device.platform_name, "driver_version": device.driver_version}
+    return vars(key) | names
 
 
-def _speed_up(time_ms: float | None, default_ms: float | None) -> str:
-    return f"{default_ms / time_ms:.2f}x" if time_ms and default_ms else "-"
+def _print_table(store: Store, entries: Sequence[dict[str, Any]], columns: Mapping[str, str]) -> None:
+    """One row per entry; `columns` says which of its facts stands under which head."""
+    if not entries:
+        click.echo(f"no results in {store.path}")
+        return
+    print_table(list(columns), [[_cell(name, entry[name]) for name in columns.values()] for entry in entries])
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if name == "problem":
+        return problem_text(value)
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -33,13 +33,18 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _HUGE
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and _SURROGATE.search(value) is None
+
+
 #: What fields must be, by their names, else by their types; records come from files and databases that hold anything.
 _EXPECTED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "origin": (f"one of {', '.join(ORIGINS)}", lambda value: value in ORIGINS),
     "invalidity": (f"one of {', '.join(INVALIDITIES)}", lambda value: value in INVALIDITIES),
     "kept_share": ("a number up to 1", lambda value: _is_number(value) and value <= 1),
     "unit_rows": ("a whole number from 1 on", lambda value: type(value) is int and 1 <= value < 2**31),
-    "str": ("text", lambda value: isinstance(value, str) and _SURROGATE.search(value) is None),
+    "device": ("text", _is_text),  # the key of one has several lines
+    "str": ("text of one line", lambda value: _is_text(value) and "\n" not in value),
     "float | None": ("a finite number from 0 on, or nothing", lambda value: value is None or _is_number(value)),
     "tuple[float, ...]": ("finite numbers from 0 on", lambda value: all(map(_is_number, value))),
 }

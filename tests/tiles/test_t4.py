@@ -119,15 +119,21 @@ def changed(store: Store, change: Any) -> Any:
     [
         (lambda d: d.pop("results"), "not a T4 file"),
         (lambda d: d.update(schema_version="2.0.0"), "schema_version '2.0.0': this clprune reads 1.0.0"),
-        (lambda d: d["results"][1].pop("clprune"), r"results\[1\] has no 'clprune'"),
-        (lambda d: d["results"][0]["clprune"].update(kernel=3), r"results\[0\]: kernel is 3, expected text"),
-        (lambda d: d["results"][0].update(configuration=[1]), r"results\[0\]\.configuration"),
-        (lambda d: d["results"][0].update(configuration={"a": [1]}), r"results\[0\]\.configuration"),
-        (lambda d: d["results"][2].update(invalidity="bad"), r"results\[2\]\.invalidity 'bad': expected correct, "),
-        (lambda d: d["results"][0]["measurements"][0].update(value="x"), r"results\[0\] time: 'x' is not a number"),
-        (lambda d: d["results"][0]["clprune"].update(best=1), r"results\[0\]\.clprune\.best"),
+        (lambda d: d["results"][1].pop("clprune"), r"results\[1\]: no 'clprune'"),
+        (lambda d: d["results"][0]["clprune"].update(kernel=3), r"results\[0\]: kernel is 3; expected text"),
+        (lambda d: d["results"][0].update(configuration=[1]), r"results\[0\]: configuration"),
+        (lambda d: d["results"][0].update(configuration={"a": [1]}), r"results\[0\]: configuration"),
+        (
+            lambda d: d["results"][2].update(invalidity="bad"),
+            r"results\[2\]: invalidity is 'bad'; expected one of correct, ",
+        ),
+        (
+            lambda d: d["results"][0]["measurements"][0].update(value="x"),
+            r"results\[0\]: time_ms is 'x'; expected a finite number",
+        ),
+        (lambda d: d["results"][0]["clprune"].update(best=1), r"results\[0\]: clprune\.best"),
         (lambda d: d["metadata"]["devices"].update(a={"device": "a"}), "device 'a': platform_vendor is None"),
-        (lambda d: d["results"].append(7), r"results\[3\] has no 'clprune'"),
+        (lambda d: d["results"].append(7), r"results\[3\]: no 'clprune'"),
     ],
 )
 def test_strangers_are_refused_in_words(store: Store, tmp_path: Path, change: Any, words: str) -> None:
