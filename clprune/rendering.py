@@ -1,6 +1,6 @@
-"""Templates to OpenCL C: a pure function of (name, variables). The only import of mako.
+"""Templates to OpenCL C: a pure function of (name, variables); and to HTML. The only import of mako.
 
-Every template sees the helpers of `clprune.opencl_c` beside its variables, and an undefined name is an error. The
+Templates of kernels see the helpers of `clprune.opencl_c` beside their variables; an undefined name is an error. The
 Python that Mako makes of a template is kept in the cache folder: making it anew would be a sixth of a start.
 """
 
@@ -44,7 +44,7 @@ def render(name: str, variables: Mapping[str, Any], *, folders: tuple[Path, ...]
         if not _is_plain(value):
             raise RenderError(f"template {name}{SUFFIX}: {variable} is {value!r}; expected numbers and words")
     try:
-        text = _render(name, variables, template_folders(folders))
+        text = _render(name + SUFFIX, {**HELPERS, **variables}, template_folders(folders))
     except Exception as error:  # Mako lets any error of the template's Python through
         trace = exceptions.RichTraceback(error=error)
         line = next((record[5] for record in reversed(trace.records) if record[4] is not None), None)
@@ -53,13 +53,15 @@ def render(name: str, variables: Mapping[str, Any], *, folders: tuple[Path, ...]
     return re.sub(r"\n\s*\n+", "\n", text).strip() + "\n"
 
 
-def _render(name: str, variables: Mapping[str, Any], folders: tuple[Path, ...]) -> str:
-    def rendered(lookup: TemplateLookup) -> str:
-        return str(lookup.get_template(name + SUFFIX).render(**HELPERS, **variables))
+def render_page(name: str, values: Mapping[str, Any]) -> str:
+    """The HTML of a template of clprune's own, for values of any kind."""
+    return _render(f"{name}.html.mako", values, template_folders())
 
+
+def _render(file: str, variables: Mapping[str, Any], folders: tuple[Path, ...]) -> str:
     with suppress(Exception):  # what is kept may be damaged, the disk full; other errors come again
-        return rendered(_lookup(folders, keeps=True))
-    return rendered(_lookup(folders, keeps=False))
+        return str(_lookup(folders, keeps=True).get_template(file).render(**variables))
+    return str(_lookup(folders, keeps=False).get_template(file).render(**variables))
 
 
 @functools.cache

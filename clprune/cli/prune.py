@@ -72,8 +72,8 @@ def command(model: str, weights: str, seed: int, devices: str | None, as_json: b
     prune ... (the first one has the device, writes the files and reports).
     """
     from clprune.files import write_atomically
-    from clprune.pruning.report_page import report_page
     from clprune.workflow.prune import prune
+    from clprune.workflow.report_page import report_page
 
     recipe = take_distillation(options, take_recipe(options, seed=seed))
     recipe = replace(recipe, winograd_learning_rate=options.pop("winograd_learning_rate"))

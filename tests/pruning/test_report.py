@@ -13,12 +13,11 @@ from numpy.testing import assert_array_equal
 
 from clprune.pruning.prune import prune_network
 from clprune.pruning.report import LayerReport, PruningReport, norm_error
-from clprune.pruning.report_page import report_page
 from clprune.pruning.settings import PruneSettings
 from clprune.pruning.shrink import shrink_network
-from clprune.pruning.svg import Series, axis_ticks, bar_chart
 from clprune.pruning.variants import VariantChoice, VariantCost
 from clprune.unit import Unit
+from clprune.workflow.report_page import axis_ticks, report_page
 from tests.pruning.drawn import bits, matrix
 from tests.pruning.networks import BRANCHES, CHAIN, load
 
@@ -167,12 +166,11 @@ def test_ticks_are_round_and_reach_the_highest_bar(highest: float, ticks: list[f
 
 
 def test_bars_are_as_high_as_their_values() -> None:
-    chart = bar_chart(
-        title="t", labels=["1", "2"], series=[Series(name="a", values=[50.0, None], style="after")], unit="%"
-    )
-    assert chart.count("<rect") == 1
-    assert 'height="190.0"' in chart
-    assert "layer 1, a: 50 %" in chart
+    page = report_page(replace(REPORT, layers=(replace(LAYER, kept_share=0.5, ms_before=None),)))
+    assert page.count("<rect") == 3
+    assert page.count('height="190.0"') == 3
+    assert "layer 3, kept: 50 %" in page
+    assert "layer 3, pruned: 0.1 ms" in page
 
 
 def test_choices_and_their_reasons_are_on_the_page() -> None:
