@@ -52,6 +52,7 @@ def test_plain_device_has_none() -> None:
         ({"opencl_c_version": "OpenCL C 1.1 Mesa"}, "language_option_refused"),
         ({"platform_name": "rusticl", "driver_version": "22.3.6"}, "event_times_count"),
         ({"platform_name": "rusticl", "driver_version": "22.3.6"}, "kernel_limits_untrue"),
+        ({"platform_name": "rusticl", "driver_version": "22.3.6"}, "smallest_fused_tiles_wrong"),
         ({"name": "llvmpipe (LLVM 15)"}, "work_items_are_lanes"),
         (INTEL, "preferred_vector_width_misleads"),
         ({"type": "cpu", "native_vector_width_float": 1}, "native_vector_width_misleads"),

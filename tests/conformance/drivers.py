@@ -47,8 +47,7 @@ class Driver:
     wrong: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
 
 
-#: Right on Intel's runtime, PoCL and Oclgrind, wrong in most sample operations on rusticl of Mesa 22.3.6, however it
-#: optimises; a search that meets them finds so and takes others.
+#: See clprune.quirks.SMALLEST_FUSED_TILES_WRONG.
 SMALLEST_FUSED_TILES = tuple(
     {"tile_m": 1, "vector_width": 1, "columns": 1, "group_n": 1, "groups": groups, "vectors": vectors}
     for groups, vectors in ((1, 1), (1, 2), (2, 1))
