@@ -62,7 +62,7 @@
     elif mapping == "flat":
         touched = [f"in{v}" for v in parts] + [f"in{vectors - 1} + {vector_width - 1}"]
     else:
-        ends = [f"in{v} + {stride * (vector_width - 1)}" for v in parts[-row_step:]]
+        ends = [f"in{v} + {stride_x * (vector_width - 1)}" for v in parts[-row_step:]]
         touched = [f"in{v}" for v in parts] + ends
 %>
 ${common.multiply_add_macro()}

@@ -117,7 +117,7 @@ inline ${T} larger(const ${T} a, const ${T} b) { return a > b ? a : b; }
         const ${T} a${v} = ${weights(u * tile_m + v * group_m * vector_width)};
 % endfor
 % for row, column in positions:
-        { const ${T} b = (${T})(p[line${row} + ${column * stride}]);
+        { const ${T} b = (${T})(p[line${row} + ${column * stride_x}]);
 % for v in slots:
         c${v}_${row}_${column} = MULTIPLY_ADD(a${v}, b, c${v}_${row}_${column});
 % endfor
@@ -165,9 +165,9 @@ void conv_channels(__global const float *restrict x,
     __global const int *descriptor = blocks + block * 6;
     const int kept = descriptor[1];
     __global const int *list = offsets + descriptor[0];
-    x += x_origin + image * x_image_stride + row * ${stride} * x_pitch + column * ${stride};
+    x += x_origin + image * x_image_stride + row * ${stride_y} * x_pitch + column * ${stride_x};
 % for line in range(tile_rows):
-    const int line${line} = ${line * stride} * x_pitch;
+    const int line${line} = ${line * stride_y} * x_pitch;
 % endfor
     ${storages.table_setup(f"local_n * {group_m} + local_m", group_m * group_n, vector_width)}
 % if is_indexed:

@@ -28,7 +28,7 @@
     if mapping == "flat":
         touched = [f"in{v}" for v in parts] + [f"in{vectors - 1} + {vector_width - 1}"]
     else:
-        ends = [f"in{v} + {stride * (vector_width - 1)}" for v in parts[-row_step:]]
+        ends = [f"in{v} + {stride_x * (vector_width - 1)}" for v in parts[-row_step:]]
         touched = [f"in{v}" for v in parts] + ends
     bits = 32 // channels_packed
     mask = "0xffff" if channels_packed == 2 else "0xff"

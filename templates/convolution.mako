@@ -2,7 +2,7 @@
 ##
 ## A work-item holds `vectors` slots of `vector_width` positions, `group_n` slots apart: slot j of work-group n_group is
 ## slot number n_group * group_n * vectors + local_n + j * group_n. These pieces read the template's variables
-## vector_width, vectors, group_n, mapping, stride, pooled; those for row blocks also tile_m, group_m, sweep, prefetch.
+## vector_width, vectors, group_n, mapping, stride_y, stride_x, pooled; those for row blocks also tile_m, group_m, sweep, prefetch.
 
 ## Arguments of a kernel that say where positions lie, after block counts of its own.
 <%def name="position_parameters()" filter="trim">
@@ -49,9 +49,9 @@
     const int image${j} = image${j - 1} + (is_slot${j} && is_next_image${j});
 % endif
     const int count${j} = (out_width - column${j}) / ${row_step};
-    const int in${j * row_step} = x_origin + image${j} * x_image_stride + image_row${j} * ${stride * row_step} * x_pitch + column${j} * ${stride};
+    const int in${j * row_step} = x_origin + image${j} * x_image_stride + image_row${j} * ${stride_y * row_step} * x_pitch + column${j} * ${stride_x};
 % if pooled:
-    const int in${j * 2 + 1} = in${j * 2} + ${stride} * x_pitch;
+    const int in${j * 2 + 1} = in${j * 2} + ${stride_y} * x_pitch;
 % endif
     const int out${j} = y_origin + image${j} * y_image_stride + image_row${j} * y_pitch + column${j} / ${row_step};
 % endif
@@ -68,13 +68,13 @@ inline ${S} pool(const ${T} upper, const ${T} lower)
 }
 </%def>
 
-## vector_width inputs of type `base` at `pointer`, `stride` apart.
+## vector_width inputs of type `base` at `pointer`, `stride_x` apart.
 <%def name="load_positions(pointer, base='float')" filter="trim">
 <% T = vector_type(base, vector_width) %>
-% if stride == 1:
+% if stride_x == 1:
 ${vector_load(vector_width, pointer)}
 % else:
-(${T})(${", ".join(f"({pointer})[{lane * stride}]" for lane in range(vector_width))})
+(${T})(${", ".join(f"({pointer})[{lane * stride_x}]" for lane in range(vector_width))})
 % endif
 </%def>
 

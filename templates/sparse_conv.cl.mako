@@ -36,7 +36,7 @@
     slots, parts = range(vectors), range(vectors * row_step)
     store_width = vector_width // row_step
     # One element of every cache line of 16 values that an entry's vectors may touch.
-    touched = [f"in{v}" for v in parts] + [f"in{v} + {stride * (vector_width - 1)}" for v in (parts[-1:] if mapping == "flat" else parts[-row_step:])]
+    touched = [f"in{v}" for v in parts] + [f"in{v} + {stride_x * (vector_width - 1)}" for v in (parts[-1:] if mapping == "flat" else parts[-row_step:])]
 %>
 ${common.multiply_add_macro()}
 % if prefetch:

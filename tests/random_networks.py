@@ -27,7 +27,6 @@ from clprune.darknet.kinds.pools import AvgPool, MaxPool
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
-from clprune.geometry import PoolProblem
 from clprune.kernels.connected import connected_reference
 from clprune.kernels.conv_operation import conv_reference
 from clprune.kernels.pool import max_pool_reference
@@ -205,7 +204,7 @@ def _answer(layer: Layer, outputs: dict[int, FloatArray], weights: Weights, *, b
     elif isinstance(layer, BatchNorm):
         x = x * matrix.reshape(1, -1, 1, 1).astype(np.float64) + bias.reshape(1, -1, 1, 1)
     elif isinstance(layer, MaxPool):
-        x = max_pool_reference(x, _pool_problem(layer, batch))
+        x = max_pool_reference(x, layer.problem(batch))
     elif isinstance(layer, AvgPool):
         x = x.mean(axis=(2, 3))
     elif isinstance(layer, Softmax):
@@ -236,16 +235,3 @@ def _yolo(layer: Yolo, x: FloatArray) -> FloatArray:
     answer[:, :, :2] = layer.scale_x_y * answer[:, :, :2] - (layer.scale_x_y - 1) / 2
     answer[:, :, 2:4] = boxes[:, :, 2:4]
     return answer
-
-
-def _pool_problem(layer: MaxPool, batch: int) -> PoolProblem:
-    shape = layer.input
-    return PoolProblem(
-        batch=batch,
-        channels=shape.channels,
-        in_height=shape.height,
-        in_width=shape.width,
-        size=layer.size,
-        stride=layer.stride,
-        padding=layer.padding,
-    )

@@ -23,7 +23,7 @@ GROUP = "clprune.layer_kinds"
 #: Sections that darknet or a fork of it knows and clprune does not run.
 REFUSED = """
 crnn deconvolutional gru iseg l2norm logistic lstm rnn sam scale_channels conv_lstm
-history contrastive representation empty reorg3d implicit silence local_avg local_avgpool
+history contrastive representation empty reorg3d implicit silence
 """
 
 #: Other names of sections that belong to no kind.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from onnx import TensorProto
 
@@ -15,6 +13,7 @@ from clprune.darknet.quantize import input_scale
 from clprune.darknet.values import LayerWeights
 from clprune.exchange.activations import activate
 from clprune.exchange.graph import Graph, Site
+from clprune.exchange.windows import blur, window_attributes
 from clprune.quantization.coding import LARGEST_CODE, CodebookCoding, HalfCoding, LinearCoding
 from clprune.winograd.transforms import transform_matrices
 
@@ -25,13 +24,10 @@ def write_convolution(layer: Convolutional, site: Site) -> str:
     (x,) = site.planes
     if values.winograd is not None:
         return _finish(layer, site, _winograd(layer, site.graph, x, values))
-    sides: dict[str, Any] = {
-        "kernel_shape": [layer.size] * 2,
-        "strides": [layer.stride] * 2,
-        "pads": [layer.padding] * 4,
-    }
     x, weights = _coded(layer, site.graph, x, values)
-    return _finish(layer, site, site.graph.add("Conv", x, weights, *_biases(layer, site), group=layer.groups, **sides))
+    sides = window_attributes(layer.own_window)
+    y = site.graph.add("Conv", x, weights, *_biases(layer, site), group=layer.groups, **sides)
+    return blur(layer, site.graph, _finish(layer, site, y))
 
 
 def write_connected(layer: Connected, site: Site) -> str:
@@ -98,15 +94,16 @@ def _winograd(layer: Convolutional, graph: Graph, x: str, values: LayerWeights) 
     tile, transforms = values.winograd, transform_matrices(values.winograd)
     alpha, matrices = transforms.input_tile, transforms.matrices
     channels, filters, output = layer.input.channels, layer.filters, layer.output
+    padding = layer.window.top
     rows, columns = -(-output.height // tile), -(-output.width // tile)
     ends = [
-        tiles * tile + alpha - tile - side - layer.padding
+        tiles * tile + alpha - tile - side - padding
         for tiles, side in ((rows, layer.input.height), (columns, layer.input.width))
     ]
     first, last = (np.kron(side, side).astype(np.float32) for side in (transforms.input_array, transforms.output_array))
     inward = np.tile(first.reshape(1, matrices, 1, alpha, alpha), (channels, 1, 1, 1, 1))
     outward = np.tile(last.T.reshape(1, matrices, 1, tile, tile), (filters, 1, 1, 1, 1))
-    x = graph.pad(x, before=(0, layer.padding, layer.padding), after=(0, *ends))
+    x = graph.pad(x, before=(0, padding, padding), after=(0, *ends))
     v = graph.add(
         "Conv", x, graph.constant(inward.reshape(-1, 1, alpha, alpha)), group=channels, strides=[tile] * 2
     )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 
@@ -14,11 +13,12 @@ from clprune.darknet.kinds.functions import Activation, Cost, Dropout, Softmax
 from clprune.darknet.kinds.joins import Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm
 from clprune.darknet.kinds.planes import Crop, Upsample
-from clprune.darknet.kinds.pools import AvgPool, MaxPool
+from clprune.darknet.kinds.pools import AvgPool, WindowPool
 from clprune.errors import UnsupportedLayerError
 from clprune.exchange.activations import activate
 from clprune.exchange.graph import Site
 from clprune.exchange.matrix import normalize, write_connected, write_convolution
+from clprune.exchange.windows import write_pool
 
 
 @functools.singledispatch
@@ -31,6 +31,7 @@ def write_layer(layer: Layer, site: Site) -> str:
 
 write_layer.register(Convolutional, write_convolution)
 write_layer.register(Connected, write_connected)
+write_layer.register(WindowPool, write_pool)
 
 
 @write_layer.register(Cost)
@@ -59,21 +60,6 @@ def _(layer: Softmax, site: Site) -> str:
         return graph.add("Softmax", x, axis=1)
     groups = graph.reshape(x, layer.groups, layer.input.elements // layer.groups)
     return graph.add("Flatten", graph.add("Softmax", groups, axis=2), axis=1)
-
-
-@write_layer.register
-def _(layer: MaxPool, site: Site) -> str:
-    before = layer.padding // 2
-    ends = [
-        max((count - 1) * layer.stride + layer.size - before - side, 0)
-        for side, count in ((layer.input.height, layer.output.height), (layer.input.width, layer.output.width))
-    ]
-    sides: dict[str, Any] = {
-        "kernel_shape": [layer.size] * 2,
-        "strides": [layer.stride] * 2,
-        "pads": [before, before, *ends],
-    }
-    return site.graph.add("MaxPool", *site.planes, **sides)
 
 
 @write_layer.register

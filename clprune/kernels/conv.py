@@ -9,7 +9,7 @@ from typing import Any
 from clprune.architecture import Architecture
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
-from clprune.geometry import ConvProblem, ceil_div
+from clprune.geometry import ConvProblem, Window, ceil_div
 from clprune.kernels.arguments import Arguments, Launch
 from clprune.kernels.base import Offer, Request
 from clprune.kernels.conv_operation import (
@@ -25,6 +25,7 @@ from clprune.kernels.convolution import PositionKernel
 from clprune.kernels.demand import Demand
 from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, FLOAT16, INT8, column_lists, weight_arguments
 from clprune.kernels.tile import PREFETCHING, STAGING, WORK_GROUP_CONSTRAINTS, Constraint, fits_registers, values
+from clprune.kernels.windows import window_variables
 from clprune.kernels.workload import WeightForm, Workload
 from clprune.packing.columns import PackedColumns
 from clprune.quirks import vector_width
@@ -137,7 +138,9 @@ class ConvKernel(PositionKernel[ConvTile]):
         kept = workload.kept_columns(problem.columns, tile_m=tile.tile_m)
         loads = tile.vectors * operation.row_step
         lanes = min(tile.group_n, architecture.warp_size)
-        x_clocks = loads * architecture.load_clocks(lanes=lanes, width=tile.vector_width, stride=problem.stride)
+        x_clocks = loads * architecture.load_clocks(
+            lanes=lanes, width=tile.vector_width, stride=problem.window.stride_x
+        )
         x_instructions = loads * (1 if architecture.has_vector_loads else tile.vector_width)
         weight_instructions, weight_clocks, local_bytes = _weight_loads(tile, architecture)
         memory, shared = _conv_bytes(tile, operation, kept, groups, architecture)
@@ -170,7 +173,7 @@ class ConvKernel(PositionKernel[ConvTile]):
 
     def variables(self, tile: ConvTile, operation: ConvOperation) -> dict[str, Any]:
         return {
-            "stride": operation.problem.stride,
+            **window_variables(operation.problem.window),
             "activation": operation.activation,
             "pooled": operation.pooled,
             "storage": operation.storage,
@@ -234,10 +237,12 @@ class ConvKernel(PositionKernel[ConvTile]):
             for index, problem in enumerate(problems)
         )
         pooled = (
-            ConvProblem(batch=2, in_channels=3, in_height=6, in_width=38, out_channels=9, size=3, padding=1),
-            ConvProblem(batch=1, in_channels=5, in_height=15, in_width=11, out_channels=4, size=2, stride=2, padding=1),
-            ConvProblem(batch=4, in_channels=3, in_height=2, in_width=2, out_channels=5, size=3, padding=1),
-            ConvProblem(batch=2, in_channels=2, in_height=8, in_width=8, out_channels=9, size=3, padding=1),
+            ConvProblem.square(batch=2, in_channels=3, in_height=6, in_width=38, out_channels=9, size=3, padding=1),
+            ConvProblem.square(
+                batch=1, in_channels=5, in_height=15, in_width=11, out_channels=4, size=2, stride=2, padding=1
+            ),
+            ConvProblem.square(batch=4, in_channels=3, in_height=2, in_width=2, out_channels=5, size=3, padding=1),
+            ConvProblem.square(batch=2, in_channels=2, in_height=8, in_width=8, out_channels=9, size=3, padding=1),
         )
         storages = (FLOAT16, INT8, CODEBOOK8, CODEBOOK4)
         coded = tuple(
@@ -246,7 +251,7 @@ class ConvKernel(PositionKernel[ConvTile]):
         )
         pooled_int8 = conv_operation(pooled[0], activation="relu", pooled=True, storage=INT8)
         in_one = tuple(conv_operation(problem, activation="leaky", pooled=True) for problem in pooled)
-        return (*plain, *coded, pooled_int8, *in_one)
+        return (*plain, *coded, pooled_int8, *in_one, *uneven_convolutions())
 
     def probes(self, tile: ConvTile) -> tuple[ConvOperation, ...]:
         """The samples, and more output channels than work-groups sweep over."""
@@ -254,12 +259,24 @@ class ConvKernel(PositionKernel[ConvTile]):
         return (*self.sample_operations(), *many_channels(swept, is_packed=tile.mapping == "packed"))
 
 
+def uneven_convolutions() -> list[ConvOperation]:
+    """Filters and strides that are no squares, dilation, borders that differ from side to side."""
+    windows = (
+        Window(size_y=1, size_x=7, left=3, right=3),
+        Window(size_y=5, size_x=2, dilation_y=2, dilation_x=3, top=4, left=1, bottom=1, right=2),
+        Window(size_y=3, size_x=3, stride_y=2, top=1, left=1, right=1),
+        Window(size_y=2, size_x=3, stride_x=3, bottom=1, right=2),
+    )
+    sizes = {"batch": 2, "in_channels": 4, "in_height": 9, "in_width": 21, "out_channels": 6, "groups": 2}
+    return [conv_operation(ConvProblem(**sizes, window=window), activation="relu") for window in windows]
+
+
 def many_channels(rows: int, *, is_packed: bool = False) -> list[ConvOperation]:
     """Convolutions with more output channels than the `rows` that a tile's work-groups sweep over, and a ragged end.
 
     `is_packed`: with rows short enough for several of them to fill a vector.
     """
-    problem = ConvProblem(
+    problem = ConvProblem.square(
         batch=5 if is_packed else 1,
         in_channels=3,
         in_height=4 if is_packed else 14,
@@ -294,13 +311,14 @@ def _conv_bytes(
 ) -> tuple[float, float]:
     """(bytes from and to global memory, bytes through the shared cache)."""
     problem, layout = operation.problem, operation.input
+    window = problem.window
     blocks = problem.groups * ceil_div(problem.group_out_channels, tile.tile_m)
     x_bytes = 4.0 * layout.elements
     y_bytes = 4.0 * operation.output.elements
     weight_bytes = 4.0 * blocks * kept * (tile.tile_m + 1)
-    run = tile.group_n * tile.vectors * tile.vector_width * operation.row_step * problem.stride
-    plane = min(problem.size * (run + problem.size - 1), run + (problem.size - 1) * (layout.pitch + 1))
-    touched = 1 - (1 - kept / problem.columns) ** problem.size  # a row is read when any of its columns is kept
+    run = tile.group_n * tile.vectors * tile.vector_width * operation.row_step * window.stride_x
+    plane = min(window.size_y * (run + window.extent_x - 1), run + (window.extent_y - 1) * (layout.pitch + 1))
+    touched = 1 - (1 - kept / problem.columns) ** window.size_x  # a row is read when any of its columns is kept
     group_bytes = 4.0 * problem.group_in_channels * plane * touched
     group_bytes += 4.0 * kept * tile.group_m * (tile.tile_m + 1)
     x_passes, weight_passes = _passes(

@@ -17,6 +17,7 @@ from clprune.kernels.convolution import ConvolutionKernel
 from clprune.kernels.signature import places
 from clprune.kernels.storage import CODEBOOK4, INT8, column_lists, table_bytes, weight_arguments
 from clprune.kernels.tile import PREFETCHING, WORK_GROUP_CONSTRAINTS, Constraint, values
+from clprune.kernels.windows import window_variables
 from clprune.kernels.workload import WeightForm
 from clprune.packing.columns import PackedColumns
 from clprune.quirks import EMULATED_LOCAL_MEMORY, has, vector_width, wants_explicit_vectors
@@ -158,7 +159,7 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
     def variables(self, tile: ConvChannelsTile, operation: ConvOperation) -> dict[str, Any]:
         return {
             "tile_m": tile.tile_m,
-            "stride": operation.problem.stride,
+            **window_variables(operation.problem.window),
             "activation": operation.activation,
             "pooled": operation.pooled,
             "storage": operation.storage,
@@ -216,9 +217,11 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
         """Those of `conv`, and as many channels as large tiles have, at few positions."""
-        small = ConvProblem(batch=1, in_channels=5, in_height=2, in_width=2, out_channels=70, size=3, padding=1)
-        wide = ConvProblem(batch=2, in_channels=3, in_height=5, in_width=15, out_channels=49, size=3, padding=1)
-        pooled = ConvProblem(batch=3, in_channels=4, in_height=4, in_width=14, out_channels=35, size=3, padding=1)
+        small = ConvProblem.square(batch=1, in_channels=5, in_height=2, in_width=2, out_channels=70, size=3, padding=1)
+        wide = ConvProblem.square(batch=2, in_channels=3, in_height=5, in_width=15, out_channels=49, size=3, padding=1)
+        pooled = ConvProblem.square(
+            batch=3, in_channels=4, in_height=4, in_width=14, out_channels=35, size=3, padding=1
+        )
         others = (
             conv_operation(small, activation="relu", storage=CODEBOOK4),
             conv_operation(wide, activation="leaky", storage=INT8),

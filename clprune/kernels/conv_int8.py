@@ -12,7 +12,7 @@ import numpy.typing as npt
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
-from clprune.geometry import ceil_div, round_up
+from clprune.geometry import ConvProblem, Window, ceil_div, round_up
 from clprune.kernels.arguments import Answer, Arguments, Launch, Scratch, Stage
 from clprune.kernels.base import Offer, Rank, Request
 from clprune.kernels.conv_operation import (
@@ -27,6 +27,7 @@ from clprune.kernels.conv_operation import (
 from clprune.kernels.convolution import PositionKernel
 from clprune.kernels.storage import INT8, stored_matrix
 from clprune.kernels.tile import PREFETCHING, WORK_GROUP_CONSTRAINTS, Constraint, fits_registers, values
+from clprune.kernels.windows import window_variables
 from clprune.layout import padded_layout
 from clprune.packing.columns import PackedColumns, pack_columns
 from clprune.quantization.coding import LARGEST_CODE, LinearCoding
@@ -203,7 +204,7 @@ class ConvInt8Kernel(PositionKernel[ConvInt8Tile]):
     def variables(self, tile: ConvInt8Tile, operation: ConvOperation) -> dict[str, Any]:
         group, steps = quantize_sizes(tile.work_group_size)
         return {
-            "stride": operation.problem.stride,
+            **window_variables(operation.problem.window),
             "activation": operation.activation,
             "pooled": operation.pooled,
             "quantize_group": group,
@@ -227,7 +228,7 @@ class ConvInt8Kernel(PositionKernel[ConvInt8Tile]):
         stored_matrix(weights, operation.storage)
         coding, activation_scale = linear_coding_of(weights)
         problem, words = operation.problem, word_operation(operation, tile.channels_packed)
-        codes = coding.codes.reshape(problem.out_channels, problem.in_channels, problem.size, problem.size)
+        codes = coding.codes.reshape(problem.out_channels, problem.in_channels, problem.window.places)
         columns = pack_columns(
             channel_words(codes, tile.channels_packed).reshape(problem.out_channels, -1),
             bias=weights.biases,
@@ -281,17 +282,20 @@ class ConvInt8Kernel(PositionKernel[ConvInt8Tile]):
         names = ("in_channels", "in_height", "in_width", "out_channels", "size", "stride", "padding", "batch")
         problems = conv_problems(names, [shape[:-1] for shape in shapes])
         activations = ("leaky", "relu", "linear")
-        return tuple(
+        squares = tuple(
             conv_operation(problem, activation=activations[number % 3], pooled=shapes[number][-1], storage=INT8)
             for number, problem in enumerate(problems)
         )
+        window = Window(size_y=2, size_x=5, stride_y=2, dilation_x=2, left=5, bottom=1, right=2)
+        uneven = ConvProblem(batch=2, in_channels=6, in_height=9, in_width=21, out_channels=5, window=window)
+        return (*squares, conv_operation(uneven, activation="relu", storage=INT8))
 
 
 def _scratch_rows(tile: ConvInt8Tile, words: ConvOperation) -> int:
     """Planes of one image in the scratch, with those of zeros behind the last: its padding, and what vectors that run
     over the end of the output read.
     """
-    overrun = tile.vectors * tile.vector_width * tile.group_n * words.problem.stride
+    overrun = tile.vectors * tile.vector_width * tile.group_n * words.problem.window.stride_x
     return words.problem.in_channels * words.problem.batch + 1 + ceil_div(overrun, words.input.image_stride)
 
 

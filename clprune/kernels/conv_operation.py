@@ -14,6 +14,7 @@ from clprune.kernels.arguments import Answer
 from clprune.kernels.signature import places
 from clprune.kernels.storage import FLOAT32, storage_key
 from clprune.kernels.tile import Constraint, Tile
+from clprune.kernels.windows import sliding_windows
 from clprune.layout import Layout, padded_layout
 
 
@@ -60,7 +61,7 @@ class ConvOperation:
     def can_be_flat(self) -> bool:
         """Output positions and input positions differ by a constant: vectors may run over row ends."""
         same_images = self.problem.batch == 1 or self.input.image_stride == self.output.image_stride
-        is_aligned = self.problem.stride == 1 and self.input.pitch == self.output.pitch and same_images
+        is_aligned = self.problem.window.is_dense and self.input.pitch == self.output.pitch and same_images
         return is_aligned and not self.pooled
 
     @property
@@ -130,12 +131,11 @@ class ConvOperation:
     @property
     def column_offsets(self) -> npt.NDArray[np.int32]:
         """Per column of a group's weight matrix, where its input lies from that of the output position."""
-        problem, layout = self.problem, self.input
-        taps = np.arange(problem.size) - problem.padding
+        window, layout = self.problem.window, self.input
         offsets = (
-            np.arange(problem.group_in_channels)[:, None, None] * layout.channel_stride
-            + taps[None, :, None] * layout.pitch
-            + taps[None, None, :]
+            np.arange(self.problem.group_in_channels)[:, None, None] * layout.channel_stride
+            + (np.arange(window.size_y) * window.dilation_y - window.top)[:, None] * layout.pitch
+            + (np.arange(window.size_x) * window.dilation_x - window.left)
         )
         return offsets.reshape(-1).astype(np.int32)
 
@@ -206,13 +206,13 @@ def conv_operation(
 
     `next_padding`: zero border that the output gets for its consumer; by default that of the problem itself.
     """
-    padding_out = problem.padding if next_padding is None else next_padding
+    padding_in = max(problem.window.padding)
+    padding_out = padding_in if next_padding is None else next_padding
     shape_in = Shape(channels=problem.in_channels, height=problem.in_height, width=problem.in_width)
     step = 2 if pooled else 1
     shape_out = Shape(channels=problem.out_channels, height=problem.out_height // step, width=problem.out_width // step)
-    pitch_in, pitch_out = problem.in_width + problem.padding, shape_out.width + padding_out
-    padding_in = problem.padding
-    if problem.stride == 1 and not pooled:
+    pitch_in, pitch_out = problem.in_width + padding_in, shape_out.width + padding_out
+    if problem.window.is_dense and not pooled:
         pitch_in = pitch_out = max(pitch_in, pitch_out)
         padding_in = padding_out = max(padding_in, padding_out)
         pitch_in = pitch_out = max(pitch_in, problem.in_width + padding_in, problem.out_width + padding_out)
@@ -228,7 +228,7 @@ def conv_operation(
 
 def conv_problems(names: Sequence[str], shapes: Iterable[Sequence[int]], **more: int) -> list[ConvProblem]:
     """One problem for each of `shapes`, whose numbers are the fields called `names`; `more` fields are those of all."""
-    return [ConvProblem(**dict(zip(names, shape, strict=True)), **more) for shape in shapes]
+    return [ConvProblem.square(**dict(zip(names, shape, strict=True)), **more) for shape in shapes]
 
 
 def can_pool(problem: ConvProblem) -> bool:
@@ -238,7 +238,7 @@ def can_pool(problem: ConvProblem) -> bool:
 
 def can_pack_rows(problem: ConvProblem, vector_width: int) -> bool:
     """Vectors of output positions can be filled with whole short rows, of one image or all rows of several."""
-    if problem.stride != 1 or problem.out_width not in (2, 4, 8) or vector_width not in (8, 16):
+    if not problem.window.is_dense or problem.out_width not in (2, 4, 8) or vector_width not in (8, 16):
         return False
     rows, image_rows = vector_width // problem.out_width, problem.out_height
     is_whole = image_rows % rows == 0 or rows % image_rows == 0
@@ -247,7 +247,7 @@ def can_pack_rows(problem: ConvProblem, vector_width: int) -> bool:
 
 def pool_problem(problem: ConvProblem) -> PoolProblem:
     """The 2x2 max pooling of stride 2 behind `problem`."""
-    return PoolProblem(
+    return PoolProblem.square(
         batch=problem.batch,
         channels=problem.out_channels,
         in_height=problem.out_height,
@@ -266,9 +266,7 @@ def conv_reference(
     `[out_channels]`.
     """
     p = problem
-    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (p.padding, p.padding), (p.padding, p.padding)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (p.size, p.size), axis=(2, 3))
-    windows = windows[:, :, :: p.stride, :: p.stride][:, :, : p.out_height, : p.out_width]
+    windows = sliding_windows(x.astype(np.float64), p.window, border=0.0)
     result = np.empty((p.batch, p.out_channels, p.out_height * p.out_width))
     for image in range(p.batch):
         for group in range(p.groups):

@@ -47,7 +47,7 @@ class ConvolutionKernel(MatrixKernel[VectorTileT, ConvOperationT]):
         problem = operation.problem
         if weights.winograd is None:
             return conv_reference(x, decoded_matrix(weights, operation.storage), weights.biases, problem)
-        y = winograd_convolution(x, weights.weights, output_tile=weights.winograd, padding=problem.padding)
+        y = winograd_convolution(x, weights.weights, output_tile=weights.winograd, padding=problem.window.top)
         return y + weights.biases.astype(np.float64)[:, None, None]
 
     def is_worth_trying(self, tile: VectorTileT, operation: ConvOperationT, device: DeviceInfo) -> bool:

@@ -1,26 +1,29 @@
-"""Pooling: maximum over windows (`templates/max_pool.cl.mako`), mean over planes (`templates/average_pool.cl.mako`)."""
+"""Pooling: maximum or mean of windows (`templates/window_pool.cl.mako`), mean of planes
+(`templates/average_pool.cl.mako`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from clprune.darknet.kinds.pools import AvgPool, MaxPool
+from clprune.darknet.kinds.pools import AvgPool
 from clprune.darknet.values import LayerWeights
-from clprune.geometry import PoolProblem, Shape, ceil_div
+from clprune.geometry import PoolProblem, Shape, Window, ceil_div
 from clprune.kernels.arguments import NO_WEIGHTS, Answer, Arguments, Arrays, Launch
 from clprune.kernels.base import Kernel
 from clprune.kernels.signature import places
 from clprune.kernels.tile import Constraint, TileT, values
+from clprune.kernels.windows import sliding_windows
 from clprune.layout import Layout, contiguous_layout, padded_layout
 from clprune.packing.arrays import PackedArrays
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaxPoolTile:
+class WindowPoolTile:
     """Parameters of the template, explained there."""
 
     vector_width: int = field(metadata=values(1, 4, 8, 16))
@@ -53,15 +56,26 @@ class PoolOperation:
         return self.problem.flops
 
 
+class MaxPoolOperation(PoolOperation):
+    """The maximum of windows, or of channels."""
+
+
+class WindowAverageOperation(PoolOperation):
+    """The mean of windows."""
+
+
 class AveragePoolOperation(PoolOperation):
     """The mean of every plane; the problem's window is the whole plane."""
 
 
-def pool_operation(problem: PoolProblem, *, padding: int = 0) -> PoolOperation:
+PoolOperationT = TypeVar("PoolOperationT", bound=PoolOperation)
+
+
+def pool_operation(kind: type[PoolOperationT], problem: PoolProblem, *, padding: int = 0) -> PoolOperationT:
     """The operation with `padding` zero columns and rows around both tensors."""
     shape_in = Shape(channels=problem.channels, height=problem.in_height, width=problem.in_width)
-    shape_out = Shape(channels=problem.channels, height=problem.out_height, width=problem.out_width)
-    return PoolOperation(
+    shape_out = Shape(channels=problem.out_channels, height=problem.out_height, width=problem.out_width)
+    return kind(
         problem=problem,
         input=padded_layout(batch=problem.batch, shape=shape_in, pitch=shape_in.width + padding, padding=padding),
         output=padded_layout(batch=problem.batch, shape=shape_out, pitch=shape_out.width + padding, padding=padding),
@@ -69,15 +83,17 @@ def pool_operation(problem: PoolProblem, *, padding: int = 0) -> PoolOperation:
 
 
 def max_pool_reference(x: npt.NDArray[Any], problem: PoolProblem) -> Answer:
+    """float64 answer `[N, out_channels, out_height, out_width]` for x `[N, C, H, W]`."""
+    if problem.depth_channels:
+        return np.stack([x[:, c :: problem.depth_channels].max(axis=1) for c in range(problem.depth_channels)], axis=1)
+    answer: Answer = sliding_windows(x.astype(np.float64), problem.window, border=-np.inf).max(axis=(4, 5))
+    return answer
+
+
+def window_average_reference(x: npt.NDArray[Any], problem: PoolProblem) -> Answer:
     """float64 answer `[N, C, out_height, out_width]` for x `[N, C, H, W]`."""
-    before, size, stride = problem.padding // 2, problem.size, problem.stride
-    rows_needed = (problem.out_height - 1) * stride + size
-    columns_needed = (problem.out_width - 1) * stride + size
-    height, width = x.shape[2:]
-    padded = np.full((*x.shape[:2], max(rows_needed, before + height), max(columns_needed, before + width)), -np.inf)
-    padded[:, :, before : before + height, before : before + width] = x
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(2, 3))[:, :, ::stride, ::stride]
-    answer: Answer = windows.max(axis=(4, 5))[:, :, : problem.out_height, : problem.out_width]
+    windows = sliding_windows(x.astype(np.float64), problem.window, border=0.0 if problem.counts_border else np.nan)
+    answer: Answer = np.nanmean(windows, axis=(4, 5))
     return answer
 
 
@@ -87,8 +103,14 @@ def average_pool_reference(x: npt.NDArray[Any]) -> Answer:
     return answer
 
 
+#: A window of samples: all that darknet's own have not.
+_UNEVEN = Window(
+    size_y=2, size_x=3, stride_y=2, stride_x=3, dilation_y=2, dilation_x=1, top=1, left=0, bottom=0, right=2
+)
+
+
 class PoolKernel(Kernel[TileT, PoolOperation]):
-    """What both kernels share: they compute a layer by themselves."""
+    """What all kernels share: they compute a layer by themselves."""
 
     computes: ClassVar[type[PoolOperation]]
 
@@ -96,14 +118,11 @@ class PoolKernel(Kernel[TileT, PoolOperation]):
         return self.computes(problem=layer.problem(batch), input=input, output=output)
 
 
-class MaxPoolKernel(PoolKernel[MaxPoolTile]):
-    """See `templates/max_pool.cl.mako`."""
+class WindowPoolKernel(PoolKernel[WindowPoolTile]):
+    """See `templates/window_pool.cl.mako`."""
 
-    name = "max_pool"
-    template = "max_pool"
-    layer_kind = MaxPool
-    computes = PoolOperation
-    tile_type = MaxPoolTile
+    template = "window_pool"
+    tile_type = WindowPoolTile
     constraints = (
         Constraint(
             reason="a vector is more than twice as long as an output row",
@@ -126,37 +145,46 @@ class MaxPoolKernel(PoolKernel[MaxPoolTile]):
             holds=lambda t, o: t.tile_rows == 1 or t.tile_rows < 4 * o.problem.out_height or t.group_n == 1,
         ),
     )
-    cpu_tiles = (MaxPoolTile(vector_width=8, tile_rows=64), MaxPoolTile(vector_width=4, tile_rows=64))
+    cpu_tiles = (WindowPoolTile(vector_width=8, tile_rows=64), WindowPoolTile(vector_width=4, tile_rows=64))
     # Neighbouring items read neighbouring windows; narrow planes need several rows to fill a work-group.
     gpu_tiles = (
-        MaxPoolTile(vector_width=1, group_n=64),
-        MaxPoolTile(vector_width=1, group_n=16, group_rows=4, tile_rows=4),
+        WindowPoolTile(vector_width=1, group_n=64),
+        WindowPoolTile(vector_width=1, group_n=16, group_rows=4, tile_rows=4),
     )
 
-    def launch(self, tile: MaxPoolTile, operation: PoolOperation) -> Launch:
+    def launch(self, tile: WindowPoolTile, operation: PoolOperation) -> Launch:
         problem = operation.problem
         rows = ceil_div(problem.out_height, tile.tile_rows)
-        planes = problem.channels * problem.batch
+        planes = problem.out_channels * problem.batch
         return Launch(
             global_size=(tile.group_n, rows * tile.group_rows, planes), local_size=(tile.group_n, tile.group_rows, 1)
         )
 
-    def variables(self, tile: MaxPoolTile, operation: PoolOperation) -> dict[str, Any]:
-        problem = operation.problem
+    def variables(self, tile: WindowPoolTile, operation: PoolOperation) -> dict[str, Any]:
+        problem, window = operation.problem, operation.problem.window
         return {
-            "size": problem.size,
-            "stride": problem.stride,
-            "before": problem.padding // 2,
+            "function": self.name,
             "inside": problem.all_inside,
+            "row_places": tuple(range(0, window.extent_y, window.dilation_y)),
+            "column_places": tuple(range(0, window.extent_x, window.dilation_x)),
+            **{name: getattr(window, name) for name in ("stride_y", "stride_x", "top", "left")},
+            **{name: getattr(problem, name) for name in ("channels", "depth_channels", "is_average", "counts_border")},
         }
 
-    def safe_tile(self, operation: PoolOperation) -> MaxPoolTile:
-        return MaxPoolTile(vector_width=1)
+    def safe_tile(self, operation: PoolOperation) -> WindowPoolTile:
+        return WindowPoolTile(vector_width=1)
 
-    def arguments(self, tile: MaxPoolTile, operation: PoolOperation, packed: PackedArrays) -> Arguments:
+    def arguments(self, tile: WindowPoolTile, operation: PoolOperation, packed: PackedArrays) -> Arguments:
         problem = operation.problem
         sizes = {name: getattr(problem, name) for name in ("in_height", "in_width", "out_height", "out_width", "batch")}
         return {**sizes, **places(x=operation.input, y=operation.output)}
+
+
+class MaxPoolKernel(WindowPoolKernel):
+    """Maximum of windows, or of channels."""
+
+    name = "max_pool"
+    computes = MaxPoolOperation
 
     def reference(self, operation: PoolOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS) -> Answer:
         return max_pool_reference(inputs[0], operation.problem)
@@ -165,12 +193,52 @@ class MaxPoolKernel(PoolKernel[MaxPoolTile]):
         # batch, channels, height, width, size, stride, padding in total
         shapes = ((1, 3, 13, 31, 2, 2, 1), (2, 5, 8, 8, 2, 2, 0), (1, 7, 13, 13, 2, 1, 1), (3, 3, 7, 33, 3, 2, 2),
                   (1, 1, 1, 1, 2, 2, 1), (1, 2, 17, 31, 3, 3, 0), (2, 2, 9, 11, 5, 1, 4))  # fmt: skip
-        return tuple(
+        squares = tuple(
             pool_operation(
-                PoolProblem(batch=n, channels=c, in_height=h, in_width=w, size=size, stride=stride, padding=padding),
+                MaxPoolOperation,
+                PoolProblem.square(
+                    batch=n, channels=c, in_height=h, in_width=w, size=size, stride=stride, padding=padding
+                ),
                 padding=index % 2,
             )
             for index, (n, c, h, w, size, stride, padding) in enumerate(shapes)
+        )
+        problems = (
+            PoolProblem(batch=2, channels=3, in_height=9, in_width=21, window=_UNEVEN),
+            PoolProblem(batch=2, channels=7, in_height=5, in_width=9, window=Window.square(1), depth_channels=3),
+        )
+        return (*squares, *(pool_operation(MaxPoolOperation, problem, padding=1) for problem in problems))
+
+
+class WindowAverageKernel(WindowPoolKernel):
+    """Mean of windows."""
+
+    name = "window_average"
+    computes = WindowAverageOperation
+
+    def reference(self, operation: PoolOperation, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS) -> Answer:
+        return window_average_reference(inputs[0], operation.problem)
+
+    def error_terms(self, operation: PoolOperation) -> int:
+        return operation.problem.window.places
+
+    def sample_operations(self) -> tuple[PoolOperation, ...]:
+        windows = (
+            (Window.square(2, stride=2), False),
+            (Window.square(3, stride=1, padding=1), False),
+            (Window.square(3, stride=2, padding=1), True),
+            (_UNEVEN, False),
+            (_UNEVEN, True),
+        )
+        return tuple(
+            pool_operation(
+                WindowAverageOperation,
+                PoolProblem(
+                    batch=2, channels=3, in_height=9, in_width=21, window=window, is_average=True, counts_border=counts
+                ),
+                padding=index % 2,
+            )
+            for index, (window, counts) in enumerate(windows)
         )
 
 
@@ -223,4 +291,5 @@ class AveragePoolKernel(PoolKernel[AveragePoolTile]):
 
 
 MAX_POOL = MaxPoolKernel()
+WINDOW_AVERAGE = WindowAverageKernel()
 AVERAGE_POOL = AveragePoolKernel()

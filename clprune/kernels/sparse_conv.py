@@ -16,6 +16,7 @@ from clprune.kernels.convolution import PositionKernel
 from clprune.kernels.samples import ragged_matrix
 from clprune.kernels.storage import entry_lists, weight_arguments
 from clprune.kernels.tile import PREFETCHING, WORK_GROUP_CONSTRAINTS, Constraint, fits_registers, values
+from clprune.kernels.windows import window_variables
 from clprune.packing.row_blocks import PackedRows, pack_rows
 
 
@@ -112,7 +113,7 @@ class SparseConvKernel(PositionKernel[SparseConvTile]):
 
     def variables(self, tile: SparseConvTile, operation: ConvOperation) -> dict[str, Any]:
         return {
-            "stride": operation.problem.stride,
+            **window_variables(operation.problem.window),
             "activation": operation.activation,
             "pooled": operation.pooled,
             "storage": operation.storage,

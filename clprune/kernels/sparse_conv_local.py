@@ -60,8 +60,8 @@ class SparseConvLocalTile:
 
 
 def has_local_form(problem: ConvProblem) -> bool:
-    """Whether the kernel can compute the layer: stride 1, all channels in one group."""
-    return problem.stride == 1 and problem.groups == 1
+    """Whether the kernel can compute the layer: plain windows of stride 1, all channels in one group."""
+    return problem.window.is_plain and problem.window.is_dense and problem.groups == 1
 
 
 class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation]):
@@ -74,7 +74,9 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
     algorithm = "sparse"
     draw_matrix = staticmethod(ragged_matrix)
     constraints = (
-        Constraint(reason="the layer has a stride or groups", holds=lambda t, o: has_local_form(o.problem)),
+        Constraint(
+            reason="the layer has a stride, groups or uneven windows", holds=lambda t, o: has_local_form(o.problem)
+        ),
         Constraint(
             reason="a piece has more columns than a vector",
             holds=lambda t, o: t.tile_columns <= t.vector_width,
@@ -93,7 +95,9 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
         ),
         Constraint(
             reason="the local input has more vectors than 16 bits can number",
-            holds=lambda t, o: t.tile_k * o.problem.size * (t.tile_rows + o.problem.size - 1) <= MOST_VECTORS,
+            holds=lambda t, o: (
+                t.tile_k * o.problem.window.size_y * (t.tile_rows + o.problem.window.size_y - 1) <= MOST_VECTORS
+            ),
         ),
     )
     # 24 channels of 7 rows and their two neighbours are what a first cache of 48 KiB holds.
@@ -115,7 +119,7 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
         return sparse_offers(self, request, label="sparse local", place=0)
 
     def local_mem_bytes(self, tile: SparseConvLocalTile, operation: ConvOperation) -> int:
-        size = operation.problem.size
+        size = operation.problem.window.size_y
         vectors = tile.tile_k * size * (tile.tile_rows + size - 1) + tile.block_rows * tile.tile_rows
         return 4 * tile.vector_width * vectors
 
@@ -125,8 +129,8 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
 
     def variables(self, tile: SparseConvLocalTile, operation: ConvOperation) -> dict[str, Any]:
         return {
-            "size": operation.problem.size,
-            "padding": operation.problem.padding,
+            "size": operation.problem.window.size_y,
+            "padding": operation.problem.window.top,
             "activation": operation.activation,
             "pooled": operation.pooled,
             "storage": operation.storage,
@@ -149,7 +153,7 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
 
         def cost(tile: SparseConvLocalTile) -> int:
             groups = self.launch(tile, operation).global_size[0]
-            return groups * (tile.tile_rows + operation.problem.size - 1)
+            return groups * (tile.tile_rows + operation.problem.window.size_y - 1)
 
         return min(fitting, key=cost, default=self.safe_tile(operation))
 
@@ -162,7 +166,7 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
 
         Raises UsageError for weights that are not finite or not coded as the operation's storage.
         """
-        size = operation.problem.size
+        size = operation.problem.window.size_y
         filters = np.indices((operation.problem.in_channels, size, size), np.int32)
         channel, filter_row, filter_column = filters.reshape(3, -1)
         return entry_lists(
@@ -192,12 +196,16 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
         """Those of `conv` that have this form, and sides and channels that large tiles fit into, with a remainder."""
-        wide = ConvProblem(batch=1, in_channels=5, in_height=9, in_width=19, out_channels=21, size=3, padding=1)
-        several = ConvProblem(batch=3, in_channels=7, in_height=7, in_width=7, out_channels=18, size=3, padding=1)
-        pooled = ConvProblem(batch=2, in_channels=6, in_height=14, in_width=18, out_channels=17, size=3, padding=1)
-        large = ConvProblem(batch=1, in_channels=3, in_height=11, in_width=12, out_channels=5, size=5, padding=2)
+        wide = ConvProblem.square(batch=1, in_channels=5, in_height=9, in_width=19, out_channels=21, size=3, padding=1)
+        several = ConvProblem.square(
+            batch=3, in_channels=7, in_height=7, in_width=7, out_channels=18, size=3, padding=1
+        )
+        pooled = ConvProblem.square(
+            batch=2, in_channels=6, in_height=14, in_width=18, out_channels=17, size=3, padding=1
+        )
+        large = ConvProblem.square(batch=1, in_channels=3, in_height=11, in_width=12, out_channels=5, size=5, padding=2)
         # as many channels as the largest tile has, for hardly any work
-        channels = ConvProblem(batch=1, in_channels=17, in_height=14, in_width=4, out_channels=257, size=1)
+        channels = ConvProblem.square(batch=1, in_channels=17, in_height=14, in_width=4, out_channels=257, size=1)
         others = (
             conv_operation(channels),
             conv_operation(wide, activation="relu", storage=CODEBOOK4),

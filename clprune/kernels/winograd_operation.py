@@ -104,14 +104,17 @@ def winograd_operation(operation: ConvOperation, *, output_tile: int) -> Winogra
 
 def winograd_obstacle(problem: ConvProblem) -> str | None:
     """Why a convolution cannot be computed by these kernels, or None."""
-    if problem.size != 3:
-        return f"filters are {problem.size}x{problem.size}, not 3x3"
-    if problem.stride != 1:
-        return f"the stride is {problem.stride}, not 1"
+    window = problem.window
+    if (window.size_y, window.size_x) != (3, 3):
+        return f"filters are {window.size_y}x{window.size_x}, not 3x3"
+    if not window.is_dense:
+        return f"the stride is {max(window.stride_y, window.stride_x)}, not 1"
+    if not window.is_plain:
+        return "the filters are dilated, or padding is not the same on all sides"
     if problem.groups != 1:
         return f"channels are split into {problem.groups} groups"
-    if problem.padding > 2:
-        return f"the padding is {problem.padding}, more than 2"
+    if window.top > 2:
+        return f"the padding is {window.top}, more than 2"
     return None
 
 
@@ -152,9 +155,9 @@ def shared_arguments(operation: WinogradOperation, packed: PackedWinograd, *, co
         "segment_count": operation.segments(columns),
         "segments_per_row": operation.segments_per_row(columns),
         "tile_rows": operation.tile_rows,
-        "x_start": layout.origin - problem.padding * (layout.pitch + 1),
-        "last_row": problem.in_height + 2 * problem.padding - 1,
-        "padded_width": problem.in_width + 2 * problem.padding,
+        "x_start": layout.origin - problem.window.top * (layout.pitch + 1),
+        "last_row": problem.in_height + 2 * problem.window.top - 1,
+        "padded_width": problem.in_width + 2 * problem.window.top,
         "out_width": problem.out_width // operation.row_step,
         "out_height": problem.out_height // operation.row_step,
         **places(x=layout, y=operation.output),
@@ -211,9 +214,9 @@ def winograd_sample_operations() -> tuple[WinogradOperation, ...]:
         for index, problem in enumerate(problems)
     )
     pooled = (
-        (4, ConvProblem(batch=2, in_channels=3, in_height=14, in_width=38, out_channels=9, size=3, padding=1)),
-        (2, ConvProblem(batch=1, in_channels=5, in_height=6, in_width=34, out_channels=17, size=3, padding=1)),
-        (4, ConvProblem(batch=1, in_channels=17, in_height=64, in_width=64, out_channels=31, size=3, padding=1)),
+        (4, ConvProblem.square(batch=2, in_channels=3, in_height=14, in_width=38, out_channels=9, size=3, padding=1)),
+        (2, ConvProblem.square(batch=1, in_channels=5, in_height=6, in_width=34, out_channels=17, size=3, padding=1)),
+        (4, ConvProblem.square(batch=1, in_channels=17, in_height=64, in_width=64, out_channels=31, size=3, padding=1)),
     )
     in_one = tuple(
         winograd_operation(conv_operation(problem, activation="leaky", pooled=True), output_tile=output_tile)

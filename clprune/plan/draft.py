@@ -45,7 +45,7 @@ class Draft:
     def __post_init__(self) -> None:
         self.aliases = tensor_aliases(self.network, self.fused)
         self._numbers = itertools.count(len(self.network.layers))
-        self._offers: dict[tuple[int, Operation], tuple[Offer, ...]] = {}
+        self._offers: dict[tuple[Operation, WeightForm], tuple[Offer, ...]] = {}
 
     def new_tensor(self, layout: Layout) -> int:
         """A tensor of the plan's own."""
@@ -53,14 +53,12 @@ class Draft:
         self.layouts[tensor] = layout
         return tensor
 
-    def offers(self, layer: Layer, operation: Operation) -> tuple[Offer, ...]:
+    def offers(self, operation: Operation, form: WeightForm) -> tuple[Offer, ...]:
         """The ways to compute `operation`; found once for all images of a batch, whose layers have the same."""
-        known = (layer.index, operation)
+        known = (operation, form)
         if known not in self._offers:
             algorithms, device, kernels = self.algorithms, self.device, self.kernels
-            self._offers[known] = offers_for(
-                operation, self.form(layer), algorithms=algorithms, device=device, kernels=kernels
-            )
+            self._offers[known] = offers_for(operation, form, algorithms=algorithms, device=device, kernels=kernels)
         return self._offers[known]
 
     def form(self, layer: Layer) -> WeightForm:
@@ -121,9 +119,11 @@ class Site:
         own |= {"inputs": self.inputs, "output": self.output}
         self.draft.steps.append(Step(offers=tuple(offers), **(own | fields)))
 
-    def compute(self, operation: Operation, **fields: Any) -> None:
-        """Add a step that any kernel computes which offers itself for `operation`; `fields` as in `choose`."""
-        self.choose(self.draft.offers(self.layer, operation), **fields)
+    def compute(self, operation: Operation, *, form: WeightForm | None = None, **fields: Any) -> None:
+        """Add a step that any kernel computes which offers itself for `operation`, with weights of the layer's form if
+        no other is given; `fields` as in `choose`.
+        """
+        self.choose(self.draft.offers(operation, self.form if form is None else form), **fields)
 
     def add(self, kernel: Kernel[Any, Any], operation: Operation, **fields: Any) -> None:
         """Add a step that only one kernel computes; `fields` as in `choose`."""

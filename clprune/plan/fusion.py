@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from clprune.darknet.kinds.base import Layer
@@ -10,7 +11,7 @@ from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.kinds.pools import MaxPool
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
-from clprune.geometry import round_up
+from clprune.geometry import Window, round_up
 from clprune.kernels.base import Kernel
 from clprune.kernels.conv_operation import can_pool
 from clprune.kernels.workload import WeightForm
@@ -46,8 +47,10 @@ def fused_pools(
 
 def _is_fusable(source: Convolutional, pool: MaxPool, network: Network) -> bool:
     readers = [layer for layer in network.layers if source.index in layer.sources]
-    is_plain = pool.size == 2 and pool.stride == 2 and pool.padding // 2 == 0
-    return is_plain and can_pool(source.problem(1)) and _is_only(pool, readers)
+    window = pool.window
+    is_plain = replace(window, bottom=0, right=0) == Window.square(2, stride=2) and not pool.depth_channels
+    has_blur = source.antialiasing or pool.antialiasing
+    return is_plain and not has_blur and can_pool(source.problem(1)) and _is_only(pool, readers)
 
 
 def _is_only(layer: Layer, readers: list[Layer]) -> bool:

@@ -49,9 +49,9 @@ def assign_layouts(network: Network, fused: Mapping[int, int], *, batch: int) ->
     for layer in network.layers:
         if isinstance(layer, Convolutional):
             source, own = aliases[layer.sources[0]], fused.get(layer.index, layer.index)
-            padding[source] = max(padding[source], layer.padding)
+            padding[source] = max(padding[source], *layer.window.padding)
             touched |= {source, own}
-            if layer.stride == 1 and layer.index not in fused:
+            if layer.window.is_dense and layer.blur is None and layer.index not in fused:
                 joined[root(own)] = root(source)
     shared_padding: dict[int, int] = {}
     shared_pitch: dict[int, int] = {}

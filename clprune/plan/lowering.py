@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
+
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
@@ -16,12 +18,18 @@ from clprune.darknet.kinds.heads import runs_of
 from clprune.darknet.kinds.joins import Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm
 from clprune.darknet.kinds.planes import Crop, Upsample
+from clprune.darknet.kinds.pools import WindowPool
+from clprune.darknet.kinds.windowed import WindowedLayer
+from clprune.darknet.values import LayerWeights
+from clprune.geometry import ConvProblem
 from clprune.kernels.connected import ConnectedOperation
 from clprune.kernels.conv_operation import ConvOperation
 from clprune.kernels.head import HeadOperation
 from clprune.kernels.pointwise import PointwiseOperation
+from clprune.kernels.pool import MaxPoolOperation, WindowAverageOperation
 from clprune.kernels.softmax import SoftmaxOperation
-from clprune.layout import contiguous_layout
+from clprune.kernels.workload import WeightForm
+from clprune.layout import contiguous_layout, padded_layout
 from clprune.plan.draft import Site
 
 
@@ -38,15 +46,60 @@ def lower(layer: Layer, site: Site) -> None:
 @lower.register
 def _(layer: Convolutional, site: Site) -> None:
     pool = site.network.layers[site.draft.fused[layer.index]] if layer.index in site.draft.fused else None
+    own = _own_output(layer, site)
     operation = ConvOperation(
         problem=layer.problem(site.batch),
         input=site.x,
-        output=site.y,
+        output=site.draft.layouts[own],
         activation=layer.activation,
         pooled=pool is not None,
         storage=site.draft.storage(layer),
     )
-    site.compute(operation, fused=pool, label=layer.kind if pool is None else f"{layer.kind} + {pool.kind}")
+    label = layer.kind if pool is None else f"{layer.kind} + {pool.kind}"
+    site.compute(operation, fused=pool, label=label, output=own)
+    _blur(layer, site, own)
+
+
+@lower.register
+def _(layer: WindowPool, site: Site) -> None:
+    own = _own_output(layer, site)
+    kind = WindowAverageOperation if layer.problem(1).is_average else MaxPoolOperation
+    site.compute(kind(problem=layer.problem(site.batch), input=site.x, output=site.draft.layouts[own]), output=own)
+    _blur(layer, site, own)
+
+
+def _own_output(layer: WindowedLayer, site: Site) -> int:
+    """The tensor that the layer itself writes: its output or, where a blur follows, one of the plan's own."""
+    if layer.blur is None:
+        return site.output
+    shape, padding = layer.inner, max(layer.blur.padding)
+    layout = padded_layout(batch=site.batch, shape=shape, pitch=shape.width + padding, padding=padding)
+    return site.draft.new_tensor(layout)
+
+
+def _blur(layer: WindowedLayer, site: Site, own: int) -> None:
+    """Add the step that blurs the layer's own output, where there is one."""
+    if layer.blur is None:
+        return
+    channels, shape = layer.output.channels, layer.inner
+    problem = ConvProblem(
+        batch=site.batch,
+        in_channels=channels,
+        in_height=shape.height,
+        in_width=shape.width,
+        out_channels=channels,
+        window=layer.blur,
+        groups=channels,
+    )
+    filters = np.tile(np.array(layer.blur_weights, np.float32), (channels, 1))
+    constants = LayerWeights(weights=filters, biases=np.zeros(channels, np.float32))
+    site.compute(
+        ConvOperation(problem=problem, input=site.draft.layouts[own], output=site.y),
+        form=WeightForm(),
+        inputs=(own,),
+        label=f"{layer.kind} blur",
+        constants=constants,
+    )
 
 
 @lower.register

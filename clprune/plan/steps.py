@@ -22,9 +22,10 @@ from clprune.kernels.workload import Workload
 class Step:
     """One launch before a kernel is chosen: `offers` are the ways in which it can be computed, the first one untuned.
 
-    `inputs` and `output` name tensors of the plan; `layer` is None for copies of the plan's own. `constants`:
-    per-channel (scale, shift) that the step needs beside its layer's weights. `fused` is the pooling layer that the
-    step computes as well. `image` is the image of the batch that the step is for, None where it is for all.
+    `inputs` and `output` name tensors of the plan; `layer` is None for copies of the plan's own. `constants`: what the
+    step multiplies by in place of its layer's weights, weights or (scale, shift) for all channels. `fused` is the
+    pooling layer that the step computes as well. `image` is the image of the batch that the step is for, None where it
+    is for all.
     """
 
     layer: Layer | None
@@ -32,7 +33,7 @@ class Step:
     offers: tuple[Offer, ...]
     inputs: tuple[int, ...]
     output: int
-    constants: tuple[float, float] | None = None
+    constants: tuple[float, float] | LayerWeights | None = None
     fused: MaxPool | None = None
     image: int | None = None
 
@@ -88,6 +89,8 @@ def step_weights(step: Chosen, network: Network, weights: Weights) -> LayerWeigh
     """
     if not step.kernel.takes_weights(step.operation):
         return NO_WEIGHTS
+    if isinstance(step.constants, LayerWeights):
+        return step.constants
     if step.constants is not None:
         scale, shift = (np.full(step.operation.input.shape.channels, value, np.float32) for value in step.constants)
         return LayerWeights(weights=scale, biases=shift)

@@ -19,7 +19,7 @@ from clprune.kernels.earlier_hashes import EARLIER_HASHES
 if TYPE_CHECKING:
     from typing_extensions import Self  # in `typing` from Python 3.11 on
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 #: Table -> its columns and key.
 _SCHEMA = {
@@ -170,7 +170,7 @@ class Database:
                 connection.execute(f"DROP TABLE IF EXISTS {table}")
             for table, columns in _SCHEMA.items():
                 connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
-            if 0 < version < 4:
+            if 0 < version < 5:
                 _rename_hashes(connection)
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
@@ -259,8 +259,8 @@ def _check_owner(path: Path) -> None:
 
 
 def _rename_hashes(connection: sqlite3.Connection) -> None:
-    """What version 3 kept under earlier hashes of sources that are still the same stays valid."""
-    renamed = [(today, kernel, earlier) for kernel, (earlier, today) in EARLIER_HASHES.items()]
+    """What was kept under earlier hashes of sources that are still the same stays valid."""
+    renamed = [(known[-1], kernel, earlier) for kernel, known in EARLIER_HASHES.items() for earlier in known[:-1]]
     for table in ("measurement", "best", "checked"):
         statement = f"UPDATE OR IGNORE {table} SET source_hash=? WHERE kernel=? AND source_hash=?"
         connection.executemany(statement, renamed)

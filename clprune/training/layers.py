@@ -22,8 +22,10 @@ from torch.nn import functional
 from clprune.darknet.fold import BATCH_NORM_EPSILON
 from clprune.darknet.kinds import connected, convolutional, functions, joins, normalization, planes, pools
 from clprune.darknet.kinds.base import Layer, MatrixLayer
+from clprune.darknet.kinds.windowed import WindowedLayer
 from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
+from clprune.geometry import Window
 from clprune.training.activations import activate
 from clprune.training.ranks import current_ranks, sum_over_ranks
 from clprune.training.rounding import round_input, round_weights
@@ -162,13 +164,12 @@ class Convolution(Weighted):
 
     def __init__(self, layer: convolutional.Convolutional) -> None:
         super().__init__(layer)
-        self.stride = layer.stride
-        self.padding = layer.padding
-        self.groups = layer.groups
+        self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
         x, weights = self.coded(x)
-        return self.finish(functional.conv2d(x, weights, self.biases, self.stride, self.padding, 1, self.groups))
+        y = _convolve(x, weights, self.layer.own_window, biases=self.biases, groups=self.layer.groups)
+        return _blurred(self.layer, self.finish(y))
 
 
 class Connected(Weighted):
@@ -211,6 +212,28 @@ class Function(nn.Module):
         return self.function(self.layer, *sources)
 
 
+def _convolve(x: Tensor, weights: Tensor, window: Window, *, biases: Tensor | None = None, groups: int = 1) -> Tensor:
+    padding = (window.top, window.left)
+    if padding != (window.bottom, window.right):
+        x, padding = _bordered(x, window, 0.0), (0, 0)
+    strides, dilations = (window.stride_y, window.stride_x), (window.dilation_y, window.dilation_x)
+    return functional.conv2d(x, weights, biases, strides, padding, dilations, groups)
+
+
+def _bordered(x: Tensor, window: Window, value: float) -> Tensor:
+    border = (window.left, window.right, window.top, window.bottom)
+    return functional.pad(x, border, value=value) if any(border) else x
+
+
+def _blurred(layer: WindowedLayer, x: Tensor) -> Tensor:
+    """What the layer's `antialiasing` makes of its own output."""
+    if layer.blur is None:
+        return x
+    sides = (x.shape[1], 1, layer.blur.size_y, layer.blur.size_x)
+    filters = x.new_tensor(layer.blur_weights).view(1, *sides[1:]).expand(sides)
+    return _convolve(x, filters, layer.blur, groups=x.shape[1])
+
+
 @functools.singledispatch
 def make_layer(layer: Layer) -> nn.Module:
     """The torch module of a darknet layer. Raises UnsupportedLayerError for kinds that cannot be trained here."""
@@ -236,15 +259,27 @@ def _computes(kind: type[Layer]) -> Callable[[Callable[..., Tensor]], Callable[.
 
 @_computes(pools.MaxPool)
 def _max_pool(layer: pools.MaxPool, x: Tensor) -> Tensor:
-    before = layer.padding // 2
-    border = [
-        border
-        for length, count in ((layer.input.width, layer.output.width), (layer.input.height, layer.output.height))
-        for border in (before, max((count - 1) * layer.stride + layer.size - before - length, 0))
-    ]
-    if any(border):
-        x = functional.pad(x, border, value=float("-inf"))  # places outside the image never win
-    return functional.max_pool2d(x, layer.size, layer.stride)
+    if layer.depth_channels:
+        parts = [x[:, channel :: layer.depth_channels].amax(1) for channel in range(layer.depth_channels)]
+        return torch.stack(parts, 1)
+    window = layer.own_window
+    x = _bordered(x, window, float("-inf"))  # places outside the image never win
+    strides, dilations = (window.stride_y, window.stride_x), (window.dilation_y, window.dilation_x)
+    y = functional.max_pool2d(x, (window.size_y, window.size_x), strides, dilation=dilations)
+    return _blurred(layer, y)
+
+
+@_computes(pools.LocalAvgPool)
+def _window_average(layer: pools.LocalAvgPool, x: Tensor) -> Tensor:
+    window = layer.own_window
+
+    def mean(values: Tensor) -> Tensor:
+        channels = values.shape[1]
+        filters = values.new_full((channels, 1, window.size_y, window.size_x), 1 / window.places)
+        return _convolve(values, filters, window, groups=channels)
+
+    y = mean(x) if layer.count_border else mean(x) / mean(torch.ones_like(x[:1, :1]))
+    return _blurred(layer, y)
 
 
 @_computes(pools.AvgPool)

@@ -40,7 +40,7 @@ class WinogradConvolution(Weighted):
     def __init__(self, layer: Convolutional, *, winograd: int) -> None:
         super().__init__(layer)
         self.winograd = winograd
-        self.padding = layer.padding
+        self.padding = layer.window.top
         transforms = transform_matrices(winograd)
         kernels = self.weights.detach().numpy()
         u = transform_filters(kernels, winograd).reshape(transforms.matrices, *kernels.shape[:2])

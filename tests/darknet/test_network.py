@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,10 @@ from clprune.darknet.kinds.joins import Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm, Normalization
 from clprune.darknet.kinds.planes import Crop, Reorg, Upsample
 from clprune.darknet.kinds.pools import AvgPool, MaxPool
+from clprune.darknet.kinds.windowed import WindowedLayer
 from clprune.darknet.network import Network, load_network
 from clprune.errors import CfgError, UnsupportedLayerError, UsageError
-from clprune.geometry import ConnectedProblem, ConvProblem, Shape
+from clprune.geometry import ConnectedProblem, ConvProblem, Shape, Window
 from clprune.unit import Unit
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -43,7 +45,7 @@ def last(folder: Path, layers: str, *, net: str = "height=9\nwidth=11\nchannels=
 def test_convolutional_defaults(tmp_path: Path) -> None:
     layer = last(tmp_path, "[convolutional]\n")
     assert isinstance(layer, Convolutional)
-    assert (layer.filters, layer.size, layer.stride, layer.padding, layer.groups) == (1, 1, 1, 0, 1)
+    assert (layer.filters, layer.window, layer.groups) == (1, Window.square(1), 1)
     assert (layer.activation, layer.batch_normalize, layer.dontload, layer.prune) == ("logistic", False, False, None)
     assert (layer.index, layer.line, layer.kind, layer.sources) == (0, 5, "convolutional", (-1,))
     assert (layer.input, layer.output) == (shape(4, 9, 11), shape(1, 9, 11))
@@ -66,7 +68,7 @@ def test_convolutional_defaults(tmp_path: Path) -> None:
 def test_convolutional_shapes(tmp_path: Path, keys: str, padding: int, expected: tuple[int, int]) -> None:
     layer = last(tmp_path, f"[convolutional]\nfilters=6\n{keys}\n")
     assert isinstance(layer, Convolutional)
-    assert layer.padding == padding
+    assert layer.window.padding == (padding,) * 4
     assert layer.output == shape(6, *expected)
     problem = layer.problem(2)
     assert (problem.out_height, problem.out_width) == expected
@@ -78,7 +80,7 @@ def test_convolutional_problem(tmp_path: Path) -> None:
     assert isinstance(layer, Convolutional)
     assert (layer.activation, layer.batch_normalize) == ("leaky", True)
     assert layer.weights_shape == (6, 2, 3, 3)
-    assert layer.problem(5) == ConvProblem(
+    assert layer.problem(5) == ConvProblem.square(
         batch=5, in_channels=4, in_height=9, in_width=11, out_channels=6, size=3, stride=2, padding=1, groups=2
     )
 
@@ -108,8 +110,51 @@ def test_connected_flattens(tmp_path: Path) -> None:
 def test_maxpool(tmp_path: Path, keys: str, fields: tuple[int, int, int], expected: tuple[int, int]) -> None:
     layer = last(tmp_path, f"[maxpool]\n{keys}\n")
     assert isinstance(layer, MaxPool)
-    assert (layer.size, layer.stride, layer.padding) == fields
+    size, stride, total = fields
+    before, after = total // 2, total - total // 2
+    borders = {"top": before, "left": before, "bottom": after, "right": after}
+    assert layer.window == replace(Window.square(size, stride=stride), **borders)
     assert layer.output == shape(4, *expected)
+
+
+UNEVEN = "size_y=2\nsize_x=3\nstride_y=2\nstride_x=3\ndilation_y=2\npadding_top=1\npadding_left=0\npadding_bottom=0\n"
+
+
+@pytest.mark.parametrize(
+    ("section", "window", "expected"),
+    [
+        ("[convolutional]\nsize=3\npad=1\ndilation=2", replace(Window.square(3, padding=2), dilation_y=2, dilation_x=2),
+         (1, 9, 11)),
+        ("[convolutional]\nsize=1\npadding=1\ndilation=2", Window.square(1, padding=1), (1, 11, 13)),
+        ("[convolutional]\nsize_x=7\npad=1", replace(Window.square(1), size_x=7, left=3, right=3), (1, 9, 11)),
+        ("[convolutional]\nsize=3\nstride=2\nstride_x=1\npad=1", replace(Window.square(3, padding=1), stride_y=2),
+         (1, 5, 11)),
+        (f"[convolutional]\n{UNEVEN}padding_right=2",
+         Window(size_y=2, size_x=3, stride_y=2, stride_x=3, dilation_y=2, top=1, right=2), (1, 4, 4)),
+        (f"[maxpool]\n{UNEVEN}padding_right=2",
+         Window(size_y=2, size_x=3, stride_y=2, stride_x=3, dilation_y=2, top=1, right=2), (4, 4, 4)),
+        ("[local_avgpool]\nsize=3\nstride=2", Window.square(3, stride=2, padding=1), (4, 5, 6)),
+        ("[maxpool]\nmaxpool_depth=1\nout_channels=3", Window.square(1), (3, 9, 11)),
+    ],
+)  # fmt: skip
+def test_windows(tmp_path: Path, section: str, window: Window, expected: tuple[int, int, int]) -> None:
+    layer = last(tmp_path, section + "\n")
+    assert isinstance(layer, WindowedLayer)
+    assert layer.window == window
+    assert layer.output == shape(*expected)
+
+
+@pytest.mark.parametrize(("antialiasing", "expected"), [(1, (5, 6)), (2, (4, 5))])
+@pytest.mark.parametrize("section", ["[convolutional]\nfilters=4\npad=1", "[maxpool]"])
+def test_a_blur_takes_the_stride_over(
+    tmp_path: Path, section: str, antialiasing: int, expected: tuple[int, int]
+) -> None:
+    layer = last(tmp_path, f"{section}\nsize=3\nstride=2\nantialiasing={antialiasing}\n")
+    assert isinstance(layer, WindowedLayer)
+    assert (layer.own_window, layer.inner) == (Window.square(3, padding=1), shape(4, 9, 11))
+    assert layer.output == shape(4, *expected)
+    assert layer.blur is not None and (layer.blur.stride_y, layer.blur.places) == (2, len(layer.blur_weights))
+    assert sum(layer.blur_weights) == 1
 
 
 def test_layers_that_keep_the_shape(tmp_path: Path) -> None:
@@ -221,9 +266,10 @@ def test_prune_options(tmp_path: Path) -> None:
         ("[convolutional]\nfilters=6\ngroups=3\n", 7, "does not divide the 4 input channels"),
         ("[convolutional]\nfilters=6\ngroups=4\n", 7, "does not divide the 6 filters"),
         ("[convolutional]\nactivation=rellu\n", 6, "unknown activation 'rellu'.*relu"),
-        ("[convolutional]\ndilation=2\n", 6, "expected 1"),
+        ("[convolutional]\nsize=5\ndilation=3\n", 6, "size=13 is larger than the input's side of 9 pixels"),
         ("[convolutional]\nxnor=1\n", 6, "expected 0"),
-        ("[convolutional]\nstride_x=2\n", 6, "not supported"),
+        ("[convolutional]\nstride_x=0\n", 6, "at least 1"),
+        ("[maxpool]\nmaxpool_depth=1\nout_channels=5\n", 7, "at most the 4 channels"),
         ("[convolutional]\nprune_method=workgroup\nprune_unit=8x1\n", 6, "no prune_sparsity"),
         ("[connected]\nprune_method=w\nprune_unit=8\nprune_sparsity=0\n", 7, "ROWSxCOLUMNS"),
         ("[connected]\nprune_method=w\nprune_unit=8x1\nprune_sparsity=1\n", 8, "less than 1"),
@@ -327,7 +373,7 @@ def test_vgg16() -> None:
     connected = [layer for layer in network.layers if isinstance(layer, Connected)]
     assert network.input == shape(3, 224, 224)
     assert [layer.filters for layer in convolutions] == [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6
-    assert all((layer.size, layer.padding, layer.activation) == (3, 1, "relu") for layer in convolutions)
+    assert {(layer.window, layer.activation) for layer in convolutions} == {(Window.square(3, padding=1), "relu")}
     assert [layer.weights_shape for layer in connected] == [(4096, 25088), (4096, 4096), (1000, 4096)]
     assert [layer.activation for layer in connected] == ["relu", "relu", "linear"]
     assert isinstance(network.layers[-1], Softmax)

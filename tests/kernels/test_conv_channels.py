@@ -30,7 +30,7 @@ def tile(width: int, vectors: int, rows: int, columns: int, **more: int) -> Conv
 
 
 def conv(channels: int, side: int, filters: int, *, width: int = 0, pooled: bool = False, **more: int) -> ConvOperation:
-    problem = ConvProblem(
+    problem = ConvProblem.square(
         **{"batch": 1, "size": 3, "padding": 1, **more},
         in_channels=channels,
         in_height=side,
@@ -107,7 +107,7 @@ def test_work_groups(device_context: Session, chosen: ConvChannelsTile) -> None:
 def test_sums_told_by_hand(device_context: Session) -> None:
     """Filter m adds m to what its one weight, m + 1, makes of the left neighbour: columns of 0, 1, 2 become those."""
     operation = conv_operation(
-        ConvProblem(batch=1, in_channels=1, in_height=2, in_width=3, out_channels=16, size=3, padding=1)
+        ConvProblem.square(batch=1, in_channels=1, in_height=2, in_width=3, out_channels=16, size=3, padding=1)
     )
     x = np.arange(3, dtype=np.float32) * np.ones((1, 1, 2, 1), np.float32)
     matrix = np.zeros((16, 9), np.float32)

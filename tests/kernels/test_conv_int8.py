@@ -27,7 +27,7 @@ from clprune.opencl import Session
 from clprune.quantization.coding import LinearCoding
 from tests.imaginary import imaginary_device
 
-PROBLEM = ConvProblem(batch=2, in_channels=5, in_height=6, in_width=7, out_channels=6, size=3, padding=1)
+PROBLEM = ConvProblem.square(batch=2, in_channels=5, in_height=6, in_width=7, out_channels=6, size=3, padding=1)
 TILES = (
     ConvInt8Tile(tile_m=4, vector_width=4, vectors=2, channels_packed=2),
     ConvInt8Tile(tile_m=2, vector_width=8, vectors=1, channels_packed=2, mapping="rows", k_unroll=2),
@@ -81,7 +81,7 @@ def test_sums_are_exact(device_context: Session, tile: ConvInt8Tile) -> None:
 @pytest.mark.parametrize("tile", TILES, ids=str)
 def test_rounding_and_saturation(device_context: Session, tile: ConvInt8Tile) -> None:
     """1x1 with one weight: outputs are the codes of the inputs."""
-    problem = ConvProblem(batch=1, in_channels=1, in_height=2, in_width=6, out_channels=1, size=1)
+    problem = ConvProblem.square(batch=1, in_channels=1, in_height=2, in_width=6, out_channels=1, size=1)
     operation = conv_operation(problem, storage="int8")
     tile = dataclasses.replace(tile, tile_m=1)
     values = [0.5, 1.5, 2.5, -0.5, -1.5, 126.5, 127.4, 128.0, 1e30, -1e30, -127.6, 0.49999997]
@@ -116,7 +116,7 @@ def test_layer_without_scales_is_refused() -> None:
 
 def test_sums_that_could_overflow_are_refused() -> None:
     assert MOST_COLUMNS * 127**2 < 2**31 <= (MOST_COLUMNS + 1) * 127**2
-    problem = ConvProblem(batch=1, in_channels=MOST_COLUMNS + 1, in_height=1, in_width=1, out_channels=1, size=1)
+    problem = ConvProblem.square(batch=1, in_channels=MOST_COLUMNS + 1, in_height=1, in_width=1, out_channels=1, size=1)
     tile = CONV_INT8.safe_tile(conv_operation(problem, storage="int8"))
     reason = CONV_INT8.rejection(tile, conv_operation(problem, storage="int8"), imaginary_device())
     assert reason == "sums of so many products may exceed 32 bits"

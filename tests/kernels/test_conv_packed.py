@@ -28,7 +28,7 @@ def tile(rows: int, width: int, vectors: int, **more: int) -> ConvTile:
 def conv(
     channels: int, height: int, width: int, filters: int, *, batch: int, pooled: bool = False, **more: int
 ) -> ConvOperation:
-    problem = ConvProblem(
+    problem = ConvProblem.square(
         **{"size": 3, "padding": 1, **more},
         batch=batch,
         in_channels=channels,

@@ -12,18 +12,20 @@ import pytest
 
 from clprune.darknet.activations import ACTIVATIONS, activate
 from clprune.darknet.kinds.heads import runs_of
-from clprune.geometry import ConvProblem, PoolProblem, Shape
+from clprune.geometry import ConvProblem, PoolProblem, Shape, Window
 from clprune.kernels.connected import connected_reference
 from clprune.kernels.conv_operation import conv_reference
 from clprune.kernels.head import HEAD, HeadOperation
 from clprune.kernels.pointwise import PointwiseOperation, pointwise_reference
-from clprune.kernels.pool import average_pool_reference, max_pool_reference
+from clprune.kernels.pool import average_pool_reference, max_pool_reference, window_average_reference
 from clprune.kernels.softmax import softmax_reference
 from clprune.layout import contiguous_layout
 from clprune.rendering import render
 
 PROBLEMS = [
-    ConvProblem(batch=n, in_channels=c, in_height=h, in_width=w, out_channels=m, size=r, stride=s, padding=p, groups=g)
+    ConvProblem.square(
+        batch=n, in_channels=c, in_height=h, in_width=w, out_channels=m, size=r, stride=s, padding=p, groups=g
+    )
     for n, c, h, w, m, r, s, p, g in (
         (1, 1, 1, 1, 1, 1, 1, 0, 1),
         (2, 3, 5, 4, 2, 3, 1, 1, 1),
@@ -33,6 +35,8 @@ PROBLEMS = [
         (2, 2, 8, 7, 2, 3, 3, 2, 1),
     )
 ]
+UNEVEN = Window(size_y=2, size_x=3, stride_y=2, stride_x=1, dilation_y=2, dilation_x=1, top=1, left=0, right=2)
+PROBLEMS.append(ConvProblem(batch=2, in_channels=4, in_height=6, in_width=7, out_channels=2, window=UNEVEN, groups=2))
 
 
 def tensors(problem: ConvProblem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -45,13 +49,15 @@ def tensors(problem: ConvProblem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def conv_by_loops(x: np.ndarray, matrix: np.ndarray, bias: np.ndarray, problem: ConvProblem) -> np.ndarray:
     """One multiplication after the other; exact sums."""
     p = problem
-    weights = matrix.reshape(p.out_channels, p.group_in_channels, p.size, p.size)
+    window = p.window
+    weights = matrix.reshape(p.out_channels, p.group_in_channels, window.size_y, window.size_x)
     y = np.zeros((p.batch, p.out_channels, p.out_height, p.out_width))
     for n, m, i, j in np.ndindex(*y.shape):
         first = m // p.group_out_channels * p.group_in_channels
         terms = [float(bias[m])]
-        for c, r, s in itertools.product(range(p.group_in_channels), range(p.size), range(p.size)):
-            row, column = i * p.stride + r - p.padding, j * p.stride + s - p.padding
+        for c, r, s in itertools.product(range(p.group_in_channels), range(window.size_y), range(window.size_x)):
+            row = i * window.stride_y + r * window.dilation_y - window.top
+            column = j * window.stride_x + s * window.dilation_x - window.left
             if 0 <= row < p.in_height and 0 <= column < p.in_width:
                 terms.append(float(weights[m, c, r, s]) * float(x[n, first + c, row, column]))
         y[n, m, i, j] = math.fsum(terms)
@@ -70,11 +76,13 @@ def test_convolution(problem: ConvProblem) -> None:
 def test_convolution_against_pytorch(problem: ConvProblem) -> None:
     torch = pytest.importorskip("torch")
     x, matrix, bias = tensors(problem)
-    weights = matrix.reshape(problem.out_channels, problem.group_in_channels, problem.size, problem.size)
+    window = problem.window
+    weights = matrix.reshape(problem.out_channels, problem.group_in_channels, window.size_y, window.size_x)
+    padded = np.pad(x, ((0, 0), (0, 0), (window.top, window.bottom), (window.left, window.right)))
     theirs = torch.nn.functional.conv2d(
-        *(torch.from_numpy(values).double() for values in (x, weights, bias)),
-        stride=problem.stride,
-        padding=problem.padding,
+        *(torch.from_numpy(values).double() for values in (padded, weights, bias)),
+        stride=(window.stride_y, window.stride_x),
+        dilation=(window.dilation_y, window.dilation_x),
         groups=problem.groups,
     )
     np.testing.assert_allclose(conv_reference(x, matrix, bias, problem), theirs.numpy(), rtol=1e-12, atol=1e-12)
@@ -82,7 +90,7 @@ def test_convolution_against_pytorch(problem: ConvProblem) -> None:
 
 def test_convolution_by_hand() -> None:
     """A 2 x 2 filter over a 2 x 3 image, with a bias of 10."""
-    problem = ConvProblem(batch=1, in_channels=1, in_height=2, in_width=3, out_channels=1, size=2)
+    problem = ConvProblem.square(batch=1, in_channels=1, in_height=2, in_width=3, out_channels=1, size=2)
     x = np.array([[[[1, 2, 3], [4, 5, 6]]]], np.float32)
     answer = conv_reference(x, np.array([[1, 10, 100, 1000]], np.float32), np.array([10], np.float32), problem)
     assert answer.tolist() == [[[[10 + 1 + 20 + 400 + 5000, 10 + 2 + 30 + 500 + 6000]]]]
@@ -100,10 +108,12 @@ def test_connected_by_hand() -> None:
     ("size", "padding"), [(1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (3, 0), (3, 1), (3, 2), (5, 0), (5, 4)]
 )
 def test_max_pool(size: int, padding: int, stride: int) -> None:
-    problem = PoolProblem(batch=2, channels=2, in_height=6, in_width=7, size=size, stride=stride, padding=padding)
+    problem = PoolProblem.square(
+        batch=2, channels=2, in_height=6, in_width=7, size=size, stride=stride, padding=padding
+    )
     x = np.random.default_rng(3).standard_normal((2, 2, 6, 7), np.float32)
     wanted = np.full((2, 2, problem.out_height, problem.out_width), -np.inf)
-    before = problem.padding // 2
+    before = padding // 2
     for n, c, i, j in np.ndindex(*wanted.shape):
         for r, s in itertools.product(range(size), range(size)):
             row, column = i * stride + r - before, j * stride + s - before
@@ -115,9 +125,30 @@ def test_max_pool(size: int, padding: int, stride: int) -> None:
 def test_max_pool_against_pytorch() -> None:
     torch = pytest.importorskip("torch")
     x = np.random.default_rng(3).standard_normal((2, 3, 9, 11), np.float32)
-    problem = PoolProblem(batch=2, channels=3, in_height=9, in_width=11, size=3, stride=2, padding=2)
+    problem = PoolProblem.square(batch=2, channels=3, in_height=9, in_width=11, size=3, stride=2, padding=2)
     theirs = torch.nn.functional.max_pool2d(torch.from_numpy(x), 3, stride=2, padding=1).numpy()
     assert np.array_equal(max_pool_reference(x, problem), theirs)
+
+
+@pytest.mark.parametrize("counts_border", [False, True])
+def test_window_average_against_pytorch(counts_border: bool) -> None:
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(3).standard_normal((2, 3, 9, 11), np.float32)
+    window = Window.square(3, stride=2, padding=1)
+    problem = PoolProblem(
+        batch=2, channels=3, in_height=9, in_width=11, window=window, is_average=True, counts_border=counts_border
+    )
+    theirs = torch.nn.functional.avg_pool2d(
+        torch.from_numpy(x).double(), 3, stride=2, padding=1, count_include_pad=counts_border
+    ).numpy()
+    np.testing.assert_allclose(window_average_reference(x, problem), theirs, rtol=1e-12)
+
+
+def test_max_of_channels() -> None:
+    """Of five channels and two of output the first has three to choose from, the second two."""
+    x = np.array([1, 9, 3, 4, 2], np.float32).reshape(1, 5, 1, 1)
+    problem = PoolProblem(batch=1, channels=5, in_height=1, in_width=1, window=Window.square(1), depth_channels=2)
+    assert max_pool_reference(x, problem).ravel().tolist() == [3, 9]
 
 
 def test_average_pool_by_hand() -> None:

@@ -46,7 +46,7 @@ matrices = pytest.mark.parametrize("matrix_of", [lambda m, k: np.zeros((m, k), n
 @pytest.mark.parametrize("storage", ["float32", "int8", "codebook4"])
 @pytest.mark.parametrize("kernel", [SPARSE_CONV, SPARSE_CONV_LOCAL, CONV], ids=lambda kernel: kernel.name)
 def test_convolutions(device_context: Session, kernel, storage: str, matrix_of) -> None:  # type: ignore[no-untyped-def]
-    problem = ConvProblem(batch=1, in_channels=3, in_height=6, in_width=5, out_channels=9, size=3, padding=1)
+    problem = ConvProblem.square(batch=1, in_channels=3, in_height=6, in_width=5, out_channels=9, size=3, padding=1)
     operation = conv_operation(problem, storage=storage)
     matrix = np.sign(matrix_of(9, 27)).astype(np.float32)  # every storage holds -1, 0 and 1 exactly
     x = RNG.standard_normal((1, 3, 6, 5)).astype(np.float32)
@@ -154,7 +154,7 @@ def test_pieces_of_several_images(
     device_context: Session, tile: SparseConvLocalTile, pooled: bool, storage: str
 ) -> None:
     """Ten rows and columns: pieces of four or six rows overlap, and those of three images do not fill all vectors."""
-    problem = ConvProblem(batch=3, in_channels=5, in_height=10, in_width=10, out_channels=9, size=3, padding=1)
+    problem = ConvProblem.square(batch=3, in_channels=5, in_height=10, in_width=10, out_channels=9, size=3, padding=1)
     operation = conv_operation(problem, pooled=pooled, storage=storage, activation="leaky")
     workload = Workload(kept_share=0.3, unit_rows=1)
     case = SPARSE_CONV_LOCAL.case(tile, operation, SPARSE_CONV_LOCAL.sample(operation, workload))
@@ -163,7 +163,9 @@ def test_pieces_of_several_images(
 
 def test_local_tiles_fit_the_layer_and_the_device() -> None:
     device = imaginary_device(type="cpu", local_mem_bytes=2**18, native_vector_width_float=16)
-    problem = ConvProblem(batch=1, in_channels=256, in_height=56, in_width=56, out_channels=256, size=3, padding=1)
+    problem = ConvProblem.square(
+        batch=1, in_channels=256, in_height=56, in_width=56, out_channels=256, size=3, padding=1
+    )
     tile = SPARSE_CONV_LOCAL.default_tile(conv_operation(problem), device)
     assert (tile.tile_columns, tile.tile_rows) == (8, 7), "56 is a multiple of both"
     assert SPARSE_CONV_LOCAL.local_mem_bytes(tile, conv_operation(problem)) <= 2**18

@@ -64,7 +64,9 @@ def test_float16_has_a_largest_value() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("kernel", [CONV, SPARSE_CONV, SPARSE_CONV_LOCAL], ids=lambda kernel: kernel.name)
 def test_values_that_are_not_finite_are_refused_on_packing(kernel: object, value: float) -> None:
-    operation = conv_operation(ConvProblem(batch=1, in_channels=2, in_height=4, in_width=4, out_channels=3, size=1))
+    operation = conv_operation(
+        ConvProblem.square(batch=1, in_channels=2, in_height=4, in_width=4, out_channels=3, size=1)
+    )
     matrix = np.ones((3, 2, 1, 1), np.float32)
     matrix[1, 1] = value
     weights = LayerWeights(weights=matrix, biases=np.zeros(3, np.float32))

@@ -25,7 +25,7 @@ from clprune.kernels.workload import Workload
 from clprune.winograd.transforms import Matrix, transform_filters, transform_matrices
 from tests.imaginary import imaginary_device
 
-PROBLEM = ConvProblem(batch=1, in_channels=3, in_height=9, in_width=10, out_channels=4, size=3, padding=1)
+PROBLEM = ConvProblem.square(batch=1, in_channels=3, in_height=9, in_width=10, out_channels=4, size=3, padding=1)
 
 
 def operation(problem: ConvProblem = PROBLEM, output_tile: int = 4) -> WinogradOperation:
@@ -129,7 +129,7 @@ def test_pruned_filters_are_skipped_too() -> None:
 def test_a_work_group_per_compute_unit(compute_units: int, groups: int) -> None:
     """As many as there are passes for: 144 tiles in vectors of 16 are 9."""
     device = imaginary_device(type="cpu", compute_units=compute_units, native_vector_width_float=16)
-    problem = ConvProblem(batch=1, in_channels=3, in_height=48, in_width=48, out_channels=8, size=3, padding=1)
+    problem = ConvProblem.square(batch=1, in_channels=3, in_height=48, in_width=48, out_channels=8, size=3, padding=1)
     tile = WinogradFusedTile(tile_m=8, vector_width=16, vectors=1, groups=groups)
     assert WINOGRAD_FUSED.is_worth_trying(tile, operation(problem), device)
     other = dataclasses.replace(tile, groups=4)

@@ -21,7 +21,7 @@ from tools.offline.survey import lane_distance
 NVIDIA, AMD = architecture_by_name("sm_90"), architecture_by_name("gfx906")
 DENSE = Workload()
 OPERATION = conv_operation(
-    ConvProblem(batch=1, in_channels=5, in_height=13, in_width=31, out_channels=24, size=3, padding=1)
+    ConvProblem.square(batch=1, in_channels=5, in_height=13, in_width=31, out_channels=24, size=3, padding=1)
 )
 TILE = ConvTile(tile_m=8, vector_width=1, vectors=2, group_n=64, tile_k=16, k_unroll=2)
 
@@ -40,7 +40,9 @@ def test_dense_convolution() -> None:
 
 def test_lanes_apart_touch_more_lines() -> None:
     strided = conv_operation(
-        ConvProblem(batch=1, in_channels=5, in_height=13, in_width=31, out_channels=24, size=3, stride=2, padding=1)
+        ConvProblem.square(
+            batch=1, in_channels=5, in_height=13, in_width=31, out_channels=24, size=3, stride=2, padding=1
+        )
     )
     tile = dataclasses.replace(TILE, mapping="rows")
     assert lane_distance(CONV, tile, strided) == 2

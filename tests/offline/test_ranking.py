@@ -26,7 +26,7 @@ from tests.offline.fakes import FakeCompiler
 
 NVIDIA = architecture_by_name("sm_90")
 LAYER = conv_operation(
-    ConvProblem(batch=1, in_channels=64, in_height=28, in_width=28, out_channels=64, size=3, padding=1)
+    ConvProblem.square(batch=1, in_channels=64, in_height=28, in_width=28, out_channels=64, size=3, padding=1)
 )
 DEMAND = Demand(
     groups=1000,

@@ -43,7 +43,7 @@ activation=relu
 
 def operation(*, in_channels: int = 64, size: int = 3, stride: int = 1) -> ConvOperation:
     return conv_operation(
-        ConvProblem(
+        ConvProblem.square(
             batch=1,
             in_channels=in_channels,
             in_height=16,
@@ -78,7 +78,9 @@ def test_dense_layers_may_be_direct_or_winograd() -> None:
 def test_channels_along_vectors_are_for_small_images() -> None:
     def offered(side: int, *, filters: int = 64, is_cpu: bool = True, unit_rows: int | None = None) -> list[str]:
         what = conv_operation(
-            ConvProblem(batch=1, in_channels=16, in_height=side, in_width=side, out_channels=filters, size=3, padding=1)
+            ConvProblem.square(
+                batch=1, in_channels=16, in_height=side, in_width=side, out_channels=filters, size=3, padding=1
+            )
         )
         workload = Workload() if unit_rows is None else Workload(kept_share=0.6, unit_rows=unit_rows)
         found = offers(what, WeightForm(workload=workload), Algorithms(names=("direct",)), is_cpu=is_cpu)
@@ -113,7 +115,7 @@ def test_short_searches_leave_out_what_hardly_ever_wins() -> None:
         return [f"{offer.kernel.name} {offer.label}" for offer in found if offer.is_likely]
 
     large = conv_operation(
-        ConvProblem(batch=1, in_channels=64, in_height=64, in_width=64, out_channels=64, size=3, padding=1)
+        ConvProblem.square(batch=1, in_channels=64, in_height=64, in_width=64, out_channels=64, size=3, padding=1)
     )
     assert likely(large, WeightForm(), is_cpu=True) == ["winograd_fused winograd F(4x4) fused"]
     assert likely(large, WeightForm(), is_cpu=False) == ["conv direct", "winograd winograd F(4x4)"]

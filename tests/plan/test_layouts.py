@@ -74,6 +74,6 @@ def test_every_reader_finds_enough_padding(tmp_path: Path) -> None:
         for layer in network.layers:
             if isinstance(layer, Convolutional):
                 layout = layouts[aliases[layer.sources[0]]]
-                assert layout.pitch - layout.shape.width >= layer.padding
-                assert layout.origin >= layer.padding * (layout.pitch + 1)
-                assert layout.image_stride >= (layout.shape.height + layer.padding) * layout.pitch
+                assert layout.pitch - layout.shape.width >= layer.window.top
+                assert layout.origin >= layer.window.top * (layout.pitch + 1)
+                assert layout.image_stride >= (layout.shape.height + layer.window.top) * layout.pitch

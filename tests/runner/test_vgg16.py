@@ -51,7 +51,7 @@ def pytorch_logits(*, pruned: bool, count: int) -> np.ndarray:
                 matrix, bias = torch.from_numpy(values.weights), torch.from_numpy(values.biases)
             if isinstance(layer, Convolutional):
                 assert (layer.activation, layer.batch_normalize) == ("relu", False)
-                x = torch.relu(torch.nn.functional.conv2d(x, matrix, bias, padding=layer.padding))
+                x = torch.relu(torch.nn.functional.conv2d(x, matrix, bias, padding=layer.window.top))
             elif isinstance(layer, MaxPool):
                 x = torch.nn.functional.max_pool2d(x, 2)
             elif isinstance(layer, Connected):

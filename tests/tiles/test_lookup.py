@@ -25,7 +25,9 @@ DEVICE = imaginary_device(architecture="arch-1")
 OTHER_DRIVER = imaginary_device(architecture="arch-1", driver_version="9.9", version="OpenCL 3.1")
 SIBLING = imaginary_device(architecture="arch-1", name="Example GPU Lite")
 DENSE = Workload()
-LARGE_CONV = ConvProblem(batch=8, in_channels=512, in_height=56, in_width=56, out_channels=512, size=3, padding=1)
+LARGE_CONV = ConvProblem.square(
+    batch=8, in_channels=512, in_height=56, in_width=56, out_channels=512, size=3, padding=1
+)
 LARGE = {
     "conv": [conv_operation(LARGE_CONV, pooled=pooled) for pooled in (False, True)],
     "connected": [connected_operation(ConnectedProblem(batch=8, inputs=4096, outputs=4096))],

@@ -19,7 +19,7 @@ from clprune.opencl import Session
 from clprune.tuning.caches import EVICTED_BYTES, Caches, evicted_bytes
 from tests.imaginary import imaginary_device
 
-PROBLEM = ConvProblem(batch=1, in_channels=5, in_height=9, in_width=9, out_channels=7, size=3, padding=1)
+PROBLEM = ConvProblem.square(batch=1, in_channels=5, in_height=9, in_width=9, out_channels=7, size=3, padding=1)
 
 
 def test_input_and_scratch_are_warm(device_context: Session) -> None:

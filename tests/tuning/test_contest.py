@@ -23,7 +23,7 @@ from clprune.tuning.contest import rivalry, times_in_turns
 from clprune.tuning.effort import effort_by_name
 from clprune.tuning.tune import tune
 
-PROBLEM = ConvProblem(batch=1, in_channels=3, in_height=8, in_width=8, out_channels=4, size=3, padding=1)
+PROBLEM = ConvProblem.square(batch=1, in_channels=3, in_height=8, in_width=8, out_channels=4, size=3, padding=1)
 DIRECT = conv_operation(PROBLEM)
 DOMAIN = winograd_operation(DIRECT, output_tile=2)
 
@@ -59,7 +59,7 @@ def test_what_cannot_run_here_has_no_time(device_context: Session, monkeypatch: 
 
 def test_tuning_ends_with_rivals_in_turns(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their order in the list of tasks does not matter; what is stored is what was measured last."""
-    alone = conv_operation(ConvProblem(batch=1, in_channels=1, in_height=5, in_width=5, out_channels=1, size=1))
+    alone = conv_operation(ConvProblem.square(batch=1, in_channels=1, in_height=5, in_width=5, out_channels=1, size=1))
     tasks = [
         Offer(kernel=kernel, operation=operation)
         for kernel, operation in ((CONV, DIRECT), (CONV, alone), (WINOGRAD, DOMAIN))

@@ -22,7 +22,7 @@ from clprune.tuning.effort import effort_by_name
 from clprune.tuning.tune import Outcome, TuneWarning, offers_to_tune, tune
 from tests.tuning.kernels import FRAGILE, UNLUCKY, OddOperation
 
-PROBLEM = ConvProblem(batch=1, in_channels=3, in_height=11, in_width=9, out_channels=16, size=3, padding=1)
+PROBLEM = ConvProblem.square(batch=1, in_channels=3, in_height=11, in_width=9, out_channels=16, size=3, padding=1)
 CONV_TASK = Offer(kernel=CONV, operation=conv_operation(PROBLEM), workload=Workload(kept_share=0.25, unit_rows=8))
 CONNECTED_TASK = Offer(
     kernel=CONNECTED,

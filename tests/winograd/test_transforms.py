@@ -129,7 +129,7 @@ def test_a_transformed_filter_by_hand() -> None:
 def test_layers_equal_direct_convolution(m: int, padding: int, size: int, channels: int, batch: int) -> None:
     if size + 2 * padding < 3:
         pytest.skip("no output")
-    problem = ConvProblem(
+    problem = ConvProblem.square(
         in_channels=channels,
         in_height=size,
         in_width=size + 2,

@@ -17,7 +17,7 @@ from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTi
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.kernels.conv_operation import ConvOperation, conv_operation
 from clprune.kernels.pointwise import POINTWISE
-from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, PoolOperation, pool_operation
+from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, AveragePoolOperation, MaxPoolOperation, pool_operation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
 from clprune.kernels.storage import FLOAT16, FLOAT32
 from clprune.layout import contiguous_layout, padded_layout
@@ -81,7 +81,7 @@ def representative_operations(kernel: Kernel[Any, Any]) -> Sequence[Any]:
 
 def _convolutions() -> list[ConvOperation]:
     problems = [
-        ConvProblem(batch=n, in_channels=c, in_height=h, in_width=h, out_channels=m, size=3, padding=1)
+        ConvProblem.square(batch=n, in_channels=c, in_height=h, in_width=h, out_channels=m, size=3, padding=1)
         for c, h, m in VGG16_LAYERS
         for n in BATCHES
     ]
@@ -89,7 +89,11 @@ def _convolutions() -> list[ConvOperation]:
     pooled = [
         conv_operation(problem, activation="relu", pooled=True) for problem in problems if problem.in_channels > 3
     ]
-    return [*plain, *pooled, *(operation for operation in CONV.sample_operations() if operation.problem.stride > 1)]
+    return [
+        *plain,
+        *pooled,
+        *(operation for operation in CONV.sample_operations() if operation.problem.window.stride_x > 1),
+    ]
 
 
 def _fully_connected() -> list[ConnectedOperation]:
@@ -98,18 +102,18 @@ def _fully_connected() -> list[ConnectedOperation]:
     return [connected_operation(layer, activation="relu", storage=kind) for layer in layers for kind in storages]
 
 
-def _max_pools() -> list[PoolOperation]:
+def _max_pools() -> list[MaxPoolOperation]:
     problems = [
-        PoolProblem(batch=n, channels=channels, in_height=size, in_width=size, size=2, stride=2)
+        PoolProblem.square(batch=n, channels=channels, in_height=size, in_width=size, size=2, stride=2)
         for channels, size in ((64, 224), (512, 14))
         for n in BATCHES
     ]
-    return [pool_operation(problem, padding=1) for problem in problems]
+    return [pool_operation(MaxPoolOperation, problem, padding=1) for problem in problems]
 
 
-def _average_pool(batch: int) -> PoolOperation:
+def _average_pool(batch: int) -> AveragePoolOperation:
     shape = Shape(channels=512, height=7, width=7)
-    return PoolOperation(
+    return AveragePoolOperation(
         problem=PoolProblem.average(batch=batch, shape=shape),
         input=padded_layout(batch=batch, shape=shape, pitch=8, padding=1),
         output=contiguous_layout(batch=batch, shape=Shape(channels=512, height=1, width=1)),
@@ -126,9 +130,9 @@ _REPRESENTATIVE: Mapping[str, Callable[[], Sequence[Any]]] = {
 
 #: Kernel -> values between what neighbouring work-items of dimension 0 read of input or weights; 1 is coalesced.
 LANE_DISTANCES: Mapping[str, Callable[[Any, Any], int]] = {
-    CONV.name: lambda tile, operation: tile.vector_width * operation.problem.stride,
+    CONV.name: lambda tile, operation: tile.vector_width * operation.problem.window.stride_x,
     CONNECTED.name: lambda tile, operation: tile.vector_width,
-    MAX_POOL.name: lambda tile, operation: tile.vector_width * operation.problem.stride,
+    MAX_POOL.name: lambda tile, operation: tile.vector_width * operation.problem.window.stride_x,
     **dict.fromkeys((AVERAGE_POOL.name, SOFTMAX.name, POINTWISE.name), lambda tile, operation: 1),
 }
 

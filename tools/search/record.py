@@ -37,7 +37,7 @@ SLOW = 3.0  # times the best: what is slower is not timed more precisely than th
 
 def layer(*, channels: int, side: int, filters: int, kept_share: float = 1.0, pooled: bool = False) -> Offer:
     """A 3x3 convolution, as in VGG16 at another width."""
-    problem = ConvProblem(
+    problem = ConvProblem.square(
         batch=1, in_channels=channels, in_height=side, in_width=side, out_channels=filters, size=3, padding=1
     )
     operation = conv_operation(problem, activation="relu", pooled=pooled)

@@ -124,8 +124,6 @@ class Layer:
     )
     #: Whether it may be the first layer of a network whose input is a vector: all others want an image.
     takes_vector: ClassVar[bool] = False
-    #: Whether every channel is treated alike and by itself, so that a channel may go or move before it as well.
-    carries_channels: ClassVar[bool] = False
     #: Whether its output describes boxes and is one of the network's answers.
     is_head: ClassVar[bool] = False
     #: Whether it belongs to training alone: its output is not the network's answer.
@@ -138,7 +136,7 @@ class Layer:
     sources: tuple[int, ...]
     input: Shape
     output: Shape
-    dontload: bool = False
+    dontload: bool = boolean()
 
     def __str__(self) -> str:
         return f"layer {self.index} [{self.kind}]"
@@ -151,6 +149,11 @@ class Layer:
     @property
     def is_identity(self) -> bool:
         """Whether it changes nothing at inference."""
+        return False
+
+    @property
+    def carries_channels(self) -> bool:
+        """Whether every channel is treated alike and by itself, so that a channel may go or move before it as well."""
         return False
 
     @property
@@ -249,7 +252,6 @@ class WeightedLayer(Layer):
     """A layer of weights: sums of its input, weighted, then `activation`. `prune` is None where it was not pruned."""
 
     activation: str = activation_name("logistic")
-    dontload: bool = boolean()
     prune: PruneOptions | None = None
 
     @property
@@ -321,14 +323,6 @@ def statistics(channels: int) -> dict[str, tuple[int, ...]]:
 def flat(elements: int) -> Shape:
     """A vector as darknet sees it: one pixel of many channels."""
     return Shape(channels=elements, height=1, width=1)
-
-
-def windows(length: int, *, size: int, stride: int, border: int) -> int:
-    """How many windows of `size` fit a side of `length` with `border` pixels added in total; OptionError for none."""
-    if length + border < size:
-        found = f"{length} pixels and {border} of padding" if border else f"{length} pixels"
-        raise OptionError(f"size={size} is larger than the input's side of {found}: no output is left", key="size")
-    return (length + border - size) // stride + 1
 
 
 def _read_prune_options(section: Section) -> PruneOptions | None:

@@ -13,59 +13,56 @@ from clprune.darknet.kinds.base import (
     MatrixLayer,
     OptionError,
     WeightedLayer,
-    boolean,
     integer,
-    windows,
 )
+from clprune.darknet.kinds.windowed import WindowedLayer, read_window, window_counts
 from clprune.darknet.section import Section
-from clprune.geometry import ConvProblem, Shape
+from clprune.geometry import ConvProblem, Shape, Window
 
 #: Switches of forks that must be off.
 OFF = """
-binary xnor flipped antialiasing sway rotate stretch stretch_sway deform assisted_excitation reverse coordconv
+binary xnor flipped sway rotate stretch stretch_sway deform assisted_excitation reverse coordconv
 """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Convolutional(MatrixLayer):
+class Convolutional(WindowedLayer, MatrixLayer):
     """2-D convolution, then batch normalization or biases, then `activation`.
 
-    `padding` is the zero border on each side in pixels; `pad` in the cfg stands for half the size.
+    The border is zeros: `padding` pixels on each side, or half the size with `pad`, times `dilation` (AlexeyAB).
     """
 
     names = ("convolutional", "conv")
     keys = Keys(
         read=f"pad {PRUNE_WINOGRAD_KEY}",
         silent="dot cbn angle grad_centr bin_output stream wait_stream",
-        neutral={"dilation": 1, **dict.fromkeys(OFF.split(), 0)},
-        refused="stride_x stride_y share_index",
+        neutral=dict.fromkeys(OFF.split(), 0),
+        refused="share_index",
     )
     channels_key = "filters"
 
     filters: int = integer()
-    size: int = integer()
-    stride: int = integer()
-    padding: int = integer(0, minimum=0)
     groups: int = integer()
 
     @classmethod
-    def read_options(cls, section: Section) -> dict[str, Any]:
-        options = super().read_options(section)
-        return {**options, "padding": options["size"] // 2} if section.boolean("pad") else options
+    def read_window(cls, section: Section) -> Window:
+        padding, halves = section.integer("padding", 0, minimum=0), section.boolean("pad")
+
+        def border(size: int, dilation: int) -> tuple[int, int]:
+            count = (size // 2 if halves else padding) * dilation
+            return count, count
+
+        return read_window(section, size=1, border=border)
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
         for name, count in (("input channels", self.input.channels), ("filters", self.filters)):
             if count % self.groups:
                 raise OptionError(f"groups={self.groups} does not divide the {count} {name}", key="groups")
-        height, width = (
-            windows(side, size=self.size, stride=self.stride, border=2 * self.padding)
-            for side in (self.input.height, self.input.width)
-        )
-        return Shape(channels=self.filters, height=height, width=width)
+        return self.window_output(self.filters)
 
     @property
     def arrays(self) -> dict[str, tuple[int, ...]]:
-        weights = (self.filters, self.input.channels // self.groups, self.size, self.size)
+        weights = (self.filters, self.input.channels // self.groups, self.window.size_y, self.window.size_x)
         return {"biases": (self.filters,), **self._statistics, "weights": weights}
 
     @property
@@ -74,7 +71,8 @@ class Convolutional(MatrixLayer):
 
     @property
     def has_winograd_domain(self) -> bool:
-        return (self.size, self.stride, self.groups) == (3, 1, 1)
+        is_plain = self.window == Window.square(3, padding=self.window.top)
+        return is_plain and self.groups == 1 and not self.antialiasing
 
     def with_channels(self, channels: int) -> Convolutional:
         return replace(self, filters=channels, output=replace(self.output, channels=channels))
@@ -86,9 +84,7 @@ class Convolutional(MatrixLayer):
             in_height=self.input.height,
             in_width=self.input.width,
             out_channels=self.filters,
-            size=self.size,
-            stride=self.stride,
-            padding=self.padding,
+            window=self.own_window,
             groups=self.groups,
         )
 
@@ -101,24 +97,29 @@ class Local(WeightedLayer):
     """
 
     names = ("local",)
+    keys = Keys(read="size stride pad")
 
     filters: int = integer()
-    size: int = integer()
-    stride: int = integer()
-    pad: bool = boolean()
+    window: Window
+
+    @classmethod
+    def read_options(cls, section: Section) -> dict[str, Any]:
+        size, stride = section.integer("size", 1, minimum=1), section.integer("stride", 1, minimum=1)
+        window = Window.square(size, stride=stride)
+        if section.boolean("pad"):
+            # as many places as a window of one pixel would have
+            before, after = size // 2, (size - 1) // 2
+            window = replace(window, top=before, left=before, bottom=after, right=after)
+        return {**super().read_options(section), "window": window}
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
-        # Darknet's local layer with pad has as many places as a window of one pixel would.
-        size = 1 if self.pad else self.size
-        height, width = (
-            windows(side, size=size, stride=self.stride, border=0) for side in (self.input.height, self.input.width)
-        )
+        height, width = window_counts(self.input, self.window)
         return Shape(channels=self.filters, height=height, width=width)
 
     @property
     def arrays(self) -> dict[str, tuple[int, ...]]:
         locations = self.output.height * self.output.width
-        weights = (locations, self.filters, self.input.channels, self.size, self.size)
+        weights = (locations, self.filters, self.input.channels, self.window.size_y, self.window.size_x)
         return {"biases": (self.output.elements,), "weights": weights}
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clprune.darknet.kinds.base import Layer, boolean, integer, number, statistics
+from clprune.darknet.kinds.base import Layer, integer, number, statistics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,8 +14,6 @@ class BatchNorm(Layer):
     names = ("batchnorm",)
     carries_channels = True
     optional_arrays = ("biases",)
-
-    dontload: bool = boolean()
 
     @property
     def arrays(self) -> dict[str, tuple[int, ...]]:

@@ -6,56 +6,112 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clprune.darknet.kinds.base import Keys, Layer, OptionError, flat, windows
+from clprune.darknet.kinds.base import Keys, Layer, OptionError, boolean, flat
+from clprune.darknet.kinds.windowed import WindowedLayer, read_window
 from clprune.darknet.section import Section
-from clprune.geometry import PoolProblem, Shape
+from clprune.geometry import PoolProblem, Shape, Window
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaxPool(Layer):
-    """Maximum of `size` x `size` windows. `padding` is the *total* border: windows begin at i*stride - padding // 2.
+class WindowPool(WindowedLayer):
+    """`padding` is the *total* border, by default what keeps the size: windows begin at i*stride - padding // 2."""
 
-    Places outside the image never win.
-    """
-
-    names = ("maxpool", "max")
-    keys = Keys(
-        read="size stride padding",
-        neutral={"maxpool_depth": 0, "maxpool_zero_nonmax": 0, "antialiasing": 0, "out_channels": 1},
-        refused="stride_x stride_y",
-    )
-    carries_channels = True
-
-    size: int
-    stride: int
-    padding: int
+    @property
+    def carries_channels(self) -> bool:
+        return True
 
     @classmethod
-    def read_options(cls, section: Section) -> dict[str, Any]:
-        stride = section.integer("stride", 1, minimum=1)
-        size = section.integer("size", stride, minimum=1)
-        return {"size": size, "stride": stride, "padding": section.integer("padding", size - 1, minimum=0)}
+    def read_window(cls, section: Section) -> Window:
+        padding = section.integer("padding", minimum=0) if "padding" in section.options else None
+
+        def border(size: int, dilation: int) -> tuple[int, int]:
+            total = (size - 1) * dilation if padding is None else padding
+            return total // 2, total - total // 2
+
+        return read_window(section, size=section.integer("stride", 1, minimum=1), border=border)
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
-        before, lengths = self.padding // 2, (self.input.height, self.input.width)
-        counts = [windows(side, size=self.size, stride=self.stride, border=self.padding) for side in lengths]
-        for length, count in zip(lengths, counts, strict=True):
-            if self.size <= before or (count - 1) * self.stride - before >= length:
-                message = f"padding={self.padding} puts a window of size {self.size} wholly outside {self.input}"
+        output, window = self.window_output(self.input.channels), self.own_window
+        rows = range(-window.top, self.input.height + window.bottom - window.extent_y + 1, window.stride_y)
+        columns = range(-window.left, self.input.width + window.right - window.extent_x + 1, window.stride_x)
+        sides = ((rows, window.extent_y, window.dilation_y, self.input.height),
+                 (columns, window.extent_x, window.dilation_x, self.input.width))  # fmt: skip
+        for starts, extent, step, length in sides:
+            if any(not any(0 <= place < length for place in range(start, start + extent, step)) for start in starts):
+                message = f"padding puts a window of size {window.size_y}x{window.size_x} wholly outside {self.input}"
                 raise OptionError(f"{message}: expected less padding", key="padding")
-        return Shape(channels=self.input.channels, height=counts[0], width=counts[1])
+        return output
 
     def problem(self, batch: int) -> PoolProblem:
-        """The work of this layer on `batch` images."""
+        """The work of this layer on `batch` images, without a blur."""
         return PoolProblem(
             batch=batch,
             channels=self.input.channels,
             in_height=self.input.height,
             in_width=self.input.width,
-            size=self.size,
-            stride=self.stride,
-            padding=self.padding,
+            window=self.own_window,
+            **self._options,
         )
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """Other fields of the problem."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxPool(WindowPool):
+    """Maximum of windows; places outside the image never win.
+
+    With `maxpool_depth` instead the maximum of every `out_channels`-th channel, at each place by itself.
+    """
+
+    names = ("maxpool", "max")
+    keys = Keys(read="maxpool_depth out_channels", neutral={"maxpool_zero_nonmax": 0})
+
+    depth_channels: int = 0
+
+    @property
+    def carries_channels(self) -> bool:
+        return not self.depth_channels
+
+    @classmethod
+    def read_options(cls, section: Section) -> dict[str, Any]:
+        options = super().read_options(section)
+        channels = section.integer("out_channels", 1, minimum=1)
+        if not section.boolean("maxpool_depth"):
+            return options
+        return {**options, "window": Window.square(1), "antialiasing": 0, "depth_channels": channels}
+
+    def output_shape(self, shapes: Sequence[Shape]) -> Shape:
+        channels = self.depth_channels
+        if channels > self.input.channels:
+            message = f"out_channels={channels}: expected at most the {self.input.channels} channels of the input"
+            raise OptionError(message, key="out_channels")
+        return (
+            Shape(channels=channels, height=self.input.height, width=self.input.width)
+            if channels
+            else (super().output_shape(shapes))
+        )
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {"depth_channels": self.depth_channels}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalAvgPool(WindowPool):
+    """Mean of windows, of what of them lies in the image; with clprune's own key `count_border` of all of them, zeros
+    outside.
+    """
+
+    names = ("local_avgpool", "local_avg")
+
+    count_border: bool = boolean()
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {"is_average": True, "counts_border": self.count_border}
 
 
 @dataclass(frozen=True, kw_only=True)
