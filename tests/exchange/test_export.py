@@ -26,6 +26,7 @@ from clprune.runner.reference import reference_answers
 from clprune.winograd.transforms import transform_filters
 from clprune.workflow.export import ExportResult
 from tests.random_networks import random_network, remove_units
+from tests.runner.test_windows import NETWORKS as WINDOW_NETWORKS
 
 NET = "[net]\nheight=11\nwidth=14\nchannels=3\n"
 CONVOLUTION = "[convolutional]\nfilters={filters}\nsize=3\nstride={stride}\npad=1\nactivation={activation}\n"
@@ -69,6 +70,11 @@ def check(model: Model, folder: Path, *, tolerance: float = 1e-5) -> ExportResul
         assert got.shape == expected.shape
         np.testing.assert_allclose(got.numpy(), expected, rtol=0, atol=tolerance * np.abs(expected).max())
     return result
+
+
+@pytest.mark.parametrize("layers", WINDOW_NETWORKS.values(), ids=WINDOW_NETWORKS)
+def test_windows(model_of: ModelOf, tmp_path: Path, layers: str) -> None:
+    check(model_of(NET + layers), tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(12))

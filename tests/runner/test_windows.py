@@ -24,7 +24,7 @@ NETWORKS = {
     "blurred": """
         [convolutional]\nfilters=6\nsize=3\npad=1\nstride=2\nantialiasing=1\nbatch_normalize=1\nactivation=mish
         [maxpool]\nsize=2\nstride=2\nantialiasing=2
-        [maxpool]\nmaxpool_depth=1\nout_channels=4
+        [maxpool]\nmaxpool_depth=1\nout_channels=3
         [convolutional]\nfilters=5\nsize=1\nactivation=linear
         [local_avgpool]\nsize=3\nstride=2""",
 }
