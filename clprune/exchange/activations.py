@@ -5,6 +5,7 @@ Piecewise ones are sums of clipped lines, which are exact at their corners and n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from clprune.darknet.activations import SELU_ALPHA, SELU_SCALE
@@ -55,6 +56,15 @@ def _hard_mish(graph: Graph, x: str) -> str:
     return graph.add("Add", graph.add("Relu", x), parabola)
 
 
+def _gelu_erf(graph: Graph, x: str) -> str:
+    share = _scaled(graph, graph.add("Erf", _scaled(graph, x, math.sqrt(0.5))), 0.5, 0.5)
+    return graph.add("Mul", x, share)
+
+
+def _hard_sigmoid(graph: Graph, x: str) -> str:
+    return graph.add("HardSigmoid", x, alpha=1 / 6, beta=0.5)
+
+
 _OPERATORS: dict[str, Callable[[Graph, str], str]] = {
     "logistic": lambda graph, x: graph.add("Sigmoid", x),
     "relu": lambda graph, x: graph.add("Relu", x),
@@ -74,6 +84,9 @@ _OPERATORS: dict[str, Callable[[Graph, str], str]] = {
     "mish": _mish,
     "relu6": lambda graph, x: _clip(graph, x, 0, 6),
     "hard_mish": _hard_mish,
+    "hard_sigmoid": _hard_sigmoid,
+    "hard_swish": lambda graph, x: graph.add("Mul", x, _hard_sigmoid(graph, x)),
+    "gelu_erf": _gelu_erf,
 }
 
 

@@ -36,6 +36,7 @@ class Graph:
         name = f"{self.scope}/{len(self.nodes)}/Split"
         outputs = [f"{name}/{number}" for number in range(len(sizes))]
         self.nodes.append(helper.make_node("Split", [x, self.integers(*sizes)], outputs, name=name, axis=axis))
+        self._vectors.update(outputs if x in self._vectors else ())
         return tuple(outputs)
 
     def constant(self, values: npt.NDArray[Any], name: str = "") -> str:

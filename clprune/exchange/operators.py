@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,13 +11,14 @@ from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.kinds.functions import Activation, Cost, Dropout, Softmax
+from clprune.darknet.kinds.heads import ChannelRun, Head, runs_of
 from clprune.darknet.kinds.joins import Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm
 from clprune.darknet.kinds.planes import Crop, Upsample
 from clprune.darknet.kinds.pools import AvgPool, WindowPool
 from clprune.errors import UnsupportedLayerError
 from clprune.exchange.activations import activate
-from clprune.exchange.graph import Site
+from clprune.exchange.graph import Graph, Site
 from clprune.exchange.matrix import normalize, write_connected, write_convolution
 from clprune.exchange.windows import write_pool
 
@@ -56,10 +58,28 @@ def _(layer: Softmax, site: Site) -> str:
     graph, x = site.graph, site.graph.vector(site.x)
     if layer.temperature != 1:
         x = graph.add("Div", x, graph.number(layer.temperature))
+    if layer.tree is not None:
+        return _write_runs(graph, x, runs_of([(size, "softmax", 1.0) for size in layer.tree.group_sizes]))
     if layer.groups == 1:
         return graph.add("Softmax", x, axis=1)
     groups = graph.reshape(x, layer.groups, layer.input.elements // layer.groups)
     return graph.add("Flatten", graph.add("Softmax", groups, axis=2), axis=1)
+
+
+@write_layer.register
+def _(layer: Head, site: Site) -> str:
+    return site.x if layer.is_identity else _write_runs(site.graph, site.planes[0], layer.runs)
+
+
+def _write_runs(graph: Graph, x: str, runs: Sequence[ChannelRun]) -> str:
+    """Another function for each run of channels."""
+    parts = []
+    for run, part in zip(runs, graph.split(x, [run.count for run in runs], axis=1), strict=True):
+        y = graph.add("Softmax", part, axis=1) if run.function == "softmax" else activate(graph, run.function, part)
+        if run.scale != 1:
+            y = graph.add("Sub", graph.add("Mul", y, graph.number(run.scale)), graph.number((run.scale - 1) / 2))
+        parts.append(y)
+    return graph.add("Concat", *parts, axis=1)
 
 
 @write_layer.register

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clprune.darknet.fold import BATCH_NORM_EPSILON
-from clprune.darknet.kinds import connected, convolutional, functions, joins, normalization, planes, pools
+from clprune.darknet.kinds import connected, convolutional, functions, heads, joins, normalization, planes, pools
 from clprune.darknet.kinds.base import Layer, MatrixLayer
 from clprune.darknet.kinds.windowed import WindowedLayer
 from clprune.darknet.values import LayerWeights
@@ -323,8 +323,24 @@ def _crop(layer: planes.Crop, x: Tensor) -> Tensor:
 
 @_computes(functions.Softmax)
 def _softmax(layer: functions.Softmax, x: Tensor) -> Tensor:
-    groups = x.contiguous().view(len(x), layer.groups, -1)
-    return functional.softmax(groups / layer.temperature, 2).view(x.shape)
+    x = x.contiguous() / layer.temperature
+    if layer.tree is not None:
+        return _by_run(x, heads.runs_of([(size, "softmax", 1.0) for size in layer.tree.group_sizes]))
+    return functional.softmax(x.view(len(x), layer.groups, -1), 2).view(x.shape)
+
+
+@_computes(heads.Head)
+def _head(layer: heads.Head, x: Tensor) -> Tensor:
+    return x if layer.is_identity else _by_run(x, layer.runs)
+
+
+def _by_run(x: Tensor, runs: Sequence[heads.ChannelRun]) -> Tensor:
+    """Another function for each run of channels."""
+    parts = []
+    for run, part in zip(runs, torch.split(x, [run.count for run in runs], 1), strict=True):
+        y = functional.softmax(part, 1) if run.function == "softmax" else activate(run.function, part)
+        parts.append(y if run.scale == 1 else run.scale * y - (run.scale - 1) / 2)
+    return torch.cat(parts, 1)
 
 
 @_computes(functions.Activation)

@@ -35,6 +35,8 @@ class NetworkModule(nn.Module):
         self.layers = nn.ModuleList(_make_layer(layer, tiles.get(layer.index)) for layer in network.layers)
         last = network.output_layers[-1].index
         for layer in () if answers else network.layers:
+            if layer.is_head:
+                raise UnsupportedLayerError(f"{layer} (line {layer.line}) cannot be trained: expected a classifier")
             if isinstance(layer, Softmax):
                 if layer.index < last:
                     message = f"{layer} (line {layer.line}): a softmax can be trained only at the end"

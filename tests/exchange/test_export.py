@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ pytest.importorskip("onnxruntime", reason="ONNX files need clprune[onnx]")
 # what follows can be used only where onnx is
 
 import clprune
+from clprune.container.load import default_weights, load_weights
 from clprune.container.model import Model
 from clprune.darknet.activations import ACTIVATIONS
 from clprune.darknet.fold import fold_network
@@ -22,12 +24,16 @@ from clprune.darknet.quantize import QuantizeSettings, quantize_network
 from clprune.darknet.random_weights import random_images, random_weights
 from clprune.darknet.values import LayerWeights
 from clprune.errors import UnsupportedLayerError
+from clprune.resources import models_folder
 from clprune.runner.reference import reference_answers
 from clprune.winograd.transforms import transform_filters
 from clprune.workflow.export import ExportResult
 from tests.random_networks import random_network, remove_units
 from tests.runner.test_windows import NETWORKS as WINDOW_NETWORKS
+from tools.darknet.network import read_network, well_conditioned
 
+#: Where Debian's package has them.
+DARKNET = Path(os.environ.get("DARKNET_CFG", "/usr/share/darknet/cfg"))
 NET = "[net]\nheight=11\nwidth=14\nchannels=3\n"
 CONVOLUTION = "[convolutional]\nfilters={filters}\nsize=3\nstride={stride}\npad=1\nactivation={activation}\n"
 
@@ -106,6 +112,69 @@ def test_activations(activation: str, model_of: ModelOf, tmp_path: Path) -> None
 )
 def test_shapes(text: str, model_of: ModelOf, tmp_path: Path) -> None:
     check(model_of(NET.replace("11", "12") + text), tmp_path)
+
+
+def head(name: str, channels: int, **options: object) -> str:
+    text = f"[convolutional]\nfilters={channels}\nsize=1\nactivation=linear\n[{name}]\n"
+    return text + "".join(f"{key}={value}\n" for key, value in options.items())
+
+
+POOL = "[maxpool]\nsize=2\nstride={stride}\n"
+#: The structure of yolov3-tiny: a pool of stride 1, and two heads, the second behind a route to an early layer.
+TINY_YOLO = (
+    convolution(8, batch_normalize=1)
+    + POOL.format(stride=2)
+    + convolution(12, batch_normalize=1)
+    + POOL.format(stride=2)
+    + convolution(9)
+    + POOL.format(stride=1)
+    + head("yolo", 14, num=4, mask="2,3", classes=2, scale_x_y=1.1, anchors="1,2,3,4,5,6,7,8")
+    + "[route]\nlayers=-4\n[upsample]\nstride=2\n[route]\nlayers=-1,2\n"
+    + head("yolo", 14, num=4, mask="0,1", classes=2, new_coords=1, scale_x_y=2, anchors="1,2,3,4,5,6,7,8")
+)
+TREE = "".join(f"class{number} {parent}\n" for number, parent in enumerate((-1, -1, 0, 0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("text", "outputs"),
+    [
+        (TINY_YOLO, 2),
+        (head("Gaussian_yolo", 24, num=2, classes=3, scale_x_y=1.2, anchors="1,2,3,4"), 1),
+        (head("region", 16, num=2, classes=3, softmax=1, anchors="1,2,3,4"), 1),
+        (head("region", 20, num=2, classes=5, tree="tree", anchors="1,2,3,4"), 1),
+        ("[avgpool]\n[connected]\noutput=5\nactivation=linear\n[softmax]\ntree=tree\ntemperature=2\n", 1),
+        (
+            "[connected]\noutput=52\nactivation=linear\n[detection]\nclasses=3\nnum=2\ncoords=4\nside=2\nsoftmax=1\n",
+            1,
+        ),
+    ],
+    ids=["yolo", "Gaussian_yolo", "region", "region of a tree", "softmax of a tree", "detection"],
+)
+def test_heads(text: str, outputs: int, model_of: ModelOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tree").write_text(TREE)
+    monkeypatch.chdir(tmp_path)
+    result = check(model_of(NET.replace("11", "12").replace("14", "16") + text), tmp_path)
+    assert len(result.outputs) == outputs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["yolov3-tiny", "resnet50", "darknet53", "yolov2-tiny", "densenet201"])
+def test_networks_of_darknet(name: str, tmp_path: Path) -> None:
+    cfg = DARKNET / f"{name}.cfg"
+    if not cfg.exists():
+        pytest.skip(f"{cfg} is not there: install darknet's cfgs, or name their folder by DARKNET_CFG")
+    network = read_network(cfg, side=128, work=tmp_path)
+    check(Model(network=network, weights=well_conditioned(network, seed=0)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "stem", ["vgg16-digits", "vgg16-digits-pruned75", pytest.param("vgg16", marks=pytest.mark.slow)]
+)
+def test_shipped_models(stem: str, tmp_path: Path) -> None:
+    network = load_network(models_folder() / f"{stem}.cfg")
+    is_trained = default_weights(network.path).exists()
+    weights = load_weights(None, network) if is_trained else random_weights(network, seed=0)
+    check(Model(network=network, weights=weights), tmp_path)
 
 
 @pytest.mark.parametrize("tile", [2, 4])
