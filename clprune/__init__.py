@@ -18,6 +18,7 @@ from clprune.version import __version__
 
 if TYPE_CHECKING:
     from clprune.container.model import Model, load_model
+    from clprune.detection import Detection, Detector
     from clprune.errors import (
         BuildError,
         CfgError,
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 
 #: Where each public name is, but for the errors.
 _MODULES = {
+    "Detection": "clprune.detection",
+    "Detector": "clprune.detection",
     "Model": "clprune.container.model",
     "Runner": "clprune.runner",
     "devices": "clprune.opencl",
@@ -72,6 +75,8 @@ __all__ = [
     "ConfigurationRejected",
     "DamagedStoreError",
     "DataError",
+    "Detection",
+    "Detector",
     "FileError",
     "ImageError",
     "LaunchError",

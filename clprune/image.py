@@ -6,6 +6,7 @@ columns, in float32.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ from typing import TypeAlias
 import numpy as np
 
 from clprune.errors import UsageError
-from clprune.picture import RESIZE_MODES, FloatArray, ImageOptions, Indices, Resize, open_picture
+from clprune.picture import RESIZE_MODES, FloatArray, ImageOptions, Indices, Picture, Resize, open_picture
 
 __all__ = [
-    "RESIZE_MODES", "FloatArray", "ImageOptions", "Resize", "load_image", "preprocess", "read_input", "resize_bilinear",
+    "RESIZE_MODES", "FloatArray", "ImageOptions", "Resize", "fit_picture", "load_image", "preprocess", "read_input",
+    "resize_bilinear", "scaled_size",
 ]  # fmt: skip
 
 LETTERBOX_FILL = 0.5
@@ -54,12 +56,20 @@ def read_input(
     _check_channels(channels)
     options = options or ImageOptions()
 
-    def scaled_size(image_height: int, image_width: int) -> tuple[int, int]:
-        return _Placed.of(image_height, image_width, height=height, width=width, resize=options.resize).scaled
+    wanted = functools.partial(scaled_size, height=height, width=width, resize=options.resize)
+    picture = open_picture(path, options=options, wanted=wanted)
+    return fit_picture(picture, channels=channels, height=height, width=width, resize=options.resize)
 
-    picture = open_picture(path, options=options, wanted=scaled_size)
-    placed = _Placed.of(*picture.size, height=height, width=width, resize=options.resize)
+
+def fit_picture(picture: Picture, *, channels: int, height: int, width: int, resize: Resize) -> FloatArray:
+    """What `read_input` makes of an open picture. Raises ImageError."""
+    placed = _Placed.of(*picture.size, height=height, width=width, resize=resize)
     return placed.draw(lambda rows, columns: picture.pick(rows, columns, channels=channels), channels=channels)
+
+
+def scaled_size(image_height: int, image_width: int, *, height: int, width: int, resize: Resize) -> tuple[int, int]:
+    """(height, width) of a whole image that was scaled to fit `height` x `width`; of a crop the centre shows."""
+    return _Placed.of(image_height, image_width, height=height, width=width, resize=resize).scaled
 
 
 def preprocess(image: FloatArray, *, height: int, width: int, resize: Resize = "letterbox") -> FloatArray:

@@ -26,6 +26,12 @@ FloatArray = NDArray[np.float32]
 Indices = NDArray[np.intp]
 Resize = Literal["letterbox", "crop", "stretch"]
 
+#: How files are called that hold pictures.
+IMAGE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".webp", ".tif",
+    ".tiff",
+)  # fmt: skip
+
 #: How an image of another shape is made to fit; darknet's `predict` letterboxes, older and forked ones crop.
 RESIZE_MODES: tuple[Resize, ...] = ("letterbox", "crop", "stretch")
 
@@ -120,6 +126,12 @@ class Picture:
             raise ImageError("has 32-bit floats that are not finite: expected 0 to 1 (white)", path=self._path)
         grey = (planes.astype(np.float32) / self._white).clip(0, 1)
         return np.ascontiguousarray(np.broadcast_to(grey, (channels, *grey.shape[1:])))
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """All of it, uint8 `[H, W, 3]`, red, green, blue. Raises ImageError."""
+        height, width = self.size
+        values = self.pick(np.arange(height), np.arange(width), channels=3).transpose(1, 2, 0)
+        return np.ascontiguousarray(np.rint(values * np.float32(255)).astype(np.uint8))
 
     def _stored(self, rows: Indices, columns: Indices, *, mode: str) -> NDArray[Any]:
         """`[n, m]` or `[n, m, 3]` as the file has rows and columns; in `mode` unless the picture is of deep grey."""

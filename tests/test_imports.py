@@ -31,7 +31,7 @@ ORDER = (
     *("winograd", "quantization", "darknet", "container", "pruning"),
     *("layout", "opencl_c", "rendering", "source_hash", "packing", "kernels"),
     *("opencl", "launching", "candidate", "bandwidth"),
-    *("plan", "tiles", "offline", "runner", "tuning"),
+    *("plan", "tiles", "offline", "runner", "detection", "tuning"),
     *("training", "data"),  # the door to torchvision, which brings torch, is training's
     *("exchange", "workflow", "clprune", "cli", "__main__"),
 )

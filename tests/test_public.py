@@ -18,6 +18,7 @@ import clprune
 from clprune import errors
 from clprune.opencl import Session
 from clprune.resources import models_folder
+from tests.detection.models import write_detector
 
 FUNCTIONS = (
     *("bench", "devices", "evaluate", "export", "load_image", "load_model", "prune", "quantize", "train", "tune"),
@@ -54,7 +55,15 @@ def own_errors() -> set[str]:
 
 
 def test_names() -> None:
-    assert set(clprune.__all__) == {"Model", "Runner", "__version__", *FUNCTIONS, *own_errors()}
+    assert set(clprune.__all__) == {
+        "Detection",
+        "Detector",
+        "Model",
+        "Runner",
+        "__version__",
+        *FUNCTIONS,
+        *own_errors(),
+    }
     assert set(clprune.__all__) <= set(dir(clprune))
     for name in clprune.__all__:
         assert getattr(clprune, name) is not None
@@ -94,6 +103,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device_context: Sess
         shutil.copy(models / f"vgg16-digits{suffix}", tmp_path / f"model{suffix}")
     shutil.copy(models / "samples" / "digit-3.png", tmp_path)
     (tmp_path / "small.cfg").write_text(SMALL)
+    write_detector(tmp_path / "detector.cfg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLPRUNE_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("CLPRUNE_DEVICE", device_context.info.selector)
@@ -101,7 +111,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device_context: Sess
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("name", ["clprune", "Model.save", "Runner", *FUNCTIONS])
+@pytest.mark.parametrize("name", ["clprune", "Detector", "Model.save", "Runner", *FUNCTIONS])
 def test_examples(name: str) -> None:
     if name in ("prune", "train", "to_torch"):
         pytest.importorskip("torch", reason="training needs PyTorch")

@@ -118,9 +118,9 @@ def command(
                 kept.append(answer.values)
             facts = answer_to_dict(answer, class_names, top=top, layer=layer)
             if as_json:
-                _print_line(json.dumps(facts, ensure_ascii=False))
+                print_line(json.dumps(facts, ensure_ascii=False))
             elif answer.values is not None:
-                _print_line(_text(facts))
+                print_line(_text(facts))
         if path is not None and layer is not None:
             _write(path, kept, layer.output.dimensions)
         click.echo(f"clprune: {count - failures} of {count} images in {seconds:.4f} seconds", err=True)
@@ -212,7 +212,7 @@ def _write(path: Path, values: Sequence[Any], dimensions: tuple[int, int, int]) 
         np.save(file, np.reshape(np.asarray(values, np.float32), (len(values), *dimensions)))
 
 
-def _print_line(text: str) -> None:
+def print_line(text: str) -> None:
     """Print at once: the reader of a pipe waits for it."""
     click.echo(text)
     sys.stdout.flush()
@@ -230,6 +230,6 @@ def _print_profile(runner: Runner, *, as_json: bool) -> None:
 
     result = bench(runner, rounds=10)
     if as_json:
-        _print_line(json.dumps({"profile": result.to_dict()}))
+        print_line(json.dumps({"profile": result.to_dict()}))
     else:
         print_layers(result)

@@ -68,10 +68,11 @@ class Model:
         """Class names by index, numbers where no file names them. Raises DataError."""
         path = self.names_file
         if path is None:
-            return tuple(str(index) for index in range(self.network.outputs))
+            return tuple(str(index) for index in range(self.network.classes))
         found = read_names(path)
-        if len(found) < self.network.outputs:
-            message = f"{len(found)} names: expected at least {self.network.outputs}, the network's outputs"
+        if len(found) < self.network.classes:
+            what = "classes" if self.network.classes < self.network.outputs else "outputs"
+            message = f"{len(found)} names: expected at least {self.network.classes}, the network's {what}"
             raise DataError(message, path=path)
         return found
 

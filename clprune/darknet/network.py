@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clprune.darknet.cfg import CfgWarning, parse_cfg
 from clprune.darknet.kinds.base import Keys, Layer, MatrixLayer, Place
+from clprune.darknet.kinds.heads import Head
 from clprune.darknet.registry import find_kind, kind_names
 from clprune.darknet.section import Section
 from clprune.dataset import DataSet
@@ -64,6 +65,16 @@ class Network:
     def outputs(self) -> int:
         """Values of the answer for one image: those of all output layers, one layer after another."""
         return sum(layer.output.elements for layer in self.output_layers)
+
+    @property
+    def classes(self) -> int:
+        """Classes that it tells apart: those of its heads, else one per output. UsageError for unlike heads."""
+        counts = {layer.classes for layer in self.output_layers if isinstance(layer, Head)}
+        if len(counts) > 1:
+            raise UsageError(
+                f"{self.path}: heads of {' and '.join(map(str, sorted(counts)))} classes: expected as many"
+            )
+        return counts.pop() if counts else self.outputs
 
     def until(self, index: int) -> Network:
         """The network cut after layer `index` (negative: from the end), whose output alone is the answer then.

@@ -24,11 +24,8 @@ from clprune.data.source import DataSource, Request
 from clprune.dataset import DataSet, DataWarning, Indices, Origin, Pixels
 from clprune.errors import DataError
 from clprune.image import ImageOptions, read_input
+from clprune.picture import IMAGE_SUFFIXES
 
-IMAGE_SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".webp", ".tif",
-    ".tiff",
-)  # fmt: skip
 #: Without `train` and `test` folders, every fifth image of a class (in the order of names) is held out.
 TEST_EVERY = 5
 

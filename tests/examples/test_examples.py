@@ -14,6 +14,7 @@ from clprune.darknet.network import load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.weights import write_weights
 from clprune.resources import models_folder
+from tests.detection.models import write_detector
 
 FOLDER = Path(__file__).parents[2] / "docs" / "examples"
 #: Shipped file -> what the examples call it.
@@ -23,7 +24,7 @@ FILES = {
     "vgg16-digits.names": "model.names",
     "samples/digit-3.png": "dog.png",
 }
-PRINTS = {"quick_start": "3 ", "own_model": "right", "prune_it": "ms after"}
+PRINTS = {"quick_start": "3 ", "detect": " objects", "own_model": "right", "prune_it": "ms after"}
 #: What "own_model" tunes, in place of a network of many layers.
 SMALL = """\
 [net]
@@ -50,6 +51,8 @@ def test_runs(name: str, tmp_path: Path) -> None:
         pytest.importorskip("torch", reason="training needs PyTorch")
     for shipped, called in FILES.items():
         shutil.copy(models_folder() / shipped, tmp_path / called)
+    if name == "detect":
+        write_detector(tmp_path / "detector.cfg")
     if name == "own_model":
         (tmp_path / "model.cfg").write_text(SMALL)
         network = load_network(tmp_path / "model.cfg")

@@ -69,15 +69,8 @@ algorithm_options = together(
 )
 
 
-#: How image files are read; the command passes its options to `take_image_options`.
-image_options = together(
-    click.option(
-        "--resize",
-        type=click.Choice(["letterbox", "crop", "stretch"]),
-        default="letterbox",
-        show_default=True,
-        help="How an image is made to fit: grey borders, its centre, or another aspect ratio.",
-    ),
+#: What image files are refused.
+image_limits = together(
     click.option(
         "--max-pixels",
         type=click.IntRange(min=1),
@@ -92,6 +85,18 @@ image_options = together(
     ),
 )
 
+#: How image files are read; the command passes its options to `take_image_options`.
+image_options = together(
+    click.option(
+        "--resize",
+        type=click.Choice(["letterbox", "crop", "stretch"]),
+        default="letterbox",
+        show_default=True,
+        help="How an image is made to fit: grey borders, its centre, or another aspect ratio.",
+    ),
+    image_limits,
+)
+
 #: The same for commands that read data sets.
 data_image_options = together(
     image_options,
@@ -102,7 +107,9 @@ data_image_options = together(
 
 
 def take_image_options(options: dict[str, Any]) -> Any:
-    """Take the options of `image_options` or `data_image_options` out of `options`, as `clprune.image.ImageOptions`."""
+    """Take the options of `image_limits`, `image_options` or `data_image_options` out of `options`, as
+    `clprune.image.ImageOptions`.
+    """
     from clprune.image import ImageOptions
 
     names = ("resize", "max_pixels", "max_aspect_ratio", "strict")

@@ -1,0 +1,9 @@
+"""From the outputs of a detector's heads to objects in an image: decoding, suppression, drawing, average precision."""
+
+from __future__ import annotations
+
+from clprune.detection.detector import Detector, Found
+from clprune.detection.objects import Detection
+from clprune.detection.options import DIALECTS, DetectionOptions, Dialect
+
+__all__ = ["DIALECTS", "Detection", "DetectionOptions", "Detector", "Dialect", "Found"]

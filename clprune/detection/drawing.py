@@ -1,0 +1,96 @@
+"""Objects drawn into a picture: boxes with labels that stay readable on whatever is behind them, and inside it."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from clprune.detection.objects import Detection
+
+Colour: TypeAlias = tuple[int, int, int]
+#: Left, top, right, bottom; the last two lie outside.
+_Rectangle: TypeAlias = tuple[int, int, int, int]
+
+#: Fractions of the picture's shorter side.
+_LINE, _TEXT = 1 / 220, 1 / 32
+_SMALLEST_TEXT = 9
+#: Steps of hue between the colours of classes: neighbours are far apart.
+_GOLDEN_RATIO = 0.618034
+
+
+def draw_objects(pixels: NDArray[np.uint8], detections: Sequence[Detection]) -> Image.Image:
+    """A copy of the picture uint8 `[H, W, 3]` with a box and a label for each object, the surest on top."""
+    image = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(image)
+    line = max(round(min(image.size) * _LINE), 2)
+    for found in reversed(detections):
+        left, top, right, bottom = _inside(found, image)
+        box = (left, top, max(right - 1, left), max(bottom - 1, top))
+        draw.rectangle(box, outline=_text_colour(class_colour(found.class_index)), width=line + 2)
+        draw.rectangle(box, outline=class_colour(found.class_index), width=line)
+    taken: list[_Rectangle] = []
+    for found in detections:
+        taken.append(_draw_label(draw, image, found, line=line, taken=taken))
+    return image
+
+
+def crop_object(pixels: NDArray[np.uint8], found: Detection) -> Image.Image | None:
+    """The part of the picture uint8 `[H, W, 3]` that a box shows, None where it lies outside."""
+    image = Image.fromarray(pixels)
+    left, top, right, bottom = _inside(found, image)
+    return image.crop((left, top, right, bottom)) if right > left and bottom > top else None
+
+
+def class_colour(index: int) -> Colour:
+    """A bright colour for a class, always the same."""
+    red, green, blue = colorsys.hsv_to_rgb(index * _GOLDEN_RATIO % 1, 0.85, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _text_colour(background: Colour) -> Colour:
+    """Black or white, whichever stands out (luma of ITU-R 601)."""
+    red, green, blue = background
+    return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else (255, 255, 255)
+
+
+def _inside(found: Detection, image: Image.Image) -> _Rectangle:
+    """A box in whole pixels, cut at the picture's borders."""
+    left, top, right, bottom = found.corners(width=image.width, height=image.height)
+    return (
+        *(min(max(round(left), 0), image.width), min(max(round(top), 0), image.height)),
+        *(min(max(round(right), 0), image.width), min(max(round(bottom), 0), image.height)),
+    )
+
+
+def _draw_label(
+    draw: ImageDraw.ImageDraw, image: Image.Image, found: Detection, *, line: int, taken: Sequence[_Rectangle]
+) -> _Rectangle:
+    """Above the box, or below its upper edge where the picture ends; moved down from under labels that are `taken`,
+    made smaller to fit the picture's width.
+    """
+    text = f"{found.name} {found.confidence:.0%}"
+    size = max(round(min(image.size) * _TEXT), _SMALLEST_TEXT)
+    while True:
+        font = ImageFont.load_default(size)
+        start, above, end, below = draw.textbbox((0, 0), text, font=font)
+        pad = max(size // 5, 1)
+        width, height = round(end - start) + 2 * pad, round(below - above) + 2 * pad
+        if width <= image.width or size <= _SMALLEST_TEXT:
+            break
+        size = max(size * image.width // width, _SMALLEST_TEXT)
+    left, top, _, _ = _inside(found, image)
+    x = max(min(left, image.width - width), 0)
+    y = top - height if top >= height else max(min(top + line, image.height - height), 0)
+    for other in sorted(taken, key=lambda rectangle: rectangle[3]):
+        is_under = x < other[2] and other[0] < x + width and y < other[3] and other[1] < y + height
+        if is_under and other[3] + height <= image.height:
+            y = other[3]
+    colour = class_colour(found.class_index)
+    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
+    draw.text((x + pad - start, y + pad - above), text, font=font, fill=_text_colour(colour))
+    return x, y, x + width, y + height

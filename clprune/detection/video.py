@@ -1,0 +1,93 @@
+"""Videos in and out, by PyAV (the extra `video`), which is imported where one is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clprune.errors import ImageError, MissingDependencyError
+from clprune.files import atomic_writer
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
+
+
+def is_video(path: str) -> bool:
+    """Whether a path is called like a video."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+class Video:
+    """The frames of a video file, uint8 `[H, W, 3]` each: a context manager, to be gone through once.
+
+    `rate` is frames per second. Raises ImageError for a file that cannot be read, when it is opened or where it breaks
+    off, and MissingDependencyError.
+    """
+
+    #: Of videos that do not say theirs.
+    DEFAULT_RATE: ClassVar[Fraction] = Fraction(25)
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path
+        self._av = _pyav()
+        try:
+            self._container = self._av.open(str(path))
+        except (self._av.FFmpegError, OSError) as error:
+            raise ImageError(f"cannot be read as a video: {error.strerror or error}", path=path) from error
+        if not self._container.streams.video:
+            self._container.close()
+            raise ImageError("has no pictures: expected a video", path=path)
+        self.rate: Fraction = self._container.streams.video[0].average_rate or self.DEFAULT_RATE
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        try:
+            for frame in self._container.decode(video=0):
+                yield frame.to_ndarray(format="rgb24")
+        except (self._av.FFmpegError, OSError) as error:
+            raise ImageError(f"breaks off: {error.strerror or error}", path=self.path) from error
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._container.close()
+
+
+@contextmanager
+def video_writer(path: Path, *, rate: Fraction) -> Iterator[Callable[[Image.Image], None]]:
+    """What adds a frame to a new MP4 file (H.264), which is there, whole, when the block ends without an error.
+
+    All frames have the size of the first, less a last row or column where that is odd. Raises FileError.
+    """
+    av = _pyav()
+    with atomic_writer(path) as file, av.open(file, "w", format="mp4") as container:
+        stream: Any = container.add_stream("libx264", rate=rate)
+        stream.pix_fmt = "yuv420p"
+
+        def write(image: Image.Image) -> None:
+            if not container.streams.video[0].codec_context.is_open:
+                stream.width, stream.height = image.width & ~1, image.height & ~1
+            pixels = np.asarray(image)[: stream.height, : stream.width]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+
+        yield write
+        container.mux(stream.encode())
+
+
+def _pyav() -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise MissingDependencyError(
+            "videos need PyAV: pip install 'clprune[video]', or give pictures in their place"
+        ) from error
+    return av

@@ -1,0 +1,139 @@
+"""`Detector`: one answer for every kind of image and batch, the real model's right answer, drawing, videos."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clprune import DataError, Detection, Detector, ImageError, MissingDependencyError, Model, UsageError, load_image
+from clprune.darknet.network import load_network
+from clprune.darknet.values import Weights
+from clprune.detection.drawing import class_colour, crop_object, draw_objects
+from clprune.detection.video import Video, video_writer
+from tests.detection.models import shared_model, write_detector
+
+pytestmark = pytest.mark.usefixtures("device_context")
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> Path:
+    return write_detector(tmp_path / "small.cfg")
+
+
+@pytest.fixture
+def pixels() -> list[np.ndarray]:
+    return [np.random.default_rng(seed).integers(0, 256, (30 + seed, 50, 3), dtype=np.uint8) for seed in range(5)]
+
+
+def test_the_real_models_right_answer() -> None:
+    folder = shared_model()
+    expected = json.loads((folder / "dog-expected.json").read_text())
+    names = folder / "coco.names"
+    with Detector(folder / "yolo-fastest-1.1.cfg", names=names) as detector:
+        found = detector(folder / "dog.png")
+    expected.sort(key=lambda one: -one["confidence"])
+    assert [one.name for one in found] == [one["name"] for one in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert one.confidence == pytest.approx(other.pop("confidence"), abs=1e-3)
+        for key in ("center_x", "center_y", "width", "height"):
+            assert getattr(one, key) == pytest.approx(other[key], abs=1e-3)
+
+
+def test_every_kind_of_image_and_batch_gives_the_same(cfg: Path, pixels: list[np.ndarray], tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(len(pixels))]
+    for path, values in zip(paths, pixels, strict=True):
+        Image.fromarray(values).save(path)
+    with Detector(cfg, threshold=0.2) as detector:
+        alone = [detector(path) for path in paths]
+        assert [detector(values) for values in pixels] == alone
+        assert [detector(Image.open(path)) for path in paths] == alone
+        assert detector.names == ("0", "1", "2")
+    assert all(alone)
+    assert all(sure.confidence >= less.confidence for found in alone for sure, less in itertools.pairwise(found))
+    with Detector(cfg, threshold=0.2, batch=2) as detector:
+        together = list(detector.many(paths))
+    for found, other in zip(together, alone, strict=True):
+        assert [one.class_index for one in found] == [one.class_index for one in other]
+        assert [one.confidence for one in found] == pytest.approx([one.confidence for one in other], abs=1e-5)
+
+
+def test_what_cannot_be(cfg: Path, tmp_path: Path) -> None:
+    names = tmp_path / "two.names"
+    names.write_text("one\ntwo\n")
+    with pytest.raises(DataError, match="2 names: expected at least 3, the network's classes"):
+        Detector(cfg, names=names)
+    plain = tmp_path / "plain.cfg"
+    plain.write_text("[net]\nwidth=8\nheight=8\nchannels=3\n[maxpool]\nsize=2\n")
+    with pytest.raises(UsageError, match=r"plain.cfg: ends with layer 0 \[maxpool\]: expected a detector"):
+        Detector(Model(network=load_network(plain), weights=Weights(layers=(None,))))
+    with Detector(cfg) as detector:
+        with pytest.raises(ImageError, match="no such file"):
+            detector(tmp_path / "absent.png")
+        with pytest.raises(UsageError, match=r"image float64 of shape \(3, 4, 4\): expected uint8"):
+            detector(np.zeros((3, 4, 4)))
+
+
+def object_at(x: float, y: float, width: float, height: float, *, class_index: int = 0) -> Detection:
+    return Detection(
+        class_index=class_index, name="a long name", confidence=0.5, center_x=x, center_y=y, width=width, height=height
+    )
+
+
+@pytest.mark.parametrize("size", [(400, 300), (60, 90)])
+@pytest.mark.parametrize("shade", [0, 255])
+def test_labels_lie_inside_the_picture_and_do_not_cover_each_other(size: tuple[int, int], shade: int) -> None:
+    pixels = np.full((size[1], size[0], 3), shade, np.uint8)
+    corners = [object_at(0, 0, 0.2, 0.2), object_at(1, 1, 0.1, 0.1, class_index=1)]
+    same = [object_at(0.5, 0.5, 0.3, 0.3, class_index=number) for number in (2, 3)]
+    drawn = np.asarray(draw_objects(pixels, [*corners, *same]))
+    assert drawn.shape == pixels.shape
+    filled = [int((drawn == class_colour(number)).all(axis=2).sum()) for number in range(4)]
+    assert min(filled) > 200  # of each label enough is seen
+    assert (pixels == shade).all()
+
+
+def test_crops_are_what_the_box_shows() -> None:
+    pixels = np.arange(10 * 20 * 3, dtype=np.uint8).reshape(10, 20, 3)
+    inside = crop_object(pixels, object_at(0.25, 0.5, 0.5, 0.4))
+    assert inside is not None
+    assert (np.asarray(inside) == pixels[3:7, 0:10]).all()
+    over = crop_object(pixels, object_at(0, 0, 0.2, 0.2))
+    assert over is not None
+    assert over.size == (2, 1)
+    assert crop_object(pixels, object_at(-1, 0, 0.2, 0.2)) is None
+
+
+def test_videos_in_and_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av", reason="videos need PyAV")
+    path = tmp_path / "grey.mp4"
+    shades = (40, 120, 200)
+    with video_writer(path, rate=Video.DEFAULT_RATE) as write:
+        for shade in shades:
+            write(Image.new("RGB", (65, 48), (shade,) * 3))
+    with Video(path) as video:
+        frames = list(video)
+        assert video.rate == Video.DEFAULT_RATE
+    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 3
+    assert [float(frame.mean()) for frame in frames] == pytest.approx(shades, abs=4)
+    broken = tmp_path / "broken.mp4"
+    broken.write_text("no video")
+    with pytest.raises(ImageError, match=r"broken.mp4: cannot be read as a video"):
+        Video(broken)
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'clprune\[video\]'"):
+        Video(path)
+
+
+def test_grey_networks_take_colour_images(tmp_path: Path) -> None:
+    cfg = tmp_path / "grey.cfg"
+    write_detector(cfg, channels=1)
+    colours = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    Image.fromarray(colours).save(tmp_path / "x.png")
+    with Detector(cfg, threshold=0.1) as detector:
+        assert detector(colours) == detector(tmp_path / "x.png")
+        assert load_image(tmp_path / "x.png", channels=1).shape == (1, 24, 32)
