@@ -19,7 +19,7 @@ from clprune.kernels.connected import (
 )
 from clprune.kernels.samples import ragged_matrix
 from clprune.kernels.sparse_conv import MOST_KEPT_SHARE
-from clprune.kernels.storage import entry_lists, stored_matrix
+from clprune.kernels.storage import entry_lists
 from clprune.kernels.tile import PREFETCHING, Constraint, fits_registers, values
 from clprune.packing.row_lanes import PackedLanes, pack_lanes
 from clprune.packing.windows import pack_windows
@@ -115,7 +115,6 @@ class SparseConnectedKernel(ConnectedLayerKernel[SparseConnectedTile]):
         Raises UsageError for weights that are not finite or not coded as the operation's storage.
         """
         options: dict[str, Any] = {"column_offsets": operation.column_offsets, "tile_m": tile.tile_m}
-        options["zero"] = stored_matrix(weights, operation.storage).zero
         if tile.window:
             options |= {"vector_width": tile.vector_width, "window": tile.window_inputs}
             return entry_lists(pack_windows, weights, operation.storage, **options)

@@ -139,10 +139,9 @@ def entry_lists(pack: Callable[..., PackedT], weights: LayerWeights, storage: st
     """
     stored = stored_matrix(weights, storage)
     entries = CompressedRows.from_dense(convolution_matrix(weights))
-    tables: dict[str, Any] = {"scales": stored.scales, "codebook": stored.codebook}
-    values = stored.values[entries.row_numbers, entries.columns]
-    packed = pack(entries, values=values, bias=weights.biases, **tables, **options)
-    return replace(packed, values=device_values(packed.values, storage))
+    entries = replace(entries, values=stored.values[entries.row_numbers, entries.columns], zero=stored.zero)
+    packed = pack(entries, bias=weights.biases, scales=stored.scales, **options)
+    return replace(packed, values=device_values(packed.values, storage), codebook=stored.codebook)
 
 
 def table_bytes(storage: str) -> int:

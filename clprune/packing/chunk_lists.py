@@ -54,17 +54,14 @@ def deal_rows(lengths: npt.NDArray[np.integer[Any]], *, block_rows: int) -> list
 def pack_chunk_lists(
     entries: CompressedRows,
     *,
-    values: npt.NDArray[Any],
     bias: FloatArray,
     column_offsets: IntArray,
     column_chunks: IntArray,
     block_rows: int,
     scales: FloatArray | None = None,
-    codebook: FloatArray | None = None,
 ) -> PackedChunkLists:
     """Pack `entries` with `bias` `[rows]` into blocks of at most `block_rows` rows.
 
-    `values` per entry, in the order of `entries`, of any dtype: they stand in place of the entries' own.
     `column_offsets` and `column_chunks` `[columns]`: what an entry holds for its column, below 65536, and the chunk
     that the column belongs to, ascending.
     """
@@ -82,7 +79,7 @@ def pack_chunk_lists(
     order = np.argsort(list_of, kind="stable")
     counts = np.bincount(list_of, minlength=len(channels) * chunks)
     return PackedChunkLists(
-        values=never_empty(values[order]),
+        values=never_empty(entries.values[order]),
         offsets=never_empty(column_offsets[entries.columns[order]].astype(np.uint16)),
         lists=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
         channels=channels.astype(np.int32),
@@ -90,5 +87,4 @@ def pack_chunk_lists(
         bias=bias,
         kept_share=entries.kept_share,
         scales=scales,
-        codebook=codebook,
     )

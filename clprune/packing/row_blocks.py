@@ -59,7 +59,6 @@ def balanced_blocks(lengths: npt.NDArray[np.integer[Any]], *, block_rows: int) -
 def pack_rows(
     entries: CompressedRows,
     *,
-    values: npt.NDArray[Any],
     bias: FloatArray,
     column_offsets: IntArray,
     block_rows: int,
@@ -67,11 +66,9 @@ def pack_rows(
     group_offset: int = 0,
     lookahead: int = 0,
     scales: FloatArray | None = None,
-    codebook: FloatArray | None = None,
 ) -> PackedRows:
     """Pack `entries` with `bias` `[rows]` into blocks of `block_rows` rows on average.
 
-    `values` per entry, in the order of `entries`, of any dtype: they stand in place of the entries' own.
     `column_offsets` int32 `[columns]` is what an entry holds for its column; rows of group g of `groups` add
     `g * group_offset` to it (grouped convolution reads other input channels). `lookahead` entries that point at the
     first column follow the last, for kernels that read ahead.
@@ -84,12 +81,11 @@ def pack_rows(
     group = np.repeat(order // (entries.rows // groups), lengths)
     offsets = column_offsets[entries.columns[places]] + (group * group_offset).astype(np.int32)
     return PackedRows(
-        values=np.concatenate([values[places], np.zeros(max(lookahead, 1), values.dtype)]),
+        values=np.concatenate([entries.values[places], np.zeros(max(lookahead, 1), entries.values.dtype)]),
         offsets=np.concatenate([offsets, np.repeat(column_offsets[:1], max(lookahead, 1))]).astype(np.int32),
         rows=np.column_stack([first_entries, lengths, order]).astype(np.int32),
         blocks=np.cumsum([0, *map(len, blocks)]).astype(np.int32),
         bias=bias,
         kept_share=entries.kept_share,
         scales=scales,
-        codebook=codebook,
     )

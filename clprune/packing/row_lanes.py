@@ -57,52 +57,72 @@ class _Steps:
 def pack_lanes(
     entries: CompressedRows,
     *,
-    values: npt.NDArray[Any],
-    zero: int,
     bias: FloatArray,
     column_offsets: IntArray,
     tile_m: int,
     offset_bits: int,
     scales: FloatArray | None = None,
-    codebook: FloatArray | None = None,
 ) -> PackedLanes:
     """Pack `entries` with `bias` `[rows]` into blocks of `tile_m` rows, longest first.
 
-    `values` per entry, in the order of `entries`, of any dtype, and `zero` what stands for 0.0 there. `column_offsets`
-    int32 `[columns]`, ascending, is what an entry holds for its column, below 65536 for an `offset_bits` of 16.
+    `column_offsets` int32 `[columns]`, ascending, is what an entry holds for its column, below 65536 for an
+    `offset_bits` of 16.
     """
     offsets = column_offsets[entries.columns]
-    steps = _Steps(lengths=entries.lengths.astype(np.intp), offsets=offsets, values=values)
+    steps = _Steps(lengths=entries.lengths.astype(np.intp), offsets=offsets, values=entries.values)
     starts = np.zeros(entries.rows, np.int32)
     if offset_bits == 8:
         filled = np.flatnonzero(entries.lengths)
         starts[filled] = offsets[entries.starts[filled]]
-        steps = _by_distance(entries, offsets=offsets, values=values, zero=zero)
-    order = np.argsort(-steps.lengths, kind="stable")
-    block_count = -(-entries.rows // tile_m)
-    rows = np.full(block_count * tile_m, -1, np.int32)
-    rows[: entries.rows] = order
+        steps = _by_distance(entries, offsets=offsets)
+    order, rows = sorted_rows(steps.lengths, tile_m=tile_m)
     block_steps = np.maximum.reduceat(steps.lengths[order], np.arange(0, entries.rows, tile_m))
-    first_steps = np.cumsum(block_steps) - block_steps
+    place = _places(steps, order=order, first_steps=np.cumsum(block_steps) - block_steps, tile_m=tile_m)
+    return fill_lanes(
+        entries, rows=rows, place=place, values=steps.values, offsets=steps.offsets.astype(OFFSET_TYPES[offset_bits]),
+        block_steps=block_steps, starts=in_lanes(starts, rows), bias=bias, scales=scales,
+    )  # fmt: skip
+
+
+def sorted_rows(lengths: npt.NDArray[Any], *, tile_m: int) -> tuple[npt.NDArray[np.intp], IntArray]:
+    """Rows, longest first, and the same in whole blocks of `tile_m` lanes, -1 where a lane has none."""
+    order = np.argsort(-lengths, kind="stable")
+    rows = np.full(-(-len(order) // tile_m) * tile_m, -1, np.int32)
+    rows[: len(order)] = order
+    return order, rows
+
+
+def fill_lanes(
+    entries: CompressedRows,
+    *,
+    rows: IntArray,
+    place: npt.NDArray[np.intp],
+    values: npt.NDArray[Any],
+    offsets: npt.NDArray[np.integer[Any]],
+    block_steps: npt.NDArray[np.intp],
+    starts: IntArray,
+    bias: FloatArray,
+    scales: FloatArray | None,
+) -> PackedLanes:
+    """Blocks of `block_steps` steps, with `values` and `offsets` where `place` says and zeros everywhere else."""
+    tile_m = len(rows) // len(block_steps)
     size = max(1, int(block_steps.sum()) * tile_m)
-    place = _places(steps, order=order, first_steps=first_steps, tile_m=tile_m)
-    lane_values, lane_offsets = np.full(size, zero, values.dtype), np.zeros(size, OFFSET_TYPES[offset_bits])
-    lane_values[place], lane_offsets[place] = steps.values, steps.offsets
+    lane_values, lane_offsets = np.full(size, entries.zero, values.dtype), np.zeros(size, offsets.dtype)
+    lane_values[place], lane_offsets[place] = values, offsets
     return PackedLanes(
         tile_m=tile_m,
         values=lane_values,
         offsets=lane_offsets,
-        blocks=np.column_stack([first_steps, block_steps]).astype(np.int32),
+        blocks=np.column_stack([np.cumsum(block_steps) - block_steps, block_steps]).astype(np.int32),
         rows=rows,
-        starts=in_lanes(starts, rows),
+        starts=starts,
         bias=in_lanes(bias, rows),
         kept_share=entries.kept_share,
         scales=None if scales is None else in_lanes(scales, rows),
-        codebook=codebook,
     )
 
 
-def _by_distance(entries: CompressedRows, *, offsets: IntArray, values: npt.NDArray[Any], zero: int) -> _Steps:
+def _by_distance(entries: CompressedRows, *, offsets: IntArray) -> _Steps:
     """Distances that 8 bits hold: where one is longer, entries of zero lie in between."""
     distances = np.diff(offsets, prepend=0)
     first = entries.starts[:-1][entries.lengths > 0]
@@ -112,8 +132,8 @@ def _by_distance(entries: CompressedRows, *, offsets: IntArray, values: npt.NDAr
     size = int(ends[-1]) if ends.size else 0
     short = np.full(size, _LARGEST_DISTANCE, np.uint8)
     short[ends - 1] = distances - extra * _LARGEST_DISTANCE
-    filled = np.full(size, zero, values.dtype)
-    filled[ends - 1] = values
+    filled = np.full(size, entries.zero, entries.values.dtype)
+    filled[ends - 1] = entries.values
     bounds = np.concatenate([[0], ends])[entries.starts]
     return _Steps(lengths=np.diff(bounds).astype(np.intp), offsets=short, values=filled)
 

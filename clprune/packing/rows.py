@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from clprune.errors import UsageError
-from clprune.packing.arrays import FloatArray, IntArray
+from clprune.packing.arrays import IntArray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -17,14 +18,15 @@ class CompressedRows:
 
     starts: int32 `[rows + 1]`, row r holds entries `starts[r]` to `starts[r + 1]`.
     columns: int32 `[entries]`, ascending in each row.
-    values: float32 `[entries]`, none of them zero.
+    values: `[entries]`, in float32, none of them zero, or in another storage, in which `zero` stands for 0.0.
     """
 
     rows: int
     columns_count: int
     starts: IntArray
     columns: IntArray
-    values: FloatArray
+    values: npt.NDArray[Any]
+    zero: int = 0
 
     @classmethod
     def from_dense(cls, matrix: npt.NDArray[np.floating]) -> CompressedRows:

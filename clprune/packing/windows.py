@@ -9,13 +9,12 @@ windows of 32 inputs for 16 rows, six lanes out of ten have an entry at each ste
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from clprune.packing.arrays import FloatArray, IntArray
-from clprune.packing.row_lanes import PackedLanes, in_lanes
+from clprune.packing.row_lanes import PackedLanes, fill_lanes, sorted_rows
 from clprune.packing.rows import CompressedRows
 
 _END = np.iinfo(np.int32).max
@@ -35,52 +34,36 @@ class _Walk:
 def pack_windows(
     entries: CompressedRows,
     *,
-    values: npt.NDArray[Any],
-    zero: int,
     bias: FloatArray,
     column_offsets: IntArray,
     tile_m: int,
     vector_width: int,
     window: int,
     scales: FloatArray | None = None,
-    codebook: FloatArray | None = None,
 ) -> PackedLanes:
     """Pack `entries` with `bias` `[rows]` into blocks of `tile_m` rows, longest first, windows per vector.
 
-    `values`, `zero`, `column_offsets`: see pack_lanes. `window`: inputs, at most 256 and at most as many as the input
-    extends over, so that none reaches beyond it. Offsets are places in a step's window.
+    `column_offsets`: see pack_lanes. `window`: inputs, at most 256 and at most as many as the input extends over, so
+    that none reaches beyond it. Offsets are places in a step's window.
     """
     vectors = tile_m // vector_width
-    block_count = -(-entries.rows // tile_m)
-    rows = np.full(block_count * tile_m, -1, np.int32)
-    order = np.argsort(-entries.lengths, kind="stable")
-    rows[: entries.rows] = order
+    order, rows = sorted_rows(entries.lengths, tile_m=tile_m)
     offsets = column_offsets[entries.columns]
     extent = int(column_offsets[-1]) + 1
     walk = _walk(entries, offsets, rows=rows, vector_width=vector_width, window=window, extent=extent)
-    block_steps = walk.lengths.reshape(block_count, vectors).max(axis=1)
+    block_steps = walk.lengths.reshape(-1, vectors).max(axis=1)
     first_steps = np.cumsum(block_steps) - block_steps
     rank = np.empty(entries.rows, np.intp)
     rank[order] = np.arange(entries.rows)
     block, lane = np.divmod(rank, tile_m)
     base, vector = first_steps[block] * tile_m + lane, rank // vector_width
     place = np.repeat(base, entries.lengths) + walk.steps.astype(np.intp) * tile_m
-    size = max(1, int(block_steps.sum()) * tile_m)
-    lane_values, lane_offsets = np.full(size, zero, values.dtype), np.zeros(size, np.uint8)
-    lane_values[place] = values
-    lane_offsets[place] = offsets - walk.starts[walk.steps, np.repeat(vector, entries.lengths)]
-    return PackedLanes(
-        tile_m=tile_m,
-        values=lane_values,
-        offsets=lane_offsets,
-        blocks=np.column_stack([first_steps, block_steps]).astype(np.int32),
-        rows=rows,
-        starts=_by_block(walk.starts, block_steps=block_steps, first_steps=first_steps, vectors=vectors),
-        bias=in_lanes(bias, rows),
-        kept_share=entries.kept_share,
-        scales=None if scales is None else in_lanes(scales, rows),
-        codebook=codebook,
-    )
+    in_window = offsets - walk.starts[walk.steps, np.repeat(vector, entries.lengths)]
+    starts = _by_block(walk.starts, block_steps=block_steps, first_steps=first_steps, vectors=vectors)
+    return fill_lanes(
+        entries, rows=rows, place=place, values=entries.values, offsets=in_window.astype(np.uint8),
+        block_steps=block_steps, starts=starts, bias=bias, scales=scales,
+    )  # fmt: skip
 
 
 def _walk(

@@ -25,5 +25,5 @@ def test_row_blocks_of_unequal_lists() -> None:
     columns = pack_columns(matrix, bias=bias, column_offsets=offsets, tile_m=2)
     assert columns.imbalance == pytest.approx(4 / 2.5)  # 4 columns and 1
     entries = CompressedRows.from_dense(matrix)
-    rows = pack_rows(entries, values=entries.values, bias=bias, column_offsets=offsets, block_rows=2)
+    rows = pack_rows(entries, bias=bias, column_offsets=offsets, block_rows=2)
     assert rows.imbalance == pytest.approx(4 / 3.5)  # the longest row, and all others

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from clprune.packing.chunk_lists import PackedChunkLists, deal_rows, pack_chunk_lists
@@ -26,8 +28,7 @@ def packed(matrix: list[list[float]], *, block_rows: int, dtype: type = np.float
     """Four columns in two chunks; the third entry of a chunk would have the offset 12."""
     entries = CompressedRows.from_dense(np.array(matrix, np.float32))
     return pack_chunk_lists(
-        entries,
-        values=entries.values.astype(dtype),
+        replace(entries, values=entries.values.astype(dtype)),
         bias=np.arange(len(matrix), dtype=np.float32),
         column_offsets=np.array([10, 11, 10, 11], np.int32),
         column_chunks=np.array([0, 0, 1, 1], np.int32),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from clprune.packing.row_blocks import balanced_blocks, pack_rows
@@ -27,7 +29,6 @@ def test_entries_follow_their_rows() -> None:
     entries = CompressedRows.from_dense(matrix)
     packed = pack_rows(
         entries,
-        values=entries.values,
         bias=np.array([1, 2, 3], np.float32),
         column_offsets=np.array([10, 20, 30, 40], np.int32),
         block_rows=1,
@@ -45,8 +46,7 @@ def test_entries_follow_their_rows() -> None:
 def test_groups_read_other_channels() -> None:
     entries = CompressedRows.from_dense(np.array([[1, 0], [0, 2]], np.float32))
     packed = pack_rows(
-        entries,
-        values=np.array([7, 8], np.int8),
+        replace(entries, values=np.array([7, 8], np.int8)),
         bias=np.zeros(2, np.float32),
         column_offsets=np.array([0, 1], np.int32),
         block_rows=2,
@@ -62,7 +62,6 @@ def test_nothing_left() -> None:
     entries = CompressedRows.from_dense(np.zeros((2, 3), np.float32))
     packed = pack_rows(
         entries,
-        values=entries.values,
         bias=np.zeros(2, np.float32),
         column_offsets=np.arange(3, dtype=np.int32),
         block_rows=4,

@@ -13,8 +13,6 @@ def packed_lanes(matrix: list[list[float]] | np.ndarray, *, tile_m: int, offset_
     entries = CompressedRows.from_dense(np.array(matrix, np.float32))
     return pack_lanes(
         entries,
-        values=entries.values,
-        zero=0,
         bias=np.arange(1, entries.rows + 1, dtype=np.float32),
         column_offsets=np.arange(entries.columns_count, dtype=np.int32),
         tile_m=tile_m,

@@ -14,8 +14,6 @@ def packed_windows(matrix: np.ndarray, *, tile_m: int, vector_width: int, window
     entries = CompressedRows.from_dense(matrix.astype(np.float32))
     return pack_windows(
         entries,
-        values=entries.values,
-        zero=0,
         bias=np.arange(1, entries.rows + 1, dtype=np.float32),
         column_offsets=np.arange(entries.columns_count, dtype=np.int32) * stride,
         tile_m=tile_m,
