@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from clprune.darknet.kinds.base import Layer, MatrixLayer
+from clprune.darknet.kinds.base import Layer, WeightedLayer
 from clprune.kernels.base import Offer
 from clprune.kernels.clear_padding import CLEAR_PADDING, ClearOperation
 from clprune.kernels.storage import STORAGE_BITS
@@ -100,7 +100,7 @@ class PlanBuilder(Draft):
 
     def _weight_bytes(self) -> list[int]:
         """About what the values of packed weights will take, layer by layer."""
-        layers = {step.layer for step in self.steps if isinstance(step.layer, MatrixLayer)}
+        layers = {step.layer for step in self.steps if isinstance(step.layer, WeightedLayer)}
         kept = ((layer, math.prod(layer.weights_shape) * self.form(layer).workload.kept_share) for layer in layers)
         return [round(values * STORAGE_BITS[self.storage(layer)] / 8) for layer, values in kept]
 

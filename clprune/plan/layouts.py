@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.convolutional import Convolutional, Local
 from clprune.darknet.network import Network
 from clprune.geometry import Shape
 from clprune.layout import Layout, contiguous_layout, padded_layout
@@ -47,10 +47,13 @@ def assign_layouts(network: Network, fused: Mapping[int, int], *, batch: int) ->
         return tensor
 
     for layer in network.layers:
-        if isinstance(layer, Convolutional):
-            source, own = aliases[layer.sources[0]], fused.get(layer.index, layer.index)
+        if isinstance(layer, Convolutional | Local):
+            source = aliases[layer.sources[0]]
             padding[source] = max(padding[source], *layer.window.padding)
-            touched |= {source, own}
+            touched.add(source)
+        if isinstance(layer, Convolutional):
+            own = fused.get(layer.index, layer.index)
+            touched.add(own)
             if layer.window.is_dense and layer.blur is None and layer.index not in fused:
                 joined[root(own)] = root(source)
     shared_padding: dict[int, int] = {}

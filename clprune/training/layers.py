@@ -172,6 +172,32 @@ class Convolution(Weighted):
         return _blurred(self.layer, self.finish(y))
 
 
+class LocalConvolution(ValueModule):
+    """`[local]`: other filters at every place."""
+
+    def __init__(self, layer: convolutional.Local) -> None:
+        super().__init__()
+        self.layer = layer
+        self.weights = nn.Parameter(torch.empty(layer.weights_shape))
+        nn.init.normal_(self.weights, std=math.sqrt(2 / layer.columns))
+        self.biases = nn.Parameter(torch.zeros(layer.output.elements))
+
+    def forward(self, x: Tensor) -> Tensor:
+        window, output = self.layer.window, self.layer.output
+        sides = (window.size_y, window.size_x)
+        columns = functional.unfold(_bordered(x, window, 0.0), sides, stride=(window.stride_y, window.stride_x))
+        y = torch.einsum("nkp,pmk->nmp", columns, self.weights.flatten(2))
+        y = y.reshape(-1, output.channels, output.height, output.width)
+        return activate(self.layer.activation, y + self.biases.view(y.shape[1:]))
+
+    def load(self, values: LayerWeights) -> None:
+        _copy(self.weights, values.weights.reshape(self.weights.shape))
+        _copy(self.biases, values.biases)
+
+    def store(self) -> LayerWeights:
+        return LayerWeights(weights=_array(self.weights), biases=_array(self.biases))
+
+
 class Connected(Weighted):
     """`[connected]`: the input is flattened in CHW order."""
 
@@ -241,6 +267,7 @@ def make_layer(layer: Layer) -> nn.Module:
 
 
 make_layer.register(convolutional.Convolutional, Convolution)
+make_layer.register(convolutional.Local, LocalConvolution)
 make_layer.register(connected.Connected, Connected)
 make_layer.register(normalization.BatchNorm, lambda layer: Normalize(layer.input.channels))
 make_layer.register(functions.Dropout, Dropout)
@@ -280,6 +307,16 @@ def _window_average(layer: pools.LocalAvgPool, x: Tensor) -> Tensor:
 
     y = mean(x) if layer.count_border else mean(x) / mean(torch.ones_like(x[:1, :1]))
     return _blurred(layer, y)
+
+
+@_computes(normalization.Normalization)
+def _normalization(layer: normalization.Normalization, x: Tensor) -> Tensor:
+    squares, before, after = x * x, (layer.size - 1) // 2, layer.size // 2
+    sums = functional.pad(squares.cumsum(1), (0, 0, 0, 0, before + 1, after), value=0)
+    sums[:, before + 1 + x.shape[1] :] = sums[:, before + x.shape[1], None]
+    # darknet's running sum begins without channel `after` and carries that on
+    sums = sums[:, layer.size :] - sums[:, : -layer.size] - squares[:, after : after + 1].sum(1, keepdim=True)
+    return x * (layer.kappa + layer.alpha * sums) ** -layer.beta
 
 
 @_computes(pools.AvgPool)

@@ -10,7 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from clprune.darknet.activations import ACTIVATIONS, activate
+from clprune.darknet.network import load_network
+from clprune.darknet.random_weights import random_images, random_weights
+from clprune.darknet.weights import write_weights
 from clprune.image import FloatArray, preprocess, resize_bilinear
+from clprune.runner.reference import reference_answers
 
 LIBRARY = Path("/usr/lib/darknet/libdarknet.so")
 FORKS_ONLY = {"swish", "mish", "relu6", "hard_mish", "hard_sigmoid", "hard_swish", "gelu_erf"}
@@ -76,3 +80,29 @@ def test_letterbox(darknet: ctypes.CDLL, size: tuple[int, int]) -> None:
     ours = preprocess(image, height=height, width=width)
     wrong_rows = np.unique(np.nonzero(np.abs(ours - theirs) > 2e-5)[1])
     assert len(wrong_rows) <= 1
+
+
+#: A convolution comes first: [local] computes in the memory that only convolutions ask for.
+NETWORKS = {
+    "local": "[local]\nfilters=5\nsize=3\npad=1\nstride=2\nactivation=leaky\n[local]\nfilters=3\nsize=2\nactivation=tanh\n",
+    "normalization": "[lrn]\nalpha=.1\n[lrn]\nsize=4\nalpha=.1\n[lrn]\nsize=7\n",
+}
+
+
+@pytest.mark.parametrize("layers", NETWORKS.values(), ids=NETWORKS)
+def test_networks(darknet: ctypes.CDLL, tmp_path: Path, layers: str) -> None:
+    cfg, file = tmp_path / "a.cfg", tmp_path / "a.weights"
+    cfg.write_text(
+        f"[net]\nheight=7\nwidth=9\nchannels=4\n[conv]\nfilters=9\nsize=3\npad=1\nactivation=linear\n{layers}"
+    )
+    network = load_network(cfg)
+    weights, x = random_weights(network, seed=1), random_images(network, seed=2)
+    write_weights(file, network, weights)
+    darknet.load_network.restype = ctypes.c_void_p
+    darknet.network_predict.restype = ctypes.POINTER(ctypes.c_float)
+    theirs = darknet.load_network(str(cfg).encode(), str(file).encode(), 0)
+    image = np.ascontiguousarray(x[0])
+    answer = darknet.network_predict(ctypes.c_void_p(theirs), image.ctypes.data_as(ctypes.POINTER(ctypes.c_float)))
+    (expected,) = reference_answers(network, weights, x)
+    found = np.ctypeslib.as_array(answer, expected.shape)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

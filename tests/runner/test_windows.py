@@ -27,6 +27,12 @@ NETWORKS = {
         [maxpool]\nmaxpool_depth=1\nout_channels=3
         [convolutional]\nfilters=5\nsize=1\nactivation=linear
         [local_avgpool]\nsize=3\nstride=2""",
+    "local": """
+        [convolutional]\nfilters=9\nsize=1\nactivation=leaky
+        [normalization]\nsize=4\nalpha=0.1
+        [local]\nfilters=5\nsize=3\npad=1\nstride=2\nactivation=leaky
+        [lrn]
+        [local]\nfilters=3\nsize=2\nactivation=linear""",
 }
 
 

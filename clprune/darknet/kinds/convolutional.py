@@ -125,3 +125,14 @@ class Local(WeightedLayer):
     @property
     def columns(self) -> int:
         return math.prod(self.weights_shape[2:])
+
+    def problem(self, batch: int) -> ConvProblem:
+        """The work of this layer on `batch` images: that of a convolution."""
+        return ConvProblem(
+            batch=batch,
+            in_channels=self.input.channels,
+            in_height=self.input.height,
+            in_width=self.input.width,
+            out_channels=self.filters,
+            window=self.window,
+        )
