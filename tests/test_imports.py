@@ -178,7 +178,7 @@ def test_research_stands_on_the_library_not_on_the_command_line() -> None:
 def test_folders_of_modules_found_by_name_are_looked_through(folder: str) -> None:
     parent = PACKAGE.parent.joinpath(*folder.split("."))
     texts = [path.read_text(encoding="utf-8") for path in (*parent.glob("*.py"), *parent.parent.glob("*.py"))]
-    assert any("iter_modules(" in text or '.glob("*.py")' in text for text in texts)
+    assert any("module_names(" in text or '.glob("*.py")' in text for text in texts)
 
 
 @pytest.mark.parametrize(("module", "forbidden"), APART.items())

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import functools
 import importlib
-import pkgutil
 from collections.abc import Mapping
 
-from clprune.darknet import kinds
 from clprune.darknet.kinds.base import Layer
-from clprune.errors import UsageError
-from clprune.plugins import load_plugin
+from clprune.plugins import load_plugin, module_names
 
 GROUP = "clprune.layer_kinds"
+FOLDER = "clprune.darknet.kinds"
 
 #: Sections that darknet or a fork of it knows and clprune does not run.
 REFUSED = """
@@ -33,7 +31,7 @@ ALIASES: Mapping[str, str] = {"network": "net", "deconv": "deconvolutional"}
 @functools.cache
 def built_in_kinds() -> Mapping[str, type[Layer]]:
     """The classes in `clprune.darknet.kinds` by every name of their sections."""
-    names = [f"{kinds.__name__}.{found.name}" for found in pkgutil.iter_modules(kinds.__path__)]
+    names = [f"{FOLDER}.{name}" for name in module_names(FOLDER)]
     values = [value for name in names for value in vars(importlib.import_module(name)).values()]
     classes = [value for value in values if isinstance(value, type) and issubclass(value, Layer)]
     return {name: kind for kind in classes for name in kind.names}
@@ -45,12 +43,11 @@ def find_kind(name: str) -> type[Layer] | None:
     kind = built_in_kinds().get(name)
     if kind is not None or name == "net":
         return kind
-    plugin = load_plugin(GROUP, name)
-    if plugin is None or (isinstance(plugin, type) and issubclass(plugin, Layer) and name in plugin.names):
-        return plugin
-    raise UsageError(
-        f"{name} in {GROUP}: {plugin!r}: expected a subclass of clprune.darknet.kinds.base.Layer of that name"
-    )
+    plugin: type[Layer] | None = load_plugin(
+        GROUP, name, expected="a subclass of clprune.darknet.kinds.base.Layer of that name",
+        fits=lambda found: isinstance(found, type) and issubclass(found, Layer) and name in found.names,
+    )  # fmt: skip
+    return plugin
 
 
 def section_name(name: str) -> str | None:

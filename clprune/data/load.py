@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
-import pkgutil
-from collections.abc import Sequence
-from pathlib import Path
 from typing import get_args
 
 from clprune.data.source import ENTRY_POINTS, DataSource, Request, Split
 from clprune.dataset import DataSet
 from clprune.errors import UsageError
 from clprune.image import ImageOptions
-from clprune.plugins import load_plugin, plugin_names
+from clprune.plugins import load_plugin, module_names, plugin_names
 from clprune.progress import OnProgress
 
 
 def list_data() -> tuple[str, ...]:
     """The specifications that `load_data` knows, in the order of their names, with PATH where one is needed."""
-    sources = {name: _source(name) for name in sorted({*_module_names(), *plugin_names(ENTRY_POINTS)})}
+    sources = {name: _source(name) for name in sorted({*_own_names(), *plugin_names(ENTRY_POINTS)})}
     return tuple(_expected(name, source) for name, source in sources.items() if source is not None)
 
 
@@ -63,20 +59,19 @@ def load_data(
     return data.grey() if channels == 1 else data
 
 
-@functools.cache
-def _module_names() -> Sequence[str]:
-    return [module.name.replace("_", "-") for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
+def _own_names() -> list[str]:
+    return [name.replace("_", "-") for name in module_names("clprune.data")]
 
 
 def _source(name: str) -> DataSource | None:
     """The data set of that name: the `DATA_SET` of the module here that is called like it, else another package's."""
-    found = None
-    if name in _module_names():
-        found = getattr(importlib.import_module(f"clprune.data.{name.replace('-', '_')}"), "DATA_SET", None)
-    found = load_plugin(ENTRY_POINTS, name) if found is None else found
-    if found is not None and not isinstance(found, DataSource):
-        raise UsageError(f"data {name}: found {type(found).__name__}, expected a clprune.data.DataSource")
-    return found
+    own = None
+    if name in _own_names():
+        own = getattr(importlib.import_module(f"clprune.data.{name.replace('-', '_')}"), "DATA_SET", None)
+    source: DataSource | None = own or load_plugin(
+        ENTRY_POINTS, name, expected="a clprune.data.DataSource", fits=lambda found: isinstance(found, DataSource)
+    )
+    return source
 
 
 def _expected(name: str, source: DataSource) -> str:

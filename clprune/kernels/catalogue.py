@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import functools
 import importlib
-import pkgutil
 from typing import Any
 
-from clprune import kernels
 from clprune.errors import UsageError
 from clprune.kernels.base import Kernel
-from clprune.plugins import load_plugin, plugin_names
+from clprune.plugins import load_plugin, module_names, plugin_names
 
+#: The group of the entry points, called like the folder.
 GROUP = "clprune.kernels"
 
 
@@ -28,7 +27,7 @@ def built_in_kernels() -> tuple[Kernel[Any, Any], ...]:
 
     Tiles and operations differ from kernel to kernel, hence Any: whoever iterates only passes them back.
     """
-    return tuple(kernel for name in _module_names() for kernel in _kernels_of(name))
+    return tuple(kernel for name in module_names(GROUP) for kernel in _kernels_of(name))
 
 
 def find_kernels() -> tuple[Kernel[Any, Any], ...]:
@@ -39,24 +38,21 @@ def find_kernels() -> tuple[Kernel[Any, Any], ...]:
 
 def kernel_by_name(name: str) -> Kernel[Any, Any]:
     """The kernel called `name`. Raises UsageError where there is none, or an entry point of that name is no kernel."""
-    modules = [name] if name in _module_names() else _module_names()
+    modules = [name] if name in module_names(GROUP) else module_names(GROUP)
     own = (kernel for module in modules for kernel in _kernels_of(module) if kernel.name == name)
-    found = next(own, None) or load_plugin(GROUP, name)
+    found = next(own, None) or load_plugin(
+        GROUP, name, expected="a clprune.kernels.base.Kernel of that name",
+        fits=lambda plugin: isinstance(plugin, Kernel) and plugin.name == name,
+    )  # fmt: skip
     if found is None:
         names = [*(kernel.name for kernel in built_in_kernels()), *plugin_names(GROUP)]
         raise UsageError(f"kernel {name!r}: expected one of {', '.join(names)}")
-    if not isinstance(found, Kernel) or found.name != name:
-        raise UsageError(f"{name} in {GROUP}: {found!r}: expected a clprune.kernels.base.Kernel of that name")
-    return found
-
-
-@functools.cache
-def _module_names() -> tuple[str, ...]:
-    return tuple(module.name for module in pkgutil.iter_modules(kernels.__path__))
+    kernel: Kernel[Any, Any] = found
+    return kernel
 
 
 def _kernels_of(name: str) -> list[Kernel[Any, Any]]:
     """The kernels that a module of this folder defines."""
-    module = importlib.import_module(f"{kernels.__name__}.{name}")
+    module = importlib.import_module(f"{GROUP}.{name}")
     values = [value for value in vars(module).values() if isinstance(value, Kernel)]
     return [kernel for kernel in values if type(kernel).__module__ == module.__name__]

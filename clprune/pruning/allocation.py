@@ -16,11 +16,6 @@ MOST_OF_A_LAYER = 0.98
 _ALLOCATIONS = ("uniform", "global", "erdos-renyi")
 
 
-def list_allocations() -> tuple[str, ...]:
-    """Names that `allocation` may have."""
-    return _ALLOCATIONS
-
-
 def allocate(
     allocation: str, *, grids: Sequence[UnitGrid], scores: Callable[[], Sequence[NDArray[np.float64]]], sparsity: float
 ) -> tuple[float, ...]:

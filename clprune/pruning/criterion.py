@@ -15,18 +15,13 @@ _POWERS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {"l1"
 _ROOTS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {"l1": np.asarray, "l2": np.sqrt}
 
 
-def list_criteria() -> tuple[str, ...]:
-    """Names that `criterion` may have."""
-    return tuple(_POWERS)
-
-
 def weight_powers(weights: Matrix, *, criterion: str) -> NDArray[np.float64]:
     """What a weight adds to a norm: its magnitude ("l1") or its square ("l2"), float64 of the same shape.
 
     Raises UsageError for an unknown criterion.
     """
     if criterion not in _POWERS:
-        raise UsageError(f"criterion {criterion!r}: expected one of {', '.join(list_criteria())}")
+        raise UsageError(f"criterion {criterion!r}: expected one of {', '.join(_POWERS)}")
     return _POWERS[criterion](weights.astype(np.float64))
 
 

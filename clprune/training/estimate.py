@@ -6,37 +6,21 @@ at once comes back with statistics of the pruned one, without any learning (Li e
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
-from clprune.darknet.network import Network, check_data
-from clprune.darknet.values import Weights
 from clprune.dataset import DataSet
-from clprune.errors import UsageError
 from clprune.training.layers import BATCH_NORM_MOMENTUM, Normalize
-from clprune.training.module import NetworkModule, load_module, store_weights
+from clprune.training.module import NetworkModule
 
 BATCH = 250
 
 
-def estimate_statistics(network: Network, weights: Weights, images: DataSet, *, batch: int = BATCH) -> Weights:
-    """`weights` with the mean and variance of every batch normalization as `images` have them; nothing else changes.
-
-    Forward passes over all of `images` in training mode, without dropout and without gradients; each batch counts
-    alike. Raises UsageError when images and network do not fit, or there are too few images to have a variance.
-    """
-    if len(images) < 2:
-        raise UsageError(f"{len(images)} images to estimate statistics from: expected at least 2")
-    module = load_module(network, weights)
-    check_data(network, images)
-    refresh_statistics(module, images, batch=batch)
-    return replace(store_weights(module, seen=weights.seen), major=weights.major, minor=weights.minor)
-
-
 @torch.no_grad()
 def refresh_statistics(module: NetworkModule, images: DataSet, *, batch: int = BATCH) -> None:
-    """`estimate_statistics` of a module, in place; its training mode is left as it was."""
+    """Give every batch normalization of a module the mean and variance that `images` have; nothing else changes.
+
+    Forward passes over all of them in training mode, without dropout; each batch counts alike.
+    """
     was_training = module.training
     module.train()
     module.set_dropout_strength(0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clprune.pruning.allocation import erdos_renyi, list_allocations
+from clprune.pruning.allocation import erdos_renyi
 
 
 def test_by_hand() -> None:
@@ -21,7 +21,3 @@ def test_small_layers_stay_whole() -> None:
 
 def test_nothing_removed() -> None:
     assert erdos_renyi([(3, 5), (7, 11)], sparsity=0.0) == pytest.approx((0.0, 0.0))
-
-
-def test_is_listed() -> None:
-    assert "erdos-renyi" in list_allocations()

@@ -12,9 +12,8 @@ from clprune.errors import UsageError
 from clprune.pruning import MaskRequest
 from clprune.pruning.imbalance import imbalance, kept_columns
 from clprune.pruning.methods.bcbp import BcbpOptions, balance_columns, prune_by_threshold, recalibrate, reselect
-from clprune.pruning.registry import mask_for
 from clprune.unit import Unit
-from tests.pruning.drawn import bits, matrix
+from tests.pruning.drawn import bits, mask_for, matrix
 
 #: Four tiles of two rows (the last of one): two rich ones, two poor ones.
 WEIGHTS = matrix(

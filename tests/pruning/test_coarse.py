@@ -6,9 +6,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from clprune.pruning import UnitRequest
-from clprune.pruning.registry import get_method, mask_for
+from clprune.pruning.registry import get_method
 from clprune.unit import Unit
-from tests.pruning.drawn import bits, matrix
+from tests.pruning.drawn import bits, mask_for, matrix
 
 TILE = Unit(rows=8)
 

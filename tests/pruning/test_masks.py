@@ -7,9 +7,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from clprune.errors import UsageError
-from clprune.pruning.registry import list_methods, mask_for
+from clprune.pruning.registry import list_methods
 from clprune.unit import Unit
-from tests.pruning.drawn import bits
+from tests.pruning.drawn import bits, mask_for
 
 
 def test_column_units_on_a_non_square_matrix() -> None:

@@ -11,9 +11,8 @@ from numpy.testing import assert_array_equal
 from clprune.errors import UsageError
 from clprune.pruning import MaskRequest
 from clprune.pruning.methods.mixed import MixedOptions, best_split, block_mask, search_splits, vector_mask
-from clprune.pruning.registry import mask_for
 from clprune.unit import Unit
-from tests.pruning.drawn import bits, matrix
+from tests.pruning.drawn import bits, mask_for, matrix
 
 #: Blocks of 2x4; the last column block is two wide, the last row block one high.
 WEIGHTS = matrix(

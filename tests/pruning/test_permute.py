@@ -11,8 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.values import convolution_matrix
 from clprune.pruning.permute import permute_network, retained_share, row_order
-from clprune.pruning.registry import mask_for
 from clprune.unit import Unit
+from tests.pruning.drawn import mask_for
 from tests.pruning.networks import BRANCHES, CHAIN, images, load
 from tests.random_networks import answers
 

@@ -7,9 +7,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from clprune.pruning import segments
-from clprune.pruning.registry import mask_for
 from clprune.unit import Unit
-from tests.pruning.drawn import bits, matrix
+from tests.pruning.drawn import bits, mask_for, matrix
 
 
 def test_balanced_keeps_the_same_number_in_each_segment() -> None:

@@ -18,12 +18,12 @@ from clprune.pruning.imbalance import kept_columns, matrix_imbalance
 from clprune.pruning.methods.bwsp import BwspOptions
 from clprune.pruning.network import in_pruning_domain, plan_pruning, prune_random
 from clprune.pruning.prune import prune_network
-from clprune.pruning.registry import get_method, mask_for
+from clprune.pruning.registry import get_method
 from clprune.pruning.settings import PruneSettings
 from clprune.pruning.winograd import output_tile, sensitivities, to_winograd_domain
 from clprune.unit import Unit
 from clprune.winograd.transforms import transform_filters, transform_matrices
-from tests.pruning.drawn import bits
+from tests.pruning.drawn import bits, mask_for
 from tests.pruning.networks import load
 
 CFG = """

@@ -12,13 +12,20 @@ from numpy.testing import assert_allclose, assert_array_equal
 torch = pytest.importorskip("torch")
 # ruff: noqa: E402  # what follows can be imported only where torch can
 
+from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_weights
-from clprune.data import load_data
-from clprune.errors import UsageError
-from clprune.training import load_module
-from clprune.training.estimate import estimate_statistics
+from clprune.darknet.values import Weights
+from clprune.data import DataSet, load_data
+from clprune.training import load_module, store_weights
+from clprune.training.estimate import refresh_statistics
 from clprune.training.layers import Convolution
 from tests.training.networks import network_of
+
+
+def estimate_statistics(network: Network, weights: Weights, images: DataSet, *, batch: int) -> Weights:
+    module = load_module(network, weights)
+    refresh_statistics(module, images, batch=batch)
+    return store_weights(module, seen=0)
 
 
 def test_statistics_are_the_images_own(tmp_path: Path) -> None:
@@ -55,10 +62,3 @@ def test_batches_count_alike_and_the_rest_joins_the_last(tmp_path: Path) -> None
         means.append(values.mean)
     assert whole is not None and whole.mean is not None
     assert_allclose(whole.mean, np.mean(means, axis=0), rtol=1e-4, atol=1e-6)
-
-
-def test_one_image_has_no_variance(tmp_path: Path) -> None:
-    network = network_of(tmp_path)
-    images = load_data("synthetic", split="train", height=8, width=8, count=1)
-    with pytest.raises(UsageError, match="at least 2"):
-        estimate_statistics(network, random_weights(network, seed=0), images)
