@@ -118,7 +118,7 @@ def prune(
     `sparsity` is the share of units that convolutions lose (the first stays dense), `fc_sparsity` that of connected
     layers, reached in `steps` with retraining after each. What goes together is `unit`, by default the rows of the
     tuned tile of `device`, or what the tiles of all `devices` skip (names as for `device`, or GPU architectures such as
-    "sm_90"). `options` are those of the `method`: `clprune.pruning.get_method("bwsp").options(balance="matrix")`. The
+    "sm_90"). `options` are those of the `method`: `clprune.pruning.registry.get_method("bwsp").options(...)`. The
     rest is as in `PruneSettings` and `clprune.train`. Weights are read from a file of their own where `weights` names
     one, and written in `file_format`, those of the Winograd domain always packed. The model before and after is timed
     on `device` in turns, and run on the `held_out` images. Image files are read as `image_options` say.
