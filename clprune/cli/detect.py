@@ -18,6 +18,7 @@ from clprune.cli.shared.errors import STATUS_FAILURE, print_error
 from clprune.cli.shared.model import batch_option, model_argument
 from clprune.cli.shared.options import (
     algorithm_options,
+    detection_options,
     device_option,
     image_limits,
     json_option,
@@ -29,8 +30,6 @@ from clprune.errors import ClpruneError
 
 if TYPE_CHECKING:
     from clprune.detection import Detector, Found
-
-_SHARE = click.FloatRange(0, 1)
 
 
 @click.command("detect")
@@ -44,26 +43,12 @@ _SHARE = click.FloatRange(0, 1)
     help="Class names, one per line, or a .data file that names such a file. Default: WEIGHTS.names or MODEL.names, "
     "else class numbers.",
 )
-@click.option("--threshold", type=_SHARE, default=0.25, show_default=True, help="Least confidence of an object.")
-@click.option(
-    "--nms",
-    type=_SHARE,
-    default=0.45,
-    show_default=True,
-    help="Overlap from which on the surer of two boxes of a class stays alone; 0: never.",
-)
+@detection_options
 @click.option(
     "--resize",
     type=click.Choice(["stretch", "letterbox"]),
     help="How an image is made to fit. Default: letterbox with letter_box=1 in [net] or --dialect pjreddie, else "
     "stretch.",
-)
-@click.option(
-    "--dialect",
-    type=click.Choice(["alexeyab", "hank-ai", "pjreddie"]),
-    default="alexeyab",
-    show_default=True,
-    help="Whose rules hold where forks of darknet differ: nms_kind counts for alexeyab alone.",
 )
 @click.option("--boxes", is_flag=True, help="Print the boxes in pixels, as darknet's -ext_output does.")
 @click.option("--out", metavar="FOLDER", help="Write each picture or video with the objects drawn into it.")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from clprune.cli.shared.model import model_argument, seed_option, weights_argument
-from clprune.cli.shared.options import json_option
+from clprune.cli.shared.options import detection_options, json_option
 from clprune.cli.shared.text import print_json
 
 DYNAMIC: Literal["dynamic"] = "dynamic"
@@ -30,25 +30,36 @@ def _parse_batch(context: click.Context, parameter: click.Parameter, value: str)
     "--batch", metavar="N|dynamic", default="1", show_default=True, callback=_parse_batch,
     help="Images that the file takes at once, or any number of them.",
 )  # fmt: skip
+@click.option("--boxes", is_flag=True, help="Of a detector, give boxes as well, chosen as the next options say.")
+@detection_options
 @seed_option
 @json_option
 def command(
-    model: str, weights: str | None, onnx: Path, batch: int | Literal["dynamic"], seed: int, as_json: bool
+    model: str,
+    weights: str | None,
+    onnx: Path,
+    batch: int | Literal["dynamic"],
+    boxes: bool,
+    seed: int,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Write MODEL.cfg with its weights as an ONNX file.
 
     The file is written when ONNX Runtime, on random images, has computed from it what the float64 reference does.
     """
     from clprune.container.model import load_model
+    from clprune.detection.options import DetectionOptions
     from clprune.workflow.export import export
 
     loaded = load_model(model, weights, batch=1 if batch == DYNAMIC else batch)
-    result = export(loaded, onnx=onnx, batch=batch, seed=seed)
+    chosen = DetectionOptions(**options) if boxes else None
+    result = export(loaded, onnx=onnx, batch=batch, boxes=chosen, seed=seed)
     if as_json:
         print_json(result.to_dict())
         return
     for name, shape in result.outputs.items():
-        click.echo(f"{name}  {'x'.join(map(str, shape))}")
+        click.echo(f"{name}  {'x'.join(map(str, shape))}".rstrip())
     click.echo(
         f"{result.path}: {result.bytes / 1e6:.1f} MB, opset {result.opset}, batch {result.batch or DYNAMIC}, "
         f"ONNX Runtime within {result.relative_error:.1e} of float64"

@@ -9,18 +9,18 @@ import numpy as np
 
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
-from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.convolutional import Convolutional, Local
 from clprune.darknet.kinds.functions import Activation, Cost, Dropout, Softmax
 from clprune.darknet.kinds.heads import ChannelRun, Head, runs_of
 from clprune.darknet.kinds.joins import Route, Shortcut
-from clprune.darknet.kinds.normalization import BatchNorm
+from clprune.darknet.kinds.normalization import BatchNorm, Normalization
 from clprune.darknet.kinds.planes import Crop, Upsample
 from clprune.darknet.kinds.pools import AvgPool, WindowPool
 from clprune.errors import UnsupportedLayerError
 from clprune.exchange.activations import activate
 from clprune.exchange.graph import Graph, Site
 from clprune.exchange.matrix import normalize, write_connected, write_convolution
-from clprune.exchange.windows import write_pool
+from clprune.exchange.windows import write_local, write_pool
 
 
 @functools.singledispatch
@@ -33,6 +33,7 @@ def write_layer(layer: Layer, site: Site) -> str:
 
 write_layer.register(Convolutional, write_convolution)
 write_layer.register(Connected, write_connected)
+write_layer.register(Local, write_local)
 write_layer.register(WindowPool, write_pool)
 
 
@@ -51,6 +52,19 @@ def _(layer: Activation, site: Site) -> str:
 def _(layer: BatchNorm, site: Site) -> str:
     assert site.values is not None
     return normalize(site.graph, site.planes[0], site.values)
+
+
+@write_layer.register
+def _(layer: Normalization, site: Site) -> str:
+    """Sums over neighbouring channels as a convolution; darknet's begin without channel size // 2 and carry that on."""
+    graph, (x,), channels = site.graph, site.planes, layer.input.channels
+    before, after = (layer.size - 1) // 2, layer.size // 2
+    sums = np.tri(channels, k=after, dtype=np.float32) - np.tri(channels, k=-before - 1, dtype=np.float32)
+    sums[:, after : after + 1] -= 1
+    weights = graph.constant((layer.alpha * sums).astype(np.float32).reshape(channels, channels, 1, 1))
+    kappa = graph.constant(np.full(channels, layer.kappa, np.float32))
+    squares = graph.add("Conv", graph.add("Mul", x, x), weights, kappa)
+    return graph.add("Mul", x, graph.add("Pow", squares, graph.number(-layer.beta)))
 
 
 @write_layer.register

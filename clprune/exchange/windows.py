@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from clprune.darknet.kinds.convolutional import Local
 from clprune.darknet.kinds.pools import LocalAvgPool, MaxPool, WindowPool
 from clprune.darknet.kinds.windowed import WindowedLayer
 from clprune.errors import UnsupportedLayerError
+from clprune.exchange.activations import activate
 from clprune.exchange.graph import Graph, Site
 from clprune.geometry import Window
 
@@ -39,6 +41,21 @@ def write_pool(layer: WindowPool, site: Site) -> str:
     if "dilations" in attributes:
         raise UnsupportedLayerError(f"{layer} (line {layer.line}): ONNX has no mean of windows with dilation")
     return blur(layer, graph, graph.add("AveragePool", x, count_include_pad=int(layer.count_border), **attributes))
+
+
+def write_local(layer: Local, site: Site) -> str:
+    """Other filters at every place: windows gathered by a convolution with ones, then a product for each place."""
+    graph, window, values = site.graph, layer.window, site.values
+    assert values is not None
+    size, (channels, height, width) = window.size_y * window.size_x, layer.output.dimensions
+    ones = np.tile(np.eye(size, dtype=np.float32), (layer.input.channels, 1))
+    gather = graph.constant(ones.reshape(-1, 1, window.size_y, window.size_x))
+    x = graph.add("Conv", *site.planes, gather, group=layer.input.channels, **window_attributes(window))
+    columns = graph.add("Transpose", graph.reshape(x, layer.columns, height * width, 1), perm=[0, 2, 1, 3])
+    weights = graph.constant(values.weights.reshape(height * width, channels, layer.columns), "weights")
+    y = graph.add("Transpose", graph.add("MatMul", weights, columns), perm=[0, 2, 1, 3])
+    biases = graph.constant(values.biases.reshape(channels, height, width), "biases")
+    return activate(graph, layer.activation, graph.add("Add", graph.reshape(y, channels, height, width), biases))
 
 
 def blur(layer: WindowedLayer, graph: Graph, x: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,7 +12,9 @@ from onnx import TensorProto, helper
 
 from clprune.container.model import Model
 from clprune.darknet.kinds.base import Layer
+from clprune.detection.options import DetectionOptions
 from clprune.errors import UnsupportedLayerError, UsageError
+from clprune.exchange.boxes import BOX_OUTPUTS, write_boxes
 from clprune.exchange.graph import Graph, Site
 from clprune.exchange.operators import write_layer
 from clprune.version import __version__
@@ -26,12 +29,13 @@ INPUT = "images"
 MAX_BYTES = 2**31 - 1
 
 
-def onnx_content(model: Model, *, batch: int | None) -> bytes:
+def onnx_content(model: Model, *, batch: int | None, boxes: DetectionOptions | None = None) -> bytes:
     """`model` as the content of an ONNX file, of the operators of version `OPSET`.
 
     The input `images` is float32 `[batch, C, H, W]` as `Runner` takes it; a batch of None is dynamic. Every output
     layer has an output, called by its kind and index: `[batch, elements]` for a vector, else `[batch, C, H, W]`.
-    Metadata properties hold the class names and what the input's values are. Raises UnsupportedLayerError, UsageError
+    With `boxes` there are those of `BOX_OUTPUTS` as well. Metadata properties hold the class names,
+    what the input's values are, and what a detector's heads say of themselves. Raises UnsupportedLayerError, UsageError
     where a layer's weights are missing or the file would be larger than 2 GB.
     """
     graph, network = Graph(), model.network
@@ -48,6 +52,11 @@ def onnx_content(model: Model, *, batch: int | None) -> bytes:
         y = graph.vector(x) if len(sides) == 1 else graph.planes(x, shape)
         graph.add("Identity", y, output=output_name(layer))
         outputs.append(helper.make_tensor_value_info(output_name(layer), TensorProto.FLOAT, [first, *sides]))
+    if boxes is not None:
+        write_boxes(network, graph, tensors, boxes)
+        for name, entry in BOX_OUTPUTS.items():
+            kind = TensorProto.FLOAT if name in ("boxes", "confidences") else TensorProto.INT64
+            outputs.append(helper.make_tensor_value_info(name, kind, ["objects", *entry]))
     given = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [first, *network.input.dimensions])
     return _content(helper.make_graph(graph.nodes, model.path.stem, [given], outputs, graph.constants), metadata(model))
 
@@ -58,11 +67,20 @@ def output_name(layer: Layer) -> str:
 
 
 def metadata(model: Model) -> dict[str, str]:
-    """The file's metadata properties: class names as a JSON list, and what the values of the input are."""
+    """The file's metadata properties: class names as a JSON list, what the values of the input are, and the
+    options of each head, a JSON object by the names of outputs.
+    """
     channels = model.network.input.channels
     colours = {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
     named = {} if model.names_file is None else {"names": json.dumps(list(model.names), ensure_ascii=False)}
-    return {"producer": f"clprune {__version__}", "input": f"{colours}, 0 to 1, [N, C, H, W]", **named}
+    heads = {output_name(layer): _facts(layer) for layer in model.network.output_layers if layer.is_head}
+    described = {"heads": json.dumps(heads)} if heads else {}
+    return {"producer": f"clprune {__version__}", "input": f"{colours}, 0 to 1, [N, C, H, W]", **named, **described}
+
+
+def _facts(head: Layer) -> dict[str, Any]:
+    """The options of a head's own, as JSON can hold them; a tree of classes is a file."""
+    return {name: value for name, value in vars(head).items() if name not in (*Layer.__dataclass_fields__, "hierarchy")}
 
 
 def _write(model: Model, graph: Graph, layer: Layer, tensors: Mapping[int, str]) -> str:

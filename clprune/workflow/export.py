@@ -11,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.container.model import Model
+from clprune.darknet.network import Network
 from clprune.darknet.quantize import input_scale
 from clprune.darknet.random_weights import random_images
+from clprune.detection.objects import find_objects
+from clprune.detection.options import DetectionOptions
 from clprune.errors import UnsupportedLayerError, UsageError
 from clprune.files import check_writable, write_atomically
 from clprune.runner.reference import reference_answers
@@ -48,14 +51,20 @@ class ExportResult:
 
 
 def export(
-    model: ModelLike, *, onnx: str | Path, batch: int | Literal["dynamic"] | None = None, seed: int = 0
+    model: ModelLike,
+    *,
+    onnx: str | Path,
+    batch: int | Literal["dynamic"] | None = None,
+    boxes: DetectionOptions | None = None,
+    seed: int = 0,
 ) -> ExportResult:
     """Write a model as the ONNX file `onnx`, for `batch` images at once (by default the model's own batch).
 
-    Pruned weights are zeros in place, quantized ones stay codes, those of the Winograd domain stay there. The file is
-    kept only where ONNX Runtime computes what the float64 reference does, for random images drawn by `seed`.
-    Raises MissingDependencyError without onnx and ONNX Runtime, UnsupportedLayerError for what ONNX cannot say or what
-    it would compute otherwise, UsageError, FileError.
+    With `boxes` the file of a detector gives these, too, chosen as the options say. Pruned weights are zeros in place,
+    quantized ones stay codes, those of the Winograd domain stay there. The file is kept only where ONNX Runtime
+    computes what the float64 reference does, for random images drawn by `seed`. Raises MissingDependencyError without
+    onnx and ONNX Runtime, UnsupportedLayerError for what ONNX cannot say or what it would compute otherwise,
+    UsageError, FileError.
 
     >>> result = clprune.export("model.cfg", onnx="model.onnx", batch="dynamic")
     >>> result.outputs, result.relative_error < 1e-4
@@ -69,14 +78,17 @@ def export(
         raise UsageError(f"{path}: expected a file name that ends in .onnx")
     loaded = as_model(model, batch=None if batch == "dynamic" else batch)
     fixed = None if batch == "dynamic" else loaded.network.batch
-    content = onnx_content(loaded, batch=fixed)
+    content = onnx_content(loaded, batch=fixed, boxes=boxes)
     x = random_images(replace(loaded.network, batch=fixed or 2), seed=seed)
     found, expected = run_onnx(content, x), reference_answers(loaded.network, loaded.weights, x)
-    error = max(_relative_error(*pair) for pair in zip(found.values(), expected, strict=True))
+    error = max(_relative_error(*pair) for pair in zip(found.values(), expected, strict=False))
     tolerance = CODED_TOLERANCE if _has_coded_inputs(loaded) else TOLERANCE
     if not error <= tolerance:
         difference = f"ONNX Runtime's answer lies {error:.1e} from the float64 reference"
         raise UnsupportedLayerError(f"{loaded.path}: {difference}: expected at most {tolerance:g}; nothing is written")
+    if boxes is not None and not _has_same_boxes(loaded.network, found, boxes):
+        message = "ONNX Runtime's boxes differ from those of clprune detect: expected the same; nothing is written"
+        raise UnsupportedLayerError(f"{loaded.path}: {message}")
     write_atomically(path, content)
     return ExportResult(
         model=str(loaded.path),
@@ -112,6 +124,21 @@ def _relative_error(found: npt.NDArray[Any], expected: npt.NDArray[np.float64]) 
     """Largest |difference| over the largest |expected|; NaN where a value is none."""
     scale = float(np.abs(expected).max()) or 1.0
     return float(np.abs(found.reshape(expected.shape) - expected).max()) / scale
+
+
+def _has_same_boxes(network: Network, found: Mapping[str, npt.NDArray[Any]], options: DetectionOptions) -> bool:
+    """Whether ONNX Runtime's boxes are those that its outputs of the heads mean."""
+    outputs, names = list(found.values())[: len(network.output_layers)], [""] * network.outputs
+    got = np.column_stack([found[name] for name in ("image_indices", "class_indices", "confidences", "boxes")])
+    size = network.input.height, network.input.width
+    expected = [
+        (image, one.class_index, one.confidence, one.center_x, one.center_y, one.width, one.height)
+        for image in range(len(outputs[0]))
+        for one in find_objects(network, [values[image] for values in outputs], names=names, size=size, options=options)
+    ]
+    wanted = np.array(expected).reshape(-1, got.shape[1])
+    order = [np.lexsort(rows.T[2::-1]) for rows in (got, wanted)]
+    return got.shape == wanted.shape and np.allclose(got[order[0]], wanted[order[1]], rtol=1e-4, atol=1e-4)
 
 
 def _has_coded_inputs(model: Model) -> bool:

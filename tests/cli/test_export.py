@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
+from tests.detection.models import write_detector
 
 
 def test_text_and_json(run: Run, model: Path, tmp_path: Path) -> None:
@@ -47,3 +48,13 @@ def test_without_onnx_one_line_says_what_to_install(model: Path, tmp_path: Path)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 1
     assert line.endswith("install them with: pip install clprune[onnx]")
+
+
+def test_boxes(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="ONNX files need clprune[onnx]")
+    cfg, path = write_detector(tmp_path / "detector.cfg"), tmp_path / "detector.onnx"
+    result = run("export", cfg, "--onnx", path, "--boxes", "--dialect", "pjreddie", "--threshold", "0.1", "--json")
+    assert list(json.loads(result.out)["outputs"])[-4:] == ["boxes", "confidences", "class_indices", "image_indices"]
+    refused = run("export", cfg, "--onnx", path, "--boxes")
+    assert refused.status == 1
+    assert "suppresses boxes by DIoU (nms_kind=greedynms), ONNX by IoU alone" in refused.error

@@ -23,7 +23,9 @@ from clprune.darknet.network import load_network
 from clprune.darknet.quantize import QuantizeSettings, quantize_network
 from clprune.darknet.random_weights import random_images, random_weights
 from clprune.darknet.values import LayerWeights
+from clprune.detection.options import DetectionOptions, Dialect
 from clprune.errors import UnsupportedLayerError
+from clprune.exchange.runtime import run_onnx
 from clprune.resources import models_folder
 from clprune.runner.reference import reference_answers
 from clprune.winograd.transforms import transform_filters
@@ -35,6 +37,7 @@ from tools.darknet.network import read_network, well_conditioned
 #: Where Debian's package has them.
 DARKNET = Path(os.environ.get("DARKNET_CFG", "/usr/share/darknet/cfg"))
 NET = "[net]\nheight=11\nwidth=14\nchannels=3\n"
+WIDE = NET.replace("11", "12").replace("14", "16")
 CONVOLUTION = "[convolutional]\nfilters={filters}\nsize=3\nstride={stride}\npad=1\nactivation={activation}\n"
 
 
@@ -114,11 +117,12 @@ def test_shapes(text: str, model_of: ModelOf, tmp_path: Path) -> None:
     check(model_of(NET.replace("11", "12") + text), tmp_path)
 
 
-def head(name: str, channels: int, **options: object) -> str:
-    text = f"[convolutional]\nfilters={channels}\nsize=1\nactivation=linear\n[{name}]\n"
+def head(name: str, channels: int, *, activation: str = "linear", **options: object) -> str:
+    text = f"[convolutional]\nfilters={channels}\nsize=1\nactivation={activation}\n[{name}]\n"
     return text + "".join(f"{key}={value}\n" for key, value in options.items())
 
 
+ANCHORS = "1,2,3,4,5,6,7,8"
 POOL = "[maxpool]\nsize=2\nstride={stride}\n"
 #: The structure of yolov3-tiny: a pool of stride 1, and two heads, the second behind a route to an early layer.
 TINY_YOLO = (
@@ -128,10 +132,11 @@ TINY_YOLO = (
     + POOL.format(stride=2)
     + convolution(9)
     + POOL.format(stride=1)
-    + head("yolo", 14, num=4, mask="2,3", classes=2, scale_x_y=1.1, anchors="1,2,3,4,5,6,7,8")
+    + head("yolo", 14, num=4, mask="2,3", classes=2, scale_x_y=1.1, anchors=ANCHORS)
     + "[route]\nlayers=-4\n[upsample]\nstride=2\n[route]\nlayers=-1,2\n"
-    + head("yolo", 14, num=4, mask="0,1", classes=2, new_coords=1, scale_x_y=2, anchors="1,2,3,4,5,6,7,8")
+    + head("yolo", 14, activation="logistic", num=4, mask="0,1", classes=2, new_coords=1, scale_x_y=2, anchors=ANCHORS)
 )
+DETECTION = "[connected]\noutput=52\nactivation=linear\n[detection]\nclasses=3\nnum=2\ncoords=4\nside=2\nsoftmax=1\n"
 TREE = "".join(f"class{number} {parent}\n" for number, parent in enumerate((-1, -1, 0, 0, 1)))
 
 
@@ -143,17 +148,14 @@ TREE = "".join(f"class{number} {parent}\n" for number, parent in enumerate((-1, 
         (head("region", 16, num=2, classes=3, softmax=1, anchors="1,2,3,4"), 1),
         (head("region", 20, num=2, classes=5, tree="tree", anchors="1,2,3,4"), 1),
         ("[avgpool]\n[connected]\noutput=5\nactivation=linear\n[softmax]\ntree=tree\ntemperature=2\n", 1),
-        (
-            "[connected]\noutput=52\nactivation=linear\n[detection]\nclasses=3\nnum=2\ncoords=4\nside=2\nsoftmax=1\n",
-            1,
-        ),
+        (DETECTION, 1),
     ],
     ids=["yolo", "Gaussian_yolo", "region", "region of a tree", "softmax of a tree", "detection"],
 )
 def test_heads(text: str, outputs: int, model_of: ModelOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tree").write_text(TREE)
     monkeypatch.chdir(tmp_path)
-    result = check(model_of(NET.replace("11", "12").replace("14", "16") + text), tmp_path)
+    result = check(model_of(WIDE + text), tmp_path)
     assert len(result.outputs) == outputs
 
 
@@ -260,3 +262,44 @@ def test_a_module_can_be_trained(model_of: ModelOf) -> None:
     torch.nn.functional.nll_loss(module(images).log(), torch.arange(4)).backward()
     optimizer.step()
     assert all(not torch.equal(values, before[name]) for name, values in module.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("text", "dialect"),
+    [
+        (TINY_YOLO, "alexeyab"),
+        (TINY_YOLO.replace("[yolo]", "[yolo]\nnms_kind=greedynms"), "pjreddie"),
+        (head("Gaussian_yolo", 24, num=2, classes=3, yolo_point="left_top", anchors="4,4,6,6"), "alexeyab"),
+        (head("region", 16, num=2, classes=3, softmax=1, anchors="1,2,3,4"), "alexeyab"),
+        (
+            "[connected]\noutput=52\nactivation=logistic\n[detection]\nclasses=3\nnum=2\ncoords=4\nside=2\nsqrt=1\n",
+            "pjreddie",
+        ),
+    ],
+    ids=["yolo", "nms_kind of another dialect", "Gaussian_yolo", "region", "detection"],
+)
+def test_boxes(text: str, dialect: Dialect, model_of: ModelOf, tmp_path: Path) -> None:
+    """`export` compares them with those of `clprune detect`."""
+    options = DetectionOptions(threshold=0.1, nms=0.3, dialect=dialect)
+    model = model_of(WIDE + text)
+    clprune.export(model, onnx=tmp_path / "model.onnx", batch="dynamic", boxes=options)
+    x = random_images(replace(model.network, batch=3), seed=5)
+    found = run_onnx((tmp_path / "model.onnx").read_bytes(), x)
+    count = len(found["boxes"])
+    assert count > 5
+    assert {len(found[name]) for name in ("confidences", "class_indices", "image_indices")} == {count}
+    assert set(found["image_indices"]) == {0, 1, 2}
+    assert found["confidences"].min() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (convolution(4), "describes no boxes: expected a detector"),
+        (TINY_YOLO.replace("[yolo]", "[yolo]\nnms_kind=diounms"), r"suppresses boxes by DIoU \(nms_kind=diounms\)"),
+    ],
+)
+def test_boxes_that_cannot_be(text: str, message: str, model_of: ModelOf, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedLayerError, match=message):
+        clprune.export(model_of(WIDE + text), onnx=tmp_path / "m.onnx", boxes=DetectionOptions())
+    assert not (tmp_path / "m.onnx").exists()

@@ -106,6 +106,32 @@ data_image_options = together(
 )
 
 
+#: Which boxes of a detector count: `threshold`, `nms` and `dialect` of `clprune.detection.DetectionOptions`.
+detection_options = together(
+    click.option(
+        "--threshold",
+        type=click.FloatRange(0, 1),
+        default=0.25,
+        show_default=True,
+        help="Least confidence of an object.",
+    ),
+    click.option(
+        "--nms",
+        type=click.FloatRange(0, 1),
+        default=0.45,
+        show_default=True,
+        help="Overlap from which on the surer of two boxes of a class stays alone; 0: never.",
+    ),
+    click.option(
+        "--dialect",
+        type=click.Choice(["alexeyab", "hank-ai", "pjreddie"]),
+        default="alexeyab",
+        show_default=True,
+        help="Whose rules hold where forks of darknet differ: nms_kind counts for alexeyab alone.",
+    ),
+)
+
+
 def take_image_options(options: dict[str, Any]) -> Any:
     """Take the options of `image_limits`, `image_options` or `data_image_options` out of `options`, as
     `clprune.image.ImageOptions`.
