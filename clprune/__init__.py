@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ConfigurationRejected,
         DamagedStoreError,
         DataError,
+        ExchangeError,
         FileError,
         ImageError,
         LaunchError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from clprune.opencl import devices
     from clprune.runner import Runner
     from clprune.workflow.bench import bench
+    from clprune.workflow.convert import convert, from_torch
     from clprune.workflow.evaluate import evaluate
     from clprune.workflow.export import export, to_torch
     from clprune.workflow.prune import prune
@@ -59,12 +61,13 @@ _MODULES = {
     "Model": "clprune.container.model",
     "Runner": "clprune.runner",
     "devices": "clprune.opencl",
+    "from_torch": "clprune.workflow.convert",
     "load_image": "clprune.image",
     "load_model": "clprune.container.model",
     "to_torch": "clprune.workflow.export",
     **{
         name: f"clprune.workflow.{name}"
-        for name in ("bench", "evaluate", "export", "prune", "quantize", "train", "tune", "verify")
+        for name in ("bench", "convert", "evaluate", "export", "prune", "quantize", "train", "tune", "verify")
     },
 }
 
@@ -77,6 +80,7 @@ __all__ = [
     "DataError",
     "Detection",
     "Detector",
+    "ExchangeError",
     "FileError",
     "ImageError",
     "LaunchError",
@@ -94,9 +98,11 @@ __all__ = [
     "WrongAnswer",
     "__version__",
     "bench",
+    "convert",
     "devices",
     "evaluate",
     "export",
+    "from_torch",
     "load_image",
     "load_model",
     "prune",

@@ -62,6 +62,10 @@ class DataError(FileError):
     """A data set or names file is missing or malformed."""
 
 
+class ExchangeError(FileError):
+    """A model of another framework cannot be read, or holds what a cfg cannot express."""
+
+
 class UnsupportedLayerError(ClpruneError):
     """The network parses, but no kernel runs this layer yet."""
 

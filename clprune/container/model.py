@@ -26,7 +26,8 @@ class Model:
 
     `names_path` is a file of class names, one per line; by default that beside the weights or the cfg.
     `cfg_text` is what `save` writes as cfg; without it that is the text of `path` with the network's prune options.
-    `weights_path` is the file that the weights were read from, None for others.
+    `weights_path` is the file that the weights were read from, None for others. `class_names` are names that are in no
+    file yet; they come before those of a file.
     """
 
     network: Network
@@ -34,6 +35,7 @@ class Model:
     weights_path: Path | None = None
     names_path: Path | None = None
     cfg_text: str | None = None
+    class_names: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -67,6 +69,8 @@ class Model:
     def names(self) -> tuple[str, ...]:
         """Class names by index, numbers where no file names them. Raises DataError."""
         path = self.names_file
+        if self.class_names:
+            return self.class_names
         if path is None:
             return tuple(str(index) for index in range(self.network.classes))
         found = read_names(path)
@@ -88,8 +92,9 @@ class Model:
         """
         cfg, weights = model_targets(prefix, file_format=file_format)
         text, names = self.text, cfg.with_suffix(".names")
-        if self.names_file is not None and self.names_file != names:
-            write_atomically(names, "".join(f"{name}\n" for name in read_names(self.names_file)))
+        if self.class_names or self.names_file not in (None, names):
+            found = self.class_names or read_names(self.names_file or names)
+            write_atomically(names, "".join(f"{name}\n" for name in found))
         save_model_files(cfg, weights, text=text, network=self.network, weights=self.weights)
         return cfg, weights
 

@@ -19,9 +19,9 @@ def load_cifar(request: Request, *, name: str, loader_name: str) -> DataSet:
     The request's path is the batches' folder or the one that holds it. Raises DataError when they are missing or
     damaged, MissingDependencyError without torchvision.
     """
-    from clprune.training.vision import import_torchvision_datasets
+    from clprune.training.vision import import_torchvision
 
-    loader = getattr(import_torchvision_datasets(), loader_name)
+    loader = getattr(import_torchvision().datasets, loader_name)
     folder = Path(request.path)
     root = folder.parent if folder.name == loader.base_folder else folder
     try:

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+from onnx import ModelProto, helper
+
+from clprune.exchange.read import faults_of
 
 
 def run_onnx(content: bytes, x: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
-    """Name -> value of every output of an ONNX file's content, for its one input `x`, computed on the CPU."""
+    """Name -> value of every output of an ONNX file's content, for its one input `x`, computed on the CPU.
+
+    The model gets `x` as float16 or a vector where it takes such.
+    """
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
+    options.log_severity_level = 4  # fatal ones only: errors are raised
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (given,) = session.get_inputs()
     names = [output.name for output in session.get_outputs()]
+    x = x.astype(np.float16 if given.type == "tensor(float16)" else np.float32, copy=False)
+    if len(given.shape) == 2:
+        x = x.reshape(len(x), -1)
     return dict(zip(names, session.run(names, {given.name: x}), strict=True))
+
+
+def run_tensor(model: ModelProto, path: str | Path, x: npt.NDArray[np.float32], *, name: str) -> npt.NDArray[Any]:
+    """The tensor `name` of a model for its input `x`. Raises ExchangeError about `path`."""
+    if name not in (value.name for value in model.graph.output):
+        model.graph.output.append(helper.make_empty_tensor_value_info(name))
+    with faults_of(path, "ONNX Runtime refuses it"):
+        return np.asarray(run_onnx(model.SerializeToString(), x)[name])

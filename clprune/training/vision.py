@@ -1,4 +1,4 @@
-"""The only import of torchvision, which brings torch with it: its loaders of data sets."""
+"""The only import of torchvision, which brings torch with it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ _MISSING_OPERATOR = "operator torchvision::nms does not exist"
 
 
 @lru_cache(maxsize=1)
-def import_torchvision_datasets() -> Any:
-    """The module `torchvision.datasets`. Raises MissingDependencyError."""
+def import_torchvision() -> Any:
+    """The module `torchvision`. Raises MissingDependencyError."""
     try:
         try:
-            return importlib.import_module("torchvision.datasets")
+            return importlib.import_module("torchvision")
         except RuntimeError as error:
             if _MISSING_OPERATOR not in str(error):
                 raise
             # torchvision built for another kind of torch (PyPI's beside a CPU build) has no compiled operators, but
             # registers shape rules for them: declaring the operators is all that its loaders need
             _declare_operators()
-            return importlib.import_module("torchvision.datasets")
+            return importlib.import_module("torchvision")
     except ImportError as error:
         raise MissingDependencyError(
-            f"this data set is read by torchvision, which cannot be imported ({error}); "
-            "install it with: pip install clprune[train]"
+            f"torchvision, which this needs, cannot be imported ({error}); install it with: pip install clprune[train]"
         ) from error
 
 

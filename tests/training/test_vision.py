@@ -19,7 +19,7 @@ if importlib.util.find_spec("torchvision") is None:
 from clprune.data import load_data
 from clprune.errors import DataError
 from clprune.image import ImageOptions
-from clprune.training.vision import import_torchvision_datasets
+from clprune.training.vision import import_torchvision
 
 CLASSES = [f"thing{index}" for index in range(10)]
 
@@ -31,7 +31,7 @@ def write_pickle(path: Path, content: dict[str, Any]) -> tuple[str, str]:
 
 def write_cifar10(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two training batches and one test batch of four images each, and their checksums in torchvision's place."""
-    loader = import_torchvision_datasets().CIFAR10
+    loader = import_torchvision().datasets.CIFAR10
     batches = folder / loader.base_folder
     batches.mkdir()
     listed = {}

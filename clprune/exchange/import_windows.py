@@ -1,0 +1,167 @@
+"""What ONNX's convolutions and poolings become: layers whose windows take in the border of a `Pad` before them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto
+
+from clprune.darknet.values import LayerWeights
+from clprune.errors import UsageError
+from clprune.exchange.feature import LOWEST, ZERO, Feature, border_of
+from clprune.exchange.importer import Importer, Operators
+from clprune.exchange.read import attributes_of
+from clprune.geometry import Shape
+
+WINDOWS = Operators()
+
+_SIDES = ("top", "left", "bottom", "right")
+
+
+@WINDOWS.of("Conv")
+def _convolution(importer: Importer, node: NodeProto) -> Feature:
+    weights = importer.floats(node, 1)
+    if weights.ndim != 4:
+        raise UsageError(f"has weights of shape {weights.shape}: expected four axes, a convolution of planes")
+    filters, columns, *size = weights.shape
+    layer, border = _bordered(importer, node)
+    groups = attributes_of(node).get("group", 1)
+    shape = importer.sketch.shape(layer)
+    if columns * groups != shape.channels:
+        raise UsageError(f"has weights of shape {weights.shape} and group={groups} for {shape.channels} channels")
+    biases = importer.floats(node, 2) if len(node.input) > 2 and node.input[2] else np.zeros(filters, np.float32)
+    options = _window(node, shape, size, border)
+    options = {"filters": filters, **({"groups": groups} if groups > 1 else {}), **options, "activation": "linear"}
+    return importer.delivered(
+        importer.sketch.add("convolutional", layer, values=LayerWeights(weights=weights, biases=biases), **options)
+    )
+
+
+@WINDOWS.of("MaxPool")
+def _max_pool(importer: Importer, node: NodeProto) -> Feature:
+    layer, border = _bordered(importer, node, kind=LOWEST)
+    shape = importer.sketch.shape(layer)
+    options = _window(node, shape, attributes_of(node).get("kernel_shape", []), border, is_pool=True)
+    return importer.delivered(importer.sketch.add("maxpool", layer, **options))
+
+
+@WINDOWS.of("AveragePool")
+def _average_pool(importer: Importer, node: NodeProto) -> Feature:
+    feature, attributes = importer.feature(node), attributes_of(node)
+    size = attributes.get("kernel_shape", [])
+    layer, border = _bordered(importer, node)
+    shape = importer.sketch.shape(layer)
+    options = _window(node, shape, size, border, is_pool=True)
+    has_border = any(value for key, value in options.items() if key.startswith("padding"))
+    if not has_border and size == [shape.height, shape.width]:
+        return importer.delivered(importer.sketch.add("avgpool", layer))
+    if not has_border and options.get("size") == options.get("stride") == 1:
+        return feature
+    counts = attributes.get("count_include_pad", 0)
+    if any(border) and not counts and any(attributes.get("pads", [])):
+        raise UsageError("counts a border of a Pad and not its own")
+    if has_border and attributes.get("ceil_mode") and (counts or any(border)):
+        raise UsageError("rounds up its size and counts its border: expected one of both")
+    if has_border and (counts or any(border)):
+        options["count_border"] = 1
+    return importer.delivered(importer.sketch.add("local_avgpool", layer, **options))
+
+
+@WINDOWS.of("GlobalAveragePool", "ReduceMean")
+def _mean(importer: Importer, node: NodeProto) -> Feature:
+    """The mean of each channel, wherever its places went."""
+    feature, attributes = importer.applied(importer.feature(node)), attributes_of(node)
+    rank, places = feature.places.ndim, feature.places
+    is_global = node.op_type == "GlobalAveragePool"
+    axes = list(range(2, rank)) if is_global else importer.option(node, "axes", 1, list(range(rank)))
+    axes = sorted(axis % rank for axis in axes)
+    shape = importer.sketch.shape(feature.layer)
+    kept = [axis for axis in range(rank) if axis not in axes]
+    plane = shape.height * shape.width
+    rows = np.sort(places.transpose(*kept, *axes).reshape(-1, math.prod(places.shape[axis] for axis in axes)), axis=1)
+    if 0 in axes or not np.array_equal(rows, rows[:, :1] // plane * plane + np.arange(plane)):
+        raise UsageError(f"averages axes {axes} of {list(places.shape)}: expected height and width")
+    keeps = is_global or attributes.get("keepdims", 1)
+    sides = [1 if axis in axes else places.shape[axis] for axis in range(rank) if keeps or axis not in axes]
+    return importer.delivered(importer.sketch.add("avgpool", feature.layer), (rows[:, 0] // plane).reshape(sides))
+
+
+def _bordered(importer: Importer, node: NodeProto, *, kind: int = ZERO) -> tuple[int, tuple[int, int, int, int]]:
+    """The layer that a node's windows slide over, and the border of a kind around it (top, left, bottom, right)."""
+    feature = importer.applied(importer.feature(node))
+    is_border = feature.places < 0
+    if feature.places.ndim != 4 or not is_border.any():
+        return importer.planes(feature), (0, 0, 0, 0)
+    if (feature.places[is_border] != kind).any():
+        raise UsageError("takes a maximum over zeros of a Pad, or sums over another border than zeros")
+    core, border = border_of(feature.places)
+    return importer.planes(replace(feature, places=core)), border
+
+
+def _window(
+    node: NodeProto, shape: Shape, size: Sequence[int], border: Sequence[int], *, is_pool: bool = False
+) -> dict[str, Any]:
+    """The keys of a layer's windows, `border` (top, left, bottom, right) added; darknet's own where they do."""
+    attributes = attributes_of(node)
+    strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
+    if len(size) != 2 or len(strides) != 2 or len(dilations) != 2 or min(*size, *strides, *dilations) < 1:
+        raise UsageError(f"has windows of {list(size)}: expected two sides, a layer of planes")
+    sides = (shape.height + border[0] + border[2], shape.width + border[1] + border[3])
+    extents = [(side - 1) * dilation + 1 for side, dilation in zip(size, dilations, strict=True)]
+    pads = _pads(attributes, sides, extents, strides)
+    if attributes.get("ceil_mode"):
+        for axis in (0, 1):
+            pads[2 + axis] += _rest(sides[axis], pads[axis], pads[2 + axis], extents[axis], strides[axis])
+    pads = [own + more for own, more in zip(pads, border, strict=True)]
+    keys: dict[str, Any] = {}
+    for name, values in (("size", size), ("stride", strides), ("dilation", dilations)):
+        if values[0] == values[1]:
+            keys |= {name: values[0]} if values[0] > 1 or name != "dilation" else {}
+        else:
+            keys |= {f"{name}_y": values[0], f"{name}_x": values[1]}
+    return {**keys, **_padding_keys(pads, is_pool=is_pool, is_dilated=max(dilations) > 1)}
+
+
+def _padding_keys(pads: Sequence[int], *, is_pool: bool, is_dilated: bool) -> dict[str, int]:
+    """Darknet's `padding` (of pools the total, half of it before the image) where it says the same."""
+    top, left, bottom, right = pads
+    if is_pool and top == left == (top + bottom) // 2 and bottom == right:
+        return {"padding": top + bottom}
+    if not is_pool and len(set(pads)) == 1 and not (is_dilated and top):
+        return {"padding": top} if top else {}
+    return {f"padding_{side}": count for side, count in zip(_SIDES, pads, strict=True)}
+
+
+def _pads(
+    attributes: dict[str, Any], sides: Sequence[int], extents: Sequence[int], strides: Sequence[int]
+) -> list[int]:
+    """Border at the top, left, bottom and right."""
+    way = attributes.get("auto_pad", "NOTSET")
+    if way in ("NOTSET", ""):
+        pads = list(attributes.get("pads", [0, 0, 0, 0]))
+        if len(pads) != 4 or min(pads) < 0:
+            raise UsageError(f"has pads={pads}: expected four, none negative")
+        return pads
+    if way == "VALID":
+        return [0, 0, 0, 0]
+    if way not in ("SAME_UPPER", "SAME_LOWER"):
+        raise UsageError(f"has auto_pad={way}: expected NOTSET, VALID, SAME_UPPER or SAME_LOWER")
+    totals = [
+        max((math.ceil(side / stride) - 1) * stride + extent - side, 0)
+        for side, extent, stride in zip(sides, extents, strides, strict=True)
+    ]
+    smaller = [total // 2 for total in totals]
+    larger = [total - total // 2 for total in totals]
+    return [*smaller, *larger] if way == "SAME_UPPER" else [*larger, *smaller]
+
+
+def _rest(side: int, before: int, after: int, extent: int, stride: int) -> int:
+    """More border at the end for a count of windows that is rounded up; none begins in that border."""
+    count = math.ceil((side + before + after - extent) / stride) + 1
+    if (count - 1) * stride >= side + before:
+        count -= 1
+    return max((count - 1) * stride + extent - side - before - after, 0)

@@ -1,0 +1,228 @@
+"""The tensors of an ONNX graph, node by node: each gives constants, other views of what there is, or layers.
+
+What operators do is told by functions in tables (`Operators`), which know nothing of each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import NodeProto
+
+from clprune.darknet.values import LayerWeights
+from clprune.errors import CfgError, ClpruneError, ExchangeError, UsageError, shown
+from clprune.exchange.feature import (
+    LOWEST,
+    PROBES,
+    Feature,
+    Indices,
+    activation_of,
+    channels_last,
+    line_of,
+    part_of,
+    whole,
+)
+from clprune.exchange.read import MAX_VALUES, Array, attributes_of, evaluate, faults_of, largest_result
+from clprune.exchange.sketch import Sketch
+
+#: Operators that are evaluated where all that they take is known.
+FOLDED = frozenset(
+    """
+    Add And Cast Ceil Concat Constant ConstantOfShape DequantizeLinear Div Equal Exp Expand Flatten Floor Gather Greater
+    Identity Less Log Max Min Mod Mul Neg Not Or Pow QuantizeLinear Reciprocal ReduceProd Reshape Shape Size Slice Split
+    Sqrt Squeeze Sub Transpose Unsqueeze Where
+    """.split()  # noqa: SIM905  # a list of so many words is harder to read
+)
+
+#: What an operator makes of a node: one tensor, or a list of all outputs.
+Function = Callable[["Importer", NodeProto], Any]
+
+
+class Operators(dict[str, Function]):
+    """Operators and what they make of a node."""
+
+    def of(self, *names: str) -> Callable[[Function], Function]:
+        """Decorates the function of one operator or several."""
+
+        def register(function: Function) -> Function:
+            self.update(dict.fromkeys(names, function))
+            return function
+
+        return register
+
+
+@dataclass(eq=False)
+class Importer:
+    """The tensors so far, by name: constants and features."""
+
+    path: Path
+    opset: int
+    sketch: Sketch
+    operators: Operators
+    tensors: dict[str, Array | Feature]
+    _made: dict[Feature, Feature] = field(default_factory=dict)
+
+    # --- what a node takes ---
+
+    def inputs(self, node: NodeProto) -> list[Array | Feature | None]:
+        """What the node takes, None for what is left out. Raises UsageError for a tensor that no node gave."""
+        for name in node.input:
+            if name and name not in self.tensors:
+                raise UsageError(f"takes {shown(name)!r}, which nothing before it gives")
+        return [self.tensors[name] if name else None for name in node.input]
+
+    def feature(self, node: NodeProto, index: int = 0) -> Feature:
+        """An input that depends on the network's. Raises UsageError."""
+        inputs = self.inputs(node)
+        found = inputs[index] if index < len(inputs) else None
+        if not isinstance(found, Feature):
+            raise UsageError(f"input {index} is {'a constant' if found is not None else 'missing'}: expected a tensor")
+        return found
+
+    def constant(self, node: NodeProto, index: int) -> Array | None:
+        """An input that is known, None where it is left out. Raises UsageError for one that is not."""
+        inputs = self.inputs(node)
+        found = inputs[index] if index < len(inputs) else None
+        if isinstance(found, Feature):
+            raise UsageError(f"input {index} depends on the network's input: expected a constant")
+        return found
+
+    def floats(self, node: NodeProto, index: int) -> npt.NDArray[np.float32]:
+        """An input of weights, which must be there, as float32. Raises UsageError."""
+        found = self.constant(node, index)
+        if found is None or (found.dtype.kind not in "fV" and found.dtype.name != "bfloat16"):
+            raise UsageError(f"input {index} is {'missing' if found is None else found.dtype}: expected weights")
+        return np.ascontiguousarray(found, np.float32)
+
+    def option(self, node: NodeProto, name: str, index: int, default: Any = None) -> Any:
+        """What earlier versions of an operator take as attribute `name` and later ones as a constant input."""
+        found = self.constant(node, index)
+        if found is not None:
+            return found.tolist()
+        return attributes_of(node).get(name, default)
+
+    # --- what a feature stands for ---
+
+    def delivered(self, layer: int, places: Indices | None = None) -> Feature:
+        """The tensor of all that a layer delivers, `[1, C, H, W]` or as `places` say."""
+        shape = self.sketch.shape(layer)
+        if shape.elements > MAX_VALUES:
+            raise UsageError(f"gives {shape}: expected at most {MAX_VALUES} values")
+        return Feature(layer=layer, places=whole(shape) if places is None else places)
+
+    def resolved(self, feature: Feature) -> Feature:
+        """The same tensor as a known function of a layer: an activation or a line. Raises UsageError."""
+        is_changed = (feature.places == LOWEST).any() or feature.at_probes[PROBES == 0].any()
+        if (feature.places < 0).any() and feature.samples is not None and is_changed:
+            raise UsageError("comes after a function of a border, which makes it something else")
+        if activation_of(feature.at_probes) or line_of(feature.at_probes):
+            return feature
+        if feature.otherwise is None:
+            raise UsageError("comes after operators that no activation of clprune equals")
+        return self.resolved(feature.otherwise())
+
+    def applied(self, feature: Feature) -> Feature:
+        """The same tensor with its function computed by a layer. Raises UsageError where no layer does."""
+        if feature.samples is None:
+            return feature
+        if feature not in self._made:
+            self._made[feature] = self._apply(self.resolved(feature))
+        return self._made[feature]
+
+    def _apply(self, feature: Feature) -> Feature:
+        name, line = activation_of(feature.at_probes), line_of(feature.at_probes)
+        layer = feature.layer
+        if name is None and line is not None:
+            factors, offsets = (np.full(self.sketch.shape(layer).channels, value, np.float32) for value in line)
+            layer = self.sketch.add_affine(layer, factors=factors, offsets=offsets)
+        elif name != "linear":
+            layer = self.sketch.add("activation", layer, activation=name)
+        return Feature(layer=layer, places=feature.places)
+
+    def planes(self, feature: Feature) -> int:
+        """The layer that delivers the tensor as it is, `[1, C, H, W]`. Raises UsageError."""
+        feature = self.applied(feature)
+        if feature.places.ndim != 4:
+            raise UsageError(f"takes a tensor {_sides(feature)}: expected [N, C, H, W]")
+        if feature not in self._made:
+            self._made[feature] = self.delivered(self._part(feature))
+        return self._made[feature].layer
+
+    def _part(self, feature: Feature) -> int:
+        """The layer that delivers a part of another's planes."""
+        layer, shape = feature.layer, self.sketch.shape(feature.layer)
+        part, (height, width) = part_of(feature.places, shape), feature.places.shape[2:]
+        if part is None:
+            raise UsageError(f"takes a tensor {_sides(feature)} of values that were moved in a way that no layer does")
+        if (height, width) != (shape.height, shape.width):
+            if (part.top, part.left) != ((shape.height - height) // 2, (shape.width - width) // 2):
+                raise UsageError(f"takes {height}x{width} of {shape} from {part.top}, {part.left}: expected the centre")
+            layer = self.sketch.add("crop", layer, crop_height=height, crop_width=width, noadjust=1)
+        if not np.array_equal(part.channels, np.arange(shape.channels)):
+            layer = self._selected(layer, part.channels)
+        return layer
+
+    def _selected(self, layer: int, channels: Indices) -> int:
+        """The given channels of a layer: a convolution of 1x1 with a single 1 in each filter, which is exact."""
+        count, of = len(channels), self.sketch.shape(layer).channels
+        if count * of > MAX_VALUES:
+            raise UsageError(f"takes {count} of {of} channels: expected at most {MAX_VALUES} weights")
+        weights = np.zeros((count, of, 1, 1), np.float32)
+        weights[np.arange(count), channels] = 1
+        values = LayerWeights(weights=weights, biases=np.zeros(count, np.float32))
+        return self.sketch.add("convolutional", layer, filters=count, size=1, activation="linear", values=values)
+
+    def is_channels_last(self, feature: Feature) -> bool:
+        """Whether the last axis are all channels of a layer and those before it its places in order."""
+        shape = self.sketch.shape(feature.layer)
+        last = channels_last(shape).reshape(-1, shape.channels)
+        return feature.places.size == last.size and np.array_equal(feature.places.reshape(-1, shape.channels), last)
+
+    # --- nodes ---
+
+    def read(self, node: NodeProto) -> None:
+        """Take in one node: its outputs are tensors from now on. Raises ExchangeError naming it."""
+        where = f"node {shown(node.name or node.output[0])!r} ({shown(node.op_type)})"
+        try:
+            with faults_of(self.path, where):
+                results = self._results(node)
+        except CfgError as error:
+            raise ExchangeError(f"{where}: {str(error).partition(': ')[2]}", path=self.path) from error
+        except ExchangeError:
+            raise
+        except ClpruneError as error:
+            raise ExchangeError(f"{where} {error}", path=self.path) from error
+        self.tensors.update((name, value) for name, value in zip(node.output, results, strict=False) if name)
+
+    def _results(self, node: NodeProto) -> list[Any]:
+        inputs = self.inputs(node)
+        if node.op_type == "Shape" and isinstance(inputs[0], Feature):
+            return evaluate(node, [inputs[0].places], opset=self.opset)
+        if node.op_type in FOLDED and not any(isinstance(value, Feature) for value in inputs):
+            return self.folded(node, [value for value in inputs if not isinstance(value, Feature)])
+        function = self.operators.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if function is None:
+            raise UsageError(f"is not supported: expected one of {', '.join(sorted(self.operators))}")
+        found = function(self, node)
+        return found if isinstance(found, list) else [found]
+
+    def folded(self, node: NodeProto, inputs: list[Array | None]) -> list[Array]:
+        """The constants that come of constants."""
+        given = [value for value in inputs if value is not None]
+        if node.op_type == "Constant":
+            attribute = node.attribute[0]
+            size = max(len(attribute.t.raw_data), attribute.ByteSize()) if attribute else 0
+        else:
+            size = largest_result(node.op_type, given, attributes_of(node)) if given else 0
+        if size > MAX_VALUES * 4:
+            raise UsageError(f"makes a constant of more than {MAX_VALUES} values")
+        return evaluate(node, inputs, opset=self.opset)
+
+
+def _sides(feature: Feature) -> str:
+    return f"[N, {', '.join(map(str, feature.places.shape[1:]))}]"

@@ -1,0 +1,149 @@
+"""ONNX files: read whole, with what lies outside of them from their own folder only, and single nodes evaluated.
+
+Nothing that a file says is trusted: what the library raises over it is one line, and no constant is larger than
+`MAX_VALUES`.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import (
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    external_data_helper,
+    helper,
+    inliner,
+    numpy_helper,
+)
+from onnx.reference import ReferenceEvaluator
+
+from clprune.errors import ClpruneError, ExchangeError, shown
+from clprune.files import known_content, read_bytes
+
+Array = npt.NDArray[Any]
+
+#: Protocol buffers hold no more.
+MAX_BYTES = 1 << 31
+
+#: Values of one constant or of one layer's output.
+MAX_VALUES = 1 << 27
+
+
+@contextmanager
+def faults_of(path: str | Path, what: str) -> Iterator[None]:
+    """Turn what a library raises over a file into an ExchangeError about `what`.
+
+    onnx promises no types of exceptions, and checks little of what a file says.
+    """
+    try:
+        yield
+    except (ClpruneError, MemoryError):
+        raise
+    except Exception as error:  # see above: whatever it is, the file is its cause
+        raise ExchangeError(f"{what}: {shown(str(error).strip(), 200)}", path=path) from error
+
+
+def read_onnx(path: str | Path) -> ModelProto:
+    """The model of an ONNX file, its local functions inlined.
+
+    Data outside of the file are read from its folder or those below, never from elsewhere. Raises ExchangeError.
+    """
+    path = Path(path)
+    model = parse_onnx(read_bytes(path, error=ExchangeError, expected="an ONNX file", max_bytes=MAX_BYTES), path)
+    with faults_of(path, "its external data cannot be read"):
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+    with faults_of(path, "its local functions cannot be inlined"):
+        return inliner.inline_local_functions(model) if model.functions else model
+
+
+def parse_onnx(data: bytes, path: str | Path) -> ModelProto:
+    """The model in the content of an ONNX file; `path` is for errors. Raises ExchangeError."""
+    other = known_content(data[:64])
+    if other is not None:
+        raise ExchangeError(f"is {other}: expected an ONNX file", path=path)
+    model = ModelProto()
+    with faults_of(path, "is no ONNX file, or not whole"):
+        model.ParseFromString(data)
+    if not model.graph.node:
+        raise ExchangeError("holds no nodes: expected an ONNX file", path=path)
+    return model
+
+
+def has_halves(model: ModelProto) -> bool:
+    """Whether its constants are of 16 bits."""
+    halves = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+    return any(tensor.data_type in halves for tensor in model.graph.initializer)
+
+
+def constants_of(model: ModelProto, path: str | Path) -> dict[str, Array]:
+    """Name -> values of every constant of the graph. Raises ExchangeError."""
+    if model.graph.sparse_initializer:
+        raise ExchangeError("holds sparse constants: expected dense ones", path=path)
+    found = {}
+    for tensor in model.graph.initializer:
+        with faults_of(path, f"constant {shown(tensor.name)!r} cannot be read"):
+            found[tensor.name] = np.asarray(numpy_helper.to_array(tensor))
+    return found
+
+
+def class_names_of(model: ModelProto) -> tuple[str, ...]:
+    """Class names that exporters keep in the entry `names`, as a list or by number; none where there are none."""
+    text = next((entry.value for entry in model.metadata_props if entry.key == "names"), "")
+    try:
+        names = ast.literal_eval(text) if len(text) < MAX_BYTES >> 8 else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return ()
+    if isinstance(names, dict):
+        names = [names.get(index) for index in range(len(names))]
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.isprintable() for name in names):
+        return ()
+    return tuple(names)
+
+
+def attributes_of(node: NodeProto) -> dict[str, Any]:
+    """Attributes as Python values, text decoded."""
+    values = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
+
+
+def evaluate(node: NodeProto, inputs: Sequence[Array | None], *, opset: int) -> list[Array]:
+    """The outputs of one node for the values of its inputs (None: left out). Raises whatever onnx does."""
+    given = {name: value for name, value in zip(node.input, inputs, strict=True) if value is not None}
+    described = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), None)
+        for name, value in given.items()
+    ]
+    results = [ValueInfoProto(name=name) for name in node.output if name]
+    graph = helper.make_graph([node], "node", described, results)
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        opset = max(opset, 19)  # onnx evaluates no earlier versions of these, which are the same
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid(node.domain, opset)])
+    with np.errstate(all="ignore"):
+        return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, given)]
+
+
+def largest_result(operator: str, inputs: Sequence[Array], attributes: Mapping[str, Any]) -> int:
+    """At most so many values come of constants that a folded node takes."""
+    if operator in ("ConstantOfShape", "Expand"):
+        sides = [max(int(side), 1) for side in np.ravel(inputs[-1])]
+        return math.prod(sides) * (inputs[0].size if operator == "Expand" else 1)
+    if operator == "Gather":
+        return math.prod(value.size for value in inputs)
+    sides = [max(lengths) for lengths in zip(*(_aligned(value.shape, inputs) for value in inputs), strict=True)]
+    return max(math.prod(sides), sum(value.size for value in inputs))
+
+
+def _aligned(shape: Sequence[int], inputs: Sequence[Array]) -> tuple[int, ...]:
+    """`shape` with ones before it, as broadcasting has it."""
+    rank = max(value.ndim for value in inputs)
+    return (*(1,) * (rank - len(shape)), *shape)

@@ -1,0 +1,104 @@
+"""Classifiers of torchvision, with its weights or those of a file."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from clprune.errors import ExchangeError, UsageError, WeightsError, shown
+from clprune.files import open_file
+from clprune.training.vision import import_torchvision
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Classifier:
+    """A classifier of torchvision: `example_input` `[1, 3, H, W]` is of the size that it was trained on.
+
+    `mean` and `deviation` normalize its images, `class_names` are those of its outputs, empty where nobody knows them.
+    """
+
+    module: nn.Module
+    example_input: Tensor
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    class_names: tuple[str, ...]
+
+
+def load_classifier(name: str, *, state_dict: str | Path | None = None) -> Classifier:
+    """torchvision's model `name` with the weights of a file, or with its own, which torchvision downloads once.
+
+    Raises UsageError for names of no classifier, WeightsError for a file that does not fit, and ExchangeError where
+    torchvision's weights cannot be had.
+    """
+    models = import_torchvision().models
+    if name not in models.list_models(module=models):
+        raise UsageError(f"torchvision:{name}: expected one of {', '.join(models.list_models(module=models))}")
+    weights = models.get_model_weights(name).DEFAULT
+    transforms = weights.transforms()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if state_dict is not None:
+            module = _with_state(models.get_model_builder(name), read_state_dict(state_dict), state_dict)
+        else:
+            try:
+                module = models.get_model(name, weights=weights)
+            except (OSError, RuntimeError) as error:  # offline, or a file of another hash
+                message = f"weights cannot be downloaded ({shown(str(error))}): give --state-dict FILE"
+                raise ExchangeError(message, path=f"torchvision:{name}") from error
+    side = transforms.crop_size[0]
+    example = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    names = tuple(weights.meta.get("categories", ()))
+    with torch.no_grad():
+        outputs = module.eval()(example).shape[-1]
+    return Classifier(
+        module=module,
+        example_input=example,
+        mean=tuple(transforms.mean),
+        deviation=tuple(transforms.std),
+        class_names=names if len(names) == outputs else (),
+    )
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a `.pt` file (never its code) or a `.safetensors` file, by name. Raises WeightsError."""
+    path = Path(path)
+    with open_file(path, error=WeightsError) as file:
+        try:
+            if path.suffix.lower() == ".safetensors":
+                state: Any = load_file(path)
+            else:
+                state = torch.load(file, map_location="cpu", weights_only=True)
+        except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+            message = f"no state dict that can be read safely: {shown(str(error).strip(), 200)}"
+            raise WeightsError(message, path=path) from error
+    if isinstance(state, dict):
+        state = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), dict)), state)
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
+        raise WeightsError("holds no state dict: expected tensors by name", path=path)
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def _with_state(builder: Any, state: dict[str, Tensor], path: str | Path) -> nn.Module:
+    """The model that `builder` makes, with `state` in it; as many classes as its last tensor has values."""
+    known = inspect.signature(builder).parameters
+    options: dict[str, Any] = {"num_classes": len(list(state.values())[-1].reshape(-1))}
+    if "GoogLeNet" in str(known["weights"]) or "Inception" in str(known["weights"]):
+        # as with torchvision's own weights; the auxiliary classifiers matter to training alone
+        options |= {"transform_input": True, "aux_logits": False, "init_weights": False}
+        state = {key: value for key, value in state.items() if not key.lower().startswith("aux")}
+    module: nn.Module = builder(weights=None, **options)
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        message = f"does not fit {type(module).__name__}: {shown(' '.join(str(error).split()), 300)}"
+        raise WeightsError(message, path=path) from error
+    return module
