@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -18,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from clprune.errors import FileError
+from clprune.errors import DataError, FileError
 
 #: No text that a person writes (class names, a list of files) is this large; a weights file given in its place is.
 MAX_TEXT_BYTES = 1 << 24
@@ -90,6 +91,21 @@ def read_text(path: str | Path, *, error: type[FileError], expected: str, max_by
     if other is not None or "\0" in text:
         raise error(f"is {other or 'not a text file'}: expected {expected}", path=path)
     return text
+
+
+def read_lines(path: str | Path, *, expected: str) -> list[str]:
+    """The lines of a text without blanks around them, fit to be printed; no UTF-8 is read as Windows-1252.
+
+    Raises DataError.
+    """
+    text = read_text(path, error=DataError, expected=expected).removeprefix("\ufeff")
+    return [_printable(line.strip()) for line in re.split("\r\n|\r|\n", text)]
+
+
+def _printable(line: str) -> str:
+    if any("\udc80" <= character <= "\udcff" for character in line):  # bytes that are no UTF-8
+        line = line.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in line)
 
 
 def decode_text(data: bytes) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from clprune.darknet.data_file import NAMES_KEYS, DataFile, data_options
 from clprune.errors import DataError
-from clprune.files import named_by, read_text
+from clprune.files import read_lines
 
-#: Keys of a `.data` file that name the names file, in the order in which darknet looks for them.
-_KEYS = ("names", "labels")
+_EXPECTED = "class names, one per line"
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
@@ -19,32 +18,14 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     the working folder or else from its own.
     """
     path = Path(path)
-    lines = _read_lines(path)
-    options = [
-        (key.rstrip(), value.lstrip()) for key, equals, value in (line.partition("=") for line in lines) if value
-    ]
-    values = dict(reversed(options))  # the first of a key counts
-    target = next((values[key] for key in _KEYS if key in values), None)
-    is_data = target is not None and len(options) == sum(map(bool, lines))
+    lines = read_lines(path, expected=_EXPECTED)
+    options = data_options(lines)
+    is_data = all(line.partition("=")[2] for line in lines if line) and not options.keys().isdisjoint(NAMES_KEYS)
     if is_data or path.suffix.lower() == ".data":
-        if target is None:
-            raise DataError(f"has no {'= or '.join(_KEYS)}=: expected a .data file that names a file", path=path)
-        path = named_by(path, target)
-        lines = _read_lines(path)
+        path = DataFile(path=path, options=options).required(*NAMES_KEYS)
+        lines = read_lines(path, expected=_EXPECTED)
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
         raise DataError("holds no names: expected one class name per line", path=path)
     return tuple(lines)
-
-
-def _read_lines(path: Path) -> list[str]:
-    """The lines of a text without blanks around them, fit to be printed."""
-    text = read_text(path, error=DataError, expected="class names, one per line").removeprefix("\ufeff")
-    return [_printable(line.strip()) for line in re.split("\r\n|\r|\n", text)]
-
-
-def _printable(line: str) -> str:
-    if any("\udc80" <= character <= "\udcff" for character in line):  # bytes that are no UTF-8
-        line = line.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
-    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in line)

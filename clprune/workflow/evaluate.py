@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from clprune.algorithms import Algorithms
+from clprune.detection import DetectionOptions
 from clprune.device import DeviceInfo
+from clprune.errors import UsageError
 from clprune.image import ImageOptions
 from clprune.progress import OnProgress
 from clprune.runner import Runner
 from clprune.runner.evaluate import evaluate as run_images
+from clprune.workflow.evaluate_boxes import BOX_DATA, DetectionResult, evaluate_boxes, is_box_data
 from clprune.workflow.inputs import Data, Device, ModelLike, as_data, as_model, data_name, opened
 
 
@@ -44,8 +47,11 @@ def evaluate(
     device: Device = None,
     algorithms: Algorithms | None = None,
     image_options: ImageOptions | None = None,
+    detection: DetectionOptions | None = None,
+    iou: float = 0.5,
+    points: int = 0,
     progress: OnProgress | None = None,
-) -> EvaluateResult:
+) -> EvaluateResult | DetectionResult:
     """Run the held-out images of `data` through `model` on a device and count the right answers.
 
     `data` is a name as for `--data`, a DataSet, or arrays (images uint8 `[N, C, H, W]`, labels `[N]`); at most `count`
@@ -53,11 +59,23 @@ def evaluate(
     when data and model do not fit, DataError, NoDeviceError, what Runner raises, and ClpruneError when an answer is not
     finite.
 
+    A detector wants `darknet:FILE.data` or `coco:FILE.json` and gives a `DetectionResult`: average precision with
+    detections right from an `iou` on, over `points` of recall (0: the whole curve), precision and recall above
+    `detection.threshold`.
+
     >>> result = clprune.evaluate("model.cfg", data="synthetic", count=20)
     >>> result.images, 0 <= result.accuracy <= result.top5_accuracy <= 1
     (20, True)
     """
     model = as_model(model, batch=batch)
+    if is_box_data(data):
+        with opened(device) as session:
+            return evaluate_boxes(
+                model, data=str(data), count=count, options=detection, iou=iou, points=points, session=session,
+                algorithms=algorithms, image_options=image_options, progress=progress,
+            )  # fmt: skip
+    if model.network.output_layers[0].is_head:
+        raise UsageError(f"{model.path} detects objects; data {data_name(data)}: expected {' or '.join(BOX_DATA)}")
     images = as_data(
         data,
         model.network,

@@ -120,3 +120,26 @@ def test_wrong_usage(run: Run, cfg: Path, model: Path, images: list[Path], tmp_p
     assert "ends with layer 4 [softmax]: expected a detector" in result.error
     result = run("detect", cfg, images[0], "--out", images[0])
     assert (result.status, result.error) == (1, f"{images[0]}: no folder can be made here: File exists")
+
+
+def test_eval_of_boxes(run: Run, cfg: Path, images: list[Path], broken: Path, tmp_path: Path) -> None:
+    data = tmp_path / "boxes.data"
+    data.write_text("valid = list.txt\n")
+    (tmp_path / "list.txt").write_text(f"{images[0]}\n{broken}\n{images[1]}\n")
+    for image in images:
+        image.with_suffix(".txt").write_text("1 .5 .5 .9 .9\n")
+    result = run("eval", cfg, "--data", f"darknet:{data}", "--threshold", "0.3", "--points", "101")
+    assert result.status == 0
+    assert re.search(r"^big cat +[0-9.]+ +2 +\d+ +\d+$", result.out, re.MULTILINE)
+    assert re.search(r"^[0-9.]+ % mean average precision of 2 images", result.out, re.MULTILINE)
+    assert re.search(r"^above 0.3: precision [0-9.]+, recall [0-9.]+, F1 [0-9.]+, mean IoU", result.out, re.MULTILINE)
+    assert f"1 of 3 images cannot be read and are left out (--strict stops): {broken}" in result.err
+    found = json.loads(run("eval", cfg, "--data", f"darknet:{data}", "--json", "--count", "1").out)
+    assert (found["images"], found["objects"], found["coco"], found["threshold"]) == (1, 1, None, 0.25)
+    result = run("eval", cfg, "--data", f"darknet:{data}", "--strict")
+    assert (result.status, result.error) == (1, f"{broken}: cannot be read as an image: of no known format")
+    result = run("eval", cfg, "--data", "coco:")
+    assert (result.status, result.error.partition(" (")[0]) == (
+        2,
+        "data 'coco:': expected darknet:FILE.data or coco:FILE.json",
+    )

@@ -90,9 +90,8 @@ image_options = together(
     click.option(
         "--resize",
         type=click.Choice(["letterbox", "crop", "stretch"]),
-        default="letterbox",
-        show_default=True,
-        help="How an image is made to fit: grey borders, its centre, or another aspect ratio.",
+        help="How an image is made to fit: grey borders, its centre, or another aspect ratio. Default: letterbox; for "
+        "detectors as darknet does it.",
     ),
     image_limits,
 )

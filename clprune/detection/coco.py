@@ -1,0 +1,119 @@
+"""COCO's annotations and average precision, by pycocotools (the extra `coco`), which is imported where it is used."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from clprune.detection.detector import Found
+from clprune.detection.truth import LabelledImages, Truth
+from clprune.errors import DataError, MissingDependencyError
+from clprune.files import open_file
+
+#: What COCOeval's `stats` are, in their order; AR is the average recall of so many detections of an image.
+STATISTICS = (
+    "AP", "AP50", "AP75", "AP small", "AP medium", "AP large", "AR1", "AR10", "AR100", "AR small", "AR medium",
+    "AR large",
+)  # fmt: skip
+
+
+class CocoFile:
+    """An annotations file of COCO whose categories are the classes `names`: those called like them, or else in the
+    order of their numbers.
+
+    Raises DataError for a file that is none, or has other categories, and MissingDependencyError.
+    """
+
+    def __init__(self, path: str | Path, *, names: Sequence[str]) -> None:
+        self.path = Path(path)
+        self._coco = _load(self.path)
+        try:
+            called = {number: str(self._coco.cats[number]["name"]) for number in sorted(self._coco.cats)}
+            self._images = [self._coco.imgs[number] for number in sorted(self._coco.imgs)]
+            self.classes = _category_classes(self.path, called, names)
+            truths = [self._truth(image) for image in self._images]
+            files = [str(image["file_name"]) for image in self._images]
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise DataError(f"is no COCO annotations file: {type(error).__name__} {error}", path=path) from error
+        self.images = LabelledImages(paths=_located(self.path, files), truths=tuple(truths))
+
+    def _truth(self, image: Any) -> Truth:
+        objects, crowds = [], []
+        for one in self._coco.imgToAnns.get(image["id"], ()):
+            left, top, width, height = map(float, one["bbox"])
+            box = (left + width / 2) / image["width"], (top + height / 2) / image["height"]
+            objects.append((self.classes[one["category_id"]], (*box, width / image["width"], height / image["height"])))
+            crowds.append(bool(one.get("iscrowd", 0)))
+        return Truth.of(objects, crowds)
+
+    def statistics(self, found: Iterable[Found | None]) -> dict[str, float | None]:
+        """COCO's average precisions and recalls of what was found in each of `images`, in their order; None stands for
+        an image that is left out, and for a statistic without objects (no small ones, say).
+        """
+        numbers = {index: number for number, index in self.classes.items()}
+        results, seen = [], []
+        for image, objects in zip(self._images, found, strict=True):
+            if objects is None:
+                continue
+            seen.append(image["id"])
+            for one in objects.detections:
+                left, top, right, bottom = one.corners(width=objects.width, height=objects.height)
+                left, top = max(left, 0.0), max(top, 0.0)
+                box = [left, top, min(right, objects.width) - left, min(bottom, objects.height) - top]
+                of_one = {"image_id": image["id"], "category_id": numbers[one.class_index], "bbox": box}
+                results.append({**of_one, "score": one.confidence})
+        if not results:
+            return dict.fromkeys(STATISTICS, 0.0)
+        from pycocotools.cocoeval import COCOeval
+
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation = COCOeval(self._coco, self._coco.loadRes(results), "bbox")
+            evaluation.params.imgIds = seen
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+        values = map(float, evaluation.stats)
+        return {name: value if value >= 0 else None for name, value in zip(STATISTICS, values, strict=True)}
+
+
+def _load(path: Path) -> Any:
+    try:
+        from pycocotools.coco import COCO
+    except ImportError as error:
+        raise MissingDependencyError("COCO's annotations need pycocotools: pip install 'clprune[coco]'") from error
+    with open_file(path, error=DataError):  # missing, a pipe: said as of other files
+        pass
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            coco = COCO(str(path))
+        except (ValueError, KeyError, TypeError, AssertionError, RecursionError) as error:
+            raise DataError(f"is no COCO annotations file: {type(error).__name__}", path=path) from error
+    if not getattr(coco, "imgs", None) or not getattr(coco, "cats", None):
+        raise DataError("has no images or no categories: expected a COCO annotations file", path=path)
+    return coco
+
+
+def _category_classes(path: Path, called: dict[int, str], names: Sequence[str]) -> dict[int, int]:
+    """Category number -> class."""
+    if set(called.values()) <= set(names):
+        return {number: names.index(name) for number, name in called.items()}
+    if len(called) != len(names):
+        raise DataError(f"{len(called)} categories: expected {len(names)}, the network's classes", path=path)
+    return {number: index for index, number in enumerate(called)}
+
+
+def _located(path: Path, files: Sequence[str]) -> tuple[Path, ...]:
+    """Where the images are: beside the file, in `images`, or in a folder called like the end of the file's name
+    (`val2017` for `annotations/instances_val2017.json`), there or one above.
+    """
+    split, above = path.stem.rpartition("_")[2], path.resolve().parent.parent
+    places = [Path(), Path("images"), Path(split), Path("images") / split]
+    folders = [parent / place for parent in (path.parent, above) for place in places]
+    folder = next((folder for folder in folders if (folder / files[0]).exists()), None)
+    if folder is None:
+        tried = ", ".join(map(str, folders))
+        raise DataError(f"its first image, {files[0]}, is in none of {tried}: expected it there", path=path)
+    return tuple(folder / file for file in files)
