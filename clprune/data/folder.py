@@ -64,9 +64,7 @@ class ImageFiles:
 
     def _read(self, path: Path) -> Pixels:
         """One image as `clprune infer` reads it, but rounded to uint8 `[channels, height, width]`."""
-        values = read_input(
-            path, channels=self.channels, height=self.height, width=self.width, options=self.options
-        )  # fmt: skip
+        values = read_input(path, channels=self.channels, height=self.height, width=self.width, options=self.options)
         pixels: Pixels = np.rint(np.clip(values, 0, 1) * np.float32(255)).astype(np.uint8)
         return pixels
 

@@ -40,9 +40,7 @@ def readable(paths: Sequence[Path] | NDArray[np.object_], request: Request) -> N
             faults.extend(pool.map(functools.partial(_fault, options=request.options), block))
             done, is_last = len(faults), len(faults) == len(paths)
             place = f"{done}/{len(paths)} images"
-            tell(
-                Progress(stage="checking", done=done, total=len(paths), place=place, is_milestone=is_last)
-            )  # fmt: skip
+            tell(Progress(stage="checking", done=done, total=len(paths), place=place, is_milestone=is_last))
     broken = [fault for fault in faults if fault is not None]
     if broken:
         more = f"; and {len(broken) - NAMED_FILES} more" if len(broken) > NAMED_FILES else ""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Iterable, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
 from clprune import quirks
+from clprune.closing import Closing
 from clprune.device import DeviceInfo
 from clprune.errors import BuildError, LaunchError, NoDeviceError
 from clprune.opencl import invoker_cache
@@ -22,9 +22,6 @@ from clprune.opencl.kernels import Argument, BoundKernel, Buffer, Kernel, Progra
 from clprune.opencl.platforms import choose, find_handle
 from clprune.opencl.programs import Programs
 
-if TYPE_CHECKING:
-    from typing_extensions import Self  # in `typing` from Python 3.11 on
-
 _SMALLEST_BUFFER_BYTES = 16  # OpenCL refuses empty buffers; a fully pruned layer has empty lists
 
 
@@ -33,7 +30,7 @@ def open_device(selection: str | None = None, *, keeps_binaries: bool = True) ->
     return Session(choose(selection), keeps_binaries=keeps_binaries)
 
 
-class Session:
+class Session(Closing):
     """An open device: its context, its in-order queue, and the programs built so far.
 
     Use it as a context manager, or call `close()`. Launches run in the order in which they were enqueued; `finish()`
@@ -57,14 +54,6 @@ class Session:
                 f"device {info.selector} ({info.name}) cannot be opened: {error}; `clprune devices` lists the others"
             ) from error
         self._profiling_queue = self._make_profiling_queue()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Wait for what runs and forget the built programs. Raises LaunchError when something enqueued failed."""

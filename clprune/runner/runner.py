@@ -7,13 +7,13 @@ import math
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from clprune.algorithms import Algorithms
+from clprune.closing import Closing
 from clprune.container.load import load_weights
 from clprune.container.model import Model
 from clprune.darknet.network import Network, load_network
@@ -49,7 +49,7 @@ class _Exchange:
         return cls(sent=sent, images=view(sent, layout_in), received=received, answers=answers)
 
 
-class Runner:
+class Runner(Closing):
     """Runs a model; `runner(x)` maps float32 `[N, C, H, W]` to float32 `[N, outputs]` for any N.
 
     A detector has several answers, one per head: `runner.outputs(x)` gives each as float32 `[N, C, H, W]`, `runner(x)`
@@ -167,11 +167,3 @@ class Runner:
         self._bound = None
         if self._owns_session:
             self.session.close()
-
-    def __enter__(self) -> Runner:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -9,15 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from clprune.closing import Closing
 from clprune.errors import DamagedStoreError, StoreError
 from clprune.folders import stranger_at
 from clprune.kernels.earlier_hashes import EARLIER_HASHES
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 SCHEMA_VERSION = 5
 
@@ -69,7 +66,7 @@ class StoreWarning(UserWarning):
     """The tuning database, or a part of it, cannot be used; everything works without, only slower."""
 
 
-class Database:
+class Database(Closing):
     """An open file of tuning results; a context manager. Every failure of it is a StoreError, of damage in the file a
     DamagedStoreError. Close it also after one.
     """
@@ -219,14 +216,6 @@ class Database:
     def close(self) -> None:
         """Close the file; calling it twice is harmless."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def set_aside(error: DamagedStoreError) -> Path | None:

@@ -19,9 +19,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
+from clprune.closing import Closing
 from clprune.device import DeviceInfo
 from clprune.errors import ClpruneError, NoDeviceError
 from clprune.kernels.arguments import Sample
@@ -30,9 +30,6 @@ from clprune.tiles.records import RUNTIME, TIMEOUT
 from clprune.tuning.trial import EARLY_STOP, Prepared, Trial
 from clprune.tuning.worker import ENVIRONMENT, receive, send
 from clprune.turns import in_turns
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # in `typing` from Python 3.11 on
 
 #: Opening a device the first time may take drivers this long.
 OPEN_SECONDS = 120.0
@@ -157,7 +154,7 @@ class Worker:
         return self._errors.read().decode(errors="replace")
 
 
-class WorkerPool:
+class WorkerPool(Closing):
     """A fixed number of workers on one device; use it as a context manager.
 
     `limit_s` bounds one request: build, run and check of one candidate. Raises NoDeviceError, at the first use, when
@@ -177,14 +174,6 @@ class WorkerPool:
         self._workers = [Worker(info) for _ in range(self.count)]
         self._futures: list[Future[None]] = []
         self._is_giving_up = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End all workers, whatever they are doing."""

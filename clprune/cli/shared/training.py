@@ -61,9 +61,7 @@ def take_recipe(options: dict[str, Any], *, seed: int) -> Recipe:
     """Take a recipe out of `options`. Raises UsageError; MissingDependencyError without PyTorch."""
     from clprune.training import Recipe, choose_precision
 
-    names = (
-        "epochs", "batch", "learning_rate", "shift_pixels", "flip", "label_smoothing", "weight_decay", "optimiser",
-    )  # fmt: skip
+    names = ("epochs", "batch", "learning_rate", "shift_pixels", "flip", "label_smoothing", "weight_decay", "optimiser")
     precision = choose_precision(options.pop("precision"))
     return Recipe(**{name: options.pop(name) for name in names}, precision=precision, seed=seed)
 
