@@ -50,7 +50,9 @@ class Darknet:
     """
 
     def __init__(self, folder: Path, *, cfg: Path, weights: Path) -> None:
-        self._shim, library = ctypes.CDLL(str(_compiled(folder))), ctypes.CDLL(str(folder / "libdarknet.so"))
+        with tempfile.TemporaryDirectory(prefix="clprune-darknet-") as work:
+            self._shim = ctypes.CDLL(str(_compiled(folder, Path(work))))
+        library = ctypes.CDLL(str(folder / "libdarknet.so"))
         # Built with -Ofast: loading it makes this process take subnormal numbers for zero. Back to FE_DFL_ENV.
         ctypes.CDLL("libm.so.6").fesetenv(ctypes.c_void_p(-1))
         library.load_network.restype = self._shim.layer_output.restype = ctypes.c_void_p
@@ -77,11 +79,10 @@ class Darknet:
         return values
 
 
-def _compiled(folder: Path) -> Path:
+def _compiled(folder: Path, work: Path) -> Path:
     library, header = folder / "libdarknet.so", folder / "include" / "darknet.h"
     if not library.exists() or not header.exists():
         raise MissingDependencyError(f"{folder}: expected libdarknet.so and include/darknet.h (Debian: darknet)")
-    work = Path(tempfile.mkdtemp(prefix="clprune-darknet-"))
     (work / "shim.c").write_text(_SHIM, encoding="utf-8")
     shim = work / "shim.so"
     command = ["cc", "-shared", "-fPIC", "-o", shim, work / "shim.c", f"-I{header.parent}"]
