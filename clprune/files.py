@@ -78,7 +78,8 @@ def _open_at_once(path: str, flags: int) -> int:
 def read_bytes(path: str | Path, *, error: type[FileError], expected: str, max_bytes: int) -> bytes:
     """All bytes of a file. Raises `error` as `open_file` does, and for more than `max_bytes`: `expected` was else."""
     with open_file(path, error=error) as file:
-        data = file.read(max_bytes + 1)
+        # no more than there is: the memory for what is asked for is taken at once
+        data = file.read(min(max_bytes, os.fstat(file.fileno()).st_size) + 1)
     if len(data) > max_bytes:
         raise error(f"more than {max_bytes} bytes: expected {expected}", path=path)
     return data

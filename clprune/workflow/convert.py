@@ -152,7 +152,7 @@ def _from_module(
     traced = trace(module, example_input, name=name, **options)
     graph = parse_onnx(traced.graph, name)
     imported = import_graph(graph, name, constants=traced.constants)
-    model = _model(imported, name, class_names=tuple(class_names))
+    model = make_model(imported, name, class_names=tuple(class_names))
     images = traced.images.reshape(1, *_sides(imported))
     return model, _error(model, images, lambda _: traced.answers, session, limit=LIMIT)
 
@@ -167,7 +167,9 @@ def _from_onnx(
     graph = read_onnx(path)
     imported = import_graph(graph, path, output=output, size=size)
     names = class_names_of(graph)
-    model = _model(imported, str(path), class_names=names if len(names) == imported.parts[-1].shape.elements else ())
+    model = make_model(
+        imported, str(path), class_names=names if len(names) == imported.parts[-1].shape.elements else ()
+    )
 
     def answer(images: FloatArray) -> FloatArray:
         given = np.moveaxis(images, 1, -1) if imported.is_channels_last else images
@@ -181,7 +183,7 @@ def _sides(imported: Imported) -> tuple[int, int, int]:
     return imported.input.channels, imported.input.height, imported.input.width
 
 
-def _model(imported: Imported, source: str, *, class_names: tuple[str, ...]) -> Model:
+def make_model(imported: Imported, source: str, *, class_names: tuple[str, ...] = ()) -> Model:
     """The model in memory. Raises ExchangeError where it is beyond what a cfg holds."""
     from clprune.exchange.sketch import cfg_of
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, get_args
@@ -60,8 +61,8 @@ _MAX_VALUES, _MAX_PRODUCTS = 1 << 16, 1 << 22
 
 _RUNNABLE_CFG = """[net]
 batch=1
-height=9
-width=7
+height=10
+width=8
 channels=3
 [convolutional]
 batch_normalize=1
@@ -81,7 +82,7 @@ activation=relu
 [upsample]
 stride=2
 [route]
-layers=-1,-3
+layers=-1,0
 [avgpool]
 [dropout]
 probability=.5
@@ -239,6 +240,70 @@ def _handle_container(path: Path, session: Callable[[], Session] | None) -> str:
     if session is not None:
         _run(network, weights, session())  # with weights near float32's limit nothing can be right
     return " ".join(f"{layer.kind} {layer.kept_share:.1f}" for layer in stored)
+
+
+# --- models of other frameworks ---
+
+
+def _onnx_seeds(folder: Path) -> None:
+    from clprune.workflow.export import export
+
+    for name, text in (("runnable", _RUNNABLE_CFG), ("shortcut", _SHORTCUT_CFG)):
+        cfg = folder / f"{name}.cfg"
+        cfg.write_text(text)
+        network = load_network(cfg)
+        export(Model(network=network, weights=random_weights(network, seed=1)), onnx=folder / f"{name}.onnx")
+        cfg.unlink()
+
+
+def _mutated_onnx(random: Random, data: bytes, corpus: Any) -> bytes:
+    """A node, a constant or the input changed, or bytes."""
+    from onnx import ModelProto
+
+    model = ModelProto()
+    if not random.randrange(3):
+        return mutated_bytes(random, data, corpus)
+    try:
+        model.ParseFromString(data)
+    except Exception:  # protobuf promises no types of errors
+        return mutated_bytes(random, data, corpus)
+    graph = model.graph
+    lists = [part for part in (graph.node, graph.initializer, graph.input, model.opset_import) if part]
+    for _ in range(random.choice([1, 1, 2, 4])) if graph.node else ():
+        item = random.choice(random.choice(lists))
+        numbers: list[Any] = [part.ints for part in getattr(item, "attribute", ()) if part.ints]
+        numbers += [item.dims] if getattr(item, "dims", None) else []
+        match random.randrange(5):
+            case 0 if numbers:
+                some = random.choice(numbers)
+                some[random.randrange(len(some))] = random.choice([0, -1, 1, 2, 7, 255, 1 << 31, 1 << 40, -(1 << 62)])
+            case 1 if hasattr(item, "op_type"):
+                item.op_type = random.choice(graph.node).op_type
+            case 2 if getattr(item, "input", None):
+                item.input[random.randrange(len(item.input))] = random.choice(
+                    [name for part in graph.node for name in part.output] or [""]
+                )
+            case 3 if hasattr(item, "version"):
+                item.version = random.choice([0, 1, 6, 7, 9, 11, 12, 18, 23, 99, 1 << 40])
+            case _:
+                changed = mutated_bytes(random, item.SerializeToString(), corpus)
+                with suppress(Exception):  # of a part that is none, what could be read stays
+                    item.ParseFromString(changed)
+    written: bytes = model.SerializeToString()
+    return written
+
+
+def _handle_onnx(path: Path, session: Callable[[], Session] | None) -> str:
+    """Read, and on a device converted as a whole."""
+    from clprune.exchange.import_graph import import_graph
+    from clprune.exchange.read import read_onnx
+    from clprune.workflow.convert import convert, make_model
+
+    if session is not None:
+        with tempfile.TemporaryDirectory(prefix="clprune-fuzz-") as folder:
+            return f"{convert(path, out=Path(folder) / 'a', device=session()).relative_error < 1e-4}"
+    model = make_model(import_graph(read_onnx(path), path), str(path))
+    return " ".join(layer.kind for layer in model.network.layers)
 
 
 # --- tuning results ---
@@ -448,6 +513,7 @@ TARGETS = {
             mutate=mutated_container,
             runs=True,
         ),
+        Target(name="onnx", suffix=".onnx", seeds=_onnx_seeds, handle=_handle_onnx, mutate=_mutated_onnx, runs=True),
         Target(name="t4", suffix=".json", seeds=_t4_seeds, handle=_handle_t4, mutate=mutated_json),
         Target(
             name="databases",
@@ -460,4 +526,5 @@ TARGETS = {
         Target(name="lists", suffix=".names", seeds=_list_seeds, handle=_handle_list),
         Target(name="folders", suffix=".json", seeds=_folder_seeds, handle=_handle_folder, mutate=mutated_json),
     )
+    if target.name != "onnx" or find_spec("onnxruntime") is not None
 }
