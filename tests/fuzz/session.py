@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from tests.fuzz.targets import Target
-from tests.fuzz.worker import LIMIT_S, Outcome, Worker
+from tests.fuzz.worker import LIMIT_S, Outcome, Worker, scratch_folder
 
 FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "fuzz"
 DEVICE_EVERY = 500
@@ -33,7 +33,9 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What was tried and found; `faults` are the files of the first input of each."""
+    """What was tried and found: `inputs` were made by mutation, all different; `findings` says each fault
+    once, `faults` are the files of its first input.
+    """
 
     target: str
     inputs: int
@@ -42,6 +44,7 @@ class Result:
     corpus: int
     seconds: float
     faults: tuple[Path, ...]
+    findings: tuple[str, ...]
 
     def __str__(self) -> str:
         ran = f", {self.on_device} run on a device" if self.on_device else ""
@@ -51,6 +54,36 @@ class Result:
         )
 
 
+@dataclass(kw_only=True)
+class _Readers:
+    """The process that reads, and one with a device, which starts with the first network that runs there."""
+
+    target: Target
+    bounds: Bounds
+    accepted: int = 0
+    on_device: int = 0
+
+    def __post_init__(self) -> None:
+        self._workers = [Worker(self.target)]
+
+    def handle(self, path: Path) -> Outcome:
+        """What came of an input; of every so many accepted ones on a device."""
+        outcome, every = self._workers[0].handle(path, limit_s=self.bounds.limit_s), self.bounds.device_every
+        self.accepted += outcome.is_accepted
+        if outcome.fault or not outcome.is_accepted or not self.target.runs or every == 0:
+            return outcome
+        if self.accepted % every != 1 % every:
+            return outcome
+        if len(self._workers) == 1:
+            self._workers.append(Worker(self.target, on_device=True))
+        self.on_device += 1
+        return self._workers[1].handle(path)
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.close()
+
+
 def fuzz(target: Target, *, seed: int, bounds: Bounds, folder: Path, say: Callable[[str], None]) -> Result:
     """Try inputs of `target` within `bounds`; each new fault is said with the command that repeats it."""
     kept, faults_folder = folder / target.name / "corpus", folder / target.name / "faults"
@@ -58,43 +91,56 @@ def fuzz(target: Target, *, seed: int, bounds: Bounds, folder: Path, say: Callab
         path.mkdir(parents=True, exist_ok=True)
     random, corpus = Random(f"{target.name} {seed}"), _load_corpus(target, kept)
     known = list(corpus)  # tried first, unchanged: they tell which ways are no longer new
+    made: set[int] = set()
     faults: dict[str, Path] = {}
+    findings: list[str] = []
     signatures: set[str] = set()
-    accepted = on_device = number = 0
+    inputs = 0
     start = time.monotonic()
-    path = folder / target.name / f"input{target.suffix}"
-    worker = Worker(target)
+    readers = _Readers(target=target, bounds=bounds)
+    scratch = tempfile.TemporaryDirectory(prefix="clprune-fuzz-", dir=scratch_folder())
+    path = Path(scratch.name) / f"input{target.suffix}"
     try:
         for number in itertools.count():
-            if number == bounds.count or (bounds.seconds is not None and time.monotonic() - start > bounds.seconds):
-                break
             is_known = number < len(known)
-            content = known[number] if is_known else target.mutate(random, random.choice(corpus), corpus)
+            content = known[number] if is_known else _new_input(target, random, corpus, made)
             path.write_bytes(content)
-            outcome = worker.handle(path, limit_s=bounds.limit_s)
-            accepted += outcome.is_accepted
-            if outcome.is_accepted and not outcome.fault and target.runs and _is_chosen(accepted, bounds.device_every):
-                on_device += 1
-                outcome = worker.handle(path, on_device=True)
+            outcome = readers.handle(path)
             is_new = outcome.signature not in signatures
             signatures.add(outcome.signature)
             if outcome.fault and is_new:
                 faults[outcome.signature] = _keep(faults_folder, content, target)
+                findings.append(f"{target.name}: {outcome.fault}")
                 say(_told(target, outcome, faults[outcome.signature]))
             elif is_new and not is_known and len(corpus) < MAX_CORPUS:
                 corpus.append(content)
                 _keep(kept, content, target)
+            inputs += not is_known
+            if inputs == bounds.count or (bounds.seconds is not None and time.monotonic() - start > bounds.seconds):
+                break
     finally:
-        worker.close()
+        readers.close()
+        scratch.cleanup()
     return Result(
         target=target.name,
-        inputs=number,
-        accepted=accepted,
-        on_device=on_device,
+        inputs=inputs,
+        accepted=readers.accepted,
+        on_device=readers.on_device,
         corpus=len(corpus),
         seconds=time.monotonic() - start,
         faults=tuple(faults.values()),
+        findings=tuple(findings),
     )
+
+
+def _new_input(target: Target, random: Random, corpus: list[bytes], made: set[int]) -> bytes:
+    """One that is none of those `made` before, which it joins; after many tries any."""
+    for _ in range(100):
+        content = target.mutate(random, random.choice(corpus), corpus)
+        if hash(content) not in made:
+            break
+    made.add(hash(content))
+    return content
 
 
 def _load_corpus(target: Target, kept: Path) -> list[bytes]:
@@ -103,10 +149,6 @@ def _load_corpus(target: Target, kept: Path) -> list[bytes]:
         target.seeds(Path(name))
         seeds = [path.read_bytes() for path in sorted(Path(name).iterdir())]
     return seeds + [path.read_bytes() for path in sorted(kept.iterdir())]
-
-
-def _is_chosen(accepted: int, device_every: int) -> bool:
-    return device_every > 0 and accepted % device_every == 1 % device_every
 
 
 def _keep(folder: Path, content: bytes, target: Target) -> Path:

@@ -36,13 +36,16 @@ from clprune.darknet.kinds.base import WeightedLayer
 from clprune.darknet.names import read_names
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
+from clprune.darknet.registry import built_in_kinds
 from clprune.darknet.values import Weights
 from clprune.darknet.weights import write_weights
 from clprune.data import Split, load_data
+from clprune.errors import LaunchError, UnsupportedLayerError
 from clprune.image import RESIZE_MODES, ImageOptions, load_image, read_input
 from clprune.kernels.base import Offer
 from clprune.kernels.catalogue import kernel_by_name
 from clprune.kernels.workload import Workload
+from clprune.plan.plan import make_plan
 from clprune.quantization.coding import LinearCoding
 from clprune.tiles.lookup import Lookup
 from clprune.tiles.records import result_key
@@ -82,7 +85,7 @@ activation=relu
 [upsample]
 stride=2
 [route]
-layers=-1,0
+layers=-1,-4
 [avgpool]
 [dropout]
 probability=.5
@@ -130,7 +133,7 @@ class Target:
     name: str
     suffix: str
     seeds: Callable[[Path], None]
-    handle: Callable[[Path, Callable[[], Session] | None], str]
+    handle: Callable[[Path, Session | None], str]
     mutate: Mutation = mutated_bytes
     runs: bool = False
 
@@ -159,17 +162,42 @@ def _container_network() -> Network:
 # --- cfg ---
 
 
+#: A GPU and a CPU that have little of everything.
+_SMALL_DEVICES = [
+    imaginary_device(
+        type=kind,
+        max_work_group_size=16,
+        max_work_item_sizes=(16, 4, 1),
+        local_mem_bytes=1024,
+        max_alloc_bytes=1 << 16,
+        global_mem_bytes=1 << 18,
+    )
+    for kind in ("gpu", "cpu")
+]
+
+
 def _cfg_seeds(folder: Path) -> None:
+    """Networks, and one section of every kind with all of its keys: of a kind that is new as well."""
     (folder / "odd.cfg").write_bytes(_network().path.read_bytes())
     (folder / "runnable.cfg").write_text(_RUNNABLE_CFG)
     (folder / "shortcut.cfg").write_text(_SHORTCUT_CFG)
+    for kind in set(built_in_kinds().values()):
+        for value in (1, 0):
+            options = "".join(f"{key}={value}\n" for key in dict.fromkeys(kind.all_keys().read.split()))
+            (folder / f"{kind.names[0]}{value}.cfg").write_text(f"{_SHORTCUT_CFG}[{kind.names[0]}]\n{options}")
 
 
-def _handle_cfg(path: Path, session: Callable[[], Session] | None) -> str:
+def _handle_cfg(path: Path, session: Session | None) -> str:
     network = load_network(path)
     if session is not None and _is_small(network):
-        assert _run(network, random_weights(network, seed=1), session()), "wrong on the device"
-    return " ".join(layer.kind for layer in network.layers)
+        assert _run(network, random_weights(network, seed=1), session), "wrong on the device"
+    planned = []
+    for device in _SMALL_DEVICES:
+        try:
+            planned.append(len(make_plan(network, device).steps))
+        except (LaunchError, UnsupportedLayerError) as error:
+            planned.append(type(error).__name__)
+    return " ".join([*(layer.kind for layer in network.layers), *map(str, planned)])
 
 
 def _is_small(network: Network) -> bool:
@@ -200,7 +228,7 @@ def _weights_seeds(folder: Path) -> None:
     (folder / "page.weights").write_bytes(b"<!DOCTYPE html><html><body>Not found</body></html>\n" * 20)
 
 
-def _handle_weights(path: Path, session: Callable[[], Session] | None) -> str:
+def _handle_weights(path: Path, session: Session | None) -> str:
     weights = _read(path, _network())
     return f"{weights.major}.{weights.minor}"
 
@@ -230,7 +258,7 @@ def _container_seeds(folder: Path) -> None:
     write_packed(folder / "coded.safetensors", network, coded)
 
 
-def _handle_container(path: Path, session: Callable[[], Session] | None) -> str:
+def _handle_container(path: Path, session: Session | None) -> str:
     stored = describe_packed(path)
     for layer in stored:
         assert 0 <= layer.kept_share <= 1, "accepted a share outside 0..1"
@@ -238,7 +266,7 @@ def _handle_container(path: Path, session: Callable[[], Session] | None) -> str:
     network = _container_network()
     weights = _read(path, network)
     if session is not None:
-        _run(network, weights, session())  # with weights near float32's limit nothing can be right
+        _run(network, weights, session)  # with weights near float32's limit nothing can be right
     return " ".join(f"{layer.kind} {layer.kept_share:.1f}" for layer in stored)
 
 
@@ -293,7 +321,7 @@ def _mutated_onnx(random: Random, data: bytes, corpus: Any) -> bytes:
     return written
 
 
-def _handle_onnx(path: Path, session: Callable[[], Session] | None) -> str:
+def _handle_onnx(path: Path, session: Session | None) -> str:
     """Read, and on a device converted as a whole."""
     from clprune.exchange.import_graph import import_graph
     from clprune.exchange.read import read_onnx
@@ -301,7 +329,7 @@ def _handle_onnx(path: Path, session: Callable[[], Session] | None) -> str:
 
     if session is not None:
         with tempfile.TemporaryDirectory(prefix="clprune-fuzz-") as folder:
-            return f"{convert(path, out=Path(folder) / 'a', device=session()).relative_error < 1e-4}"
+            return f"{convert(path, out=Path(folder) / 'a', device=session).relative_error < 1e-4}"
     model = make_model(import_graph(read_onnx(path), path), str(path))
     return " ".join(layer.kind for layer in model.network.layers)
 
@@ -344,7 +372,7 @@ def _t4_seeds(folder: Path) -> None:
     (folder / "b.json.gz").rename(folder / "b.json")  # told by what it holds
 
 
-def _handle_t4(path: Path, session: Callable[[], Session] | None) -> str:
+def _handle_t4(path: Path, session: Session | None) -> str:
     results = read_t4(path)
     with Store(None) as store:
         into_store(store, results, path=path)
@@ -384,7 +412,7 @@ def _mutated_database(random: Random, data: bytes, corpus: Any) -> bytes:
         return path.read_bytes()
 
 
-def _handle_database(path: Path, session: Callable[[], Session] | None) -> str:
+def _handle_database(path: Path, session: Session | None) -> str:
     """Looked at, looked up in, then written to, as `info`, `infer` and `tune` do."""
     with tempfile.TemporaryDirectory(prefix="clprune-fuzz-") as folder:
         copy = Path(folder) / "tuning.sqlite"
@@ -416,7 +444,7 @@ def _picture_seeds(folder: Path) -> None:
     colours.save(folder / "animated.gif", save_all=True, append_images=[colours.rotate(90)])
 
 
-def _handle_picture(path: Path, session: Callable[[], Session] | None) -> str:
+def _handle_picture(path: Path, session: Session | None) -> str:
     resize = RESIZE_MODES[path.stat().st_size % len(RESIZE_MODES)]
     image = read_input(path, channels=3, height=9, width=7, options=ImageOptions(resize=resize))
     whole = load_image(path, channels=1, options=ImageOptions(max_pixels=1 << 20))
@@ -437,7 +465,7 @@ def _list_seeds(folder: Path) -> None:
     (folder / "a.data").write_text("classes = 3\nnames = a.names\nbackup = backup/\n")
 
 
-def _handle_list(path: Path, session: Callable[[], Session] | None) -> str:
+def _handle_list(path: Path, session: Session | None) -> str:
     """As a list on standard input, and as a file of names."""
     terminal, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(path.read_bytes()))
     try:
@@ -468,7 +496,7 @@ def _small_picture() -> bytes:
     return file.getvalue()
 
 
-def _handle_folder(path: Path, session: Callable[[], Session] | None) -> str:
+def _handle_folder(path: Path, session: Session | None) -> str:
     """A folder tree of those names, in which what has no suffix of a picture is text."""
     try:
         names = json.loads(path.read_bytes())

@@ -16,9 +16,11 @@ import pytest
 from clprune.errors import FileError, UsageError
 from tests.fuzz.__main__ import main
 from tests.fuzz.mutation import mutated_bytes, mutated_cfg, mutated_container, mutated_json
-from tests.fuzz.session import Bounds, fuzz
+from tests.fuzz.record import record
+from tests.fuzz.session import Bounds, Result, fuzz
 from tests.fuzz.targets import TARGETS, Target
 from tests.fuzz.worker import judge
+from tests.imaginary import imaginary_device
 
 _BOUNDS = Bounds(seconds=60, count=150, device_every=0)
 
@@ -109,6 +111,18 @@ def test_the_corpus_grows_and_is_read_again(tmp_path: Path) -> None:
     assert len(kept) == first.corpus - 4 > 0
     second = fuzz(target, seed=4, bounds=bounds, folder=tmp_path, say=print)
     assert second.corpus >= first.corpus
+
+
+def test_counts_add_up_over_runs(tmp_path: Path) -> None:
+    path = tmp_path / "fuzz.json"
+    fault = {"faults": (path,), "findings": ("lists: ValueError: such",)}
+    result = Result(target="lists", inputs=1200, accepted=7, on_device=1, corpus=9, seconds=90, **fault)
+    for seed in (3, 4):
+        record([result], seed=seed, device=imaginary_device(), path=path)
+    page = path.with_suffix(".md").read_text()
+    assert "| lists | 2,400 | 14 | 2 | 3 | 1 |" in page
+    assert "Seeds 3 to 4." in page and "**2,400 inputs, 1 faults found**" in page
+    assert page.count("ValueError: such") == 1
 
 
 def test_one_input_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

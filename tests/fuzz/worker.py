@@ -9,8 +9,7 @@ import resource
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,25 +41,26 @@ class Outcome:
 
 
 class Worker:
-    """A process that handles inputs of one target; one that hangs or ends is replaced."""
+    """A process that handles inputs of one target, `on_device` or not; one that hangs or ends is replaced."""
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self._scratch = tempfile.TemporaryDirectory(prefix="clprune-fuzz-")
+    def __init__(self, target: Target, *, on_device: bool = False) -> None:
+        self._target, self._on_device = target, on_device
+        self._scratch = tempfile.TemporaryDirectory(prefix="clprune-fuzz-", dir=scratch_folder())
         self._start()
 
     def _start(self) -> None:
         context = get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._target, self._scratch.name), daemon=True)
+        arguments = (theirs, self._target, self._scratch.name, self._on_device)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
         self._connection.recv()  # imported: no input pays for that
 
-    def handle(self, path: Path, *, on_device: bool = False, limit_s: float = LIMIT_S) -> Outcome:
+    def handle(self, path: Path, *, limit_s: float = LIMIT_S) -> Outcome:
         """What came of the input. A hang, and the end of the process, are faults."""
-        self._connection.send((str(path), on_device))
-        limit_s = max(limit_s, DEVICE_LIMIT_S) if on_device else limit_s
+        self._connection.send(str(path))
+        limit_s = max(limit_s, DEVICE_LIMIT_S) if self._on_device else limit_s
         try:
             if self._connection.poll(limit_s):
                 outcome: Outcome = self._connection.recv()
@@ -84,30 +84,43 @@ class Worker:
         self._connection.close()
 
 
-def _serve(connection: Any, target: Target, scratch: str) -> None:
+def scratch_folder() -> str | None:
+    """Where files live for a moment: in memory where Linux has that, else where temporary files go."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def _serve(connection: Any, target: Target, scratch: str, on_device: bool) -> None:
     tempfile.tempdir = scratch
     with contextlib.suppress(AttributeError):
         os.nice(5)
-    used = resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[0])
-    sessions: list[Session] = []
+    session, log = None, None
+    if on_device:  # no bound of address space: drivers reserve what they never use
+        from clprune.opencl import open_device
+        from tests.conformance.suite import Log
 
-    def session() -> Session:
-        if not sessions:
-            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)  # drivers reserve what they never use
-            from clprune.opencl import open_device
-
-            sessions.append(open_device(None))
-        return sessions[0]
-
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, resource.RLIM_INFINITY))
+        session, log = open_device(None), Log()
+    else:
+        used = resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, resource.RLIM_INFINITY))
+    before = _peak_bytes()
     connection.send("ready")
     with contextlib.suppress(EOFError, KeyboardInterrupt):
         while True:
-            path, on_device = connection.recv()
-            connection.send(judge(target, Path(path), session if on_device else None))
+            outcome = judge(target, Path(connection.recv()), session)
+            if not outcome.fault and log is not None and (reports := log.new()):
+                outcome = replace(outcome, signature=reports, fault=f"the driver reports: {reports}")
+            if not outcome.fault and _peak_bytes() > before + MEMORY_BYTES:
+                outcome = replace(outcome, fault=f"takes more than {MEMORY_BYTES >> 30} GiB")
+            connection.send(outcome)
 
 
-def judge(target: Target, path: Path, session: Callable[[], Session] | None = None) -> Outcome:
+def _peak_bytes() -> int:
+    """The most memory that this process has held at once."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) << 10
+
+
+def judge(target: Target, path: Path, session: Session | None = None) -> Outcome:
     """Handle an input here. Anything but an answer or a ClpruneError of one printable line is a fault, also what is
     printed besides.
     """
