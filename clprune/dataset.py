@@ -13,13 +13,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clprune.errors import DataError, UsageError
+from clprune.errors import ClpruneWarning, DataError, UsageError
 
 Pixels = NDArray[np.uint8]
 Indices = NDArray[np.int64] | Sequence[int] | slice
 
 
-class DataWarning(UserWarning):
+class DataWarning(ClpruneWarning):
     """Files of a data set are left out, or taken in a way that may be a mistake; the text says which."""
 
 

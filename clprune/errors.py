@@ -25,6 +25,13 @@ def _on_one_line(text: str) -> str:
     return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else "?" for c in shortened)
 
 
+class ClpruneWarning(UserWarning):
+    """Base of every warning of clprune: one line, whatever the names and files that it tells of hold."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_on_one_line(message))
+
+
 class ClpruneError(Exception):
     """Base of every error that clprune raises on purpose."""
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
 
 _GROUP_MAY_WRITE, _OTHERS_MAY_WRITE = 0o020, 0o002
+
+#: Who owns what belongs to nobody inside a container with users of its own, on Linux.
+_OUTSIDE = 65534
 
 
 def cache_folder() -> Path:
@@ -24,16 +28,21 @@ def data_folder() -> Path:
 def stranger_at(*paths: Path) -> str:
     """Why somebody else could have written one of these files or folders, in words with advice, or "".
 
-    Each must belong to this user or root, and nobody else may write it; a group may that is the user's own. What is not
-    there nobody wrote. Empty where the system has no such owners and modes.
+    Each must belong to this user or root, and nobody else may write it; a group may that is the user's own. Nor may
+    anybody else put another folder in the place of one above them: that takes write permission there, and no sticky
+    bit as that of /tmp. What is not there nobody wrote. Empty where the system has no such owners and modes.
     """
     if not hasattr(os, "geteuid"):
         return ""
-    for path in dict.fromkeys(paths):
+    above = (folder for path in paths for folder in Path(os.path.realpath(path)).parents)
+    for path in dict.fromkeys((*paths, *above)):
+        is_above = path not in paths
         with suppress(FileNotFoundError, NotADirectoryError):
             found = path.stat()
-            if found.st_uid not in (0, os.geteuid()):
+            if found.st_uid not in (0, os.geteuid(), *([_OUTSIDE] if is_above else [])):
                 return f"{path} belongs to another user (number {found.st_uid}): move it away, or use another folder"
+            if is_above and found.st_mode & stat.S_ISVTX:
+                continue
             is_shared = found.st_mode & _GROUP_MAY_WRITE and not _is_own_group(found.st_gid)
             if found.st_mode & _OTHERS_MAY_WRITE or is_shared:
                 return f"other users may write {path} (mode {found.st_mode & 0o7777:o}): chmod go-w, or move it away"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from clprune.cli.shared.errors import one_line_errors
+from clprune.cli.shared.errors import end_where_interrupted, one_line_errors
 from clprune.version import __version__
 
 #: New objects between two looks for garbage. A start makes many, which stay: the usual 700 cost a tenth of its time.
@@ -67,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.modules["mako.ext.pygmentplugin"] = None  # type: ignore[assignment]  # colours for errors: 40 ms of a start
         gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
         atexit.register(gc.freeze)  # no last look for garbage: the system takes all memory back
+        sys.unraisablehook = end_where_interrupted
     with one_line_errors():
         result = group.main(
             args=None if arguments is None else list(arguments), prog_name="clprune", standalone_mode=False

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clprune.cli.shared.errors import STATUS_FAILURE, print_error
-from clprune.cli.shared.model import batch_option, model_argument
+from clprune.cli.shared.model import batch_option, model_argument, tell_size
 from clprune.cli.shared.options import (
     algorithm_options,
     device_option,
@@ -108,6 +108,7 @@ def command(
     kept: list[Any] = []
     with Runner(loaded, until=until, device=device, algorithms=algorithms) as runner:
         _print_note(runner, reading.resize)
+        tell_size(network)
         failures, seconds, count = 0, 0.0, 0
         for answer in infer_images(runner, network, images or lines_of_stdin(), options=reading):
             count, seconds = count + 1, seconds + answer.seconds

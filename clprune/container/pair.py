@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from clprune.darknet.cfg import read_cfg_text
-from clprune.errors import WeightsError
+from clprune.errors import ClpruneWarning, WeightsError
 from clprune.files import atomic_writer, open_file
 
 _MARK = "# clprune: its weights have sha256 "
@@ -22,7 +22,7 @@ _LINE = re.compile(rf"^{_MARK}([0-9a-f]{{64}})\s*(?:\n|\Z)", re.MULTILINE)
 _CHUNK_BYTES = 1 << 20
 
 
-class PairWarning(UserWarning):
+class PairWarning(ClpruneWarning):
     """Weights are not those that their cfg was written with."""
 
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from clprune.darknet.registry import kind_names, section_name
 from clprune.darknet.section import Option, Section
-from clprune.errors import CfgError, shown
+from clprune.errors import CfgError, ClpruneWarning, shown
 from clprune.files import read_text
 
 #: No cfg is this large: darknet's own have up to 50 KB.
@@ -26,7 +26,7 @@ _BLANKS = str.maketrans("", "", " \t\r\v\f")
 _COMMENT = re.compile(r"[#;].*")
 
 
-class CfgWarning(UserWarning):
+class CfgWarning(ClpruneWarning):
     """A cfg holds something that does not change what is computed but may be a mistake; the text names file:line."""
 
 

@@ -128,6 +128,8 @@ class BoundKernel:
         virtual machine they may wake up so late that one of them computes everything. Kernels are timed one by one
         where the device's profiling events cannot be believed. Raises LaunchError.
         """
+        if not kernels:
+            return []
         last, is_alone = kernels[-1], len(kernels) == 1 and not before
         if last._profiling_queue is None and not is_alone:
             for kernel in before:

@@ -35,7 +35,7 @@ CACHED_BYTES = 8 * 2**20
 
 
 #: Launches of such a part beyond which planning and binding them would take longer than the caches save.
-MOST_LAUNCHES = 50_000
+MOST_LAUNCHES = 5_000
 
 
 def image_part_end(network: Network, fused: Mapping[int, int]) -> int:

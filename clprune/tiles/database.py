@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import getpass
+import hashlib
 import os
+import platform
 import re
 import sqlite3
 import time
@@ -12,11 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from clprune.closing import Closing
-from clprune.errors import DamagedStoreError, StoreError
+from clprune.errors import ClpruneWarning, DamagedStoreError, StoreError, shown
 from clprune.folders import stranger_at
 from clprune.kernels.earlier_hashes import EARLIER_HASHES
 
 SCHEMA_VERSION = 5
+
+#: Texts in the file are not longer, and it has no other objects than tables and their indices.
+MAX_TEXT_BYTES = 1 << 20
+_LIMIT_LENGTH = 0  # SQLITE_LIMIT_LENGTH, which Python has from 3.11 on
+_STRANGE_OBJECTS = "SELECT type || ' ' || name FROM sqlite_master WHERE type NOT IN ('table', 'index')"
 
 #: Table -> its columns and key.
 _SCHEMA = {
@@ -57,12 +66,11 @@ _DAMAGE = re.compile(r"no such (table|column)|malformed|[Cc]ould not decode")
 # taken with warm caches and say little of a network (clprune/tuning/caches.py).
 _DROPPED = {1: ("measurement", "best", "checked", "device"), 2: ("measurement", "best")}
 #: Seconds to wait for other programs that hold the database: to read, for which nothing is worth waiting long; to open
-#: it for writing; to write one result of many.
-READ_SECONDS, OPEN_SECONDS, WRITE_SECONDS = 1.5, 5.0, 30.0
-_MODE_PAUSE_S = 0.02
+#: it for writing, where it is held all the time; to write one result of many.
+READ_SECONDS, OPEN_SECONDS, WRITE_SECONDS = 1.5, 2.0, 30.0
 
 
-class StoreWarning(UserWarning):
+class StoreWarning(ClpruneWarning):
     """The tuning database, or a part of it, cannot be used; everything works without, only slower."""
 
 
@@ -79,6 +87,8 @@ class Database(Closing):
         self.path = path
         #: What tells the file from another one that takes its name later.
         self._inode: int | None = None
+        #: False for a file of another installation that cannot be written: nothing in it counts as measured here.
+        self.is_own = True
         if path is None:
             self._connection = self._connect(":memory:", OPEN_SECONDS)
             return
@@ -148,8 +158,13 @@ class Database(Closing):
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the last results, no more
+        if hasattr(connection, "setlimit"):  # from Python 3.11 on
+            connection.setlimit(_LIMIT_LENGTH, MAX_TEXT_BYTES)
+        for (name,) in connection.execute(_STRANGE_OBJECTS):  # they would run what somebody has put there
+            raise sqlite3.DatabaseError(f"it holds the {shown(name)}")
         if _version(connection) != SCHEMA_VERSION:
             self._update(connection)
+        self.is_own = _installation_of(connection) == this_installation() or self._adopt(connection)
         for table, columns in _SCHEMA.items():
             connection.execute(f"SELECT {', '.join(_COLUMN.findall(columns))} FROM {table} LIMIT 0")
 
@@ -170,6 +185,20 @@ class Database(Closing):
             if 0 < version < 5:
                 _rename_hashes(connection)
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def _adopt(self, connection: sqlite3.Connection) -> bool:
+        """Another installation's file becomes this one's: nothing in it was measured or checked here. Returns whether
+        it can be written.
+        """
+        try:
+            with self._transaction(connection):
+                for table in ("measurement", "best"):
+                    connection.execute(f"UPDATE {table} SET origin='imported' WHERE origin='measured'")
+                connection.execute("DELETE FROM checked")
+                connection.execute(f"PRAGMA application_id={this_installation()}")
+        except sqlite3.OperationalError:
+            return False
+        return True
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -247,6 +276,22 @@ def _check_owner(path: Path) -> None:
         raise StoreError(f"the tuning database is not used: {reason}", path=path)
 
 
+@functools.cache
+def this_installation() -> int:
+    """A number that another machine or user hardly has: a database says by whom it was written."""
+    names = [platform.node()]
+    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        with suppress(OSError):
+            names = [Path(path).read_text(encoding="utf-8").strip() or platform.node()]
+            break
+    text = f"{names[0]} {os.geteuid() if hasattr(os, 'geteuid') else getpass.getuser()}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1 or 1
+
+
+def _installation_of(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA application_id").fetchone()[0])
+
+
 def _rename_hashes(connection: sqlite3.Connection) -> None:
     """What was kept under earlier hashes of sources that are still the same stays valid."""
     renamed = [(known[-1], kernel, earlier) for kernel, known in EARLIER_HASHES.items() for earlier in known[:-1]]
@@ -259,17 +304,21 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
     """Readers and a writer need not wait for each other then.
 
     SQLite's timeout does not cover this change of a new file, which several processes may open at once. Where it stays
-    locked everything works without.
+    locked everything works without, or the next step fails soon.
     """
-    end = time.monotonic() + OPEN_SECONDS
-    while time.monotonic() < end:
+    left_s, pause_s = OPEN_SECONDS, 0.02
+    connection.execute("PRAGMA busy_timeout=0")
+    while left_s > OPEN_SECONDS / 4:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
-            return
+            left_s = OPEN_SECONDS
+            break
         except sqlite3.OperationalError as error:
             if "locked" not in str(error):
                 raise
-            time.sleep(_MODE_PAUSE_S)
+            time.sleep(pause_s)
+            left_s -= pause_s
+    connection.execute(f"PRAGMA busy_timeout={left_s * 1000:.0f}")
 
 
 def _check_pages(connection: sqlite3.Connection) -> None:

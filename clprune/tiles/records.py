@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from clprune.device import DeviceInfo, device_key
-from clprune.errors import TileError, shown
+from clprune.errors import TileError, UsageError, shown
+from clprune.json_input import parse_json
 from clprune.kernels.base import Kernel, Offer
 
 #: Where a result came from: timed on its device, predicted without one, or read from a file of somebody else's.
@@ -163,8 +164,8 @@ def tile_text(tile: Any) -> str:
 def parameters_from(text: str) -> dict[str, Any]:
     """What such text says, empty where it says nothing."""
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
+        values = parse_json(text)
+    except UsageError:
         return {}
     return values if isinstance(values, dict) else {}
 

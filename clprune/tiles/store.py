@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from clprune.device import DeviceInfo, device_key
-from clprune.errors import DamagedStoreError, StoreError, TileError
+from clprune.errors import DamagedStoreError, StoreError, TileError, UsageError
 from clprune.folders import data_folder
+from clprune.json_input import parse_json
 from clprune.kernels.base import Kernel
 from clprune.kernels.workload import Workload
 from clprune.tiles.database import ADVICE, Database, StoreWarning, set_aside
-from clprune.tiles.records import MEASURED, Best, Key, Measurement, StoredDevice, tile_from, tile_text
+from clprune.tiles.records import IMPORTED, MEASURED, Best, Key, Measurement, StoredDevice, tile_from, tile_text
 from clprune.version import __version__
 
 DATABASE_NAME = "tuning.sqlite"
@@ -92,7 +93,7 @@ class Store(Database):
 
     def best(self, key: Key, kernel: Kernel[Any, Any]) -> tuple[Any, float] | None:
         """(tile, milliseconds) of the winner that was measured under exactly `key`, or None."""
-        for text, time_ms in self.select("tile, time_ms", "best", origin=MEASURED, **vars(key)):
+        for text, time_ms in self.select("tile, time_ms", "best", origin=MEASURED, **vars(key)) if self.is_own else ():
             tile = tile_from(kernel, text)
             return (tile, float(time_ms)) if tile is not None and _is_time(time_ms) else None
         return None
@@ -114,10 +115,12 @@ class Store(Database):
             try:
                 if of_key:
                     values["key"] = Key(**{name: values.pop(name) for name in of_key})
+                if not self.is_own and values.get("origin") == MEASURED:
+                    values["origin"] = IMPORTED
                 if "runs_ms" in values:
-                    values["runs_ms"] = tuple(json.loads(values["runs_ms"]))
+                    values["runs_ms"] = tuple(parse_json(values["runs_ms"]))
                 record = type_(**values)
-            except (TileError, TypeError, ValueError, RecursionError) as error:
+            except (TileError, TypeError, UsageError) as error:
                 wrong.append(str(error))
                 continue
             yield record
@@ -142,7 +145,9 @@ class Store(Database):
     # --- tiles of other devices, tried on this one ---
 
     def is_right(self, device: DeviceInfo, kernel: Kernel[Any, Any], tile: Any) -> bool | None:
-        """Whether `tile` gave right answers on `device`; None where nobody has looked."""
+        """Whether `tile` gave right answers on `device`; None where nobody has looked, or another installation has."""
+        if not self.is_own:
+            return None
         found = self.select("is_right", "checked", **_checked(device, kernel, tile))
         return {(0,): False, (1,): True}.get(found[0]) if found else None
 

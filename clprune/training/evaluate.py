@@ -14,6 +14,8 @@ from clprune.training.layers import Normalize
 from clprune.training.module import NetworkModule
 
 BATCH = 250
+#: Values of the largest layer's output that are held at once.
+MAX_VALUES = 1 << 28
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ def evaluate(module: NetworkModule, data: DataSet, *, batch: int = BATCH) -> Mod
     right = top5 = 0
     loss = 0.0
     device = next(module.parameters()).device
+    batch = max(1, min(batch, MAX_VALUES // max(layer.output.elements for layer in module.network.layers)))
     try:
         for start in range(0, len(data), batch):
             indices = range(start, min(start + batch, len(data)))

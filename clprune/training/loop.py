@@ -28,7 +28,7 @@ from clprune.training.evaluate import check_batch, evaluate
 from clprune.training.held_masks import HeldMasks
 from clprune.training.layers import Weighted
 from clprune.training.module import NetworkModule, load_module, store_weights
-from clprune.training.processor import training_device
+from clprune.training.processor import check_memory, training_device
 from clprune.training.quantize import HeldCodes, Quantization
 from clprune.training.ranks import current_ranks
 from clprune.training.recipe import Recipe
@@ -69,6 +69,7 @@ def train(
     loss diverges, UnsupportedLayerError for layers that cannot be trained, FileError for a checkpoint of another run.
     """
     device, ranks = training_device(), current_ranks()
+    check_memory(network, images=min(recipe.batch, len(data)))
     # what cuDNN would choose by timing adds up in another order from run to run
     deterministic = torch.backends.cudnn.flags(benchmark=False, deterministic=True)
     with torch.random.fork_rng(devices=[device.index] if device.type == "cuda" else []), deterministic:

@@ -86,11 +86,13 @@ def load_module(network: Network, weights: Weights | None = None, *, answers: bo
 
     With `answers` it gives those of `Runner`, inputs of layers that are codes there rounded here as well.
     Layers whose weights are in the Winograd domain stay there. Raises UsageError where a layer's weights are
-    missing, UnsupportedLayerError for layers that cannot be trained.
+    missing, or no layer has any, UnsupportedLayerError for layers that cannot be trained.
     """
     found = [] if weights is None else [values.winograd if values else None for values in weights.layers]
     winograd = {index: tile for index, tile in enumerate(found) if tile is not None}
     module = NetworkModule(network, winograd=winograd, answers=answers)
+    if not answers and next(module.parameters(), None) is None:
+        raise UsageError(f"{network.path}: no layer has weights: expected a network that can learn")
     if weights is not None:
         with torch.no_grad():
             for layer, torch_layer in zip(network.layers, module.layers, strict=True):

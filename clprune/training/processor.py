@@ -1,11 +1,15 @@
-"""Where training computes, and in which precision that is fast."""
+"""Where training computes, whether it has the memory, and in which precision it is fast."""
 
 from __future__ import annotations
 
+import math
+import os
 from typing import Literal
 
 import torch
 
+from clprune.darknet.network import Network
+from clprune.errors import LaunchError
 from clprune.training.ranks import current_ranks
 from clprune.training.recipe import Precision
 
@@ -17,6 +21,24 @@ def training_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", current_ranks().local_rank % torch.cuda.device_count())
     return torch.device("cpu")
+
+
+def check_memory(network: Network, *, images: int) -> None:
+    """Raise LaunchError where training on `images` at once takes more memory than there is, before any is taken.
+
+    Counted are weights, their gradients and momentum, and every layer's output with its gradient: float32 each.
+    """
+    weights = sum(math.prod(shape) for layer in network.layers for shape in layer.arrays.values())
+    outputs = sum(layer.output.elements for layer in network.layers if not layer.is_identity)
+    needed = 4 * (3 * weights + 2 * images * outputs)
+    device = training_device()
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    else:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
+    if needed > memory:
+        found = f"training {images} images at once needs at least {needed} bytes, the {device.type} has {memory}"
+        raise LaunchError(f"{network.path}: {found}; use a smaller network, or a smaller --batch")
 
 
 def choose_precision(wish: Wish) -> Precision:

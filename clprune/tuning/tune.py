@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from clprune.errors import LaunchError
+from clprune.errors import ClpruneWarning, LaunchError
 from clprune.kernels.arguments import Sample
 from clprune.kernels.base import Choice, Offer
 from clprune.kernels.matrix import MatrixKernel
@@ -62,7 +62,7 @@ class Outcome:
     measured_problem: str = ""
 
 
-class TuneWarning(UserWarning):
+class TuneWarning(ClpruneWarning):
     """A problem could not be tuned."""
 
 

@@ -34,6 +34,11 @@ def status_of(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple
         (click.BadParameter("no"), 2, "clprune: error: Invalid value: no (try 'clprune --help')\n"),
         (click.FileError("a.png", "gone"), 1, "clprune: error: Could not open file 'a.png': gone\n"),
         (FileNotFoundError(2, "No such file or directory", "x"), 1, "clprune: error: x: No such file or directory\n"),
+        (
+            RuntimeError("[enforce fail at x.cpp:1] . CPUAllocator: can't allocate memory: 5 bytes"),
+            1,
+            "clprune: error: not enough memory\n",
+        ),
         (MemoryError(), 1, "clprune: error: not enough memory\n"),
         (KeyboardInterrupt(), 130, ""),
         (click.exceptions.Abort(), 130, ""),
@@ -41,6 +46,12 @@ def status_of(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple
 )
 def test_status_and_line(error: BaseException, status: int, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(error, capsys) == (status, text)
+
+
+def test_interrupt_inside_a_class_that_is_being_made(capsys: pytest.CaptureFixture[str]) -> None:
+    error = RuntimeError("Error calling __set_name__")
+    error.__cause__ = KeyboardInterrupt()
+    assert status_of(error, capsys) == (130, "")
 
 
 def test_bug_surfaces() -> None:

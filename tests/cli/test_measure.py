@@ -82,6 +82,13 @@ def test_wrong_options(run: Run, model: Path, command: str, options: list[str], 
     assert failure[1] in result.error
 
 
+def test_network_that_computes_nothing(run: Run, tmp_path: Path) -> None:
+    cfg = tmp_path / "nothing.cfg"
+    cfg.write_text("[net]\nwidth=1600\nheight=1600\nchannels=3\n[dropout]\n")
+    for command in ("bench", "verify"):
+        assert run(command, cfg, "--random-weights").status == 0
+
+
 @pytest.mark.parametrize("command", ["bench", "verify", "infer"])
 def test_missing_weights_say_what_was_expected(run: Run, model: Path, command: str) -> None:
     weights = model.with_suffix(".weights")

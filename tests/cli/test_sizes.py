@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clprune.cli.shared.model import tell_size
 from clprune.darknet.network import load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import LaunchError
@@ -52,6 +53,12 @@ def test_random_weights_and_images(run: Run, tmp_path: Path, command: str, filte
     extra = ["--budget", "1"] if command == "tune" else ["--random-weights"]
     assert "expected a smaller network" in refused(run, command, cfg, *extra)
     assert "use a smaller --batch" in refused(run, command, cfg, *extra, "--batch", "1000000000000")
+
+
+def test_a_large_batch_is_said(capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    for batch in (1, 1000, 100000):
+        tell_size(load_network(model, batch=batch))
+    assert capsys.readouterr().err == "clprune: 100000 images at once: up to 0.6 GiB in one layer\n"
 
 
 @pytest.mark.parametrize("batch", [int(batch) for batch in HUGE_BATCHES])

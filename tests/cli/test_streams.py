@@ -31,6 +31,23 @@ def test_images_from_a_closed_stdin_are_none(tmp_path: Path) -> None:
     assert result.stderr == f"clprune: error: {tmp_path}/absent.cfg: no such file\n"
 
 
+def test_interrupt_that_python_would_lose(tmp_path: Path) -> None:
+    """No exception comes out of a finaliser: Python would tell of it and go on."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'clprune.cli.info':\n"
+        "            Dying()\n"
+        "class Dying:\n"
+        "    def __del__(self):\n"
+        "        raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    result = run_shell('"$1" -m clprune info', PYTHONPATH=str(tmp_path))
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+
+
 def test_interrupt_while_the_command_line_is_imported(tmp_path: Path) -> None:
     (tmp_path / "click.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n")
     result = run_shell('"$1" -m clprune --help', PYTHONPATH=str(tmp_path))

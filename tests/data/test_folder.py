@@ -64,6 +64,15 @@ def test_litter_is_left_out_and_counted(tmp_path: Path, litter: str, count: str)
     assert len(data) == 2
 
 
+@pytest.mark.parametrize("name", ["b/\x1b[31m.\x1bpng", "b/1.png\ufeff", "b/x.\x85"])
+def test_what_is_said_of_odd_names_is_printable(tmp_path: Path, name: str) -> None:
+    write(tmp_path, "a/1.png", "b/1.png")
+    (tmp_path / name).write_text("no image")
+    with pytest.warns(DataWarning) as caught:
+        load(tmp_path, "train")
+    assert [str(item.message).isprintable() for item in caught] == [True]
+
+
 def test_other_files_are_counted_by_their_suffix(tmp_path: Path) -> None:
     write(tmp_path, "a/1.png", "b/1.png")
     for name in ("a/notes.txt", "b/more.TXT", "README", "a/1.heic"):

@@ -18,7 +18,7 @@ from clprune.kernels.base import Offer
 from clprune.kernels.catalogue import kernel_by_name
 from clprune.kernels.workload import Workload
 from clprune.opencl import binary_cache
-from clprune.tiles.database import StoreWarning
+from clprune.tiles.database import StoreWarning, this_installation
 from clprune.tiles.lookup import Lookup
 from clprune.tiles.records import result_key
 from clprune.tiles.state import store_state
@@ -153,8 +153,82 @@ def test_held_database_costs_two_seconds(path: Path) -> None:
 
 
 def test_held_database_is_a_failure_of_who_writes(path: Path) -> None:
+    """After as long a wait."""
     with held(path), pytest.raises(StoreError, match="cannot be opened: database is locked"):
+        start = time.monotonic()
         open_store(path, to_write=True)
+    assert time.monotonic() - start < 3  # two, and a busy machine
+
+
+def as_on_another_machine(path: Path) -> None:
+    change(path, f"PRAGMA application_id={this_installation() ^ 1}")
+
+
+@pytest.mark.parametrize("by", ["who looks up", "who writes", "who can only read"])
+def test_what_another_installation_measured_is_imported(path: Path, by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on a device of the same name with the same driver: nothing of it was checked here."""
+    with Store(path) as store:
+        store.set_right(DEVICE, KERNEL, TILE, is_right=True)
+    as_on_another_machine(path)
+    if by == "who can only read":
+        monkeypatch.setattr(Store, "_adopt", lambda store, connection: False)
+    with open_store_for_lookups(path) if by != "who writes" else open_store(path, to_write=True) as store:
+        assert Lookup(store, DEVICE)(OFFER) == (TILE, "tuned (imported)")
+        assert Lookup(store, DEVICE).time_ms(OFFER) is None
+        assert store.best(result_key(DEVICE, OFFER), KERNEL) is None
+        assert store.is_right(DEVICE, KERNEL, TILE) is None
+        assert [one.origin for one in store.all_measurements()] == ["imported"]
+
+
+def test_what_is_measured_in_an_adopted_file_is_own(path: Path) -> None:
+    as_on_another_machine(path)
+    with open_store(path, to_write=True) as store:
+        store.set_best(result_key(DEVICE, OFFER), TILE, workload=Workload(), time_ms=1.0, default_time_ms=2.0)
+    assert look_up(path) == (True, [])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE VIEW endless AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n",
+        "CREATE TRIGGER spread AFTER INSERT ON checked BEGIN DELETE FROM best; END",
+    ],
+)
+def test_objects_that_run_what_a_stranger_wrote_are_damage(path: Path, statement: str) -> None:
+    change(path, statement)
+    found, (line,) = look_up(path)
+    assert not found
+    assert f"damaged: it holds the {statement.split()[1].lower()} {statement.split()[2]}" in line
+
+
+@pytest.mark.skipif(not hasattr(sqlite3.Connection, "setlimit"), reason="Python 3.11 has it first")
+def test_texts_that_nobody_tuned(path: Path) -> None:
+    change(path, "UPDATE best SET tile=printf('%.*c', 3000000, 'x')")
+    found, (line,) = look_up(path)
+    assert not found and "too big" in line
+
+
+@pytest.mark.parametrize("text", ["[" * 10000, "[1e999]", "[1" + "0" * 5000 + "]", "{}", "7", r'["\ud800"]'])
+def test_runs_that_are_no_list_of_times(path: Path, text: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE measurement SET runs_ms=?", (text,))
+    with open_store(path) as store, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = [one.runs_ms for one in store.all_measurements()]
+    assert found in ([], [()])
+    assert len(caught) == 1 - len(found)
+
+
+@owners
+def test_folders_above_that_others_may_write(tmp_path: Path) -> None:
+    """There they could put another data folder in its place; not where only owners may rename, as in /tmp."""
+    folder = tmp_path / "above" / "data"
+    folder.mkdir(parents=True)
+    for mode, is_safe in ((0o777, False), (0o1777, True), (0o755, True)):
+        folder.parent.chmod(mode)
+        assert (stranger_at(folder) == "") == is_safe
+    folder.parent.chmod(0o777)
+    assert f"other users may write {folder.parent} (mode 777)" in stranger_at(folder)
 
 
 def test_database_that_is_taken_while_it_is_used(path: Path) -> None:

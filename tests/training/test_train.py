@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
 from clprune.data import DataSet, load_data
-from clprune.errors import FileError, UsageError
+from clprune.errors import FileError, LaunchError, UsageError
 from clprune.progress import Progress
 from clprune.pruning.network import masks_of, plan_pruning, prune_layers
 from clprune.pruning.settings import PruneSettings
@@ -26,7 +26,7 @@ from clprune.training.augment import draw_augmentation
 from clprune.training.held_masks import HeldMasks
 from clprune.training.loop import make_optimiser
 from clprune.unit import Unit
-from tests.training.networks import network_of
+from tests.training.networks import MICRO, network_of
 
 RECIPE = Recipe(epochs=2, batch=16, learning_rate=0.05, seed=3)
 
@@ -201,6 +201,19 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         train(network, data_of(), RECIPE, masks={2: np.ones((1, 1), bool)})
     with pytest.raises(UsageError, match=r"a mask of \(10, 5\) for layer 1"):
         train(network, data_of(), RECIPE, masks={1: np.ones((10, 5), bool)})
+
+
+@pytest.mark.parametrize("filters", [2**31 - 1, 10**8])
+def test_what_nobody_has_memory_for_is_refused_before_it_is_made(tmp_path: Path, filters: int) -> None:
+    network = network_of(tmp_path, MICRO.replace("filters=6", f"filters={filters}"))
+    with pytest.raises(LaunchError, match=r"training 16 images at once needs at least \d+ bytes"):
+        train(network, data_of(), RECIPE)
+
+
+def test_a_network_without_weights_cannot_learn(tmp_path: Path) -> None:
+    network = network_of(tmp_path, "[net]\nwidth=8\nheight=8\nchannels=3\n[dropout]\n")
+    with pytest.raises(UsageError, match="no layer has weights"):
+        train(network, data_of(), RECIPE)
 
 
 def test_divergence_is_an_error(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from clprune.errors import ClpruneError, UsageError
 STATUS_FAILURE = 1
 STATUS_USAGE = 2
 STATUS_INTERRUPTED = 130
+
+#: Python's error, and PyTorch's, which is imported where it is needed only.
+_NO_MEMORY = re.compile(r"^\w*MemoryError|^RuntimeError: .*can't allocate memory")
 
 
 @contextmanager
@@ -49,8 +53,19 @@ def one_line_errors() -> Iterator[None]:
             sys.exit(STATUS_FAILURE)
         except OSError as error:
             _exit_with(f"{error.filename}: {error.strerror}" if error.filename else str(error), status=STATUS_FAILURE)
-        except MemoryError:
-            _exit_with("not enough memory", status=STATUS_FAILURE)
+        except Exception as error:
+            if isinstance(error.__cause__, KeyboardInterrupt):  # in a class that was being made, for instance
+                sys.exit(STATUS_INTERRUPTED)
+            if _NO_MEMORY.search(f"{type(error).__name__}: {error}"):
+                _exit_with("not enough memory", status=STATUS_FAILURE)
+            raise
+
+
+def end_where_interrupted(lost: sys.UnraisableHookArgs) -> None:
+    """For `sys.unraisablehook`: Ctrl-C in a finaliser, from where no exception comes out, would be told and lost."""
+    if lost.exc_type is KeyboardInterrupt:
+        os._exit(STATUS_INTERRUPTED)
+    sys.__unraisablehook__(lost)
 
 
 def print_error(message: str) -> None:

@@ -13,8 +13,12 @@ from clprune.errors import WeightsError
 
 if TYPE_CHECKING:
     from clprune.container.model import Model
+    from clprune.darknet.network import Network
     from clprune.device import DeviceInfo
     from clprune.workflow.units import Pruning
+
+#: Values of a layer that take seconds to compute, and a quarter of a GiB.
+_MANY_VALUES = 1 << 26
 
 model_argument = click.argument("model", metavar="MODEL.cfg")
 
@@ -102,6 +106,15 @@ def take_random_weights(options: dict[str, Any], *, weights: str | None) -> Prun
     return None
 
 
+def tell_size(network: Network) -> None:
+    """Say on stderr how much a large batch is, before it takes minutes."""
+    values = network.batch * max(layer.input.elements + layer.output.elements for layer in network.layers)
+    if network.batch > 1 and values >= _MANY_VALUES:
+        click.echo(
+            f"clprune: {network.batch} images at once: up to {4 * values / 2**30:.1f} GiB in one layer", err=True
+        )
+
+
 def chosen_model(
     cfg: str, weights: str | None, random: Pruning | None, *, batch: int = 1, seed: int, device: DeviceInfo
 ) -> Model:
@@ -109,9 +122,12 @@ def chosen_model(
     from clprune.container.load import default_weights
     from clprune.container.model import load_model
     from clprune.darknet.network import load_network
+    from clprune.plan.capacity import check_network
     from clprune.workflow.units import random_model
 
     network, path = load_network(cfg, batch=batch), default_weights(cfg)
+    check_network(network, device)
+    tell_size(network)
     if random is not None:
         return random_model(network, random, seed=seed, device=device)
     if weights is None and not path.exists():
