@@ -139,9 +139,11 @@ def atomic_writer(path: str | Path) -> Iterator[BinaryIO]:
     """Open a binary file that becomes `path` when the block ends without an error.
 
     The folder must exist. An existing `path` is replaced and keeps its permissions; a symbolic link keeps pointing
-    where it did, and the file that it names is replaced. Raises FileError when the file cannot be written.
+    where it did, and the file that it names is replaced. Raises FileError for what cannot be written, as a pipe or a
+    device that would be replaced like one.
     """
     target = Path(os.path.realpath(path))
+    _check_replaceable(target, path)
     temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         with _open_aside(temporary) as file:
@@ -157,6 +159,12 @@ def atomic_writer(path: str | Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _check_replaceable(target: Path, path: str | Path) -> None:
+    """Raise FileError, for `path`, where `target` is a pipe or a device, in whose place a file would come."""
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise FileError("cannot be written: is a pipe or a device; expected a regular file or a new name", path=path)
 
 
 def _open_aside(temporary: Path) -> BinaryIO:
@@ -191,6 +199,7 @@ def check_writable(path: Path) -> Path:
     """`path`, if it could be written: asked before hours of work, not after. Raises FileError."""
     if not path.parent.is_dir():
         raise FileError(f"no such folder: {path.parent}; make it first", path=path)
+    _check_replaceable(path, path)
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise FileError("cannot be written", path=path)
     return path

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from clprune.errors import FileError
-from clprune.files import atomic_writer, decode_text, open_file, read_bytes, write_atomically
+from clprune.files import atomic_writer, check_writable, decode_text, open_file, read_bytes, write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -31,6 +32,17 @@ def test_an_error_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert path.read_text() == "old"
     assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are of POSIX")
+def test_pipes_and_devices_are_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for path in (tmp_path / "pipe", tmp_path / "link", Path(os.devnull)):
+        for write in (partial(write_atomically, content="x"), check_writable):
+            with pytest.raises(FileError, match="cannot be written: is a pipe or a device"):
+                write(path)
+    assert (tmp_path / "pipe").is_fifo() and Path(os.devnull).is_char_device()
 
 
 def test_the_final_name_appears_only_at_the_end(tmp_path: Path) -> None:

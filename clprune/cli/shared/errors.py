@@ -52,7 +52,10 @@ def one_line_errors() -> Iterator[None]:
             _forget_stdout()
             sys.exit(STATUS_FAILURE)
         except OSError as error:
-            _exit_with(f"{error.filename}: {error.strerror}" if error.filename else str(error), status=STATUS_FAILURE)
+            _exit_with(
+                ": ".join(str(part) for part in (error.filename, error.strerror or error) if part),
+                status=STATUS_FAILURE,
+            )
         except Exception as error:
             if isinstance(error.__cause__, KeyboardInterrupt):  # in a class that was being made, for instance
                 sys.exit(STATUS_INTERRUPTED)
