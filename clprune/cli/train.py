@@ -19,10 +19,14 @@ from clprune.cli.shared.training import recipe_options, take_path, take_recipe
 @data_image_options
 @recipe_options(learning_rate=0.05)
 @seed_option
+@click.option(
+    "--weights", metavar="FILE",
+    help="Start from these; a file of the first layers (darknet's .conv.N) does, the others are random. Default: all.",
+)  # fmt: skip
 @click.option("--out", metavar="PREFIX", required=True, help="Write PREFIX.weights, and the classes as PREFIX.names.")
 @json_option
-def command(model: str, data: str, seed: int, out: str, as_json: bool, **options: Any) -> None:
-    """Train MODEL.cfg on DATA with PyTorch, from random weights, and write darknet's weights file.
+def command(model: str, data: str, seed: int, weights: str | None, out: str, as_json: bool, **options: Any) -> None:
+    """Train MODEL.cfg on DATA with PyTorch, and write darknet's weights file.
 
     Ends with the accuracy on the held-out images, which decide nothing. Several processes, on one machine or more:
     torchrun --nproc-per-node N -m clprune train ... (a batch is shared among them, the first one writes the files).
@@ -32,7 +36,7 @@ def command(model: str, data: str, seed: int, out: str, as_json: bool, **options
     recipe, checkpoint = take_recipe(options, seed=seed), take_path(options, "checkpoint")
     with show_progress() as progress:
         result = train(
-            model, data=data, recipe=recipe, count=options["count"], out=out, checkpoint=checkpoint,
+            model, weights, data=data, recipe=recipe, count=options["count"], out=out, checkpoint=checkpoint,
             image_options=take_image_options(options), progress=progress,
         )  # fmt: skip
     if not result.is_first:

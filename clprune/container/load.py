@@ -26,11 +26,12 @@ def default_weights(cfg: str | Path) -> Path:
     return packed if packed.exists() and not darknet.exists() else darknet
 
 
-def load_weights(path: str | Path | None, network: Network) -> Weights:
+def load_weights(path: str | Path | None, network: Network, *, allow_truncated: bool = False) -> Weights:
     """Read the weights of `network`: from `path`, or beside its cfg where that is None.
 
-    A file with the suffix `.safetensors` is a packed container, any other is darknet's. Raises WeightsError, also
-    where the file is not the one that the cfg was written with.
+    A file with the suffix `.safetensors` is a packed container, any other is darknet's, which with `allow_truncated`
+    may hold the first layers alone. Raises WeightsError, also where the file is not the one that the cfg was written
+    with.
     """
     if path is None:
         path = default_weights(network.path)
@@ -42,7 +43,7 @@ def load_weights(path: str | Path | None, network: Network) -> Weights:
             )
     check_pair(network.path, Path(path))
     if not is_packed(path):
-        return read_weights(path, network)
+        return read_weights(path, network, allow_truncated=allow_truncated)
     from clprune.container.read import read_packed  # here: plain weights start sooner without it
 
     return read_packed(path, network)

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from clprune.darknet.kinds.base import Layer, MatrixLayer
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network
-from clprune.darknet.values import LayerWeights, Weights
+from clprune.darknet.values import FloatArray, LayerWeights, Weights
 from clprune.errors import UsageError
 
 #: Added to the variance inside the square root, as darknet's CUDA code and PyTorch have it.
@@ -16,13 +17,16 @@ BATCH_NORM_EPSILON = 1e-5
 
 
 def fold_batch_norm(layer: Layer, weights: LayerWeights) -> LayerWeights:
-    """Fold batch normalization into weights and biases, in float64: what is left is `weights` and `biases` only.
+    """Fold batch normalization into weights and biases, in float64: what is left is `weights` and `biases` only, as the
+    layer multiplies by them.
 
     With factor = scales / sqrt(variance + 1e-5): weights * factor per output channel, biases - mean * factor; a coding
     does not survive that. A `[batchnorm]` layer becomes `weights * x + biases` per channel. Without batch normalization
     nothing changes.
     Raises UsageError when `layer` normalizes and `weights` has no statistics, or values that float32 does not hold.
     """
+    if isinstance(layer, Convolutional) and layer.is_binary:
+        weights = replace(weights, weights=_signs(weights.weights), coding=None)
     if "variance" not in layer.arrays:
         return replace(weights, scales=None, mean=None, variance=None)
     if weights.scales is None or weights.mean is None or weights.variance is None:
@@ -44,6 +48,14 @@ def fold_batch_norm(layer: Layer, weights: LayerWeights) -> LayerWeights:
     if not np.isfinite(sums).all():
         raise UsageError(f"{layer}: folded, its batch normalization is no float32: expected other scales and variances")
     return LayerWeights(weights=folded, biases=biases, winograd=weights.winograd)
+
+
+def _signs(weights: FloatArray) -> FloatArray:
+    """Each weight's sign times the mean magnitude of its filter."""
+    filters = weights.reshape(len(weights), -1)
+    means = np.abs(filters).mean(axis=1, dtype=np.float64, keepdims=True).astype(np.float32)
+    signs: FloatArray = np.where(filters > 0, means, -means)
+    return signs.reshape(weights.shape)
 
 
 def fold_network(network: Network, weights: Weights) -> tuple[Network, Weights]:

@@ -58,8 +58,8 @@ class Network:
 
     @property
     def matrix_layers(self) -> tuple[MatrixLayer, ...]:
-        """The layers with a matrix of weights: the convolutional and connected ones."""
-        return tuple(layer for layer in self.layers if isinstance(layer, MatrixLayer))
+        """The layers with a matrix of weights that is their own: what can be pruned and quantized."""
+        return tuple(layer for layer in self.layers if isinstance(layer, MatrixLayer) and layer.has_own_matrix)
 
     @property
     def outputs(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,19 @@ def random_weights(network: Network, *, seed: int) -> Weights:
         follower = network.layers[layer.index + 1] if layer.index + 1 < len(network.layers) else None
         # A branch that is added to its own input would double the variance at every block.
         gain = 0.2 if isinstance(follower, Shortcut) else 1.0
+        shapes = layer.arrays if layer.values_index == layer.index else {}
         arrays: dict[str, Any] = {
-            name: _random_array(layer, name, shape, generator, gain=gain) for name, shape in layer.arrays.items()
+            name: _random_array(layer, name, shape, generator, gain=gain) for name, shape in shapes.items()
         }
         layers.append(LayerWeights(**arrays) if arrays else None)
     return Weights(layers=tuple(layers))
+
+
+def with_random_rest(network: Network, weights: Weights, *, seed: int) -> Weights:
+    """`weights`, and `random_weights` of the layers that have none in a file of the first layers."""
+    drawn = random_weights(network, seed=seed).layers
+    layers = tuple(new if found is None else found for found, new in zip(weights.layers, drawn, strict=True))
+    return replace(weights, layers=layers)
 
 
 def _random_array(

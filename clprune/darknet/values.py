@@ -43,7 +43,8 @@ class Weights:
 
     An entry is None for a layer without values, one with `dontload`, and one behind the end of a truncated file.
     `major`, `minor`, `revision` are the header's words (bit patterns of floats in the oldest files), `seen` the
-    number of training images.
+    number of training images, in `seen_bytes` where the version has more than 4. `stores_optional`: the file holds
+    `Layer.optional_arrays`, even if all are zero.
     """
 
     layers: tuple[LayerWeights | None, ...]
@@ -51,6 +52,8 @@ class Weights:
     minor: int = 2
     revision: int = 0
     seen: int = 0
+    seen_bytes: int = 8
+    stores_optional: bool = False
 
 
 def convolution_matrix(weights: LayerWeights) -> FloatArray:

@@ -3,7 +3,9 @@
 Three eras exist, told apart by the header's first words: three floats (learning rate, momentum, decay) with connected
 weights stored `[inputs][outputs]`; version 0.1 with a 32-bit count of images seen; version 0.2 with a 64-bit count, or
 one of 32 bits where darknet was built for such a machine (its `size_t`), told by the file's length.
-Every byte of a file must belong to a layer: a file for another network is refused, not read shifted.
+Every byte of a file must belong to a layer: a file for another network is refused, not read shifted. What was read is
+written again byte for byte. Large files are mapped into memory: values are read from disk when they are first used, and
+again where memory is short. Such a file must not be written in place meanwhile; to replace it is safe.
 Source: darknet's parser.c (`load_weights_upto`, `save_weights_upto`).
 """
 
@@ -22,7 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from clprune.darknet.kinds.base import Layer
+from clprune.darknet.kinds.base import DEFAULT_ONES, Layer
 from clprune.darknet.network import Network
 from clprune.darknet.values import FloatArray, LayerWeights, Weights
 from clprune.errors import WeightsError, shown
@@ -34,6 +36,9 @@ FLOAT_ERA = 1000
 #: What is read to tell files of other kinds: values are text neither in a header nor behind it.
 _HEAD_BYTES = 64
 _IS_TEXT = re.compile(rb"[\t\n\r -~]+")
+
+#: Values of so many bytes and more are mapped.
+MAPPED_BYTES = 1 << 26
 
 #: Side of the blocks in which a matrix is transposed: two blocks of float32 stay in a core's cache.
 TRANSPOSE_BLOCK = 256
@@ -50,15 +55,23 @@ class _Header:
     @property
     def transposed(self) -> bool:
         """Connected weights are stored `[inputs][outputs]`."""
-        return self.major > FLOAT_ERA or self.minor > FLOAT_ERA
+        return _is_transposed(self.major, self.minor)
+
+
+def _is_transposed(major: int, minor: int) -> bool:
+    return major > FLOAT_ERA or minor > FLOAT_ERA
+
+
+def _has_version_2(major: int, minor: int) -> bool:
+    return major * 10 + minor >= 2 and major < FLOAT_ERA and minor < FLOAT_ERA
 
 
 def read_weights(path: str | Path, network: Network, *, allow_truncated: bool = False) -> Weights:
     """Read a weights file of any era for `network`.
 
-    With `allow_truncated` the file may end after any whole layer (darknet's `partial` files); what is missing is
-    None. `[batchnorm]` layers are read with or without biases, whichever the file's size says (a truncated file:
-    without).
+    With `allow_truncated` the file may end after any whole layer (darknet's `partial` files, `.conv.N`); what is
+    missing is None. `[batchnorm]` layers are read with or without biases, whichever the file's size says (a truncated
+    file: without).
     Raises WeightsError naming the layer and both sizes when the file is short, long, or holds a value that is not
     finite or a negative variance.
     """
@@ -73,11 +86,18 @@ def read_weights(path: str | Path, network: Network, *, allow_truncated: bool = 
             ends.append(ends[-1] + 4 * _value_count(layer, optional=optional))
         named = [f"{layer} ({network.path}:{layer.line})" for layer in loaded]
         whole = _whole_layers(path, size, ends, named, allow_truncated=allow_truncated)
-        file.seek(header.bytes)
-        for layer, name in zip(loaded[:whole], named, strict=False):
-            layers[layer.index] = _read_layer(file, path, layer, name, header, optional=optional)
+        values = _values(file, first=header.bytes, count=(ends[whole] - header.bytes) // 4)
+    for layer, name, end in zip(loaded[:whole], named, ends, strict=False):
+        part = values[(end - header.bytes) // 4 :]
+        layers[layer.index] = _read_layer(part, path, layer, name, header, optional=optional)
     return Weights(
-        layers=tuple(layers), major=header.major, minor=header.minor, revision=header.revision, seen=header.seen
+        layers=tuple(layers),
+        major=header.major,
+        minor=header.minor,
+        revision=header.revision,
+        seen=header.seen,
+        seen_bytes=8 if header.bytes == 20 else 4,
+        stores_optional=optional,
     )
 
 
@@ -88,28 +108,32 @@ def write_weights(path: str | Path, network: Network, weights: Weights) -> None:
 
 
 def encode_weights(path: str | Path, network: Network, weights: Weights) -> Iterator[bytes | memoryview]:
-    """The parts of a file of version 0.2.0, which every darknet reads; `weights.seen` is kept, `path` is for errors.
+    """The parts of a file with the header of `weights`; `path` is for errors.
 
-    `[batchnorm]` biases, which the original darknet does not have, are written only if one of them is not zero.
-    Raises WeightsError when a layer's values are missing, of another shape or not finite.
+    `[batchnorm]` biases, which the original darknet does not have, are written if the file had them or one of them is
+    not zero. Raises WeightsError when a layer's values are missing, of another shape or not finite.
     """
     if len(weights.layers) != len(network.layers):
         raise WeightsError(f"{len(weights.layers)} layers of weights for {len(network.layers)} layers", path=path)
-    optional = any(
+    optional = weights.stores_optional or any(
         values is not None and getattr(values, name).any()
         for layer, values in zip(network.layers, weights.layers, strict=True)
         for name in layer.optional_arrays
     )
-    yield struct.pack("<iiiQ", 0, 2, 0, weights.seen)
+    words = (weights.major, weights.minor, weights.revision)
+    is_wide = _has_version_2(*words[:2]) and weights.seen_bytes == 8
+    yield struct.pack("<iiiQ" if is_wide else "<iiiI", *words, weights.seen % (1 << (64 if is_wide else 32)))
+    transposed = _is_transposed(*words[:2])
     for layer, values in zip(network.layers, weights.layers, strict=True):
-        if not layer.dontload:
+        if layer.has_values:
             for array in _arrays_to_write(path, layer, values, optional=optional):
-                yield array.data
+                # of two axes are the weights of connected layers alone
+                yield (_transpose(array) if transposed and array.ndim == 2 else array).data
 
 
 def _arrays_in_file(layer: Layer, *, optional: bool) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a layer's arrays in a file of darknet's or (`optional`) of a fork that stores all of them."""
-    return {name: shape for name, shape in layer.arrays.items() if optional or name not in layer.optional_arrays}
+    return {name: shape for name, shape in layer.stored.items() if optional or name not in layer.optional_arrays}
 
 
 def _value_count(layer: Layer, *, optional: bool) -> int:
@@ -159,7 +183,7 @@ def _parse_header(path: Path, data: bytes) -> _Header:
     if major < 0 or minor < 0:
         raise WeightsError(f"version {major}.{minor}.{revision}: expected a darknet weights file", path=path)
     length = 16
-    if major * 10 + minor >= 2 and major < FLOAT_ERA and minor < FLOAT_ERA:
+    if _has_version_2(major, minor):
         if len(data) < 20:
             raise WeightsError(f"{len(data)} bytes: expected a header of 20 bytes in version 0.2", path=path)
         (seen,) = struct.unpack_from("<Q", data, 12)
@@ -180,24 +204,40 @@ def _whole_layers(path: Path, size: int, ends: Sequence[int], named: Sequence[st
         what = f"too long: {size - ends[-1]} bytes are left after {last}"
     else:
         what = f"too short: {named[count]} needs {ends[count + 1] - ends[count]} bytes and finds {size - ends[count]}"
+        if size == ends[count] and count:
+            what += ", so it is a file of the first layers, from which `clprune train --weights` starts"
     raise WeightsError(f"{size} bytes, {what}; this network's file has {ends[-1]} bytes", path=path)
 
 
+def _values(file: BinaryIO, *, first: int, count: int) -> FloatArray:
+    """`count` values of the file from byte `first` on; what is written to them stays in memory."""
+    if 4 * count >= MAPPED_BYTES:
+        mapping = np.memmap(file, dtype="<f4", mode="c", offset=first, shape=(count,))
+        return np.asarray(mapping).astype(np.float32, copy=False)
+    file.seek(first)
+    values = np.fromfile(file, dtype="<f4", count=count).astype(np.float32, copy=False)
+    if len(values) != count:
+        raise OSError("the file shrank while it was read")
+    return values
+
+
 def _read_layer(
-    file: BinaryIO, path: Path, layer: Layer, named: str, header: _Header, *, optional: bool
+    values: FloatArray, path: Path, layer: Layer, named: str, header: _Header, *, optional: bool
 ) -> LayerWeights:
-    """The next layer's arrays, each in memory of its own so that what is packed elsewhere can be freed."""
+    """The layer's arrays, of which `values` hold what the file does."""
     arrays: dict[str, Any] = {}
     for name, shape in _arrays_in_file(layer, optional=optional).items():
-        array = np.fromfile(file, dtype="<f4", count=math.prod(shape)).astype(np.float32, copy=False)
-        if array.size != math.prod(shape):
-            raise OSError(f"the file shrank while {layer} was read")
+        array, values = np.split(values, [math.prod(shape)])
         check_array(path, f"{named}, {name}", array, is_variance=name == "variance")
         # of two axes are the weights of connected layers alone
         is_transposed = header.transposed and len(shape) == 2
         arrays[name] = _transpose(array.reshape(shape[::-1])) if is_transposed else array.reshape(shape)
-    for name in layer.optional_arrays:
-        arrays.setdefault(name, np.zeros(layer.arrays[name], np.float32))
+    for name, shape in layer.arrays.items():
+        found = arrays.get(name)
+        if found is None or found.shape != shape:
+            arrays[name] = np.full(shape, float(name in DEFAULT_ONES), np.float32)
+            if found is not None:
+                arrays[name][: len(found)] = found
     return LayerWeights(**arrays)
 
 
@@ -232,10 +272,10 @@ def _arrays_to_write(
     expected = _arrays_in_file(layer, optional=optional)
     if expected and weights is None:
         raise WeightsError(f"{layer} (line {layer.line}) has no values to write", path=path)
-    for name, shape in expected.items():
-        array = getattr(weights, name)
+    for name, stored in expected.items():
+        array, shape = getattr(weights, name), layer.arrays[name]
         found = None if array is None else array.shape
         if found != shape:
             raise WeightsError(f"{layer}, {name}: shape {found}, expected {shape}", path=path)
         check_array(path, f"{layer} (line {layer.line}), {name}", array, is_variance=name == "variance")
-        yield np.ascontiguousarray(array, dtype="<f4")
+        yield np.ascontiguousarray(array[: stored[0]], dtype="<f4")

@@ -11,6 +11,7 @@ from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.quantize import input_scale
 from clprune.darknet.values import LayerWeights
+from clprune.errors import UnsupportedLayerError
 from clprune.exchange.activations import activate
 from clprune.exchange.graph import Graph, Site
 from clprune.exchange.windows import blur, window_attributes
@@ -20,6 +21,8 @@ from clprune.winograd.transforms import transform_matrices
 
 def write_convolution(layer: Convolutional, site: Site) -> str:
     """Convolution, then batch normalization or biases, then the activation."""
+    if layer.is_binary:
+        raise UnsupportedLayerError(f"{layer} (line {layer.line}) has binary weights: it cannot be written as ONNX")
     values = _values(site)
     (x,) = site.planes
     if values.winograd is not None:

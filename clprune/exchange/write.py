@@ -84,7 +84,7 @@ def _facts(head: Layer) -> dict[str, Any]:
 
 
 def _write(model: Model, graph: Graph, layer: Layer, tensors: Mapping[int, str]) -> str:
-    network, values = model.network, model.weights.layers[layer.index]
+    network, values = model.network, model.weights.layers[layer.values_index]
     if layer.arrays and values is None:
         raise UsageError(f"{layer} has no weights: expected a file that holds them (and no dontload=1)")
     graph.scope = output_name(layer)

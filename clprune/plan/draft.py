@@ -63,7 +63,7 @@ class Draft:
 
     def form(self, layer: Layer) -> WeightForm:
         """What is known of a layer's weights."""
-        return self.forms.get(layer.index, WeightForm())
+        return self.forms.get(layer.values_index, WeightForm())
 
     def storage(self, layer: Layer) -> str:
         """How a layer's weights lie in device memory: as they are; else as wanted for connected layers, or float32."""

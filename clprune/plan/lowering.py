@@ -21,7 +21,7 @@ from clprune.darknet.kinds.planes import Crop, Upsample
 from clprune.darknet.kinds.pools import WindowPool
 from clprune.darknet.kinds.windowed import WindowedLayer
 from clprune.darknet.values import LayerWeights
-from clprune.geometry import ConvProblem
+from clprune.geometry import ConvProblem, Shape, Window
 from clprune.kernels.connected import ConnectedOperation
 from clprune.kernels.conv_operation import ConvOperation
 from clprune.kernels.head import HeadOperation
@@ -31,6 +31,9 @@ from clprune.kernels.softmax import SoftmaxOperation
 from clprune.kernels.workload import WeightForm
 from clprune.layout import contiguous_layout, padded_layout
 from clprune.plan.draft import Site
+
+#: The largest power of ten that float32 holds.
+SIGN_SCALE = 1e38
 
 
 @functools.singledispatch
@@ -47,16 +50,17 @@ def lower(layer: Layer, site: Site) -> None:
 def _(layer: Convolutional, site: Site) -> None:
     pool = site.network.layers[site.draft.fused[layer.index]] if layer.index in site.draft.fused else None
     own = _own_output(layer, site)
+    x = _signs(layer, site) if layer.xnor else site.inputs[0]
     operation = ConvOperation(
         problem=layer.problem(site.batch),
-        input=site.x,
+        input=site.draft.layouts[x],
         output=site.draft.layouts[own],
         activation=layer.activation,
         pooled=pool is not None,
         storage=site.draft.storage(layer),
     )
     label = layer.kind if pool is None else f"{layer.kind} + {pool.kind}"
-    site.compute(operation, fused=pool, label=label, output=own)
+    site.compute(operation, fused=pool, label=label, inputs=(x,), output=own)
     _blur(layer, site, own)
 
 
@@ -68,13 +72,25 @@ def _(layer: WindowPool, site: Site) -> None:
     _blur(layer, site, own)
 
 
+def _signs(layer: Convolutional, site: Site) -> int:
+    """A tensor with the signs of the input, that of 0 negative."""
+    signs = _new_tensor(site, layer.input, layer.own_window)
+    # whatever is multiplied by so much exceeds 1, and 0 becomes -1
+    operation = PointwiseOperation(input=site.x, output=site.draft.layouts[signs], activation="hardtan", is_scaled=True)
+    site.compute(operation, form=WeightForm(), output=signs, label="signs", constants=(SIGN_SCALE, -1.0))
+    return signs
+
+
 def _own_output(layer: WindowedLayer, site: Site) -> int:
     """The tensor that the layer itself writes: its output or, where a blur follows, one of the plan's own."""
-    if layer.blur is None:
-        return site.output
-    shape, padding = layer.inner, max(layer.blur.padding)
-    layout = padded_layout(batch=site.batch, shape=shape, pitch=shape.width + padding, padding=padding)
-    return site.draft.new_tensor(layout)
+    return site.output if layer.blur is None else _new_tensor(site, layer.inner, layer.blur)
+
+
+def _new_tensor(site: Site, shape: Shape, window: Window) -> int:
+    """A tensor of the plan's own that a convolution of these windows reads."""
+    padding = max(window.padding)
+    pitch = shape.width + padding
+    return site.draft.new_tensor(padded_layout(batch=site.batch, shape=shape, pitch=pitch, padding=padding))
 
 
 def _blur(layer: WindowedLayer, site: Site, own: int) -> None:

@@ -96,7 +96,7 @@ def step_weights(step: Chosen, network: Network, weights: Weights) -> LayerWeigh
         return LayerWeights(weights=scale, biases=shift)
     if step.layer is None:
         raise TypeError(f"{step.label} belongs to no layer and has no weights")
-    values = weights.layers[step.layer.index]
+    values = weights.layers[step.layer.values_index]
     if values is None:
         raise UsageError(f"{network.path}:{step.layer.line}: {step.layer} has no weights to run with")
     return fold_batch_norm(step.layer, values)

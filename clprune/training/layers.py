@@ -24,7 +24,7 @@ from clprune.darknet.kinds import connected, convolutional, functions, heads, jo
 from clprune.darknet.kinds.base import Layer, MatrixLayer
 from clprune.darknet.kinds.windowed import WindowedLayer
 from clprune.darknet.values import LayerWeights
-from clprune.errors import UsageError
+from clprune.errors import UnsupportedLayerError, UsageError
 from clprune.geometry import Window
 from clprune.training.activations import activate
 from clprune.training.ranks import current_ranks, sum_over_ranks
@@ -163,6 +163,9 @@ class Convolution(Weighted):
     """`[convolutional]`."""
 
     def __init__(self, layer: convolutional.Convolutional) -> None:
+        if not layer.has_own_matrix:
+            reason = "binary weights" if layer.is_binary else "the weights of another layer"
+            raise UnsupportedLayerError(f"{layer} (line {layer.line}) has {reason}: it cannot be trained")
         super().__init__(layer)
         self.layer = layer
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clprune.container.load import save_weights
+from clprune.container.load import load_weights, save_weights
 from clprune.container.model import Model, output_path
 from clprune.darknet.network import Network, load_network
+from clprune.darknet.random_weights import with_random_rest
 from clprune.files import write_atomically
 from clprune.image import ImageOptions
 from clprune.progress import OnProgress
@@ -49,6 +50,7 @@ class TrainResult:
 
 def train(
     cfg: str | Path,
+    weights: str | Path | None = None,
     *,
     data: Data,
     epochs: int = 1,
@@ -60,8 +62,10 @@ def train(
     image_options: ImageOptions | None = None,
     progress: OnProgress | None = None,
 ) -> TrainResult:
-    """Train the network of a cfg with PyTorch, from random weights; the last epoch's weights count.
+    """Train the network of a cfg with PyTorch; the last epoch's weights count.
 
+    It starts from random weights or from a file of `weights`, which may hold the first layers alone (darknet's
+    `.conv.N` of a backbone): the others, and `dontload` layers, are random.
     `data` is a name as for `--data`, a DataSet or arrays, `count` limits the images of an epoch; `held_out` images
     decide nothing (by default the test images of a named data set). Image files are read as `image_options` say.
     `recipe` (`clprune.training.Recipe`) replaces `epochs` of the default one. PREFIX.weights is written for `out`, and
@@ -81,6 +85,9 @@ def train(
 
     network = load_network(cfg)
     recipe = Recipe(epochs=epochs) if recipe is None else recipe
+    start = None
+    if weights is not None:
+        start = with_random_rest(network, load_weights(weights, network, allow_truncated=True), seed=recipe.seed)
     target = None if out is None else output_path(out, ".weights")
     names_file = _names_file(network, target)
     with join_ranks() as ranks:
@@ -88,7 +95,7 @@ def train(
             data, network, held_out=held_out, seed=recipe.seed, count=count, image_options=image_options,
             names_file=names_file, progress=progress if ranks.is_first else None,
         )  # fmt: skip
-        result = run(network, images, recipe, checkpoint=checkpoint, report=progress)
+        result = run(network, images, recipe, weights=start, checkpoint=checkpoint, report=progress)
     accuracy = None
     if ranks.is_first:
         if target is not None:

@@ -47,6 +47,23 @@ def test_train_writes_weights_that_the_runner_takes(run: Run, model: Path, out: 
     assert measured["accuracy"] == pytest.approx(report["accuracy"], abs=1e-3)
 
 
+def test_train_starts_from_a_file_of_the_first_layers(run: Run, model: Path, out: Path) -> None:
+    network = load_network(model)
+    values = sum(np.prod(shape) for shape in network.layers[0].arrays.values())
+    part = out.parent / "model.conv.1"
+    part.write_bytes(model.with_suffix(".weights").read_bytes()[: 20 + 4 * int(values)])
+    assert run("train", model, *SHORT, "--learning-rate", "1e-9", "--weights", part, "--out", out).status == 0
+    given, found = (read_weights(path, network) for path in (model.with_suffix(".weights"), f"{out}.weights"))
+    for index, is_kept in ((0, True), (network.matrix_layers[-1].index, False)):
+        pairs = [weights.layers[index] for weights in (given, found)]
+        assert all(layer is not None for layer in pairs)
+        assert np.allclose(*(layer.weights for layer in pairs if layer is not None), atol=1e-6) == is_kept
+    result = run("infer", model, part, model)
+    assert (
+        result.status == 1 and "file of the first layers, from which `clprune train --weights` starts" in result.error
+    )
+
+
 def test_a_log_has_a_line_for_every_epoch(run: Run, model: Path, out: Path) -> None:
     lines = run("train", model, *SHORT, "--epochs", "2", "--out", out).err.splitlines()
     assert len(lines) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +39,15 @@ def counting(first: int, count: int) -> list[float]:
 
 
 def read(folder: Path, network: Network, content: bytes, *, allow_truncated: bool = False) -> Weights:
-    path = folder / "a.weights"
+    """The weights of a file of this content, which must be written again byte for byte."""
+    path, again = folder / "a.weights", folder / "again.weights"
     path.write_bytes(content)
-    return read_weights(path, network, allow_truncated=allow_truncated)
+    weights = read_weights(path, network, allow_truncated=allow_truncated)
+    if not allow_truncated:
+        write_weights(again, network, weights)
+        assert again.read_bytes() == content
+        again.unlink()
+    return weights
 
 
 def only(weights: Weights) -> LayerWeights:
@@ -196,9 +203,6 @@ def test_layers_without_values_and_dontload(tmp_path: Path) -> None:
     network = network_of(tmp_path, CONV + "dontload=1\n[maxpool]\nstride=2\n" + CONNECTED + "[softmax]\n")
     weights = read(tmp_path, network, HEADER + floats(*counting(1, 8)))
     assert [layer is None for layer in weights.layers] == [True, True, False, True]
-    again = tmp_path / "again.weights"
-    write_weights(again, network, weights)
-    assert again.read_bytes() == HEADER + floats(*counting(1, 8))
 
 
 def test_short_file_names_layer_and_sizes(tmp_path: Path) -> None:
@@ -338,22 +342,35 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, seed: int, seen: i
     assert again.minor == 2
 
 
-def test_written_bytes(tmp_path: Path) -> None:
-    network = network_of(tmp_path, CONV_NORM)
-    content = HEADER + floats(*counting(1, 18))
-    weights = read(tmp_path, network, content)
-    path = tmp_path / "b.weights"
-    write_weights(path, network, weights)
-    assert path.read_bytes() == content
-
-
 def test_batchnorm_biases_are_written_only_if_needed(tmp_path: Path) -> None:
     network = network_of(tmp_path, "[batchnorm]\n")
-    path = tmp_path / "b.weights"
-    for values in ([1, 2, 3, 4, 5, 6], [7, 8, 1, 2, 3, 4, 5, 6]):
-        weights = read(tmp_path, network, HEADER + floats(*values))
-        write_weights(path, network, weights)
-        assert path.read_bytes() == HEADER + floats(*values)
+    weights = read(tmp_path, network, HEADER + floats(1, 2, 3, 4, 5, 6))
+    layer = replace(only(weights), biases=np.array([7, 8], np.float32))
+    write_weights(tmp_path / "b.weights", network, replace(weights, layers=(layer,)))
+    assert (tmp_path / "b.weights").read_bytes() == HEADER + floats(7, 8, 1, 2, 3, 4, 5, 6)
+
+
+def test_a_file_may_lack_statistics_and_filters(tmp_path: Path) -> None:
+    network = network_of(tmp_path, CONV_NORM + "dontloadscales=1\nnumload=2\n")
+    layer = only(read(tmp_path, network, HEADER + floats(*counting(1, 6))))
+    assert layer.scales is not None and layer.mean is not None and layer.variance is not None
+    assert layer.biases.tolist() == [1, 2, 0]
+    assert layer.weights.reshape(3, 2).tolist() == [[3, 4], [5, 6], [0, 0]]
+    assert [layer.scales.tolist(), layer.mean.tolist(), layer.variance.tolist()] == [[1] * 3, [0] * 3, [1] * 3]
+
+
+def test_a_layer_that_shares_values_has_none_in_the_file(tmp_path: Path) -> None:
+    network = network_of(tmp_path, CONV + "[conv]\nfilters=2\n" + CONV + "share_index=-2\n")
+    weights = read(tmp_path, network, HEADER + floats(*counting(1, 9 + 8)))
+    assert weights.layers[-1] is None and network.layers[-1].values_index == 0
+
+
+def test_large_files_are_mapped_and_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clprune.darknet.weights.MAPPED_BYTES", 4)
+    content = HEADER + floats(*counting(1, 9))
+    layer = only(read(tmp_path, network_of(tmp_path, CONV), content))
+    layer.weights[:] = 0
+    assert (tmp_path / "a.weights").read_bytes() == content
 
 
 def test_any_dtype_and_order_is_written_as_float32(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_images_of_a_batch_go_one_by_one_where_activations_spill_the_caches(
     assert make_plan(network, LARGE_GPU).views == {}
 
 
-@pytest.mark.parametrize("layer", ["[reorg]\nstride=3", "[normalization]", "[local]\nfilters=2\nsize=3"])
+@pytest.mark.parametrize("layer", ["[reorg]\nstride=3"])
 def test_layer_without_kernel_is_named(network_of: Callable[..., Network], layer: str) -> None:
     network = network_of(f"[net]\nheight=9\nwidth=9\nchannels=9\n\n{layer}\n")
     with pytest.raises(UnsupportedLayerError, match=r"network\.cfg:6: layer 0 \[\w+\] has no kernel yet"):

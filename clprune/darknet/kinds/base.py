@@ -34,6 +34,11 @@ class OptionError(UsageError):
         self.key = key
 
 
+#: The arrays of batch normalization beside the biases, and those of all arrays that are 1 where nothing is known.
+STATISTICS = ("scales", "mean", "variance")
+DEFAULT_ONES = ("scales", "variance")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Keys:
     """Keys of a section, as words: every other one earns a warning.
@@ -111,7 +116,8 @@ class Layer:
 
     `index` counts from 0, `line` is the section's line in the cfg. `sources` are the layers that feed it (-1: the
     network's input), `input` is the shape of one image that the first of them delivers, `output` the layer's own; a
-    flat vector of n values is `n x 1 x 1`. `dontload` layers have no values in a weights file.
+    flat vector of n values is `n x 1 x 1`. `dontload` layers have no values in a weights file, `dontloadscales` layers
+    no statistics: their normalization begins with scales and variances of 1.
     """
 
     #: The name of the section, then its aliases.
@@ -120,7 +126,6 @@ class Layer:
     keys: ClassVar[Keys] = Keys(
         silent="truth onlyforward stopbackward dontsave learning_rate smooth burnin_update train_only_bn clip "
         "dont_update",
-        neutral={"numload": 0, "dontloadscales": 0},
     )
     #: Whether it may be the first layer of a network whose input is a vector: all others want an image.
     takes_vector: ClassVar[bool] = False
@@ -137,6 +142,7 @@ class Layer:
     input: Shape
     output: Shape
     dontload: bool = boolean()
+    dontloadscales: bool = boolean()
 
     def __str__(self) -> str:
         return f"layer {self.index} [{self.kind}]"
@@ -167,9 +173,19 @@ class Layer:
         return {}
 
     @property
+    def stored(self) -> dict[str, tuple[int, ...]]:
+        """What of `arrays` a weights file holds, and how much of each: the rest is 0, of `DEFAULT_ONES` 1."""
+        return {name: shape for name, shape in self.arrays.items() if not self.dontloadscales or name not in STATISTICS}
+
+    @property
+    def values_index(self) -> int:
+        """The layer whose values it computes with: its own index unless it shares another's."""
+        return self.index
+
+    @property
     def has_values(self) -> bool:
         """Whether a file holds values of this layer."""
-        return bool(self.arrays) and not self.dontload
+        return bool(self.arrays) and not self.dontload and self.values_index == self.index
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
         """The shape of the output, from the options and the `shapes` of all sources. Raises OptionError."""
@@ -306,6 +322,11 @@ class MatrixLayer(WeightedLayer):
         raise NotImplementedError
 
     @property
+    def has_own_matrix(self) -> bool:
+        """Whether it multiplies by its weights as they are, and shares them with no other layer."""
+        return self.values_index == self.index
+
+    @property
     def is_grouped(self) -> bool:
         """Whether its output channels read groups of its input's channels."""
         return self.group_rows < self.output.channels
@@ -317,7 +338,7 @@ class MatrixLayer(WeightedLayer):
 
 def statistics(channels: int) -> dict[str, tuple[int, ...]]:
     """The arrays of batch normalization beside the biases."""
-    return dict.fromkeys(("scales", "mean", "variance"), (channels,))
+    return dict.fromkeys(STATISTICS, (channels,))
 
 
 def flat(elements: int) -> Shape:

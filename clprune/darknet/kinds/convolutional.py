@@ -12,7 +12,9 @@ from clprune.darknet.kinds.base import (
     Keys,
     MatrixLayer,
     OptionError,
+    Place,
     WeightedLayer,
+    boolean,
     integer,
 )
 from clprune.darknet.kinds.windowed import WindowedLayer, read_window, window_counts
@@ -21,7 +23,7 @@ from clprune.geometry import ConvProblem, Shape, Window
 
 #: Switches of forks that must be off.
 OFF = """
-binary xnor flipped sway rotate stretch stretch_sway deform assisted_excitation reverse coordconv
+flipped sway rotate stretch stretch_sway deform assisted_excitation reverse coordconv
 """
 
 
@@ -30,19 +32,42 @@ class Convolutional(WindowedLayer, MatrixLayer):
     """2-D convolution, then batch normalization or biases, then `activation`.
 
     The border is zeros: `padding` pixels on each side, or half the size with `pad`, times `dilation` (AlexeyAB).
+
+    `binary` and `xnor`: each weight is its sign (that of 0 is negative) times the mean magnitude of its filter; with
+    `xnor` inputs are their signs too. The border stays zero, as in pjreddie's code and in all training; the one-bit
+    products of AlexeyAB's CPU inference take it for -1. `shares` is the layer whose values it computes with
+    (`share_index`). Of `numload` filters, where not 0, values are in a weights file (pjreddie).
     """
 
     names = ("convolutional", "conv")
     keys = Keys(
-        read=f"pad {PRUNE_WINOGRAD_KEY}",
+        read=f"pad share_index {PRUNE_WINOGRAD_KEY}",
         silent="dot cbn angle grad_centr bin_output stream wait_stream",
         neutral=dict.fromkeys(OFF.split(), 0),
-        refused="share_index",
     )
     channels_key = "filters"
 
     filters: int = integer()
     groups: int = integer()
+    binary: bool = boolean()
+    xnor: bool = boolean()
+    numload: int = integer(0, minimum=0)
+    shares: int | None = None
+
+    @classmethod
+    def from_section(cls, place: Place) -> Convolutional:
+        layer = super().from_section(place)
+        assert isinstance(layer, cls)
+        if "share_index" not in place.section.options:
+            return layer
+        try:
+            number = place.earlier(place.section.integer("share_index"), key="share_index")
+            shared = place.before[number]
+            if shared.arrays != layer.arrays or not isinstance(shared, cls):
+                raise OptionError(f"shares the weights of {shared}: expected one of the same form", key="share_index")
+        except OptionError as error:
+            raise place.section.error(str(error), key=error.key) from error
+        return replace(layer, shares=shared.values_index)
 
     @classmethod
     def read_window(cls, section: Section) -> Window:
@@ -58,12 +83,34 @@ class Convolutional(WindowedLayer, MatrixLayer):
         for name, count in (("input channels", self.input.channels), ("filters", self.filters)):
             if count % self.groups:
                 raise OptionError(f"groups={self.groups} does not divide the {count} {name}", key="groups")
+        if self.xnor and self.groups > 1:
+            raise OptionError("xnor=1: the forks of darknet differ about groups: expected none", key="groups")
+        if self.numload > self.filters:
+            raise OptionError(f"numload={self.numload}: expected at most {self.filters} filters", key="numload")
         return self.window_output(self.filters)
 
     @property
     def arrays(self) -> dict[str, tuple[int, ...]]:
         weights = (self.filters, self.input.channels // self.groups, self.window.size_y, self.window.size_x)
         return {"biases": (self.filters,), **self._statistics, "weights": weights}
+
+    @property
+    def stored(self) -> dict[str, tuple[int, ...]]:
+        stored = super().stored
+        return {name: (self.numload, *shape[1:]) for name, shape in stored.items()} if self.numload else stored
+
+    @property
+    def values_index(self) -> int:
+        return self.index if self.shares is None else self.shares
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether only the signs of its weights count."""
+        return self.binary or self.xnor
+
+    @property
+    def has_own_matrix(self) -> bool:
+        return super().has_own_matrix and not self.is_binary
 
     @property
     def group_rows(self) -> int:
