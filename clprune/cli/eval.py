@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def _data_names() -> Iterable[str]:
     from clprune.data import list_data
-    from clprune.workflow.evaluate_boxes import BOX_DATA
+    from clprune.data.source import BOX_DATA
 
     return (*list_data(), *BOX_DATA)
 

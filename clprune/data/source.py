@@ -14,6 +14,8 @@ Split = Literal["train", "test"]
 
 #: Where other packages register their data sets: `NAME = package.module:DATA_SET`.
 ENTRY_POINTS = "clprune.data_sets"
+#: Images with boxes, by which detectors are judged.
+BOX_DATA = ("darknet:FILE.data", "coco:FILE.json")
 #: What draws test images at random draws from this stream on: epochs count theirs from 0, so that none meets it.
 TEST_STREAM = 1 << 20
 

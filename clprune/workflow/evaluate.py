@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clprune.algorithms import Algorithms
+from clprune.data.source import BOX_DATA
 from clprune.detection import DetectionOptions
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
@@ -14,7 +15,7 @@ from clprune.image import ImageOptions
 from clprune.progress import OnProgress
 from clprune.runner import Runner
 from clprune.runner.evaluate import evaluate as run_images
-from clprune.workflow.evaluate_boxes import BOX_DATA, DetectionResult, evaluate_boxes, is_box_data
+from clprune.workflow.evaluate_boxes import DetectionResult, evaluate_boxes, is_box_data
 from clprune.workflow.inputs import Data, Device, ModelLike, as_data, as_model, data_name, opened
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from clprune.algorithms import Algorithms
 from clprune.container.model import Model
 from clprune.darknet.data_file import NAMES_KEYS, read_data_file
+from clprune.data.source import BOX_DATA
 from clprune.dataset import DataWarning
 from clprune.detection import DetectionOptions, Detector, Found
 from clprune.detection.average_precision import Scores, score
@@ -23,8 +24,6 @@ from clprune.image import ImageOptions
 from clprune.opencl import Session
 from clprune.progress import OnProgress, Progress
 
-#: What images with boxes are called, as for `--data`.
-BOX_DATA = ("darknet:FILE.data", "coco:FILE.json")
 #: Least confidence of a detection that counts for the average precision: darknet's `detector map` and `detector valid`.
 _LEAST = {"darknet": 0.005, "coco": 0.001}
 
