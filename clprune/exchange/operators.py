@@ -16,7 +16,6 @@ from clprune.darknet.kinds.joins import Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm, Normalization
 from clprune.darknet.kinds.planes import Crop, Upsample
 from clprune.darknet.kinds.pools import AvgPool, WindowPool
-from clprune.errors import UnsupportedLayerError
 from clprune.exchange.activations import activate
 from clprune.exchange.graph import Graph, Site
 from clprune.exchange.matrix import normalize, write_connected, write_convolution
@@ -26,9 +25,7 @@ from clprune.exchange.windows import write_local, write_pool
 @functools.singledispatch
 def write_layer(layer: Layer, site: Site) -> str:
     """Add the operators of `layer` and return its output. Raises UnsupportedLayerError where it has none."""
-    raise UnsupportedLayerError(
-        f"{layer} (line {layer.line}) cannot be written as ONNX: expected a network without it, or cut before it"
-    )
+    return layer.write_onnx(site)
 
 
 write_layer.register(Convolutional, write_convolution)

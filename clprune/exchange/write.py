@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
@@ -97,7 +96,7 @@ def _write(model: Model, graph: Graph, layer: Layer, tensors: Mapping[int, str])
 
 
 def _content(graph: onnx.GraphProto, properties: Mapping[str, str]) -> bytes:
-    size = sum(np.prod(array.dims) * 4 for array in graph.initializer)
+    size = sum(len(array.raw_data) for array in graph.initializer)
     if size > MAX_BYTES:
         raise UsageError(f"{size / 1e9:.1f} GB of weights: an ONNX file ends at 2 GB")
     opset = [helper.make_opsetid("", OPSET)]

@@ -97,6 +97,13 @@ def test_layer_and_kernel_are_verified_on_the_device(site: Path, model: Path) ->
     assert "clamp" in done.stdout
 
 
+def test_layer_is_exported(site: Path, model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="ONNX files need clprune[onnx]")
+    done = clprune(site, "export", model, weights_of(model), "--onnx", tmp_path / "stripes.onnx")
+    assert done.returncode == 0, done.stderr
+    assert "within" in done.stdout
+
+
 @pytest.mark.usefixtures("device_context")
 def test_data_set_measures_accuracy(site: Path, model: Path) -> None:
     done = clprune(site, "eval", model, weights_of(model), "--data", "stripes", "--count", 64, "--json")

@@ -202,6 +202,12 @@ class Layer:
         """A torch module that maps the sources' outputs to the layer's, for kinds of other packages."""
         raise UnsupportedLayerError(f"{self} (line {self.line}) cannot be trained: expected a network without it")
 
+    def write_onnx(self, site: Any) -> str:
+        """Add the ONNX operators that compute this layer at a `clprune.exchange.graph.Site`, and return their output:
+        for kinds of other packages.
+        """
+        raise UnsupportedLayerError(f"{self} cannot be written as ONNX: expected a network without it")
+
     @classmethod
     def from_section(cls, place: Place) -> Layer:
         """The layer that a section describes. Raises CfgError."""

@@ -35,3 +35,8 @@ class Clamp(Layer):
         from torch import nn
 
         return nn.Hardtanh(self.low, self.high)
+
+    def write_onnx(self, site: Any) -> str:
+        """For `clprune export`; here is `clprune.exchange.graph.Site`."""
+        graph = site.graph
+        return graph.add("Clip", site.x, graph.number(self.low), graph.number(self.high))
