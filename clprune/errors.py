@@ -70,7 +70,7 @@ class DataError(FileError):
 
 
 class ExchangeError(FileError):
-    """A model of another framework cannot be read, or holds what a cfg cannot express."""
+    """A model of another framework cannot be read, holds what a cfg cannot express, or computes something else."""
 
 
 class UnsupportedLayerError(ClpruneError):

@@ -16,7 +16,7 @@ from clprune.darknet.quantize import input_scale
 from clprune.darknet.random_weights import random_images
 from clprune.detection.objects import find_objects
 from clprune.detection.options import DetectionOptions
-from clprune.errors import UnsupportedLayerError, UsageError
+from clprune.errors import ExchangeError, UsageError
 from clprune.files import check_writable, write_atomically
 from clprune.runner.reference import reference_answers
 from clprune.workflow.inputs import ModelLike, as_model
@@ -63,8 +63,8 @@ def export(
     With `boxes` the file of a detector gives these, too, chosen as the options say. Pruned weights are zeros in place,
     quantized ones stay codes, those of the Winograd domain stay there. The file is kept only where ONNX Runtime
     computes what the float64 reference does, for random images drawn by `seed`. Raises MissingDependencyError without
-    onnx and ONNX Runtime, UnsupportedLayerError for what ONNX cannot say or what it would compute otherwise,
-    UsageError, FileError.
+    onnx and ONNX Runtime, UnsupportedLayerError for what ONNX cannot say, ExchangeError where it would compute another
+    answer, UsageError, FileError.
 
     >>> result = clprune.export("model.cfg", onnx="model.onnx", batch="dynamic")
     >>> result.outputs, result.relative_error < 1e-4
@@ -85,10 +85,10 @@ def export(
     tolerance = CODED_TOLERANCE if _has_coded_inputs(loaded) else TOLERANCE
     if not error <= tolerance:
         difference = f"ONNX Runtime's answer lies {error:.1e} from the float64 reference"
-        raise UnsupportedLayerError(f"{loaded.path}: {difference}: expected at most {tolerance:g}; nothing is written")
+        raise ExchangeError(f"{difference}: expected at most {tolerance:g}; nothing is written", path=loaded.path)
     if boxes is not None and not _has_same_boxes(loaded.network, found, boxes):
         message = "ONNX Runtime's boxes differ from those of clprune detect: expected the same; nothing is written"
-        raise UnsupportedLayerError(f"{loaded.path}: {message}")
+        raise ExchangeError(message, path=loaded.path)
     write_atomically(path, content)
     return ExportResult(
         model=str(loaded.path),

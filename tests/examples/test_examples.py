@@ -24,7 +24,14 @@ FILES = {
     "vgg16-digits.names": "model.names",
     "samples/digit-3.png": "dog.png",
 }
-PRINTS = {"quick_start": "3 ", "detect": " objects", "own_model": "right", "prune_it": "ms after"}
+PRINTS = {
+    "quick_start": "3 ",
+    "detect": " objects",
+    "own_model": "right",
+    "prune_it": "ms after",
+    "round_trip": "the same answer",
+}
+SLOW = ("prune_it", "round_trip")
 #: What "own_model" tunes, in place of a network of many layers.
 SMALL = """\
 [net]
@@ -44,11 +51,13 @@ def test_every_example_is_here() -> None:
 
 @pytest.mark.usefixtures("device_context")
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "prune_it" else []) for name in PRINTS]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in PRINTS]
 )
 def test_runs(name: str, tmp_path: Path) -> None:
-    if name == "prune_it":
+    if name in SLOW:
         pytest.importorskip("torch", reason="training needs PyTorch")
+    if name == "round_trip":
+        pytest.importorskip("onnxruntime", reason="ONNX files need clprune[onnx]")
     for shipped, called in FILES.items():
         shutil.copy(models_folder() / shipped, tmp_path / called)
     if name == "detect":
