@@ -29,7 +29,7 @@ from clprune.cli.shared.pictures import PictureFolder
 from clprune.errors import ClpruneError
 
 if TYPE_CHECKING:
-    from clprune.detection import Detector, Found
+    from clprune.detection import Detection, Detector, Found
 
 
 @click.command("detect")
@@ -114,9 +114,8 @@ def found_to_dict(found: Found, frame: int | None = None) -> dict[str, Any]:
     return {**image, "width": found.width, "height": found.height, "detections": detections}
 
 
-def text_line(found: Found, index: int, *, boxes: bool) -> str:
+def text_line(found: Found, one: Detection, *, boxes: bool) -> str:
     """An object in darknet's words: `dog: 98%`, and its box in pixels."""
-    one = found.detections[index]
     left, top, right, bottom = one.corners(width=found.width, height=found.height)
     line = f"{one.name}: {100 * one.confidence:.0f}%"
     if boxes:
@@ -128,7 +127,7 @@ def text_line(found: Found, index: int, *, boxes: bool) -> str:
 
 def _text(found: Found, frame: int | None, *, boxes: bool) -> str:
     title = click.format_filename(str(found.image)) + ("" if frame is None else f": frame {frame}")
-    return "\n".join([title, *(text_line(found, index, boxes=boxes) for index in range(len(found.detections)))])
+    return "\n".join([title, *(text_line(found, one, boxes=boxes) for one in found.detections)])
 
 
 def _find(

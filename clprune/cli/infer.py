@@ -150,13 +150,13 @@ def is_weights_file(path: str) -> bool:
     return len(head) == 12 and struct.unpack("<iii", head)[:2] in {(0, 1), (0, 2)}
 
 
-def lines_of_stdin() -> Iterator[str]:
-    """Paths from standard input as they come, of any bytes; a person at a terminal is asked for each.
+def lines_of_stdin(*, asks: bool = True) -> Iterator[str]:
+    """Paths from standard input as they come, of any bytes; a person at a terminal is asked for each if it `asks`.
 
     Byte order marks are dropped, and blanks around a path where no file has that very name; a list in UTF-16 is read to
     its end first. Raises UsageError for a line that is longer than any path.
     """
-    is_terminal = sys.stdin.isatty()
+    is_terminal = asks and sys.stdin.isatty()
     while True:
         if is_terminal:
             click.echo("Enter Image Path: ", nl=False, err=True)

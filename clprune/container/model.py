@@ -68,16 +68,19 @@ class Model:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Class names by index, numbers where no file names them. Raises DataError."""
+        return self.first_names(self.network.classes)
+
+    def first_names(self, count: int) -> tuple[str, ...]:
+        """The same for `count` classes, with names beyond them where the file has more. Raises DataError for fewer."""
         path = self.names_file
         if self.class_names:
             return self.class_names
         if path is None:
-            return tuple(str(index) for index in range(self.network.classes))
+            return tuple(str(index) for index in range(count))
         found = read_names(path)
-        if len(found) < self.network.classes:
-            what = "classes" if self.network.classes < self.network.outputs else "outputs"
-            message = f"{len(found)} names: expected at least {self.network.classes}, the network's {what}"
-            raise DataError(message, path=path)
+        if len(found) < count:
+            what = "outputs" if self.network.classes == self.network.outputs else "classes"
+            raise DataError(f"{len(found)} names: expected at least {count}, the network's {what}", path=path)
         return found
 
     def save(self, prefix: str | Path, *, file_format: FileFormat = "darknet") -> tuple[Path, Path]:

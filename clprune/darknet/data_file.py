@@ -39,6 +39,15 @@ class DataFile:
             raise DataError(f"{key}={shown(text)}: expected a whole number from 1 on", path=self.path)
         return int(text)
 
+    def numbers(self, key: str) -> tuple[int, ...]:
+        """The whole numbers in the file that `key` names, one per line; none without. Raises DataError."""
+        path = self.file(key)
+        lines = [] if path is None else read_lines(path, expected="whole numbers, one per line")
+        for number, line in enumerate(lines, start=1):
+            if line and not (line.isdecimal() and len(line) < 10):
+                raise DataError(f"{shown(line)!r}: expected a whole number", path=path or self.path, line=number)
+        return tuple(int(line) for line in lines if line)
+
     def images(self, key: str) -> tuple[Path, ...]:
         """The images in the list that `key` names, seen from the working folder, the list's or this file's.
 

@@ -60,9 +60,9 @@ class Detector:
     """Finds objects: `detector(image)` gives those of one image, best first.
 
     An image is a path, a PIL image or an array uint8 `[H, W, 3]`. `model` and `weights` are as for `Runner`, `names` is
-    a file of class names, by default that beside the weights or the cfg. `threshold`, `nms`, `resize`, `dialect`,
-    `hierarchy` and `class_map` are those of `clprune.detection.DetectionOptions`, `image_options` limit what image
-    files are read. Use it as a context manager, or call `close()`.
+    a file of class names, by default that beside the weights or the cfg. `threshold` to `in_pixels` are those of
+    `clprune.detection.DetectionOptions`, `image_options` limit what image files are read. Use it as a context manager,
+    or call `close()`.
 
     Raises UsageError for a network without heads or one that takes no images, DataError for names that are too few, and
     what `load_model` and `Runner` raise; a call raises ImageError for a file that cannot be read, and ClpruneError for
@@ -85,6 +85,7 @@ class Detector:
         dialect: Dialect = "alexeyab",
         hierarchy: float = 0.5,
         class_map: Sequence[int] = (),
+        in_pixels: bool = False,
         image_options: ImageOptions | None = None,
         batch: int = 1,
         device: str | None = None,
@@ -93,13 +94,14 @@ class Detector:
     ) -> None:
         self.options = DetectionOptions(
             threshold=threshold, nms=nms, resize=resize, dialect=dialect, hierarchy=hierarchy,
-            class_map=tuple(class_map),
+            class_map=tuple(class_map), in_pixels=in_pixels,
         )  # fmt: skip
         if not isinstance(model, Model):
             model = load_model(model, weights, names=names, batch=batch)
         elif names is not None:
             model = replace(model, names_path=Path(names))
-        self.network, self.names = model.network, model.names
+        self.network = model.network
+        self.names = model.first_names(len(class_map) or model.network.classes)
         last = self.network.output_layers[-1]
         if not isinstance(last, Head):
             raise UsageError(f"{self.network.path}: ends with {last}: expected a detector, with [yolo] for instance")

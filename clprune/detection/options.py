@@ -22,7 +22,8 @@ class DetectionOptions:
     overlaps by more than `nms` (0: never). `resize` makes images fit; None takes what the cfg and the dialect say:
     letterbox with `letter_box=1` and for pjreddie's darknet, else stretch. `dialect` is the fork whose rules hold:
     `nms_kind` is AlexeyAB's alone, and a tree of classes is read in two ways, down to `hierarchy`. `class_map` are the
-    classes to report of such a tree, in their order.
+    classes to report of such a tree, in their order. `in_pixels` measures overlaps there, as darknet's `detector valid`
+    does, and not in shares of the image: distances are others in an image that is no square.
     """
 
     threshold: float = 0.25
@@ -31,6 +32,7 @@ class DetectionOptions:
     dialect: Dialect = "alexeyab"
     hierarchy: float = 0.5
     class_map: tuple[int, ...] = ()
+    in_pixels: bool = False
 
     def __post_init__(self) -> None:
         for name in ("threshold", "nms", "hierarchy"):

@@ -77,7 +77,7 @@ def evaluate_boxes(
     coco = CocoFile(path, names=model.names) if kind == "coco" else None
     images = coco.images if coco is not None else read_darknet_images(path, classes=model.network.classes)
     images = LabelledImages(paths=images.paths[:count], truths=images.truths[:count])
-    settings: dict[str, Any] = {**dataclasses.asdict(options), "threshold": _LEAST[kind]}
+    settings = {**dataclasses.asdict(options), "threshold": _LEAST[kind], "in_pixels": coco is not None}
     with Detector(model, session=session, algorithms=algorithms, image_options=image_options, **settings) as detector:
         start = time.perf_counter()
         found = list(_found(detector, images, is_strict=image_options.strict, progress=progress))
