@@ -6,7 +6,10 @@ Anything that is not a `ClpruneError` is a bug of ours and must surface as a tra
 
 from __future__ import annotations
 
+import copyreg
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 #: Characters of a message about a file, and of its path: more of them are something that a file says.
 MAX_CHARACTERS = 1000
@@ -33,7 +36,10 @@ class ClpruneWarning(UserWarning):
 
 
 class ClpruneError(Exception):
-    """Base of every error that clprune raises on purpose."""
+    """Base of every error that clprune raises on purpose. It can be pickled, whatever its constructor takes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class UsageError(ClpruneError, ValueError):
@@ -46,7 +52,7 @@ class FileError(ClpruneError):
     Attributes: `path`, `line` (1-based, or None).
     """
 
-    def __init__(self, message: str, *, path: str | Path, line: int | None = None) -> None:
+    def __init__(self, message: str, *, path: str | PathLike[str], line: int | None = None) -> None:
         self.path = Path(path)
         self.line = line
         where = f"{path}:{line}" if line is not None else f"{path}"
@@ -128,4 +134,6 @@ class MissingDependencyError(ClpruneError):
 
 
 class WorkerError(ClpruneError):
-    """A benchmark's worker process ended or did not answer; the text is its own last word where it left one."""
+    """Worker processes or their scheduler ended or did not answer; the text is a process's own last word where it left
+    one.
+    """

@@ -14,12 +14,12 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from clprune.errors import DataError, FileError
+from clprune.errors import DataError, FileError, UsageError
 
 #: No text that a person writes (class names, a list of files) is this large; a weights file given in its place is.
 MAX_TEXT_BYTES = 1 << 24
@@ -31,6 +31,9 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+#: No system has paths as long as this.
+_MAX_LINE_BYTES = 1 << 16
 
 #: How files begin that are often found in the place of others (compared in lower case) -> what they are.
 _BEGINNINGS = {
@@ -120,6 +123,28 @@ def decode_text(data: bytes) -> str:
         if encoding is None and len(zeros) == len(text) < 2 * zeros.count(0) and 0 not in text:
             encoding = name
     return data.decode("utf-8", "surrogateescape") if encoding is None else data.decode(encoding, "replace")
+
+
+def paths_in(file: BinaryIO, *, name: str, before_each: Callable[[], None] = lambda: None) -> Iterator[str]:
+    """Paths from a stream called `name`, one per line, as they come, of any bytes.
+
+    Byte order marks are dropped, and blanks around a path where no file has that very name; a list in UTF-16 is read to
+    its end first. Raises UsageError for a line that is longer than any path.
+    """
+    while True:
+        before_each()
+        line = file.readline(_MAX_LINE_BYTES)
+        if not line:
+            return
+        if len(line) == _MAX_LINE_BYTES:
+            raise UsageError(f"{len(line)} bytes without a newline on {name}: expected one path per line")
+        if b"\0" in line:  # paths hold none, UTF-16 does
+            line = decode_text(line + file.read(MAX_TEXT_BYTES)).encode("utf-8", "surrogateescape")
+        for part in line.splitlines():
+            path = os.fsdecode(part.removeprefix(codecs.BOM_UTF8))
+            path = path if os.path.lexists(path) else path.strip()
+            if path:
+                yield path
 
 
 def known_content(data: bytes) -> str | None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
 from clprune.errors import UsageError
-from clprune.picture import RESIZE_MODES, FloatArray, ImageOptions, Indices, Picture, Resize, open_picture
+from clprune.picture import RESIZE_MODES, FloatArray, ImageFile, ImageOptions, Indices, Picture, Resize, open_picture
 
 __all__ = [
     "RESIZE_MODES", "FloatArray", "ImageOptions", "Resize", "fit_picture", "load_image", "preprocess", "read_input",
@@ -31,7 +30,7 @@ _FLOAT32_EXACT = 1 << 24
 _Pick: TypeAlias = Callable[[Indices, Indices], FloatArray]
 
 
-def load_image(path: str | Path, *, channels: int = 3, options: ImageOptions | None = None) -> FloatArray:
+def load_image(path: ImageFile, *, channels: int = 3, options: ImageOptions | None = None) -> FloatArray:
     """Read an image file as float32 `[channels, H, W]`, RGB for 3 channels, luma (ITU-R 601) for 1.
 
     The camera's orientation (EXIF) is applied, the first frame of an animation is taken, transparency is dropped as
@@ -50,7 +49,7 @@ def load_image(path: str | Path, *, channels: int = 3, options: ImageOptions | N
 
 
 def read_input(
-    path: str | Path, *, channels: int, height: int, width: int, options: ImageOptions | None = None
+    path: ImageFile, *, channels: int, height: int, width: int, options: ImageOptions | None = None
 ) -> FloatArray:
     """`preprocess(load_image(path))` without the planes of the whole image, which may be huge. Raises what these do."""
     _check_channels(channels)

@@ -5,15 +5,16 @@ A decoded picture takes up to 4 bytes a pixel, its float32 planes 12: those of a
 
 from __future__ import annotations
 
+import io
 import logging
 import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,10 +91,28 @@ class ImageOptions:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageBytes:
+    """The content of an image file that is in memory; `path` is what it is called."""
+
+    path: str
+    data: bytes = field(repr=False)
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def __str__(self) -> str:
+        return self.path
+
+
+#: A path, or the bytes that a file would hold.
+ImageFile: TypeAlias = "str | Path | ImageBytes"
+
+
 class Picture:
     """A decoded image file, as the camera's orientation (EXIF) has it upright."""
 
-    def __init__(self, image: Image.Image, *, orientation: int, path: str | Path) -> None:
+    def __init__(self, image: Image.Image, *, orientation: int, path: ImageFile) -> None:
         self._image = image
         self._path = path
         self._white = _white_level(image, path=path)
@@ -152,7 +171,7 @@ class Picture:
 
 
 def open_picture(
-    path: str | Path, *, options: ImageOptions, wanted: Callable[[int, int], tuple[int, int]] | None = None
+    path: ImageFile, *, options: ImageOptions, wanted: Callable[[int, int], tuple[int, int]] | None = None
 ) -> Picture:
     """Decode an image file, the first frame of an animation.
 
@@ -161,7 +180,7 @@ def open_picture(
     values whose white nobody knows.
     """
     with (
-        open_file(path, error=ImageError) as file,
+        _opened(path) as file,
         _named_errors(path),
         _OwnLimit(),
         Image.open(file) as image,
@@ -176,7 +195,11 @@ def open_picture(
         return Picture(image, orientation=orientation, path=path)
 
 
-def _check_size(width: int, height: int, *, path: str | Path, options: ImageOptions) -> None:
+def _opened(path: ImageFile) -> AbstractContextManager[BinaryIO]:
+    return io.BytesIO(path.data) if isinstance(path, ImageBytes) else open_file(path, error=ImageError)
+
+
+def _check_size(width: int, height: int, *, path: ImageFile, options: ImageOptions) -> None:
     if width * height > options.max_pixels:
         raise ImageError(
             f"{width}x{height} are {width * height} pixels: expected at most {options.max_pixels} (--max-pixels)",
@@ -190,7 +213,7 @@ def _check_size(width: int, height: int, *, path: str | Path, options: ImageOpti
         )
 
 
-def _white_level(image: Image.Image, *, path: str | Path) -> float | None:
+def _white_level(image: Image.Image, *, path: ImageFile) -> float | None:
     """What stands for white where Pillow has not made 8 bits of it, None where it has. Raises ImageError."""
     if not image.mode.startswith(("I", "F")):
         return None
@@ -225,7 +248,7 @@ def _take_orientation(image: Image.Image) -> int:
 
 
 @contextmanager
-def _named_errors(path: str | Path) -> Iterator[None]:
+def _named_errors(path: ImageFile) -> Iterator[None]:
     """Make an ImageError of one line of whatever decoders raise."""
     try:
         yield

@@ -21,6 +21,9 @@ DOORS = {
     "torchvision": "training",
     "onnx": "exchange",
     "onnxruntime": "exchange",
+    "dask": "distributed",
+    "distributed": "distributed",
+    "pyarrow": "distributed",
 }
 
 #: Every folder and module of the package from the bottom to the top: each imports only what stands before it.
@@ -33,7 +36,7 @@ ORDER = (
     *("opencl", "launching", "candidate", "bandwidth"),
     *("plan", "tiles", "offline", "runner", "detection", "tuning"),
     *("training", "data"),  # the door to torchvision, which brings torch, is training's
-    *("exchange", "workflow", "clprune", "cli", "__main__"),
+    *("exchange", "workflow", "distributed", "clprune", "cli", "__main__"),
 )
 
 #: Circles among files, to be mended.

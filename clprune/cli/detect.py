@@ -8,12 +8,14 @@ import itertools
 import json
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from clprune.cli.infer import lines_of_stdin, print_line, split_files
+from clprune.cli.shared.bulk import Bulk, bulk_options, take_bulk
 from clprune.cli.shared.errors import STATUS_FAILURE, print_error
 from clprune.cli.shared.model import batch_option, model_argument
 from clprune.cli.shared.options import (
@@ -51,8 +53,14 @@ if TYPE_CHECKING:
     "stretch.",
 )
 @click.option("--boxes", is_flag=True, help="Print the boxes in pixels, as darknet's -ext_output does.")
-@click.option("--out", metavar="FOLDER", help="Write each picture or video with the objects drawn into it.")
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    help="Write each picture or video with the objects drawn into it. With workers: the file of answers, .jsonl or "
+    ".parquet.",
+)
 @click.option("--crops", metavar="FOLDER", help="Write each object as a picture of its own.")
+@bulk_options
 @image_limits
 @algorithm_options
 @batch_option
@@ -74,11 +82,15 @@ def command(
 
     IMAGE may be a folder of images or a video (extra `video`). WEIGHTS is the file of the same stem beside MODEL.cfg
     where it is left out. Without images, their paths are read from standard input, one per line. With --json, one
-    object per line and image (of a video: per frame); coordinates are shares of its width and height.
+    object per line and image (of a video: per frame); coordinates are shares of its width and height. With
+    --workers or --scheduler, IMAGE may also be a list of paths (.txt) or a .parquet file, and no video.
     """
     from clprune.detection import Detector
 
     weights, images = split_files(files)
+    bulk = take_bulk(options, out=out, device=options["device"])
+    if bulk is not None:
+        ctx.exit(_detect_by_workers(bulk, model, weights, images, crops=crops, as_json=as_json, boxes=boxes, **options))
     paths = list(_files(images))
     drawn, cut = PictureFolder.of(out, sources=paths), PictureFolder.of(crops, sources=paths)
     resize, algorithms = options.pop("resize"), take_algorithms(options)
@@ -90,19 +102,46 @@ def command(
         ahead = 2 * detector.network.batch if images else 0
         for found, frame in _find(detector, paths if images else lines_of_stdin(), drawn, ahead=ahead):
             count, failures = count + 1, failures + (found.error is not None)
-            if found.error is not None:
-                print_error(click.format_filename(str(found.error)))
-            elif found.picture is not None and (drawn or cut):
+            if found.error is None and found.picture is not None and (drawn or cut):
                 _write_pictures(found, drawn=drawn, cut=cut)
-            if as_json:
-                print_line(json.dumps(found_to_dict(found, frame), ensure_ascii=False))
-            elif found.error is None:
-                print_line(_text(found, frame, boxes=boxes))
+            _show(found, frame, as_json=as_json, boxes=boxes)
         seconds = time.perf_counter() - start
     rate = f"{count / seconds:.1f} images/s" if seconds else ""
     click.echo(f"clprune: {count - failures} of {count} images in {seconds:.4f} seconds, {rate}", err=True)
     if failures:
         ctx.exit(STATUS_FAILURE)
+
+
+def _detect_by_workers(
+    bulk: Bulk,
+    model: str,
+    weights: str | None,
+    images: tuple[str, ...],
+    *,
+    crops: str | None,
+    as_json: bool,
+    boxes: bool,
+    **options: Any,
+) -> int:
+    """The exit status."""
+    from clprune.container.model import load_model
+
+    if crops is not None:
+        raise click.UsageError("--crops is for one device: leave out --workers and --scheduler")
+    loaded = load_model(model, weights, names=options.pop("names"), batch=options.pop("batch"))
+    options |= {"algorithms": take_algorithms(options), "image_options": take_image_options(options)}
+    del options["device"]  # the workers'
+    show = partial(_show, as_json=as_json, boxes=boxes)
+    return bulk.run("detect_images", loaded, images, to_dict=found_to_dict, show=show, **options)
+
+
+def _show(found: Found, frame: int | None = None, *, as_json: bool, boxes: bool) -> None:
+    if found.error is not None:
+        print_error(click.format_filename(str(found.error)))
+    if as_json:
+        print_line(json.dumps(found_to_dict(found, frame), ensure_ascii=False))
+    elif found.error is None:
+        print_line(_text(found, frame, boxes=boxes))
 
 
 def found_to_dict(found: Found, frame: int | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clprune.cli.shared.bulk import cluster_options, take_cluster
 from clprune.cli.shared.model import batch_option, model_argument, weights_argument
 from clprune.cli.shared.options import (
     NamesOption,
@@ -45,6 +46,7 @@ def _data_names() -> Iterable[str]:
     "--points", type=click.Choice(["0", "11", "101"]), default="0", show_default=True,
     help="Points of recall at which precision is averaged: 11 as PascalVOC 2007, 101 as COCO; 0: the whole curve.",
 )  # fmt: skip
+@cluster_options
 @batch_option
 @device_option
 @json_option
@@ -71,11 +73,18 @@ def command(
 
     chosen = {name: options.pop(name) for name in ("threshold", "nms", "dialect")}
     detection = DetectionOptions(resize=options["resize"], **chosen)
+    cluster, reading = take_cluster(options), take_image_options(options)
+    loaded = load_model(model, weights, batch=batch)
     with show_progress() as progress:
-        result = evaluate(
-            load_model(model, weights, batch=batch), data=data, count=count, device=device, detection=detection,
-            iou=iou, points=int(points), image_options=take_image_options(options), progress=progress,
-        )  # fmt: skip
+        settings = {"data": data, "count": count, "image_options": reading, "progress": progress}
+        if cluster is None:
+            settings |= {"detection": detection, "iou": iou, "points": int(points)}
+            result = evaluate(loaded, device=device, **settings)
+        else:
+            from clprune import distributed
+
+            with cluster.client(device) as client:
+                result = distributed.evaluate(client, loaded, device=cluster.worker_device(device), **settings)
     if as_json:
         print_json(result.to_dict())
         return

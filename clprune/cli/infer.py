@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
 import json
-import os
 import struct
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clprune.cli.shared.bulk import bulk_options, take_bulk
 from clprune.cli.shared.errors import STATUS_FAILURE, print_error
 from clprune.cli.shared.model import batch_option, model_argument, tell_size
 from clprune.cli.shared.options import (
@@ -24,7 +23,7 @@ from clprune.cli.shared.options import (
     take_image_options,
 )
 from clprune.errors import FileError, UsageError
-from clprune.files import MAX_TEXT_BYTES, atomic_writer, check_writable, decode_text, open_file
+from clprune.files import atomic_writer, check_writable, open_file, paths_in
 
 if TYPE_CHECKING:
     from clprune.darknet.kinds.base import Layer
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
     from clprune.runner.inference import Answer
 
 WEIGHTS_SUFFIXES = (".weights", ".backup", ".safetensors")
-
-#: No system has paths as long as this.
-_MAX_LINE_BYTES = 1 << 16
 
 
 @click.command("infer")
@@ -55,7 +51,13 @@ _MAX_LINE_BYTES = 1 << 16
     metavar="LAYER",
     help="Stop after that layer (-1: the last, counted as in the cfg from 0) and print what its values are like.",
 )
-@click.option("--out", metavar="FILE.npy", help="With --until: write the values, float32 [images, C, H, W].")
+@click.option(
+    "--out",
+    metavar="FILE",
+    help="With workers: the file of answers, .jsonl or .parquet. With --until alone: FILE.npy gets the values, float32 "
+    "[images, C, H, W].",
+)
+@bulk_options
 @image_options
 @algorithm_options
 @batch_option
@@ -82,7 +84,8 @@ def command(
 
     WEIGHTS is the file of the same stem beside MODEL.cfg where it is left out. Without images, their paths are read
     from standard input, one per line. With --json, one object per line and image. A detector's boxes are printed by
-    `clprune detect`.
+    `clprune detect`. With --workers or --scheduler, IMAGE may also be a folder, a list of paths (.txt) or a .parquet
+    file, each of any size.
     """
     from clprune.container.load import load_weights
     from clprune.container.model import Model
@@ -90,8 +93,11 @@ def command(
     from clprune.runner import Runner
     from clprune.runner.inference import check_image_network, infer_images
 
-    if out is not None and until is None:
-        raise click.UsageError("--out without --until: expected the layer whose values to write")
+    bulk = take_bulk(options, out=out, device=device)
+    if out is not None and until is None and bulk is None:
+        raise click.UsageError("--out without --until or workers: expected the layer whose values to write")
+    if bulk is not None and profile:
+        raise click.UsageError("--profile is for one device: leave out --workers and --scheduler")
     path = None if out is None else check_writable(Path(out))
     weights, images = split_files(files)
     algorithms, reading = take_algorithms(options), take_image_options(options)
@@ -105,6 +111,21 @@ def command(
         network=network, weights=load_weights(weights, network), weights_path=weights_path, names_path=names_path
     )
     class_names = loaded.names if layer is None else ()
+
+    def to_dict(answer: Answer) -> dict[str, Any]:
+        return answer_to_dict(answer, class_names, top=top, layer=layer)
+
+    def show(answer: Answer) -> None:
+        if answer.error is not None:
+            print_error(click.format_filename(str(answer.error)))
+        if as_json:
+            print_line(json.dumps(to_dict(answer), ensure_ascii=False))
+        elif answer.values is not None:
+            print_line(_text(to_dict(answer)))
+
+    if bulk is not None:
+        settings = {"until": until, "algorithms": algorithms, "image_options": reading}
+        ctx.exit(bulk.run("map_images", loaded, images, to_dict=to_dict, show=show, **settings))
     kept: list[Any] = []
     with Runner(loaded, until=until, device=device, algorithms=algorithms) as runner:
         _print_note(runner, reading.resize)
@@ -113,15 +134,9 @@ def command(
         for answer in infer_images(runner, network, images or lines_of_stdin(), options=reading):
             count, seconds = count + 1, seconds + answer.seconds
             failures += answer.values is None
-            if answer.error is not None:
-                print_error(click.format_filename(str(answer.error)))
-            elif path is not None:
+            if answer.values is not None and path is not None:
                 kept.append(answer.values)
-            facts = answer_to_dict(answer, class_names, top=top, layer=layer)
-            if as_json:
-                print_line(json.dumps(facts, ensure_ascii=False))
-            elif answer.values is not None:
-                print_line(_text(facts))
+            show(answer)
         if path is not None and layer is not None:
             _write(path, kept, layer.output.dimensions)
         click.echo(f"clprune: {count - failures} of {count} images in {seconds:.4f} seconds", err=True)
@@ -151,29 +166,16 @@ def is_weights_file(path: str) -> bool:
 
 
 def lines_of_stdin(*, asks: bool = True) -> Iterator[str]:
-    """Paths from standard input as they come, of any bytes; a person at a terminal is asked for each if it `asks`.
-
-    Byte order marks are dropped, and blanks around a path where no file has that very name; a list in UTF-16 is read to
-    its end first. Raises UsageError for a line that is longer than any path.
-    """
+    """Paths from standard input, as `paths_in` reads them; a person at a terminal is asked for each if it `asks`."""
     is_terminal = asks and sys.stdin.isatty()
-    while True:
+
+    def ask() -> None:
         if is_terminal:
             click.echo("Enter Image Path: ", nl=False, err=True)
-        line = sys.stdin.buffer.readline(_MAX_LINE_BYTES)
-        if not line:
-            if is_terminal:
-                click.echo(err=True)
-            return
-        if len(line) == _MAX_LINE_BYTES:
-            raise click.UsageError(f"{len(line)} bytes without a newline on standard input: expected one path per line")
-        if b"\0" in line:  # paths hold none, UTF-16 does
-            line = decode_text(line + sys.stdin.buffer.read(MAX_TEXT_BYTES)).encode("utf-8", "surrogateescape")
-        for part in line.splitlines():
-            path = os.fsdecode(part.removeprefix(codecs.BOM_UTF8))
-            path = path if os.path.lexists(path) else path.strip()
-            if path:
-                yield path
+
+    yield from paths_in(sys.stdin.buffer, name="standard input", before_each=ask)
+    if is_terminal:
+        click.echo(err=True)
 
 
 def answer_to_dict(answer: Answer, names: Sequence[str], *, top: int, layer: Layer | None = None) -> dict[str, Any]:

@@ -24,11 +24,11 @@ from clprune.detection.options import DetectionOptions, Dialect
 from clprune.errors import ClpruneError, ImageError, UsageError
 from clprune.image import FloatArray, ImageOptions, Resize, fit_picture
 from clprune.opencl import Session
-from clprune.picture import Picture, open_picture
+from clprune.picture import ImageBytes, ImageFile, Picture, open_picture
 from clprune.runner import Runner
 
-#: A file's path, a PIL image, or pixels uint8 `[H, W, 3]`, red, green, blue.
-ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8]"
+#: A file's path or bytes, a PIL image, or pixels uint8 `[H, W, 3]`, red, green, blue.
+ImageLike: TypeAlias = "ImageFile | Image.Image | NDArray[np.uint8]"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -184,7 +184,7 @@ class Detector:
 
 
 def _open(image: ImageLike, options: ImageOptions) -> Picture:
-    if isinstance(image, (str, Path)):
+    if isinstance(image, (str, Path, ImageBytes)):
         return open_picture(image, options=options)
     if isinstance(image, Image.Image):
         return Picture(image, orientation=1, path="image")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from clprune.darknet.network import Network
 from clprune.errors import ClpruneError, ImageError, UsageError
 from clprune.image import ImageOptions, read_input
+from clprune.picture import ImageFile
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -38,7 +38,7 @@ def check_image_network(network: Network) -> None:
         )
 
 
-def image_input(network: Network, path: str | Path, *, options: ImageOptions) -> FloatArray:
+def image_input(network: Network, path: ImageFile, *, options: ImageOptions) -> FloatArray:
     """An image file as `network` wants it: float32 `[C, H, W]` in 0..1. Raises ImageError.
 
     A `[crop]` at the network's beginning cuts its centre on the device, and scales it: here the image is made to fit
@@ -49,7 +49,7 @@ def image_input(network: Network, path: str | Path, *, options: ImageOptions) ->
 
 
 def infer_images(
-    run: Callable[[FloatArray], FloatArray], network: Network, paths: Iterable[str], *, options: ImageOptions
+    run: Callable[[FloatArray], FloatArray], network: Network, paths: Iterable[ImageFile], *, options: ImageOptions
 ) -> Iterator[Answer]:
     """Yield the answer to every image, in order, as soon as its batch of `network.batch` images has run.
 
@@ -62,10 +62,10 @@ def infer_images(
     images = 0
     for path in paths:
         try:
-            waiting.append((path, image_input(network, path, options=options)))
+            waiting.append((str(path), image_input(network, path, options=options)))
             images += 1
         except ImageError as error:
-            waiting.append(Answer(path=path, error=error))
+            waiting.append(Answer(path=str(path), error=error))
         if images in (0, network.batch):
             yield from _run_waiting(run, waiting)
             waiting, images = [], 0

@@ -59,7 +59,9 @@ class Runner(Closing):
     `model` is a Model, a `.cfg` path or a Network; `weights` a `.weights` or `.safetensors` path (by default the file
     of the same stem beside the cfg) or Weights in memory. `device` selects as `clprune.opencl.choose` does. `batch`
     images run at once. Tuned tiles come from the user's tuning database where it has any; nothing is tuned here. Use it
-    as a context manager, or call `close()`. One runner may be shared by threads: calls wait for each other.
+    as a context manager, or call `close()`. One runner may be shared by threads: calls wait for each other. It can be
+    pickled unless it was given a `session`: as its settings, with the paths of its files or, where it was given these,
+    Model and Weights. The copy opens its device when it is used.
 
     `keep_tensors` keeps every layer's output readable after a run (`clprune.runner.verify`), at the price of memory.
     `algorithms` narrows what each layer's kernel is chosen from (`clprune.algorithms`).
@@ -89,6 +91,11 @@ class Runner(Closing):
         if isinstance(model, Model):
             weights = model.weights if weights is None else weights
             model = model.network
+        self._settings = {
+            "model": _absolute(model), "weights": _absolute(weights), "device": device, "batch": batch, "until": until,
+            "lookup": lookup, "session": session, "keep_tensors": keep_tensors,
+            "connected_storage": connected_storage, "algorithms": algorithms,
+        }  # fmt: skip
         self.network = model if isinstance(model, Network) else load_network(model, batch=batch)
         if not isinstance(weights, Weights):
             weights = load_weights(weights, self.network)
@@ -114,6 +121,23 @@ class Runner(Closing):
             )
         self._bound: BoundPlan | None = bind_plan(self.session, plan, weights)
         self._exchange = _Exchange.of(plan)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._settings["session"] is not None:
+            raise UsageError("a Runner on an open session cannot be pickled: expected one that was given device=")
+        return self._settings
+
+    def __setstate__(self, settings: dict[str, Any]) -> None:
+        self._settings, self._opening = settings, threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        """Open what was unpickled; nothing else lacks an attribute."""
+        if "_opening" not in vars(self) or name.startswith("__"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        with self._opening:
+            if name not in vars(self):
+                self.__init__(**self._settings)  # type: ignore[misc]
+        return object.__getattribute__(self, name)
 
     @property
     def bound(self) -> BoundPlan:
@@ -164,6 +188,13 @@ class Runner(Closing):
 
     def close(self) -> None:
         """Release the device's memory; calling it twice is harmless."""
+        if "session" not in vars(self):
+            return  # unpickled and never used
         self._bound = None
         if self._owns_session:
             self.session.close()
+
+
+def _absolute(value: Any) -> Any:
+    """A path as seen from every folder; anything else as it is."""
+    return Path(value).absolute() if isinstance(value, (str, Path)) else value

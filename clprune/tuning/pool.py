@@ -164,7 +164,7 @@ class WorkerPool(Closing):
     def __init__(self, info: DeviceInfo, *, count: int | None = None, limit_s: float = 30.0) -> None:
         """Start `count` processes (by default one per core, at most eight) and return at once."""
         self._info, self._limit_s = info, limit_s
-        self.count = count or min(_cores(), MOST_WORKERS)
+        self.count = count or min(available_cores(), MOST_WORKERS)
         self._task = b""
         self._holders: dict[Any, int] = {}  # prepared tile -> number of the worker that holds it
         self._losses: dict[Any, list[WorkerLost]] = {}  # tile -> how workers ended that were busy with it
@@ -344,7 +344,7 @@ class WorkerPool(Closing):
             future.result()
 
 
-def _cores() -> int:
+def available_cores() -> int:
     """Cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))

@@ -1,0 +1,133 @@
+"""The file that answers are kept in: one line of JSON per image, whole after Ctrl-C and kill -9, which can be gone on
+with; a Parquet file is made of the lines when all are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clprune.closing import Closing
+from clprune.distributed.sources import PARQUET_SUFFIX
+from clprune.errors import FileError, UsageError
+from clprune.files import atomic_writer, check_writable
+from clprune.picture import ImageFile
+
+_LINES_SUFFIX, _UNFINISHED_SUFFIX = ".jsonl", ".unfinished.jsonl"
+
+#: Lines that become a row group of a Parquet file.
+_GROUP_LINES = 65536
+
+
+class AnswerFile(Closing):
+    """Lines of JSON objects with an `image`, added one at a time; use it as a context manager, and `finish` at last.
+
+    Raises UsageError for another suffix than `.jsonl` and `.parquet`, FileError for a file that is there already unless
+    `resume`, that holds anything else, or cannot be written.
+    """
+
+    def __init__(self, path: str | Path, *, resume: bool = False) -> None:
+        """Open the file, new or, with `resume`, to go on after its last whole line.
+
+        With a Parquet file in view, the lines are kept in a file beside it until then.
+        """
+        self._target = check_writable(Path(path))
+        if self._target.suffix not in (_LINES_SUFFIX, PARQUET_SUFFIX):
+            raise UsageError(f"{path}: expected FILE{_LINES_SUFFIX} or FILE{PARQUET_SUFFIX}")
+        is_parquet = self._target.suffix == PARQUET_SUFFIX
+        #: Where lines are kept until `finish`.
+        self.path = Path(f"{self._target}{_UNFINISHED_SUFFIX}") if is_parquet else self._target
+        for found in {self.path, self._target}:
+            if found.exists() and (not resume or found != self.path):
+                raise FileError("is there already: go on with it by --resume, or remove it", path=found)
+        try:
+            self._file = io.FileIO(self.path, "a+")
+        except OSError as error:
+            raise FileError(f"cannot be written: {error.strerror}", path=self.path) from error
+        self._digests, self._counts = self._answered()
+        #: Images that had an answer before.
+        self.answered = int(self._counts.sum())
+
+    def _answered(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Of all images that have a line the digests, rising, and how often each: 16 bytes an image. A torn last line
+        is cut off.
+        """
+        digests, end = array("Q"), 0
+        with self.path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    digests.append(_digest(json.loads(line)["image"]))
+                except (ValueError, LookupError, TypeError, AttributeError) as error:
+                    text = "expected an answer, an object with an image"
+                    raise FileError(text, path=self.path, line=number) from error
+                end += len(line)
+        self._file.truncate(end)
+        return np.unique(np.array(digests, np.uint64), return_counts=True)
+
+    def left(self, images: Iterable[ImageFile]) -> Iterator[ImageFile]:
+        """Those without an answer yet."""
+        for image in images:
+            place = int(np.searchsorted(self._digests, np.uint64(_digest(shown_path(image)))))
+            is_known = place < len(self._digests) and self._digests[place] == _digest(shown_path(image))
+            if is_known and self._counts[place]:
+                self._counts[place] -= 1
+            else:
+                yield image
+
+    def write(self, answer: Mapping[str, Any]) -> None:
+        """Add a line."""
+        line = memoryview(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise FileError(f"cannot be written: {error.strerror}", path=self.path) from error
+
+    def finish(self) -> None:
+        """Make of the lines what was asked for."""
+        if self.path == self._target:
+            return
+        import pyarrow
+        from pyarrow import parquet
+
+        schema = pyarrow.schema([])
+        for table in self._tables():
+            schema = pyarrow.unify_schemas([schema, table.schema], promote_options="permissive")
+        with atomic_writer(self._target) as file, parquet.ParquetWriter(file, schema) as writer:
+            for table in self._tables(schema):
+                writer.write_table(table)
+        self.path.unlink()
+
+    def _tables(self, schema: Any = None) -> Iterator[Any]:
+        """The lines as tables of pyarrow, of `schema` or of what is in each."""
+        import pyarrow
+
+        with self.path.open("rb") as lines:
+            while rows := [json.loads(line) for line in itertools.islice(lines, _GROUP_LINES)]:
+                names = schema.names if schema else dict.fromkeys(name for row in rows for name in row)
+                yield pyarrow.table({name: [row.get(name) for row in rows] for name in names}, schema=schema)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def shown_path(image: ImageFile) -> str:
+    """An image's path as answers have it: bytes that are no text become question marks."""
+    return os.fsencode(image).decode("utf-8", "replace")
+
+
+def _digest(image: str) -> int:
+    """The same for two paths only by a chance of 2^-64."""
+    return int.from_bytes(hashlib.blake2b(image.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")

@@ -1,0 +1,82 @@
+"""Where the workers are: a scheduler's address, or processes of this machine that share its cores and devices."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
+
+from clprune.device import device_key
+from clprune.errors import WorkerError
+from clprune.opencl import choose, devices
+from clprune.tuning.pool import available_cores
+
+CONNECT_SECONDS = 15
+
+#: Variables by which drivers for CPUs learn how many threads they may have: Intel's, PoCL's from version 4 and before.
+_THREADS_OF_DRIVERS = ("CL_CONFIG_CPU_TBB_NUM_WORKERS", "POCL_CPU_MAX_CU_COUNT", "POCL_MAX_PTHREAD_COUNT")
+
+
+class LocalWorker(Worker):
+    """A worker of this machine. Ctrl-C reaches all processes of a terminal; the client decides what it means."""
+
+    async def start_unsafe(self) -> Any:
+        """Called by Dask once, in the process's main thread."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return await super().start_unsafe()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def connect(address: str) -> Iterator[Client]:
+    """A client of the scheduler at `address`, such as tcp://host:8786. Raises WorkerError where none answers."""
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise WorkerError(
+            f"no scheduler answers at {address!r} ({error}): expected its address, such as tcp://host:8786, as "
+            "`dask scheduler` prints it"
+        ) from error
+    with client:
+        yield client
+
+
+@contextmanager
+def start(workers: int, *, device: str | None = None) -> Iterator[Client]:
+    """A client of `workers` new processes of one thread each, on the device that `device` selects and its equals.
+
+    They are dealt out to these devices, and the cores to them. Raises NoDeviceError.
+    """
+    quiet = logging.CRITICAL  # what matters of it reaches the client as an error
+    equal = _equal_devices(device)
+    options: dict[str, Any] = {"dashboard": False, "host": "127.0.0.1"}
+    of_worker = {"worker_class": LocalWorker, "nthreads": 1, "memory_limit": 0, "silence_logs": quiet}
+    specification = {
+        number: {
+            "cls": Nanny,
+            "options": options | of_worker | {"env": _environment(equal[number % len(equal)], workers)},
+        }
+        for number in range(workers)
+    }
+    of_scheduler = {"cls": Scheduler, "options": options | {"dashboard_address": "127.0.0.1:0", "port": 0}}
+    with (
+        SpecCluster(workers=specification, scheduler=of_scheduler, silence_logs=quiet) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def _equal_devices(selection: str | None) -> list[str]:
+    """Selectors of the device that is selected and of those equal to it."""
+    chosen = choose(selection)
+    alike = [other.selector for other in devices() if device_key(other) == device_key(chosen)]
+    return [chosen.selector, *(selector for selector in alike if selector != chosen.selector)]
+
+
+def _environment(selector: str, workers: int) -> dict[str, str]:
+    """What a worker's process is told: its device, and how many of the cores are its own."""
+    threads = max(available_cores() // workers, 1)
+    return {"CLPRUNE_DEVICE": selector} | dict.fromkeys(_THREADS_OF_DRIVERS, str(threads))

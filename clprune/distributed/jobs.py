@@ -1,0 +1,164 @@
+"""Endless work in bounded memory: items go to workers in parts, a few parts ahead of what was answered.
+
+What does the work, a model most of all, reaches a worker once, as a plug-in: also a worker that joins later or takes
+the place of one that died. Dask gives the parts of a dead worker to others.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, cast
+
+from distributed import Client, Future, KilledWorker, WorkerPlugin, as_completed, get_worker
+
+from clprune.errors import WorkerError
+
+#: Parts grow until a worker is busy with one for so long: the scheduler spends about a millisecond on each.
+PART_SECONDS = 1.0
+MOST_ITEMS, MOST_BYTES = 1024, 1 << 23
+
+#: Parts under way per thread of the workers: in input order the slowest of them holds back all.
+PARTS_PER_THREAD = {True: 4, False: 2}
+
+#: Seconds until workers are counted again.
+_COUNT_SECONDS = 1.0
+
+Opened = TypeVar("Opened")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Generic[Opened, Item, Result]):
+    """What workers do; all of it is pickled.
+
+    `open` makes what the work needs, once on each worker when that begins; it has a `close()`. `answer` gives the
+    results of items, in order; `lost` that of an item whose workers died again and again, or raises the error.
+    """
+
+    open: Callable[[], Opened]
+    answer: Callable[[Opened, Sequence[Item]], Sequence[Result]]
+    lost: Callable[[Item, WorkerError], Result]
+
+
+class _JobPlugin(WorkerPlugin):
+    """A job on a worker."""
+
+    def __init__(self, job: Job[Any, Any, Any]) -> None:
+        self._job = job
+
+    def setup(self, worker: object) -> None:
+        self._opening = threading.Lock()
+        self._opened: Any = None
+
+    def answer(self, items: Sequence[object]) -> Sequence[object]:
+        with self._opening:
+            self._opened = self._opened or self._job.open()
+        return self._job.answer(self._opened, items)
+
+    def teardown(self, worker: object) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+
+def _work(name: str, items: Sequence[object]) -> tuple[Sequence[object], float]:
+    """What a task is: (the results, the seconds that they took)."""
+    start = time.perf_counter()
+    plugin = cast(_JobPlugin, get_worker().plugins[name])
+    return plugin.answer(items), time.perf_counter() - start
+
+
+def run_job(
+    client: Client,
+    job: Job[Opened, Item, Result],
+    items: Iterable[Item],
+    *,
+    first_items: int = 1,
+    in_order: bool = True,
+) -> Iterator[Result]:
+    """Yield the result of every item, once each: in the order of `items`, or as they come.
+
+    `items` is read no further than needed. The first parts are of `first_items`. Raises what the job raises, and
+    WorkerError where the scheduler ends.
+    """
+    name = f"clprune-{uuid.uuid4().hex}"
+    run = _Run(client=client, job=job, name=name, items=iter(items), size=first_items, in_order=in_order)
+    try:
+        client.register_plugin(_JobPlugin(job), name=name)
+        yield from run.results()
+    except CancelledError as error:
+        raise WorkerError("the scheduler ended or lost its client; start it again and go on with --resume") from error
+    finally:
+        with suppress(Exception):  # nothing is left to give back where the scheduler has ended
+            client.cancel(list(run.waiting))
+            client.unregister_worker_plugin(name)
+
+
+@dataclass(kw_only=True)
+class _Run(Generic[Opened, Item, Result]):
+    client: Client
+    job: Job[Opened, Item, Result]
+    name: str
+    items: Iterator[Item]
+    size: int
+    in_order: bool
+    #: What is under way, the oldest first.
+    waiting: dict[Future[Any], Sequence[Item]] = field(default_factory=dict)
+    _submitted: int = 0
+    _limit: int = 0
+    _counted_s: float = 0.0
+
+    def results(self) -> Iterator[Result]:
+        completed = as_completed(loop=self.client.loop)
+        while True:
+            while len(self.waiting) < self._most_parts() and (part := self._next_part()):
+                future = self._submit(part)
+                self.waiting[future] = part
+                if not self.in_order:
+                    completed.add(future)
+            if not self.waiting:
+                return
+            future = next(iter(self.waiting)) if self.in_order else next(completed)
+            yield from self._results_of(future, self.waiting[future])
+            del self.waiting[future]
+
+    def _submit(self, part: Sequence[Item]) -> Future[Any]:
+        self._submitted += 1
+        return self.client.submit(_work, self.name, part, key=f"{self.name}-{self._submitted}", pure=False)
+
+    def _most_parts(self) -> int:
+        if time.monotonic() - self._counted_s > _COUNT_SECONDS:
+            threads = sum(self.client.nthreads().values())
+            self._limit, self._counted_s = PARTS_PER_THREAD[self.in_order] * max(threads, 1) + 1, time.monotonic()
+        return self._limit
+
+    def _next_part(self) -> Sequence[Item]:
+        part: list[Item] = []
+        size = 0
+        while len(part) < self.size and size < MOST_BYTES:
+            try:
+                part.append(next(self.items))
+            except StopIteration:
+                break
+            size += len(getattr(part[-1], "data", b""))
+        return part
+
+    def _results_of(self, future: Future[Any], part: Sequence[Item]) -> Sequence[Result]:
+        """Where workers die with a part, one item of it may be the cause: each has a part of its own then."""
+        try:
+            results, seconds = future.result()
+        except KilledWorker as error:
+            if len(part) == 1:
+                message = f"{part[0]}: every worker that had it ended, {error.last_worker.address} at last"
+                return [self.job.lost(part[0], WorkerError(message))]
+            futures = [self._submit([item]) for item in part]
+            return [result for one, item in zip(futures, part, strict=True) for result in self._results_of(one, [item])]
+        if seconds < PART_SECONDS / 2 and len(part) >= self.size:
+            self.size = min(2 * self.size, MOST_ITEMS)
+        return results  # type: ignore[no-any-return]

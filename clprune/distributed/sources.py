@@ -1,0 +1,137 @@
+"""Where images come from: folders, lists of paths and Parquet files, read as they are needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clprune.data.folder import natural_order
+from clprune.errors import DataError
+from clprune.files import named_by, open_file, paths_in
+from clprune.picture import IMAGE_SUFFIXES, ImageBytes, ImageFile
+
+if TYPE_CHECKING:
+    import pyarrow
+    from pyarrow import parquet
+
+LIST_SUFFIXES = (".txt", ".list", ".lst")
+PARQUET_SUFFIX = ".parquet"
+
+#: Rows of a Parquet file that are held at once, of paths and of image files.
+_ROWS_OF_PATHS, _ROWS_OF_IMAGES = 4096, 64
+
+
+def as_images(source: str | Path | Iterable[ImageFile]) -> Iterable[ImageFile]:
+    """A path as `images_in` reads it; anything else as it is."""
+    return images_in([source]) if isinstance(source, (str, Path)) else source
+
+
+def images_in(sources: Iterable[str | Path]) -> Iterator[ImageFile]:
+    """The images of all sources, in order, no more of them held than one folder's names or a few rows.
+
+    A folder stands for the images in it and below it, in the order of their names; a `.txt` file for the paths in it,
+    one per line, seen from the working folder or else from that file's; a `.parquet` file for its rows, whose first
+    binary column (also within a struct) holds image files, or else whose first text column their paths. Anything else
+    is an image. Raises DataError.
+    """
+    for source in map(Path, sources):
+        if source.is_dir():
+            yield from _in_folder(source)
+        elif source.suffix.lower() in LIST_SUFFIXES:
+            with open_file(source, error=DataError) as file:
+                yield from (str(named_by(source, path)) for path in paths_in(file, name=str(source)))
+        elif source.suffix.lower() == PARQUET_SUFFIX:
+            yield from _in_parquet(source)
+        else:
+            yield str(source)
+
+
+def count_images(sources: Iterable[str | Path]) -> int:
+    """How many images `images_in` would give, by a quick look at names, newlines and rows. Raises DataError."""
+    count = 0
+    for source in map(Path, sources):
+        if source.is_dir():
+            count += sum(_is_image(name) for _, _, names in os.walk(source) for name in names)
+        elif source.suffix.lower() in LIST_SUFFIXES:
+            with open_file(source, error=DataError) as file:
+                count += sum(not line.isspace() for line in file)
+        elif source.suffix.lower() == PARQUET_SUFFIX:
+            with _parquet(source) as table:
+                count += table.metadata.num_rows
+        else:
+            count += 1
+    return count
+
+
+def seen_from(folder: str, images: Sequence[ImageFile]) -> list[ImageFile]:
+    """The images with relative paths seen from `folder`."""
+    return [image if isinstance(image, ImageBytes) else str(Path(folder, image)) for image in images]
+
+
+def _in_folder(folder: Path) -> Iterator[str]:
+    for place, folders, names in os.walk(folder):
+        folders.sort(key=natural_order)
+        yield from (os.path.join(place, name) for name in sorted(names, key=natural_order) if _is_image(name))  # noqa: PTH118 -- a million of them
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 -- likewise
+
+
+def _in_parquet(path: Path) -> Iterator[ImageFile]:
+    with _parquet(path) as table:
+        data, names = _columns(table.schema_arrow, path)
+        columns = [column for column in (data, names) if column is not None]
+        rows, number = _ROWS_OF_PATHS if data is None else _ROWS_OF_IMAGES, 0
+        for batch in table.iter_batches(rows, columns=columns):
+            parts = {name: _column(batch, name.split(".")) for name in columns}
+            for row in range(batch.num_rows):
+                name = f"{path}:{number}" if names is None else parts[names][row].as_py()
+                number += 1
+                content = None if data is None else parts[data][row].as_py()
+                if content is not None:
+                    yield ImageBytes(path=name or f"{path}:{number - 1}", data=content)
+                elif name:
+                    yield name
+                else:
+                    raise DataError(f"row {number - 1} has neither an image nor a path", path=path)
+
+
+def _column(batch: pyarrow.RecordBatch, names: Sequence[str]) -> pyarrow.Array:
+    column = batch.column(names[0])
+    for name in names[1:]:
+        column = column.field(name)
+    return column
+
+
+def _columns(schema: pyarrow.Schema, path: Path) -> tuple[str | None, str | None]:
+    """(the column of image files, that of paths), where a dot leads into a struct."""
+    from pyarrow import types
+
+    fields = []
+    for field in schema:
+        inner = (
+            [field.type.field(index) for index in range(field.type.num_fields)] if types.is_struct(field.type) else []
+        )
+        fields += [(f"{field.name}.{one.name}", one.type) for one in inner] or [(field.name, field.type)]
+    data = next((name for name, kind in fields if types.is_binary(kind) or types.is_large_binary(kind)), None)
+    names = next((name for name, kind in fields if types.is_string(kind) or types.is_large_string(kind)), None)
+    if data is None and names is None:
+        found = ", ".join(f"{name} ({kind})" for name, kind in fields)
+        raise DataError(f"columns {found}: expected one of paths (text) or of image files (binary)", path=path)
+    return data, names
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[parquet.ParquetFile]:
+    from pyarrow import ArrowException, parquet
+
+    with open_file(path, error=DataError) as file:
+        try:
+            with parquet.ParquetFile(file) as table:
+                yield table
+        except ArrowException as error:
+            raise DataError(f"cannot be read as Parquet: {' '.join(str(error).split())}", path=path) from error

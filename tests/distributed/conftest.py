@@ -1,0 +1,23 @@
+"""A cluster of two workers in this process, a small model and images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import broken, images, model, run
+
+__all__ = ["broken", "images", "model", "run"]
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Any]:
+    """A client of two workers of one thread, which are threads of this process."""
+    distributed = pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, protocol="tcp://", dashboard_address=None
+    )
+    with cluster, distributed.Client(cluster, set_as_default=False) as found:
+        yield found
