@@ -45,7 +45,7 @@ def annotate_cfg(path: str | Path, options: Mapping[int, PruneOptions]) -> str:
 
 
 def resize_cfg(path: str | Path, channels: Mapping[int, int]) -> str:
-    """The text of a cfg with `filters` or `output` of the given layers changed.
+    """The text of a cfg with `filters` or `output` of the given layers changed, and `groups` where there are as many.
 
     `channels` maps layer indices to output channels. Comments, also those behind the value, blanks and newlines stay.
     Raises CfgError when the cfg cannot be parsed and UsageError when an index names no convolutional or connected
@@ -60,8 +60,10 @@ def resize_cfg(path: str | Path, channels: Mapping[int, int]) -> str:
             raise UsageError(f"layer {index} has no {key}= in {path}: expected one to lower")
         if count < 1:
             raise UsageError(f"layer {index}: {count} channels; expected at least 1")
-        number = section.options[key].line
-        lines[number - 1] = _VALUE.sub(rf"=\g<1>{count}", lines[number - 1], count=1)
+        is_depthwise = section.integer("groups", 1) == section.integer(key) > 1
+        for changed in (key, "groups") if is_depthwise else (key,):
+            number = section.options[changed].line
+            lines[number - 1] = _VALUE.sub(rf"=\g<1>{count}", lines[number - 1], count=1)
     return "".join(lines)
 
 

@@ -1,9 +1,14 @@
-"""Where a layer's output channels go: what must change with them when they are reordered or removed."""
+"""Which output channels of a network belong together: what changes with them when they are reordered or removed.
+
+Convolutions and connected layers make new channels of all that they read. Layers that treat each channel by itself pass
+them on, depthwise convolutions among them; a route puts those of its sources one after another. Sums and products tie
+the channels of their sources: what happens to one happens to the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,79 +24,183 @@ Channels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChannelFlow:
-    """The way of the output channels of layer `producer`, by layer index.
+class ChannelGroup:
+    """Layers whose output channels are tied one to one: `producers`, by rising index.
 
-    `carriers` pass them on one by one (those with arrays, `[batchnorm]`, have an entry per channel), `readers` are
-    the convolutions and connected layers that mix them: each has their weights as inputs. `obstacle` says why the
-    channels must stay as they are; None where they need not.
+    `obstacle` says why the channels must stay as they are; None where they need not.
     """
 
-    producer: int
-    carriers: tuple[int, ...]
-    readers: tuple[int, ...]
+    producers: tuple[int, ...]
     obstacle: str | None
 
 
-def channel_flow(network: Network, producer: int) -> ChannelFlow:
-    """Follow the output channels of a convolution or connected layer through the network."""
-    carriers: list[int] = []
-    readers: list[int] = []
-    obstacle = _own_obstacle(network, network.layers[producer])
-    waiting = [producer]
-    while waiting and obstacle is None:
-        index = waiting.pop()
-        for layer in network.layers:
-            if index not in layer.sources:
-                continue
-            obstacle = obstacle or _obstacle(network, layer)
-            if isinstance(layer, MatrixLayer):
-                readers.append(layer.index)
-            else:
-                carriers.append(layer.index)
-                waiting.append(layer.index)
-    return ChannelFlow(
-        producer=producer, carriers=tuple(sorted(carriers)), readers=tuple(sorted(readers)), obstacle=obstacle
-    )
+def channel_groups(network: Network) -> dict[int, ChannelGroup]:
+    """The group of each convolution and connected layer, by layer index."""
+    ties = _Ties()
+    outputs: list[Channels] = []
+    for layer in network.layers:
+        sources = [ties.of_input(network) if source < 0 else outputs[source] for source in layer.sources]
+        outputs.append(_follow(network, layer, sources, ties))
+        if layer in network.output_layers:
+            by_way = "" if isinstance(layer, MatrixLayer) else f", by way of {layer}"
+            ties.hold(outputs[-1], f"they are the network's answer{by_way}")
+    makers = {layer.index: layer for layer in network.layers if isinstance(layer, MatrixLayer)}
+    roots = {index: ties.roots(outputs[index]) for index in makers if not _passes_on(network, makers[index])}
+    groups = {index: _group(index, roots, ties) for index in roots}
+    for index in makers.keys() - roots.keys():
+        own = ties.roots(outputs[index])
+        first = next((maker for maker, found in roots.items() if np.array_equal(found, own)), None)
+        reason = "they are the network's input" if first is None else f"they go with those of layer {first}"
+        groups[index] = ChannelGroup(producers=(index,), obstacle=reason)
+    return groups
+
+
+@dataclass(eq=False)
+class _Ties:
+    """Channels as numbers, which of them are tied (a forest), and which must stay, with the reason."""
+
+    parents: list[int] = field(default_factory=list)
+    held: list[tuple[int, str]] = field(default_factory=list)
+    _input: Channels | None = None
+
+    def new(self, count: int) -> Channels:
+        first = len(self.parents)
+        self.parents.extend(range(first, first + count))
+        return np.arange(first, first + count)
+
+    def of_input(self, network: Network) -> Channels:
+        if self._input is None:
+            self._input = self.new(network.input.channels)
+            self.hold(self._input, "they are tied to the network's input")
+        return self._input
+
+    def hold(self, channels: Channels, reason: str) -> None:
+        self.held += [(int(channel), reason) for channel in channels]
+
+    def root(self, channel: int) -> int:
+        while self.parents[channel] != channel:
+            self.parents[channel] = self.parents[self.parents[channel]]
+            channel = self.parents[channel]
+        return channel
+
+    def roots(self, channels: Iterable[int]) -> Channels:
+        return np.array([self.root(int(channel)) for channel in channels], np.int64)
+
+    def tie(self, some: Channels, others: Channels) -> None:
+        for one, other in zip(some, others, strict=True):
+            self.parents[self.root(int(one))] = self.root(int(other))
+
+
+def _follow(network: Network, layer: Layer, sources: Sequence[Channels], ties: _Ties) -> Channels:
+    """The channels that a layer delivers."""
+    if _passes_on(network, layer):
+        for other in sources[1:]:
+            ties.tie(sources[0], other)
+        return sources[0]
+    if layer.concatenates_channels:
+        return np.concatenate(sources)
+    made = ties.new(layer.output.channels)
+    if not isinstance(layer, MatrixLayer):
+        reason = f"they reach {layer}"
+    elif layer.is_grouped:
+        reason = f"{layer} reads them in groups"
+        ties.hold(made, "its channels lie in groups")
+    elif _shares_values(network, layer):
+        reason = f"{layer} reads them with weights that it shares"
+        ties.hold(made, "its weights are shared")
+    else:
+        return made
+    for source in sources:
+        ties.hold(source, reason)
+    return made
+
+
+def _group(index: int, roots: Mapping[int, Channels], ties: _Ties) -> ChannelGroup:
+    own = set(roots[index].tolist())
+    reasons = [reason for channel, reason in ties.held if ties.root(channel) in own]
+    tied = [other for other, found in roots.items() if not own.isdisjoint(found.tolist())]
+    if len(own) < len(roots[index]):
+        reasons.append("some of them are tied to each other")
+    reasons += [
+        f"only some of them are tied to those of layer {other}"
+        for other in tied
+        if not np.array_equal(roots[other], roots[index])
+    ]
+    return ChannelGroup(producers=tuple(sorted(tied)), obstacle=reasons[0] if reasons else None)
+
+
+def _shares_values(network: Network, layer: Layer) -> bool:
+    """Whether other layers compute with its values, or it with another's."""
+    return [other.values_index for other in network.layers if other.arrays].count(layer.values_index) > 1
+
+
+def _passes_on(network: Network, layer: Layer) -> bool:
+    """Whether channel c of its output comes of channel c of each source alone, with values of its own."""
+    shapes = [network.input if source < 0 else network.layers[source].output for source in layer.sources]
+    is_own = not layer.arrays or not _shares_values(network, layer)
+    return layer.carries_channels and is_own and {shape.channels for shape in shapes} == {layer.output.channels}
+
+
+def channels_taken(network: Network, chosen: Mapping[int, Channels]) -> tuple[Channels, ...]:
+    """The old channel at each new place of every layer's output, where the layers of `chosen` take theirs as told.
+
+    Raises UsageError where something depends on channels as they are, or tied channels would part.
+    """
+    groups = channel_groups(network)
+    for index in sorted(chosen):
+        if groups[index].obstacle is not None:
+            message = f"the channels of {network.layers[index]} must stay: {groups[index].obstacle}"
+            raise UsageError(f"{network.path}: {message}")
+    taken: list[Channels] = []
+    for layer in network.layers:
+        sources = [np.arange(network.input.channels) if source < 0 else taken[source] for source in layer.sources]
+        if layer.index in chosen:
+            found = chosen[layer.index]
+        elif _passes_on(network, layer):
+            found = sources[0]
+            if not all(np.array_equal(found, other) for other in sources[1:]):
+                raise UsageError(f"{network.path}: {layer} ties channels: expected the same chosen in all its sources")
+        elif layer.concatenates_channels:
+            counts = [0, *(network.layers[source].output.channels for source in layer.sources[:-1])]
+            found = np.concatenate([part + first for part, first in zip(sources, np.cumsum(counts), strict=True)])
+        else:
+            found = np.arange(layer.output.channels)
+        taken.append(found)
+    return tuple(taken)
 
 
 def select_channels(network: Network, weights: Weights, chosen: Mapping[int, Channels]) -> Weights:
     """The weights with the output channels of each layer of `chosen` taken in that order, here and where they are read.
 
-    `chosen` maps layer index -> channels (int64; a permutation reorders, a selection removes the others). The new
-    values fit a network with as many channels. Raises UsageError where a layer's channels cannot be changed.
+    `chosen` maps layer index -> channels (int64; a permutation reorders, a selection removes the others), of tied
+    layers the same. The new values fit a network with as many channels. Raises UsageError where a layer's channels
+    cannot be changed.
     """
+    taken = channels_taken(network, chosen)
     layers = list(weights.layers)
-    for producer, channels in sorted(chosen.items()):
-        flow = channel_flow(network, producer)
-        if flow.obstacle is not None:
-            raise UsageError(f"{network.path}: the channels of {network.layers[producer]} must stay: {flow.obstacle}")
-        changed = (producer, *(index for index in flow.carriers if network.layers[index].arrays))
-        for index in changed:
-            values = _values(network, layers, index)
-            layers[index] = change_outputs(values, partial(_take, channels=channels))
-        for index in flow.readers:
-            layers[index] = _select_inputs(network.layers[index], _values(network, layers, index), channels)
+    for layer in network.layers:
+        read = input_channels(network, layer, taken)
+        if read is None and not changes(layer, taken):
+            continue
+        values = _values(network, layers, layer.index)
+        if changes(layer, taken):
+            values = change_outputs(values, partial(_take, channels=taken[layer.index]))
+        layers[layer.index] = values if read is None else _select_inputs(layer, values, read)
     return replace(weights, layers=tuple(layers))
 
 
-def _own_obstacle(network: Network, layer: Layer) -> str | None:
-    if layer in network.output_layers:
-        return "they are the network's answer"
-    if isinstance(layer, MatrixLayer) and layer.is_grouped:
-        return "its channels lie in groups"
-    return None
+def changes(layer: Layer, taken: Sequence[Channels]) -> bool:
+    """Whether a layer has values that change with its output channels."""
+    found = taken[layer.index]
+    return bool(layer.arrays) and not (len(found) == layer.output.channels and (np.diff(found) == 1).all())
 
 
-def _obstacle(network: Network, layer: Layer) -> str | None:
-    """Why channels that reach `layer` must stay as they are."""
-    if isinstance(layer, MatrixLayer):
-        return f"{layer} reads them in groups" if layer.is_grouped else None
-    if not layer.carries_channels:
-        return f"they reach {layer}"
-    if layer in network.output_layers:
-        return f"they are the network's answer, by way of {layer}"
-    return None
+def input_channels(network: Network, layer: Layer, taken: Sequence[Channels]) -> Channels | None:
+    """The channels that a layer which mixes its inputs has left of them; None where they all stay, and for others."""
+    if not isinstance(layer, MatrixLayer) or layer.is_grouped or layer.sources[0] < 0:
+        return None
+    found = taken[layer.sources[0]]
+    return None if np.array_equal(found, np.arange(layer.input.channels)) else found
 
 
 def _values(network: Network, layers: list[LayerWeights | None], index: int) -> LayerWeights:

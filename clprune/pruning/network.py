@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights, unit_matrix
 from clprune.errors import UsageError
 from clprune.pruning.allocation import allocate
-from clprune.pruning.channels import channel_flow
+from clprune.pruning.channels import channel_groups
 from clprune.pruning.criterion import Matrix
 from clprune.pruning.method import MaskRequest, UnitRequest, cleared
 from clprune.pruning.options import NO_OPTIONS, Options
@@ -79,6 +80,10 @@ def plan_pruning(network: Network, weights: Weights, settings: PruneSettings) ->
     units = {layer.index: _unit_of(layer, settings) for layer in (*convolutions, *connected)}
     allocated = _allocated(convolutions, weights, settings, units)
     shares = {layer.index: share for layer, share in zip(convolutions, allocated, strict=True)}
+    if settings.removes_channels:
+        groups = channel_groups(network)
+        # tied channels go together, so that their layers lose one share
+        shares = {index: fmean(shares[producer] for producer in groups[index].producers) for index in shares}
     if settings.fc_sparsity is not None:
         shares.update({layer.index: settings.fc_sparsity for layer in connected})
     if not shares:
@@ -123,9 +128,15 @@ def layers_left_whole(network: Network, settings: PruneSettings) -> dict[int, st
     if not settings.removes_channels:
         return {}
     convolutions, connected = prunable_layers(network, first_dense=settings.first_dense)
-    layers = (*convolutions, *(connected if settings.fc_sparsity is not None else ()))
-    obstacles = {layer.index: channel_flow(network, layer.index).obstacle for layer in layers}
-    return {index: reason for index, reason in obstacles.items() if reason is not None}
+    groups, reasons = channel_groups(network), dict[int, str]()
+    for layers in (convolutions, connected if settings.fc_sparsity is not None else ()):
+        meant = {layer.index for layer in layers}
+        for index in meant:
+            stays = [producer for producer in groups[index].producers if producer not in meant]
+            reason = groups[index].obstacle or (f"they are tied to those of layer {stays[0]}" if stays else None)
+            if reason is not None:
+                reasons[index] = reason
+    return reasons
 
 
 def mask_request(
@@ -157,8 +168,9 @@ def prune_layers(
     Raises UsageError.
     """
     pruned = []
+    groups = channel_groups(network) if any(get_method(one.method).removes_channels for one in plan.values()) else {}
     for index, chosen in sorted(plan.items()):
-        layer = network.layers[index]
+        layer, method = network.layers[index], get_method(chosen.method)
         assert isinstance(layer, MatrixLayer)
         values = layer_values(weights, index)
         if values.winograd != chosen.winograd:
@@ -167,7 +179,13 @@ def prune_layers(
                 "expected weights in the plan's domain (in_pruning_domain)"
             )
         request = mask_request(layer, chosen, criterion=criterion, options=options)
-        mask = get_method(chosen.method).mask(unit_matrix(values), request)
+        matrix = unit_matrix(values)
+        if method.removes_channels and len(groups[index].producers) > 1:
+            # what goes together is judged together: one row of all that makes a channel
+            tied = np.hstack([unit_matrix(layer_values(weights, producer)) for producer in groups[index].producers])
+            mask = np.broadcast_to(method.mask(tied, request).any(axis=1, keepdims=True), matrix.shape).copy()
+        else:
+            mask = method.mask(matrix, request)
         pruned.append(PrunedLayer(layer=layer, values=values, options=chosen, mask=mask))
     return tuple(pruned)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights, convolution_matrix
-from clprune.pruning.channels import Channels, channel_flow, select_channels
+from clprune.pruning.channels import Channels, channel_groups, select_channels
 from clprune.pruning.criterion import Matrix, weight_powers
 from clprune.pruning.unit import check_sparsity, keep_best, kept_count
 from clprune.pruning.winograd import sensitivities, transformed
@@ -62,17 +62,19 @@ def permute_network(
 ) -> Permutation:
     """Reorder the output channels of the layers of `plan` for their units, and the inputs of all that read them.
 
-    Layers whose channels meet a route, a shortcut, a grouped convolution or the answer are left as they are. Raises
-    UsageError.
+    Layers whose channels are tied to others', or meet a convolution in groups or the answer, are left as they are.
+    Raises UsageError.
     """
     orders: dict[int, Channels] = {}
     left: dict[int, str] = {}
     retained: dict[int, tuple[float, float]] = {}
+    groups = channel_groups(network)
     for index, options in sorted(plan.items()):
-        flow = channel_flow(network, index)
-        values = weights.layers[index]
-        if flow.obstacle is not None or options.unit.rows == 1 or values is None:
-            left[index] = flow.obstacle or "its unit has one row, for which the order does not matter"
+        group, values = groups[index], weights.layers[index]
+        others = [str(producer) for producer in group.producers if producer != index]
+        obstacle = group.obstacle or (f"they are tied to those of layer {', '.join(others)}" if others else None)
+        if obstacle is not None or options.unit.rows == 1 or values is None:
+            left[index] = obstacle or "its unit has one row, for which the order does not matter"
             continue
         matrix = _rows_to_order(network, values, options, index)
         order = row_order(matrix, unit=options.unit, sparsity=options.sparsity, criterion=criterion)

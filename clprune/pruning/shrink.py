@@ -1,7 +1,8 @@
 """Networks without the output channels that pruning removed: a smaller cfg and smaller weights.
 
-A channel that goes takes along its row of weights, its bias and batch normalization, and the inputs of every layer
-that read it. Channels that a route, a shortcut, a grouped convolution or the network's answer needs cannot go.
+A channel that goes takes along its row of weights, its bias and batch normalization, the channels of other layers that
+it is added to or multiplied by, and the inputs of every layer that read it. Channels that a convolution in groups or
+the network's answer needs cannot go.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from clprune.darknet.network import Network
 from clprune.darknet.rewrite import resize_cfg
 from clprune.darknet.values import FloatArray, LayerWeights, Weights
 from clprune.errors import UsageError
-from clprune.pruning.channels import Channels, by_input, change_outputs, channel_flow, select_channels
+from clprune.pruning.channels import (
+    Channels,
+    by_input,
+    change_outputs,
+    changes,
+    channels_taken,
+    input_channels,
+    select_channels,
+)
 from clprune.pruning.unit import Mask
 
 
@@ -56,7 +65,12 @@ def shrink_network(network: Network, weights: Weights, masks: Mapping[int, Mask]
     """
     kept = channels_left(masks)
     smaller = select_channels(network, weights, kept)
-    counts = {index: len(channels) for index, channels in kept.items()}
+    taken = channels_taken(network, kept)
+    counts = {
+        layer.index: len(taken[layer.index])
+        for layer in network.layers
+        if isinstance(layer, MatrixLayer) and len(taken[layer.index]) < layer.output.channels
+    }
     return Shrunk(
         cfg_text=resize_cfg(network.path, counts), network=resize_network(network, counts), weights=smaller, kept=kept
     )
@@ -69,14 +83,11 @@ def clear_channels(network: Network, weights: Weights, masks: Mapping[int, Mask]
     are zero after any activation that maps 0 to 0. Raises UsageError where a channel cannot go.
     """
     layers = list(weights.layers)
-    for index, kept in channels_left(masks).items():
-        flow = channel_flow(network, index)
-        if flow.obstacle is not None:
-            raise UsageError(f"{network.path}: the channels of {network.layers[index]} must stay: {flow.obstacle}")
-        for changed in (index, *flow.carriers):
-            values = layers[changed]
-            if values is not None:
-                layers[changed] = _cleared(values, kept)
+    taken = channels_taken(network, channels_left(masks))
+    for layer in network.layers:
+        values = layers[layer.index]
+        if values is not None and changes(layer, taken):
+            layers[layer.index] = _cleared(values, taken[layer.index])
     return replace(weights, layers=tuple(layers))
 
 
@@ -86,32 +97,29 @@ def expand_weights(network: Network, shrunk: Weights, kept: Mapping[int, Channel
     `shrunk` are the smaller network's weights. What the readers' inputs of removed channels were is not known any
     more: they are zero too.
     """
-    flows = {index: channel_flow(network, index) for index in kept}
+    taken = channels_taken(network, kept)
     layers = list(shrunk.layers)
-    for index, channels in kept.items():
-        for changed in (index, *flows[index].carriers):
-            values = layers[changed]
-            if values is not None:
-                layers[changed] = _spread_outputs(values, channels, total=network.layers[index].output.channels)
-    for index, channels in kept.items():
-        for reader in flows[index].readers:
-            values = layers[reader]
-            if values is not None:
-                layers[reader] = _spread_inputs(network.layers[reader], values, channels)
+    for layer in network.layers:
+        values, read = layers[layer.index], input_channels(network, layer, taken)
+        if values is not None and changes(layer, taken):
+            values = _spread_outputs(values, taken[layer.index], total=layer.output.channels)
+        if values is not None and read is not None:
+            values = _spread_inputs(layer, values, read)
+        layers[layer.index] = values
     return replace(shrunk, layers=tuple(layers))
 
 
 def resize_network(network: Network, channels: Mapping[int, int]) -> Network:
     """`network` with so many output channels of the given layers, as its resized cfg would be read.
 
-    Only for layers whose channels end in a layer that mixes them (`channel_flow` without obstacle).
+    Only for layers whose channels may change (`channel_groups` without obstacle), tied ones and depthwise ones alike.
     """
     layers: list[Layer] = []
     for layer in network.layers:
         shapes = [layers[source].output if source >= 0 else network.input for source in layer.sources]
+        if isinstance(layer, MatrixLayer) and layer.index in channels:
+            layer = layer.with_channels(channels[layer.index])  # noqa: PLW2901  # the layer as it will be
         resized = replace(layer, input=shapes[0])
-        if isinstance(resized, MatrixLayer) and layer.index in channels:
-            resized = resized.with_channels(channels[layer.index])
         layers.append(replace(resized, output=resized.output_shape(shapes)))
     return replace(network, layers=tuple(layers))
 

@@ -122,6 +122,73 @@ activation=linear
 """
 
 
+#: Layers: 0 conv, 1 depthwise, 2 conv, 3 activation, 4 conv, 5 depthwise, 6 conv, 7 shortcut (to 2), 8 conv,
+#: 9 depthwise, 10 conv, 11 shortcut (to 7), 12 avgpool, 13 connected
+INVERTED_RESIDUALS = """\
+[net]
+height=7
+width=6
+channels=3
+[convolutional]
+filters=10
+size=3
+pad=1
+activation=relu
+[convolutional]
+filters=10
+groups=10
+batch_normalize=1
+size=3
+pad=1
+activation=relu
+[convolutional]
+filters=8
+size=1
+activation=linear
+[activation]
+activation=relu
+[convolutional]
+filters=14
+size=1
+activation=relu
+[convolutional]
+filters=14
+groups=14
+size=3
+pad=1
+activation=relu
+[convolutional]
+batch_normalize=1
+filters=8
+size=1
+activation=linear
+[shortcut]
+from=-5
+activation=relu
+[convolutional]
+filters=12
+size=1
+activation=relu
+[convolutional]
+filters=12
+groups=12
+size=3
+pad=1
+activation=relu
+[convolutional]
+filters=8
+size=1
+activation=linear
+[shortcut]
+from=-4
+activation=linear
+[avgpool]
+[connected]
+output=5
+activation=linear
+"""
+
+
 def load(folder: Path, text: str, *, seed: int = 0) -> tuple[Network, Weights]:
     """The network of a cfg and seeded weights."""
     path = folder / "network.cfg"

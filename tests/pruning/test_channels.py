@@ -10,38 +10,52 @@ import pytest
 from numpy.testing import assert_allclose
 
 from clprune.errors import UsageError
-from clprune.pruning.channels import channel_flow, select_channels
-from tests.pruning.networks import BRANCHES, CHAIN, images, load
+from clprune.pruning.channels import ChannelGroup, channel_groups, select_channels
+from tests.pruning.networks import BRANCHES, CHAIN, INVERTED_RESIDUALS, images, load
 from tests.random_networks import answers
 
 
-def test_ways_of_a_chain(tmp_path: Path) -> None:
+def test_groups_of_a_chain(tmp_path: Path) -> None:
     network, _ = load(tmp_path, CHAIN)
-    flows = {index: channel_flow(network, index) for index in (0, 2, 6, 8, 9, 10)}
-    assert {index: (flow.carriers, flow.readers) for index, flow in flows.items() if flow.obstacle is None} == {
-        0: ((1,), (2,)), 2: ((3, 4, 5), (6,)), 6: ((7,), (8,)), 8: ((), (9,)), 9: ((), (10,)),
-    }  # fmt: skip
-    assert flows[10].obstacle == "they reach layer 11 [softmax]"
+    groups = channel_groups(network)
+    assert {index: group.producers for index, group in groups.items() if group.obstacle is None} == {
+        index: (index,) for index in (0, 2, 6, 8, 9)
+    }
+    assert groups[10].obstacle == "they reach layer 11 [softmax]"
 
 
-def test_obstacles(tmp_path: Path) -> None:
+def test_ties_and_obstacles(tmp_path: Path) -> None:
     network, _ = load(tmp_path, BRANCHES)
-    found = {index: channel_flow(network, index).obstacle for index in (0, 1, 2, 4, 5, 7, 8, 9)}
-    assert found == {
-        0: "they reach layer 3 [shortcut]",
+    groups = channel_groups(network)
+    assert groups[0] == groups[2] == ChannelGroup(producers=(0, 2), obstacle=None)
+    assert {index: group.obstacle for index, group in groups.items() if index not in (0, 2)} == {
         1: None,
-        2: "they reach layer 3 [shortcut]",
-        4: "they reach layer 6 [route]",
-        5: "they reach layer 6 [route]",
+        4: None,
+        5: None,
         7: "layer 8 [convolutional] reads them in groups",
         8: "its channels lie in groups",
         9: "they are the network's answer, by way of layer 10 [avgpool]",
     }
+    network, _ = load(tmp_path, INVERTED_RESIDUALS)
+    groups = channel_groups(network)
+    assert groups[2].producers == groups[6].producers == groups[10].producers == (2, 6, 10)
+    assert groups[5].obstacle == "they go with those of layer 4"
+
+
+def test_what_is_tied_in_part_stays(tmp_path: Path) -> None:
+    convolution = "[convolutional]\nfilters={}\nsize=1\n"
+    text = "[net]\nheight=3\nwidth=3\nchannels=2\n" + convolution.format(2) * 2 + "[route]\nlayers=-1,-2\n"
+    text += convolution.format(4) + "[shortcut]\nfrom=-2\n" + convolution.format(3) + convolution.format(3)
+    network, _ = load(tmp_path, text)
+    groups = channel_groups(network)
+    assert groups[0].obstacle == groups[1].obstacle == "only some of them are tied to those of layer 3"
+    assert groups[3].obstacle == "only some of them are tied to those of layer 0"
+    assert groups[5].obstacle is None
 
 
 def test_the_answer_itself_stays(tmp_path: Path) -> None:
     network, weights = load(tmp_path, "[net]\nheight=3\nwidth=3\nchannels=1\n[convolutional]\nfilters=4\n[cost]\n")
-    assert channel_flow(network, 0).obstacle == "they are the network's answer"
+    assert channel_groups(network)[0].obstacle == "they are the network's answer"
     with pytest.raises(UsageError, match=r"network.cfg: the channels of layer 0 .* must stay: they are the network's"):
         select_channels(network, weights, {0: np.array([3, 2, 1, 0])})
 
@@ -65,4 +79,4 @@ def test_layers_without_values_are_named(tmp_path: Path) -> None:
     network, weights = load(tmp_path, CHAIN)
     partial = replace(weights, layers=(*weights.layers[:2], None, *weights.layers[3:]))
     with pytest.raises(UsageError, match=r"layer 2 \[convolutional\] has no weights"):
-        select_channels(network, partial, {0: np.arange(9)})
+        select_channels(network, partial, {0: np.arange(9)[::-1]})

@@ -20,7 +20,7 @@ from clprune.pruning.shrink import channels_left, clear_channels, expand_weights
 from clprune.pruning.unit import Mask
 from clprune.unit import Unit
 from tests.pruning.drawn import bits
-from tests.pruning.networks import BRANCHES, CHAIN, images, load
+from tests.pruning.networks import BRANCHES, CHAIN, INVERTED_RESIDUALS, images, load
 from tests.random_networks import answers
 
 
@@ -89,23 +89,51 @@ def _any_row(weights: Weights, index: int) -> Mask:
 def test_layers_whose_channels_must_stay_are_left_whole(tmp_path: Path) -> None:
     network, weights = load(tmp_path, BRANCHES)
     masks = filter_masks(network, weights)
-    assert sorted(masks) == [1]
+    assert sorted(masks) == [0, 1, 2, 4, 5]
+    assert_array_equal(masks[0].any(axis=1), masks[2].any(axis=1))
     small = shrink_network(network, weights, masks)
     masked = clear_channels(network, apply_masks(weights, masks), masks)
     x = images(network)
     assert_allclose(answers(small.network, small.weights, x), answers(network, masked, x), rtol=1e-12)
     settings = PruneSettings(method="filter", sparsity=0.5, unit_for_layer=lambda layer: Unit(rows=1))
-    assert layers_left_whole(network, settings)[5] == "they reach layer 6 [route]"
-    assert sorted(layers_left_whole(network, settings)) == [2, 4, 5, 7, 8, 9]
+    assert layers_left_whole(network, settings) == {
+        2: "they are tied to those of layer 0",
+        7: "layer 8 [convolutional] reads them in groups",
+        8: "its channels lie in groups",
+        9: "they are the network's answer, by way of layer 10 [avgpool]",
+    }
 
 
 def test_a_mask_that_breaks_the_network_is_refused(tmp_path: Path) -> None:
     network, weights = load(tmp_path, BRANCHES)
-    mask = np.ones((10, 54), np.bool_)
-    mask[3] = False
-    for function in (shrink_network, clear_channels):
-        with pytest.raises(UsageError, match=r"layer 5 \[convolutional\] must stay: they reach layer 6 \[route\]"):
-            function(network, weights, {5: mask})
+    for index, rows, text in (
+        (7, 6, r"layer 7 \[convolutional\] must stay: layer 8 \[convolutional\] reads them in groups"),
+        (2, 8, r"layer 3 \[shortcut\] ties channels: expected the same chosen in all its sources"),
+    ):
+        mask = np.ones((rows, 1), np.bool_)
+        mask[3] = False
+        for function in (shrink_network, clear_channels):
+            with pytest.raises(UsageError, match=text):
+                function(network, weights, {index: mask})
+
+
+def test_tied_channels_go_together_through_sums_and_depthwise_convolutions(tmp_path: Path) -> None:
+    network, weights = load(tmp_path, INVERTED_RESIDUALS)
+    masks = filter_masks(network, weights)
+    assert sorted(masks) == [0, 2, 4, 6, 8, 10]
+    small = shrink_network(network, weights, masks)
+    masked = clear_channels(network, apply_masks(weights, masks), masks)
+    x = images(network)
+    assert_allclose(answers(small.network, small.weights, x), answers(network, masked, x), rtol=1e-12)
+    (tmp_path / "small.cfg").write_text(small.cfg_text)
+    assert load_network(tmp_path / "small.cfg").layers == small.network.layers
+    whole = expand_weights(network, small.weights, small.kept)
+    assert_allclose(answers(network, whole, x), answers(small.network, small.weights, x), rtol=1e-12)
+    # what a channel is worth is the norm of all rows that make it
+    tied = np.hstack([weights.layers[index].weights.reshape(8, -1) for index in (2, 6, 10)])  # type: ignore[union-attr]
+    best = np.sort(np.argsort(np.abs(tied).sum(axis=1))[-4:])
+    for index in (2, 6, 10):
+        assert_array_equal(np.flatnonzero(masks[index].any(axis=1)), best)
 
 
 def test_rows_that_lose_parts_only_stay() -> None:

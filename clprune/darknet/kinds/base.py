@@ -159,7 +159,12 @@ class Layer:
 
     @property
     def carries_channels(self) -> bool:
-        """Whether every channel is treated alike and by itself, so that a channel may go or move before it as well."""
+        """Whether channel c of its output comes of channel c of each source alone, so that it may go or move in all."""
+        return False
+
+    @property
+    def concatenates_channels(self) -> bool:
+        """Whether its output are the channels of its sources, one source after another."""
         return False
 
     @property

@@ -117,12 +117,17 @@ class Convolutional(WindowedLayer, MatrixLayer):
         return self.filters // self.groups
 
     @property
+    def carries_channels(self) -> bool:
+        return 1 < self.groups == self.filters == self.input.channels
+
+    @property
     def has_winograd_domain(self) -> bool:
         is_plain = self.window == Window.square(3, padding=self.window.top)
         return is_plain and self.groups == 1 and not self.antialiasing
 
     def with_channels(self, channels: int) -> Convolutional:
-        return replace(self, filters=channels, output=replace(self.output, channels=channels))
+        groups = channels if self.carries_channels else self.groups
+        return replace(self, filters=channels, groups=groups, output=replace(self.output, channels=channels))
 
     def problem(self, batch: int) -> ConvProblem:
         return ConvProblem(

@@ -20,6 +20,8 @@ class Route(Layer):
     def read_sources(cls, place: Place) -> tuple[int, ...]:
         return tuple(place.earlier(number, key="layers") for number in place.section.integers("layers"))
 
+    concatenates_channels = True
+
     @property
     def is_identity(self) -> bool:
         return len(self.sources) == 1
@@ -43,6 +45,8 @@ class Shortcut(Layer):
 
     names = ("shortcut",)
     keys = Keys(read="from", refused="weights_type weights_normalization")
+
+    carries_channels = True
 
     activation: str = activation_name("linear")
     alpha: float = number(1.0)

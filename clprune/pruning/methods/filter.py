@@ -2,6 +2,8 @@
 
 Known: Li et al. 2016 (arXiv 1608.08710) rank a layer's filters by their L1 norm, remove the lowest and with them the
 next layer's inputs, and retrain. In residual blocks they leave layers whose channels are added to others' alone.
+Channels that are added or multiplied go together, as in DepGraph (Fang et al. 2023, arXiv 2301.12900), judged by the
+norm of all rows that make them; depthwise convolutions between lose them, too.
 The share that goes is counted in filters: as the next layer loses its inputs too, a layer between two pruned ones keeps
 the square of that share of its weights.
 Our choice: in a grouped convolution every group loses the same number of filters, since groups must stay of one size.
