@@ -9,10 +9,9 @@ import click
 from clprune.cli.shared.methods import MethodCommand
 from clprune.cli.shared.model import (
     batch_option,
-    chosen_model,
     model_argument,
+    model_on_device,
     random_weights_options,
-    take_random_weights,
     weights_argument,
 )
 from clprune.cli.shared.options import algorithm_options, device_option, json_option, take_algorithms
@@ -38,28 +37,16 @@ WIDE_COLUMNS = ("median ms", "of peak", "imbalance")
     "--rounds", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="Inferences that count."
 )
 @json_option
-def command(
-    model: str,
-    weights: str | None,
-    batch: int,
-    device: str | None,
-    layers: bool,
-    rounds: int,
-    as_json: bool,
-    **options: Any,
-) -> None:
+def command(model: str, layers: bool, rounds: int, as_json: bool, **options: Any) -> None:
     """Measure a model: milliseconds, GFLOP/s, and their share of the peak measured in the same run.
 
     GFLOP/s count the operations that remain after pruning. Times are from host memory to host memory, tuned tiles are
     used where `clprune tune` has found some.
     """
-    from clprune.opencl import open_device
     from clprune.workflow.bench import bench
 
-    random = take_random_weights(options, weights=weights)
     algorithms = take_algorithms(options)
-    with open_device(device) as session:
-        loaded = chosen_model(model, weights, random, batch=batch, seed=options["seed"], device=session.info)
+    with model_on_device(model, options) as (session, loaded):
         result = bench(loaded, rounds=rounds, device=session, algorithms=algorithms)
     if as_json:
         print_json(result.to_dict())

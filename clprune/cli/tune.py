@@ -39,6 +39,7 @@ IN_MEMORY = "memory, which ends now"
 )
 @click.option(
     "--budget",
+    "budget_s",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
     help="Seconds to spend, shared among the problems, in place of the effort's own.",
@@ -57,23 +58,7 @@ IN_MEMORY = "memory, which ends now"
 @device_option
 @json_option
 @click.pass_context
-def command(
-    ctx: click.Context,
-    /,
-    model: str,
-    weights: str | None,
-    effort: str,
-    budget: float | None,
-    force: bool,
-    missing: bool,
-    no_keep: bool,
-    offline: str | None,
-    seed: int,
-    batch: int,
-    device: str | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
+def command(ctx: click.Context, /, model: str, offline: str | None, as_json: bool, **options: Any) -> None:
     """Tune MODEL.cfg for a device: time tiles, each checked against float64 first, and keep the fastest.
 
     How much each layer has lost to pruning is read from WEIGHTS (the file of the same stem where there is one), else
@@ -84,21 +69,17 @@ def command(
     from clprune.workflow.offline import tune_offline
     from clprune.workflow.tune import tune
 
-    algorithms = take_algorithms(options)
+    algorithms, options["kept"] = take_algorithms(options), not options.pop("no_keep")
     if offline is not None:
-        if device is not None:
+        if options["device"] is not None:
             raise UsageError("--offline predicts for a GPU that is not here: leave out --device")
+        chosen = {name: options[name] for name in ("weights", "batch", "kept")}
         with show_progress() as progress:
-            predicted = tune_offline(
-                model, weights=weights, batch=batch, architecture=offline, kept=not no_keep, progress=progress
-            )
+            predicted = tune_offline(model, architecture=offline, progress=progress, **chosen)
         print_json(predicted.to_dict()) if as_json else _print_predicted(predicted)
         return
     with show_progress() as progress:
-        result = tune(
-            model, weights=weights, batch=batch, effort=effort, budget_s=budget, force=force, missing=missing,
-            kept=not no_keep, seed=seed, device=device, algorithms=algorithms, progress=progress,
-        )  # fmt: skip
+        result = tune(model, algorithms=algorithms, progress=progress, **options)
     print_json(result.to_dict()) if as_json else _print_summary(result)
     if result.interrupted:
         click.echo("clprune: interrupted; what was found is kept, and the same command goes on from there", err=True)

@@ -10,10 +10,9 @@ from clprune.cli.shared.errors import STATUS_FAILURE, print_error
 from clprune.cli.shared.methods import MethodCommand
 from clprune.cli.shared.model import (
     batch_option,
-    chosen_model,
     model_argument,
+    model_on_device,
     random_weights_options,
-    take_random_weights,
     weights_argument,
 )
 from clprune.cli.shared.options import device_option, json_option
@@ -31,29 +30,16 @@ if TYPE_CHECKING:
 @device_option
 @json_option
 @click.pass_context
-def command(
-    ctx: click.Context,
-    /,
-    model: str,
-    weights: str | None,
-    batch: int,
-    device: str | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
+def command(ctx: click.Context, /, model: str, as_json: bool, **options: Any) -> None:
     """Compare every layer on a device with the float64 reference, on random images.
 
     Errors are the largest difference over the largest value of the layer. The status is 1 when one exceeds its
     tolerance, which grows with the terms of the sums and from layer to layer.
     """
-    from clprune.opencl import open_device
     from clprune.workflow.verify import verify
 
-    seed = options["seed"]
-    random = take_random_weights(options, weights=weights)
-    with open_device(device) as session:
-        loaded = chosen_model(model, weights, random, batch=batch, seed=seed, device=session.info)
-        result = verify(loaded, seed=seed, device=session)
+    with model_on_device(model, options) as (session, loaded):
+        result = verify(loaded, seed=options["seed"], device=session)
     print_json(result.to_dict()) if as_json else _print_text(result)
     if result.wrong:
         first = result.wrong[0]

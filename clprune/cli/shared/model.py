@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from clprune.container.model import Model
     from clprune.darknet.network import Network
     from clprune.device import DeviceInfo
+    from clprune.opencl import Session
     from clprune.workflow.units import Pruning
 
 #: Values of a layer that take seconds to compute, and a quarter of a GiB.
@@ -135,3 +137,16 @@ def chosen_model(
             f"no such file: expected the weights beside {network.path.name}, WEIGHTS, or --random-weights", path=path
         )
     return load_model(cfg, weights, batch=batch)
+
+
+@contextmanager
+def model_on_device(model: str, options: dict[str, Any]) -> Iterator[tuple[Session, Model]]:
+    """Take weights, `random_weights_options` but the seed, batch and device out of `options`: the device, open within
+    the block, and the model for it. Raises what `chosen_model` raises, and NoDeviceError.
+    """
+    from clprune.opencl import open_device
+
+    weights, batch = options.pop("weights"), options.pop("batch")
+    random = take_random_weights(options, weights=weights)
+    with open_device(options.pop("device")) as session:
+        yield session, chosen_model(model, weights, random, batch=batch, seed=options["seed"], device=session.info)
