@@ -62,10 +62,14 @@ def darknet() -> None:
 def survey_folders(folders: Sequence[Path], side: int, device: str | None, seed: int, out: Path) -> None:
     """Every cfg of FOLDERS against the float64 reference."""
     info = choose(device)
-    rows = []
+    rows: list[tuple[object, ...]] = []
+    known: dict[bytes, dict[str, Any]] = {}  # forks share many files
     for folder in folders:
         for cfg in sorted(folder.glob("*.cfg")):
-            found = _survey_process(cfg, side=side, device=info.selector, seed=seed)
+            text = cfg.read_bytes()
+            if text not in known:
+                known[text] = _survey_process(cfg, side=side, device=info.selector, seed=seed)
+            found = known[text]
             say(f"{folder.name}/{cfg.name}: {found['state']}: {found['text']}")
             rows.append((cfg.stem, found.get("layers", ""), found.get("input", ""), found["state"], found["text"]))
     states = Counter(row[3] for row in rows)
