@@ -2,10 +2,11 @@
 ##
 ##   y[n, c, i, j] = scale * f(x[n, c, i, j]) - (scale - 1) / 2            f: linear or logistic
 ##   y[n, c, i, j] = exp(softmax_scale * (x[n, c, i, j] - max)) / sum      over the run's channels: softmax
+##   y[n, c, i, j] = x[n, c, i, j] / sqrt(sum of squares)                  over the run's channels: l2norm
 ##
 ## Layout   see clprune/layout.py; units[u] = (first channel, channels, function), scales[u]; a work-item computes one
 ##          unit at one place: a single channel, or all channels of a softmax, one after another
-## function 0 linear, 1 logistic, 2 softmax
+## function 0 linear, 1 logistic, 2 softmax, 3 l2norm
 ## group_n  work-items of a work-group, along a row
 <%namespace name="common" file="common.mako"/>
 ${common.activation_function("logistic", 1)}
@@ -34,7 +35,7 @@ void head(__global const float *restrict x,
                                + row * x_pitch + column;
     __global float *out = y + y_origin + (size_t)first * y_channel_stride + (size_t)image * y_image_stride
                           + row * y_pitch + column;
-    if (function != 2) {
+    if (function < 2) {
         const float scale = scales[unit], v = *in;
         *out = scale * (function == 1 ? activate(v) : v) - (scale - ${c_float(1)}) * ${c_float(0.5)};
         return;
@@ -42,9 +43,11 @@ void head(__global const float *restrict x,
     float largest = -FLT_MAX, sum = ${c_float(0)};
     for (int c = 0; c < count; c++) largest = fmax(largest, in[(size_t)c * x_channel_stride]);
     for (int c = 0; c < count; c++) {
-        const float e = exp((in[(size_t)c * x_channel_stride] - largest) * softmax_scale);
+        const float v = in[(size_t)c * x_channel_stride];
+        const float e = function == 2 ? exp((v - largest) * softmax_scale) : v;
         out[(size_t)c * y_channel_stride] = e;
-        sum += e;
+        sum += function == 2 ? e : v * v;
     }
+    sum = function == 2 ? sum : sqrt(sum);
     for (int c = 0; c < count; c++) out[(size_t)c * y_channel_stride] /= sum;
 }

@@ -1,10 +1,12 @@
-## One value in, one value out: copies between layouts, scaling per channel, residual sums, activations.
+## One value in, one value out: copies between layouts, scaling per channel, residual sums, products, activations.
 ##
 ##   v = x[n, c, i / up + row_offset, j / up + column_offset] * scale[c] + shift[c]
 ##   y[n, c, i, j] = activate(alpha * v + beta * other[n, c, i / other_up * other_step, j / other_up * other_step])
 ##
 ## Layout   see clprune/layout.py; a work-item computes one value
 ## scaled   scale[c] and shift[c] are given;  summed: `other` is given
+## factor   "value", "plane", "channel": v is multiplied by other[n, c, i, j], other[n, i, j], other[n, c] instead
+## ordered  v = x[n, order[c, i, j]] instead, an offset in x of image 0; 0 where order is negative
 ## Darknet's shortcut: `other` counts (and alpha with it) only at every other_up-th row and column and only where
 ## c < other_channels, i / other_up < other_rows, j / other_up < other_columns; elsewhere v stays.
 ## up       nearest-neighbour magnification; row_offset, column_offset: where a crop begins
@@ -17,8 +19,11 @@ void pointwise(__global const float *restrict x,
                __global const float *restrict scale,
                __global const float *restrict shift,
 % endif
-% if summed:
+% if summed or factor:
                __global const float *restrict other,
+% endif
+% if ordered:
+               __global const int *restrict order,
 % endif
                __global float *restrict y,
                const float alpha,
@@ -47,8 +52,13 @@ void pointwise(__global const float *restrict x,
     const int column = get_global_id(0), row = get_global_id(1);
     const int channel = get_global_id(2) / batch, image = get_global_id(2) - channel * batch;
     if (column >= out_width || row >= out_height) return;
+% if ordered:
+    const int place = order[(channel * out_height + row) * out_width + column];
+    float v = place < 0 ? ${c_float(0)} : x[x_origin + (size_t)image * x_image_stride + place];
+% else:
     const int x_row = row / ${up} + row_offset, x_column = column / ${up} + column_offset;
     float v = x[x_origin + (size_t)channel * x_channel_stride + (size_t)image * x_image_stride + x_row * x_pitch + x_column];
+% endif
 % if scaled:
     v = v * scale[channel] + shift[channel];
 % endif
@@ -57,6 +67,11 @@ void pointwise(__global const float *restrict x,
         && row / ${other_up} < other_rows && column / ${other_up} < other_columns)
         v = alpha * v + beta * other[other_origin + (size_t)channel * other_channel_stride + (size_t)image * other_image_stride
                                      + row / ${other_up} * ${other_step} * other_pitch + column / ${other_up} * ${other_step}];
+% endif
+% if factor == "channel":
+    v *= other[other_origin + (size_t)channel * other_channel_stride + (size_t)image * other_image_stride];
+% elif factor:
+    v *= other[other_origin + ${"" if factor == "plane" else "(size_t)channel * other_channel_stride + "}(size_t)image * other_image_stride + row * other_pitch + column];
 % endif
     y[y_origin + (size_t)channel * y_channel_stride + (size_t)image * y_image_stride + row * y_pitch + column] = activate(v);
 }

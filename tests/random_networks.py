@@ -18,11 +18,8 @@ from clprune.darknet.fold import fold_batch_norm
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
-from clprune.darknet.kinds.functions import Activation, Softmax
-from clprune.darknet.kinds.heads import Yolo
-from clprune.darknet.kinds.joins import Route, Shortcut
+from clprune.darknet.kinds.functions import Softmax
 from clprune.darknet.kinds.normalization import BatchNorm
-from clprune.darknet.kinds.planes import Crop, Upsample
 from clprune.darknet.kinds.pools import AvgPool, MaxPool
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
@@ -32,6 +29,7 @@ from clprune.kernels.conv_operation import conv_reference
 from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.softmax import softmax_reference
 from clprune.tolerance import relative_tolerance
+from tests.layer_answers import answer
 
 FloatArray = npt.NDArray[np.float64]
 _ACTIVATIONS = ("linear", "relu", "leaky", "logistic", "tanh", "elu", "mish")
@@ -40,9 +38,9 @@ _ACTIVATIONS = ("linear", "relu", "leaky", "logistic", "tanh", "elu", "mish")
 class _Writer:
     """Writes a cfg layer by layer and keeps the shapes that the layers so far have."""
 
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-        channels, height, width = (self.random.choice(sides) for sides in ((1, 3, 5), (7, 9, 13), (6, 11, 12)))
+    def __init__(self, seed: int, *, is_plain: bool) -> None:
+        self.random, self.is_plain = random.Random(seed), is_plain
+        channels, height, width = (self.random.choice(sides) for sides in ((1, 3, 4, 5), (7, 8, 9, 13), (6, 11, 12)))
         self.lines = [f"[net]\nheight={height}\nwidth={width}\nchannels={channels}\n"]
         self.shape = (channels, height, width)
         self.shapes: list[tuple[int, int, int]] = []
@@ -90,14 +88,47 @@ class _Writer:
         like = [i for i, shape in enumerate(self.shapes) if shape[1:] == self.shape[1:]]
         if like:
             names = self.random.choices(like, k=self.random.choice((1, 2, 3)))
-            shape = (sum(self.shapes[name][0] for name in names), *self.shape[1:])
-            self.add("route", shape, layers=",".join(map(str, names)))
+            counts = [self.shapes[name][0] for name in names]
+            groups = self.random.choice([groups for groups in (1, 1, 2, 3) if not any(n % groups for n in counts)])
+            options = {"groups": groups, "group_id": self.random.randrange(groups)} if groups > 1 else {}
+            shape = (sum(counts) // groups, *self.shape[1:])
+            self.add("route", shape, layers=",".join(map(str, names)), **options)
 
     def shortcut(self) -> None:
         like = [i for i, shape in enumerate(self.shapes[:-1]) if shape[1:] == self.shape[1:]]
         if like:
             options = {"alpha": self.random.choice((1, 0.5)), "activation": self.random.choice(("linear", "leaky"))}
-            self.add("shortcut", self.shape, **{"from": self.random.choice(like)}, **options)
+            others = self.random.choices(like, k=1 if self.is_plain else self.random.choice((1, 1, 2)))
+            if len(others) > 1:
+                kinds = self.random.choice(("none", "per_feature", "per_channel"))
+                options = {"weights_type": kinds, "weights_normalization": self.random.choice(("relu", "softmax"))}
+            self.add("shortcut", self.shape, **{"from": ",".join(map(str, others))}, **options)
+
+    def product(self) -> None:
+        channels, height, width = self.shape
+        index = len(self.shapes) - 1
+        if index < 0 or self.is_plain:
+            return
+        kind = self.random.choice(("avgpool", "implicit", "plane", "sam"))
+        if kind == "avgpool":
+            self.add("avgpool", (channels, 1, 1))
+        elif kind == "implicit":
+            self.add("implicit", (channels, 1, 1), filters=channels)
+        else:
+            filters = 1 if kind == "plane" else channels
+            self.add("convolutional", (filters, height, width), filters=filters, size=1)
+        options = {"scale_wh": 1} if kind == "plane" else {}
+        name = "sam" if kind == "sam" else "scale_channels"
+        self.add(name, (channels, height, width), activation="leaky", **{"from": index}, **options)
+
+    def reorg(self) -> None:
+        channels, height, width = self.shape
+        if self.is_plain:
+            return
+        if height % 2 == 0 and width % 2 == 0 and channels % 4 == 0:
+            self.add(self.random.choice(("reorg", "reorg3d")), (4 * channels, height // 2, width // 2), stride=2)
+        elif channels % 4 == 0:
+            self.add("reorg", (channels // 4, 2 * height, 2 * width), stride=2, reverse=1)
 
     def crop(self) -> None:
         channels, height, width = self.shape
@@ -106,7 +137,8 @@ class _Writer:
             self.add("crop", (channels, *sides.values()), **sides, noadjust=self.random.choice((0, 1)))
 
     def same(self) -> None:
-        name = self.random.choice(("batchnorm", "dropout", "activation"))
+        plain = ("batchnorm", "dropout", "activation")
+        name = self.random.choice(plain if self.is_plain else (*plain, "l2norm", "logistic", "empty"))
         self.add(name, self.shape, **({"activation": "tanh"} if name == "activation" else {}))
 
     def yolo(self) -> None:
@@ -117,7 +149,7 @@ class _Writer:
 
     def head(self) -> None:
         """None, one of vectors, a mean of planes, or two of a detector."""
-        kind = self.random.choice(("none", "avgpool", "connected", "connected", "yolo"))
+        kind = self.random.choice(("none", "avgpool", "connected", "connected", *("yolo",) * (not self.is_plain)))
         if kind == "yolo":
             self.yolo()
             self.add("route", self.shapes[-3], layers=-3)
@@ -135,9 +167,9 @@ class _Writer:
             self.add("cost", self.shape)
 
 
-def random_cfg(seed: int) -> str:
-    """A cfg of three to ten layers of every supported kind."""
-    writer = _Writer(seed)
+def random_cfg(seed: int, *, is_plain: bool = False) -> str:
+    """A cfg of three to ten layers of every supported kind, or (`is_plain`) of those that are exported and trained."""
+    writer = _Writer(seed, is_plain=is_plain)
     writer.crop()
     body = (writer.convolutional,) * 5 + (
         writer.maxpool,
@@ -145,6 +177,8 @@ def random_cfg(seed: int) -> str:
         writer.upsample,
         writer.route,
         writer.shortcut,
+        writer.product,
+        writer.reorg,
         writer.same,
     )
     for _ in range(writer.random.randint(2, 7)):
@@ -154,10 +188,10 @@ def random_cfg(seed: int) -> str:
     return "\n".join(writer.lines)
 
 
-def random_network(folder: Path, seed: int, *, batch: int = 1) -> tuple[Network, Weights]:
+def random_network(folder: Path, seed: int, *, batch: int = 1, is_plain: bool = False) -> tuple[Network, Weights]:
     """A network and seeded weights; of every other one, units of 4 x 1 are removed."""
     path = folder / f"random{seed}.cfg"
-    path.write_text(random_cfg(seed))
+    path.write_text(random_cfg(seed, is_plain=is_plain))
     network = load_network(path, batch=batch)
     weights = random_weights(network, seed=seed)
     return network, remove_units(network, weights, seed=seed, share=0.6) if seed % 2 else weights
@@ -210,28 +244,7 @@ def _answer(layer: Layer, outputs: dict[int, FloatArray], weights: Weights, *, b
     elif isinstance(layer, Softmax):
         groups = x.reshape(batch * layer.groups, -1)
         x = softmax_reference(groups, temperature=layer.temperature)
-    elif isinstance(layer, Route):
-        x = np.concatenate([outputs[source] for source in layer.sources], axis=1)
-    elif isinstance(layer, Shortcut):
-        other, channels = outputs[layer.sources[1]], min(x.shape[1], outputs[layer.sources[1]].shape[1])
-        x = x.copy()
-        x[:, :channels] = layer.alpha * x[:, :channels] + layer.beta * other[:, :channels]
-        x = activate(layer.activation, x)
-    elif isinstance(layer, Upsample):
-        x = layer.scale * x.repeat(layer.stride, axis=2).repeat(layer.stride, axis=3)
-    elif isinstance(layer, Crop):
-        top, left = (layer.input.height - layer.crop_height) // 2, (layer.input.width - layer.crop_width) // 2
-        x = x[:, :, top : top + layer.crop_height, left : left + layer.crop_width]
-        x = x if layer.noadjust else 2 * x - 1
-    elif isinstance(layer, Activation | Yolo):
-        x = activate(layer.activation, x) if isinstance(layer, Activation) else _yolo(layer, x)
+    else:
+        x = answer(layer, [outputs[source] for source in layer.sources], values)
     shape = layer.output
     return np.asarray(x, np.float64).reshape(batch, shape.channels, shape.height, shape.width)
-
-
-def _yolo(layer: Yolo, x: FloatArray) -> FloatArray:
-    boxes = x.reshape(len(x), layer.boxes, layer.entries, *x.shape[2:])
-    answer = activate("logistic", boxes)
-    answer[:, :, :2] = layer.scale_x_y * answer[:, :, :2] - (layer.scale_x_y - 1) / 2
-    answer[:, :, 2:4] = boxes[:, :, 2:4]
-    return answer

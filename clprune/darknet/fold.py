@@ -8,12 +8,16 @@ import numpy as np
 
 from clprune.darknet.kinds.base import Layer, MatrixLayer
 from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.joins import Shortcut
 from clprune.darknet.network import Network
 from clprune.darknet.values import FloatArray, LayerWeights, Weights
 from clprune.errors import UsageError
 
 #: Added to the variance inside the square root, as darknet's CUDA code and PyTorch have it.
 BATCH_NORM_EPSILON = 1e-5
+
+#: Added to the sum that the weights of a shortcut are divided by.
+SHORTCUT_EPSILON = 1e-4
 
 
 def fold_batch_norm(layer: Layer, weights: LayerWeights) -> LayerWeights:
@@ -56,6 +60,18 @@ def _signs(weights: FloatArray) -> FloatArray:
     means = np.abs(filters).mean(axis=1, dtype=np.float64, keepdims=True).astype(np.float32)
     signs: FloatArray = np.where(filters > 0, means, -means)
     return signs.reshape(weights.shape)
+
+
+def shortcut_scales(layer: Shortcut, weights: LayerWeights) -> FloatArray:
+    """float32 `[summands, channels]`: what each channel of each summand is multiplied by (shortcut_multilayer_cpu)."""
+    given = weights.weights.astype(np.float64).reshape(len(layer.sources), -1)
+    if layer.weights_normalization == "relu":
+        given = np.maximum(given, 0)
+    elif layer.weights_normalization == "softmax":
+        given = np.exp(given - given.max(axis=0))
+    if layer.weights_normalization != "none":
+        given = given / (SHORTCUT_EPSILON + given.sum(axis=0))
+    return np.broadcast_to(given, (len(given), layer.output.channels)).astype(np.float32)
 
 
 def fold_network(network: Network, weights: Weights) -> tuple[Network, Weights]:

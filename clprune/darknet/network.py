@@ -10,7 +10,7 @@ from pathlib import Path
 from clprune.darknet.cfg import CfgWarning, parse_cfg
 from clprune.darknet.kinds.base import Keys, Layer, MatrixLayer, Place
 from clprune.darknet.kinds.heads import Head
-from clprune.darknet.registry import find_kind, kind_names
+from clprune.darknet.registry import RECURRENT, find_kind, kind_names
 from clprune.darknet.section import Section
 from clprune.dataset import DataSet
 from clprune.errors import UnsupportedLayerError, UsageError, shown
@@ -146,7 +146,8 @@ def _kind(section: Section) -> type[Layer]:
     kind = find_kind(section.name)
     if kind is None:
         where = f"{section.path}:{section.line}"
-        raise UnsupportedLayerError(f"{where}: [{section.name}] is not supported: expected one of {kind_names()}")
+        expected = "a network without memory" if section.name in RECURRENT else f"one of {kind_names()}"
+        raise UnsupportedLayerError(f"{where}: [{section.name}] is not supported: expected {expected}")
     return kind
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from clprune.darknet.kinds.base import Layer, WeightedLayer
+from clprune.darknet.kinds.functions import Implicit
 from clprune.darknet.kinds.joins import Shortcut
 from clprune.darknet.network import Network
 from clprune.darknet.values import FloatArray, LayerWeights, Weights
@@ -57,7 +58,7 @@ def _random_array(
     if isinstance(layer, WeightedLayer) and name == "weights":
         variance = (2.0 if layer.activation in RECTIFIERS else 1.0) / layer.columns
         values *= np.float32(gain * math.sqrt(variance))
-    elif name == "scales":
+    elif name == "scales" or isinstance(layer, Shortcut | Implicit):
         values = 1 + np.float32(0.1) * values
     elif name == "variance":
         values = generator.uniform(0.8, 1.25, shape).astype(np.float32)

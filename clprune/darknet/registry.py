@@ -19,10 +19,10 @@ GROUP = "clprune.layer_kinds"
 FOLDER = "clprune.darknet.kinds"
 
 #: Sections that darknet or a fork of it knows and clprune does not run.
-REFUSED = """
-crnn deconvolutional gru iseg l2norm logistic lstm rnn sam scale_channels conv_lstm
-history contrastive representation empty reorg3d implicit silence
-"""
+REFUSED = "crnn deconvolutional gru iseg lstm rnn conv_lstm history representation"
+
+#: Those among them whose output depends on earlier images.
+RECURRENT = frozenset({"crnn", "gru", "lstm", "rnn", "conv_lstm", "history"})
 
 #: Other names of sections that belong to no kind.
 ALIASES: Mapping[str, str] = {"network": "net", "deconv": "deconvolutional"}

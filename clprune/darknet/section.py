@@ -49,6 +49,13 @@ class Section:
             raise self.error(f"has no {key}=, which is required")
         return default
 
+    def word(self, key: str, meanings: Mapping[str, str]) -> str:
+        """What the value means, by default the first of `meanings`."""
+        found = self.text(key, next(iter(meanings)))
+        if found not in meanings:
+            raise self.error(f"{key}={shown(found)}: expected one of {', '.join(meanings)}", key=key)
+        return meanings[found]
+
     def integer(self, key: str, default: int | None = None, *, minimum: int | None = None) -> int:
         """The value as a whole number of at most 31 bits, at least `minimum`."""
         option = self.options.get(key)

@@ -12,6 +12,10 @@ from clprune.quantization.coding import Coding
 FloatArray = NDArray[np.float32]
 
 
+def _none() -> FloatArray:
+    return np.empty(0, np.float32)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerWeights:
     """The values of one layer, float32, C order.
@@ -21,6 +25,8 @@ class LayerWeights:
     | convolutional | `[filters, channels / groups, size, size]` | `[filters]` | with batch_normalize `[filters]` |
     | connected | `[outputs, inputs]` | `[outputs]` | with batch_normalize `[outputs]` |
     | local | `[locations, filters, channels, size, size]` | `[outputs]` | None |
+    | shortcut with weights | `[summands]` or `[summands, channels]` | `[0]` | None |
+    | implicit | `[filters, atoms, 1]` | `[0]` | None |
     | batchnorm | `[0]`; folded: `[channels]` factors | `[channels]` | `[channels]`; folded: None |
 
     `winograd` is the output tile m where a convolution's weights live in the Winograd domain F(m x m, 3 x 3): they are
@@ -28,8 +34,8 @@ class LayerWeights:
     `coding.decode()` exactly, so that whatever knows nothing of codings keeps working.
     """
 
-    weights: FloatArray = field(default_factory=lambda: np.empty(0, np.float32))
-    biases: FloatArray
+    weights: FloatArray = field(default_factory=_none)
+    biases: FloatArray = field(default_factory=_none)
     scales: FloatArray | None = None
     mean: FloatArray | None = None
     variance: FloatArray | None = None

@@ -100,7 +100,16 @@ def _(layer: AvgPool, site: Site) -> str:
 
 @write_layer.register
 def _(layer: Route, site: Site) -> str:
-    return site.x if layer.is_identity else site.graph.add("Concat", *site.planes, axis=1)
+    parts = site.planes
+    if layer.groups > 1:
+        ends = [(layer.group_id * shape.channels // layer.groups, shape) for shape in site.shapes]
+        parts = tuple(
+            site.graph.slice(
+                plane, first=(first, 0, 0), end=(first + shape.channels // layer.groups, shape.height, shape.width)
+            )
+            for plane, (first, shape) in zip(parts, ends, strict=True)
+        )
+    return site.x if layer.is_identity else site.graph.add("Concat", *parts, axis=1)
 
 
 @write_layer.register
@@ -122,6 +131,8 @@ def _(layer: Crop, site: Site) -> str:
 @write_layer.register
 def _(layer: Shortcut, site: Site) -> str:
     """Sums where the shapes differ: the other plane's share is brought to the previous one's shape, zeros elsewhere."""
+    if not layer.is_plain:
+        raise UnsupportedLayerError(f"{layer} (line {layer.line}) adds several or with weights: no ONNX is written")
     graph, (previous, other), (to, added) = site.graph, site.planes, site.shapes
     scale = np.full((1, 1, 1), layer.alpha, np.float32)
     if to != added:

@@ -17,7 +17,7 @@ EARLIER_HASHES: Mapping[str, tuple[str, ...]] = {
     "conv": ("019f5bce00aaa5a5", "0e2a90a67a6d09bb", "59913ab1b360ffa1"),
     "conv_channels": ("d663070bc156dc1b", "cdda2a10377b0ada", "3a17ab6d8b3423c8"),
     "conv_int8": ("68fb386dbe9e985c", "408b3bf375c36e29", "3d8726651a76b84b"),
-    "pointwise": ("a635844e0c7daad2", "1a0b7e2393d9daf4", "cf7fc534cba464fc"),
+    "pointwise": ("a635844e0c7daad2", "1a0b7e2393d9daf4", "b977834d18d2b3d5"),
     "max_pool": ("bffe28e6720f55ed", "de19cd66a90bdeb8", "ab391df676cb00d4"),
     "average_pool": ("0fc2baaf361c930f", "9e8d66a9deac68e0"),
     "softmax": ("a06e0c9cea447836", "bd3bc98c2bbc35ee"),

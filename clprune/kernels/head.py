@@ -18,7 +18,7 @@ from clprune.layout import Layout, contiguous_layout, padded_layout
 from clprune.packing.arrays import PackedArrays
 
 #: How the template calls functions.
-_CODES = {"linear": 0, "logistic": 1, "softmax": 2}
+_CODES = {"linear": 0, "logistic": 1, "softmax": 2, "l2norm": 3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,9 @@ class HeadOperation:
     def units(self) -> tuple[ChannelRun, ...]:
         """What one work-item computes: a channel, or a run whose values depend on each other."""
         return tuple(
-            part for run in self.runs for part in ((run,) if run.function == "softmax" else run.single_channels)
+            part
+            for run in self.runs
+            for part in ((run,) if run.function in ("softmax", "l2norm") else run.single_channels)
         )
 
 
@@ -103,6 +105,8 @@ class HeadKernel(Kernel[HeadTile, HeadOperation]):
             if run.function == "softmax":
                 powers = np.exp((part - part.max(axis=1, keepdims=True)) / operation.temperature)
                 part[:] = powers / powers.sum(axis=1, keepdims=True)
+            elif run.function == "l2norm":
+                part[:] = part / np.sqrt(np.square(part).sum(axis=1, keepdims=True))
             else:
                 part[:] = run.scale * activate(run.function, part) - (run.scale - 1) / 2
         return answer
@@ -121,6 +125,11 @@ class HeadKernel(Kernel[HeadTile, HeadOperation]):
         return (
             HeadOperation(input=padded, output=contiguous_layout(batch=2, shape=wide), runs=runs),
             HeadOperation(input=contiguous_layout(batch=2, shape=wide), output=padded, runs=runs),
+            HeadOperation(
+                input=padded,
+                output=contiguous_layout(batch=2, shape=wide),
+                runs=(ChannelRun(first=0, count=9, function="l2norm"),),
+            ),
             HeadOperation(
                 input=contiguous_layout(batch=3, shape=flat),
                 output=contiguous_layout(batch=3, shape=flat),

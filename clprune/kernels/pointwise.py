@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.activations import ACTIVATIONS, activate
+from clprune.darknet.reorder import Reorder
 from clprune.darknet.values import LayerWeights
 from clprune.geometry import Shape, ceil_div, round_up
 from clprune.kernels.arguments import NO_WEIGHTS, Answer, Arguments, Arrays, FloatArray, Launch
@@ -34,7 +35,9 @@ class PointwiseOperation:
     """`output = activate(alpha * (input * scale + shift) + beta * other)`, see the template for where `other` counts.
 
     `up` magnifies the input by nearest neighbour; `row_offset`, `column_offset` say where a crop begins;
-    `channel_offset` is the first channel of the output that is written (concatenation).
+    `channel_offset` is the first channel of the output that is written (concatenation), `from_channel` the first of
+    the input that is read, `channel_count` how many at most. `is_product`: `activate(input * other)` instead, where
+    `other` may have one channel or one place only. `order`: the input's values come in another order.
     """
 
     input: Layout
@@ -48,15 +51,22 @@ class PointwiseOperation:
     row_offset: int = 0
     column_offset: int = 0
     channel_offset: int = 0
+    from_channel: int = 0
+    channel_count: int | None = None
+    is_product: bool = False
+    order: Reorder | None = None
 
     @property
     def channels(self) -> int:
         """Channels that are read and written."""
-        return min(self.input.shape.channels, self.output.shape.channels - self.channel_offset)
+        room = self.output.shape.channels - self.channel_offset
+        given = room if self.order is not None else self.input.shape.channels - self.from_channel
+        return min(given, room, room if self.channel_count is None else self.channel_count)
 
     @property
     def key(self) -> str:
-        kind = "scaled " * self.is_scaled + "summed " * (self.other is not None)
+        joined = f"{factor_kind(self)} factors " if self.is_product else "summed "
+        kind = "scaled " * self.is_scaled + joined * (self.other is not None) + "reordered " * (self.order is not None)
         shape = self.output.shape
         return f"n{self.output.batch} {self.channels}x{shape.height}x{shape.width} {kind}".strip()
 
@@ -75,12 +85,19 @@ def pointwise_reference(
 ) -> Answer:
     """float64 answer `[N, channels, H, W]` for x and other `[N, C, H, W]`, scale and shift `[C]`."""
     shape = operation.output.shape
+    if operation.order is not None:
+        indices = operation.order.indices
+        taken = np.where(indices < 0, 0, x.astype(np.float64).reshape(len(x), -1)[:, indices])
+        return activate(operation.activation, taken.reshape(len(x), *shape.dimensions))
     rows = np.arange(shape.height) // operation.up + operation.row_offset
     columns = np.arange(shape.width) // operation.up + operation.column_offset
-    v = x.astype(np.float64)[:, : operation.channels][:, :, rows][:, :, :, columns]
+    first = operation.from_channel
+    v = x.astype(np.float64)[:, first : first + operation.channels][:, :, rows][:, :, :, columns]
     if scale is not None and shift is not None:
         v = v * scale.astype(np.float64)[None, :, None, None] + shift.astype(np.float64)[None, :, None, None]
-    if other is not None:
+    if other is not None and operation.is_product:
+        v = v * other.astype(np.float64)
+    elif other is not None:
         step, up = shortcut_steps(operation)
         channels = min(operation.channels, other.shape[1])
         part = other.astype(np.float64)[:, :channels, ::step, ::step]
@@ -91,9 +108,26 @@ def pointwise_reference(
     return activate(operation.activation, v)
 
 
+def _offsets(order: Reorder, layout: Layout) -> npt.NDArray[np.int32]:
+    """Where in the buffer each value of the result lies, seen from the image's first; -1 for a zero."""
+    indices = order.indices
+    channel, row, column = np.unravel_index(np.maximum(indices, 0), layout.shape.dimensions)
+    offsets = channel * layout.channel_stride + row * layout.pitch + column
+    return np.where(indices < 0, -1, offsets).astype(np.int32)
+
+
+def factor_kind(operation: PointwiseOperation) -> str:
+    """What `other` has a factor for: each "value", each place of a "plane", each "channel"; empty: it is added."""
+    if not operation.is_product or operation.other is None:
+        return ""
+    if operation.other.shape.channels < operation.output.shape.channels:
+        return "plane"
+    return "value" if operation.other.shape == operation.output.shape else "channel"
+
+
 def shortcut_steps(operation: PointwiseOperation) -> tuple[int, int]:
     """Darknet's (stride, sample) of a shortcut: every `stride`-th value of other meets every `sample`-th of x."""
-    if operation.other is None:
+    if operation.other is None or operation.is_product:
         return 1, 1
     wide, narrow = operation.other.shape.width, operation.output.shape.width
     return max(1, wide // narrow), max(1, narrow // wide)
@@ -104,7 +138,7 @@ class PointwiseKernel(Kernel[PointwiseTile, PointwiseOperation]):
 
     name = "pointwise"
     template = "pointwise"
-    generators = (shortcut_steps,)
+    generators = (shortcut_steps, factor_kind)
     tile_type = PointwiseTile
     computes = PointwiseOperation
     constraints = (
@@ -133,7 +167,9 @@ class PointwiseKernel(Kernel[PointwiseTile, PointwiseOperation]):
         return {
             "activation": operation.activation,
             "scaled": operation.is_scaled,
-            "summed": operation.other is not None,
+            "summed": operation.other is not None and not operation.is_product,
+            "factor": factor_kind(operation),
+            "ordered": operation.order is not None,
             "up": operation.up,
             "other_step": step,
             "other_up": up,
@@ -144,10 +180,11 @@ class PointwiseKernel(Kernel[PointwiseTile, PointwiseOperation]):
 
     def arguments(self, tile: PointwiseTile, operation: PointwiseOperation, packed: PackedArrays) -> Arguments:
         """With `scale` and `shift` where the operation has them."""
-        layout, other = operation.output, operation.other or operation.input
+        layout, other, x = operation.output, operation.other or operation.input, operation.input
         step, _ = shortcut_steps(operation)
         return {
             **({"scale": packed.values, "shift": packed.bias} if operation.is_scaled else {}),
+            **({} if operation.order is None else {"order": _offsets(operation.order, x)}),
             "alpha": operation.alpha,
             "beta": operation.beta,
             "batch": layout.batch,
@@ -158,7 +195,8 @@ class PointwiseKernel(Kernel[PointwiseTile, PointwiseOperation]):
             "other_channels": other.shape.channels,
             "other_rows": ceil_div(other.shape.height, step),
             "other_columns": ceil_div(other.shape.width, step),
-            **places(x=operation.input, other=other, y=layout),
+            **places(x=x, other=other, y=layout),
+            "x_origin": x.origin + operation.from_channel * x.channel_stride,
             "y_origin": layout.origin + operation.channel_offset * layout.channel_stride,
         }
 
@@ -220,7 +258,33 @@ class PointwiseKernel(Kernel[PointwiseTile, PointwiseOperation]):
                 activation="leaky",
             ),
         )
-        return (*copies, *(PointwiseOperation(input=plain, output=padded, activation=name) for name in ACTIVATIONS))
+        values, wide_plain = contiguous_layout(batch=2, shape=small), contiguous_layout(batch=2, shape=wide)
+        factors = (small, replace(small, channels=1), Shape(channels=3, height=1, width=1))
+        products = (
+            PointwiseOperation(
+                input=padded, output=plain, other=contiguous_layout(batch=2, shape=factor), is_product=True
+            )
+            for factor in factors
+        )
+        square = Shape(channels=4, height=6, width=4)
+        spread = padded_layout(batch=2, shape=square, pitch=6, padding=1)
+        orders = (
+            (Shape(channels=16, height=3, width=2), Reorder(kind="reorg", shape=square, stride=2)),
+            (Shape(channels=1, height=12, width=8), Reorder(kind="reorg", shape=square, stride=2, reverse=True)),
+            (Shape(channels=99, height=1, width=1), Reorder(kind="pad", shape=square, extra=3)),
+        )
+        reordered = (
+            PointwiseOperation(input=spread, output=contiguous_layout(batch=2, shape=shape), order=order)
+            for shape, order in orders
+        )
+        part = PointwiseOperation(input=wide_plain, output=values, from_channel=1, channel_count=2, channel_offset=1)
+        return (
+            *copies,
+            part,
+            *products,
+            *reordered,
+            *(PointwiseOperation(input=plain, output=padded, activation=name) for name in ACTIVATIONS),
+        )
 
 
 def _random(rng: np.random.Generator, layout: Layout) -> npt.NDArray[np.float32]:

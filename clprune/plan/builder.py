@@ -83,6 +83,7 @@ class PlanBuilder(Draft):
                 layouts,
                 host_input=self.host_input,
                 host_outputs=self.host_outputs,
+                constants=tuple(self.constants),
                 most_bytes=self._most_bytes(uses, layouts),
             )
         return plan.with_views({tensor: view.tensor for tensor, view in self.views.items()})

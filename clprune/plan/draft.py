@@ -29,7 +29,7 @@ class Draft:
     """Steps in order, and the layout of every tensor. Tensors are numbered freely; see Plan.
 
     `fused` maps convolutions to the pooling layers that they compute as well, `forms` layers to what is known of their
-    weights. `kernels` are those to choose from.
+    weights. `kernels` are those to choose from, `constants` the tensors that hold a layer's values.
     """
 
     network: Network
@@ -41,6 +41,7 @@ class Draft:
     kernels: Sequence[Kernel[Any, Any]]
     steps: list[Step] = field(default_factory=list)
     layouts: dict[int, Layout] = field(default_factory=dict)
+    constants: dict[int, Layer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.aliases = tensor_aliases(self.network, self.fused)

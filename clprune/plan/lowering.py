@@ -6,6 +6,7 @@ packages have a method `lower`.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -13,11 +14,11 @@ import numpy as np
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
-from clprune.darknet.kinds.functions import Activation, Softmax
+from clprune.darknet.kinds.functions import Activation, Implicit, L2Norm, Softmax
 from clprune.darknet.kinds.heads import runs_of
-from clprune.darknet.kinds.joins import Route, Shortcut
+from clprune.darknet.kinds.joins import Product, Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm
-from clprune.darknet.kinds.planes import Crop, Upsample
+from clprune.darknet.kinds.planes import Crop, Reorg, Upsample
 from clprune.darknet.kinds.pools import WindowPool
 from clprune.darknet.kinds.windowed import WindowedLayer
 from clprune.darknet.values import LayerWeights
@@ -153,9 +154,16 @@ def _(layer: Route, site: Site) -> None:
     first = 0
     for source in site.inputs:
         layout = site.draft.layouts[source]
-        operation = PointwiseOperation(input=layout, output=site.y, channel_offset=first)
+        count = layout.shape.channels // layer.groups
+        operation = PointwiseOperation(
+            input=layout,
+            output=site.y,
+            channel_offset=first,
+            from_channel=layer.group_id * count,
+            channel_count=count if layer.groups > 1 else None,
+        )
         site.compute(operation, inputs=(source,))
-        first += layout.shape.channels
+        first += count
 
 
 @lower.register
@@ -170,15 +178,61 @@ def _(layer: BatchNorm, site: Site) -> None:
 
 @lower.register
 def _(layer: Shortcut, site: Site) -> None:
-    operation = PointwiseOperation(
-        input=site.x,
-        output=site.y,
-        other=site.draft.layouts[site.inputs[1]],
-        alpha=layer.alpha,
-        beta=layer.beta,
-        activation=layer.activation,
+    draft = site.draft
+    summands = (
+        [_scaled_summand(layer, site, index) for index in range(len(site.inputs))] if layer.arrays else site.inputs
     )
-    site.compute(operation)
+    total, *others = summands
+    for number, other in enumerate(others, 1):
+        is_last = number == len(others)
+        output = site.output if is_last else draft.new_tensor(site.y)
+        operation = PointwiseOperation(
+            input=draft.layouts[total],
+            output=site.y,
+            other=draft.layouts[other],
+            alpha=layer.alpha,
+            beta=layer.beta,
+            activation=layer.activation if is_last else "linear",
+        )
+        site.compute(operation, inputs=(total, other), output=output)
+        total = output
+
+
+def _scaled_summand(layer: Shortcut, site: Site, index: int) -> int:
+    """A tensor with a summand of a weighted shortcut, times its weights."""
+    source = site.draft.layouts[site.inputs[index]]
+    channels = min(source.shape.channels, layer.output.channels)
+    layout = contiguous_layout(batch=source.batch, shape=dataclasses.replace(source.shape, channels=channels))
+    tensor = site.draft.new_tensor(layout)
+    operation = PointwiseOperation(input=source, output=layout, is_scaled=True)
+    site.compute(operation, inputs=(site.inputs[index],), output=tensor, label="weights of a shortcut", summand=index)
+    return tensor
+
+
+@lower.register
+def _(layer: Product, site: Site) -> None:
+    factor, other = site.inputs
+    layouts = site.draft.layouts
+    operation = PointwiseOperation(
+        input=layouts[other], output=site.y, other=layouts[factor], is_product=True, activation=layer.activation
+    )
+    site.compute(operation, inputs=(other, factor))
+
+
+@lower.register
+def _(layer: Reorg, site: Site) -> None:
+    site.compute(PointwiseOperation(input=site.x, output=site.y, order=layer.order))
+
+
+@lower.register
+def _(layer: L2Norm, site: Site) -> None:
+    runs = runs_of([(layer.input.channels, "l2norm", 1.0)])
+    site.compute(HeadOperation(input=site.x, output=site.y, runs=runs))
+
+
+@lower.register
+def _(layer: Implicit, site: Site) -> None:
+    site.draft.constants[site.output] = layer
 
 
 @lower.register

@@ -62,6 +62,7 @@ def share_buffers(
     *,
     host_input: int,
     host_outputs: Sequence[int],
+    constants: Sequence[int] = (),
     most_bytes: int = 0,
 ) -> MemoryPlan:
     """Greedy sharing: a new tensor takes the free buffer that has to grow least, or a new one.
@@ -70,16 +71,18 @@ def share_buffers(
     buffer held another layout has to be cleared, by a launch in every run. As long as that saves launches and takes no
     more than `most_bytes`, tensors of one layout, the smallest first, share among themselves only.
 
-    `host_input` is alive from the start and written with its padding, `host_outputs` are alive to the end.
+    `host_input` is alive from the start and written with its padding, `host_outputs` are alive to the end,
+    `constants` always.
     """
     if sum(layout.size_bytes for layout in layouts.values()) <= SEPARATE_BYTES:
         return separate_buffers(layouts)
     last_use = {tensor: step for step, use in enumerate(uses) for tensor in (*use.inputs, use.output)}
-    last_use |= dict.fromkeys(host_outputs, len(uses))
+    last_use |= dict.fromkeys((*host_outputs, *constants), len(uses))
 
     def place(secluded: frozenset[Layout]) -> MemoryPlan:
         buffers = _Buffers(layouts=layouts, secluded=secluded)
-        buffers.place(host_input)
+        for tensor in (*constants, host_input):
+            buffers.place(tensor)
         for step, use in enumerate(uses):
             if use.output not in buffers.buffer_of:
                 buffers.place(use.output)
@@ -87,7 +90,7 @@ def share_buffers(
         return MemoryPlan(
             buffer_of=buffers.buffer_of,
             sizes_bytes=tuple(buffers.sizes),
-            to_clear=_to_clear(buffers.buffer_of, layouts) - {host_input},
+            to_clear=_to_clear(buffers.buffer_of, layouts) - {host_input, *constants},
             is_shared=True,
         )
 

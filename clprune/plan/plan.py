@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clprune.algorithms import Algorithms
+from clprune.darknet.kinds.base import Layer
 from clprune.darknet.network import Network
 from clprune.device import DeviceInfo
 from clprune.kernels.catalogue import find_kernels
@@ -30,6 +31,7 @@ class Plan:
 
     The host writes the tensor `host_input`, padding included, and reads `host_outputs`, one per output layer. `views`
     are tensors that are one image of another; the steps of a part that runs image by image read and write them.
+    `constants` hold the values of a layer from the start; no step writes them.
     """
 
     network: Network
@@ -39,6 +41,7 @@ class Plan:
     memory: MemoryPlan
     host_input: int
     host_outputs: tuple[int, ...]
+    constants: Mapping[int, Layer]
 
     @property
     def scratch_bytes(self) -> int:
@@ -95,6 +98,7 @@ def make_plan(
         memory=memory,
         host_input=builder.host_input,
         host_outputs=builder.host_outputs,
+        constants=builder.constants,
     )
     builder.check_memory(memory, plan.scratch_bytes)
     return plan

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from clprune.darknet.fold import fold_batch_norm
+from clprune.darknet.fold import fold_batch_norm, shortcut_scales
 from clprune.darknet.kinds.base import Layer
+from clprune.darknet.kinds.joins import Shortcut
 from clprune.darknet.kinds.pools import MaxPool
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
@@ -23,9 +24,9 @@ class Step:
     """One launch before a kernel is chosen: `offers` are the ways in which it can be computed, the first one untuned.
 
     `inputs` and `output` name tensors of the plan; `layer` is None for copies of the plan's own. `constants`: what the
-    step multiplies by in place of its layer's weights, weights or (scale, shift) for all channels. `fused` is the
-    pooling layer that the step computes as well. `image` is the image of the batch that the step is for, None where it
-    is for all.
+    step multiplies by in place of its layer's weights, weights or (scale, shift) for all channels; `summand`: which of
+    a weighted shortcut's it scales. `fused` is the pooling layer that the step computes as well. `image` is the image
+    of the batch that the step is for, None where it is for all.
     """
 
     layer: Layer | None
@@ -33,6 +34,7 @@ class Step:
     offers: tuple[Offer, ...]
     inputs: tuple[int, ...]
     output: int
+    summand: int | None = None
     constants: tuple[float, float] | LayerWeights | None = None
     fused: MaxPool | None = None
     image: int | None = None
@@ -96,7 +98,16 @@ def step_weights(step: Chosen, network: Network, weights: Weights) -> LayerWeigh
         return LayerWeights(weights=scale, biases=shift)
     if step.layer is None:
         raise TypeError(f"{step.label} belongs to no layer and has no weights")
-    values = weights.layers[step.layer.values_index]
-    if values is None:
-        raise UsageError(f"{network.path}:{step.layer.line}: {step.layer} has no weights to run with")
+    values = layer_values(step.layer, network, weights)
+    if step.summand is not None and isinstance(step.layer, Shortcut):
+        scale = shortcut_scales(step.layer, values)[step.summand]
+        return LayerWeights(weights=scale, biases=np.zeros_like(scale))
     return fold_batch_norm(step.layer, values)
+
+
+def layer_values(layer: Layer, network: Network, weights: Weights) -> LayerWeights:
+    """The values of a layer. Raises UsageError where it has none."""
+    values = weights.layers[layer.values_index]
+    if values is None:
+        raise UsageError(f"{network.path}:{layer.line}: {layer} has no weights to run with")
+    return values

@@ -17,11 +17,12 @@ from clprune.errors import BuildError, UsageError
 from clprune.kernels.arguments import INPUTS, NO_WEIGHTS, Scratch
 from clprune.kernels.base import Choice
 from clprune.launching import BoundStages, BuiltStage, bind_stages, build_stages, obstacle
+from clprune.layout import view
 from clprune.opencl import Buffer, Session
 from clprune.packing.arrays import PackedArrays
 from clprune.plan.chooser import SAFE_ORIGIN
 from clprune.plan.plan import Plan
-from clprune.plan.steps import Chosen, step_weights
+from clprune.plan.steps import Chosen, layer_values, step_weights
 
 #: Arrays below this size are compared by content before they are copied.
 SMALL_BYTES = 2**18
@@ -81,6 +82,10 @@ def bind_plan(session: Session, plan: Plan, weights: Weights) -> BoundPlan:
     """
     buffers = [session.zeros(size) for size in plan.memory.sizes_bytes]
     tensors = {name: buffers[number] for name, number in plan.memory.buffer_of.items()}
+    for tensor, layer in plan.constants.items():
+        content = np.zeros(plan.layouts[tensor].elements, np.float32)
+        view(content, plan.layouts[tensor])[:] = layer_values(layer, plan.network, weights).weights
+        session.write(tensors[tensor], content)
     binder = _Binder(session=session, plan=plan, weights=weights, tensors=tensors)
     prepared = binder.prepare_all(plan.steps)
     scratch = _shared_scratch(session, [item.arguments for item in prepared])

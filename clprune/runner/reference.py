@@ -13,7 +13,7 @@ from clprune.darknet.values import Weights
 from clprune.offline.architectures import ARCHITECTURES, imaginary_device
 from clprune.plan.forms import weights_forms
 from clprune.plan.plan import Plan, make_plan
-from clprune.plan.steps import step_weights
+from clprune.plan.steps import layer_values, step_weights
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -28,6 +28,8 @@ def reference_outputs(plan: Plan, weights: Weights, x: npt.NDArray[Any]) -> dict
     for tensor in plan.layouts:
         _allocate(outputs, plan, tensor)
     outputs[plan.host_input][:] = x
+    for tensor, layer in plan.constants.items():
+        outputs[tensor][:] = layer_values(layer, plan.network, weights).weights
     for step in plan.steps:
         if step.inputs:  # else it clears padding, which is none of a tensor's values
             inputs = [outputs[tensor] for tensor in step.inputs]

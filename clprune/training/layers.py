@@ -329,10 +329,15 @@ def _average_pool(layer: pools.AvgPool, x: Tensor) -> Tensor:
 
 @_computes(joins.Route)
 def _route(layer: joins.Route, *sources: Tensor) -> Tensor:
-    return sources[0] if len(sources) == 1 else torch.cat(sources, 1)
+    parts = [source.chunk(layer.groups, 1)[layer.group_id] for source in sources]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
-@_computes(joins.Shortcut)
+@make_layer.register
+def _(layer: joins.Shortcut) -> nn.Module:
+    return Function(layer, _shortcut) if layer.is_plain else cast(nn.Module, layer.torch_module())
+
+
 def _shortcut(layer: joins.Shortcut, previous: Tensor, other: Tensor) -> Tensor:
     if previous.shape == other.shape:
         return activate(layer.activation, layer.alpha * previous + layer.beta * other)

@@ -88,7 +88,7 @@ def test_windows(model_of: ModelOf, tmp_path: Path, layers: str) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_networks(seed: int, tmp_path: Path) -> None:
-    network, weights = random_network(tmp_path, seed)
+    network, weights = random_network(tmp_path, seed, is_plain=True)
     check(Model(network=network, weights=weights), tmp_path)
 
 

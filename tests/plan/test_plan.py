@@ -110,7 +110,7 @@ def test_every_tensor_is_there_when_it_is_read(tmp_path: Path, keep_tensors: boo
         path.write_text(random_cfg(seed))
         plan = make_plan(load_network(path), LARGE_GPU, keep_tensors=keep_tensors)
         buffer_of, inside = plan.memory.buffer_of, {}
-        inside[buffer_of[plan.host_input]] = plan.host_input
+        inside |= {buffer_of[tensor]: tensor for tensor in (plan.host_input, *plan.constants)}
         for step in plan.steps:
             for tensor in step.inputs:
                 assert inside[buffer_of[tensor]] == tensor, (seed, step.label)
@@ -176,7 +176,7 @@ def test_images_of_a_batch_go_one_by_one_where_activations_spill_the_caches(
     assert make_plan(network, LARGE_GPU).views == {}
 
 
-@pytest.mark.parametrize("layer", ["[reorg]\nstride=3"])
+@pytest.mark.parametrize("layer", ["[normalization]", "[local]\nfilters=2\nsize=3"])
 def test_layer_without_kernel_is_named(network_of: Callable[..., Network], layer: str) -> None:
     network = network_of(f"[net]\nheight=9\nwidth=9\nchannels=9\n\n{layer}\n")
     with pytest.raises(UnsupportedLayerError, match=r"network\.cfg:6: layer 0 \[\w+\] has no kernel yet"):

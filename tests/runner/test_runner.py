@@ -78,6 +78,74 @@ def test_kept_tensors_change_nothing(runner_of: Make, tmp_path: Path) -> None:
             assert np.array_equal(shared(x), separate(x))
 
 
+JOINS = """\
+[net]
+height=6
+width=8
+channels=3
+[conv]
+filters=8
+size=3
+pad=1
+activation=leaky
+[route]
+layers=0
+groups=2
+group_id=1
+[conv]
+filters=8
+size=3
+pad=1
+activation=leaky
+[route]
+layers=-1,0
+groups=2
+[route]
+layers=-1,-2,0
+[conv]
+filters=4
+[shortcut]
+from=0,1
+weights_type=per_channel
+weights_normalization=softmax
+activation=relu
+[shortcut]
+from=1
+alpha=.5
+activation=leaky
+[shortcut]
+from=0,2
+[reorg3d]
+stride=2
+[reorg]
+stride=2
+reverse=1
+[route]
+layers=10,3
+[route]
+layers=11,11,4
+[conv]
+filters=5
+size=3
+pad=1
+[reorg]
+extra=2
+"""
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_joins(runner_of: Make, network_of: Callable[..., Network], batch: int) -> None:
+    """Groups, sums of several with weights, other orders, the same source twice and in several routes."""
+    network = network_of(JOINS, batch=batch)
+    weights = random_weights(network, seed=1)
+    x = images(network, 3)
+    for cut in (network, *(network.until(index) for index in (1, 6, 8, 10))):
+        wanted = answers(cut, weights, x)
+        with runner_of(cut, weights) as runner:
+            got = runner(x)
+        assert float(np.abs(got - wanted).max()) <= tolerance(cut) * float(np.abs(wanted).max())
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_values_of_any_layer(runner_of: Make, tmp_path: Path, batch: int) -> None:
     network, weights = random_network(tmp_path, 1, batch=batch)

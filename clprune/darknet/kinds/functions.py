@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clprune.darknet.kinds.base import Keys, Layer, OptionError, activation_name, flat, integer, number
+from clprune.darknet.kinds.base import Keys, Layer, OptionError, activation_name, boolean, flat, integer, number
 from clprune.darknet.section import Section
 from clprune.darknet.tree import Tree
+from clprune.geometry import Shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,52 @@ class Activation(Layer):
     carries_channels = True
 
     activation: str = activation_name("linear")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logistic(Activation):
+    """Logistic activation; darknet trains it by cross entropy."""
+
+    names = ("logistic",)
+
+    activation: str = "logistic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class L2Norm(Layer):
+    """Every value divided by the L2 norm of its place over all channels."""
+
+    names = ("l2norm",)
+    takes_vector = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Implicit(Layer):
+    """Values of its own, `filters` x `atoms` x 1, whatever the input: they are in the weights file."""
+
+    names = ("implicit",)
+    keys = Keys(silent="mean std")
+
+    filters: int = integer(128)
+    atoms: int = integer(1)
+    dontload: bool = boolean()
+
+    @property
+    def arrays(self) -> dict[str, tuple[int, ...]]:
+        return {"weights": self.output.dimensions}
+
+    def output_shape(self, shapes: Sequence[Shape]) -> Shape:
+        return Shape(channels=self.filters, height=self.atoms, width=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Empty(Layer):
+    """Nothing at all."""
+
+    names = ("empty", "silence")
+    takes_vector = True
+    carries_channels = True
+    is_identity = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,3 +123,11 @@ class Cost(Layer):
     carries_channels = True
     is_identity = True
     is_loss = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrastive(Cost):
+    """The loss of embeddings; nothing at inference."""
+
+    names = ("contrastive",)
+    keys = Keys(silent="classes temperature yolo_layer cls_normalizer max_delta contrastive_neg_max")

@@ -28,7 +28,7 @@ mask_scale log forced
 @dataclass(frozen=True, kw_only=True)
 class ChannelRun:
     """`count` channels from `first` on. Each value becomes `scale * function(value) - (scale - 1) / 2`, `function`
-    being `linear` or `logistic`; or it is `softmax` over the channels.
+    being `linear` or `logistic`; or it is `softmax` or `l2norm` over the channels.
     """
 
     first: int

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from clprune.darknet.kinds.base import Keys, Layer, OptionError, boolean, integer, number
+from clprune.darknet.kinds.base import Keys, Layer, OptionError, boolean, flat, integer, number
+from clprune.darknet.reorder import Reorder
 from clprune.geometry import Shape
 
 
@@ -49,16 +50,22 @@ class Upsample(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Reorg(Layer):
-    """Darknet's space to depth (`reverse`: depth to space) in its own channel order, `reorg_cpu` in its blas.c."""
+    """Darknet's space to depth (`reverse`: depth to space) in its own order: `reorg_cpu` called with the input's sizes.
+
+    pjreddie's has two other modes: `flatten` to HWC order, and `extra` zeros behind the flattened input.
+    """
 
     names = ("reorg",)
-    keys = Keys(neutral={"extra": 0, "flatten": 0})
 
     stride: int = integer()
     reverse: bool = boolean()
+    flatten: bool = boolean()
+    extra: int = integer(0, minimum=0)
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
         stride, shape = self.stride, self.input
+        if self.extra:
+            return flat(shape.elements + self.extra)
         # reorg_cpu splits the channels by stride * stride in both directions and reads outside its input if it cannot.
         if shape.channels % stride**2:
             message = f"stride={stride}: expected input channels divisible by {stride**2}, found {shape}"
@@ -68,3 +75,29 @@ class Reorg(Layer):
         if shape.height % stride or shape.width % stride:
             raise OptionError(f"stride={stride} does not divide the input {shape}", key="stride")
         return Shape(channels=shape.channels * stride**2, height=shape.height // stride, width=shape.width // stride)
+
+    @property
+    def order(self) -> Reorder:
+        """Where each value comes from."""
+        if self.flatten or self.extra:
+            kind = "flatten" if self.flatten else "pad"
+            return Reorder(kind=kind, shape=self.input, reverse=self.reverse and self.flatten, extra=self.extra)
+        return Reorder(kind="reorg", shape=self.input, stride=self.stride, reverse=self.reverse)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reorg3d(Reorg):
+    """Space to depth: `reorg_cpu` called with the output's sizes."""
+
+    names = ("reorg3d",)
+
+    def output_shape(self, shapes: Sequence[Shape]) -> Shape:
+        output = super().output_shape(shapes)
+        if output.channels % self.stride**2:
+            message = f"stride={self.stride}: expected output channels divisible by {self.stride**2}, found {output}"
+            raise OptionError(message, key="stride")
+        return output
+
+    @property
+    def order(self) -> Reorder:
+        return Reorder(kind="reorg", shape=self.output, stride=self.stride, reverse=self.reverse)
