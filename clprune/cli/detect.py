@@ -128,7 +128,8 @@ def _detect_by_workers(
 
     if crops is not None:
         raise click.UsageError("--crops is for one device: leave out --workers and --scheduler")
-    loaded = load_model(model, weights, names=options.pop("names"), batch=options.pop("batch"))
+    names, batch = options.pop("names"), options.pop("batch")
+    loaded = load_model(model, weights, names=names, batch=batch, dialect=options["dialect"])
     options |= {"algorithms": take_algorithms(options), "image_options": take_image_options(options)}
     del options["device"]  # the workers'
     show = partial(_show, as_json=as_json, boxes=boxes)

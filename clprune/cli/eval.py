@@ -72,9 +72,10 @@ def command(
     from clprune.workflow.evaluate import EvaluateResult, evaluate
 
     chosen = {name: options.pop(name) for name in ("threshold", "nms", "dialect")}
-    detection = DetectionOptions(resize=options["resize"], **chosen)
+    resize = options["resize"]
     cluster, reading = take_cluster(options), take_image_options(options)
-    loaded = load_model(model, weights, batch=batch)
+    loaded = load_model(model, weights, batch=batch, dialect=chosen["dialect"])
+    detection = DetectionOptions(resize=resize, **chosen | {"dialect": loaded.dialect.name})
     with show_progress() as progress:
         settings = {"data": data, "count": count, "image_options": reading, "progress": progress}
         if cluster is None:

@@ -17,6 +17,7 @@ from clprune.cli.shared.model import batch_option, model_argument, tell_size
 from clprune.cli.shared.options import (
     algorithm_options,
     device_option,
+    dialect_option,
     image_options,
     json_option,
     take_algorithms,
@@ -58,6 +59,7 @@ WEIGHTS_SUFFIXES = (".weights", ".backup", ".safetensors")
     "[images, C, H, W].",
 )
 @bulk_options
+@dialect_option
 @image_options
 @algorithm_options
 @batch_option
@@ -74,6 +76,7 @@ def command(
     top: int,
     until: int | None,
     out: str | None,
+    dialect: str | None,
     batch: int,
     device: str | None,
     as_json: bool,
@@ -101,7 +104,7 @@ def command(
     path = None if out is None else check_writable(Path(out))
     weights, images = split_files(files)
     algorithms, reading = take_algorithms(options), take_image_options(options)
-    network = load_network(model, batch=batch)
+    network = load_network(model, batch=batch, dialect=dialect)
     check_image_network(network)
     layer = None if until is None else network.until(until).layers[-1]
     if layer is None and network.output_layers[0].is_head:

@@ -1,4 +1,4 @@
-"""`clprune info`: print versions, device and database for a bug report, or what a packed model holds."""
+"""`clprune info`: print versions, device and database for a bug report, or what a model holds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clprune.cli.shared.options import device_option, json_option
+from clprune.cli.shared.network_table import print_network
+from clprune.cli.shared.options import device_option, dialect_option, json_option
 from clprune.cli.shared.text import print_json, print_table, stdout_console
 from clprune.errors import NoDeviceError, WeightsError
 
@@ -25,17 +26,21 @@ PACKAGES = ("numpy", "pyopencl", "mako", "intel-opencl-rt", "torch")
 
 
 @click.command("info")
-@click.argument("file", metavar="[FILE.safetensors]", required=False)
+@click.argument("file", metavar="[MODEL.cfg|FILE.safetensors]", required=False)
+@dialect_option
 @device_option
 @json_option
-def command(file: str | None, device: str | None, as_json: bool) -> None:
+def command(file: str | None, dialect: str | None, device: str | None, as_json: bool) -> None:
     """Print versions, the device with its driver and quirks, and the state of the tuning database.
 
-    This is what a bug report should hold. It works without any device, too. With a packed model, print instead how
-    each of its layers is stored.
+    This is what a bug report should hold. It works without any device, too. With a cfg, print instead its layers and
+    which fork of darknet it is meant for; with a packed model, how each of its layers is stored.
     """
     from clprune.opencl import choose
 
+    if file is not None and Path(file).suffix == ".cfg":
+        print_network(file, dialect, as_json=as_json)
+        return
     if file is not None:
         _print_container(file, as_json=as_json)
         return
@@ -148,12 +153,12 @@ def _database_text(state: dict[str, Any]) -> str:
 def _print_container(file: str, *, as_json: bool) -> None:
     """Print each layer's domain, unit, share of weights that are left, coding and bytes, and the file's size.
 
-    `file` is a container or a cfg that has one beside it. Raises WeightsError.
+    Raises WeightsError where `file` is no container.
     """
-    from clprune.container.load import default_weights, is_packed
+    from clprune.container.load import is_packed
     from clprune.container.read import describe_packed
 
-    path = default_weights(file) if Path(file).suffix == ".cfg" else Path(file)
+    path = Path(file)
     if not is_packed(path):
         raise WeightsError(
             "expected a packed model, PREFIX.safetensors: other files do not say what they hold", path=path

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from clprune.container.load import DARKNET_SUFFIX, PACKED_SUFFIX, default_weights, load_weights, save_model_files
+from clprune.darknet.dialect import ToldDialect
 from clprune.darknet.names import read_names
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
@@ -65,6 +66,12 @@ class Model:
         beside = (path.with_suffix(".names") for path in reversed(self.files))
         return next((path for path in beside if path.exists()), None)
 
+    @property
+    def dialect(self) -> ToldDialect:
+        """The fork of darknet whose rules hold: as the cfg tells, else the weights' header."""
+        values = self.weights
+        return self.network.dialect.with_header((values.major, values.minor, values.revision))
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Class names by index, numbers where no file names them. Raises DataError."""
@@ -103,18 +110,23 @@ class Model:
 
 
 def load_model(
-    cfg: str | Path, weights: str | Path | None = None, *, names: str | Path | None = None, batch: int = 1
+    cfg: str | Path,
+    weights: str | Path | None = None,
+    *,
+    names: str | Path | None = None,
+    batch: int = 1,
+    dialect: str | None = None,
 ) -> Model:
     """Read a darknet cfg with its weights, `.weights` or `.safetensors`; by default those of the same stem beside it.
 
     `names` is a file of class names, one per line; by default that beside the weights or the cfg. `batch` images will
-    run at once. Raises CfgError, UnsupportedLayerError, WeightsError.
+    run at once; `dialect` as in `load_network`. Raises CfgError, UnsupportedLayerError, WeightsError.
 
     >>> model = clprune.load_model("model.cfg", "model.weights")
     >>> str(model.network.input), model.network.outputs, model.names[:3]
     ('3x32x32', 10, ('0', '1', '2'))
     """
-    network = load_network(cfg, batch=batch)
+    network = load_network(cfg, batch=batch, dialect=dialect)
     weights_path = default_weights(cfg) if weights is None else Path(weights)
     return Model(
         network=network,

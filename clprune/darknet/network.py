@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clprune.darknet.cfg import CfgWarning, parse_cfg
+from clprune.darknet.dialect import ToldDialect, tell_dialect
 from clprune.darknet.kinds.base import Keys, Layer, MatrixLayer, Place
 from clprune.darknet.kinds.heads import Head
 from clprune.darknet.registry import RECURRENT, find_kind, kind_names
@@ -39,6 +40,7 @@ class Network:
 
     `input` is the shape of one image, `batch` the images of one run, `net_options` the `[net]` section's values as
     text (what training was done with, unchecked). `is_cut`: the last layer alone is the answer (see `until`).
+    `dialect` is the fork of darknet whose rules hold.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Network:
     layers: tuple[Layer, ...]
     net_options: Mapping[str, str]
     is_cut: bool = False
+    dialect: ToldDialect = field(default_factory=ToldDialect)
 
     @property
     def output_layers(self) -> tuple[Layer, ...]:
@@ -87,20 +90,21 @@ class Network:
         return replace(self, layers=self.layers[: index % count + 1], is_cut=True)
 
 
-def load_network(path: str | Path, *, batch: int = 1) -> Network:
+def load_network(path: str | Path, *, batch: int = 1, dialect: str | None = None) -> Network:
     """Read a darknet cfg and work out every shape.
 
-    `batch` is the number of images of one run; the cfg's own `batch` belongs to training. Unknown keys earn one
-    `CfgWarning` each. Raises CfgError naming file and line, and UnsupportedLayerError for layer kinds that darknet
+    `batch` is the number of images of one run; the cfg's own `batch` belongs to training. `dialect` is the fork of
+    darknet whose rules hold where they differ, by default told from the cfg's keys. Unknown keys earn one `CfgWarning`
+    each. Raises CfgError naming file and line, and UnsupportedLayerError for layer kinds that darknet
     has and clprune does not run.
     """
     if batch < 1:
         raise UsageError(f"batch {batch}: expected at least 1")
     net, *sections = parse_cfg(path)
     _check_keys(net, NET_KEYS)
-    first = _input_shape(net)
+    first, told = _input_shape(net), tell_dialect([net, *sections], dialect)
     layers: list[Layer] = []
-    for index, section in enumerate(sections):
+    for index, section in enumerate(replace(each, dialect=told.name) for each in sections):
         kind = _kind(section)
         if index == 0 and "height" not in net.options and not kind.takes_vector:
             raise section.error("wants an image: expected height, width and channels in [net], found inputs only")
@@ -109,7 +113,7 @@ def load_network(path: str | Path, *, batch: int = 1) -> Network:
     if all(layer.is_loss for layer in layers):
         raise net.error("no layer follows: expected at least one")
     options = {key: option.value for key, option in net.options.items()}
-    return Network(path=Path(path), input=first, batch=batch, layers=tuple(layers), net_options=options)
+    return Network(path=Path(path), input=first, batch=batch, layers=tuple(layers), net_options=options, dialect=told)
 
 
 def check_data(network: Network, data: DataSet) -> None:

@@ -28,12 +28,15 @@ class Option:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One `[section]`: its name with aliases resolved, its line (1-based), its options by key."""
+    """One `[section]`: its name with aliases resolved, its line (1-based), its options by key, and the fork of darknet
+    whose rules hold (`clprune.darknet.dialect`).
+    """
 
     path: Path
     name: str
     line: int
     options: Mapping[str, Option]
+    dialect: str = "alexeyab"
 
     def error(self, message: str, *, key: str | None = None) -> CfgError:
         """A CfgError at the line of `key` where that is given, else at the section's own line."""

@@ -18,9 +18,10 @@ from PIL import Image
 
 from clprune.algorithms import Algorithms
 from clprune.container.model import Model, load_model
+from clprune.darknet.dialect import Dialect
 from clprune.darknet.kinds.heads import Head
 from clprune.detection.objects import Detection, find_objects
-from clprune.detection.options import DetectionOptions, Dialect
+from clprune.detection.options import DetectionOptions
 from clprune.errors import ClpruneError, ImageError, UsageError
 from clprune.image import FloatArray, ImageOptions, Resize, fit_picture
 from clprune.opencl import Session
@@ -82,7 +83,7 @@ class Detector:
         threshold: float = 0.25,
         nms: float = 0.45,
         resize: Resize | None = None,
-        dialect: Dialect = "alexeyab",
+        dialect: Dialect | None = None,
         hierarchy: float = 0.5,
         class_map: Sequence[int] = (),
         in_pixels: bool = False,
@@ -92,14 +93,14 @@ class Detector:
         session: Session | None = None,
         algorithms: Algorithms | None = None,
     ) -> None:
-        self.options = DetectionOptions(
-            threshold=threshold, nms=nms, resize=resize, dialect=dialect, hierarchy=hierarchy,
-            class_map=tuple(class_map), in_pixels=in_pixels,
-        )  # fmt: skip
         if not isinstance(model, Model):
-            model = load_model(model, weights, names=names, batch=batch)
+            model = load_model(model, weights, names=names, batch=batch, dialect=dialect)
         elif names is not None:
             model = replace(model, names_path=Path(names))
+        self.options = DetectionOptions(
+            threshold=threshold, nms=nms, resize=resize, dialect=dialect or model.dialect.name, hierarchy=hierarchy,
+            class_map=tuple(class_map), in_pixels=in_pixels,
+        )  # fmt: skip
         self.network = model.network
         self.names = model.first_names(len(class_map) or model.network.classes)
         last = self.network.output_layers[-1]

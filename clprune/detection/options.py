@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
+from clprune.darknet.dialect import DIALECTS, Dialect
 from clprune.darknet.network import Network
 from clprune.errors import UsageError
 from clprune.image import RESIZE_MODES, Resize
-
-Dialect = Literal["alexeyab", "hank-ai", "pjreddie"]
-#: The forks of darknet whose answers can be had.
-DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 
 
 @dataclass(frozen=True, kw_only=True)

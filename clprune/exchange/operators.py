@@ -10,7 +10,7 @@ import numpy as np
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional, Local
-from clprune.darknet.kinds.functions import Activation, Cost, Dropout, Softmax
+from clprune.darknet.kinds.functions import Activation, Cost, Dropout, Empty, Softmax
 from clprune.darknet.kinds.heads import ChannelRun, Head, runs_of
 from clprune.darknet.kinds.joins import Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm, Normalization
@@ -36,6 +36,7 @@ write_layer.register(WindowPool, write_pool)
 
 @write_layer.register(Cost)
 @write_layer.register(Dropout)
+@write_layer.register(Empty)
 def _(layer: Layer, site: Site) -> str:
     return site.x
 
@@ -132,7 +133,7 @@ def _(layer: Crop, site: Site) -> str:
 def _(layer: Shortcut, site: Site) -> str:
     """Sums where the shapes differ: the other plane's share is brought to the previous one's shape, zeros elsewhere."""
     if not layer.is_plain:
-        raise UnsupportedLayerError(f"{layer} (line {layer.line}) adds several or with weights: no ONNX is written")
+        return layer.write_onnx(site)
     graph, (previous, other), (to, added) = site.graph, site.planes, site.shapes
     scale = np.full((1, 1, 1), layer.alpha, np.float32)
     if to != added:

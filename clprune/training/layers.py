@@ -275,6 +275,7 @@ make_layer.register(connected.Connected, Connected)
 make_layer.register(normalization.BatchNorm, lambda layer: Normalize(layer.input.channels))
 make_layer.register(functions.Dropout, Dropout)
 make_layer.register(functions.Cost, lambda layer: nn.Identity())
+make_layer.register(functions.Empty, lambda layer: nn.Identity())
 
 
 def _computes(kind: type[Layer]) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:

@@ -21,6 +21,7 @@ from clprune.tiles.database import SCHEMA_VERSION
 from clprune.tiles.records import result_key
 from clprune.tiles.state import store_state
 from clprune.tiles.store import DATABASE_NAME, Store
+from tests.cli.conftest import Run
 from tests.imaginary import imaginary_device, imaginary_platform
 
 DEVICE = imaginary_device(name="Example CPU", type="cpu", fp64=False, local_mem_is_dedicated=False)
@@ -133,3 +134,14 @@ def test_this_machine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     monkeypatch.undo()
     facts = json.loads(output(capsys, "--json"))
     assert (facts["device"] is None) == bool(facts["device_problem"])
+
+
+def test_layers_of_a_cfg(run: Run, model: Path) -> None:
+    result = run("info", model)
+    assert result.status == 0
+    lines = result.out.splitlines()
+    assert lines[1].split() == ["0", "convolutional", "9x11x13", "279", "0.03"]
+    assert lines[-1] == "dialect: pjreddie (weights of version 0.2.0)"
+    assert "answers with *; 8321 parameters" in result.out
+    facts = json.loads(run("info", model, "--json", "--dialect", "hank-ai").out)
+    assert (facts["dialect"], facts["outputs"], facts["layers"][1]["output"]) == ("hank-ai", [4], [9, 6, 7])

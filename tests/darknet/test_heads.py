@@ -83,7 +83,7 @@ def test_functions_of_channels(tmp_path: Path) -> None:
     gaussian = "[Gaussian_yolo]\nnum=2\nclasses=1\nanchors=1,2,3,4\nscale_x_y=1.1"
     assert functions(gaussian, filters=20) == 2 * "LlLl_l_lll"
     region = "[region]\nnum=1\nclasses=3\ncoords=4\nanchors=1,2\n"
-    assert functions(region, filters=8) == "ll__llll"
+    assert functions(region, filters=8) == "ll__l___"
     assert functions(region + "softmax=1", filters=8) == "ll__l333"
     (tmp_path / "a.tree").write_text("animal -1\nplant\ncat 0\n")
     assert functions(region + "tree=a.tree", filters=8) == "ll__l334"

@@ -12,7 +12,7 @@ import pytest
 
 from clprune.darknet.network import Network, load_network
 from clprune.device import DeviceInfo
-from clprune.errors import LaunchError, UnsupportedLayerError
+from clprune.errors import LaunchError
 from clprune.kernels.base import Offer
 from clprune.kernels.workload import WeightForm, Workload
 from clprune.plan.builder import PlanBuilder
@@ -174,13 +174,6 @@ def test_images_of_a_batch_go_one_by_one_where_activations_spill_the_caches(
     assert {step.operation.problem.batch for step in connected} == {3}
     assert {view.image for view in plan.views.values()} == {0, 1, 2}
     assert make_plan(network, LARGE_GPU).views == {}
-
-
-@pytest.mark.parametrize("layer", ["[normalization]", "[local]\nfilters=2\nsize=3"])
-def test_layer_without_kernel_is_named(network_of: Callable[..., Network], layer: str) -> None:
-    network = network_of(f"[net]\nheight=9\nwidth=9\nchannels=9\n\n{layer}\n")
-    with pytest.raises(UnsupportedLayerError, match=r"network\.cfg:6: layer 0 \[\w+\] has no kernel yet"):
-        make_plan(network, LARGE_GPU)
 
 
 SPLIT = """\

@@ -118,7 +118,14 @@ def tell_size(network: Network) -> None:
 
 
 def chosen_model(
-    cfg: str, weights: str | None, random: Pruning | None, *, batch: int = 1, seed: int, device: DeviceInfo
+    cfg: str,
+    weights: str | None,
+    random: Pruning | None,
+    *,
+    batch: int = 1,
+    seed: int,
+    device: DeviceInfo,
+    dialect: str | None = None,
 ) -> Model:
     """The model of the files, or one with random weights. Raises what reading and pruning raise."""
     from clprune.container.load import default_weights
@@ -127,7 +134,7 @@ def chosen_model(
     from clprune.plan.capacity import check_network
     from clprune.workflow.units import random_model
 
-    network, path = load_network(cfg, batch=batch), default_weights(cfg)
+    network, path = load_network(cfg, batch=batch, dialect=dialect), default_weights(cfg)
     check_network(network, device)
     tell_size(network)
     if random is not None:
@@ -136,17 +143,18 @@ def chosen_model(
         raise WeightsError(
             f"no such file: expected the weights beside {network.path.name}, WEIGHTS, or --random-weights", path=path
         )
-    return load_model(cfg, weights, batch=batch)
+    return load_model(cfg, weights, batch=batch, dialect=dialect)
 
 
 @contextmanager
 def model_on_device(model: str, options: dict[str, Any]) -> Iterator[tuple[Session, Model]]:
-    """Take weights, `random_weights_options` but the seed, batch and device out of `options`: the device, open within
-    the block, and the model for it. Raises what `chosen_model` raises, and NoDeviceError.
+    """Take weights, `random_weights_options` but the seed, batch, dialect and device out of `options`: the device, open
+    within the block, and the model for it. Raises what `chosen_model` raises, and NoDeviceError.
     """
     from clprune.opencl import open_device
 
     weights, batch = options.pop("weights"), options.pop("batch")
-    random = take_random_weights(options, weights=weights)
+    random, dialect = take_random_weights(options, weights=weights), options.pop("dialect", None)
     with open_device(options.pop("device")) as session:
-        yield session, chosen_model(model, weights, random, batch=batch, seed=options["seed"], device=session.info)
+        settings = {"batch": batch, "seed": options["seed"], "device": session.info, "dialect": dialect}
+        yield session, chosen_model(model, weights, random, **settings)

@@ -105,6 +105,13 @@ data_image_options = together(
 )
 
 
+#: The fork of darknet whose rules hold, or None: the command passes it where it reads the cfg.
+dialect_option = click.option(
+    "--dialect",
+    type=click.Choice(["alexeyab", "hank-ai", "pjreddie"]),
+    help="Whose rules hold where forks of darknet differ. Default: as the cfg's keys tell, or the weights' header.",
+)
+
 #: Which boxes of a detector count: `threshold`, `nms` and `dialect` of `clprune.detection.DetectionOptions`.
 detection_options = together(
     click.option(
@@ -121,13 +128,7 @@ detection_options = together(
         show_default=True,
         help="Overlap from which on the surer of two boxes of a class stays alone; 0: never.",
     ),
-    click.option(
-        "--dialect",
-        type=click.Choice(["alexeyab", "hank-ai", "pjreddie"]),
-        default="alexeyab",
-        show_default=True,
-        help="Whose rules hold where forks of darknet differ: nms_kind counts for alexeyab alone.",
-    ),
+    dialect_option,
 )
 
 

@@ -189,7 +189,7 @@ class Region(AnchorHead):
     """YOLOv2: logistic on x, y and objectness, `softmax` over the classes, or over each group of the `tree` file.
 
     w and h stay as they come; anchors are in cells. `map` is a file of class indices (yolo9000), `hierarchy` what the
-    file `tree` holds.
+    file `tree` holds. `class_function` is what is applied to classes without softmax: forks differ.
     """
 
     names = ("region",)
@@ -199,19 +199,22 @@ class Region(AnchorHead):
     tree: str = ""
     map: str = ""
     hierarchy: Tree | None = None
+    class_function: str = "logistic"
 
     @classmethod
     def read_options(cls, section: Section) -> dict[str, Any]:
         if section.integer("coords", 4) != 4:
             raise section.error(f"coords={section.text('coords')}: expected 4", key="coords")
         files = {key: section.text(key, "") for key in ("tree", "map")}
-        return {**super().read_options(section), **files, "hierarchy": section.tree()}
+        function = "logistic" if section.dialect == "pjreddie" else "linear"
+        options = super().read_options(section)
+        return {**options, **files, "hierarchy": section.tree(), "class_function": function}
 
     @property
     def entry_functions(self) -> tuple[tuple[int, str, float], ...]:
         sizes = self.hierarchy.group_sizes if self.hierarchy is not None else (self.classes,)
         has_softmax = self.softmax or self.hierarchy is not None
-        classes = [(size, "softmax" if has_softmax else "logistic", 1.0) for size in sizes]
+        classes = [(size, "softmax" if has_softmax else self.class_function, 1.0) for size in sizes]
         return ((2, "logistic", 1.0), (2, "linear", 1.0), (1, "logistic", 1.0), *classes)
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:

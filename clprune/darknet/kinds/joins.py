@@ -77,7 +77,9 @@ class Shortcut(Layer):
         ways = {"none": "none", "relu": "relu", "avg_relu": "relu", "softmax": "softmax"}
         words = {"weights_type": section.word("weights_type", kinds)}
         words["weights_normalization"] = section.word("weights_normalization", ways)
-        return {**super().read_options(section), **words}
+        options = super().read_options(section)
+        scales = {} if section.dialect == "pjreddie" else {"alpha": 1.0, "beta": 1.0}  # other forks ignore them
+        return {**options, **scales, **words}
 
     @property
     def is_plain(self) -> bool:

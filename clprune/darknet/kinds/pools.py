@@ -37,7 +37,10 @@ class WindowPool(WindowedLayer):
         sides = ((rows, window.extent_y, window.dilation_y, self.input.height),
                  (columns, window.extent_x, window.dilation_x, self.input.width))  # fmt: skip
         for starts, extent, step, length in sides:
-            if any(not any(0 <= place < length for place in range(start, start + extent, step)) for start in starts):
+            # A window that begins inside is no question; of large images those that do are too many to be asked.
+            before, inside = -(starts.start // starts.step), -((starts.start - length) // starts.step)
+            edges = (*starts[:before], *starts[inside:])
+            if any(not any(0 <= place < length for place in range(start, start + extent, step)) for start in edges):
                 message = f"padding puts a window of size {window.size_y}x{window.size_x} wholly outside {self.input}"
                 raise OptionError(f"{message}: expected less padding", key="padding")
         return output

@@ -1,0 +1,51 @@
+"""Which fork of darknet a cfg is meant for, and what follows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clprune.darknet.kinds.heads import Region
+from clprune.darknet.kinds.joins import Shortcut
+from clprune.darknet.network import Network, load_network
+from clprune.errors import UsageError
+
+NET = "[net]\nheight=8\nwidth=8\nchannels=3\n[convolutional]\nfilters=6\nsize=1\n"
+REGION = "[region]\nnum=1\nclasses=1\nanchors=1,2\n"
+SHORTCUT = "[convolutional]\nfilters=6\n[shortcut]\nfrom=0\nalpha=.5\n"
+
+
+def load(folder: Path, text: str, dialect: str | None = None) -> Network:
+    path = folder / "a.cfg"
+    path.write_text(NET + text)
+    return load_network(path, dialect=dialect)
+
+
+def test_keys_tell(tmp_path: Path) -> None:
+    plain = load(tmp_path, REGION).dialect
+    assert (plain.name, plain.is_told) == ("alexeyab", False)
+    assert load(tmp_path, SHORTCUT).dialect.name == "pjreddie"
+    told = load(tmp_path, "[yolo]\nclasses=1\nnum=1\nnms_kind=greedynms\n").dialect
+    assert (told.name, told.reason) == ("alexeyab", "nms_kind= in [yolo], line 11")
+    assert load(tmp_path, SHORTCUT, "hank-ai").dialect.name == "hank-ai"
+    with pytest.raises(UsageError, match="dialect 'x': expected one of alexeyab, hank-ai, pjreddie"):
+        load(tmp_path, REGION, "x")
+
+
+def test_else_the_header_does(tmp_path: Path) -> None:
+    plain = load(tmp_path, REGION).dialect
+    assert plain.with_header((0, 2, 0)).name == plain.with_header((0, 1, 0)).name == "pjreddie"
+    assert plain.with_header((0, 2, 5)).reason == "weights of version 0.2.5"
+    assert plain.with_header((925353388, 0, 0)) == plain
+    assert load(tmp_path, SHORTCUT).dialect.with_header((0, 2, 5)).name == "pjreddie"
+
+
+def test_what_differs(tmp_path: Path) -> None:
+    """AlexeyAB's darknet ignores alpha, and leaves the classes of a [region] without softmax as they are."""
+    for dialect, alpha, function in (("pjreddie", 0.5, "logistic"), ("alexeyab", 1.0, "linear")):
+        shortcut, region = (load(tmp_path, text, dialect).layers[-1] for text in (SHORTCUT, REGION))
+        assert isinstance(shortcut, Shortcut)
+        assert shortcut.alpha == alpha
+        assert isinstance(region, Region)
+        assert region.runs[-1].function == function
