@@ -127,7 +127,7 @@ def _parts(head: heads.AnchorHead, graph: Graph, x: str, sizes: tuple[int, ...])
 def _anchored(head: heads.AnchorHead, graph: Graph, parts: Sequence[str], *, unit: Shape) -> Candidates:
     """Boxes of (centres, sides, objectness, classes) with anchors in pixels of `unit`."""
     centers, sides, objectness, classes = parts
-    mask = list(head.mask) if isinstance(head, heads.Yolo) else slice(None)
+    mask = list(head.mask) if isinstance(head, heads.Yolo) else list(range(head.num))
     anchors = np.array(head.anchors, np.float32)[mask] / np.array([unit.width, unit.height], np.float32)
     if isinstance(head, heads.Yolo) and head.new_coords:
         factors = graph.add("Mul", graph.add("Mul", sides, sides), graph.number(4))

@@ -48,7 +48,7 @@ def test_other_heads(tmp_path: Path) -> None:
     [
         ("[yolo]\nnum=1\nclasses=2\nanchors=1,2", 11, "filters=7 in the layer before"),
         ("[yolo]\nnum=2\nclasses=3\nanchors=1,2,3", 12, "3 numbers for num=2 anchors: expected 4"),
-        ("[yolo]\nmask=0,2\nnum=2\nclasses=3\nanchors=1,2,3,4", 10, "names anchor 2: expected 0 to 1"),
+        ("[yolo]\nmask=0,2\nnum=2\nclasses=3\nanchors=1,2,3,4", 10, "names anchor 2: expected 0 to 1, as anchors= has"),
         ("[yolo]\nnum=1\nclasses=3\nanchors=1,x", 12, "expected a number, found 'x' between the commas"),
         ("[region]\nnum=1\nclasses=3\ncoords=3\nanchors=1,2", 12, "expected 4"),
         ("[detection]\nside=2\nclasses=3\nnum=2\ncoords=4", 11, "expected output=52 in the layer before"),

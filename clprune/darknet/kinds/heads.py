@@ -105,8 +105,7 @@ class AnchorHead(Head):
         if len(numbers) < 2 * options["num"]:
             found = f"{len(numbers)} numbers for num={options['num']} anchors"
             raise section.error(f"anchors= has {found}: expected {2 * options['num']}", key="anchors")
-        pairs = zip(numbers[::2], numbers[1::2], strict=False)
-        return {**options, "anchors": tuple(pairs)[: options["num"]]}
+        return {**options, "anchors": tuple(zip(numbers[::2], numbers[1::2], strict=False))}
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
         expected = self.boxes * self.entries
@@ -140,11 +139,13 @@ class Yolo(AnchorHead):
     @classmethod
     def read_options(cls, section: Section) -> dict[str, Any]:
         options = super().read_options(section)
-        num = options["num"]
-        mask = section.integers("mask") if "mask" in section.options else tuple(range(num))
+        mask = section.integers("mask") if "mask" in section.options else tuple(range(options["num"]))
+        given = len(options["anchors"])  # official files give more than num, and use them
         for index in mask:
-            if not 0 <= index < num:
-                raise section.error(f"mask= names anchor {index}: expected 0 to {num - 1} of num={num}", key="mask")
+            if not 0 <= index < given:
+                raise section.error(
+                    f"mask= names anchor {index}: expected 0 to {given - 1}, as anchors= has", key="mask"
+                )
         return {**options, "mask": mask, "nms_kind": section.text("nms_kind", "default")}
 
     @property
