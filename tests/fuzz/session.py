@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from tests.fuzz.worker import LIMIT_S, Outcome, Worker, scratch_folder
 
 FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "fuzz"
 DEVICE_EVERY = 500
+
+#: Names of files in it differ from run to run.
+_SCRATCH = re.compile(r"/[\w/]*clprune-fuzz-\w+")
 
 #: A corpus does not grow beyond so many inputs: all of them are tried at the start.
 MAX_CORPUS = 2000
@@ -110,7 +114,7 @@ def fuzz(target: Target, *, seed: int, bounds: Bounds, folder: Path, say: Callab
             signatures.add(outcome.signature)
             if outcome.fault and is_new:
                 faults[outcome.signature] = _keep(faults_folder, content, target)
-                findings.append(f"{target.name}: {outcome.fault}")
+                findings.append(f"{target.name}: {_SCRATCH.sub('FOLDER', outcome.fault)}")
                 say(_told(target, outcome, faults[outcome.signature]))
             elif is_new and not is_known and len(corpus) < MAX_CORPUS:
                 corpus.append(content)

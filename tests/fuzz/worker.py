@@ -147,8 +147,9 @@ def judge(target: Target, path: Path, session: Session | None = None) -> Outcome
     for item in caught:
         is_ours = issubclass(item.category, UserWarning)
         if not is_ours or not _is_line(str(item.message)):
-            fault = f"warns: {item.category.__name__}: {str(item.message)!r:.300} ({item.filename}:{item.lineno})"
-            return Outcome(signature=fault, fault=fault, is_accepted=True)
+            where = f"{item.category.__name__} at {Path(item.filename).name}:{item.lineno}"
+            fault = f"warns: {where}: {str(item.message)!r:.300}"
+            return Outcome(signature=f"warns: {where}", fault=fault, is_accepted=True)
     said = sorted({item.category.__name__ for item in caught})
     return Outcome(signature=f"{word} {said}", is_accepted=True)
 
