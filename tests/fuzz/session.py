@@ -19,7 +19,7 @@ FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "fuzz"
 DEVICE_EVERY = 500
 
 #: Names of files in it differ from run to run.
-_SCRATCH = re.compile(r"/[\w/]*clprune-fuzz-\w+")
+_SCRATCH = re.compile(r"(/[\w/]*clprune-fuzz-\w+)+")
 
 #: A corpus does not grow beyond so many inputs: all of them are tried at the start.
 MAX_CORPUS = 2000
