@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
@@ -32,6 +33,27 @@ IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".webp", ".tif",
     ".tiff",
 )  # fmt: skip
+
+#: What a file may hold, whatever its suffix, in Pillow's words: others are handed to programs (EPS is PostScript, which
+#: Ghostscript would run) or are no pictures. Pillow reads AVIF from 11.3 on.
+_FORMATS = [
+    "PNG",
+    "JPEG",
+    "BMP",
+    "GIF",
+    "PPM",
+    "TIFF",
+    "WEBP",
+    "DIB",
+    "ICO",
+    "TGA",
+    "JPEG2000",
+    "QOI",
+    "PCX",
+    "SGI",
+    "PSD",
+]
+_FORMATS += ["AVIF"] if tuple(map(int, PIL.__version__.split(".")[:2])) >= (11, 3) else []
 
 #: How an image of another shape is made to fit; darknet's `predict` letterboxes, older and forked ones crop.
 RESIZE_MODES: tuple[Resize, ...] = ("letterbox", "crop", "stretch")
@@ -183,10 +205,10 @@ def open_picture(
         _opened(path) as file,
         _named_errors(path),
         _OwnLimit(),
-        Image.open(file) as image,
+        Image.open(file, formats=_FORMATS) as image,
     ):
         width, height = image.size
-        _check_size(width, height, path=path, options=options)
+        check_size(width, height, path=path, options=options)
         if wanted is not None and width * height > DRAFT_PIXELS:
             image.draft(None, wanted(height, width)[::-1])  # None keeps the mode
         with _GIANTS if width * height > WHOLE_PIXELS else nullcontext():
@@ -199,7 +221,8 @@ def _opened(path: ImageFile) -> AbstractContextManager[BinaryIO]:
     return io.BytesIO(path.data) if isinstance(path, ImageBytes) else open_file(path, error=ImageError)
 
 
-def _check_size(width: int, height: int, *, path: ImageFile, options: ImageOptions) -> None:
+def check_size(width: int, height: int, *, path: ImageFile, options: ImageOptions) -> None:
+    """Raise ImageError for too many pixels, or too much of a strip."""
     if width * height > options.max_pixels:
         raise ImageError(
             f"{width}x{height} are {width * height} pixels: expected at most {options.max_pixels} (--max-pixels)",

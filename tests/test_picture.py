@@ -211,6 +211,20 @@ def test_metadata_that_cannot_be_read(tmp_path: Path, damage: bytes) -> None:
     assert load_image(path).shape == (3, 4, 6)
 
 
+def test_what_pillow_would_hand_to_other_programs_is_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ghostscript would run what an EPS file says, whatever the file is called."""
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = tmp_path / "a.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 5\n%%EndComments\nshowpage\n")
+    with pytest.raises(ImageError, match="of no known format"):
+        load_image(path, channels=3)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "pipe.png"
     os.mkfifo(path)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clprune.closing import Closing
 from clprune.errors import ImageError, MissingDependencyError
-from clprune.files import atomic_writer
+from clprune.files import atomic_writer, open_file
+from clprune.picture import ImageOptions, check_size
+
+#: FFmpeg opens nothing but the file itself: what looks like a video may be a list of other files and addresses.
+_ALONE = {"protocol_whitelist": "none"}
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
 
@@ -24,42 +28,41 @@ def is_video(path: str) -> bool:
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
-class Video:
+class Video(Closing):
     """The frames of a video file, uint8 `[H, W, 3]` each: a context manager, to be gone through once.
 
-    `rate` is frames per second. Raises ImageError for a file that cannot be read, when it is opened or where it breaks
-    off, and MissingDependencyError.
+    `rate` is frames per second, `options` bound their size. Raises ImageError for a file that cannot be read, when
+    it is opened or where it breaks off, and MissingDependencyError.
     """
 
     #: Of videos that do not say theirs.
     DEFAULT_RATE: ClassVar[Fraction] = Fraction(25)
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path, *, options: ImageOptions | None = None) -> None:
+        self.path, self._options = path, options or ImageOptions()
         self._av = _pyav()
-        try:
-            self._container = self._av.open(str(path))
-        except (self._av.FFmpegError, OSError) as error:
-            raise ImageError(f"cannot be read as a video: {error.strerror or error}", path=path) from error
-        if not self._container.streams.video:
-            self._container.close()
-            raise ImageError("has no pictures: expected a video", path=path)
+        with ExitStack() as stack:
+            file = stack.enter_context(open_file(path, error=ImageError))
+            try:
+                self._container = stack.enter_context(self._av.open(file, options=_ALONE))
+            except (self._av.FFmpegError, OSError) as error:
+                raise ImageError(f"cannot be read as a video: {error.strerror or error}", path=path) from error
+            if not self._container.streams.video:
+                raise ImageError("has no pictures: expected a video", path=path)
+            self._stack = stack.pop_all()
         self.rate: Fraction = self._container.streams.video[0].average_rate or self.DEFAULT_RATE
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         try:
             for frame in self._container.decode(video=0):
+                check_size(frame.width, frame.height, path=self.path, options=self._options)
                 yield frame.to_ndarray(format="rgb24")
         except (self._av.FFmpegError, OSError) as error:
             raise ImageError(f"breaks off: {error.strerror or error}", path=self.path) from error
 
-    def __enter__(self) -> Video:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._container.close()
+    def close(self) -> None:
+        """Close the file."""
+        self._stack.close()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from clprune.algorithms import Algorithms
@@ -94,7 +95,7 @@ class Site:
         """What is known of the layer's weights."""
         return self.draft.form(self.layer)
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[int, ...]:
         """The tensors that the layer's sources deliver."""
         return tuple(self.part.names[self.draft.aliases[source]] for source in self.layer.sources)

@@ -12,6 +12,9 @@ from clprune.layout import Layout
 #: padding.
 SEPARATE_BYTES = 4 * 2**20
 
+#: Layouts for which buffers of their own are tried: each takes a look at all steps.
+MOST_SECLUDED = 200
+
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
@@ -96,7 +99,7 @@ def share_buffers(
 
     secluded: frozenset[Layout] = frozenset()
     best = place(secluded)
-    for layout in sorted(set(layouts.values()), key=lambda layout: layout.size_bytes):
+    for layout in sorted(set(layouts.values()), key=lambda layout: layout.size_bytes)[:MOST_SECLUDED]:
         plan = place(secluded | {layout})
         if plan.total_bytes <= most_bytes and len(plan.to_clear) < len(best.to_clear):
             best, secluded = plan, secluded | {layout}

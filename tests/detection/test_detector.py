@@ -15,6 +15,7 @@ from clprune.darknet.network import load_network
 from clprune.darknet.values import Weights
 from clprune.detection.drawing import class_colour, crop_object, draw_objects
 from clprune.detection.video import Video, video_writer
+from clprune.image import ImageOptions
 from tests.detection.models import shared_model, write_detector
 
 pytestmark = pytest.mark.usefixtures("device_context")
@@ -124,6 +125,11 @@ def test_videos_in_and_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     broken.write_text("no video")
     with pytest.raises(ImageError, match=r"broken.mp4: cannot be read as a video"):
         Video(broken)
+    broken.write_text(f"ffconcat version 1.0\nfile {path.name}\n")
+    with pytest.raises(ImageError, match=r"broken.mp4: cannot be read as a video"):
+        Video(broken)  # a list: it would open other files, or addresses
+    with pytest.raises(ImageError, match="64x48 are 3072 pixels"):
+        list(Video(path, options=ImageOptions(max_pixels=1000)))
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'clprune\[video\]'"):
         Video(path)

@@ -209,25 +209,47 @@ def test_work_of_planning_grows_with_the_batch(
     monkeypatch.setattr("clprune.plan.memory.SEPARATE_BYTES", separate_bytes)
 
     def planned(batch: int) -> tuple[int, int]:
-        """Steps and calls of a plan."""
-        calls = 0
-
-        def count(frame: object, event: str, argument: object) -> None:
-            nonlocal calls
-            calls += event in ("call", "c_call")
-
-        network = network_of(SPLIT, batch=batch)
-        sys.setprofile(count)
-        try:
-            plan = make_plan(network, DEVICES["CPU"])
-        finally:
-            sys.setprofile(None)
+        plan, calls = counted(network_of(SPLIT, batch=batch))
         return len([step for step in plan.steps if step.image is not None]), calls
 
     planned(2)  # what is found once
     (steps, calls), (more_steps, more_calls) = planned(64), planned(256)
     assert more_steps == 4 * steps > 0
     assert more_calls < 4.5 * calls
+
+
+def counted(network: Network) -> tuple[Plan, int]:
+    """A plan, and how many calls of functions it took."""
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        return make_plan(network, DEVICES["CPU"]), calls
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda count: "[dropout]\n[route]\nlayers=" + ",".join(["-1"] * count) + "\n",
+        lambda count: "".join(f"[convolutional]\nsize=1\nfilters={filters}\n" for filters in range(1, count)),
+    ],
+)
+def test_work_of_planning_grows_with_the_network(
+    network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch, layers: Callable[[int], str]
+) -> None:
+    """Also where one layer has all the sources, or every tensor a layout of its own."""
+    monkeypatch.setattr("clprune.plan.memory.SEPARATE_BYTES", 0)
+    monkeypatch.setattr("clprune.plan.memory.MOST_SECLUDED", 5)
+    head = "[net]\nwidth=2\nheight=2\nchannels=3\n"
+    counted(network_of(head + layers(10)))
+    (_, calls), (_, more_calls) = (counted(network_of(head + layers(count))) for count in (40, 160))
+    assert more_calls < 5 * calls
 
 
 def test_network_that_the_device_has_no_memory_for_is_refused(
