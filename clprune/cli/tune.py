@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from clprune.cli.shared.bulk import cluster_options, take_cluster
 from clprune.cli.shared.errors import STATUS_INTERRUPTED
 from clprune.cli.shared.model import batch_option, model_argument, seed_option, weights_argument
 from clprune.cli.shared.options import algorithm_options, device_option, json_option, take_algorithms
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table, stdout_console, tile_text
 from clprune.errors import UsageError
+from clprune.files import check_writable
 from clprune.geometry import problem_text
 from clprune.tuning.effort import DEFAULT_EFFORT, EFFORTS
 
@@ -52,36 +55,61 @@ IN_MEMORY = "memory, which ends now"
     metavar="ARCHITECTURE",
     help="Predict starting points for a GPU that is not here, such as sm_90 or gfx90a; needs clang, for NVIDIA ptxas.",
 )
+@cluster_options
+@click.option(
+    "--out", metavar="FILE.json", help="With workers: write all outcomes of these problems as T4 JSON, .gz compressed."
+)
 @algorithm_options
 @seed_option
 @batch_option
 @device_option
 @json_option
 @click.pass_context
-def command(ctx: click.Context, /, model: str, offline: str | None, as_json: bool, **options: Any) -> None:
+def command(
+    ctx: click.Context, /, model: str, offline: str | None, out: str | None, as_json: bool, **options: Any
+) -> None:
     """Tune MODEL.cfg for a device: time tiles, each checked against float64 first, and keep the fastest.
 
     How much each layer has lost to pruning is read from WEIGHTS (the file of the same stem where there is one), else
     from the cfg's prune keys. Earlier measurements are used and the search goes on from them; it ends before its time
     when it expects nothing more. Candidates run in processes of their own: a driver's crash costs one of them. Ctrl-C
-    keeps what was found. At last the winners and their closest rivals run in the network itself, in turns.
+    keeps what was found. At last the winners and their closest rivals run in the network itself, in turns. With
+    --scheduler, every kind of device that workers have is tuned, and equal devices share the work.
     """
     from clprune.workflow.offline import tune_offline
     from clprune.workflow.tune import tune
 
-    algorithms, options["kept"] = take_algorithms(options), not options.pop("no_keep")
+    cluster, device = take_cluster(options), options.pop("device")
+    options |= {"algorithms": take_algorithms(options), "kept": not options.pop("no_keep")}
+    if out is not None:
+        if cluster is None:
+            raise click.UsageError("--out without --workers or --scheduler: `clprune db export` writes what was found")
+        check_writable(Path(out))
     if offline is not None:
-        if options["device"] is not None:
-            raise UsageError("--offline predicts for a GPU that is not here: leave out --device")
+        if device is not None or cluster is not None:
+            raise UsageError("--offline predicts for a GPU that is not here: leave out --device and workers")
         chosen = {name: options[name] for name in ("weights", "batch", "kept")}
         with show_progress() as progress:
             predicted = tune_offline(model, architecture=offline, progress=progress, **chosen)
         print_json(predicted.to_dict()) if as_json else _print_predicted(predicted)
         return
+    results: Sequence[TuneResult]
     with show_progress() as progress:
-        result = tune(model, algorithms=algorithms, progress=progress, **options)
-    print_json(result.to_dict()) if as_json else _print_summary(result)
-    if result.interrupted:
+        if cluster is None:
+            results = [tune(model, device=device, progress=progress, **options)]
+        else:
+            from clprune import distributed
+
+            with cluster.client(device) as client:
+                chosen = {"device": cluster.worker_device(device), "out": out, "progress": progress}
+                results = distributed.tune(client, model, **chosen, **options)
+    if as_json:
+        found = [result.to_dict() for result in results]
+        print_json(found[0] if cluster is None else {"devices": found})
+    else:
+        for result in results:
+            _print_summary(result)
+    if any(result.interrupted for result in results):
         click.echo("clprune: interrupted; what was found is kept, and the same command goes on from there", err=True)
         ctx.exit(STATUS_INTERRUPTED)
 

@@ -15,5 +15,6 @@ except ImportError as error:
 
 from clprune.distributed.evaluate import evaluate
 from clprune.distributed.images import detect_images, map_images
+from clprune.distributed.tune import tune
 
-__all__ = ["detect_images", "evaluate", "map_images"]
+__all__ = ["detect_images", "evaluate", "map_images", "tune"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections import Counter
@@ -16,7 +17,7 @@ from clprune.kernels.matrix import MatrixKernel
 from clprune.opencl import Session
 from clprune.plan.steps import Step
 from clprune.tiles.lookup import Lookup
-from clprune.tiles.records import MEASURED, result_key
+from clprune.tiles.records import MEASURED, Key, result_key
 from clprune.tiles.store import Store
 from clprune.tuning.caches import Caches
 from clprune.tuning.contest import rivalry, times_in_turns
@@ -69,6 +70,9 @@ class TuneWarning(ClpruneWarning):
 #: Called after every evaluation with (offer number, offers, seconds left, best ms so far or None).
 Progress = Callable[[int, int, float, "float | None"], None]
 
+#: Called before tiles are evaluated, with the key of their problem.
+Begun = Callable[[Key, Sequence[Any]], None]
+
 
 def offers_to_tune(steps: Iterable[Step], *, likely_only: bool = False) -> list[Offer]:
     """The different problems among a plan's steps that are worth tuning: those with weights, by every kernel that a
@@ -92,6 +96,7 @@ def tune(
     seed: int = 0,
     is_forced: bool = False,
     progress: Progress | None = None,
+    begun: Begun | None = None,
     workers: int | None = None,
 ) -> list[Outcome]:
     """Tune each offer on `session`'s device and keep the winners in `store`.
@@ -107,7 +112,7 @@ def tune(
     effort = effort or effort_by_name(DEFAULT_EFFORT)
     end = time.monotonic() + (effort.budget_seconds(len(offers)) if budget_s is None else budget_s)
     layers = by_layer(offers)
-    weights = [_work(offer) ** _SHARE_EXPONENT for rivals in layers for offer in rivals]
+    weights = [share_of_seconds(offer) for rivals in layers for offer in rivals]
     store.add_device(session.info)
     outcomes: list[Outcome] = []
     number = 0
@@ -124,8 +129,9 @@ def tune(
                         progress(number, len(weights), max(0.0, end - time.monotonic()), best)
 
                 run = _Run(
-                    pool=pool, store=store, session=session, spaces=spaces, offer=offer, effort=effort, report=report
-                )
+                    pool=pool, store=store, session=session, spaces=spaces, offer=offer, effort=effort, report=report,
+                    begun=begun or (lambda key, tiles: None),
+                )  # fmt: skip
                 outcome = run.tune(deadline=deadline, seed=seed, is_forced=is_forced)
                 number += 1
                 if outcome is not None:
@@ -150,6 +156,11 @@ def by_layer(offers: Sequence[Offer]) -> list[list[Offer]]:
     return list(layers.values())
 
 
+def share_of_seconds(offer: Offer) -> float:
+    """How many seconds an offer gets of a budget, relative to others: more for large layers, not in proportion."""
+    return math.pow(_work(offer), _SHARE_EXPONENT)
+
+
 def _work(offer: Offer) -> float:
     """A guess of an offer's time that holds for layers bound by arithmetic, by weights and by activations alike.
 
@@ -172,6 +183,7 @@ class _Run:
     offer: Offer
     effort: Effort
     report: Callable[[float | None], None]
+    begun: Begun
     evaluations: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
 
@@ -247,6 +259,7 @@ class _Run:
             if not tiles:
                 return
             best = search.best
+            self.begun(self.key, tiles)
             for trial in self.pool.evaluate(tiles, best_ms=best[1] if best else None):
                 self._keep(trial)
                 search.tell(trial.tile, trial.time_ms)

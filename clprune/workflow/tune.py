@@ -27,7 +27,7 @@ from clprune.tiles.records import result_key
 from clprune.tiles.store import Store, open_store
 from clprune.tuning.effort import DEFAULT_EFFORT, effort_by_name
 from clprune.tuning.refinement import Refined, refine
-from clprune.tuning.tune import by_layer, offers_to_tune
+from clprune.tuning.tune import Begun, by_layer, offers_to_tune
 from clprune.tuning.tune import tune as search
 from clprune.workflow.inputs import Device, ModelLike, as_model, opened
 
@@ -140,7 +140,7 @@ def tune(
                 refined = refine_in_network(session, store, network, values, algorithms=algorithms, effort=effort)
             except KeyboardInterrupt:
                 interrupted = True
-        problems = (_stored_problem(store, session.info, one) for one in tried)
+        problems = (stored_problem(store, session.info, one) for one in tried)
         return TuneResult(
             model=str(network.path),
             batch=network.batch,
@@ -187,6 +187,7 @@ def tune_offers(
     seed: int = 0,
     force: bool = False,
     progress: OnProgress | None = None,
+    begun: Begun | None = None,
 ) -> tuple[list[Tried], bool]:
     """(what was tried, whether Ctrl-C ended it early); what was found is in `store`. Raises UsageError for an unknown
     effort.
@@ -208,8 +209,9 @@ def tune_offers(
 
     try:
         outcomes = search(
-            session, store, offers, budget_s=seconds, effort=level, seed=seed, is_forced=force, progress=report
-        )
+            session, store, offers, budget_s=seconds, effort=level, seed=seed, is_forced=force, progress=report,
+            begun=begun,
+        )  # fmt: skip
     except KeyboardInterrupt:
         return [Tried(offer=offers[number], evaluations=count) for number, count in sorted(evaluations.items())], True
     return [Tried(offer=one.offer, evaluations=one.evaluations, rejected=one.rejected) for one in outcomes], False
@@ -220,7 +222,7 @@ def without_tuned(store: Store, device: DeviceInfo, offers: Iterable[Offer]) -> 
     return [offer for offer in offers if store.best(result_key(device, offer), offer.kernel) is None]
 
 
-def _stored_problem(store: Store, device: DeviceInfo, tried: Tried) -> TunedProblem | None:
+def stored_problem(store: Store, device: DeviceInfo, tried: Tried) -> TunedProblem | None:
     """What the database holds of a problem by now, or None."""
     offer, key = tried.offer, result_key(device, tried.offer)
     best = store.best(key, offer.kernel)

@@ -1,0 +1,235 @@
+"""`tune`: find the fastest tiles of a model for every kind of device that the workers of a cluster have."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import time
+import uuid
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import accumulate, groupby
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from distributed import Client, Future, KilledWorker
+
+from clprune.algorithms import Algorithms
+from clprune.container.model import Model
+from clprune.darknet.random_weights import random_weights
+from clprune.device import DeviceInfo, device_key
+from clprune.distributed.devices import announced, count_workers, resource_of
+from clprune.distributed.farm import Part, keep, refine_on_worker, tune_part
+from clprune.errors import WorkerError
+from clprune.kernels.base import Offer
+from clprune.plan.plan import make_plan
+from clprune.progress import OnProgress, Progress
+from clprune.tiles.records import Measurement, result_key
+from clprune.tiles.store import Store
+from clprune.tiles.t4 import Results, from_store, write_t4
+from clprune.tuning.effort import DEFAULT_EFFORT, Effort, effort_by_name
+from clprune.tuning.refinement import Refined
+from clprune.tuning.tune import TuneWarning, by_layer, offers_to_tune, share_of_seconds
+from clprune.workflow.inputs import ModelLike
+from clprune.workflow.tune import (
+    Tried,
+    TuneResult,
+    store_to_keep,
+    stored_problem,
+    tuning_input,
+    without_tuned,
+)  # fmt: skip
+
+#: Problems go to a worker together until they take so long: starting its processes takes seconds.
+PART_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+
+
+@dataclass(kw_only=True, eq=False)
+class _Kind:
+    """What is to be done, under way and done for one kind of device."""
+
+    info: DeviceInfo
+    offers: list[Offer]
+    parts: list[tuple[list[Offer], float]]
+    waiting: dict[Future[Any], list[Offer]] = field(default_factory=dict)
+    tried: list[Tried] = field(default_factory=list)
+
+
+def tune(
+    client: Client,
+    model: ModelLike,
+    *,
+    weights: str | Path | None = None,
+    effort: str = DEFAULT_EFFORT,
+    budget_s: float | None = None,
+    force: bool = False,
+    missing: bool = False,
+    kept: bool = True,
+    batch: int | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    algorithms: Algorithms | None = None,
+    out: str | Path | None = None,
+    progress: OnProgress | None = None,
+) -> tuple[TuneResult, ...]:
+    """What `clprune.tune` does, on every kind of device that workers have; one result for each kind.
+
+    Each kind gets all of its problems, and `budget_s`, which workers with equal devices share. Every outcome is kept
+    here at once, failures too. A candidate that a worker dies with is kept as one that failed; it is tried once more,
+    not twice. `out` is a T4 file of all outcomes for these problems. Raises NoDeviceError where no worker has a device,
+    WorkerError where the scheduler ends, and what `clprune.tune` raises.
+    """
+    level = effort_by_name(effort)
+    network, forms, values = tuning_input(model, weights, batch=batch)
+    if values is None and all(form.workload.is_dense for form in forms.values()):
+        values = random_weights(network, seed=0)
+    with store_to_keep(kept=kept) as store, announced(client, selection=device) as devices:
+        kinds = []
+        for info in devices:
+            store.add_device(info)
+            plan = make_plan(network, info, forms=forms, algorithms=algorithms)
+            offers = offers_to_tune(plan.steps, likely_only=level.likely_only)
+            offers = without_tuned(store, info, offers) if missing else offers
+            seconds = level.budget_seconds(len(offers)) if budget_s is None else budget_s
+            parts = list(_parts(offers, seconds=seconds, workers=count_workers(client, info)))
+            kinds.append(_Kind(info=info, offers=offers, parts=parts))
+        farm = _Farm(client=client, store=store, kinds=kinds, progress=progress)
+        interrupted = farm.run(effort=level, seed=seed, force=force)
+        refined: dict[str, list[Refined]] = {}
+        if values is not None and not interrupted:
+            whole = Model(network=network, weights=values)
+            refined = farm.refine(whole, algorithms=algorithms, effort=effort)
+        if out is not None:
+            write_t4(out, _results_of(store, kinds))
+        return tuple(
+            TuneResult(
+                model=str(network.path), batch=network.batch, device=kind.info, database=store.path,
+                count=len(kind.offers), interrupted=interrupted,
+                refined=tuple(refined.get(device_key(kind.info), ())),
+                problems=tuple(found for one in kind.tried if (found := stored_problem(store, kind.info, one))),
+            )
+            for kind in kinds
+        )  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class _Farm:
+    client: Client
+    store: Store
+    kinds: Sequence[_Kind]
+    progress: OnProgress | None
+    topic: str = field(default_factory=lambda: f"clprune-{uuid.uuid4().hex}")
+    told: SimpleQueue[bytes] = field(default_factory=SimpleQueue)
+    candidates: int = 0
+
+    def run(self, *, effort: Effort, seed: int, force: bool) -> bool:
+        """Tune on all kinds of devices at the same time; whether Ctrl-C ended it."""
+        self.client.subscribe_topic(self.topic, lambda event: self.told.put(event[1]))
+        try:
+            while any(kind.parts or kind.waiting for kind in self.kinds):
+                for kind in self.kinds:
+                    self._collect(kind)
+                    while kind.parts and len(kind.waiting) < count_workers(self.client, kind.info):
+                        self._submit(kind, effort=effort, seed=seed, force=force)
+                self._keep_told()
+        except KeyboardInterrupt:
+            self.client.cancel([future for kind in self.kinds for future in kind.waiting], force=True)
+            return True
+        except CancelledError as error:
+            raise WorkerError("the scheduler ended or lost its client; what was found is kept") from error
+        finally:
+            with suppress(Exception):  # the scheduler may have ended
+                self.client.unsubscribe_topic(self.topic)
+        return False
+
+    def refine(self, model: Model, *, algorithms: Algorithms | None, effort: str) -> dict[str, list[Refined]]:
+        """Run the winners and their closest rivals in the network, on a device of each kind -> what changed there."""
+        futures = {}
+        for kind in (kind for kind in self.kinds if kind.tried):
+            task = partial(refine_on_worker, algorithms=algorithms, effort=effort)
+            resources = {resource_of(kind.info): 1}
+            content, known = self.client.scatter([model, self._known(kind, kind.offers)], hash=False)
+            future = self.client.submit(task, content, known, resources=resources, pure=False)
+            futures[device_key(kind.info)] = future
+        refined = {}
+        for device, future in futures.items():
+            refined[device], winners = future.result()
+            for best in winners:
+                self.store.put_best(best)
+        return refined
+
+    def _submit(self, kind: _Kind, *, effort: Effort, seed: int, force: bool) -> None:
+        offers, seconds = kind.parts.pop(0)
+        part = Part(
+            topic=self.topic, offers=offers, known=self._known(kind, offers), budget_s=seconds, effort=effort.name,
+            seed=seed, force=force,
+        )  # fmt: skip
+        future = self.client.submit(tune_part, part, resources={resource_of(kind.info): 1}, pure=False)
+        kind.waiting[future] = offers
+
+    def _known(self, kind: _Kind, offers: Sequence[Offer]) -> Results:
+        """What the database has of the offers' kernels: on this kind of device all, on others the winners."""
+        kernels, device = {offer.kernel.name for offer in offers}, device_key(kind.info)
+        return Results(
+            devices=self.store.devices(),
+            measurements=tuple(
+                found for name in kernels for found in self.store.all_measurements(kernel=name, device=device)
+            ),
+            best=tuple(found for name in kernels for found in self.store.all_best(kernel=name)),
+        )
+
+    def _collect(self, kind: _Kind) -> None:
+        """Take the results of what is done; of a part that every worker died with there is what was told."""
+        for future in [future for future in kind.waiting if future.done()]:
+            offers = kind.waiting.pop(future)
+            try:
+                tried, records = future.result()
+                keep(self.store, records)
+            except KilledWorker:
+                text = f"{len(offers)} problems on {kind.info.name}: workers ended with them, again and again"
+                warnings.warn(TuneWarning(text), stacklevel=2)
+                tried = [Tried(offer=offer, evaluations=0) for offer in offers]
+            kind.tried += tried
+            if self.progress is not None:
+                done, count = (sum(len(getattr(one, name)) for one in self.kinds) for name in ("tried", "offers"))
+                place = f"{done}/{count} problems on {len(self.kinds)} kinds of devices"
+                figures = {"candidates": self.candidates}
+                self.progress(Progress(stage="tuning", done=done, total=count, place=place, figures=figures))
+
+    def _keep_told(self) -> None:
+        """Keep what workers have told, after a moment in which they may."""
+        time.sleep(_POLL_SECONDS)
+        while not self.told.empty():
+            item = pickle.loads(self.told.get())
+            self.candidates += isinstance(item, Measurement)
+            keep(self.store, [item])
+
+
+def _parts(offers: Sequence[Offer], *, seconds: float, workers: int) -> Iterator[tuple[list[Offer], float]]:
+    """Offers for one worker, those for one layer together, with their share of the seconds."""
+    layers = by_layer(offers)
+    shares = [sum(map(share_of_seconds, rivals)) for rivals in layers]
+    count = min(len(layers), max(workers, math.ceil(seconds / PART_SECONDS)))
+    starts = accumulate(shares, initial=0.0)
+    numbered = zip(layers, shares, (int(count * start / sum(shares)) for start in starts), strict=False)
+    for _, group in groupby(numbered, key=lambda item: item[2]):
+        part = list(group)
+        seconds_of_part = seconds * sum(share for _, share, _ in part) / sum(shares)
+        yield [offer for rivals, _, _ in part for offer in rivals], seconds_of_part
+
+
+def _results_of(store: Store, kinds: Sequence[_Kind]) -> Results:
+    """Everything that the database has of these problems on these devices."""
+    keys = {result_key(kind.info, offer) for kind in kinds for offer in kind.offers}
+    found = from_store(store, devices={device_key(kind.info) for kind in kinds})
+    return replace(
+        found,
+        measurements=tuple(one for one in found.measurements if one.key in keys),
+        best=tuple(one for one in found.best if one.key in keys),
+    )
