@@ -18,7 +18,7 @@ import numpy.typing as npt
 from clprune.darknet.activations import ACTIVATIONS, activate
 from clprune.geometry import Shape
 
-Indices = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int32]
 Samples = npt.NDArray[np.float64]
 
 #: Places of a border: of zeros, or of what is never a maximum.
@@ -53,7 +53,7 @@ class Feature:
 
 def whole(shape: Shape) -> Indices:
     """All of a layer's output as `[1, C, H, W]`."""
-    return np.arange(shape.elements).reshape(1, shape.channels, shape.height, shape.width)
+    return np.arange(shape.elements, dtype=np.int32).reshape(1, shape.channels, shape.height, shape.width)
 
 
 def channels_last(shape: Shape) -> Indices:

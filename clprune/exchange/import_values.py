@@ -51,7 +51,7 @@ def _at(feature: Feature, places: Array) -> Feature:
     """The tensor with its values elsewhere, its own ways out with them."""
     if places.ndim < 1 or places.shape[0] != 1 or 0 in places.shape:
         raise UsageError(f"makes a tensor {list(places.shape)} of one image: expected [1, ...]")
-    return replace(feature, places=places.astype(np.int64), otherwise=None)
+    return replace(feature, places=places.astype(np.int32), otherwise=None)
 
 
 @VALUES.of("Pad")
@@ -335,4 +335,4 @@ def _connected(importer: Importer, feature: Feature, matrix: FloatArray, biases:
         matrix = spread
     values = LayerWeights(weights=matrix, biases=biases)
     layer = importer.sketch.add("connected", feature.layer, output=len(matrix), activation="linear", values=values)
-    return importer.delivered(layer, np.arange(len(matrix)).reshape(1, -1))
+    return importer.delivered(layer, np.arange(len(matrix), dtype=np.int32).reshape(1, -1))

@@ -29,6 +29,7 @@ from clprune.exchange.feature import (
 )
 from clprune.exchange.read import MAX_VALUES, Array, attributes_of, evaluate, faults_of, largest_result
 from clprune.exchange.sketch import Sketch
+from clprune.geometry import Shape
 
 #: Operators that are evaluated where all that they take is known.
 FOLDED = frozenset(
@@ -66,6 +67,7 @@ class Importer:
     operators: Operators
     tensors: dict[str, Array | Feature]
     _made: dict[Feature, Feature] = field(default_factory=dict)
+    _wholes: dict[Shape, Indices] = field(default_factory=dict)
 
     # --- what a node takes ---
 
@@ -113,7 +115,13 @@ class Importer:
         shape = self.sketch.shape(layer)
         if shape.elements > MAX_VALUES:
             raise UsageError(f"gives {shape}: expected at most {MAX_VALUES} values")
-        return Feature(layer=layer, places=whole(shape) if places is None else places)
+        return Feature(layer=layer, places=self._whole(shape) if places is None else places)
+
+    def _whole(self, shape: Shape) -> Indices:
+        """One array for all layers of a shape: most tensors are whole, and large."""
+        if shape not in self._wholes:
+            self._wholes[shape] = whole(shape)
+        return self._wholes[shape]
 
     def resolved(self, feature: Feature) -> Feature:
         """The same tensor as a known function of a layer: an activation or a line. Raises UsageError."""
@@ -149,6 +157,8 @@ class Importer:
         feature = self.applied(feature)
         if feature.places.ndim != 4:
             raise UsageError(f"takes a tensor {_sides(feature)}: expected [N, C, H, W]")
+        if feature.places is self._wholes.get(self.sketch.shape(feature.layer)):
+            return feature.layer
         if feature not in self._made:
             self._made[feature] = self.delivered(self._part(feature))
         return self._made[feature].layer
@@ -214,13 +224,9 @@ class Importer:
     def folded(self, node: NodeProto, inputs: list[Array | None]) -> list[Array]:
         """The constants that come of constants."""
         given = [value for value in inputs if value is not None]
-        if node.op_type == "Constant":
-            attribute = node.attribute[0]
-            size = max(len(attribute.t.raw_data), attribute.ByteSize()) if attribute else 0
-        else:
-            size = largest_result(node.op_type, given, attributes_of(node)) if given else 0
-        if size > MAX_VALUES * 4:
-            raise UsageError(f"makes a constant of more than {MAX_VALUES} values")
+        size = largest_result(node.op_type, given, attributes_of(node)) if given else 0
+        if size > max(MAX_VALUES // 4, 2 * sum(value.size for value in given)):
+            raise UsageError(f"makes a constant of {size} values")
         return evaluate(node, inputs, opset=self.opset)
 
 

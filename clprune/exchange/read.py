@@ -36,7 +36,7 @@ Array = npt.NDArray[Any]
 MAX_BYTES = 1 << 31
 
 #: Values of one constant or of one layer's output.
-MAX_VALUES = 1 << 27
+MAX_VALUES = 1 << 26
 
 
 @contextmanager

@@ -268,7 +268,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "border": (lambda path: save(path, [node("Pad", "x p", "a"), node("Sigmoid", "a", "b"), node("Conv", "b w")],
                                  constants={**CONV, "p": np.int64([0, 0, 1, 1, 0, 0, 1, 1])}), "function of a border"),
     "huge": (lambda path: save(path, [node("ConstantOfShape", "s", "c"), node("Add", "x c")],
-                               constants={"s": np.int64([1 << 40])}), "makes a constant of more than"),
+                               constants={"s": np.int64([1 << 40])}), "makes a constant of 1099511627776 values"),
     "not finite": (lambda path: save(path, [node("Conv", "x w")], constants={"w": np.full((2, 3, 3, 3), np.nan, "f4")}),
                    "not finite"),
 }  # fmt: skip
