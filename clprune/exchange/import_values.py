@@ -197,8 +197,10 @@ def _joined(importer: Importer, name: str, first: Feature, second: Feature) -> F
     shapes = [sketch.shape(layer) for layer in layers]
     places = first.places if is_alike else None
     if name in ("Add", "Sub") and shapes[0] == shapes[1]:
-        options: dict[str, Any] = {"activation": "linear", **({} if name == "Add" else {"beta": -1})}
-        return importer.delivered(sketch.add("shortcut", *layers, **options), places)
+        if name == "Sub":
+            ones = np.ones(shapes[1].channels, np.float32)
+            layers[1] = sketch.add_affine(layers[1], factors=-ones, offsets=0 * ones)
+        return importer.delivered(sketch.add("shortcut", *layers, activation="linear"), places)
     if name == "Mul" and shapes[0] == shapes[1]:
         return importer.delivered(sketch.add("sam", *layers, activation="linear"), places)
     vectors = [shape.height == shape.width == 1 for shape in shapes]

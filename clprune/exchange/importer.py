@@ -173,9 +173,13 @@ class Importer:
             if (part.top, part.left) != ((shape.height - height) // 2, (shape.width - width) // 2):
                 raise UsageError(f"takes {height}x{width} of {shape} from {part.top}, {part.left}: expected the centre")
             layer = self.sketch.add("crop", layer, crop_height=height, crop_width=width, noadjust=1)
-        if not np.array_equal(part.channels, np.arange(shape.channels)):
-            layer = self._selected(layer, part.channels)
-        return layer
+        first, count = int(part.channels[0]), len(part.channels)
+        is_run = np.array_equal(part.channels, first + np.arange(count))
+        if is_run and shape.channels % count == first % count == 0:
+            if count == shape.channels:
+                return layer
+            return self.sketch.add("route", layer, groups=shape.channels // count, group_id=first // count)
+        return self._selected(layer, part.channels)
 
     def _selected(self, layer: int, channels: Indices) -> int:
         """The given channels of a layer: a convolution of 1x1 with a single 1 in each filter, which is exact."""

@@ -171,8 +171,7 @@ class _Writer:
         sources = [self.places[source] for source in part.sources]
         if part.section == "route":
             return self.write("route", {"layers": self._relative(*sources), **part.options}, None)
-        is_even = part.section == "shortcut" and "beta" not in part.options
-        if is_even and sources[1] == len(self.values) - 1:
+        if part.section == "shortcut" and sources[1] == len(self.values) - 1:
             sources.reverse()  # a sum is the same either way
         if sources[0] != len(self.values) - 1:
             self.write("route", {"layers": self._relative(sources[0])}, None)

@@ -25,7 +25,9 @@ class Route(Layer):
     def read_sources(cls, place: Place) -> tuple[int, ...]:
         return tuple(place.earlier(number, key="layers") for number in place.section.integers("layers"))
 
-    concatenates_channels = True
+    @property
+    def concatenates_channels(self) -> bool:
+        return self.groups == 1
 
     @property
     def is_identity(self) -> bool:
@@ -57,8 +59,6 @@ class Shortcut(Layer):
     names = ("shortcut",)
     keys = Keys(read="from weights_type weights_normalization")
 
-    carries_channels = True
-
     activation: str = activation_name("linear")
     alpha: float = number(1.0)
     beta: float = number(1.0)
@@ -80,6 +80,10 @@ class Shortcut(Layer):
         options = super().read_options(section)
         scales = {} if section.dialect == "pjreddie" else {"alpha": 1.0, "beta": 1.0}  # other forks ignore them
         return {**options, **scales, **words}
+
+    @property
+    def carries_channels(self) -> bool:
+        return self.weights_type == "none"
 
     @property
     def is_plain(self) -> bool:
@@ -119,6 +123,10 @@ class Product(Layer):
     def read_sources(cls, place: Place) -> tuple[int, ...]:
         return (place.index - 1, place.earlier(place.section.integer("from"), key="from"))
 
+    @property
+    def carries_channels(self) -> bool:
+        return True
+
     def factor_shape(self, other: Shape) -> Shape:
         """The shape that previous must have."""
         return other
@@ -145,6 +153,10 @@ class ScaleChannels(Product):
     names = ("scale_channels",)
 
     scale_wh: bool = boolean()
+
+    @property
+    def carries_channels(self) -> bool:
+        return not self.scale_wh
 
     def factor_shape(self, other: Shape) -> Shape:
         return replace(other, channels=1) if self.scale_wh else flat(other.channels)
