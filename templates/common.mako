@@ -24,11 +24,11 @@
 
 ## Darknet's activations (src/activations.h of pjreddie/darknet; mish, swish, relu6, hard_mish of AlexeyAB/darknet;
 ## hard_sigmoid, hard_swish and gelu_erf of clprune)
-## as a function `activate` on float vectors of `width` lanes. Comparisons rather than fmax: that compiles to one
+## as a function (`activate`) on float vectors of `width` lanes. Comparisons rather than fmax: that compiles to one
 ## instruction everywhere (PoCL's fmax is a call per lane), and a NaN stays one.
-<%def name="activation_function(name, width)">
+<%def name="activation_function(name, width, function='activate')">
 <% T = vector_type("float", width) %>
-inline ${T} activate(${T} v)
+inline ${T} ${function}(${T} v)
 {
 % if name == "linear":
     return v;
@@ -78,6 +78,25 @@ inline ${T} activate(${T} v)
     unknown activation: ${name}
 % endif
 }
+</%def>
+
+## Where a convolution's results are added to a tensor `other` that lies like y: `added` is the activation of the sums, else
+## empty. The kernel keeps y as it came in y_start.
+<%def name="sum_functions()">
+% if added:
+% for width in (1, 2, 4, 8, 16):
+${activation_function(added, width, f"activate_sum{width}")}
+% endfor
+% endif
+</%def>
+
+## The value to store at `pointer`: `value`, or what becomes of it where something is added.
+<%def name="summed(width, value, pointer)" filter="trim" buffered="True">
+% if added:
+activate_sum${width}(${value} + ${vector_load(width, f"other + (({pointer}) - y_start)")})
+% else:
+${value}
+% endif
 </%def>
 
 ## Stores the first `count` lanes of a vector. Narrow vectors stay in registers; wide ones (CPU drivers) go through memory.

@@ -3,6 +3,7 @@
 ##
 ##   y[m, p] = activate(bias[m] + sum_k W[m, k] * x[in(p) + offset[k]])
 ##   pooled:  y[m, q] = max of these over the four positions p of output q
+##   added:   y[m, p] = activate_sum(that + other[m, p]), a shortcut
 ##
 ## m: output channel; p: output position; k = (input channel, filter row, filter column): each is one offset into the
 ## padded input, so there is no im2col and a removed column is one offset less in a list.
@@ -70,6 +71,7 @@ ${common.multiply_add_macro()}
 ${common.prefetch_macros()}
 % endif
 ${common.activation_function(activation, vector_width)}
+${common.sum_functions()}
 % if store_width <= 4 and not is_packed:
 ${common.partial_store_function(store_width)}
 % endif
@@ -163,9 +165,9 @@ ${convolution.pool_function()}
 % for number, (_, distance) in enumerate(row_distances[::row_step]):
 <% lanes = [f"{lane:x}" for lane in range(number * width, (number + 1) * width)] %>
 #ifdef HAS_CPU_PREFETCH
-            ${vector_store(width, "r.s" + "".join(lanes), f"o + {distance}")}
+            ${vector_store(width, common.summed(width, "r.s" + "".join(lanes), f"o + {distance}"), f"o + {distance}")}
 #else
-            ${" ".join(f"o[{distance + place}] = r.s{lane};" for place, lane in enumerate(lanes))}
+            ${" ".join(f"o[{distance + place}] = {common.summed(1, f'r.s{lane}', f'o + {distance + place}')};" for place, lane in enumerate(lanes))}
 #endif
 % endfor
         }
@@ -175,6 +177,9 @@ ${convolution.pool_function()}
 </%def>
 __kernel ${work_group_attributes(group_n, group_m, 1)}
 void conv(__global const float *restrict x,
+% if added:
+          __global const float *restrict other,
+% endif
           __global const ${storages.stored_type()} *restrict weights,
           ${storages.storage_parameters()},
           __global const int *restrict offsets,
@@ -185,6 +190,9 @@ void conv(__global const float *restrict x,
           const int block_count,
           ${convolution.position_parameters()})
 {
+% if added:
+    __global float *const y_start = y;
+% endif
     ${convolution.work_group()}
 % if turns > 1:
     __global const float *const x_start = x;

@@ -3,6 +3,7 @@
 ##
 ##   y[m, p] = activate(bias[m] + sum_k W[m, k] * x[in(p) + offset[k]])
 ##   pooled:  y[m, q] = max of these over the four positions p of output q
+##   added:   y[m, p] = activate_sum(that + other[m, p]), a shortcut
 ##
 ## A work-item computes `vectors` vectors of `vector_width` output channels at tile_rows x tile_columns output positions:
 ## per column of W it loads its vectors of weights, and multiplies them by each position's input, a broadcast scalar.
@@ -87,6 +88,7 @@ ${common.multiply_add_macro()}
 ${common.prefetch_macros()}
 % endif
 ${common.activation_function(activation, vector_width)}
+${common.sum_functions()}
 ${storages.look_up_function(vector_width, is_alone)}
 % if pooled:
 inline ${T} larger(const ${T} a, const ${T} b) { return a > b ? a : b; }
@@ -128,6 +130,9 @@ inline ${T} larger(const ${T} a, const ${T} b) { return a > b ? a : b; }
 </%def>
 __kernel ${work_group_attributes(group_m, group_n, 1)}
 void conv_channels(__global const float *restrict x,
+% if added:
+                   __global const float *restrict other,
+% endif
                    __global const ${storages.stored_type()} *restrict weights,
                    ${storages.storage_parameters()},
                    __global const int *restrict offsets,
@@ -148,6 +153,9 @@ void conv_channels(__global const float *restrict x,
                    const int y_image_stride,
                    const int y_channel_stride)
 {
+% if added:
+    __global float *const y_start = y;
+% endif
     const int local_m = ${"get_local_id(0)" if group_m > 1 else "0"}, local_n = ${"get_local_id(1)" if group_n > 1 else "0"};
     const int group = get_group_id(0);
 % if sweep == 0:
@@ -220,7 +228,7 @@ void conv_channels(__global const float *restrict x,
 % if vector_width == 1:
     if (left > 0) {
 % for row, column in results:
-        out[${row} * y_pitch + ${column}] = ${result(v, row, column)};
+        out[${row} * y_pitch + ${column}] = ${common.summed(1, result(v, row, column), f"out + {row} * y_pitch + {column}")};
 % endfor
     }
 % else:
@@ -255,7 +263,11 @@ void conv_channels(__global const float *restrict x,
         __global float *o = out + (size_t)${channel} * y_channel_stride;
 % for run_row, run_column, place, length in runs(chunk):
 % for offset, size in pieces(length):
-        ${vector_store(size, lanes(names[channel // per_vector], channel % per_vector * width + place + offset, size), f"o + {run_row} * y_pitch + {run_column + offset}")}
+<%
+    at = f"o + {run_row} * y_pitch + {run_column + offset}"
+    value = lanes(names[channel // per_vector], channel % per_vector * width + place + offset, size)
+%>
+        ${vector_store(size, common.summed(size, value, at), at)}
 % endfor
 % endfor
     }
@@ -269,7 +281,7 @@ void conv_channels(__global const float *restrict x,
     for (int m = 0; m < ${vector_width} && m < left; m++)
         for (int r = 0; r < ${out_rows}; r++)
             for (int c = 0; c < ${out_columns}; c++)
-                out[(size_t)m * y_channel_stride + r * y_pitch + c] = lanes[(r * ${out_columns} + c) * ${vector_width} + m];
+                out[(size_t)m * y_channel_stride + r * y_pitch + c] = ${common.summed(1, f"lanes[(r * {out_columns} + c) * {vector_width} + m]", "out + (size_t)m * y_channel_stride + r * y_pitch + c")};
 #endif
 % endif
     }

@@ -4,6 +4,7 @@
 ## slot number n_group * group_n * vectors + local_n + j * group_n. These pieces read the template's variables
 ## vector_width, vectors, group_n, mapping, stride_y, stride_x, pooled; those for row blocks also tile_m, group_m, sweep, prefetch.
 
+<%namespace name="common" file="common.mako"/>
 ## Arguments of a kernel that say where positions lie, after block counts of its own.
 <%def name="position_parameters()" filter="trim">
           const int slot_count,
@@ -127,9 +128,8 @@ ${vector_load(vector_width, pointer)}
         """What is stored for row i and slot j, as an expression."""
         if pooled:
             return f"pool(activate(c{i}_{2 * j}), activate(c{i}_{2 * j + 1}))"
-        if mapping == "flat":
-            return f"as_{T}(as_{I}(activate(c{i}_{j})) & keep{j})"
-        return f"activate(c{i}_{j})"
+        value = common.summed(store_width, f"activate(c{i}_{j})", f"out + (size_t){i} * y_channel_stride + out{j}")
+        return f"as_{T}(as_{I}({value}) & keep{j})" if mapping == "flat" else value
 %>
 % for j in range(vectors):
     if (is_slot${j}) {

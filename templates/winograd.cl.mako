@@ -41,6 +41,7 @@ ${winograd.shuffle_macros()}
 ${common.prefetch_macros()}
 % endif
 ${common.activation_function(activation, vector_width)}
+${common.sum_functions()}
 __kernel ${work_group_attributes(work_items, 1, 1)}
 void winograd_input(__global const float *restrict x,
                     __global float *restrict V,
@@ -158,6 +159,9 @@ void winograd_multiply(__global const float *restrict V,
 
 __kernel ${work_group_attributes(work_items, 1, 1)}
 void winograd_output(__global const float *restrict M,
+% if added:
+                     __global const float *restrict other,
+% endif
                      __global const float *restrict bias,
                      __global float *restrict y,
                      const int filters,
@@ -174,6 +178,9 @@ void winograd_output(__global const float *restrict M,
                      const int out_width,
                      const int out_height)
 {
+% if added:
+    __global float *const y_start = y;
+% endif
     const int chunk = get_global_id(0) / strip_count, strip = get_global_id(0) - chunk * strip_count;
     const int first_filter = chunk * ${channels_per_item}, last_filter = min(first_filter + ${channels_per_item}, filters);
     const int first_segment = strip * ${segments};

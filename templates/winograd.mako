@@ -13,6 +13,7 @@
 ## Partial tiles at the right border read into the next row: those elements count as zeros (partial_columns). At the
 ## bottom the last padded row is read again (partial_rows). Neither reaches an output that exists.
 
+<%namespace name="common" file="common.mako"/>
 ## Moves of lanes: EVEN, ODD take the even or odd lanes of two vectors, one after the other; MIX_LOW, MIX_HIGH the lanes of
 ## their lower or upper halves in turns; LOAD_PARTS makes a vector of short runs; WHOLE says whether
 ## a segment is stored as runs of lanes. Where the device is no real CPU (those have HAS_CPU_PREFETCH) lanes are moved by
@@ -236,7 +237,7 @@
 % if vector_width == 1:
 % for r, row in enumerate(stored):
 % for k, name in enumerate(row):
-    if (${r} < height0 && ${k} < width0) ${plane}[out0 + ${r} * y_pitch + ${k}] = ${name};
+    if (${r} < height0 && ${k} < width0) ${plane}[out0 + ${r} * y_pitch + ${k}] = ${common.summed(1, name, f"{plane} + out0 + {r} * y_pitch + {k}")};
 % endfor
 % endfor
 % else:
@@ -244,7 +245,7 @@
     if (is_whole${g}) {
 % for r, vectors in enumerate(stored):
 % for piece, width, value in (rest for h, *rest in pieces(vectors) if h == g):
-        ${vector_store(width, value, f"{plane} + out{g} + {r} * y_pitch + {piece}")}
+        ${vector_store(width, common.summed(width, value, f"{plane} + out{g} + {r} * y_pitch + {piece}"), f"{plane} + out{g} + {r} * y_pitch + {piece}")}
 % endfor
 % endfor
     }
@@ -266,8 +267,8 @@
                 for (int k = 0; k < widths[g]; k += ${side}) {
                     const float *from = ends + r * ${side * vector_width} + g * ${length} + k;
                     __global float *to = ${plane} + outs[g] + r * y_pitch + k;
-                    if (k + ${side} <= widths[g]) { ${vector_store(side, vector_load(side, "from"), "to")} }
-                    else for (int i = 0; i < widths[g] - k; i++) to[i] = from[i];
+                    if (k + ${side} <= widths[g]) { ${vector_store(side, common.summed(side, vector_load(side, "from"), "to"), "to")} }
+                    else for (int i = 0; i < widths[g] - k; i++) to[i] = ${common.summed(1, "from[i]", "to + i")};
                 }
         }
     }

@@ -40,8 +40,12 @@ ${winograd.shuffle_macros()}
 ${common.prefetch_macros()}
 % endif
 ${common.activation_function(activation, vector_width)}
+${common.sum_functions()}
 __kernel ${work_group_attributes(group_n, 1, 1)}
 void winograd_fused(__global const float *restrict x,
+% if added:
+                    __global const float *restrict other,
+% endif
                     __global const float *restrict values,
                     __global const int *restrict offsets,
                     __global const int *restrict blocks,
@@ -67,6 +71,9 @@ void winograd_fused(__global const float *restrict x,
                     const int out_width,
                     const int out_height)
 {
+% if added:
+    __global float *const y_start = y;
+% endif
     const int item = ${item};
     const int v_stride = (channels * ${vectors} + 1) * ${lanes};
     const int block_count = (filters + ${tile_m - 1}) / ${tile_m};

@@ -101,6 +101,8 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
     constraints: Sequence[Constraint[TileT, OperationT]]
     #: The type of the operations for which a plan asks this kernel for offers; None: it names the kernel itself.
     computes: ClassVar[type[Any] | None] = None
+    #: Whether it computes convolutions with a shortcut fused (`ConvOperation.added`), too.
+    can_add: ClassVar[bool] = False
     #: One of `clprune.algorithms.ALGORITHMS`, by which users leave it out; None: it is always among the choices.
     algorithm: ClassVar[str | None] = None
     #: Tiles that suit CPU drivers (one work-item per register tile) and GPUs (work-groups of 64 to 256, or of a warp).

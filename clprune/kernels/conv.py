@@ -70,6 +70,7 @@ class ConvKernel(PositionKernel[ConvTile]):
     """See `templates/conv.cl.mako`."""
 
     name = "conv"
+    can_add = True
     template = "conv"
     generators = (ConvOperation.row_distances, ConvOperation.row_step)
     tile_type = ConvTile
@@ -176,6 +177,7 @@ class ConvKernel(PositionKernel[ConvTile]):
             **window_variables(operation.problem.window),
             "activation": operation.activation,
             "pooled": operation.pooled,
+            "added": operation.added,
             "storage": operation.storage,
             "out_width": operation.problem.out_width,
             "row_distances": operation.row_distances(tile) if tile.mapping == "packed" else (),
@@ -251,7 +253,16 @@ class ConvKernel(PositionKernel[ConvTile]):
         )
         pooled_int8 = conv_operation(pooled[0], activation="relu", pooled=True, storage=INT8)
         in_one = tuple(conv_operation(problem, activation="leaky", pooled=True) for problem in pooled)
-        return (*plain, *coded, pooled_int8, *in_one, *uneven_convolutions())
+        summed = tuple(
+            conv_operation(problem, activation=activation, added=added)
+            for problem, activation, added in (
+                (problems[2], "linear", "relu"),
+                (problems[3], "leaky", "linear"),
+                (problems[10], "mish", "linear"),
+                (problems[13], "linear", "leaky"),
+            )
+        )
+        return (*plain, *coded, pooled_int8, *in_one, *uneven_convolutions(), *summed)
 
     def probes(self, tile: ConvTile) -> tuple[ConvOperation, ...]:
         """The samples, and more output channels than work-groups sweep over."""

@@ -78,6 +78,7 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
     """See `templates/conv_channels.cl.mako`."""
 
     name = "conv_channels"
+    can_add = True
     template = "conv_channels"
     generators = (ConvChannelsTile.tile_m,)
     tile_type = ConvChannelsTile
@@ -162,6 +163,7 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
             **window_variables(operation.problem.window),
             "activation": operation.activation,
             "pooled": operation.pooled,
+            "added": operation.added,
             "storage": operation.storage,
         }
 
@@ -226,6 +228,7 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
             conv_operation(small, activation="relu", storage=CODEBOOK4),
             conv_operation(wide, activation="leaky", storage=INT8),
             conv_operation(pooled, activation="relu", pooled=True),
+            conv_operation(wide, activation="linear", added="leaky"),
         )
         return (*CONV.sample_operations(), *others)
 

@@ -207,6 +207,7 @@ class ConvInt8Kernel(PositionKernel[ConvInt8Tile]):
             **window_variables(operation.problem.window),
             "activation": operation.activation,
             "pooled": operation.pooled,
+            "added": "",
             "quantize_group": group,
             "quantize_steps": steps,
         }

@@ -40,6 +40,8 @@ class ConvOperation:
 
     `storage` is how weights lie in device memory (clprune/kernels/storage.py); sums are float32 in any case.
     `pooled`: the 2x2 max pooling of stride 2 that follows is fused; `output` is then the pooled tensor's layout.
+    `added`: the shortcut that follows is fused, and this is its activation: another tensor of the output's layout is
+    added to the results.
     """
 
     problem: ConvProblem
@@ -47,11 +49,13 @@ class ConvOperation:
     output: Layout
     activation: str = "linear"
     pooled: bool = False
+    added: str = ""
     storage: str = FLOAT32
 
     @property
     def key(self) -> str:
-        return self.problem.key + (" pooled" if self.pooled else "") + storage_key(self.storage)
+        fused = " pooled" * self.pooled + " summed" * bool(self.added)
+        return self.problem.key + fused + storage_key(self.storage)
 
     @property
     def flops(self) -> int:
@@ -200,6 +204,7 @@ def conv_operation(
     activation: str = "linear",
     next_padding: int | None = None,
     pooled: bool = False,
+    added: str = "",
     storage: str = FLOAT32,
 ) -> ConvOperation:
     """The operation with the layouts that a network would give it: one pitch for both sides where stride is 1.
@@ -222,6 +227,7 @@ def conv_operation(
         output=padded_layout(batch=problem.batch, shape=shape_out, pitch=pitch_out, padding=padding_out),
         activation=activation,
         pooled=pooled,
+        added=added,
         storage=storage,
     )
 

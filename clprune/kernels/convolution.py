@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune import quirks
+from clprune.darknet.activations import activate
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.kernels.arguments import NO_WEIGHTS, Answer, Arrays, Expected
@@ -16,6 +17,7 @@ from clprune.kernels.matrix import MatrixKernel
 from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.storage import decoded_matrix
 from clprune.kernels.tile import Tile
+from clprune.layout import Layout
 from clprune.winograd.transforms import winograd_convolution
 
 ConvOperationT = TypeVar("ConvOperationT", bound=ConvOperation)
@@ -38,7 +40,12 @@ class ConvolutionKernel(MatrixKernel[VectorTileT, ConvOperationT]):
     def reference(self, operation: ConvOperationT, inputs: Arrays, weights: LayerWeights = NO_WEIGHTS) -> Answer:
         """float64 answer `[N, out_channels, height, width]`, pooled where the operation is, for one `[N, C, H, W]`."""
         answer = super().reference(operation, inputs, weights)
+        if operation.added:
+            answer = activate(operation.added, answer + inputs[1].astype(np.float64))
         return max_pool_reference(answer, pool_problem(operation.problem)) if operation.pooled else answer
+
+    def input_layouts(self, operation: Any) -> dict[str, Layout]:
+        return {"x": operation.input} | ({"other": operation.output} if operation.added else {})
 
     def sums(self, operation: ConvOperationT, x: npt.NDArray[Any], weights: LayerWeights) -> Answer:
         """The answer before the activation. Weights that were pruned in the Winograd domain are no filters' transform:

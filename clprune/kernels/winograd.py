@@ -67,6 +67,7 @@ class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
     """See `templates/winograd.cl.mako`."""
 
     name = "winograd"
+    can_add = True
     template = "winograd"
     generators = WINOGRAD_GENERATORS
     tile_type = WinogradTile

@@ -72,6 +72,7 @@ class WinogradFusedKernel(WinogradConvolutionKernel[WinogradFusedTile]):
     """See `templates/winograd_fused.cl.mako`."""
 
     name = "winograd_fused"
+    can_add = True
     template = "winograd_fused"
     generators = (*WINOGRAD_GENERATORS, WinogradFusedTile.m_stride, WinogradFusedTile.lanes)
     tile_type = WinogradFusedTile

@@ -98,6 +98,7 @@ def winograd_operation(operation: ConvOperation, *, output_tile: int) -> Winogra
         output=operation.output,
         activation=operation.activation,
         pooled=operation.pooled,
+        added=operation.added,
         output_tile=output_tile,
     )
 
@@ -133,6 +134,7 @@ def template_variables(operation: WinogradOperation, *, vector_width: int, colum
         "partial_columns": operation.problem.out_width % operation.output_tile != 0,
         "activation": operation.activation,
         "pooled": operation.pooled,
+        "added": operation.added,
     }
 
 
@@ -222,7 +224,11 @@ def winograd_sample_operations() -> tuple[WinogradOperation, ...]:
         winograd_operation(conv_operation(problem, activation="leaky", pooled=True), output_tile=output_tile)
         for output_tile, problem in pooled
     )
-    return (*plain, *in_one)
+    summed = tuple(
+        winograd_operation(conv_operation(problem, activation="leaky", added="linear"), output_tile=output_tile)
+        for output_tile, problem in zip((4, 2, 4), (problems[2], problems[6], problems[5]), strict=True)
+    )
+    return (*plain, *in_one, *summed)
 
 
 #: Input channels below which spatial weights stay there.

@@ -43,14 +43,15 @@ def image_part_end(network: Network, fused: Mapping[int, int]) -> int:
 
     Fully connected layers gain from the whole batch instead, as they read each weight once for all images, and so do
     small planes, which fill vectors better together. The part ends where only such layers follow, if nothing behind
-    looks back further than the layer at its end; else nothing is split. `fused` maps convolutions to the pooling that
+    looks back further than the layer at its end; else nothing is split. `fused` maps convolutions to the layer that
     they compute as well, which must not be cut off. The network's answers do not lie inside, either.
     """
     layers = network.layers
     connected = next((layer.index for layer in layers if isinstance(layer, Connected)), len(layers))
     end = max((layer.index + 1 for layer in layers[:connected] if _bytes(layer, network) > CACHED_BYTES), default=0)
-    if end in fused.values():
-        end += 1
+    for first, last in sorted(fused.items()):
+        if first < end <= last:
+            end = last + 1
     if end * network.batch > MOST_LAUNCHES:
         return 0
     looks_back = any(source < end - 1 for layer in layers[end:] for source in layer.sources) or any(

@@ -29,8 +29,8 @@ from clprune.plan.steps import Step
 class Draft:
     """Steps in order, and the layout of every tensor. Tensors are numbered freely; see Plan.
 
-    `fused` maps convolutions to the pooling layers that they compute as well, `forms` layers to what is known of their
-    weights. `kernels` are those to choose from, `constants` the tensors that hold a layer's values.
+    `fused` maps convolutions to the pooling layers and shortcuts that they compute as well, `forms` layers to what is
+    known of their weights. `kernels` are those to choose from, `constants` the tensors that hold a layer's values.
     """
 
     network: Network
@@ -98,11 +98,15 @@ class Site:
     @cached_property
     def inputs(self) -> tuple[int, ...]:
         """The tensors that the layer's sources deliver."""
-        return tuple(self.part.names[self.draft.aliases[source]] for source in self.layer.sources)
+        return tuple(self.tensor(source) for source in self.layer.sources)
+
+    def tensor(self, source: int) -> int:
+        """The tensor that a layer delivers here."""
+        return self.part.names[self.draft.aliases[source]]
 
     @property
     def output(self) -> int:
-        """The tensor of the layer's output, or of the pooling that it computes as well."""
+        """The tensor of the layer's output, or of what it computes as well."""
         return self.part.names[self.draft.fused.get(self.layer.index, self.layer.index)]
 
     @property

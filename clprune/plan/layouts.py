@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from clprune.darknet.kinds.convolutional import Convolutional, Local
+from clprune.darknet.kinds.joins import Shortcut
+from clprune.darknet.kinds.pools import MaxPool
 from clprune.darknet.network import Network
 from clprune.geometry import Shape
 from clprune.layout import Layout, contiguous_layout, padded_layout
@@ -16,7 +18,8 @@ NETWORK_INPUT = -1
 def tensor_aliases(network: Network, fused: Mapping[int, int]) -> dict[int, int]:
     """Tensor -> the tensor that holds its values: layers that change nothing at inference have none of their own.
 
-    `fused` maps convolutions to the pooling that they compute as well; such a convolution's own output is nowhere.
+    `fused` maps convolutions to the pooling or shortcut that they compute as well; such a convolution's own output is
+    nowhere.
     """
     aliases = {NETWORK_INPUT: NETWORK_INPUT}
     for layer in network.layers:
@@ -54,7 +57,11 @@ def assign_layouts(network: Network, fused: Mapping[int, int], *, batch: int) ->
         if isinstance(layer, Convolutional):
             own = fused.get(layer.index, layer.index)
             touched.add(own)
-            if layer.window.is_dense and layer.blur is None and layer.index not in fused:
+            follower = network.layers[own]
+            if isinstance(follower, Shortcut):  # what is added lies like the sum
+                touched.add(aliases[follower.sources[1]])
+                joined[root(own)] = root(aliases[follower.sources[1]])
+            if layer.window.is_dense and layer.blur is None and not isinstance(follower, MaxPool):
                 joined[root(own)] = root(source)
     shared_padding: dict[int, int] = {}
     shared_pitch: dict[int, int] = {}

@@ -19,7 +19,7 @@ from clprune.darknet.kinds.heads import runs_of
 from clprune.darknet.kinds.joins import Product, Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm
 from clprune.darknet.kinds.planes import Crop, Reorg, Upsample
-from clprune.darknet.kinds.pools import WindowPool
+from clprune.darknet.kinds.pools import MaxPool, WindowPool
 from clprune.darknet.kinds.windowed import WindowedLayer
 from clprune.darknet.values import LayerWeights
 from clprune.geometry import ConvProblem, Shape, Window
@@ -49,19 +49,28 @@ def lower(layer: Layer, site: Site) -> None:
 
 @lower.register
 def _(layer: Convolutional, site: Site) -> None:
-    pool = site.network.layers[site.draft.fused[layer.index]] if layer.index in site.draft.fused else None
-    own = _own_output(layer, site)
+    fused = site.network.layers[site.draft.fused[layer.index]] if layer.index in site.draft.fused else None
+    own = target = _own_output(layer, site)
     x = _signs(layer, site) if layer.xnor else site.inputs[0]
+    layouts = site.draft.layouts
+    inputs: tuple[int, ...] = (x,)
+    if isinstance(fused, Shortcut):
+        inputs = (x, site.tensor(fused.sources[1]))
+        if layouts[inputs[1]] != layouts[own]:  # own is one image of a batch, which lies otherwise
+            target = site.draft.new_tensor(layouts[inputs[1]])
     operation = ConvOperation(
         problem=layer.problem(site.batch),
-        input=site.draft.layouts[x],
-        output=site.draft.layouts[own],
+        input=layouts[x],
+        output=layouts[target],
         activation=layer.activation,
-        pooled=pool is not None,
+        pooled=isinstance(fused, MaxPool),
+        added=fused.activation if isinstance(fused, Shortcut) else "",
         storage=site.draft.storage(layer),
     )
-    label = layer.kind if pool is None else f"{layer.kind} + {pool.kind}"
-    site.compute(operation, fused=pool, label=label, inputs=(x,), output=own)
+    label = layer.kind if fused is None else f"{layer.kind} + {fused.kind}"
+    site.compute(operation, fused=fused, label=label, inputs=inputs, output=target)
+    if target != own:
+        site.copy(target, own, label="shortcut output")
     _blur(layer, site, own)
 
 

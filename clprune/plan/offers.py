@@ -31,6 +31,8 @@ def offers_for(
     Where the wanted algorithms cannot compute it, all others are offered. Raises UnsupportedLayerError where none can.
     """
     able = [kernel for kernel in kernels if kernel.computes is type(operation)]
+    if getattr(operation, "added", ""):
+        able = [kernel for kernel in able if kernel.can_add]
     request = Request(operation=operation, form=form, device=device, max_error=algorithms.max_error)
     for names in (algorithms.names, ALGORITHMS):
         wanted = [kernel for kernel in able if kernel.algorithm in (None, *names)]

@@ -19,7 +19,7 @@ from clprune.layout import Layout
 from clprune.plan.batching import ImageView
 from clprune.plan.builder import PlanBuilder
 from clprune.plan.chooser import Chooser, TileLookup, TimeLookup
-from clprune.plan.fusion import fused_pools
+from clprune.plan.fusion import fused_pools, fused_shortcuts
 from clprune.plan.memory import MemoryPlan
 from clprune.plan.steps import Chosen
 from clprune.quirks import wants_explicit_vectors
@@ -77,9 +77,10 @@ def make_plan(
     """
     forms = forms or {}
     kernels = find_kernels()
+    pools = fused_pools(network, device, forms=forms, kernels=kernels)
     builder = PlanBuilder(
         network=network,
-        fused=fused_pools(network, device, forms=forms, kernels=kernels),
+        fused={**pools, **fused_shortcuts(network, forms=forms, taken=pools)},
         forms=forms,
         algorithms=algorithms or Algorithms(),
         connected_storage=connected_storage,

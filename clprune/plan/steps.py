@@ -10,7 +10,6 @@ import numpy as np
 from clprune.darknet.fold import fold_batch_norm, shortcut_scales
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.joins import Shortcut
-from clprune.darknet.kinds.pools import MaxPool
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import UsageError
@@ -25,8 +24,8 @@ class Step:
 
     `inputs` and `output` name tensors of the plan; `layer` is None for copies of the plan's own. `constants`: what the
     step multiplies by in place of its layer's weights, weights or (scale, shift) for all channels; `summand`: which of
-    a weighted shortcut's it scales. `fused` is the pooling layer that the step computes as well. `image` is the image
-    of the batch that the step is for, None where it is for all.
+    a weighted shortcut's it scales. `fused` is the pooling layer or shortcut that the step computes as well. `image` is
+    the image of the batch that the step is for, None where it is for all.
     """
 
     layer: Layer | None
@@ -36,7 +35,7 @@ class Step:
     output: int
     summand: int | None = None
     constants: tuple[float, float] | LayerWeights | None = None
-    fused: MaxPool | None = None
+    fused: Layer | None = None
     image: int | None = None
 
 

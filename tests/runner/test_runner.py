@@ -146,6 +146,66 @@ def test_joins(runner_of: Make, network_of: Callable[..., Network], batch: int) 
         assert float(np.abs(got - wanted).max()) <= tolerance(cut) * float(np.abs(wanted).max())
 
 
+RESIDUAL = """\
+[net]
+height=12
+width=10
+channels=3
+[conv]
+filters=8
+size=3
+pad=1
+activation=leaky
+[conv]
+filters=8
+size=3
+pad=1
+activation=linear
+[dropout]
+[shortcut]
+from=0
+activation=leaky
+[conv]
+filters=8
+activation=mish
+[shortcut]
+from=-2
+[conv]
+filters=8
+[shortcut]
+from=-2
+[route]
+layers=-2,-1
+[conv]
+filters=12
+size=3
+stride=2
+pad=1
+[conv]
+filters=12
+[shortcut]
+from=-2
+"""
+
+
+@pytest.mark.parametrize("cached_bytes", [0, 8 * 2**20])
+def test_shortcuts_in_the_convolution_before_them(
+    runner_of: Make, network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch, cached_bytes: int
+) -> None:
+    """Those whose convolution nobody else reads, image by image as well; a dropout between them is nothing."""
+    monkeypatch.setattr("clprune.plan.batching.CACHED_BYTES", cached_bytes)
+    for batch in (1, 2):
+        network = network_of(RESIDUAL, batch=batch)
+        weights = random_weights(network, seed=1)
+        x = images(network, 3)
+        wanted = answers(network, weights, x)
+        with runner_of(network, weights) as runner:
+            got = runner(x)
+            alone = [step.step.layer.index for step in runner.bound.steps if step.step.label == "shortcut"]
+        assert set(alone) == {7}
+        assert float(np.abs(got - wanted).max()) <= tolerance(network) * float(np.abs(wanted).max())
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_values_of_any_layer(runner_of: Make, tmp_path: Path, batch: int) -> None:
     network, weights = random_network(tmp_path, 1, batch=batch)
