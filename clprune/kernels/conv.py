@@ -72,7 +72,7 @@ class ConvKernel(PositionKernel[ConvTile]):
     name = "conv"
     can_add = True
     template = "conv"
-    generators = (ConvOperation.row_distances, ConvOperation.row_step)
+    generators = (ConvOperation.row_distances, ConvOperation.row_step, window_variables)
     tile_type = ConvTile
     computes = ConvOperation
     algorithm = "direct"

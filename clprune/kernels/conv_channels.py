@@ -80,7 +80,7 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
     name = "conv_channels"
     can_add = True
     template = "conv_channels"
-    generators = (ConvChannelsTile.tile_m,)
+    generators = (ConvChannelsTile.tile_m, window_variables)
     tile_type = ConvChannelsTile
     computes = ConvOperation
     algorithm = "direct"

@@ -127,7 +127,7 @@ class ConvInt8Kernel(PositionKernel[ConvInt8Tile]):
 
     name = "conv_int8"
     template = "conv_int8"
-    generators = (quantize_sizes, ConvInt8Tile.work_group_size)
+    generators = (quantize_sizes, ConvInt8Tile.work_group_size, window_variables)
     tile_type = ConvInt8Tile
     computes = ConvOperation
     algorithm = "direct"

@@ -67,6 +67,7 @@ class SparseConvKernel(PositionKernel[SparseConvTile]):
 
     name = "sparse_conv"
     template = "sparse_conv"
+    generators = (window_variables,)
     tile_type = SparseConvTile
     computes = ConvOperation
     algorithm = "sparse"

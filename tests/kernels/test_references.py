@@ -240,6 +240,8 @@ def pointwise_variables(activation: str) -> dict[str, object]:
         "activation": activation,
         "scaled": False,
         "summed": False,
+        "factor": "",
+        "ordered": False,
         "up": 1,
         "other_step": 1,
         "other_up": 1,
