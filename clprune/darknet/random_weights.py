@@ -36,7 +36,7 @@ def random_weights(network: Network, *, seed: int) -> Weights:
         follower = network.layers[layer.index + 1] if layer.index + 1 < len(network.layers) else None
         # A branch that is added to its own input would double the variance at every block.
         gain = 0.2 if isinstance(follower, Shortcut) else 1.0
-        shapes = layer.arrays if layer.values_index == layer.index else {}
+        shapes = layer.arrays if layer.owns_values else {}
         arrays: dict[str, Any] = {
             name: _random_array(layer, name, shape, generator, gain=gain) for name, shape in shapes.items()
         }

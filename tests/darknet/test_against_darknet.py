@@ -85,6 +85,7 @@ def test_letterbox(darknet: ctypes.CDLL, size: tuple[int, int]) -> None:
 #: A convolution comes first: [local] computes in the memory that only convolutions ask for.
 NETWORKS = {
     "local": "[local]\nfilters=5\nsize=3\npad=1\nstride=2\nactivation=leaky\n[local]\nsize=2\nactivation=tanh\n",
+    "xnor": "[conv]\nfilters=5\nsize=3\npad=1\nxnor=1\nactivation=leaky\n",
     "normalization": "[lrn]\nalpha=.1\n[lrn]\nsize=4\nalpha=.1\n[lrn]\nsize=7\n",
 }
 

@@ -33,8 +33,8 @@ def network_facts(cfg: str, dialect: str | None) -> dict[str, Any]:
                 "kind": layer.kind,
                 "sources": layer.sources,
                 "output": layer.output.dimensions,
-                "parameters": sum(math.prod(shape) for shape in layer.arrays.values()),
-                "multiply_adds": layer.columns * layer.output.elements if isinstance(layer, WeightedLayer) else 0,
+                "parameters": sum(math.prod(shape) for shape in layer.arrays.values() if layer.owns_values),
+                "multiply_adds": layer.problem(1).flops // 2 if isinstance(layer, WeightedLayer) else 0,
             }
             for layer in network.layers
         ],

@@ -188,9 +188,14 @@ class Layer:
         return self.index
 
     @property
+    def owns_values(self) -> bool:
+        """Whether it shares no other layer's values."""
+        return self.values_index == self.index
+
+    @property
     def has_values(self) -> bool:
         """Whether a file holds values of this layer."""
-        return bool(self.arrays) and not self.dontload and self.values_index == self.index
+        return bool(self.arrays) and not self.dontload and self.owns_values
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
         """The shape of the output, from the options and the `shapes` of all sources. Raises OptionError."""
@@ -281,6 +286,10 @@ class WeightedLayer(Layer):
     activation: str = activation_name("logistic")
     prune: PruneOptions | None = None
 
+    def problem(self, batch: int) -> ConvProblem | ConnectedProblem:
+        """The work of this layer on `batch` images."""
+        raise NotImplementedError
+
     @property
     def weights_shape(self) -> tuple[int, ...]:
         """Shape of the weights, output channels first."""
@@ -324,10 +333,6 @@ class MatrixLayer(WeightedLayer):
     def read_options(cls, section: Section) -> dict[str, Any]:
         return {**super().read_options(section), "prune": _read_prune_options(section)}
 
-    def problem(self, batch: int) -> ConvProblem | ConnectedProblem:
-        """The work of this layer on `batch` images."""
-        raise NotImplementedError
-
     def with_channels(self, channels: int) -> MatrixLayer:
         """The same layer with other output channels."""
         raise NotImplementedError
@@ -335,7 +340,7 @@ class MatrixLayer(WeightedLayer):
     @property
     def has_own_matrix(self) -> bool:
         """Whether it multiplies by its weights as they are, and shares them with no other layer."""
-        return self.values_index == self.index
+        return self.owns_values
 
     @property
     def is_grouped(self) -> bool:
