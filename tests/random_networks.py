@@ -38,8 +38,8 @@ _ACTIVATIONS = ("linear", "relu", "leaky", "logistic", "tanh", "elu", "mish")
 class _Writer:
     """Writes a cfg layer by layer and keeps the shapes that the layers so far have."""
 
-    def __init__(self, seed: int, *, is_plain: bool) -> None:
-        self.random, self.is_plain = random.Random(seed), is_plain
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
         channels, height, width = (self.random.choice(sides) for sides in ((1, 3, 4, 5), (7, 8, 9, 13), (6, 11, 12)))
         self.lines = [f"[net]\nheight={height}\nwidth={width}\nchannels={channels}\n"]
         self.shape = (channels, height, width)
@@ -98,7 +98,7 @@ class _Writer:
         like = [i for i, shape in enumerate(self.shapes[:-1]) if shape[1:] == self.shape[1:]]
         if like:
             options = {"alpha": self.random.choice((1, 0.5)), "activation": self.random.choice(("linear", "leaky"))}
-            others = self.random.choices(like, k=1 if self.is_plain else self.random.choice((1, 1, 2)))
+            others = self.random.choices(like, k=self.random.choice((1, 1, 2)))
             if len(others) > 1:
                 kinds = self.random.choice(("none", "per_feature", "per_channel"))
                 options = {"weights_type": kinds, "weights_normalization": self.random.choice(("relu", "softmax"))}
@@ -107,7 +107,7 @@ class _Writer:
     def product(self) -> None:
         channels, height, width = self.shape
         index = len(self.shapes) - 1
-        if index < 0 or self.is_plain:
+        if index < 0:
             return
         kind = self.random.choice(("avgpool", "implicit", "plane", "sam"))
         if kind == "avgpool":
@@ -123,8 +123,6 @@ class _Writer:
 
     def reorg(self) -> None:
         channels, height, width = self.shape
-        if self.is_plain:
-            return
         if height % 2 == 0 and width % 2 == 0 and channels % 4 == 0:
             self.add(self.random.choice(("reorg", "reorg3d")), (4 * channels, height // 2, width // 2), stride=2)
         elif channels % 4 == 0:
@@ -137,8 +135,7 @@ class _Writer:
             self.add("crop", (channels, *sides.values()), **sides, noadjust=self.random.choice((0, 1)))
 
     def same(self) -> None:
-        plain = ("batchnorm", "dropout", "activation")
-        name = self.random.choice(plain if self.is_plain else (*plain, "l2norm", "logistic", "empty"))
+        name = self.random.choice(("batchnorm", "dropout", "activation", "l2norm", "logistic", "empty"))
         self.add(name, self.shape, **({"activation": "tanh"} if name == "activation" else {}))
 
     def yolo(self) -> None:
@@ -149,7 +146,7 @@ class _Writer:
 
     def head(self) -> None:
         """None, one of vectors, a mean of planes, or two of a detector."""
-        kind = self.random.choice(("none", "avgpool", "connected", "connected", *("yolo",) * (not self.is_plain)))
+        kind = self.random.choice(("none", "avgpool", "connected", "connected", "yolo"))
         if kind == "yolo":
             self.yolo()
             self.add("route", self.shapes[-3], layers=-3)
@@ -167,9 +164,9 @@ class _Writer:
             self.add("cost", self.shape)
 
 
-def random_cfg(seed: int, *, is_plain: bool = False) -> str:
-    """A cfg of three to ten layers of every supported kind, or (`is_plain`) of those that are exported and trained."""
-    writer = _Writer(seed, is_plain=is_plain)
+def random_cfg(seed: int) -> str:
+    """A cfg of three to ten layers of every supported kind."""
+    writer = _Writer(seed)
     writer.crop()
     body = (writer.convolutional,) * 5 + (
         writer.maxpool,
@@ -188,10 +185,10 @@ def random_cfg(seed: int, *, is_plain: bool = False) -> str:
     return "\n".join(writer.lines)
 
 
-def random_network(folder: Path, seed: int, *, batch: int = 1, is_plain: bool = False) -> tuple[Network, Weights]:
+def random_network(folder: Path, seed: int, *, batch: int = 1) -> tuple[Network, Weights]:
     """A network and seeded weights; of every other one, units of 4 x 1 are removed."""
     path = folder / f"random{seed}.cfg"
-    path.write_text(random_cfg(seed, is_plain=is_plain))
+    path.write_text(random_cfg(seed))
     network = load_network(path, batch=batch)
     weights = random_weights(network, seed=seed)
     return network, remove_units(network, weights, seed=seed, share=0.6) if seed % 2 else weights

@@ -30,7 +30,7 @@ def fold_batch_norm(layer: Layer, weights: LayerWeights) -> LayerWeights:
     Raises UsageError when `layer` normalizes and `weights` has no statistics, or values that float32 does not hold.
     """
     if isinstance(layer, Convolutional) and layer.is_binary:
-        weights = replace(weights, weights=_signs(weights.weights), coding=None)
+        weights = replace(weights, weights=signs(weights.weights), coding=None)
     if "variance" not in layer.arrays:
         return replace(weights, scales=None, mean=None, variance=None)
     if weights.scales is None or weights.mean is None or weights.variance is None:
@@ -54,12 +54,12 @@ def fold_batch_norm(layer: Layer, weights: LayerWeights) -> LayerWeights:
     return LayerWeights(weights=folded, biases=biases, winograd=weights.winograd)
 
 
-def _signs(weights: FloatArray) -> FloatArray:
+def signs(weights: FloatArray) -> FloatArray:
     """Each weight's sign times the mean magnitude of its filter."""
     filters = weights.reshape(len(weights), -1)
     means = np.abs(filters).mean(axis=1, dtype=np.float64, keepdims=True).astype(np.float32)
-    signs: FloatArray = np.where(filters > 0, means, -means)
-    return signs.reshape(weights.shape)
+    values: FloatArray = np.where(filters > 0, means, -means)
+    return values.reshape(weights.shape)
 
 
 def shortcut_scales(layer: Shortcut, weights: LayerWeights) -> FloatArray:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from onnx import TensorProto
 
-from clprune.darknet.fold import BATCH_NORM_EPSILON
+from clprune.darknet.fold import BATCH_NORM_EPSILON, signs
 from clprune.darknet.kinds.base import MatrixLayer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.quantize import input_scale
 from clprune.darknet.values import LayerWeights
-from clprune.errors import UnsupportedLayerError
 from clprune.exchange.activations import activate
 from clprune.exchange.graph import Graph, Site
 from clprune.exchange.windows import blur, window_attributes
@@ -21,10 +22,13 @@ from clprune.winograd.transforms import transform_matrices
 
 def write_convolution(layer: Convolutional, site: Site) -> str:
     """Convolution, then batch normalization or biases, then the activation."""
-    if layer.is_binary:
-        raise UnsupportedLayerError(f"{layer} (line {layer.line}) has binary weights: it cannot be written as ONNX")
     values = _values(site)
     (x,) = site.planes
+    if layer.is_binary:
+        values = replace(values, weights=signs(values.weights), coding=None)
+    if layer.xnor:
+        is_positive = site.graph.add("Greater", x, site.graph.number(0))
+        x = site.graph.add("Where", is_positive, site.graph.number(1), site.graph.number(-1))
     if values.winograd is not None:
         return _finish(layer, site, _winograd(layer, site.graph, x, values))
     x, weights = _coded(layer, site.graph, x, values)

@@ -10,14 +10,15 @@ import numpy as np
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional, Local
-from clprune.darknet.kinds.functions import Activation, Cost, Dropout, Empty, Softmax
+from clprune.darknet.kinds.functions import Activation, Cost, Dropout, Empty, Implicit, L2Norm, Softmax
 from clprune.darknet.kinds.heads import ChannelRun, Head, runs_of
-from clprune.darknet.kinds.joins import Route, Shortcut
+from clprune.darknet.kinds.joins import Product, Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm, Normalization
-from clprune.darknet.kinds.planes import Crop, Upsample
+from clprune.darknet.kinds.planes import Crop, Reorg, Upsample
 from clprune.darknet.kinds.pools import AvgPool, WindowPool
 from clprune.exchange.activations import activate
 from clprune.exchange.graph import Graph, Site
+from clprune.exchange.joins import write_product, write_route, write_shortcut
 from clprune.exchange.matrix import normalize, write_connected, write_convolution
 from clprune.exchange.windows import write_local, write_pool
 
@@ -32,6 +33,9 @@ write_layer.register(Convolutional, write_convolution)
 write_layer.register(Connected, write_connected)
 write_layer.register(Local, write_local)
 write_layer.register(WindowPool, write_pool)
+write_layer.register(Route, write_route)
+write_layer.register(Shortcut, write_shortcut)
+write_layer.register(Product, write_product)
 
 
 @write_layer.register(Cost)
@@ -100,20 +104,6 @@ def _(layer: AvgPool, site: Site) -> str:
 
 
 @write_layer.register
-def _(layer: Route, site: Site) -> str:
-    parts = site.planes
-    if layer.groups > 1:
-        ends = [(layer.group_id * shape.channels // layer.groups, shape) for shape in site.shapes]
-        parts = tuple(
-            site.graph.slice(
-                plane, first=(first, 0, 0), end=(first + shape.channels // layer.groups, shape.height, shape.width)
-            )
-            for plane, (first, shape) in zip(parts, ends, strict=True)
-        )
-    return site.x if layer.is_identity else site.graph.add("Concat", *parts, axis=1)
-
-
-@write_layer.register
 def _(layer: Upsample, site: Site) -> str:
     graph, sides = site.graph, (1, 1, layer.stride, layer.stride)
     modes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
@@ -130,29 +120,26 @@ def _(layer: Crop, site: Site) -> str:
 
 
 @write_layer.register
-def _(layer: Shortcut, site: Site) -> str:
-    """Sums where the shapes differ: the other plane's share is brought to the previous one's shape, zeros elsewhere."""
-    if not layer.is_plain:
-        return layer.write_onnx(site)
-    graph, (previous, other), (to, added) = site.graph, site.planes, site.shapes
-    scale = np.full((1, 1, 1), layer.alpha, np.float32)
-    if to != added:
-        channels = min(to.channels, added.channels)
-        steps = max(added.width // to.width, 1), max(to.width // added.width, 1)
-        height, width = min(to.height, added.height), min(to.width, added.width)
-        places = (slice(0, channels), slice(0, height * steps[1], steps[1]), slice(0, width * steps[1], steps[1]))
-        ends = (channels, height * steps[0], width * steps[0])
-        other = graph.slice(other, first=(0, 0, 0), end=ends, steps=(1, steps[0], steps[0]))
-        if steps[1] > 1:
-            ones = graph.constant(np.ones((channels, 1, 1, 1), np.float32))
-            other = graph.add("ConvTranspose", other, ones, group=channels, strides=[steps[1]] * 2)
-        reach = channels, (height - 1) * steps[1] + 1, (width - 1) * steps[1] + 1
-        whole = to.channels, to.height, to.width
-        other = graph.pad(other, before=(0, 0, 0), after=[a - b for a, b in zip(whole, reach, strict=True)])
-        scale = np.ones(whole, np.float32)
-        scale[places] = layer.alpha
-    if layer.alpha != 1:
-        previous = graph.add("Mul", previous, graph.constant(scale))
-    if layer.beta != 1:
-        other = graph.add("Mul", other, graph.number(layer.beta))
-    return activate(graph, layer.activation, graph.add("Add", previous, other))
+def _(layer: Reorg, site: Site) -> str:
+    """Index -1 stands for a zero, which is put behind the last value."""
+    graph, shape = site.graph, layer.output
+    x = graph.vector(site.x)
+    if layer.extra:
+        x = graph.add("Pad", x, graph.integers(0, 0, 0, 1))
+    return graph.planes(graph.add("Gather", x, graph.integers(*layer.order.indices), axis=1), shape)
+
+
+@write_layer.register
+def _(layer: L2Norm, site: Site) -> str:
+    (x,) = site.planes
+    return site.graph.add("Div", x, site.graph.add("ReduceL2", x, axes=[1], keepdims=1))
+
+
+@write_layer.register
+def _(layer: Implicit, site: Site) -> str:
+    """The same values for every image of the batch."""
+    assert site.values is not None
+    graph, sides = site.graph, layer.output.dimensions
+    batch = graph.add("Slice", graph.add("Shape", site.planes[0]), graph.integers(0), graph.integers(1))
+    shape = graph.add("Concat", batch, graph.integers(*sides), axis=0)
+    return graph.add("Expand", graph.constant(site.values.weights.reshape(1, *sides), "weights"), shape)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clprune.darknet.fold import BATCH_NORM_EPSILON
+from clprune.darknet.fold import BATCH_NORM_EPSILON, SHORTCUT_EPSILON
 from clprune.darknet.kinds import connected, convolutional, functions, heads, joins, normalization, planes, pools
 from clprune.darknet.kinds.base import Layer, MatrixLayer
 from clprune.darknet.kinds.windowed import WindowedLayer
@@ -163,16 +163,25 @@ class Convolution(Weighted):
     """`[convolutional]`."""
 
     def __init__(self, layer: convolutional.Convolutional) -> None:
-        if not layer.has_own_matrix:
-            reason = "binary weights" if layer.is_binary else "the weights of another layer"
-            raise UnsupportedLayerError(f"{layer} (line {layer.line}) has {reason}: it cannot be trained")
+        if layer.shares is not None:
+            message = "has the weights of another layer: expected weights of its own for PyTorch"
+            raise UnsupportedLayerError(f"{layer} (line {layer.line}) {message}")
         super().__init__(layer)
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
         x, weights = self.coded(x)
+        if self.layer.is_binary:
+            weights = _signs(weights, weights.abs().mean((1, 2, 3), keepdim=True))
+        if self.layer.xnor:
+            x = _signs(x, torch.ones_like(x))
         y = _convolve(x, weights, self.layer.own_window, biases=self.biases, groups=self.layer.groups)
         return _blurred(self.layer, self.finish(y))
+
+
+def _signs(values: Tensor, magnitudes: Tensor) -> Tensor:
+    """`magnitudes` with the signs of `values`, that of 0 negative; the gradient is the identity's."""
+    return values + (torch.where(values > 0, magnitudes, -magnitudes) - values).detach()
 
 
 class LocalConvolution(ValueModule):
@@ -212,6 +221,47 @@ class Connected(Weighted):
         # contiguous() first: flattening a channels-last tensor in place would be HWC order
         x, weights = self.coded(x.contiguous().flatten(1))
         return self.finish(functional.linear(x, weights, self.biases)[:, :, None, None])
+
+
+class OwnWeights(ValueModule):
+    """A layer whose only values are its weights, as a file has them."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.layer = layer
+        self.weights = nn.Parameter(torch.ones(layer.arrays["weights"]))
+
+    def load(self, values: LayerWeights) -> None:
+        _copy(self.weights, values.weights.reshape(self.weights.shape))
+
+    def store(self) -> LayerWeights:
+        return LayerWeights(weights=_array(self.weights))
+
+
+class Implicit(OwnWeights):
+    """`[implicit]`: the same values for every image of the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weights.expand(len(x), *self.weights.shape)
+
+
+class WeightedShortcut(OwnWeights):
+    """`[shortcut]` whose summands have weights."""
+
+    layer: joins.Shortcut
+
+    def forward(self, *summands: Tensor) -> Tensor:
+        weights = self.weights.view(len(summands), -1)
+        if self.layer.weights_normalization == "relu":
+            weights = weights.relu()
+        elif self.layer.weights_normalization == "softmax":
+            weights = (weights - weights.amax(0)).exp()
+        if self.layer.weights_normalization != "none":
+            weights = weights / (SHORTCUT_EPSILON + weights.sum(0))
+        channels = summands[0].shape[1]
+        scales = weights.expand(-1, channels)[:, :, None, None]
+        parts = [x[:, :channels] * scale[: x.shape[1]] for x, scale in zip(summands, scales, strict=True)]
+        return _shortcut(self.layer, *parts)
 
 
 class Dropout(nn.Module):
@@ -273,6 +323,7 @@ make_layer.register(convolutional.Convolutional, Convolution)
 make_layer.register(convolutional.Local, LocalConvolution)
 make_layer.register(connected.Connected, Connected)
 make_layer.register(normalization.BatchNorm, lambda layer: Normalize(layer.input.channels))
+make_layer.register(functions.Implicit, Implicit)
 make_layer.register(functions.Dropout, Dropout)
 make_layer.register(functions.Cost, lambda layer: nn.Identity())
 make_layer.register(functions.Empty, lambda layer: nn.Identity())
@@ -336,12 +387,16 @@ def _route(layer: joins.Route, *sources: Tensor) -> Tensor:
 
 @make_layer.register
 def _(layer: joins.Shortcut) -> nn.Module:
-    return Function(layer, _shortcut) if layer.is_plain else cast(nn.Module, layer.torch_module())
+    return WeightedShortcut(layer) if layer.arrays else Function(layer, _shortcut)
 
 
-def _shortcut(layer: joins.Shortcut, previous: Tensor, other: Tensor) -> Tensor:
+def _shortcut(layer: joins.Shortcut, previous: Tensor, *others: Tensor) -> Tensor:
+    return activate(layer.activation, functools.reduce(functools.partial(_add, layer), others, previous))
+
+
+def _add(layer: joins.Shortcut, previous: Tensor, other: Tensor) -> Tensor:
     if previous.shape == other.shape:
-        return activate(layer.activation, layer.alpha * previous + layer.beta * other)
+        return layer.alpha * previous + layer.beta * other
     channels = min(previous.shape[1], other.shape[1])
     other_step = max(other.shape[3] // previous.shape[3], 1)
     previous_step = max(previous.shape[3] // other.shape[3], 1)
@@ -352,7 +407,25 @@ def _shortcut(layer: joins.Shortcut, previous: Tensor, other: Tensor) -> Tensor:
     place = result[:, :channels, ::previous_step, ::previous_step][:, :, :height, :width]
     # the view writes into `result`: darknet leaves every other value of `previous` as it is
     place.copy_(layer.alpha * place.clone() + layer.beta * added)
-    return activate(layer.activation, result)
+    return result
+
+
+@_computes(joins.Product)
+def _product(layer: joins.Product, previous: Tensor, other: Tensor) -> Tensor:
+    return activate(layer.activation, previous * other)
+
+
+@_computes(planes.Reorg)
+def _reorg(layer: planes.Reorg, x: Tensor) -> Tensor:
+    # index -1 stands for a zero, which is put behind the last value
+    values = functional.pad(x.contiguous().flatten(1), (0, 1))
+    indices = torch.from_numpy(layer.order.indices).to(x.device)
+    return values[:, indices].view(len(x), *layer.output.dimensions)
+
+
+@_computes(functions.L2Norm)
+def _l2norm(layer: functions.L2Norm, x: Tensor) -> Tensor:
+    return functional.normalize(x, dim=1)
 
 
 @_computes(planes.Upsample)

@@ -31,6 +31,7 @@ from clprune.runner.reference import reference_answers
 from clprune.winograd.transforms import transform_filters
 from clprune.workflow.export import ExportResult
 from tests.random_networks import random_network, remove_units
+from tests.runner.test_runner import JOINS
 from tests.runner.test_windows import NETWORKS as WINDOW_NETWORKS
 from tools.darknet.network import read_network, well_conditioned
 
@@ -86,9 +87,24 @@ def test_windows(model_of: ModelOf, tmp_path: Path, layers: str) -> None:
     check(model_of(NET + layers), tmp_path)
 
 
+def test_joins(model_of: ModelOf, tmp_path: Path) -> None:
+    """Routes of groups, sums of three with stored weights, other orders of values."""
+    check(model_of(JOINS), tmp_path)
+
+
+@pytest.mark.parametrize("key", ["binary", "xnor"])
+def test_binary_weights(key: str, model_of: ModelOf, tmp_path: Path) -> None:
+    check(model_of(NET + convolution(6, batch_normalize=1) + convolution(5, activation="relu", **{key: 1})), tmp_path)
+
+
+def test_shared_weights(model_of: ModelOf, tmp_path: Path) -> None:
+    text = NET.replace("channels=3", "channels=6") + convolution(6) + convolution(6, share_index=0)
+    assert clprune.export(model_of(text), onnx=tmp_path / "model.onnx").relative_error < 1e-5
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_random_networks(seed: int, tmp_path: Path) -> None:
-    network, weights = random_network(tmp_path, seed, is_plain=True)
+    network, weights = random_network(tmp_path, seed)
     check(Model(network=network, weights=weights), tmp_path)
 
 
@@ -160,7 +176,7 @@ def test_heads(text: str, outputs: int, model_of: ModelOf, tmp_path: Path, monke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["yolov3-tiny", "resnet50", "darknet53", "yolov2-tiny", "densenet201"])
+@pytest.mark.parametrize("name", ["yolov3-tiny", "yolov4-tiny", "resnet50", "darknet53", "yolov2"])
 def test_networks_of_darknet(name: str, tmp_path: Path) -> None:
     cfg = DARKNET / f"{name}.cfg"
     if not cfg.exists():

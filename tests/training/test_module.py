@@ -156,8 +156,9 @@ def test_weights_go_in_and_come_out_unchanged(tmp_path: Path) -> None:
 
 
 def test_layers_that_cannot_be_trained_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedLayerError, match=r"layer 0 \[convolutional\].*has binary weights"):
-        NetworkModule(network_of(tmp_path, NET + "[convolutional]\nbinary=1\n"))
+    with pytest.raises(UnsupportedLayerError, match=r"layer 1 \[convolutional\].*has the weights of another layer"):
+        layers = "[convolutional]\nfilters=2\n[convolutional]\nfilters=2\nshare_index=0\n"
+        NetworkModule(network_of(tmp_path, NET + layers))
     with pytest.raises(UnsupportedLayerError, match="softmax can be trained only at the end"):
         NetworkModule(network_of(tmp_path, NET + "[softmax]\n[connected]\noutput=3\n"))
 
