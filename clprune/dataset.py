@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +51,9 @@ class Origin:
 class DataSet:
     """`images` uint8 `[N, C, height, width]` (3 channels RGB, 1 grey), `labels` int64 `[N]` counting `class_names`.
 
-    `renew` makes the same set with fresh random compositions for an epoch number, where the data is composed.
-    `origin` tells of what files it was chosen from, where it comes from files.
+    Images without labels count no names (`unlabelled`). `renew` makes the same set with fresh random compositions for
+    an epoch number, where the data is composed. `origin` tells of what files it was chosen from, where it comes from
+    files.
     """
 
     name: str
@@ -68,6 +69,21 @@ class DataSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @classmethod
+    def unlabelled(cls, *, name: str, images: Pixels | Images, **facts: Any) -> DataSet:
+        """Images of which nobody says what they show."""
+        return cls(name=name, images=images, labels=np.zeros(len(images), np.int64), class_names=(), **facts)
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether anybody says what the images show."""
+        return bool(self.class_names)
+
+    def check_labelled(self, expected: str) -> None:
+        """Raise UsageError for images without labels; `expected` says what would do."""
+        if not self.is_labelled:
+            raise UsageError(f"{self.name} has no labels: expected {expected}")
 
     def batch(self, indices: Indices) -> NDArray[np.float32]:
         """The chosen images as float32 `[n, C, height, width]` in 0..1, darknet's input."""

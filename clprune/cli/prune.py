@@ -44,6 +44,11 @@ SLOWEST_GAIN = 1.05
     "--steps", type=click.IntRange(min=1), metavar="N", default=1, show_default=True,
     help="Reach the sparsity in N steps, with --epochs after each.",
 )  # fmt: skip
+@click.option(
+    "--refit/--no-refit", default=None,
+    help="Fit what stays, by least squares, to what each layer put out before, on training images without labels. In "
+    "the Winograd domain a fit without images is the default.",
+)  # fmt: skip
 @click.option("--permute", is_flag=True, help="Reorder output channels first, so that rows with like patterns meet.")
 @click.option(
     "--winograd-learning-rate", type=click.FloatRange(min=0, min_open=True), metavar="F", default=1.0,
@@ -72,6 +77,7 @@ def command(model: str, weights: str, seed: int, devices: str | None, as_json: b
     prune ... (the first one has the device, writes the files and reports).
     """
     from clprune.files import write_atomically
+    from clprune.pruning.registry import method_options
     from clprune.workflow.prune import prune
     from clprune.workflow.report_page import report_page
 
@@ -84,10 +90,13 @@ def command(model: str, weights: str, seed: int, devices: str | None, as_json: b
         raise click.UsageError("both --unit and --for: expected one of them")
     if devices is not None and not names:
         raise click.UsageError(f"--for {devices!r} names no device")
+    refit = options["refit"] is True
+    if refit and options["method"] not in method_options()["refit"][1]:
+        options["refit"] = None  # what the methods of the Winograd domain call so is their own, without images
     own, checkpoint, page = take_method_options(options), take_path(options, "checkpoint"), take_path(options, "report")
     with show_progress() as progress:
         result = prune(
-            model, weights=weights, recipe=recipe, options=own, devices=names, checkpoint=checkpoint,
+            model, weights=weights, recipe=recipe, options=own, devices=names, refit=refit, checkpoint=checkpoint,
             image_options=take_image_options(options), progress=progress, **options,
         )  # fmt: skip
     if result.report is None:

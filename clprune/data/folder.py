@@ -211,14 +211,14 @@ def _images_by_class(folder: Path, skipped: Counter[str]) -> dict[str, list[Path
         elif not entry.is_dir():
             suffix = entry.suffix.lower()
             skipped["images in no class's folder" if suffix in IMAGE_SUFFIXES else suffix or "without suffix"] += 1
-        elif images := sorted(_images(entry, skipped)):
+        elif images := sorted(images_below(entry, skipped)):
             found[entry.name] = images
         else:
             skipped["folders without images"] += 1
     return found
 
 
-def _images(folder: Path, skipped: Counter[str] | None = None, *, deep: bool = True) -> Iterator[Path]:
+def images_below(folder: Path, skipped: Counter[str] | None = None, *, deep: bool = True) -> Iterator[Path]:
     """Image files in a folder and, if `deep`, in folders below it."""
     skipped = Counter() if skipped is None else skipped
     for place, folders, files in os.walk(folder, onerror=partial(_refuse, folder)):
@@ -237,7 +237,7 @@ def _images(folder: Path, skipped: Counter[str] | None = None, *, deep: bool = T
 
 
 def _has_images(folder: Path, *, deep: bool = True) -> bool:
-    return next(_images(folder, deep=deep), None) is not None
+    return next(images_below(folder, deep=deep), None) is not None
 
 
 def _folders(root: Path) -> list[Path]:

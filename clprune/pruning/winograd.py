@@ -44,7 +44,7 @@ class WinogradOptions(Options):
         "tile", choices=("tile", "column", "row"),
         help="a column in the rows of --unit, a whole one, or a whole row of a matrix.",
     )  # fmt: skip
-    refit: bool = option(True, help="fit what stays of a filter to what goes, before retraining.")
+    refit: bool = option(True, help="fit what stays of a filter to what goes, without images.")
 
 
 def output_tile(layer: Layer, *, winograd: int) -> int | None:

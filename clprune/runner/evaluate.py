@@ -51,6 +51,7 @@ def evaluate(
     when an answer is not finite.
     """
     check_data(network, data)
+    data.check_labelled("images with classes to be right about")
     correct = top5 = 0
     tell = progress or (lambda event: None)
     tell(Progress(stage="evaluation", done=0, total=len(data)))

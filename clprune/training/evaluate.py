@@ -32,6 +32,7 @@ class ModuleEvaluation:
 def evaluate(module: NetworkModule, data: DataSet, *, batch: int = BATCH) -> ModuleEvaluation:
     """Evaluate in float32; the module's training mode is left as it was. Raises UsageError when classes do not fit."""
     check_data(module.network, data)
+    data.check_labelled("images with classes to be right about")
     was_training = module.training
     module.eval()
     right = top5 = 0

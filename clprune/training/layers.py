@@ -197,7 +197,7 @@ class LocalConvolution(ValueModule):
     def forward(self, x: Tensor) -> Tensor:
         window, output = self.layer.window, self.layer.output
         sides = (window.size_y, window.size_x)
-        columns = functional.unfold(_bordered(x, window, 0.0), sides, stride=(window.stride_y, window.stride_x))
+        columns = functional.unfold(bordered(x, window, 0.0), sides, stride=(window.stride_y, window.stride_x))
         y = torch.einsum("nkp,pmk->nmp", columns, self.weights.flatten(2))
         y = y.reshape(-1, output.channels, output.height, output.width)
         return activate(self.layer.activation, y + self.biases.view(y.shape[1:]))
@@ -294,12 +294,13 @@ class Function(nn.Module):
 def _convolve(x: Tensor, weights: Tensor, window: Window, *, biases: Tensor | None = None, groups: int = 1) -> Tensor:
     padding = (window.top, window.left)
     if padding != (window.bottom, window.right):
-        x, padding = _bordered(x, window, 0.0), (0, 0)
+        x, padding = bordered(x, window, 0.0), (0, 0)
     strides, dilations = (window.stride_y, window.stride_x), (window.dilation_y, window.dilation_x)
     return functional.conv2d(x, weights, biases, strides, padding, dilations, groups)
 
 
-def _bordered(x: Tensor, window: Window, value: float) -> Tensor:
+def bordered(x: Tensor, window: Window, value: float) -> Tensor:
+    """x with the window's border of `value` around each image."""
     border = (window.left, window.right, window.top, window.bottom)
     return functional.pad(x, border, value=value) if any(border) else x
 
@@ -345,7 +346,7 @@ def _max_pool(layer: pools.MaxPool, x: Tensor) -> Tensor:
         parts = [x[:, channel :: layer.depth_channels].amax(1) for channel in range(layer.depth_channels)]
         return torch.stack(parts, 1)
     window = layer.own_window
-    x = _bordered(x, window, float("-inf"))  # places outside the image never win
+    x = bordered(x, window, float("-inf"))  # places outside the image never win
     strides, dilations = (window.stride_y, window.stride_x), (window.dilation_y, window.dilation_x)
     y = functional.max_pool2d(x, (window.size_y, window.size_x), strides, dilation=dilations)
     return _blurred(layer, y)

@@ -77,6 +77,8 @@ def train(
         module = load_module(network, weights).to(device)
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
         check_data(network, data)
+        if recipe.distillation < 1:
+            data.check_labelled("images with classes, or distillation 1, by which a teacher's answers are learned")
         check_batch(module, min(recipe.batch, len(data)))
         codes = None if quantization is None else HeldCodes(module, quantization)
         teaching = teacher_module(teacher, network, recipe)

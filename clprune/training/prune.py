@@ -21,6 +21,7 @@ from clprune.training.evaluate import evaluate
 from clprune.training.loop import train
 from clprune.training.module import load_module
 from clprune.training.recipe import Recipe
+from clprune.training.refit import refit_network
 from clprune.training.variants import CALIBRATION_IMAGES, LayerTimes, choose_layer_variants
 
 
@@ -49,6 +50,7 @@ def prune_and_retrain(
     data: DataSet,
     recipe: Recipe,
     steps: int = 1,
+    refit: bool = False,
     validation: DataSet | None = None,
     checkpoint: str | Path | None = None,
     report: OnProgress | None = None,
@@ -56,7 +58,8 @@ def prune_and_retrain(
 ) -> PruneReport:
     """Prune `weights` as `settings` say and retrain `recipe.epochs` epochs after each of `steps` rising sparsities.
 
-    Each step's masks come from the weights as the step before left them, and what is zero stays zero. A recipe with
+    Each step's masks come from the weights as the step before left them, and what is zero stays zero. With `refit` what
+    stays is fitted to the dense network's layers before it is retrained (`clprune.training.refit`). A recipe with
     `distillation` learns from the network and the weights that came in. Where `settings` ask for it, channels are
     reordered before the first step; the weights that come back are in that order. A method that removes channels trains
     the smaller network, and what comes back has zeros in their place: `shrink_network(network, weights, masks)` takes
@@ -79,6 +82,8 @@ def prune_and_retrain(
     for number, step_settings in enumerate(_settings_of_steps(settings, steps=steps), start=1):
         layers = choose_layers(network, weights, step_settings)
         weights = remove(network, weights, layers, settings)
+        if refit:
+            weights = refit_network(network, dense, weights, masks_of(layers), data)
         masked = _accuracy(network, weights, validation)
         small = shrink_network(network, weights, masks_of(layers)) if settings.removes_channels else None
         result = train(

@@ -101,16 +101,23 @@ def winograd_conv2d(x: Tensor, u: Tensor, *, input_transform: Tensor, output_tra
     (batch, channels, height, width), outputs = x.shape, u.shape[1]
     out_height, out_width = height + 2 * padding - alpha + tile, width + 2 * padding - alpha + tile
     down, across = -(-out_height // tile), -(-out_width // tile)
-    right, bottom = ((count + 1) * tile - size - padding for count, size in ((across, width), (down, height)))
-    places = x.permute(2, 3, 0, 1).reshape(height, width, batch * channels)
-    padded = functional.pad(places, (0, 0, padding, right, padding, bottom))
-    tiles: Tensor = _Tiles.apply(padded, tile, alpha)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
-    v = input_transform @ tiles.view(len(input_transform), -1)
+    v = input_transform @ input_tiles(x, tile=tile, padding=padding)
     products = torch.bmm(v.view(len(v), -1, channels), u.transpose(1, 2))
     y = output_transform @ products.view(len(products), -1)
     y = y.view(tile, tile, down, across, batch, outputs).permute(4, 2, 0, 3, 1, 5)
     y = y.reshape(batch, down * tile, across * tile, outputs)[:, :out_height, :out_width]
     return y.permute(0, 3, 1, 2)
+
+
+def input_tiles(x: Tensor, *, tile: int, padding: int) -> Tensor:
+    """The tiles d of x `[batch, channels, height, width]`: `[alpha^2, places * batch * channels]`, alpha = m + 2."""
+    (batch, channels, height, width), alpha = x.shape, tile + 2
+    down, across = (-(-(side + 2 * padding - alpha + tile) // tile) for side in (height, width))
+    right, bottom = ((count + 1) * tile - size - padding for count, size in ((across, width), (down, height)))
+    places = x.permute(2, 3, 0, 1).reshape(height, width, batch * channels)
+    padded = functional.pad(places, (0, 0, padding, right, padding, bottom))
+    tiles: Tensor = _Tiles.apply(padded, tile, alpha)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
+    return tiles.view(alpha**2, -1)
 
 
 def _scale_gradient(values: Tensor, factors: Tensor) -> Tensor:

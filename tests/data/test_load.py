@@ -40,6 +40,25 @@ def test_digits_keep_their_split_and_size() -> None:
     assert train.images[:].max() == 255
 
 
+def test_fractals_follow_from_their_seed_and_have_no_labels() -> None:
+    data = load_data("fractals", split="train", height=12, width=9, count=5, seed=3)
+    images = data.images[:]
+    assert images.shape == (5, 3, 12, 9) and not data.is_labelled
+    assert min(len(np.unique(image)) for image in images) > 6
+    assert_array_equal(images[:3], load_data("fractals", split="train", height=12, width=9, count=3, seed=3).images[:])
+    assert (data.epoch(1).images[:] != images).any()
+
+
+def test_images_of_a_folder_need_no_classes(tmp_path: Path) -> None:
+    for number in range(6):
+        write_image(tmp_path / ("below" if number % 2 else ".") / f"{number}.png", (number, 0, 0))
+    train, test = (load_data(f"images:{tmp_path}", split=split, height=5, width=5) for split in ("train", "test"))
+    assert sorted(int(image[0, 0, 0]) for data in (train, test) for image in data.images[:]) == [0, 1, 2, 3, 4, 5]
+    assert (len(train), len(test), train.is_labelled) == (5, 1, False)
+    with pytest.raises(DataError, match="expected 5 or more"):
+        load_data(f"images:{tmp_path / 'below'}", split="test", height=5, width=5)
+
+
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
@@ -57,7 +76,8 @@ def test_a_bad_specification_says_what_is_expected(spec: str, expected: str) -> 
 
 def test_the_specifications_are_listed() -> None:
     assert list_data() == (
-        "cifar10:PATH", "cifar100:PATH", "digits", "digits-on-photos", "folder:PATH", "imagenet:PATH", "synthetic",
+        "cifar10:PATH", "cifar100:PATH", "digits", "digits-on-photos", "folder:PATH", "fractals", "imagenet:PATH",
+        "images:PATH", "synthetic",
     )  # fmt: skip
 
 

@@ -18,9 +18,10 @@ class MethodCommand(click.Command):
     """
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """The command's own parameters and those of the methods, before `--help`."""
+        """The command's own parameters and those of the methods that it does not have itself, before `--help`."""
         own = super().get_params(ctx)
-        return [*own[:-1], *_parameters(), *own[-1:]]
+        names = {parameter.name for parameter in own}
+        return [*own[:-1], *(each for each in _parameters() if each.name not in names), *own[-1:]]
 
 
 @cache

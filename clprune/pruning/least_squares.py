@@ -1,0 +1,73 @@
+"""Least squares for weights that have lost some of their number, in closed form from the Gram matrix of their inputs.
+
+With inputs x `[K]` and the outputs y `[M]` that are to be met, the change D of weights W that is smallest in
+
+    sum over samples of |(W + D) x - y|^2 + damping * mean(diag G) * |D|^2,    G = sum of x x^T
+
+among those that are zero where the mask is, solves for each row r with the kept columns S
+
+    (G_SS + damping * mean(diag G) * 1) D_rS = (sum of y_r x^T - W_r G)_S
+
+(ridge regression towards the weights that stay; for pruned layers Hassibi & Stork 1993, He et al. 2017, arXiv
+1707.06168, across the next layer; Frantar & Alistarh 2023, arXiv 2301.00774, from whom the damping is).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clprune.pruning.unit import Mask
+
+Float64 = NDArray[np.float64]
+
+#: Of the mean diagonal entry of G: few inputs say little about many weights.
+DAMPING = 0.01
+
+#: Multiplications for which systems of equations are solved one by one; beyond, conjugate gradients take all rows.
+MOST_EXACT = 2e11
+
+#: Conjugate gradients end when every row's residual has become this much smaller, or after so many steps.
+TOLERANCE, STEPS = 1e-4, 60
+
+
+def solve_rows(gram: Float64, right: Float64, mask: Mask, *, damping: float = DAMPING) -> Float64:
+    """The D `[M, K]` of the formula, zero where `mask` `[M, K]` is False; `gram` is G `[K, K]`, `right` `[M, K]`.
+
+    Rows that keep the same columns, as those of one row block do, share one system of equations.
+    """
+    ridged = gram + damping * float(np.mean(gram.diagonal())) * np.eye(len(gram))
+    patterns, rows = np.unique(np.packbits(mask, axis=1), axis=0, return_inverse=True)
+    kept = np.unpackbits(patterns, axis=1, count=mask.shape[1]).astype(np.bool_)
+    if not np.trace(gram) > 0:
+        return np.zeros_like(right)
+    if float((kept.sum(axis=1, dtype=np.float64) ** 3).sum()) > MOST_EXACT:
+        return _conjugate_gradients(ridged, np.where(mask, right, 0), mask)
+    solved = np.zeros_like(right)
+    for number, pattern in enumerate(kept):
+        chosen, columns = np.flatnonzero(rows.reshape(-1) == number), np.flatnonzero(pattern)
+        if len(columns):
+            there = np.ix_(chosen, columns)
+            solved[there] = np.linalg.solve(ridged[np.ix_(columns, columns)], right[there].T).T
+    return solved
+
+
+def _conjugate_gradients(ridged: Float64, right: Float64, mask: Mask) -> Float64:
+    """The same for every row at once, to `TOLERANCE`: single weights make a pattern of every row."""
+    diagonal = ridged.diagonal()
+    solved, residual = np.zeros_like(right), right
+    direction = conditioned = residual / diagonal
+    product = (residual * conditioned).sum(axis=1)
+    enough = TOLERANCE**2 * product
+    for _ in range(STEPS):
+        if (product <= enough).all():
+            break
+        image = np.where(mask, direction @ ridged, 0)
+        step = product / np.maximum((direction * image).sum(axis=1), 1e-300)
+        solved = solved + step[:, None] * direction
+        residual = residual - step[:, None] * image
+        conditioned = residual / diagonal
+        after = (residual * conditioned).sum(axis=1)
+        direction = conditioned + (after / np.maximum(product, 1e-300))[:, None] * direction
+        product = after
+    return solved

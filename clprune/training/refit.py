@@ -1,0 +1,258 @@
+"""What stays of pruned layers fitted to what they put out before, on images without labels.
+
+Layers are gone through in order. Each is fitted, by least squares (`clprune.pruning.least_squares`), so that from the
+inputs that the pruned network gives it it puts out what the dense one does from its own: what earlier layers lost is
+made up for as well, and where a layer's channels are gone it is the next ones that are fitted. A constant is fitted
+too, into the biases or the means of batch normalization. Winograd layers are fitted in their domain: there the inputs
+of an output place (i, j) of a tile are A^T_ij,xi (B^T d B)_xi,c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clprune.darknet.kinds.base import Layer, MatrixLayer
+from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.network import Network, check_data
+from clprune.darknet.values import LayerWeights, Weights
+from clprune.dataset import DataSet
+from clprune.pruning.least_squares import solve_rows
+from clprune.pruning.network import Masks, layer_values
+from clprune.pruning.winograd import transformed
+from clprune.training.distillation import distillation_loss
+from clprune.training.layers import Weighted, bordered
+from clprune.training.module import NetworkModule, load_module
+from clprune.training.winograd_layer import input_tiles
+from clprune.winograd.transforms import transform_matrices
+
+#: Layers with more columns (VGG16's first connected layer) stay as they are: their Gram matrix would fill the memory.
+MOST_COLUMNS = 4608
+
+#: Places of images by which a layer is fitted: at least so many, and so many for each column.
+SAMPLES, SAMPLES_PER_COLUMN = 8_192, 8
+
+#: Images that layers are fitted on, and the values of all their layers that are held at most.
+CALIBRATION_IMAGES, MOST_VALUES = 256, 1 << 29
+
+#: Values of a layer's columns that are held at once.
+CHUNK_VALUES = 1 << 25
+
+Batches = list[Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Refitted:
+    """The fitted `weights`, and how far the answers of the images are from the dense network's.
+
+    `divergence`: of classifiers the mean Kullback-Leibler divergence in nats, of detectors the squared difference over
+    the squared answers. `agreement`: share of images with the same best class.
+    """
+
+    weights: Weights
+    divergence: float
+    agreement: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Sums:
+    """Sums over samples of inputs x and dense inputs d, of which x x^T and d x^T are taken about the means."""
+
+    gram: NDArray[np.float64]
+    cross: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    dense_mean: NDArray[np.float64]
+
+
+class Reference:
+    """A dense network with what its layers put out for some images: what pruned ones are fitted to and compared with.
+
+    Raises UsageError where images and network do not fit, and UnsupportedLayerError for layers without a module.
+    """
+
+    @torch.no_grad()
+    def __init__(self, network: Network, weights: Weights, images: DataSet) -> None:
+        check_data(network, images)
+        self.network, self.weights = network, weights
+        self._has_heads = any(layer.is_head for layer in network.layers)
+        count = max(1, min(64, CHUNK_VALUES // max(_column_values(layer) for layer in network.layers)))
+        starts = range(0, len(images), count)
+        batches = [torch.from_numpy(images.batch(slice(start, start + count))) for start in starts]
+        self.outputs: dict[int, Batches] = {-1: batches}
+        module = self._module(weights)
+        for layer, torch_layer in zip(network.layers, module.layers, strict=True):
+            self.outputs[layer.index] = _run(torch_layer, [self.outputs[source] for source in layer.sources])
+        self._sums: dict[tuple[int, int | None], _Sums] = {}
+
+    @torch.no_grad()
+    def refit(self, pruned: Weights, masks: Masks, *, only: Collection[int] | None = None) -> Refitted:
+        """Fit the layers of `masks`, and those whose inputs they change, or of all these the layers `only`.
+
+        `pruned` are weights of this network with zeros where `masks` are False.
+        """
+        module, values = self._module(pruned), list(pruned.layers)
+        found: dict[int, Batches] = {-1: self.outputs[-1]}
+        for layer, torch_layer in zip(self.network.layers, module.layers, strict=True):
+            inputs = [found[source] for source in layer.sources]
+            is_same = all(found[source] is self.outputs[source] for source in layer.sources)
+            is_meant = (layer.index in masks or not is_same) and (only is None or layer.index in only)
+            if is_meant and isinstance(torch_layer, Weighted) and _can_be_fitted(layer, torch_layer.winograd):
+                fitted = self._fit(cast(MatrixLayer, layer), layer_values(pruned, layer.index), inputs[0], masks)
+                values[layer.index] = fitted
+                torch_layer.load(fitted)
+            is_kept = is_same and values[layer.index] is self.weights.layers[layer.index]
+            found[layer.index] = self.outputs[layer.index] if is_kept else _run(torch_layer, inputs)
+        answers = [torch.cat(found[layer.index]) for layer in self.network.output_layers]
+        return Refitted(weights=replace(pruned, layers=tuple(values)), **self._compare(answers))
+
+    def _module(self, weights: Weights) -> NetworkModule:
+        return load_module(self.network, weights, answers=self._has_heads).eval()
+
+    def _fit(self, layer: MatrixLayer, values: LayerWeights, inputs: Batches, masks: Masks) -> LayerWeights:
+        dense = layer_values(self.weights, layer.index)
+        if values.winograd is not None:
+            dense = transformed(layer, dense, winograd=values.winograd)
+        sums = self._sums_of(layer, values.winograd, inputs)
+        mask = masks.get(layer.index)
+        kept = np.ones(_rows(values, values.weights).shape, np.bool_) if mask is None else _rows(values, mask)
+        target, start = (_rows(each, each.weights).astype(np.float64) for each in (dense, values))
+        change = solve_rows(sums.gram, target @ sums.cross - start @ sums.gram, kept)
+        # a row that keeps nothing is a channel that is gone: no constant takes its place
+        constant = np.where(kept.any(axis=1), target @ sums.dense_mean - (start + change) @ sums.mean, 0)
+        return _with_rows(values, start + change, constant.astype(np.float32))
+
+    def _sums_of(self, layer: MatrixLayer, winograd: int | None, inputs: Batches) -> _Sums:
+        """Of dense inputs they are kept: every choice of a layer that is pruned alone has the same."""
+        dense = self.outputs[layer.sources[0]]
+        if inputs is not dense:
+            return _sums(layer, winograd, inputs, dense)
+        key = (layer.index, winograd)
+        if key not in self._sums:
+            self._sums[key] = _sums(layer, winograd, dense, dense)
+        return self._sums[key]
+
+    def _compare(self, answers: list[Tensor]) -> dict[str, float]:
+        expected = [torch.cat(self.outputs[layer.index]) for layer in self.network.output_layers]
+        given, dense = (torch.cat([part.flatten(1) for part in parts], 1).double() for parts in (answers, expected))
+        agreement = float((given.argmax(1) == dense.argmax(1)).double().mean())
+        if self._has_heads:
+            divergence = float(((given - dense) ** 2).sum() / (dense**2).sum().clamp_min(1e-30))
+        else:
+            divergence = float(distillation_loss(given, dense, temperature=1))
+        return {"divergence": max(divergence, 0.0), "agreement": agreement}
+
+
+def refit_network(network: Network, dense: Weights, pruned: Weights, masks: Masks, data: DataSet) -> Weights:
+    """`pruned` with what stays fitted to `dense`, both of `network`, on the first images of `data`, without labels.
+
+    Zeros stay where `masks` are False. Layers in groups and those of more than `MOST_COLUMNS` columns are left as they
+    are. Raises what `Reference` raises.
+    """
+    return Reference(network, dense, calibration_images(network, data)).refit(pruned, masks).weights
+
+
+def calibration_images(network: Network, data: DataSet, *, count: int = CALIBRATION_IMAGES) -> DataSet:
+    """The first `count` images, fewer where what all layers put out for them would fill the memory."""
+    values = sum(layer.output.elements for layer in network.layers)
+    return data.first(max(1, min(count, MOST_VALUES // values)))
+
+
+def _run(module: Any, inputs: list[Batches]) -> Batches:
+    # a copy, because activations may be computed in place
+    return [module(*(part.clone() for part in parts)) for parts in zip(*inputs, strict=True)]
+
+
+def _column_values(layer: Layer) -> int:
+    if not isinstance(layer, MatrixLayer):
+        return layer.output.elements
+    return layer.matrix_shape(None)[1] * layer.output.height * layer.output.width
+
+
+def _can_be_fitted(layer: Layer, winograd: int | None) -> bool:
+    if not isinstance(layer, MatrixLayer) or layer.is_grouped:
+        return False
+    columns = layer.matrix_shape(None)[1]
+    factor = 1 if winograd is None else transform_matrices(winograd).matrices / 9
+    return columns * factor <= MOST_COLUMNS
+
+
+def _rows(values: LayerWeights, array: NDArray[Any]) -> NDArray[Any]:
+    """Weights, or their mask, with all that makes an output channel in one row: `[out, K]`."""
+    if values.winograd is None:
+        return array.reshape(len(values.weights), -1)
+    alpha, _, out, channels = values.weights.shape
+    by_row: NDArray[Any] = array.reshape(alpha**2, out, channels).transpose(1, 0, 2)
+    return by_row.reshape(out, -1)
+
+
+def _with_rows(values: LayerWeights, rows: NDArray[np.float64], constant: NDArray[np.float32]) -> LayerWeights:
+    """The reverse of `_rows`, with `constant` `[out]` added to what the rows give."""
+    weights = rows.astype(np.float32)
+    if values.winograd is not None:
+        alpha, _, out, channels = values.weights.shape
+        weights = weights.reshape(out, alpha**2, channels).transpose(1, 0, 2)
+    weights = np.ascontiguousarray(weights.reshape(values.weights.shape))
+    if values.mean is not None:
+        return replace(values, weights=weights, mean=values.mean - constant, coding=None)
+    return replace(values, weights=weights, biases=values.biases + constant, coding=None)
+
+
+def _sums(layer: MatrixLayer, winograd: int | None, inputs: Batches, dense: Batches) -> _Sums:
+    images, columns = sum(map(len, inputs)), layer.matrix_shape(None)[1]
+    wanted = -(-max(SAMPLES, SAMPLES_PER_COLUMN * columns) // images)
+    count = 0
+    gram, cross, mean, dense_mean = (np.zeros(()) for _ in range(4))
+    for found, expected in zip(inputs, dense, strict=True):
+        x = _columns(layer, winograd, found, wanted)
+        d = x if found is expected else _columns(layer, winograd, expected, wanted)
+        product = (x @ x.T).double().numpy()
+        gram, cross = gram + product, cross + (product if d is x else (d @ x.T).double().numpy())
+        mean, dense_mean = mean + x.double().sum(1).numpy(), dense_mean + d.double().sum(1).numpy()
+        count += x.shape[1]
+    mean, dense_mean = mean / count, dense_mean / count
+    return _Sums(
+        gram=gram - count * np.outer(mean, mean),
+        cross=cross - count * np.outer(dense_mean, mean),
+        mean=mean,
+        dense_mean=dense_mean,
+    )
+
+
+def _columns(layer: MatrixLayer, winograd: int | None, x: Tensor, wanted: int) -> Tensor:
+    """What each row of the layer is multiplied by, `[K, samples]`: `wanted` places of each image, all where it has
+    fewer.
+    """
+    if not isinstance(layer, Convolutional):
+        return x.contiguous().flatten(1).T
+    if winograd is None:
+        # only the places that were drawn are taken: unfolding whole images would cost many times as much
+        window = layer.own_window
+        padded = bordered(x, window, 0.0)
+        reach_y, reach_x = window.dilation_y * (window.size_y - 1), window.dilation_x * (window.size_x - 1)
+        down = (padded.shape[2] - reach_y - 1) // window.stride_y + 1
+        across = (padded.shape[3] - reach_x - 1) // window.stride_x + 1
+        drawn, width = _places(down * across, wanted), padded.shape[3]
+        corners = drawn // across * window.stride_y * width + drawn % across * window.stride_x
+        rows = torch.arange(window.size_y)[:, None] * window.dilation_y
+        within = (rows * width + torch.arange(window.size_x) * window.dilation_x).flatten()
+        return padded.flatten(2)[:, :, within[:, None] + corners].permute(1, 2, 0, 3).flatten(0, 1).flatten(1)
+    transforms = transform_matrices(winograd)
+    first, last = (torch.from_numpy(np.kron(side, side).astype(np.float32))
+                   for side in (transforms.input_array, transforms.output_array))  # fmt: skip
+    tiles = first @ input_tiles(x, tile=winograd, padding=layer.window.top)
+    tiles = tiles.view(len(first), -1, len(x), x.shape[1])
+    tiles = tiles[:, _places(tiles.shape[1], max(wanted // len(last), 1))].flatten(1, 2)
+    return torch.einsum("px,xtc->xctp", last, tiles).flatten(0, 1).flatten(1)
+
+
+def _places(count: int, wanted: int) -> Tensor:
+    """`wanted` of `count` places, drawn at random but always the same; all where there are no more."""
+    if wanted >= count:
+        return torch.arange(count)
+    return torch.randperm(count, generator=torch.Generator().manual_seed(count))[:wanted]

@@ -1,0 +1,90 @@
+"""Pruned networks fitted to what their layers put out before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+pytest.importorskip("torch", reason="training needs PyTorch")
+# what follows needs it
+
+from clprune.container.model import load_model
+from clprune.darknet.network import Network, load_network
+from clprune.darknet.random_weights import random_weights
+from clprune.data import load_data
+from clprune.dataset import DataSet
+from clprune.pruning.network import layer_values
+from clprune.pruning.prune import prune_network
+from clprune.pruning.settings import PruneSettings
+from clprune.training.refit import Reference
+from clprune.unit import Unit
+from tests.pruning.networks import BRANCHES, CHAIN, load
+
+MODEL = Path(__file__).parents[2] / "models/vgg16-digits.cfg"
+
+
+def images(network: Network, count: int = 40) -> DataSet:
+    shape = network.input
+    data = load_data("synthetic", split="train", height=shape.height, width=shape.width, count=count)
+    return DataSet.unlabelled(name="drawn", images=np.repeat(data.images, 2, axis=1)[:, : shape.channels])
+
+
+@pytest.mark.parametrize("cfg", [CHAIN, BRANCHES])
+@pytest.mark.parametrize("method", ["workgroup", "unstructured", "filter", "bwsp"])
+def test_the_answers_come_nearer(tmp_path: Path, cfg: str, method: str) -> None:
+    network, weights = load(tmp_path, cfg)
+    reference = Reference(network, weights, images(network))
+    settings = PruneSettings(method=method, sparsity=0.4, unit_for_layer=lambda layer: Unit(rows=4))
+    pruned = prune_network(network, weights, settings)
+    before = reference.refit(pruned.weights, pruned.masks, only=())
+    after = reference.refit(pruned.weights, pruned.masks)
+    assert after.divergence < before.divergence
+    for index, mask in pruned.masks.items():
+        values = layer_values(after.weights, index).weights
+        assert not values.reshape(mask.shape)[~mask].any()
+
+
+def test_what_lost_nothing_stays(tmp_path: Path) -> None:
+    network, weights = load(tmp_path, CHAIN)
+    reference = Reference(network, weights, images(network))
+    refitted = reference.refit(weights, {})
+    assert refitted.divergence == 0 and refitted.agreement == 1
+    assert all(new is old for new, old in zip(refitted.weights.layers, weights.layers, strict=True))
+
+
+def test_a_layer_that_inputs_do_not_need_is_fitted_exactly(tmp_path: Path) -> None:
+    """Two equal inputs of a connected layer: the weight of one takes over that of the other."""
+    cfg = tmp_path / "two.cfg"
+    cfg.write_text("[net]\ninputs=3\n[connected]\noutput=2\nactivation=linear\n")
+    network = load_network(cfg)
+    weights = random_weights(network, seed=0)
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 3, 1, 1), np.uint8)
+    pixels[:, 1] = pixels[:, 0]
+    data = DataSet.unlabelled(name="equal", images=pixels)
+    mask = np.array([[True, False, True], [True, False, True]])
+    values = layer_values(weights, 0)
+    pruned = replace(weights, layers=(replace(values, weights=np.where(mask, values.weights, 0).astype(np.float32)),))
+    fitted = layer_values(Reference(network, weights, data).refit(pruned, {0: mask}).weights, 0)
+    expected = np.stack([values.weights[:, 0] + values.weights[:, 1], values.weights[:, 2]], axis=1)
+    assert_allclose(fitted.weights[:, [0, 2]], expected, atol=0.02)
+    assert_array_equal(fitted.weights[:, 1], 0)
+
+
+@pytest.mark.slow
+def test_half_of_what_masking_loses_comes_back_without_labels() -> None:
+    from clprune.training import evaluate, load_module
+
+    model = load_model(MODEL)
+    train, test = (load_data("digits-on-photos", split=split, height=32, width=32, count=300)
+                   for split in ("train", "test"))  # fmt: skip
+    settings = PruneSettings(method="workgroup", sparsity=0.75, unit_for_layer=lambda layer: Unit(rows=8))
+    pruned = prune_network(model.network, model.weights, settings)
+    fitted = Reference(model.network, model.weights, train).refit(pruned.weights, pruned.masks).weights
+    dense, masked, refitted = (
+        evaluate(load_module(model.network, each), test).accuracy for each in (model.weights, pruned.weights, fitted)
+    )
+    assert dense - refitted < (dense - masked) / 2
