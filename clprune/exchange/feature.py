@@ -11,11 +11,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.activations import ACTIVATIONS, activate
+from clprune.darknet.reorder import Reorder
 from clprune.geometry import Shape
 
 Indices = npt.NDArray[np.int32]
@@ -96,7 +98,7 @@ def border_of(places: Indices) -> tuple[Indices, tuple[int, int, int, int]]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Part:
+class Planes:
     """A part of each plane of some channels: the rows from `top` and the columns from `left` on."""
 
     channels: Indices
@@ -104,7 +106,7 @@ class Part:
     left: int
 
 
-def part_of(places: Indices, shape: Shape) -> Part | None:
+def planes_of(places: Indices, shape: Shape) -> Planes | None:
     """What `[1, C', H', W']` holds of a layer's output; None where that is no part of planes."""
     if places.ndim != 4:
         return None
@@ -114,4 +116,20 @@ def part_of(places: Indices, shape: Shape) -> Part | None:
     rows, columns = (first + np.arange(count) for first, count in ((top, height), (left, width)))
     expected = (channels[:, None, None] * shape.height + rows[:, None]) * shape.width + columns
     fits = top + height <= shape.height and left + width <= shape.width
-    return Part(channels=channels, top=top, left=left) if fits and np.array_equal(places[0], expected) else None
+    return Planes(channels=channels, top=top, left=left) if fits and np.array_equal(places[0], expected) else None
+
+
+def reorg_of(places: Indices, shape: Shape) -> tuple[str, dict[str, Any]] | None:
+    """The section and keys of the space to depth, or depth to space, that `[1, C', H', W']` is of a layer's output."""
+    if places.ndim != 4 or places.size != shape.elements:
+        return None
+    channels, height, width = places.shape[1:]
+    stride = max(shape.height // height, height // shape.height, 1)
+    result = Shape(channels=channels, height=height, width=width)
+    for section, sizes in (("reorg", shape), ("reorg3d", result)):
+        for reverse in (0, 1):
+            if sizes.channels % stride**2 == 0 and height * width != shape.height * shape.width:
+                order = Reorder(kind="reorg", shape=sizes, stride=stride, reverse=bool(reverse))
+                if np.array_equal(order.indices, places.reshape(-1)):
+                    return section, {"stride": stride, **({"reverse": 1} if reverse else {})}
+    return None

@@ -24,7 +24,8 @@ from clprune.exchange.feature import (
     activation_of,
     channels_last,
     line_of,
-    part_of,
+    planes_of,
+    reorg_of,
     whole,
 )
 from clprune.exchange.read import MAX_VALUES, Array, attributes_of, evaluate, faults_of, largest_result
@@ -164,10 +165,13 @@ class Importer:
         return self._made[feature].layer
 
     def _part(self, feature: Feature) -> int:
-        """The layer that delivers a part of another's planes."""
+        """The layer that delivers a part of another's planes, or its values in darknet's other order."""
         layer, shape = feature.layer, self.sketch.shape(feature.layer)
-        part, (height, width) = part_of(feature.places, shape), feature.places.shape[2:]
+        part, (height, width) = planes_of(feature.places, shape), feature.places.shape[2:]
         if part is None:
+            reorg = reorg_of(feature.places, shape)
+            if reorg is not None:
+                return self.sketch.add(reorg[0], layer, **reorg[1])
             raise UsageError(f"takes a tensor {_sides(feature)} of values that were moved in a way that no layer does")
         if (height, width) != (shape.height, shape.width):
             if (part.top, part.left) != ((shape.height - height) // 2, (shape.width - width) // 2):

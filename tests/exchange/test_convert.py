@@ -238,6 +238,38 @@ def test_halves_and_channels_last(tmp_path: Path, session: Session) -> None:
     assert kinds(found.model) == ["convolutional", "connected"]
 
 
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ([node("SpaceToDepth", "x", "a", blocksize=2), node("Relu", "a")], ["activation", "reorg3d"]),
+        ([node("DepthToSpace", "x", "a", blocksize=2), node("Relu", "a")], ["activation", "reorg"]),
+        ([node("Split", "x", "a,b", axis=1), node("Mul", "a b")], ["route", "route", "route", "sam"]),
+        ([node("Reshape", "x g", "a"), node("Transpose", "a", "b", perm=[0, 2, 1, 3, 4]), node("Reshape", "b s", "c"),
+          node("Relu", "c")], ["convolutional"]),
+        ([node("Slice", "x two six two", "a"), node("Sub", "a half", "b"), node("Div", "b a")], []),
+        ([node("Slice", "x two six two", "a"), node("Sub", "a half")], ["convolutional", "crop"]),
+        ([node("Split", "x", "a,b", axis=1), node("Sub", "a b")], ["route", "convolutional", "shortcut"]),
+    ],
+)  # fmt: skip
+def test_values_that_are_elsewhere(nodes: list[Any], expected: list[str], tmp_path: Path, session: Session) -> None:
+    for one in nodes:
+        outputs = one.output[0].split(",")
+        del one.output[:]
+        one.output.extend(outputs)
+    constants = {
+        "g": np.int64([0, 2, 4, 8, 6]), "s": np.int64([0, 8, 8, 6]), "six": np.int64([6]),
+        "two": np.int64([2]), "half": np.float32(0.5),
+    }  # fmt: skip
+    path = save(tmp_path / "m.onnx", nodes, constants=constants, shape=["N", 8, 8, 6])
+    if not expected:
+        with pytest.raises(ExchangeError, match="expected sums of equal shapes, or products"):
+            clprune.convert(path, out=tmp_path / "m", device=session)
+        return
+    found = clprune.convert(path, out=tmp_path / "m", device=session)
+    assert found.relative_error < 1e-6
+    assert kinds(found.model)[-len(expected) :] == expected
+
+
 def test_weights_of_few_bits_become_floats(tmp_path: Path, session: Session) -> None:
     codes = np.random.default_rng(1).integers(-127, 128, (4, 3, 3, 3)).astype(np.int8)
     nodes = [node("DequantizeLinear", "q s z", "w", axis=0), node("Conv", "x w")]
