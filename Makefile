@@ -33,7 +33,7 @@ test-all: $(TEST_STAMP)
 # The tests, and how much of the package they run: modules under 85 % are named, less than 92 % in all fails.
 coverage: $(TEST_STAMP)
 	@mkdir -p build
-	@$(BIN)/python -m pytest --cov --cov-report= --cov-report=json:build/coverage.json
+	@$(PYTEST) --cov --cov-report= --cov-report=json:build/coverage.json
 	@$(BIN)/python -m tests.uncovered build/coverage.json
 
 # Mutated files of every kind that comes from outside, five minutes each: FUZZ="--seconds 30 --target cfg" make fuzz

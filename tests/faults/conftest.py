@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
+import multiprocessing
 import os
-import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
+from clprune.cli import main
 from clprune.container.model import Model
 from clprune.darknet.network import load_network
 from clprune.darknet.random_weights import random_weights
@@ -20,6 +24,9 @@ from tests.cli.conftest import CFG
 
 #: Seconds after which nothing of a killed command may be left.
 LEFT_SECONDS = 5.0
+
+#: What training imports, seconds in which nothing could be lost. Nothing in it opens a device or starts threads.
+PRELOADED = ["torch", "clprune.training"] if importlib.util.find_spec("torch") else []
 
 #: PyTorch makes this folder in TMPDIR whenever it trains, and leaves it there to be used again.
 PYTORCH_CACHE = "torchinductor_"
@@ -60,25 +67,40 @@ class Place:
         _, err = process.communicate(timeout=300)
         return process.returncode, err
 
-    def kill(self, *arguments: object, after_s: float, by: int = signal.SIGKILL) -> str:
-        """End a command after so many seconds; its stderr. Fails where a process or temporary file of it is left."""
-        process = self.start(*arguments)
+    def fork(self, *arguments: object) -> BaseProcess:
+        """The command in a session of its own, as a copy of a process that has imported what takes long."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__, *PRELOADED])
+        process = context.Process(target=_run_command, args=(list(map(str, arguments)), self.environment))
+        process.start()
+        return process
+
+    def kill(self, *arguments: object, after_s: float) -> None:
+        """End a command after so many seconds; fails where a process or temporary file of it is left."""
+        process = self.fork(*arguments)
         time.sleep(after_s)
-        process.send_signal(by)
-        err = ""
-        if by == signal.SIGKILL:
-            process.wait()
-        else:
-            _, err = process.communicate(timeout=60)
+        process.kill()
+        process.join()
+        self.check_nothing_left(process.pid)
+
+    def check_nothing_left(self, session: int | None) -> None:
+        """Fail where a process of a session or a temporary file is left after a while."""
+        assert session is not None
         deadline = time.monotonic() + LEFT_SECONDS
-        while (left := processes_of(process.pid)) and time.monotonic() < deadline:
+        while (left := processes_of(session)) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert left == []
-        assert process.stderr is not None
-        process.stderr.close()
         names = [path.name for path in (self.folder / "tmp").iterdir()]
         assert [name for name in names if not name.startswith(PYTORCH_CACHE)] == []
-        return err
+
+
+def _run_command(arguments: list[str], environment: dict[str, str]) -> None:
+    os.setsid()
+    os.environ.update(environment)
+    tempfile.tempdir = None  # that of the process from which this one was copied
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
+        os.dup2(os.open(os.devnull, mode), number)
+    main(arguments)
 
 
 def processes_of(session: int) -> list[str]:

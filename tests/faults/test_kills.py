@@ -10,12 +10,15 @@ import random
 import signal
 import sqlite3
 import time
+import warnings
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from clprune.container.model import load_model
+from clprune.tiles.store import open_store
 from tests.faults.conftest import Place
 
 KILLS = int(os.environ.get("FAULTS_KILLS", "20"))
@@ -40,10 +43,11 @@ COMMANDS: dict[str, Arguments] = {
 def check(place: Place) -> None:
     """The database and the pair are whole, and no file is left that has no name of its own."""
     if place.database.exists():
-        connection = sqlite3.connect(place.database)
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        connection.close()
-    assert place.run("db", "list")[0] == 0
+        with closing(sqlite3.connect(place.database)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        with warnings.catch_warnings(), open_store(place.database) as store:
+            warnings.simplefilter("error")
+            assert len(store.all_best()) <= len(list(store.all_measurements()))
     names = sorted(path.name for path in place.out.parent.iterdir())
     assert set(names) <= {"made.cfg", "made.weights", "made.safetensors", "made.names"}
     if "made.cfg" in names:
@@ -65,16 +69,19 @@ def test_killed_at_random_moments(place: Place, command: str, start: str) -> Non
         pytest.importorskip("torch")
     arguments, moments = COMMANDS[command], random.Random(f"{command} {start}")
     prepare(place, command)
-    began = time.monotonic()
     assert place.run(command, *arguments(place, 0))[0] == 0
+    began = time.monotonic()
+    first = place.fork(command, *arguments(place, 0))
+    first.join()
+    assert first.exitcode == 0
     seconds = time.monotonic() - began
     if start == "nothing there":
         for path in (*place.out.parent.iterdir(), *place.database.parent.iterdir()):
             path.unlink()
     for kill in range(KILLS):
         # the second half near the end, where files are written
-        first = 0.0 if kill < KILLS / 2 else 0.7 * seconds
-        place.kill(command, *arguments(place, kill + 1), after_s=moments.uniform(first, seconds))
+        earliest = 0.0 if kill < KILLS / 2 else 0.7 * seconds
+        place.kill(command, *arguments(place, kill + 1), after_s=moments.uniform(earliest, seconds))
         check(place)
     status, err = place.run(command, *arguments(place, KILLS + 1))
     assert status == 0, err
@@ -86,8 +93,12 @@ def test_killed_at_random_moments(place: Place, command: str, start: str) -> Non
 def test_asked_to_end(place: Place, command: str, by: signal.Signals) -> None:
     """From when the command line is there: before that, Python itself says what ended it."""
     for after_s in (2.0, 3.0, 4.0):
-        err = place.kill(command, *COMMANDS[command](place, 1), after_s=after_s, by=by)
+        process = place.start(command, *COMMANDS[command](place, 1))
+        time.sleep(after_s)
+        process.send_signal(by)
+        _, err = process.communicate(timeout=60)
         assert "Traceback" not in err
+        place.check_nothing_left(process.pid)
         check(place)
 
 

@@ -22,7 +22,7 @@ from tests.fuzz.targets import TARGETS, Target
 from tests.fuzz.worker import judge
 from tests.imaginary import imaginary_device
 
-_BOUNDS = Bounds(seconds=60, count=150, device_every=0)
+_BOUNDS = Bounds(seconds=30, count=5000, device_every=0)
 
 
 @pytest.mark.slow
