@@ -38,7 +38,9 @@ LAYOUTS = (
 )
 
 #: What archives and desktops leave behind, beside whatever begins with a dot.
-_LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_LITTER = (
+    "__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,7 +68,7 @@ class AnswerFile(Closing):
                     break
                 try:
                     digests.append(_digest(json.loads(line)["image"]))
-                except (ValueError, LookupError, TypeError, AttributeError) as error:
+                except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
                     text = "expected an answer, an object with an image"
                     raise FileError(text, path=self.path, line=number) from error
                 end += len(line)

@@ -51,6 +51,8 @@ def test_numbers_are_in_natural_order(tmp_path: Path) -> None:
         (".git/objects/1.png", "1 hidden"),
         (".ipynb_checkpoints/a-checkpoint.png", "1 hidden"),
         ("__MACOSX/a/._1.png", "1 hidden"),
+        ("@eaDir/1.png", "1 hidden"),
+        ("$RECYCLE.BIN/1.png", "1 hidden"),
         ("a/._1.png", "1 hidden"),
         ("a/.ipynb_checkpoints/1.png", "1 hidden"),
         ("stray.png", "1 images in no class's folder"),
