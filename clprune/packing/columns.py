@@ -70,39 +70,38 @@ def pack_columns(
     is_weight = None if codebook is None else codebook != 0
     rows, columns = matrix.shape
     group_rows = rows // groups
-    values: list[npt.NDArray[Any]] = []
+    spans = [
+        (group, first, min(tile_m, (group + 1) * group_rows - first))
+        for group in range(groups)
+        for first in range(group * group_rows, (group + 1) * group_rows, tile_m)
+    ]
+    parts = [matrix[first : first + count] for _, first, count in spans]
+    used = [np.any(part != 0 if is_weight is None else is_weight[part], axis=0) for part in parts]
+    kept_counts = [int(np.count_nonzero(columns_used)) for columns_used in used]
+    # in place: the lists of a large layer take as much memory as its weights
+    values = np.zeros(sum(kept_counts) * tile_m, matrix.dtype)
     lists: list[IntArray] = []
     blocks: list[tuple[int, int, int, int, int]] = []
+    full_lists: dict[int, int] = {}
     list_start = value_start = 0
-    kept_weights = 0
-    for group in range(groups):
-        offsets = column_offsets + np.int32(group * group_offset)
-        full_list = -1
-        for first in range(0, group_rows, tile_m):
-            count = min(tile_m, group_rows - first)
-            part = matrix[group * group_rows + first : group * group_rows + first + count]
-            used = np.any(part != 0 if is_weight is None else is_weight[part], axis=0)
-            kept = int(np.count_nonzero(used))
-            filled = np.zeros((kept, tile_m), matrix.dtype)
-            filled[:, :count] = (part if kept == columns else part[:, used]).T
-            values.append(filled.reshape(-1))
-            if kept == columns and full_list >= 0:
-                start = full_list
-            else:
-                start = list_start
-                lists.append(offsets[used])
-                list_start += kept
-                full_list = start if kept == columns else full_list
-            blocks.append((start, kept, value_start, group * group_rows + first, count))
-            value_start += kept * tile_m
-            kept_weights += kept * count
+    for (group, first, count), part, columns_used, kept in zip(spans, parts, used, kept_counts, strict=True):
+        filled = values[value_start : value_start + kept * tile_m].reshape(kept, tile_m)
+        filled[:, :count] = (part if kept == columns else part[:, columns_used]).T
+        start = full_lists.get(group, list_start) if kept == columns else list_start
+        if start == list_start:
+            lists.append((column_offsets + np.int32(group * group_offset))[columns_used])
+            list_start += kept
+        if kept == columns:
+            full_lists[group] = start
+        blocks.append((start, kept, value_start, first, count))
+        value_start += kept * tile_m
     return PackedColumns(
         tile_m=tile_m,
-        values=never_empty(np.concatenate(values)),
+        values=never_empty(values),
         offsets=never_empty(np.concatenate([*lists, np.repeat(column_offsets[:1], lookahead)])),
         blocks=_with_group_kept(np.array(blocks, np.int32), blocks_per_group),
         bias=_row_blocks(bias, blocks, tile_m),
-        kept_share=kept_weights / matrix.size,
+        kept_share=sum(kept * count for kept, (_, _, count) in zip(kept_counts, spans, strict=True)) / matrix.size,
         scales=None if scales is None else _row_blocks(scales, blocks, tile_m),
         codebook=codebook,
     )

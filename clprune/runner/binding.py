@@ -108,17 +108,25 @@ def bind_others(session: Session, bound: BoundPlan, weights: Weights, steps: Seq
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Prepared:
-    """A step whose kernels are built and whose weights are packed; `arguments` are still to be copied."""
+    """A step whose kernels are built and whose weights are on the device; its scratch memory is still to come.
+
+    `kept_share`, `imbalance` and `parameter_bytes` are those of `BoundStep`.
+    """
 
     step: Chosen
     stages: tuple[BuiltStage, ...]
-    packed: PackedArrays
     arguments: Mapping[str, Any]
+    kept_share: float
+    imbalance: float
+    parameter_bytes: int
 
 
 @dataclass(kw_only=True)
 class _Binder:
-    """Binds steps; what several steps share (one layer for every image of a batch) is packed and copied once."""
+    """Binds steps; what several steps share (one layer for every image of a batch) is packed and copied once.
+
+    What no other step needs is freed as soon as it is on the device: large layers are the most that a process holds.
+    """
 
     session: Session
     plan: Plan
@@ -126,6 +134,7 @@ class _Binder:
     tensors: Mapping[int, Buffer]
     packed: dict[tuple[Layer | None, Choice], PackedArrays] = field(default_factory=dict)
     copied: dict[Hashable, tuple[Buffer, Any]] = field(default_factory=dict)
+    copied_bytes: int = 0
 
     def prepare_all(self, steps: Sequence[Chosen]) -> list[_Prepared]:
         sources = [step.kernel.source(step.tile, step.operation) for step in steps]
@@ -135,22 +144,35 @@ class _Binder:
 
     def _prepare(self, step: Chosen, source: str) -> _Prepared:
         step, stages = _build(self.session, step, source)
-        packed = self._pack(step)
+        packed, known_bytes, is_shared = self._pack(step), self.copied_bytes, step.image is not None
         tensors = {name: self.tensors[tensor] for name, tensor in zip(INPUTS, step.inputs, strict=False)}
         own = step.kernel.arguments(step.tile, step.operation, packed)
-        arguments = {**tensors, "y": self.tensors[step.output], **own}
-        return _Prepared(step=step, stages=stages, packed=packed, arguments=arguments)
+        on_device = {
+            name: self._copied(argument, keep=is_shared) if isinstance(argument, np.ndarray) else argument
+            for name, argument in own.items()
+        }
+        return _Prepared(
+            step=step,
+            stages=stages,
+            arguments={**tensors, "y": self.tensors[step.output], **on_device},
+            kept_share=packed.kept_share,
+            imbalance=packed.imbalance,
+            parameter_bytes=self.copied_bytes - known_bytes,
+        )
 
     def bind(self, prepared: _Prepared, scratch: Sequence[Buffer]) -> BoundStep:
-        known = len(self.copied)
-        on_device = self._on_device(prepared.arguments, scratch)
-        parameter_bytes = sum(buffer.nbytes for buffer, _ in list(self.copied.values())[known:])
+        """The step with the first buffers of `scratch` as its scratch arguments."""
+        shared = iter(scratch)
+        arguments = {
+            name: next(shared) if isinstance(argument, Scratch) else argument
+            for name, argument in prepared.arguments.items()
+        }
         return BoundStep(
             step=prepared.step,
-            bound=bind_stages(self.session, prepared.stages, on_device),
-            kept_share=prepared.packed.kept_share,
-            parameter_bytes=parameter_bytes,
-            imbalance=prepared.packed.imbalance,
+            bound=bind_stages(self.session, prepared.stages, arguments),
+            kept_share=prepared.kept_share,
+            parameter_bytes=prepared.parameter_bytes,
+            imbalance=prepared.imbalance,
         )
 
     def _pack(self, step: Chosen) -> PackedArrays:
@@ -158,32 +180,29 @@ class _Binder:
         if not step.kernel.takes_weights(operation):
             return pack(tile, operation, weights=NO_WEIGHTS)
         key = (step.layer, step.choice.at_origin)
-        if key not in self.packed:
-            weights = step_weights(step, self.plan.network, self.weights)
-            try:
-                self.packed[key] = pack(tile, operation, weights=weights)
-            except UsageError as error:
-                line = "" if step.layer is None else f":{step.layer.line}: {step.layer}"
-                raise UsageError(f"{self.plan.network.path}{line}: {error}") from error
-        return self.packed[key]
+        if key in self.packed:
+            return self.packed[key]
+        weights = step_weights(step, self.plan.network, self.weights)
+        try:
+            packed = pack(tile, operation, weights=weights)
+        except UsageError as error:
+            line = "" if step.layer is None else f":{step.layer.line}: {step.layer}"
+            raise UsageError(f"{self.plan.network.path}{line}: {error}") from error
+        if step.image is not None:
+            self.packed[key] = packed
+        return packed
 
-    def _on_device(self, arguments: Mapping[str, Any], scratch: Sequence[Buffer]) -> dict[str, Any]:
-        """Arrays become buffers, scratch arguments the first buffers of `scratch`; everything else stays."""
-        shared = iter(scratch)
-        return {
-            name: self._copied(argument)
-            if isinstance(argument, np.ndarray)
-            else (next(shared) if isinstance(argument, Scratch) else argument)
-            for name, argument in arguments.items()
-        }
-
-    def _copied(self, array: npt.NDArray[Any]) -> Buffer:
-        """A copy of `array`; equal small arrays and the same large one are copied once."""
+    def _copied(self, array: npt.NDArray[Any], *, keep: bool) -> Buffer:
+        """A copy of `array`; equal small arrays, and large ones to `keep` that are the same, are copied once."""
         is_small = array.nbytes < SMALL_BYTES
         key: Hashable = (array.dtype.str, array.tobytes()) if is_small else id(array)
-        if key not in self.copied:
-            self.copied[key] = (self.session.buffer_from(array), array)  # held, so that its id stays its own
-        return self.copied[key][0]
+        if (is_small or keep) and key in self.copied:
+            return self.copied[key][0]
+        buffer = self.session.buffer_from(array)
+        self.copied_bytes += buffer.nbytes
+        if is_small or keep:
+            self.copied[key] = (buffer, array)  # held, so that its id stays its own
+        return buffer
 
 
 def _shared_scratch(
