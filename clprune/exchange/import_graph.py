@@ -11,7 +11,9 @@ from onnx import ModelProto, NodeProto, ValueInfoProto
 
 from clprune.errors import ClpruneError, ExchangeError, UsageError, shown
 from clprune.exchange.feature import Feature, channels_last, whole
-from clprune.exchange.import_values import VALUES
+from clprune.exchange.import_functions import FUNCTIONS
+from clprune.exchange.import_matrices import MATRICES
+from clprune.exchange.import_moves import MOVES
 from clprune.exchange.import_windows import WINDOWS
 from clprune.exchange.importer import Importer, Operators
 from clprune.exchange.read import MAX_VALUES, Array, constants_of
@@ -59,7 +61,7 @@ def import_graph(
         places = places.reshape(1, -1)
     tensors: dict[str, Array | Feature] = {**known, given[0].name: Feature(layer=-1, places=places)}
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
-    operators = Operators({**VALUES, **WINDOWS})
+    operators = Operators({**MOVES, **FUNCTIONS, **MATRICES, **WINDOWS})
     importer = Importer(path=path, opset=opset, sketch=sketch, operators=operators, tensors=tensors)
     name = _output_name(model, path, output)
     for node in _needed(model, name):

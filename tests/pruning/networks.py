@@ -188,6 +188,36 @@ output=5
 activation=linear
 """
 
+#: Layers: 0 conv, 1 avgpool, 2 conv, 3 conv, 4 scale_channels (of 0 by 3), 5 conv, 6 avgpool
+SQUEEZED = """\
+[net]
+height=5
+width=6
+channels=3
+[convolutional]
+filters=8
+size=3
+pad=1
+activation=relu
+[avgpool]
+[convolutional]
+filters=4
+size=1
+activation=relu
+[convolutional]
+filters=8
+size=1
+activation=logistic
+[scale_channels]
+from=-4
+activation=linear
+[convolutional]
+filters=5
+size=1
+activation=linear
+[avgpool]
+"""
+
 
 def load(folder: Path, text: str, *, seed: int = 0) -> tuple[Network, Weights]:
     """The network of a cfg and seeded weights."""

@@ -20,7 +20,7 @@ from clprune.pruning.shrink import channels_left, clear_channels, expand_weights
 from clprune.pruning.unit import Mask
 from clprune.unit import Unit
 from tests.pruning.drawn import bits
-from tests.pruning.networks import BRANCHES, CHAIN, INVERTED_RESIDUALS, images, load
+from tests.pruning.networks import BRANCHES, CHAIN, INVERTED_RESIDUALS, SQUEEZED, images, load
 from tests.random_networks import answers
 
 
@@ -134,6 +134,17 @@ def test_tied_channels_go_together_through_sums_and_depthwise_convolutions(tmp_p
     best = np.sort(np.argsort(np.abs(tied).sum(axis=1))[-4:])
     for index in (2, 6, 10):
         assert_array_equal(np.flatnonzero(masks[index].any(axis=1)), best)
+
+
+def test_factors_go_with_the_channels_that_they_multiply(tmp_path: Path) -> None:
+    network, weights = load(tmp_path, SQUEEZED)
+    masks = filter_masks(network, weights)
+    assert sorted(masks) == [0, 2, 3]
+    assert_array_equal(masks[0].any(axis=1), masks[3].any(axis=1))
+    small = shrink_network(network, weights, masks)
+    masked = clear_channels(network, apply_masks(weights, masks), masks)
+    x = images(network)
+    assert_allclose(answers(small.network, small.weights, x), answers(network, masked, x), rtol=1e-12)
 
 
 def test_rows_that_lose_parts_only_stay() -> None:

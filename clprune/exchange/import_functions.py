@@ -1,0 +1,149 @@
+"""What ONNX operators become that compute with single values, and those that join two tensors.
+
+Source: https://onnx.ai/onnx/operators, versions 7 to 23.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from onnx import NodeProto
+
+from clprune.errors import UsageError
+from clprune.exchange.feature import PROBES, Feature
+from clprune.exchange.import_moves import moved
+from clprune.exchange.importer import Importer, Operators
+from clprune.exchange.read import Array, attributes_of, evaluate
+
+FUNCTIONS = Operators()
+
+
+@FUNCTIONS.of(
+    "Abs", "Clip", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Mish", "Neg",
+    "Reciprocal", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh", "ThresholdedRelu",
+)  # fmt: skip
+def _function(importer: Importer, node: NodeProto) -> Feature:
+    feature = importer.feature(node)
+    others = [importer.constant(node, index) for index in range(1, len(node.input))]
+    return _sampled(importer, node, feature, [feature.at_probes, *others])
+
+
+def _sampled(importer: Importer, node: NodeProto, feature: Feature, inputs: list[Array | None]) -> Feature:
+    """The tensor with the node's function applied to its values."""
+    # what is left open: the function of what was computed before, by a layer of its own
+    before = None if feature.samples is None else lambda: _of_layer(importer, node, feature, inputs)
+    exact = [None if value is None else value.astype(np.float64).reshape(value.shape or ()) for value in inputs]
+    samples = evaluate(node, exact, opset=importer.opset)[0]
+    if samples.shape != feature.at_probes.shape:
+        raise UsageError("is supported with single values beside a tensor only")
+    return replace(feature, samples=samples.astype(np.float64), otherwise=before)
+
+
+def _of_layer(importer: Importer, node: NodeProto, feature: Feature, inputs: list[Array | None]) -> Feature:
+    """As `_sampled`, with all functions so far computed by a layer."""
+    fresh = importer.applied(feature)
+    return _sampled(importer, node, fresh, [PROBES if value is feature.at_probes else value for value in inputs])
+
+
+@FUNCTIONS.of("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "PRelu")
+def _arithmetic(importer: Importer, node: NodeProto) -> Feature:
+    inputs = importer.inputs(node)
+    if len(inputs) != 2:
+        raise UsageError(f"takes {len(inputs)} inputs: expected 2")
+    first, second = inputs
+    if isinstance(first, Feature) and isinstance(second, Feature):
+        return _join(importer, node, first, second)
+    feature, constant = (first, second) if isinstance(first, Feature) else (second, first)
+    assert isinstance(feature, Feature)
+    assert isinstance(constant, np.ndarray)
+    if constant.size == 1 and constant.ndim <= feature.places.ndim:
+        scalar = constant.reshape(())
+        values = [feature.at_probes if value is feature else scalar for value in inputs]
+        return _sampled(importer, node, feature, list(values))
+    return _affine(importer, node, importer.applied(feature), constant, is_first=feature is first)
+
+
+def _affine(importer: Importer, node: NodeProto, feature: Feature, constant: Array, *, is_first: bool) -> Feature:
+    """A constant for each channel, added or multiplied."""
+    shape = importer.sketch.shape(feature.layer)
+    wide = np.broadcast_to(np.asarray(constant, np.float32), feature.places.shape).reshape(-1)
+    channels = feature.places.reshape(-1) // (shape.height * shape.width)
+    values = np.zeros(shape.channels, np.float32)
+    values[channels] = wide
+    if (feature.places < 0).any() or not np.array_equal(values[channels], wide):
+        raise UsageError(f"takes a constant of shape {constant.shape}: expected one value or one for each channel")
+    ones, zeros = np.ones_like(values), np.zeros_like(values)
+    factors, offsets = {
+        ("Add", True): (ones, values),
+        ("Add", False): (ones, values),
+        ("Sub", True): (ones, -values),
+        ("Sub", False): (-ones, values),
+        ("Mul", True): (values, zeros),
+        ("Mul", False): (values, zeros),
+        ("Div", True): (np.reciprocal(values) if values.all() else None, zeros),
+    }.get((node.op_type, is_first), (None, zeros))
+    if factors is None:
+        raise UsageError("is not supported with a constant for each channel")
+    layer = importer.sketch.add_affine(feature.layer, factors=factors, offsets=offsets)
+    return replace(feature, layer=layer)
+
+
+def _join(importer: Importer, node: NodeProto, first: Feature, second: Feature) -> Feature:
+    """Two tensors: a function of the same values, or two layers."""
+    is_one = first.layer == second.layer and np.array_equal(first.places, second.places)
+    if is_one and (first.samples is not None or second.samples is not None):
+        found = _sampled(importer, node, first, [first.at_probes, second.at_probes])
+        return replace(found, otherwise=lambda: _join_later(importer, node, first, second))
+    return _joined(importer, node.op_type, first, second)
+
+
+def _join_later(importer: Importer, node: NodeProto, first: Feature, second: Feature) -> Feature:
+    """Two functions of the same values that are none together: one of them may be a function of the other."""
+    for whole, part in ((first, second), (second, first)):
+        if whole.otherwise is not None:
+            fresh = whole.otherwise()
+            base = importer.applied(part)
+            if fresh.layer == base.layer:
+                return _join(importer, node, *((fresh, base) if whole is first else (base, fresh)))
+    return _joined(importer, node.op_type, first, second)
+
+
+def _joined(importer: Importer, name: str, first: Feature, second: Feature) -> Feature:
+    first, second = importer.applied(first), importer.applied(second)
+    sketch = importer.sketch
+    shapes = [sketch.shape(feature.layer) for feature in (first, second)]
+    is_alike = shapes[0] == shapes[1] and np.array_equal(first.places, second.places)
+    layers = [feature.layer if is_alike else importer.planes(feature) for feature in (first, second)]
+    shapes = [sketch.shape(layer) for layer in layers]
+    places = first.places if is_alike else None
+    if name in ("Add", "Sub") and shapes[0] == shapes[1]:
+        if name == "Sub":
+            ones = np.ones(shapes[1].channels, np.float32)
+            layers[1] = sketch.add_affine(layers[1], factors=-ones, offsets=0 * ones)
+        return importer.delivered(sketch.add("shortcut", *layers, activation="linear"), places)
+    if name == "Mul" and shapes[0] == shapes[1]:
+        return importer.delivered(sketch.add("sam", *layers, activation="linear"), places)
+    vectors = [shape.height == shape.width == 1 for shape in shapes]
+    if name == "Mul" and shapes[0].channels == shapes[1].channels and any(vectors):
+        layers = layers if vectors[0] else layers[::-1]
+        return importer.delivered(sketch.add("scale_channels", *layers, activation="linear"))
+    expected = "expected sums of equal shapes, or products of those or with a factor for each channel"
+    raise UsageError(f"joins {shapes[0]} and {shapes[1]}: {expected}")
+
+
+@FUNCTIONS.of("Concat")
+def _concat(importer: Importer, node: NodeProto) -> Feature:
+    features = [importer.feature(node, index) for index in range(len(node.input))]
+    first = features[0]
+    rank = first.places.ndim
+    axis = attributes_of(node).get("axis", 1)
+    if len({feature.layer for feature in features}) == 1 and all(feature.samples is None for feature in features):
+        (places,) = evaluate(node, [feature.places for feature in features], opset=importer.opset)
+        return moved(first, places)
+    if axis not in (1, 1 - rank):
+        raise UsageError(f"has axis={axis}: expected 1, the channels")
+    if rank == 2:
+        features = [replace(feature, places=feature.places[:, :, None, None]) for feature in features]
+    found = importer.delivered(importer.sketch.add("route", *(importer.planes(feature) for feature in features)))
+    return found if rank == 4 else replace(found, places=found.places[:, :, 0, 0])

@@ -1,0 +1,131 @@
+"""What ONNX operators become that mix channels or normalize them: products with matrices, normalization, softmax.
+
+Source: https://onnx.ai/onnx/operators, versions 7 to 23.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import NodeProto
+
+from clprune.darknet.values import LayerWeights
+from clprune.errors import UsageError
+from clprune.exchange.feature import Feature, Indices, channels_last, line_of
+from clprune.exchange.importer import Importer, Operators
+from clprune.exchange.read import MAX_VALUES, attributes_of
+from clprune.exchange.sketch import normalization_values
+
+FloatArray = npt.NDArray[np.float32]
+
+MATRICES = Operators()
+
+
+@MATRICES.of("BatchNormalization")
+def _batch_normalization(importer: Importer, node: NodeProto) -> Feature:
+    if attributes_of(node).get("training_mode"):
+        raise UsageError("is in training mode: expected a model for inference")
+    feature = importer.applied(importer.feature(node))
+    scales, biases, mean, variance = (importer.floats(node, index) for index in range(1, 5))
+    epsilon = attributes_of(node).get("epsilon", 1e-5)
+    values = normalization_values(scales, biases, mean, variance, epsilon=epsilon)
+    if feature.places.ndim != 2:
+        return importer.delivered(importer.sketch.add("batchnorm", importer.planes(feature), values=values))
+    if not importer.is_channels_last(feature):
+        raise UsageError("normalizes a vector that is no layer's channels")
+    return replace(feature, layer=importer.sketch.add("batchnorm", feature.layer, values=values))
+
+
+@MATRICES.of("LayerNormalization")
+def _layer_normalization(importer: Importer, node: NodeProto) -> Feature:
+    """Over channels: a convolution of 1x1 takes their mean away, and darknet's normalization whose window holds all of
+    them divides by the root of what is left.
+    """
+    feature, attributes = importer.applied(importer.feature(node)), attributes_of(node)
+    shape = importer.sketch.shape(feature.layer)
+    if attributes.get("axis", -1) not in (-1, feature.places.ndim - 1) or not importer.is_channels_last(feature):
+        raise UsageError("normalizes other axes than the channels")
+    channels = shape.channels
+    scales = importer.floats(node, 1)
+    biases = importer.floats(node, 2) if len(node.input) > 2 and node.input[2] else np.zeros_like(scales)
+    centre = (np.eye(channels) - 1 / channels).astype(np.float32)
+    values = LayerWeights(weights=centre.reshape(channels, channels, 1, 1), biases=np.zeros(channels, np.float32))
+    add = importer.sketch.add
+    layer = add("convolutional", feature.layer, filters=channels, size=1, activation="linear", values=values)
+    options = {"alpha": 1 / channels, "beta": 0.5, "kappa": attributes.get("epsilon", 1e-5), "size": 2 * channels + 2}
+    layer = add("normalization", layer, **options)
+    return replace(feature, layer=importer.sketch.add_affine(layer, factors=scales, offsets=biases))
+
+
+@MATRICES.of("Softmax")
+def _softmax(importer: Importer, node: NodeProto) -> Feature:
+    feature = importer.resolved(importer.feature(node))
+    line = line_of(feature.at_probes)
+    # what is added to all values changes nothing, and what multiplies them is a temperature
+    feature = replace(feature, samples=None) if line and line[0] > 0 else importer.applied(feature)
+    sides, elements = feature.places.shape, importer.sketch.shape(feature.layer).elements
+    axis = attributes_of(node).get("axis", 1 if importer.opset < 13 else -1) % len(sides)
+    length = math.prod(sides[axis:])
+    is_run = np.array_equal(feature.places.reshape(-1), np.arange(elements))
+    if not is_run or (importer.opset >= 13 and length != sides[axis]):
+        raise UsageError(f"goes along axis {axis} of {list(sides)}: expected runs of neighbouring values")
+    options: dict[str, Any] = {"groups": elements // length, "temperature": 1 / line[0] if line and line[0] > 0 else 1}
+    options = {key: value for key, value in options.items() if value != 1}
+    return replace(feature, layer=importer.sketch.add("softmax", feature.layer, **options))
+
+
+@MATRICES.of("Gemm")
+def _gemm(importer: Importer, node: NodeProto) -> Feature:
+    attributes = attributes_of(node)
+    if attributes.get("transA"):
+        raise UsageError("has transA=1: expected 0")
+    matrix = importer.floats(node, 1) * np.float32(attributes.get("alpha", 1.0))
+    if matrix.ndim != 2:
+        raise UsageError(f"takes a matrix of shape {matrix.shape}: expected two axes")
+    matrix = matrix if attributes.get("transB") else matrix.T
+    biases = np.zeros(len(matrix), np.float32)
+    if len(node.input) > 2 and node.input[2]:
+        added = importer.floats(node, 2) * np.float32(attributes.get("beta", 1.0))
+        biases += np.broadcast_to(added, (1, len(matrix)))[0]
+    return _connected(importer, importer.feature(node), np.ascontiguousarray(matrix), biases)
+
+
+@MATRICES.of("MatMul")
+def _matmul(importer: Importer, node: NodeProto) -> Feature:
+    matrix = importer.floats(node, 1)
+    if matrix.ndim != 2:
+        raise UsageError(f"takes a matrix of shape {matrix.shape}: expected two axes")
+    feature, matrix = importer.applied(importer.feature(node)), np.ascontiguousarray(matrix.T)
+    biases = np.zeros(len(matrix), np.float32)
+    if feature.places.ndim == 2:
+        return _connected(importer, feature, matrix, biases)
+    if not importer.is_channels_last(feature) or feature.places.shape[-1] != matrix.shape[1]:
+        raise UsageError("multiplies an axis that is not the channels")
+    values = LayerWeights(weights=matrix[:, :, None, None], biases=biases)
+    options = {"filters": len(matrix), "size": 1, "activation": "linear"}
+    layer = importer.sketch.add("convolutional", feature.layer, values=values, **options)
+    places = channels_last(importer.sketch.shape(layer)).reshape(*feature.places.shape[:-1], len(matrix))
+    return importer.delivered(layer, places)
+
+
+def _connected(importer: Importer, feature: Feature, matrix: FloatArray, biases: FloatArray) -> Feature:
+    """A product with all of a layer's output, whose values the columns of `matrix` find wherever they went."""
+    feature = importer.applied(feature)
+    places = feature.places
+    elements = importer.sketch.shape(feature.layer).elements
+    if places.ndim != 2 or places.size != matrix.shape[1]:
+        raise UsageError(f"multiplies {list(places.shape)} with {matrix.shape[1]} rows")
+    columns: Indices = places[0]
+    if not np.array_equal(columns, np.arange(elements)):
+        if (columns < 0).any() or len(np.unique(columns)) != len(columns) or len(matrix) * elements > MAX_VALUES:
+            raise UsageError("multiplies values that were moved in a way that no layer does")
+        spread = np.zeros((len(matrix), elements), np.float32)
+        spread[:, columns] = matrix
+        matrix = spread
+    values = LayerWeights(weights=matrix, biases=biases)
+    layer = importer.sketch.add("connected", feature.layer, output=len(matrix), activation="linear", values=values)
+    return importer.delivered(layer, np.arange(len(matrix), dtype=np.int32).reshape(1, -1))
