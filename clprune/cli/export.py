@@ -52,8 +52,9 @@ def command(
     from clprune.detection.options import DetectionOptions
     from clprune.workflow.export import export
 
-    loaded = load_model(model, weights, batch=1 if batch == DYNAMIC else batch)
-    chosen = DetectionOptions(**options) if boxes else None
+    images = 1 if batch == DYNAMIC else batch
+    loaded = load_model(model, weights, batch=images, dialect=options["dialect"])
+    chosen = DetectionOptions(**options | {"dialect": loaded.dialect.name}) if boxes else None
     result = export(loaded, onnx=onnx, batch=batch, boxes=chosen, seed=seed)
     if as_json:
         print_json(result.to_dict())

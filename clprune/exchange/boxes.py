@@ -46,7 +46,7 @@ def write_boxes(network: Network, graph: Graph, tensors: Mapping[int, str], opti
     if distance_power(layers, options) is not None:
         raise UnsupportedLayerError(
             f"{network.path}: {layers[-1]} suppresses boxes by DIoU (nms_kind={getattr(layers[-1], 'nms_kind', '')}), "
-            "ONNX by IoU alone: expected a dialect without it (pjreddie), or no boxes"
+            "ONNX by IoU alone: expected dialect hank-ai, which goes by the IoU, or no boxes"
         )
     found = []
     for layer in layers:

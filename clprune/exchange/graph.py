@@ -42,7 +42,7 @@ class Graph:
     def constant(self, values: npt.NDArray[Any], name: str = "") -> str:
         """Add an array; `name` is its own within the scope, such as that of a layer's array."""
         name = f"{self.scope}.{name or len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
     def number(self, value: float) -> str:

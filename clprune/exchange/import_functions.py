@@ -128,7 +128,11 @@ def _joined(importer: Importer, name: str, first: Feature, second: Feature) -> F
     if name == "Mul" and shapes[0].channels == shapes[1].channels and any(vectors):
         layers = layers if vectors[0] else layers[::-1]
         return importer.delivered(sketch.add("scale_channels", *layers, activation="linear"))
-    expected = "expected sums of equal shapes, or products of those or with a factor for each channel"
+    is_plane = [shape == replace(other, channels=1) for shape, other in zip(shapes, shapes[::-1], strict=True)]
+    if name == "Mul" and any(is_plane):
+        layers = layers if is_plane[0] else layers[::-1]
+        return importer.delivered(sketch.add("scale_channels", *layers, activation="linear", scale_wh=1))
+    expected = "expected sums of equal shapes, or products of those or with a factor for each channel or place"
     raise UsageError(f"joins {shapes[0]} and {shapes[1]}: {expected}")
 
 

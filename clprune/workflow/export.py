@@ -24,6 +24,8 @@ from clprune.workflow.inputs import ModelLike, as_model
 if TYPE_CHECKING:
     from clprune.training import NetworkModule
 
+#: Of a batch: the float64 reference takes longer than all else, and a graph treats all images alike.
+CHECKED_IMAGES = 2
 #: Largest difference from the float64 reference over the output's largest value: rounding stays below.
 TOLERANCE = 1e-4
 #: The same where inputs of layers are codes: of one that lies between two codes, rounding decides which it gets.
@@ -79,9 +81,10 @@ def export(
     loaded = as_model(model, batch=None if batch == "dynamic" else batch)
     fixed = None if batch == "dynamic" else loaded.network.batch
     content = onnx_content(loaded, batch=fixed, boxes=boxes)
-    x = random_images(replace(loaded.network, batch=fixed or 2), seed=seed)
-    found, expected = run_onnx(content, x), reference_answers(loaded.network, loaded.weights, x)
-    error = max(_relative_error(*pair) for pair in zip(found.values(), expected, strict=False))
+    x = random_images(replace(loaded.network, batch=fixed or CHECKED_IMAGES), seed=seed)
+    found, expected = run_onnx(content, x), reference_answers(loaded.network, loaded.weights, x[:CHECKED_IMAGES])
+    pairs = zip(found.values(), expected, strict=False)  # boxes come behind
+    error = float(np.max([_relative_error(*pair) for pair in pairs]))  # NaN if any is
     tolerance = CODED_TOLERANCE if _has_coded_inputs(loaded) else TOLERANCE
     if not error <= tolerance:
         difference = f"ONNX Runtime's answer lies {error:.1e} from the float64 reference"
@@ -123,7 +126,7 @@ def to_torch(model: ModelLike) -> NetworkModule:
 def _relative_error(found: npt.NDArray[Any], expected: npt.NDArray[np.float64]) -> float:
     """Largest |difference| over the largest |expected|; NaN where a value is none."""
     scale = float(np.abs(expected).max()) or 1.0
-    return float(np.abs(found.reshape(expected.shape) - expected).max()) / scale
+    return float(np.abs(found[: len(expected)].reshape(expected.shape) - expected).max()) / scale
 
 
 def _has_same_boxes(network: Network, found: Mapping[str, npt.NDArray[Any]], options: DetectionOptions) -> bool:

@@ -53,7 +53,7 @@ def test_without_onnx_one_line_says_what_to_install(model: Path, tmp_path: Path)
 def test_boxes(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="ONNX files need clprune[onnx]")
     cfg, path = write_detector(tmp_path / "detector.cfg"), tmp_path / "detector.onnx"
-    result = run("export", cfg, "--onnx", path, "--boxes", "--dialect", "pjreddie", "--threshold", "0.1", "--json")
+    result = run("export", cfg, "--onnx", path, "--boxes", "--dialect", "hank-ai", "--threshold", "0.1", "--json")
     assert list(json.loads(result.out)["outputs"])[-4:] == ["boxes", "confidences", "class_indices", "image_indices"]
     refused = run("export", cfg, "--onnx", path, "--boxes")
     assert refused.status == 1
