@@ -6,10 +6,12 @@ Source: https://onnx.ai/onnx/operators, versions 7 to 23.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from onnx import NodeProto
 
+from clprune.darknet.kinds.base import flat
 from clprune.errors import UsageError
 from clprune.exchange.feature import PROBES, Feature
 from clprune.exchange.import_moves import moved
@@ -124,14 +126,11 @@ def _joined(importer: Importer, name: str, first: Feature, second: Feature) -> F
         return importer.delivered(sketch.add("shortcut", *layers, activation="linear"), places)
     if name == "Mul" and shapes[0] == shapes[1]:
         return importer.delivered(sketch.add("sam", *layers, activation="linear"), places)
-    vectors = [shape.height == shape.width == 1 for shape in shapes]
-    if name == "Mul" and shapes[0].channels == shapes[1].channels and any(vectors):
-        layers = layers if vectors[0] else layers[::-1]
-        return importer.delivered(sketch.add("scale_channels", *layers, activation="linear"))
-    is_plane = [shape == replace(other, channels=1) for shape, other in zip(shapes, shapes[::-1], strict=True)]
-    if name == "Mul" and any(is_plane):
-        layers = layers if is_plane[0] else layers[::-1]
-        return importer.delivered(sketch.add("scale_channels", *layers, activation="linear", scale_wh=1))
+    for factor, other in ((0, 1), (1, 0)) if name == "Mul" else ():
+        ways = {flat(shapes[other].channels): {}, replace(shapes[other], channels=1): {"scale_wh": 1}}
+        if shapes[factor] in ways:
+            options: dict[str, Any] = {**ways[shapes[factor]], "activation": "linear"}
+            return importer.delivered(sketch.add("scale_channels", layers[factor], layers[other], **options))
     expected = "expected sums of equal shapes, or products of those or with a factor for each channel or place"
     raise UsageError(f"joins {shapes[0]} and {shapes[1]}: {expected}")
 

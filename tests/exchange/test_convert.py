@@ -64,10 +64,16 @@ def kinds(model: Model) -> list[str]:
 # --- round trips ---
 
 
+#: What has operators that no layer is told by.
+NOT_READ = {"yolo", "Gaussian_yolo", "region", "detection", "l2norm", "normalization", "local"}
+
+
 @pytest.mark.parametrize("seed", [2, 3, 4, 6, 12])
 def test_what_was_exported_comes_back(seed: int, tmp_path: Path, session: Session) -> None:
     network, values = random_network(tmp_path, seed)
     before = Model(network=network, weights=values)
+    if NOT_READ.intersection(kinds(before)):
+        pytest.skip("has a layer that is not read back")
     try:
         clprune.export(before, onnx=tmp_path / "model.onnx")
     except clprune.UnsupportedLayerError:
