@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -16,7 +17,7 @@ from clprune.darknet.kinds.functions import Activation, Cost, Dropout, Softmax
 from clprune.darknet.kinds.joins import Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm, Normalization
 from clprune.darknet.kinds.planes import Crop, Reorg, Upsample
-from clprune.darknet.kinds.pools import AvgPool, MaxPool
+from clprune.darknet.kinds.pools import AvgPool, MaxPool, _has_window_outside
 from clprune.darknet.kinds.windowed import WindowedLayer
 from clprune.darknet.network import Network, load_network
 from clprune.errors import CfgError, UnsupportedLayerError, UsageError
@@ -278,6 +279,9 @@ def test_prune_options(tmp_path: Path) -> None:
         ("[connected]\noutput=0\n", 6, "at least 1"),
         ("[maxpool]\nsize=10\npadding=0\n", 6, "no output is left"),
         ("[maxpool]\nsize=2\npadding=4\n", 7, "wholly outside"),
+        ("[maxpool]\nsize=2147483647\nstride=2\n", 6, "expected a smaller one"),
+        ("[maxpool]\nsize=2\npadding=2147483647\n", 7, "wholly outside"),
+        ("[maxpool]\nsize=2\ndilation=1000000000\n", 5, "wholly outside"),
         ("[maxpool]\nsize=2\npadding=5\n", 7, "wholly outside"),
         ("[dropout]\nprobability=1.5\n", 6, "expected 0 to 1"),
         ("[softmax]\ngroups=5\n", 6, "does not divide"),
@@ -386,3 +390,15 @@ def test_vgg16() -> None:
     assert [layer.activation for layer in connected] == ["relu", "relu", "linear"]
     assert isinstance(network.layers[-1], Softmax)
     assert network.outputs == 1000
+
+
+def test_windows_outside_of_the_image_by_their_places() -> None:
+    """The few that are asked tell of all."""
+    random = Random(5)
+    for _ in range(3000):
+        length, size, step, stride = (random.randint(1, 9) for _ in range(4))
+        extent = (size - 1) * step + 1
+        starts = range(-random.randint(0, 20), random.randint(1, 12), stride)
+        windows = ([place for place in range(start, start + extent, step) if 0 <= place < length] for start in starts)
+        is_outside = not all(windows)
+        assert _has_window_outside(starts, extent=extent, step=step, length=length) == is_outside

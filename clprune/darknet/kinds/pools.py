@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ from clprune.darknet.kinds.base import Keys, Layer, OptionError, boolean, flat
 from clprune.darknet.kinds.windowed import WindowedLayer, read_window
 from clprune.darknet.section import Section
 from clprune.geometry import PoolProblem, Shape, Window
+
+#: Places of a window that may be more than four times those of the image: kernels go through all of them.
+_MOST_PLACES = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +40,11 @@ class WindowPool(WindowedLayer):
         columns = range(-window.left, self.input.width + window.right - window.extent_x + 1, window.stride_x)
         sides = ((rows, window.extent_y, window.dilation_y, self.input.height),
                  (columns, window.extent_x, window.dilation_x, self.input.width))  # fmt: skip
+        if window.size_y * window.size_x > max(_MOST_PLACES, 4 * self.input.height * self.input.width):
+            message = f"a window of size {window.size_y}x{window.size_x} for {self.input}: expected a smaller one"
+            raise OptionError(message, key="size")
         for starts, extent, step, length in sides:
-            # A window that begins inside is no question; of large images those that do are too many to be asked.
-            before, inside = -(starts.start // starts.step), -((starts.start - length) // starts.step)
-            edges = (*starts[:before], *starts[inside:])
-            if any(not any(0 <= place < length for place in range(start, start + extent, step)) for start in edges):
+            if _has_window_outside(starts, extent=extent, step=step, length=length):
                 message = f"padding puts a window of size {window.size_y}x{window.size_x} wholly outside {self.input}"
                 raise OptionError(f"{message}: expected less padding", key="padding")
         return output
@@ -60,6 +64,17 @@ class WindowPool(WindowedLayer):
     def _options(self) -> dict[str, Any]:
         """Other fields of the problem."""
         return {}
+
+
+def _has_window_outside(starts: range, *, extent: int, step: int, length: int) -> bool:
+    """Whether of one of the windows, of places `step` apart, none lies in 0..length - 1."""
+    if starts[-1] >= length:
+        return True
+    before = max(0, -(starts.start // starts.step))
+    # Of windows whose places have the same remainder by `step` the earliest reaches least; and no more remainders than
+    # places can be good. One that begins inside is no question.
+    asked = starts[: min(before, step // math.gcd(starts.step, step), length + 1)]
+    return len(asked) > _MOST_PLACES or any(max(start, start % step) >= min(length, start + extent) for start in asked)
 
 
 @dataclass(frozen=True, kw_only=True)
