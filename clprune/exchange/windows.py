@@ -36,6 +36,10 @@ def write_pool(layer: WindowPool, site: Site) -> str:
     ends = ((layer.inner.height - 1) * window.stride_y + window.extent_y - window.top - layer.input.height,
             (layer.inner.width - 1) * window.stride_x + window.extent_x - window.left - layer.input.width)  # fmt: skip
     attributes["pads"] = [window.top, window.left, *(max(end, 0) for end in ends)]
+    places = attributes["kernel_shape"] * 2
+    if any(border >= size for border, size in zip(attributes["pads"], places, strict=True)):
+        found = f"a border of {max(attributes['pads'])} pixels beside windows of {window.size_y}x{window.size_x}"
+        raise UnsupportedLayerError(f"{layer} (line {layer.line}) has {found}: ONNX expects narrower ones")
     if not isinstance(layer, LocalAvgPool):
         return blur(layer, graph, graph.add("MaxPool", x, **attributes))
     if "dilations" in attributes:
