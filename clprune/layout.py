@@ -44,6 +44,15 @@ class Layout:
         """Where one image of the batch lies in the same buffer."""
         return dataclasses.replace(self, batch=1, origin=self.origin + image * self.image_stride)
 
+    def lies_like(self, other: Layout) -> bool:
+        """Whether equal elements lie equally far from the first one."""
+        return dataclasses.replace(other, origin=self.origin, elements=self.elements) == self
+
+    def of_channels(self, first: int, count: int) -> Layout:
+        """Where `count` channels from `first` on lie in the same buffer."""
+        shape = dataclasses.replace(self.shape, channels=count)
+        return dataclasses.replace(self, shape=shape, origin=self.origin + first * self.channel_stride)
+
     @property
     def has_padding(self) -> bool:
         """Whether zeros lie between or around the values."""

@@ -179,6 +179,7 @@ __kernel ${work_group_attributes(group_n, group_m, 1)}
 void conv(__global const float *restrict x,
 % if added:
           __global const float *restrict other,
+          const int other_shift,
 % endif
           __global const ${storages.stored_type()} *restrict weights,
           ${storages.storage_parameters()},
@@ -192,6 +193,7 @@ void conv(__global const float *restrict x,
 {
 % if added:
     __global float *const y_start = y;
+    other += other_shift;
 % endif
     ${convolution.work_group()}
 % if turns > 1:

@@ -132,6 +132,7 @@ __kernel ${work_group_attributes(group_m, group_n, 1)}
 void conv_channels(__global const float *restrict x,
 % if added:
                    __global const float *restrict other,
+                   const int other_shift,
 % endif
                    __global const ${storages.stored_type()} *restrict weights,
                    ${storages.storage_parameters()},
@@ -155,6 +156,7 @@ void conv_channels(__global const float *restrict x,
 {
 % if added:
     __global float *const y_start = y;
+    other += other_shift;
 % endif
     const int local_m = ${"get_local_id(0)" if group_m > 1 else "0"}, local_n = ${"get_local_id(1)" if group_n > 1 else "0"};
     const int group = get_group_id(0);

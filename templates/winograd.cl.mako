@@ -161,6 +161,7 @@ __kernel ${work_group_attributes(work_items, 1, 1)}
 void winograd_output(__global const float *restrict M,
 % if added:
                      __global const float *restrict other,
+                     const int other_shift,
 % endif
                      __global const float *restrict bias,
                      __global float *restrict y,
@@ -180,6 +181,7 @@ void winograd_output(__global const float *restrict M,
 {
 % if added:
     __global float *const y_start = y;
+    other += other_shift;
 % endif
     const int chunk = get_global_id(0) / strip_count, strip = get_global_id(0) - chunk * strip_count;
     const int first_filter = chunk * ${channels_per_item}, last_filter = min(first_filter + ${channels_per_item}, filters);

@@ -45,6 +45,7 @@ __kernel ${work_group_attributes(group_n, 1, 1)}
 void winograd_fused(__global const float *restrict x,
 % if added:
                     __global const float *restrict other,
+                    const int other_shift,
 % endif
                     __global const float *restrict values,
                     __global const int *restrict offsets,
@@ -73,6 +74,7 @@ void winograd_fused(__global const float *restrict x,
 {
 % if added:
     __global float *const y_start = y;
+    other += other_shift;
 % endif
     const int item = ${item};
     const int v_stride = (channels * ${vectors} + 1) * ${lanes};

@@ -103,7 +103,7 @@ def test_variables_move_their_own_kernel(copy: Path) -> None:
     def edit(text: str) -> str:
         return text.replace('"inside": problem.all_inside', '"inside": False')
 
-    assert moved(copy, "kernels/pool.py", edit) == {"max_pool"}
+    assert moved(copy, "kernels/pool.py", edit) == {"max_pool", "window_average"}
 
 
 def test_line_endings_comments_and_tiles_move_nothing(copy: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -210,7 +211,7 @@ class ConvKernel(PositionKernel[ConvTile]):
 
     def arguments(self, tile: ConvTile, operation: ConvOperation, packed: PackedColumns) -> Arguments:
         blocks = {"block_count": len(packed.blocks)}
-        return {**weight_arguments(packed), **blocks, **operation.position_arguments(tile)}
+        return {**weight_arguments(packed), **blocks, **operation.position_arguments(tile), **operation.sum_arguments}
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
         shapes = (
@@ -262,6 +263,7 @@ class ConvKernel(PositionKernel[ConvTile]):
                 (problems[13], "linear", "leaky"),
             )
         )
+        summed = (*summed, dataclasses.replace(summed[0], other_shift=29))
         return (*plain, *coded, pooled_int8, *in_one, *uneven_convolutions(), *summed)
 
     def probes(self, tile: ConvTile) -> tuple[ConvOperation, ...]:

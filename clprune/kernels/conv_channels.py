@@ -215,6 +215,7 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
             "last_row": problem.out_height - tile.tile_rows,
             "last_column": problem.out_width - tile.tile_columns,
             **places(x=operation.input, y=operation.output),
+            **operation.sum_arguments,
         }
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:

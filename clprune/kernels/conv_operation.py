@@ -40,8 +40,8 @@ class ConvOperation:
 
     `storage` is how weights lie in device memory (clprune/kernels/storage.py); sums are float32 in any case.
     `pooled`: the 2x2 max pooling of stride 2 that follows is fused; `output` is then the pooled tensor's layout.
-    `added`: the shortcut that follows is fused, and this is its activation: another tensor of the output's layout is
-    added to the results.
+    `added`: the shortcut that follows is fused, and this is its activation: another tensor that lies like the output is
+    added to the results, `other_shift` elements behind it in its buffer.
     """
 
     problem: ConvProblem
@@ -50,6 +50,7 @@ class ConvOperation:
     activation: str = "linear"
     pooled: bool = False
     added: str = ""
+    other_shift: int = 0
     storage: str = FLOAT32
 
     @property
@@ -78,6 +79,11 @@ class ConvOperation:
         """Length of the flat run from the first to behind the last output."""
         rows = (self.problem.batch - 1) * self.output.image_stride + (self.problem.out_height - 1) * self.output.pitch
         return rows + self.problem.out_width
+
+    @property
+    def sum_arguments(self) -> dict[str, int]:
+        """What templates want to know of the tensor that is added."""
+        return {"other_shift": self.other_shift} if self.added else {}
 
     def slots(self, tile: PositionTile) -> int:
         """Vectors of positions that cover the output."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -45,7 +46,11 @@ class ConvolutionKernel(MatrixKernel[VectorTileT, ConvOperationT]):
         return max_pool_reference(answer, pool_problem(operation.problem)) if operation.pooled else answer
 
     def input_layouts(self, operation: Any) -> dict[str, Layout]:
-        return {"x": operation.input} | ({"other": operation.output} if operation.added else {})
+        if not operation.added:
+            return {"x": operation.input}
+        output, shift = operation.output, operation.other_shift
+        other = dataclasses.replace(output, origin=output.origin + shift, elements=output.elements + shift)
+        return {"x": operation.input, "other": other}
 
     def sums(self, operation: ConvOperationT, x: npt.NDArray[Any], weights: LayerWeights) -> Answer:
         """The answer before the activation. Weights that were pruned in the Winograd domain are no filters' transform:

@@ -14,8 +14,8 @@ EARLIER_HASHES: Mapping[str, tuple[str, ...]] = {
     "clear_padding": ("b9fa6782e9a5a32c", "cec1ed301d4e34d6", "b42648e6bec34a81"),
     "connected": ("baad64a73ca314ec", "30c330134866f93c", "1737736dd91fbb1d"),
     "connected_int8": ("59dfa06f40adb1a9", "30ea49214194dc77", "46b6a58e6f45aabc"),
-    "conv": ("019f5bce00aaa5a5", "0e2a90a67a6d09bb", "0c4f5a6b0243342b"),
-    "conv_channels": ("d663070bc156dc1b", "cdda2a10377b0ada", "fc5b7b107e2cbf39"),
+    "conv": ("019f5bce00aaa5a5", "0e2a90a67a6d09bb", "22e0919dcf41a637"),
+    "conv_channels": ("d663070bc156dc1b", "cdda2a10377b0ada", "8ecde9dfa7a0374c"),
     "conv_int8": ("68fb386dbe9e985c", "408b3bf375c36e29", "7473ff9e98aca9e0"),
     "pointwise": ("a635844e0c7daad2", "1a0b7e2393d9daf4", "dd4381fd5fb536d4"),
     "max_pool": ("bffe28e6720f55ed", "de19cd66a90bdeb8", "5a149d9b3b786784"),
@@ -24,8 +24,8 @@ EARLIER_HASHES: Mapping[str, tuple[str, ...]] = {
     "sparse_connected": ("16b71d4690de0b9c", "6e8b5ada948cb5ef", "09a5d1f20a8e4563"),
     "sparse_conv": ("0154806b3df690b2", "c3167722298778a2", "273d80451e1c67b3"),
     "sparse_conv_local": ("c0eeb46a480091b8", "d0dbd386fa850e3b", "b970715dbf9d3fe2"),
-    "winograd": ("8aeed04f191d0640", "e850da0caab3befb", "f5d9c4fe2bd26aac"),
-    "winograd_fused": ("a3ad1a8d4a370bcd", "ad1bf7fd39426ba3", "4d729676233acf6a"),
+    "winograd": ("8aeed04f191d0640", "e850da0caab3befb", "9e9229cb10919e6f"),
+    "winograd_fused": ("a3ad1a8d4a370bcd", "ad1bf7fd39426ba3", "ec7d778ca8e00d3a"),
 }
 
 

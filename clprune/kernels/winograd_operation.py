@@ -99,6 +99,7 @@ def winograd_operation(operation: ConvOperation, *, output_tile: int) -> Winogra
         activation=operation.activation,
         pooled=operation.pooled,
         added=operation.added,
+        other_shift=operation.other_shift,
         output_tile=output_tile,
     )
 
@@ -163,6 +164,7 @@ def shared_arguments(operation: WinogradOperation, packed: PackedWinograd, *, co
         "out_width": problem.out_width // operation.row_step,
         "out_height": problem.out_height // operation.row_step,
         **places(x=layout, y=operation.output),
+        **operation.sum_arguments,
     }
 
 

@@ -11,11 +11,14 @@ from clprune.darknet.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageView:
-    """Image number `image` of the tensor `tensor`."""
+class TensorView:
+    """A part of the tensor `tensor`, which is none itself: image number `image` or (None) all, and from channel
+    `first_channel` on as many as the part's layout has.
+    """
 
     tensor: int
-    image: int
+    image: int | None = None
+    first_channel: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

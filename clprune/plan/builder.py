@@ -12,10 +12,10 @@ from clprune.kernels.clear_padding import CLEAR_PADDING, ClearOperation
 from clprune.kernels.storage import STORAGE_BITS
 from clprune.kernels.workload import Workload
 from clprune.layout import Layout
-from clprune.plan.batching import ImageView, Part, image_part_end
+from clprune.plan.batching import Part, TensorView, image_part_end
 from clprune.plan.capacity import check_memory, check_tensors
 from clprune.plan.draft import Draft, Site
-from clprune.plan.layouts import NETWORK_INPUT, assign_layouts
+from clprune.plan.layouts import NETWORK_INPUT, assign_layouts, parts_of_tensors, whole_and_channel
 from clprune.plan.lowering import lower
 from clprune.plan.memory import MemoryPlan, Use, separate_buffers, share_buffers
 from clprune.plan.steps import Chosen, Step
@@ -26,10 +26,10 @@ SPARE_SHARE = 0.095
 
 @dataclass(kw_only=True)
 class PlanBuilder(Draft):
-    """Walks over the layers. `views` are tensors that are one image of another."""
+    """Walks over the layers. `views` are tensors that are parts of others."""
 
     by_image: bool
-    views: dict[int, ImageView] = field(default_factory=dict)
+    views: dict[int, TensorView] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,8 +39,10 @@ class PlanBuilder(Draft):
     def add_all(self) -> None:
         """Plan every layer: the convolutional part image by image where `by_image`, the rest for the whole batch."""
         layers, batch = self.network.layers, self.network.batch
-        whole = assign_layouts(self.network, self.fused, batch=batch)
         end = image_part_end(self.network, self.fused) if self.by_image and batch > 1 else 0
+        if not end:  # images of parts of tensors would be parts of parts
+            self.parts = parts_of_tensors(self.network, self.fused)
+        whole = assign_layouts(self.network, self.fused, batch=batch, parts=self.parts)
         names = {tensor: tensor for tensor in whole if end == 0 or tensor >= self.aliases[end - 1]}
         check_tensors(self.network, [whole[tensor] for tensor in {NETWORK_INPUT, *names}])
         if end:
@@ -54,12 +56,15 @@ class PlanBuilder(Draft):
                 views = {tensor: self._view(tensor, image) for tensor in (boundary, NETWORK_INPUT)}
                 self._add_layers(layers[:end], Part(batch=1, image=image, names=own | views))
         self.layouts |= {tensor: whole[tensor] for tensor in names}
+        for part in self.parts:
+            tensor, first = whole_and_channel(part, self.parts)
+            self.views[part] = TensorView(tensor=tensor, first_channel=first)
         self._add_layers(layers[end:], Part(batch=batch, image=None, names=names))
 
     def _view(self, tensor: int, image: int) -> int:
         """One image of `tensor` as a tensor."""
         view = self.new_tensor(self.layouts[tensor].of_image(image))
-        self.views[view] = ImageView(tensor=tensor, image=image)
+        self.views[view] = TensorView(tensor=tensor, image=image)
         return view
 
     def _add_layers(self, layers: Sequence[Layer], part: Part) -> None:

@@ -30,7 +30,8 @@ class Draft:
     """Steps in order, and the layout of every tensor. Tensors are numbered freely; see Plan.
 
     `fused` maps convolutions to the pooling layers and shortcuts that they compute as well, `forms` layers to what is
-    known of their weights. `kernels` are those to choose from, `constants` the tensors that hold a layer's values.
+    known of their weights. `kernels` are those to choose from, `constants` the tensors that hold a layer's values,
+    `parts` those that are parts of others (`clprune.plan.layouts.parts_of_tensors`).
     """
 
     network: Network
@@ -43,6 +44,7 @@ class Draft:
     steps: list[Step] = field(default_factory=list)
     layouts: dict[int, Layout] = field(default_factory=dict)
     constants: dict[int, Layer] = field(default_factory=dict)
+    parts: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.aliases = tensor_aliases(self.network, self.fused)

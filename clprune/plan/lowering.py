@@ -54,10 +54,13 @@ def _(layer: Convolutional, site: Site) -> None:
     x = _signs(layer, site) if layer.xnor else site.inputs[0]
     layouts = site.draft.layouts
     inputs: tuple[int, ...] = (x,)
+    shift = 0
     if isinstance(fused, Shortcut):
         inputs = (x, site.tensor(fused.sources[1]))
-        if layouts[inputs[1]] != layouts[own]:  # own is one image of a batch, which lies otherwise
-            target = site.draft.new_tensor(layouts[inputs[1]])
+        other = layouts[inputs[1]]
+        if not other.lies_like(layouts[own]):  # own is one image of a batch, which lies otherwise
+            target = site.draft.new_tensor(other)
+        shift = other.origin - layouts[target].origin
     operation = ConvOperation(
         problem=layer.problem(site.batch),
         input=layouts[x],
@@ -65,6 +68,7 @@ def _(layer: Convolutional, site: Site) -> None:
         activation=layer.activation,
         pooled=isinstance(fused, MaxPool),
         added=fused.activation if isinstance(fused, Shortcut) else "",
+        other_shift=shift,
         storage=site.draft.storage(layer),
     )
     label = layer.kind if fused is None else f"{layer.kind} + {fused.kind}"
@@ -160,7 +164,9 @@ def _(layer: Softmax, site: Site) -> None:
 
 @lower.register
 def _(layer: Route, site: Site) -> None:
-    first = 0
+    parts, first = site.draft.parts, 0
+    if layer.groups > 1 and layer.index in parts and parts[layer.index][0] in site.inputs:
+        return  # it is a part of its source
     for source in site.inputs:
         layout = site.draft.layouts[source]
         count = layout.shape.channels // layer.groups
@@ -171,7 +177,8 @@ def _(layer: Route, site: Site) -> None:
             from_channel=layer.group_id * count,
             channel_count=count if layer.groups > 1 else None,
         )
-        site.compute(operation, inputs=(source,))
+        if parts.get(source) != (layer.index, first):
+            site.compute(operation, inputs=(source,))
         first += count
 
 

@@ -16,7 +16,7 @@ from clprune.device import DeviceInfo
 from clprune.kernels.catalogue import find_kernels
 from clprune.kernels.workload import WeightForm
 from clprune.layout import Layout
-from clprune.plan.batching import ImageView
+from clprune.plan.batching import TensorView
 from clprune.plan.builder import PlanBuilder
 from clprune.plan.chooser import Chooser, TileLookup, TimeLookup
 from clprune.plan.fusion import fused_pools, fused_shortcuts
@@ -30,14 +30,14 @@ class Plan:
     """Steps in order, the layout of every tensor, and the buffer in which it lives.
 
     The host writes the tensor `host_input`, padding included, and reads `host_outputs`, one per output layer. `views`
-    are tensors that are one image of another; the steps of a part that runs image by image read and write them.
+    are tensors that are parts of others: an image of a batch, the channels that a route joins or takes.
     `constants` hold the values of a layer from the start; no step writes them.
     """
 
     network: Network
     steps: tuple[Chosen, ...]
     layouts: Mapping[int, Layout]
-    views: Mapping[int, ImageView]
+    views: Mapping[int, TensorView]
     memory: MemoryPlan
     host_input: int
     host_outputs: tuple[int, ...]

@@ -57,5 +57,7 @@ def _allocate(outputs: dict[int, FloatArray], plan: Plan, tensor: int) -> FloatA
             shape = layout.shape
             outputs[tensor] = np.zeros((layout.batch, shape.channels, shape.height, shape.width))
         else:
-            outputs[tensor] = _allocate(outputs, plan, view.tensor)[view.image : view.image + 1]
+            whole, channels = _allocate(outputs, plan, view.tensor), layout.shape.channels
+            images = slice(None) if view.image is None else slice(view.image, view.image + 1)
+            outputs[tensor] = whole[images, view.first_channel : view.first_channel + channels]
     return outputs[tensor]
