@@ -110,6 +110,30 @@ def import_command(file: str, as_json: bool) -> None:
         click.echo(f"{added} of {len(results.measurements)} measurements in {file} were new to {store.path}")
 
 
+@command.command("merge")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@json_option
+def merge_command(files: tuple[str, ...], as_json: bool) -> None:
+    """Add the results of others: FILEs of T4, or tuning databases, which stay as they are.
+
+    What was measured here stays; of several that know a candidate the first one counts. `from` in `clprune db list`
+    says which file a result is from. An imported tile is tried on a small problem before it is used the first time.
+    """
+    from clprune.tiles.t4 import into_store, read_results
+
+    found = [(file, read_results(file)) for file in files]  # all of them, before anything is added
+    store = _open(to_write=True)
+    rows = [
+        {"file": file, "measurements": len(results.measurements), "added": into_store(store, results, path=file)}
+        for file, results in found
+    ]
+    if as_json:
+        print_json({"database": str(store.path), "files": rows})
+        return
+    for row in rows:
+        click.echo(f"{row['added']} of {row['measurements']} measurements in {row['file']} were new to {store.path}")
+
+
 @command.command("forget")
 @_filter_options
 @click.option("--problem", metavar="KEY", help="Only results of this problem, named as --json prints it.")

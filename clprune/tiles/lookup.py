@@ -23,7 +23,7 @@ from clprune.device import DeviceInfo
 from clprune.kernels.base import Kernel, Offer
 from clprune.kernels.workload import Workload
 from clprune.tiles.distance import shape_distance, workload_distance
-from clprune.tiles.records import IMPORTED, MEASURED, OFFLINE, Best, Key, StoredDevice, result_key, tile_from
+from clprune.tiles.records import MEASURED, OFFLINE, Best, Key, StoredDevice, is_imported, result_key, tile_from
 from clprune.tiles.store import Store
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Lookup:
         tier, kinship, distance = found.rank
         if tier == _OFFLINE:
             return f"offline, {found.device.architecture}" + (f" for {_brief(found.best)}" if distance else "")
-        words = "tuned (imported)" if found.best.origin == IMPORTED else "tuned"
+        words = f"tuned ({found.best.origin})" if is_imported(found.best.origin) else "tuned"
         if kinship:
             words += f", driver {found.device.driver_version}" if kinship == 1 else f" on {found.device.name}"
         return words + (f" for {_brief(found.best)}" if tier == _NEAREST else "")

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from clprune.device import DeviceInfo, device_key
@@ -14,7 +15,8 @@ from clprune.errors import TileError, UsageError, shown
 from clprune.json_input import parse_json
 from clprune.kernels.base import Kernel, Offer
 
-#: Where a result came from: timed on its device, predicted without one, or read from a file of somebody else's.
+#: Where a result came from: timed on its device, predicted without one, or read from a file of somebody else's, whose
+#: name may stand behind it: "imported from tiles.json".
 ORIGINS = MEASURED, OFFLINE, IMPORTED = "measured", "offline", "imported"
 
 #: Why a candidate has no usable time, in the words of the T4 exchange format.
@@ -38,9 +40,19 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and _SURROGATE.search(value) is None
 
 
+def imported_from(path: str | Path) -> str:
+    """The origin of what a file says."""
+    return f"{IMPORTED} from {shown(Path(path).name)}"
+
+
+def is_imported(origin: object) -> bool:
+    """Whether that is the origin of something read from a file of somebody else's."""
+    return isinstance(origin, str) and origin.split(" ", maxsplit=1)[0] == IMPORTED and origin.isprintable()
+
+
 #: What fields must be, by their names, else by their types; records come from files and databases that hold anything.
 _EXPECTED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "origin": (f"one of {', '.join(ORIGINS)}", lambda value: value in ORIGINS),
+    "origin": (f"one of {', '.join(ORIGINS)}", lambda value: value in ORIGINS or is_imported(value)),
     "invalidity": (f"one of {', '.join(INVALIDITIES)}", lambda value: value in INVALIDITIES),
     "kept_share": ("a number up to 1", lambda value: _is_number(value) and value <= 1),
     "unit_rows": ("a whole number from 1 on", lambda value: type(value) is int and 1 <= value < 2**31),

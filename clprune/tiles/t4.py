@@ -12,21 +12,38 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import shutil
+import tempfile
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clprune.errors import StoreError, TileError, UsageError, shown
-from clprune.files import write_atomically
+from clprune.files import open_file, write_atomically
 from clprune.json_input import read_json
 from clprune.kernels.catalogue import kernel_by_name
 from clprune.kernels.earlier_hashes import todays_hash
-from clprune.tiles.records import CORRECT, IMPORTED, Best, Key, Measurement, StoredDevice, parameters_from
-from clprune.tiles.store import Store
+from clprune.tiles.database import ADVICE
+from clprune.tiles.records import (
+    CORRECT,
+    IMPORTED,
+    MEASURED,
+    Best,
+    Key,
+    Measurement,
+    StoredDevice,
+    imported_from,
+    parameters_from,
+)  # fmt: skip
+from clprune.tiles.store import DATABASE_NAME, Store
 from clprune.version import __version__
 
 T4_VERSION = "1.0.0"
+
+#: How a file of SQLite's begins.
+_SQLITE = b"SQLite format 3\0"
 
 #: What of a measurement stands beside its key, and what of a winner beside its measurement.
 _OWN = ("origin", "measured_problem")
@@ -54,8 +71,9 @@ def from_store(store: Store, *, kernel: str | None = None, devices: Collection[s
     )
 
 
-def into_store(store: Store, results: Results, *, path: str | Path = "results") -> int:
-    """Add what the database lacks, marked as imported; what was measured here stays. Returns the candidates added.
+def into_store(store: Store, results: Results, *, path: str | Path) -> int:
+    """Add what the database lacks, marked as imported from the file `path` or where that has it from; what was measured
+    here stays. Returns the candidates added.
 
     Raises StoreError, naming `path`, for what is no tile of today's kernel: nothing is added then.
     """
@@ -67,9 +85,9 @@ def into_store(store: Store, results: Results, *, path: str | Path = "results") 
             if key not in known:
                 store.add_device(device)
         for measurement in results.measurements:
-            added += store.put_measurement(_imported(measurement), is_replacing=False)
+            added += store.put_measurement(_imported(measurement, path), is_replacing=False)
         for best in results.best:
-            store.put_best(_imported(best), is_replacing=False)
+            store.put_best(_imported(best, path), is_replacing=False)
     return added
 
 
@@ -155,6 +173,23 @@ def from_document(document: Any, *, path: str | Path) -> Results:
     return Results(devices=devices, measurements=tuple(measurements), best=tuple(winners))
 
 
+def read_results(path: str | Path) -> Results:
+    """The results in a T4 file or in anybody's database, which stays as it is. Raises StoreError."""
+    with open_file(path, error=StoreError) as file:
+        if file.read(len(_SQLITE)) != _SQLITE:
+            return read_t4(path)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, DATABASE_NAME)
+        for ending in ("", "-wal"):
+            with suppress(FileNotFoundError):
+                shutil.copyfile(f"{path}{ending}", f"{copy}{ending}")
+        try:
+            with Store(copy) as store:
+                return from_store(store)
+        except StoreError as error:
+            raise StoreError(str(error).removeprefix(f"{copy}: ").removesuffix(ADVICE), path=path) from error
+
+
 def read_t4(path: str | Path) -> Results:
     """The results in a `.json` or `.json.gz` file. Raises StoreError."""
     return from_document(read_json(path, error=StoreError), path=path)
@@ -166,9 +201,10 @@ def write_t4(path: str | Path, results: Results) -> None:
     write_atomically(path, gzip.compress(text, mtime=0) if str(path).endswith(".gz") else text)
 
 
-def _imported(item: Any) -> Any:
-    """The same with its origin told, unless it was a prediction."""
-    return dataclasses.replace(item, origin=IMPORTED if item.origin == "measured" else item.origin)
+def _imported(item: Any, path: str | Path) -> Any:
+    """The same with its origin told, unless it was a prediction or has one."""
+    is_news = item.origin in (MEASURED, IMPORTED)
+    return dataclasses.replace(item, origin=imported_from(path) if is_news else item.origin)
 
 
 def _fields(type_: type[Any], values: Any) -> dict[str, Any]:

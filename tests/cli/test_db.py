@@ -86,7 +86,31 @@ def test_export_and_import(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert json.loads(run("db", "import", file, "--json").out) == {"file": str(file), "measurements": 2, "added": 2}
     assert "0 of 2 measurements" in run("db", "import", file).out
     (entry,) = json.loads(run("db", "best", "--json").out)["best"]
-    assert (entry["device"], entry["origin"], entry["time_ms"]) == ("Other GPU", "imported", 2.0)
+    assert (entry["device"], entry["origin"], entry["time_ms"]) == ("Other GPU", "imported from results.json.gz", 2.0)
+
+
+@pytest.mark.usefixtures("filled")
+def test_merge(run: Run, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a T4 file and a database, the first that knows a candidate counts; a bad file leaves all as it was."""
+    exported, content = tmp_path / "results.json", database.read_bytes()
+    run("db", "export", exported, "--device", "other")
+    monkeypatch.setenv("CLPRUNE_DATA_DIR", str(tmp_path / "another"))
+    damaged = tmp_path / "damaged.sqlite"
+    damaged.write_bytes(content[:5000])
+    result = run("db", "merge", exported, damaged)
+    assert (result.status, result.error.startswith(f"{damaged}: not a tuning database, or damaged")) == (1, True)
+    assert run("db", "list").out.startswith("no results")
+    report = json.loads(run("db", "merge", exported, database, "--json").out)
+    assert [(one["measurements"], one["added"]) for one in report["files"]] == [(2, 2), (4, 2)]
+    origins = {entry["device"]: entry["origin"] for entry in json.loads(run("db", "list", "--json").out)["problems"]}
+    assert origins == {"Example GPU": "imported from tuning.sqlite", "Other GPU": "imported from results.json"}
+    assert database.read_bytes() == content
+    again = tmp_path / "again.json"
+    run("db", "export", again)
+    monkeypatch.setenv("CLPRUNE_DATA_DIR", str(tmp_path / "third"))
+    run("db", "merge", again)
+    kept = {entry["device"]: entry["origin"] for entry in json.loads(run("db", "list", "--json").out)["problems"]}
+    assert kept == origins
 
 
 def test_import_of_something_else(run: Run, tmp_path: Path) -> None:
@@ -124,4 +148,4 @@ def test_forget_all(run: Run) -> None:
 def test_help_names_the_commands(run: Run) -> None:
     result = run("db", "--help")
     assert result.status == 0
-    assert all(word in result.out for word in ("best", "export", "forget", "import", "list"))
+    assert all(word in result.out for word in ("best", "export", "forget", "import", "list", "merge"))

@@ -71,14 +71,14 @@ def test_out_and_in_again(store: Store, tmp_path: Path, name: str) -> None:
     read = read_t4(path)
     assert read == from_store(store)
     other = Store(None)
-    assert into_store(other, read) == 3
-    assert into_store(other, read) == 0
+    assert into_store(other, read, path="a/tiles.json") == 3
+    assert into_store(other, read, path="a/tiles.json") == 0
     assert other.measurements(key(), KERNEL) == {FAST: 1.5, SLOW: 2.5, WRONG: None}
     (best,) = other.all_best()
-    assert (best.origin, best.time_ms, best.kept_share, best.unit_rows) == ("imported", 1.4, 0.25, 16)
+    assert (best.origin, best.time_ms, best.kept_share, best.unit_rows) == ("imported from tiles.json", 1.4, 0.25, 16)
     offer = Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED)
-    assert Lookup(other, DEVICE)(offer) == (FAST, "tuned (imported)")
-    assert {item.origin for item in other.all_measurements()} == {"imported"}
+    assert Lookup(other, DEVICE)(offer) == (FAST, "tuned (imported from tiles.json)")
+    assert {item.origin for item in other.all_measurements()} == {"imported from tiles.json"}
 
 
 def test_files_with_earlier_hashes_are_todays(store: Store, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_import_does_not_replace_what_was_measured_here(store: Store) -> None:
     here = Store(None)
     here.add_measurement(key(), FAST, time_ms=9.0)
     here.set_best(key(), SLOW, workload=PRUNED, time_ms=8.0, default_time_ms=9.0)
-    assert into_store(here, from_store(store)) == 2
+    assert into_store(here, from_store(store), path="tiles.json") == 2
     assert here.measurements(key(), KERNEL)[FAST] == 9.0
     assert here.best(key(), KERNEL) == (SLOW, 8.0)
 
@@ -103,7 +103,7 @@ def test_prediction_without_a_time_stays_a_prediction() -> None:
     predicted.add_device(DEVICE)
     predicted.set_best(key(), FAST, workload=PRUNED, time_ms=None, default_time_ms=None, origin="offline")
     other = Store(None)
-    into_store(other, from_store(predicted))
+    into_store(other, from_store(predicted), path="tiles.json")
     (best,) = other.all_best()
     assert (best.origin, best.time_ms) == ("offline", None)
 
@@ -225,7 +225,7 @@ def test_any_other_value_is_refused_or_of_no_harm(store: Store, tmp_path: Path, 
     try:
         results = read_t4(path)
         with Store(None) as other:
-            into_store(other, results)
+            into_store(other, results, path="tiles.json")
             write_t4(tmp_path / "b.json", from_store(other))
             Lookup(other, DEVICE)(Offer(kernel=KERNEL, operation=OPERATION, workload=PRUNED))
     except ClpruneError as error:
