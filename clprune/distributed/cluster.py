@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
@@ -15,7 +16,7 @@ from clprune.errors import WorkerError
 from clprune.opencl import choose, devices
 from clprune.tuning.pool import available_cores
 
-CONNECT_SECONDS = 15
+CONNECT_SECONDS, CLOSE_SECONDS = 15, 10
 
 #: Variables by which drivers for CPUs learn how many threads they may have: Intel's, PoCL's from version 4 and before.
 _THREADS_OF_DRIVERS = ("CL_CONFIG_CPU_TBB_NUM_WORKERS", "POCL_CPU_MAX_CU_COUNT", "POCL_MAX_PTHREAD_COUNT")
@@ -62,11 +63,13 @@ def start(workers: int, *, device: str | None = None) -> Iterator[Client]:
         for number in range(workers)
     }
     of_scheduler = {"cls": Scheduler, "options": options | {"dashboard_address": "127.0.0.1:0", "port": 0}}
-    with (
-        SpecCluster(workers=specification, scheduler=of_scheduler, silence_logs=quiet) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
+    cluster = SpecCluster(workers=specification, scheduler=of_scheduler, silence_logs=quiet)
+    try:
+        with Client(cluster, set_as_default=False) as client:
+            yield client
+    finally:
+        with suppress(asyncio.TimeoutError):  # it may wait for ever for a worker that was killed and is starting again
+            cluster.close(timeout=CLOSE_SECONDS)
 
 
 def _equal_devices(selection: str | None) -> list[str]:

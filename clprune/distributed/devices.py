@@ -58,9 +58,9 @@ def announced(client: Client, *, selection: str | None) -> Iterator[list[DeviceI
 
 
 def count_workers(client: Client, device: DeviceInfo) -> int:
-    """Workers that have such a device now, at least 1: another one may be on its way."""
+    """Workers that have such a device now."""
     workers = client.scheduler_info()["workers"].values()
-    return max(sum(resource_of(device) in worker["resources"] for worker in workers), 1)
+    return sum(resource_of(device) in worker["resources"] for worker in workers)
 
 
 def own_device() -> DeviceInfo:

@@ -50,7 +50,7 @@ class Lost:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Problems for one worker; `known` is what the database has of their kernels."""
+    """Problems for one worker; `known` is what the database has of their kernels, `deaths` of whole workers, before."""
 
     topic: str
     offers: Sequence[Offer]
@@ -59,6 +59,7 @@ class Part:
     effort: str
     seed: int
     force: bool
+    deaths: int = 0
 
 
 class ToldStore(Store):

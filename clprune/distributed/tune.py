@@ -49,6 +49,9 @@ from clprune.workflow.tune import (
 PART_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 
+#: Seconds between looks for problems that no worker has, and how often workers may die with them.
+_LOOK_SECONDS, _MOST_DEATHS = 5.0, 4
+
 
 @dataclass(kw_only=True, eq=False)
 class _Kind:
@@ -57,7 +60,7 @@ class _Kind:
     info: DeviceInfo
     offers: list[Offer]
     parts: list[tuple[list[Offer], float]]
-    waiting: dict[Future[Any], list[Offer]] = field(default_factory=dict)
+    waiting: dict[Future[Any], Part] = field(default_factory=dict)
     tried: list[Tried] = field(default_factory=list)
 
 
@@ -97,7 +100,7 @@ def tune(
             offers = offers_to_tune(plan.steps, likely_only=level.likely_only)
             offers = without_tuned(store, info, offers) if missing else offers
             seconds = level.budget_seconds(len(offers)) if budget_s is None else budget_s
-            parts = list(_parts(offers, seconds=seconds, workers=count_workers(client, info)))
+            parts = list(_parts(offers, seconds=seconds, workers=max(count_workers(client, info), 1)))
             kinds.append(_Kind(info=info, offers=offers, parts=parts))
         farm = _Farm(client=client, store=store, kinds=kinds, progress=progress)
         interrupted = farm.run(effort=level, seed=seed, force=force)
@@ -127,6 +130,8 @@ class _Farm:
     topic: str = field(default_factory=lambda: f"clprune-{uuid.uuid4().hex}")
     told: SimpleQueue[bytes] = field(default_factory=SimpleQueue)
     candidates: int = 0
+    idle: set[Any] = field(default_factory=set)
+    looked_s: float = 0.0
 
     def run(self, *, effort: Effort, seed: int, force: bool) -> bool:
         """Tune on all kinds of devices at the same time; whether Ctrl-C ended it."""
@@ -135,8 +140,15 @@ class _Farm:
             while any(kind.parts or kind.waiting for kind in self.kinds):
                 for kind in self.kinds:
                     self._collect(kind)
-                    while kind.parts and len(kind.waiting) < count_workers(self.client, kind.info):
-                        self._submit(kind, effort=effort, seed=seed, force=force)
+                    while kind.parts and len(kind.waiting) < max(count_workers(self.client, kind.info), 1):
+                        offers, seconds = kind.parts.pop(0)
+                        part = Part(
+                            topic=self.topic, offers=offers, known=self._known(kind, offers), budget_s=seconds,
+                            effort=effort.name, seed=seed, force=force,
+                        )  # fmt: skip
+                        self._submit(kind, part)
+                if time.monotonic() - self.looked_s > _LOOK_SECONDS:
+                    self._submit_forgotten()
                 self._keep_told()
         except KeyboardInterrupt:
             self.client.cancel([future for kind in self.kinds for future in kind.waiting], force=True)
@@ -164,14 +176,36 @@ class _Farm:
                 self.store.put_best(best)
         return refined
 
-    def _submit(self, kind: _Kind, *, effort: Effort, seed: int, force: bool) -> None:
-        offers, seconds = kind.parts.pop(0)
-        part = Part(
-            topic=self.topic, offers=offers, known=self._known(kind, offers), budget_s=seconds, effort=effort.name,
-            seed=seed, force=force,
-        )  # fmt: skip
+    def _submit(self, kind: _Kind, part: Part) -> None:
         future = self.client.submit(tune_part, part, resources={resource_of(kind.info): 1}, pure=False)
-        kind.waiting[future] = offers
+        kind.waiting[future] = part
+
+    def _submit_forgotten(self) -> None:
+        """Submit again what no worker has in two looks, though there is one that could.
+
+        Dask looks for a worker when one registers. Those that take the place of dead ones announce their devices only
+        then, so that nobody would ever get what all of the kind died with.
+        """
+        busy = {key for keys in self.client.processing().values() for key in keys}
+        idle: set[Any] = set()
+        for kind in self.kinds:
+            for future in [future for future in kind.waiting if not future.done() and future.key not in busy]:
+                if future.key in self.idle and count_workers(self.client, kind.info):
+                    part = kind.waiting.pop(future)
+                    future.cancel()
+                    if part.deaths < _MOST_DEATHS:
+                        self._submit(kind, replace(part, deaths=part.deaths + 1))
+                    else:
+                        self._give_up(kind, part)
+                else:
+                    idle.add(future.key)
+        self.idle, self.looked_s = idle, time.monotonic()
+
+    def _give_up(self, kind: _Kind, part: Part) -> None:
+        """There is what was told."""
+        text = f"{len(part.offers)} problems on {kind.info.name}: workers ended with them, again and again"
+        warnings.warn(TuneWarning(text), stacklevel=2)
+        kind.tried += [Tried(offer=offer, evaluations=0) for offer in part.offers]
 
     def _known(self, kind: _Kind, offers: Sequence[Offer]) -> Results:
         """What the database has of the offers' kernels: on this kind of device all, on others the winners."""
@@ -185,17 +219,15 @@ class _Farm:
         )
 
     def _collect(self, kind: _Kind) -> None:
-        """Take the results of what is done; of a part that every worker died with there is what was told."""
+        """Take the results of what is done."""
         for future in [future for future in kind.waiting if future.done()]:
-            offers = kind.waiting.pop(future)
+            part = kind.waiting.pop(future)
             try:
                 tried, records = future.result()
                 keep(self.store, records)
+                kind.tried += tried
             except KilledWorker:
-                text = f"{len(offers)} problems on {kind.info.name}: workers ended with them, again and again"
-                warnings.warn(TuneWarning(text), stacklevel=2)
-                tried = [Tried(offer=offer, evaluations=0) for offer in offers]
-            kind.tried += tried
+                self._give_up(kind, part)
             if self.progress is not None:
                 done, count = (sum(len(getattr(one, name)) for one in self.kinds) for name in ("tried", "offers"))
                 place = f"{done}/{count} problems on {len(self.kinds)} kinds of devices"

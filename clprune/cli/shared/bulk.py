@@ -50,7 +50,8 @@ class Cluster:
         """A client of it. Raises MissingDependencyError, WorkerError, NoDeviceError."""
         from clprune.distributed.cluster import connect, start
 
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is an error of ours
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it is an error of ours
         if self.scheduler is not None:
             return connect(self.scheduler)
         assert self.workers is not None
