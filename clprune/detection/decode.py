@@ -66,7 +66,9 @@ def _(head: heads.GaussianYolo, values: FloatArray, network_input: Shape, option
 
 @decode.register
 def _(head: heads.Region, values: FloatArray, network_input: Shape, options: DetectionOptions) -> Candidates:
-    cells = _Cells.of(head, values, threshold=options.threshold)
+    # Values of classes as they come may exceed 1: then no cell can be left out beforehand.
+    is_bounded = head.softmax or head.hierarchy is not None or head.class_function == "logistic"
+    cells = _Cells.of(head, values, threshold=options.threshold if is_bounded else -np.inf)
     x, y, w, h = cells.values[:, :4].T
     width = _exponential(w) * cells.anchors[:, 0] / cells.width
     height = _exponential(h) * cells.anchors[:, 1] / cells.height

@@ -73,8 +73,9 @@ def average_precision(words: Words) -> bool:
     threshold = words.number("-thresh", 0.25)
     names = words.data.file("names", "labels")
     result = evaluate(
-        load_model(*words.model, names=names), data=f"darknet:{words.data.path}", device=words.device, iou=iou,
-        points=points, detection=DetectionOptions(threshold=threshold, resize=_resize(words), dialect=words.dialect),
+        load_model(*words.model, names=names, dialect=words.dialect), data=f"darknet:{words.data.path}", iou=iou,
+        points=points, device=words.device,
+        detection=DetectionOptions(threshold=threshold, resize=_resize(words), dialect=words.dialect),
     )  # fmt: skip
     assert isinstance(result, DetectionResult)
     scores = result.scores
