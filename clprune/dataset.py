@@ -34,6 +34,26 @@ class Images(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Truth:
+    """The objects of one image: `boxes` float32 `[n, 4]` (centre x, centre y, width, height as shares of the image),
+    `classes` int64 `[n]`. Those that `are_difficult`, bool `[n]`, need not be found.
+    """
+
+    boxes: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    are_difficult: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, objects: Sequence[tuple[int, Sequence[float]]], difficult: Sequence[bool] = ()) -> Truth:
+        """From (class, box) of each object."""
+        return cls(
+            boxes=np.array([box for _, box in objects], np.float32).reshape(-1, 4),
+            classes=np.array([number for number, _ in objects], np.int64),
+            are_difficult=np.array(difficult or [False] * len(objects), bool),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Origin:
     """Files that `count` images (None: all) were chosen from: `identities` int64 `[n]` of their names, rising."""
 
@@ -53,7 +73,7 @@ class DataSet:
 
     Images without labels count no names (`unlabelled`). `renew` makes the same set with fresh random compositions for
     an epoch number, where the data is composed. `origin` tells of what files it was chosen from, where it comes from
-    files.
+    files. `truths`, one per image, are the objects that a detector is to find in them.
     """
 
     name: str
@@ -62,6 +82,7 @@ class DataSet:
     class_names: tuple[str, ...]
     renew: Callable[[int], DataSet] | None = None
     origin: Origin | None = None
+    truths: tuple[Truth, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
@@ -94,7 +115,10 @@ class DataSet:
     def first(self, count: int) -> DataSet:
         """The first `count` images (all where there are fewer), the same ones in every epoch."""
         chosen = slice(0, count)
-        return replace(self, images=self.images[chosen], labels=self.labels[chosen], renew=None, origin=None)
+        truths = None if self.truths is None else self.truths[chosen]
+        return replace(
+            self, images=self.images[chosen], labels=self.labels[chosen], renew=None, origin=None, truths=truths
+        )
 
     def grey(self) -> DataSet:
         """The same images with one channel, the luma of RGB as Pillow has it (ITU-R 601)."""

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clprune.dataset import Truth
 from clprune.detection.objects import Detection
 from clprune.detection.suppression import overlap
-from clprune.detection.truth import Truth
 from clprune.errors import UsageError
 
 #: Points of recall at which precision is averaged; 0: the area under the whole curve.

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from clprune.dataset import Truth
 from clprune.detection.detector import Found
-from clprune.detection.truth import LabelledImages, Truth
+from clprune.detection.truth import LabelledImages
 from clprune.errors import DataError, MissingDependencyError
 from clprune.files import open_file
 

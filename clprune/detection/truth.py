@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clprune.darknet.data_file import read_data_file
-from clprune.dataset import DataWarning
+from clprune.dataset import DataWarning, Truth
 from clprune.errors import DataError, shown
 from clprune.files import read_lines
 
@@ -22,26 +21,6 @@ _FOLDERS = (
     ("/JPEGImages/", "/labels/"),
     ("images", "labels"),
 )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Truth:
-    """The objects of one image: `boxes` float32 `[n, 4]` (centre x, centre y, width, height as shares of the image),
-    `classes` int64 `[n]`. Those that `are_difficult`, bool `[n]`, need not be found.
-    """
-
-    boxes: NDArray[np.float32]
-    classes: NDArray[np.int64]
-    are_difficult: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, objects: Sequence[tuple[int, Sequence[float]]], difficult: Sequence[bool] = ()) -> Truth:
-        """From (class, box) of each object."""
-        return cls(
-            boxes=np.array([box for _, box in objects], np.float32).reshape(-1, 4),
-            classes=np.array([number for number, _ in objects], np.int64),
-            are_difficult=np.array(difficult or [False] * len(objects), bool),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

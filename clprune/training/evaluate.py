@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
 from clprune.darknet.network import check_data
-from clprune.dataset import DataSet
+from clprune.dataset import DataSet, Truth
 from clprune.errors import UsageError
-from clprune.training.layers import Normalize
+from clprune.training.layers import Normalize, make_layer
 from clprune.training.module import NetworkModule
 
 BATCH = 250
+DETECTOR_BATCH = 16
 #: Values of the largest layer's output that are held at once.
 MAX_VALUES = 1 << 28
 
@@ -32,6 +34,8 @@ class ModuleEvaluation:
 def evaluate(module: NetworkModule, data: DataSet, *, batch: int = BATCH) -> ModuleEvaluation:
     """Evaluate in float32; the module's training mode is left as it was. Raises UsageError when classes do not fit."""
     check_data(module.network, data)
+    if data.truths is not None:
+        return _evaluate_detector(module, data, data.truths, batch=min(batch, DETECTOR_BATCH))
     data.check_labelled("images with classes to be right about")
     was_training = module.training
     module.eval()
@@ -52,6 +56,28 @@ def evaluate(module: NetworkModule, data: DataSet, *, batch: int = BATCH) -> Mod
         module.train(was_training)
     count = len(data)
     return ModuleEvaluation(images=count, accuracy=right / count, top5_accuracy=top5 / count, loss=loss / count)
+
+
+def _evaluate_detector(
+    module: NetworkModule, data: DataSet, truths: Sequence[Truth], *, batch: int
+) -> ModuleEvaluation:
+    """The accuracy of a detector is the agreement with the `truths`; the loss what lacks of it."""
+    from clprune.detection.agreement import LEAST, agreement, detections_of
+
+    was_training, found = module.training, []
+    device = next(module.parameters()).device
+    heads = [make_layer(layer) for layer in module.network.output_layers]
+    module.eval()
+    try:
+        for start in range(0, len(data), batch):
+            images = torch.from_numpy(data.batch(slice(start, start + batch))).to(device)
+            raw = module.outputs(images)
+            outputs = [head(values.contiguous()).cpu().numpy() for head, values in zip(heads, raw, strict=True)]
+            found.extend(detections_of(module.network, outputs, least=LEAST))
+    finally:
+        module.train(was_training)
+    accuracy = agreement(module.network, truths, found)
+    return ModuleEvaluation(images=len(data), accuracy=accuracy, top5_accuracy=accuracy, loss=1 - accuracy)
 
 
 def check_batch(module: NetworkModule, images: int) -> None:

@@ -23,7 +23,7 @@ from clprune.progress import OnProgress, Progress
 from clprune.pruning.unit import Mask
 from clprune.training.augment import draw_augmentation
 from clprune.training.checkpoint import Checkpoint, load_checkpoint, run_key, save_checkpoint
-from clprune.training.distillation import Teacher, distillation_loss, teacher_module
+from clprune.training.distillation import Teacher, check_goal, distillation_loss, heads_loss, teacher_module
 from clprune.training.evaluate import check_batch, evaluate
 from clprune.training.held_masks import HeldMasks
 from clprune.training.layers import Weighted
@@ -68,6 +68,7 @@ def train(
     the first one keeps the checkpoint and makes the reports. Raises UsageError when data and network do not fit or the
     loss diverges, UnsupportedLayerError for layers that cannot be trained, FileError for a checkpoint of another run.
     """
+    check_goal(network, recipe)
     device, ranks = training_device(), current_ranks()
     check_memory(network, images=min(recipe.batch, len(data)))
     # what cuDNN would choose by timing adds up in another order from run to run
@@ -228,12 +229,18 @@ class _Run:
         in_bfloat16 = recipe.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=in_bfloat16):
             logits = self.wrapped(images)
-        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+        loss: Tensor = torch.zeros((), device=self.device)
+        if recipe.distillation < 1:
+            entropy = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+            loss = (1 - recipe.distillation) * entropy
         if self.teaching is not None:
             with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=in_bfloat16):
-                answers = self.teaching(images)
-            distilled = distillation_loss(logits.float(), answers.float(), temperature=recipe.temperature)
-            loss = (1 - recipe.distillation) * loss + recipe.distillation * distilled
+                answers = self.teaching(images).float()
+            if self.module.network.output_layers[0].is_head:
+                distilled = heads_loss(self.module.network, logits.float(), answers)
+            else:
+                distilled = distillation_loss(logits.float(), answers, temperature=recipe.temperature)
+            loss = loss + recipe.distillation * distilled
         return loss * (len(part) * self.ranks.count / len(chosen))
 
     def tell(self, step: int, *, loss: float = math.nan, started: float = 0.0) -> None:

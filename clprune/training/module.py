@@ -22,10 +22,10 @@ from clprune.training.winograd_layer import WinogradConvolution
 class NetworkModule(nn.Module):
     """`network` in PyTorch: float32 `[batch, channels, height, width]` to `[batch, outputs]`, trainable.
 
-    With `answers` these are what `Runner` gives. Without they are logits, which losses want: a softmax at the end is
-    left out. The layers of `winograd` (layer index -> output tile m) have their weights in the Winograd domain. Raises
-    UnsupportedLayerError for layers that have no module, and without `answers` for a softmax elsewhere; UsageError for
-    a layer that has no Winograd domain.
+    With `answers` these are what `Runner` gives. Without they are logits, which losses want: heads and a softmax at the
+    end are left out. The layers of `winograd` (layer index -> output tile m) have their weights in the Winograd domain.
+    Raises UnsupportedLayerError for layers that have no module, and without `answers` for a softmax elsewhere;
+    UsageError for a layer that has no Winograd domain.
     """
 
     def __init__(self, network: Network, *, winograd: Mapping[int, int] | None = None, answers: bool = False) -> None:
@@ -36,7 +36,7 @@ class NetworkModule(nn.Module):
         last = network.output_layers[-1].index
         for layer in () if answers else network.layers:
             if layer.is_head:
-                raise UnsupportedLayerError(f"{layer} (line {layer.line}) cannot be trained: expected a classifier")
+                self.layers[layer.index] = nn.Identity()
             if isinstance(layer, Softmax):
                 if layer.index < last:
                     message = f"{layer} (line {layer.line}): a softmax can be trained only at the end"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,6 +14,7 @@ from clprune.container.model import Model, load_model
 from clprune.darknet.names import read_names
 from clprune.darknet.network import Network, check_data
 from clprune.data import DataSet, Split, load_data
+from clprune.detection.options import DetectionOptions
 from clprune.errors import UsageError
 from clprune.image import ImageOptions
 from clprune.opencl import Session, open_device
@@ -56,6 +58,9 @@ def as_data(
     """
     if isinstance(data, str):
         shape = network.input
+        if network.output_layers[0].is_head:
+            resize = DetectionOptions(dialect=network.dialect.name).resize_for(network)
+            image_options = replace(image_options or ImageOptions(), resize=resize)
         found = load_data(
             data, split=split, height=shape.height, width=shape.width, seed=seed, count=count,
             channels=shape.channels, options=image_options, progress=progress,

@@ -24,9 +24,9 @@ from clprune.pruning.settings import PruneSettings
 from clprune.runner import Runner
 from clprune.runner.bench import bench
 from clprune.runner.compare import largest_error, time_in_turns, weights_kept
-from clprune.runner.evaluate import evaluate
 from clprune.runner.layer_times import layer_times
 from clprune.unit import Unit
+from clprune.workflow.agreement import accuracy_on, check_labels, with_own_answers
 from clprune.workflow.inputs import Data, Device, ModelLike, as_model, data_name, load_splits, opened
 from clprune.workflow.units import device_named, layer_units
 
@@ -124,7 +124,9 @@ def prune(
     `clprune.pruning.registry.get_method("bwsp").options(...)`. The rest is as in `PruneSettings` and `clprune.train`.
     Weights are read from a file of their own where `weights` names one, and written in `file_format`, those of the
     Winograd domain always packed. The model before and after is timed on `device` in turns, and run on the `held_out`
-    images. Image files are read as `image_options` say.
+    images. Image files are read as `image_options` say. From data without labels (`images:PATH`), and so every
+    detector, the network learns what the dense one answers; on held-out images without labels the accuracy is their
+    agreement, of a detector the mean average precision with the dense one's objects as the truth.
     Raises what `train` does, WeightsError and NoDeviceError.
 
     >>> dense = clprune.train("small.cfg", data="synthetic", count=128).model
@@ -165,6 +167,11 @@ def prune(
         )  # fmt: skip
         if test is None:
             raise UsageError("no held-out images to measure the accuracy on: expected held_out beside such data")
+        check_labels(given, images)
+        if not images.is_labelled:
+            recipe = replace(recipe, distillation=1.0)
+        held_out_images = test
+        test = on_first(lambda session: with_own_answers(session, given, held_out_images))
         outcome = prune_and_retrain(
             network,
             given.weights,
@@ -208,7 +215,7 @@ def measure_models(
             Measured(
                 best_ms=whole.best_ms,
                 median_ms=whole.median_ms,
-                accuracy=evaluate(runner, model.network, held_out, progress=share).accuracy,
+                accuracy=accuracy_on(session, model, held_out, progress=share),
                 weights_kept=weights_kept(model.network, model.weights) * size / sizes[0],
                 largest_error=largest_error(session, model.network, model.weights, held_out.batch([0])),
                 layer_ms=layer_ms,

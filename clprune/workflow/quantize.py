@@ -26,13 +26,12 @@ from clprune.dataset import DataSet
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
 from clprune.image import ImageOptions
-from clprune.opencl import Session
 from clprune.progress import OnProgress
 from clprune.pruning.prune import prune_network
 from clprune.pruning.settings import PruneSettings
 from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
-from clprune.runner.evaluate import evaluate
+from clprune.workflow.agreement import accuracy_on, check_labels, with_own_answers
 from clprune.workflow.inputs import Data, Device, ModelLike, as_data, as_model, data_name, load_splits, opened
 from clprune.workflow.units import Pruning
 
@@ -146,10 +145,14 @@ def quantize(
     images = test = None
     if data is not None:
         images, test = load_splits(data, given.network, held_out=held_out, seed=seed, count=count, **reading)
+        check_labels(given, images)
+        if recipe is not None and not images.is_labelled:
+            recipe = replace(recipe, distillation=1.0)
     training = None
     if images is not None and recipe is not None:
         training = _Training(images=images, recipe=recipe, checkpoint=checkpoint, progress=progress)
     with opened(device) as session:
+        test = None if test is None else with_own_answers(session, given, test)
         removed = None if pruning is None else pruning.on(session.info, given.network)
         source, losses = _pruned(given, removed, training)
         network, weights = fold_network(source.network, source.weights)
@@ -179,8 +182,8 @@ def quantize(
             size_bytes=packed.stat().st_size,
             losses=(*losses, *more),
             held_out_images=0 if test is None else len(test),
-            accuracy_before=_accuracy(session, given, test, progress),
-            accuracy_after=_accuracy(session, coded, test, progress),
+            accuracy_before=None if test is None else accuracy_on(session, given, test, progress=progress),
+            accuracy_after=None if test is None else accuracy_on(session, coded, test, progress=progress),
         )
 
 
@@ -245,11 +248,3 @@ def _coded(
         report=training.progress,
     )
     return replace(model, weights=result.weights), result.losses
-
-
-def _accuracy(session: Session, model: Model, held_out: DataSet | None, progress: OnProgress | None) -> float | None:
-    """Share of the held-out images that the device gets right."""
-    if held_out is None:
-        return None
-    with Runner(model, session=session) as runner:
-        return evaluate(runner, model.network, held_out, progress=progress).accuracy

@@ -11,10 +11,11 @@ from PIL import Image
 
 import clprune
 from clprune import DataError, Detection, Detector, MissingDependencyError
+from clprune.dataset import Truth
 from clprune.detection import Found
 from clprune.detection.average_precision import average_precision, score
 from clprune.detection.coco import CocoFile
-from clprune.detection.truth import Truth, label_path, read_darknet_images
+from clprune.detection.truth import label_path, read_darknet_images
 from clprune.workflow.evaluate_boxes import DetectionResult
 from tests.detection.models import write_detector
 
