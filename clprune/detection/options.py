@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clprune.darknet.dialect import DIALECTS, Dialect
+from clprune.darknet.kinds import heads
 from clprune.darknet.network import Network
 from clprune.errors import UsageError
 from clprune.image import RESIZE_MODES, Resize
@@ -16,10 +17,11 @@ class DetectionOptions:
 
     A class of a box counts where its confidence exceeds `threshold`, and is suppressed where a surer box of that class
     overlaps by more than `nms` (0: never). `resize` makes images fit; None takes what the cfg and the dialect say:
-    letterbox with `letter_box=1` and for pjreddie's darknet, else stretch. `dialect` is the fork whose rules hold:
-    `nms_kind` is AlexeyAB's alone, and a tree of classes is read in two ways, down to `hierarchy`. `class_map` are the
-    classes to report of such a tree, in their order. `in_pixels` measures overlaps there, as darknet's `detector valid`
-    does, and not in shares of the image: distances are others in an image that is no square.
+    letterbox with `letter_box=1` and for pjreddie's darknet (but for YOLOv1, `[detection]`), else stretch. `dialect` is
+    the fork whose rules hold: `nms_kind` is AlexeyAB's alone, and a tree of classes is read in two ways, down to
+    `hierarchy`. `class_map` are the classes to report of such a tree, in their order. `in_pixels` measures overlaps
+    there, as darknet's `detector valid` does, and not in shares of the image: distances are others in an image that is
+    no square.
     """
 
     threshold: float = 0.25
@@ -43,5 +45,7 @@ class DetectionOptions:
         """How images are made to fit `network`."""
         if self.resize is not None:
             return self.resize
-        is_boxed = self.dialect == "pjreddie" or network.net_options.get("letter_box", "0") not in ("", "0")
-        return "letterbox" if is_boxed else "stretch"
+        if network.net_options.get("letter_box", "0") not in ("", "0"):
+            return "letterbox"
+        is_first_yolo = isinstance(network.output_layers[-1], heads.Detection)
+        return "letterbox" if self.dialect == "pjreddie" and not is_first_yolo else "stretch"

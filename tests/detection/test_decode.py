@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,6 +148,14 @@ def test_letterboxing_is_undone(tmp_path: Path) -> None:
     for one, other in zip(boxed, plain, strict=True):
         assert one.center_x == pytest.approx((other.center_x * 40 - 8) / 24, abs=1e-6)
         assert (one.center_y, one.width) == pytest.approx((other.center_y, other.width * 40 / 24), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "dialect", "expected"),
+    [("yolo", "alexeyab", "stretch"), ("yolo", "pjreddie", "letterbox"), ("v1", "pjreddie", "stretch")],
+)
+def test_images_are_made_to_fit_as_each_darknet_does_it(tmp_path: Path, name: str, dialect: Any, expected: str) -> None:
+    assert DetectionOptions(dialect=dialect).resize_for(network_of(tmp_path, name)) == expected
 
 
 def test_suppression_by_hand() -> None:
