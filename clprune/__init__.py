@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from clprune.workflow.convert import convert, from_torch
     from clprune.workflow.evaluate import evaluate
     from clprune.workflow.export import export, to_torch
+    from clprune.workflow.fit import fit
     from clprune.workflow.prune import prune
     from clprune.workflow.quantize import quantize
     from clprune.workflow.train import train
@@ -67,7 +68,7 @@ _MODULES = {
     "to_torch": "clprune.workflow.export",
     **{
         name: f"clprune.workflow.{name}"
-        for name in ("bench", "convert", "evaluate", "export", "prune", "quantize", "train", "tune", "verify")
+        for name in ("bench", "convert", "evaluate", "export", "fit", "prune", "quantize", "train", "tune", "verify")
     },
 }
 
@@ -102,6 +103,7 @@ __all__ = [
     "devices",
     "evaluate",
     "export",
+    "fit",
     "from_torch",
     "load_image",
     "load_model",

@@ -36,7 +36,7 @@ ORDER = (
     *("opencl", "launching", "candidate", "bandwidth"),
     *("plan", "tiles", "offline", "runner", "detection", "tuning"),
     *("training", "data"),  # the door to torchvision, which brings torch, is training's
-    *("exchange", "workflow", "distributed", "clprune", "cli", "__main__"),
+    *("fitting", "exchange", "workflow", "distributed", "clprune", "cli", "__main__"),
 )
 
 #: Circles among files, to be mended.

@@ -21,8 +21,8 @@ from clprune.resources import models_folder
 from tests.detection.models import write_detector
 
 FUNCTIONS = (
-    *("bench", "convert", "devices", "evaluate", "export", "from_torch", "load_image", "load_model", "prune"),
-    *("quantize", "to_torch", "train", "tune", "verify"),
+    *("bench", "convert", "devices", "evaluate", "export", "fit", "from_torch", "load_image", "load_model"),
+    *("prune", "quantize", "to_torch", "train", "tune", "verify"),
 )
 SMALL = """\
 [net]
@@ -113,7 +113,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device_context: Sess
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("name", ["clprune", "Detector", "Model.save", "Runner", *FUNCTIONS])
 def test_examples(name: str) -> None:
-    if name in ("prune", "train", "to_torch", "from_torch"):
+    if name in ("fit", "prune", "train", "to_torch", "from_torch"):
         pytest.importorskip("torch", reason="training needs PyTorch")
     if name in ("convert", "export", "from_torch"):
         pytest.importorskip("onnxruntime", reason="ONNX files need clprune[onnx]")

@@ -19,16 +19,17 @@ _METHOD = re.compile(r"[A-Za-z0-9_.+-]+")
 _VALUE = re.compile(r"=([ \t\r\v\f]*)[0-9 \t\v\f]*[0-9]")
 
 
-def annotate_cfg(path: str | Path, options: Mapping[int, PruneOptions]) -> str:
+def annotate_cfg(path: str | Path, options: Mapping[int, PruneOptions], *, text: str | None = None) -> str:
     """The text of a cfg with `prune_method`, `prune_unit` and `prune_sparsity` set on the given layers.
 
     Where options have one, `prune_winograd` is set too. `options` maps layer indices to what to write. Keys that such a
-    layer already has are replaced; the text of other layers, comments, blank lines and newlines stay. Raises CfgError
+    layer already has are replaced; the text of other layers, comments, blank lines and newlines stay. `text` is that of
+    the cfg with as many lines, such as `resize_cfg` makes of it. Raises CfgError
     when the cfg cannot be parsed and UsageError when an index names no convolutional or connected layer or a value
     could not be read back.
     """
     sections = parse_cfg(path)[1:]
-    lines = split_lines(read_cfg_text(path))
+    lines = split_lines(read_cfg_text(path) if text is None else text)
     newline = "\r\n" if lines[0].endswith("\r\n") else "\n"
     # From the last layer to the first, so that the lines of sections not yet visited keep their numbers.
     for index in sorted(options, reverse=True):

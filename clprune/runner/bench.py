@@ -101,16 +101,7 @@ def bench(runner: Runner, *, rounds: int = 20, warmup: int = 3) -> BenchResult:
     Steps are timed in interleaved rounds too, so that a noisy moment does not hit one layer only.
     """
     limits = measure_limits(runner.session)
-    x = random_images(runner.network, seed=0)
-    steps = runner.bound.steps
-    launches = [step.bound for step in steps]
-
-    def turn() -> tuple[float, list[float]]:
-        return milliseconds(lambda: runner(x)), timed_in_a_row(launches)
-
-    (samples,) = in_turns([turn], rounds=rounds, warmup=warmup)
-    whole_ms = [time_ms for time_ms, _ in samples]
-    step_ms = [[1e3 * seconds for seconds in times] for times in zip(*(each for _, each in samples), strict=True)]
+    whole_ms, layers = measure_steps(runner, rounds=rounds, warmup=warmup)
     return BenchResult(
         model=str(runner.network.path),
         device=runner.session.info,
@@ -122,8 +113,23 @@ def bench(runner: Runner, *, rounds: int = 20, warmup: int = 3) -> BenchResult:
         bandwidth_gbytes_per_s=limits.bandwidth_gbytes_per_s,
         parameter_bytes=runner.bound.parameter_bytes,
         tensor_bytes=runner.bound.tensor_bytes,
-        layers=_by_layer([_step_times(step, times) for step, times in zip(steps, step_ms, strict=True)]),
+        layers=layers,
     )
+
+
+def measure_steps(runner: Runner, *, rounds: int, warmup: int = 3) -> tuple[list[float], tuple[StepTimes, ...]]:
+    """(milliseconds of every inference, each layer alone), as `bench` times them."""
+    x = random_images(runner.network, seed=0)
+    steps = runner.bound.steps
+    launches = [step.bound for step in steps]
+
+    def turn() -> tuple[float, list[float]]:
+        return milliseconds(lambda: runner(x)), timed_in_a_row(launches)
+
+    (samples,) = in_turns([turn], rounds=rounds, warmup=warmup)
+    whole_ms = [time_ms for time_ms, _ in samples]
+    step_ms = [[1e3 * seconds for seconds in times] for times in zip(*(each for _, each in samples), strict=True)]
+    return whole_ms, _by_layer([_step_times(step, times) for step, times in zip(steps, step_ms, strict=True)])
 
 
 def _step_times(bound: BoundStep, times_ms: list[float]) -> StepTimes:

@@ -9,7 +9,7 @@ of an output place (i, j) of a tile are A^T_ij,xi (B^T d B)_xi,c.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -52,10 +52,12 @@ class Refitted:
     """The fitted `weights`, and how far the answers of the images are from the dense network's.
 
     `divergence`: of classifiers the mean Kullback-Leibler divergence in nats, of detectors the squared difference over
-    the squared answers. `agreement`: share of images with the same best class.
+    the squared answers. `agreement`: share of images with the same best class. `answers` float64 `[N, outputs]` are
+    those that were compared, of classifiers logits.
     """
 
     weights: Weights
+    answers: NDArray[np.float64]
     divergence: float
     agreement: float
 
@@ -88,6 +90,7 @@ class Reference:
         module = self._module(weights)
         for layer, torch_layer in zip(network.layers, module.layers, strict=True):
             self.outputs[layer.index] = _run(torch_layer, [self.outputs[source] for source in layer.sources])
+        self.answers = self._answers(self.outputs)
         self._sums: dict[tuple[int, int | None], _Sums] = {}
 
     @torch.no_grad()
@@ -108,8 +111,20 @@ class Reference:
                 torch_layer.load(fitted)
             is_kept = is_same and values[layer.index] is self.weights.layers[layer.index]
             found[layer.index] = self.outputs[layer.index] if is_kept else _run(torch_layer, inputs)
-        answers = [torch.cat(found[layer.index]) for layer in self.network.output_layers]
-        return Refitted(weights=replace(pruned, layers=tuple(values)), **self._compare(answers))
+        answers = self._answers(found)
+        divergence, agreement = self.compare(answers)
+        weights = replace(pruned, layers=tuple(values))
+        return Refitted(weights=weights, answers=answers, divergence=divergence, agreement=agreement)
+
+    def compare(self, answers: NDArray[np.float64]) -> tuple[float, float]:
+        """(divergence, agreement) of answers `[N, outputs]` for the same images, as `Refitted` has them."""
+        given, dense = torch.from_numpy(answers), torch.from_numpy(self.answers)
+        agreement = float((given.argmax(1) == dense.argmax(1)).double().mean())
+        if self._has_heads:
+            divergence = float(((given - dense) ** 2).sum() / (dense**2).sum().clamp_min(1e-30))
+        else:
+            divergence = float(distillation_loss(given, dense, temperature=1))
+        return max(divergence, 0.0), agreement
 
     def _module(self, weights: Weights) -> NetworkModule:
         return load_module(self.network, weights, answers=self._has_heads).eval()
@@ -137,15 +152,10 @@ class Reference:
             self._sums[key] = _sums(layer, winograd, dense, dense)
         return self._sums[key]
 
-    def _compare(self, answers: list[Tensor]) -> dict[str, float]:
-        expected = [torch.cat(self.outputs[layer.index]) for layer in self.network.output_layers]
-        given, dense = (torch.cat([part.flatten(1) for part in parts], 1).double() for parts in (answers, expected))
-        agreement = float((given.argmax(1) == dense.argmax(1)).double().mean())
-        if self._has_heads:
-            divergence = float(((given - dense) ** 2).sum() / (dense**2).sum().clamp_min(1e-30))
-        else:
-            divergence = float(distillation_loss(given, dense, temperature=1))
-        return {"divergence": max(divergence, 0.0), "agreement": agreement}
+    def _answers(self, outputs: Mapping[int, Batches]) -> NDArray[np.float64]:
+        parts = [torch.cat(outputs[layer.index]).flatten(1) for layer in self.network.output_layers]
+        answers: NDArray[np.float64] = torch.cat(parts, 1).double().numpy()
+        return answers
 
 
 def refit_network(network: Network, dense: Weights, pruned: Weights, masks: Masks, data: DataSet) -> Weights:

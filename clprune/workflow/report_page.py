@@ -1,16 +1,23 @@
-"""A pruning run as one HTML file, made by `templates/pruning_report.html.mako`."""
+"""A run of pruning or fitting as one HTML file, made by a template of that name."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from clprune.pruning.report import PruningReport
 from clprune.rendering import render_page
+from clprune.workflow.fit import FitResult
 
 
 def report_page(report: PruningReport) -> str:
     """The whole page; it needs nothing but itself."""
     return render_page("pruning_report", {"report": report, "axis_ticks": axis_ticks})
+
+
+def fit_page(results: Sequence[FitResult]) -> str:
+    """The whole page of models that were fitted to one budget or more."""
+    return render_page("fit_report", {"results": results, "axis_ticks": axis_ticks})
 
 
 def axis_ticks(highest: float) -> tuple[float, ...]:

@@ -1,0 +1,106 @@
+"""Milliseconds of every layer, whichever way it is pruned: measured on the device, and interpolated between shares.
+
+All layers are pruned the same way at once and each is timed alone in that network, so that a way costs one set-up.
+Tiles are those of the tuning database, searched for where there are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clprune.container.model import Model
+from clprune.kernels.base import Offer
+from clprune.opencl import Session
+from clprune.plan.forms import weights_forms
+from clprune.plan.plan import make_plan
+from clprune.runner import Runner
+from clprune.runner.bench import measure_steps
+from clprune.tiles.records import result_key
+from clprune.tiles.store import Store
+from clprune.tuning.effort import effort_by_name
+from clprune.tuning.tune import offers_to_tune, tune
+
+ROUNDS = 15
+
+
+def tune_missing(session: Session, store: Store, model: Model, *, budget_s: float) -> int:
+    """Search tiles for what has none, for so many seconds; returns how many problems that were."""
+    if budget_s <= 0:
+        return 0
+    effort = effort_by_name("quick")
+    plan = make_plan(model.network, session.info, forms=weights_forms(model.network, model.weights))
+    missing = [offer for offer in offers_to_tune(plan.steps, likely_only=True) if not _is_tuned(store, session, offer)]
+    if missing:
+        tune(session, store, missing, budget_s=min(budget_s, effort.budget_seconds(len(missing))), effort=effort)
+    return len(missing)
+
+
+def _is_tuned(store: Store, session: Session, offer: Offer) -> bool:
+    return store.best(result_key(session.info, offer), offer.kernel) is not None
+
+
+def measure(session: Session, model: Model, *, rounds: int = ROUNDS) -> dict[str, Any]:
+    """`{"whole_ms": best of whole inferences, "layers": {index as text: best ms}}`, as a record keeps it.
+
+    Layers without a matrix count to the one before that has one, which may compute them in some plans.
+    """
+    with Runner(model, session=session) as runner:
+        whole_ms, steps = measure_steps(runner, rounds=rounds)
+    owners = [layer.index for layer in model.network.matrix_layers]
+    layers = {str(index): 0.0 for index in owners}
+    for step in steps:
+        if step.layer is not None:
+            owner = max((index for index in owners if index <= step.layer), default=owners[0])
+            layers[str(owner)] += step.best_ms
+    return {"whole_ms": min(whole_ms), "layers": layers}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Of a whole network from its layers: `factor` * their sum + `overhead_ms`; `error` is the largest relative one."""
+
+    factor: float
+    overhead_ms: float
+    error: float
+
+    def whole_ms(self, layers_ms: float) -> float:
+        """Milliseconds of an inference whose layers take so many alone."""
+        return self.factor * layers_ms + self.overhead_ms
+
+    def layers_ms(self, whole_ms: float) -> float:
+        """The reverse."""
+        return (whole_ms - self.overhead_ms) / self.factor
+
+
+def calibrate(runs: Sequence[tuple[float, float]]) -> Calibration:
+    """From (sum of the layers, whole inference) in milliseconds of one network or more.
+
+    A straight line with the least squared relative errors; launches can neither cost less than nothing nor make layers
+    take half or twice their time: then the line goes through the first run with factor 1.
+    """
+    sums, wholes = (np.array(values, np.float64) for values in zip(*runs, strict=True))
+    factor, overhead = 1.0, float(wholes[0] - sums[0])
+    if len(runs) > 2 and np.ptp(sums) > 0.1 * sums.max():
+        line = np.polyfit(sums, wholes, 1, w=1 / wholes)
+        if 0.5 <= line[0] <= 2 and line[1] >= 0:
+            factor, overhead = (float(value) for value in line)
+    errors = np.abs((factor * sums + overhead) / wholes - 1)
+    return Calibration(factor=factor, overhead_ms=overhead, error=float(errors.max()))
+
+
+def interpolated(curve: Mapping[float, float], share: float) -> float | None:
+    """The value at `share` of one measured at shares, None where the curve does not allow it.
+
+    Between two neighbours it goes straight, and must not rise with the share.
+    """
+    below, above = [known for known in curve if known < share], [known for known in curve if known > share]
+    if not below or not above:
+        return None
+    first, last = max(below), min(above)
+    if curve[last] > curve[first]:
+        return None
+    return curve[first] + (curve[last] - curve[first]) * (share - first) / (last - first)

@@ -1,0 +1,103 @@
+"""`fit` from a trained model to files, on the device: what is promised, kept, refused, and found again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clprune.container.model import load_model
+from clprune.dataset import DataSet
+from clprune.errors import FileError, UsageError
+from clprune.opencl import Session
+from tests.cli.conftest import CFG
+
+pytest.importorskip("torch", reason="training needs PyTorch")
+# what follows needs it
+
+from clprune.darknet.network import load_network
+from clprune.darknet.random_weights import random_weights
+from clprune.data import load_data
+from clprune.fitting import times as fitting_times
+from clprune.training.refit import Reference
+from clprune.workflow.fit import Target, fit, fit_all
+from clprune.workflow.report_page import fit_page
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A cfg with its weights beside it."""
+    from clprune.darknet.weights import write_weights
+
+    path = tmp_path / "small.cfg"
+    path.write_text(CFG)
+    network = load_network(path)
+    write_weights(path.with_suffix(".weights"), network, random_weights(network, seed=3))
+    return path
+
+
+def test_targets_are_one_of_three() -> None:
+    assert Target(speed_up=2).budget(5.0) == 2.5 and Target(budget_ms=3).budget(5.0) == 3
+    for wrong in ({}, {"budget_ms": 1, "speed_up": 2}, {"speed_up": 1}, {"most_loss": 0}, {"budget_ms": -1}):
+        with pytest.raises(UsageError, match="expected"):
+            Target(**wrong)
+
+
+@pytest.mark.slow
+def test_a_model_fits_and_a_second_budget_takes_no_new_table(
+    device_context: Session, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "fitted"
+    settings = {
+        "data": "fractals", "count": 48, "tune_s": 0.0, "tries": 3, "methods": ("workgroup", "bwsp", "filter"),
+        "out": out, "device": device_context,
+    }  # fmt: skip
+    first = fit(model, most_loss=100, epochs=1, **settings)
+    assert first.is_met and len(first.losses) == 1 and first.proof.accuracy_fitted is None
+    assert first.proof.largest_error < 1e-4 and first.written is not None
+    facts = json.loads(json.dumps(first.to_dict(), allow_nan=False))
+    assert {layer["ms_from"] for layer in facts["layers"]} <= {"measured", "interpolated"}
+    again = load_model(first.written[0])
+    assert again.network.outputs == 10
+    assert not (tmp_path / "fitted.fit.checkpoint").exists()
+
+    def no_more(*_: object, **__: object) -> object:
+        raise AssertionError("what was measured is kept")
+
+    monkeypatch.setattr("clprune.fitting.build.measure", no_more)
+    monkeypatch.setattr(Reference, "refit", no_more)
+    with pytest.raises(UsageError, match="cannot be reached: the dense network takes"):
+        fit(model, budget_ms=1e-6, **settings)
+    with pytest.raises(FileError, match="another images"):
+        fit(model, budget_ms=1, **{**settings, "count": 47})
+
+
+@pytest.mark.slow
+def test_several_budgets_are_one_page(device_context: Session, model: Path) -> None:
+    data = load_data("synthetic", split="train", height=11, width=13, count=40)
+    results = fit_all(
+        model, targets=[Target(budget_ms=100), Target(most_loss=50)], data=data, held_out=data, tune_s=0, tries=1,
+        methods=("workgroup",), device=device_context,
+    )  # fmt: skip
+    assert [result.is_met for result in results] == [True, True]
+    # with time enough nothing is pruned
+    assert all(layer.chosen.options is None for layer in results[0].layers) and results[0].proof.agreement == 1
+    assert results[0].proof.points_lost == 0
+    page = fit_page(results)
+    assert page.count("<h2>") == 2 and "100" in page
+
+
+def test_images_without_labels_are_learned_from_answers_alone(model: Path) -> None:
+    from clprune.training import Recipe, train
+
+    data = DataSet.unlabelled(
+        name="plain", images=load_data("synthetic", split="train", height=11, width=13, count=8).images
+    )
+    with pytest.raises(UsageError, match="plain has no labels: expected images with classes, or distillation 1"):
+        train(load_network(model), data, Recipe(epochs=1))
+
+
+def test_layers_count_to_the_matrix_before_them(device_context: Session, model: Path) -> None:
+    found = fitting_times.measure(device_context, load_model(model), rounds=1)
+    assert set(found["layers"]) == {"0", "2", "3"} and found["whole_ms"] > 0
