@@ -28,8 +28,9 @@ LEFT_SECONDS = 5.0
 #: What training imports, seconds in which nothing could be lost. Nothing in it opens a device or starts threads.
 PRELOADED = ["torch", "clprune.training"] if importlib.util.find_spec("torch") else []
 
-#: PyTorch makes this folder in TMPDIR whenever it trains, and leaves it there to be used again.
-PYTORCH_CACHE = "torchinductor_"
+#: PyTorch makes a folder in TMPDIR whenever it trains, ONNX Runtime a file when it is imported: they stay to be used
+#: again.
+OF_LIBRARIES = ("torchinductor_", ".ses")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ class Place:
             time.sleep(0.1)
         assert left == []
         names = [path.name for path in (self.folder / "tmp").iterdir()]
-        assert [name for name in names if not name.startswith(PYTORCH_CACHE)] == []
+        assert [name for name in names if not name.startswith(OF_LIBRARIES)] == []
 
 
 def _run_command(arguments: list[str], environment: dict[str, str]) -> None:

@@ -37,6 +37,8 @@ COMMANDS: dict[str, Arguments] = {
     ),
     "quantize": lambda place, seed: (place.model, "--random-weights", "--seed", seed, "--out", place.out),
     "db": lambda place, seed: ("import", place.folder / "results.json"),
+    "export": lambda place, seed: (place.model, "--seed", seed, "--onnx", place.out.with_suffix(".onnx")),
+    "convert": lambda place, seed: (place.folder / "model.onnx", "--out", place.out),
 }  # fmt: skip
 
 
@@ -49,13 +51,25 @@ def check(place: Place) -> None:
             warnings.simplefilter("error")
             assert len(store.all_best()) <= len(list(store.all_measurements()))
     names = sorted(path.name for path in place.out.parent.iterdir())
-    assert set(names) <= {"made.cfg", "made.weights", "made.safetensors", "made.names"}
+    assert set(names) <= {"made.cfg", "made.weights", "made.safetensors", "made.names", "made.onnx"}
     if "made.cfg" in names:
         load_model(place.out.with_suffix(".cfg"))
+    if "made.onnx" in names:
+        from clprune.exchange.read import read_onnx
+
+        read_onnx(place.out.with_suffix(".onnx"))
+
+
+#: What commands cannot do without.
+NEEDED = {"train": "torch", "prune": "torch", "export": "onnxruntime", "convert": "onnxruntime"}
 
 
 def prepare(place: Place, command: str) -> None:
     """What the command reads."""
+    if command in NEEDED:
+        pytest.importorskip(NEEDED[command])
+    if command == "convert":
+        assert place.run("export", place.model, "--onnx", place.folder / "model.onnx")[0] == 0
     if command == "db":
         assert place.run("tune", place.model, "--budget", 1)[0] == 0
         assert place.run("db", "export", place.folder / "results.json")[0] == 0
@@ -65,8 +79,6 @@ def prepare(place: Place, command: str) -> None:
 @pytest.mark.parametrize("start", ["nothing there", "existing outputs", "existing outputs again"])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_killed_at_random_moments(place: Place, command: str, start: str) -> None:
-    if command in ("train", "prune"):
-        pytest.importorskip("torch")
     arguments, moments = COMMANDS[command], random.Random(f"{command} {start}")
     prepare(place, command)
     assert place.run(command, *arguments(place, 0))[0] == 0

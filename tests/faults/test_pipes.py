@@ -11,12 +11,14 @@ from clprune.cli import _commands
 from clprune.container.model import load_model
 from clprune.resources import models_folder
 from tests.faults.conftest import Place
-from tests.faults.test_kills import COMMANDS
+from tests.faults.test_kills import COMMANDS, prepare
 
 #: What each command is given where `COMMANDS` does not say.
 ARGUMENTS = {
-    "bench": ("MODEL", "--rounds", 1), "db": ("list",), "devices": (), "eval": ("MODEL", "--data", "synthetic"),
-    "infer": ("MODEL", models_folder() / "samples" / "digit-3.png"), "info": (), "verify": ("MODEL",),
+    "bench": ("MODEL", "--rounds", 1), "darknet": ("classifier", "predict", "absent.data", "MODEL"), "db": ("list",),
+    "detect": ("absent.cfg", models_folder() / "samples" / "digit-3.png"), "devices": (),
+    "eval": ("MODEL", "--data", "synthetic"), "infer": ("MODEL", models_folder() / "samples" / "digit-3.png"),
+    "info": (), "verify": ("MODEL",),
 }  # fmt: skip
 
 
@@ -27,8 +29,7 @@ def test_every_command_is_here() -> None:
 @pytest.mark.parametrize("streams", ["stdout", "both"])
 @pytest.mark.parametrize("command", sorted({*ARGUMENTS, *COMMANDS}))
 def test_reader_that_has_gone(place: Place, command: str, streams: str) -> None:
-    if command in ("train", "prune"):
-        pytest.importorskip("torch")
+    prepare(place, command)
     given = ARGUMENTS[command] if command in ARGUMENTS else COMMANDS[command](place, 1)
     given = tuple(place.model if one == "MODEL" else one for one in given)
     reader, writer = os.pipe()
