@@ -324,3 +324,14 @@ def test_no_such_device(run: Run, model: Path, images: list[Path]) -> None:
     result = run("infer", model, images[0], "--device", "nothing")
     assert result.status == 1
     assert "the device selection is 'nothing'" in result.error
+
+
+def test_workers_without_their_extra(model: Path, images: list[Path]) -> None:
+    """One line says what to install."""
+    arguments = ["infer", str(model), str(images[0]), "--workers", "1"]
+    script = f"import sys; sys.modules['distributed'] = None; from clprune.cli import main; main({arguments!r})"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 1
+    (line,) = [line for line in result.stderr.splitlines() if "error" in line]
+    assert line.endswith("install them with: pip install 'clprune[distributed]'")
+    assert "Traceback" not in result.stderr

@@ -17,7 +17,12 @@ def client() -> Iterator[Any]:
     """A client of two workers of one thread, which are threads of this process."""
     distributed = pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, protocol="tcp://", dashboard_address=None
+        n_workers=2,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp://",
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
     )
     with cluster, distributed.Client(cluster, set_as_default=False) as found:
         yield found

@@ -1,0 +1,200 @@
+"""What workers bring and what their scheduler costs; writes docs/results/cluster.md and .json.
+
+    python -m tools.bench.cluster [--device D] [--images N] [--simulated N] [--batches N]
+
+First simulated ones, threads of this process with a stand-in device that sleeps: how much longer all took than the
+sleeping, and how the memory of client, scheduler and workers grew. Then real ones: images per second of one worker and
+of two, of one thread each, and of the plain command with two threads, from PNG files. The figures mean something only
+on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from distributed import Client, LocalCluster
+from PIL import Image
+
+from clprune import Runner, distributed
+from clprune.container.model import load_model
+from clprune.distributed.cluster import start
+from clprune.distributed.jobs import Job, run_job
+from clprune.image import ImageOptions
+from clprune.runner.inference import infer_images
+from clprune.turns import Series, in_turns
+from tools import RESULTS
+from tools.bench.figures import Figure
+from tools.bench.models import find_cfg
+from tools.bench.report import figure_table, make_section, show, table_of, write_section
+from tools.terminal import options, run_command, say
+
+#: Two workers over one, and over the plain command with two threads.
+PAIR_GOAL, PLAIN_GOAL = 1.85, 1.0
+
+#: Seconds that a simulated batch takes, and the share of time that may come on top.
+BATCH_SECONDS, OVERHEAD_GOAL = 0.05, 0.05
+
+#: Different images; each is read often.
+_FILES = 1000
+
+HEADING = """
+# Many workers
+
+Written by `tools/bench/cluster.py`. Real workers: images per second from PNG files, two workers of one thread beside
+one worker of one thread and beside the plain command with two. Simulated ones: a device that sleeps.
+"""
+
+
+@contextmanager
+def cores(count: int) -> Iterator[None]:
+    """This process, and those that it starts, on the first `count` cores that it may use."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def write_images(folder: Path) -> list[str]:
+    """Random pictures of 32x32 as PNG files."""
+    for number in range(_FILES):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return [str(folder / f"{number}.png") for number in range(_FILES)]
+
+
+def time_workers(cfg: Path, *, count: int, device: str | None, rounds: int) -> dict[str, Series]:
+    """Milliseconds for `count` images, by what answered them."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = write_images(Path(folder))
+        paths = [files[number % _FILES] for number in range(count)]
+
+        def plain() -> float:
+            model = load_model(cfg)
+            with Runner(model, device=device) as runner:
+                answers = infer_images(runner, model.network, paths, options=ImageOptions())
+                return _milliseconds(answers)
+
+        def by_workers(workers: int) -> float:
+            with ExitStack() as stack:
+                with cores(workers):  # one core, and so one thread of the driver, for each
+                    client = stack.enter_context(start(workers, device=device))
+                return _milliseconds(distributed.map_images(client, cfg, paths))
+
+        turns: list[Callable[[], float]] = [plain, lambda: by_workers(1), lambda: by_workers(2)]
+        samples = in_turns(turns, rounds=rounds)
+    return {
+        name: Series(samples_ms=times)
+        for name, times in zip(("plain command", "one worker", "two workers"), samples, strict=True)
+    }
+
+
+def _milliseconds(answers: Iterator[Any]) -> float:
+    """From the first answer to the last."""
+    next(answers)
+    begin = time.perf_counter()
+    failures = sum(answer.error is not None for answer in answers)
+    assert not failures
+    return (time.perf_counter() - begin) * 1e3
+
+
+class _StandIn:
+    """What a simulated worker opens."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _sleep(device: _StandIn, items: Sequence[str]) -> Sequence[str]:
+    time.sleep(BATCH_SECONDS * len(items))
+    return items
+
+
+def simulate(*, workers: int, batches: int) -> dict[str, float]:
+    """Seconds for so many batches, the seconds of sleeping per worker, and megabytes in use early and at the end."""
+    job: Job[_StandIn, str, str] = Job(open=_StandIn, answer=_sleep, lost=lambda item, error: item)
+    cluster = LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=False,
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        memory_limit=0,
+    )
+    with cluster, Client(cluster) as client:
+        paths = (f"/images/{number}.png" for number in range(batches))
+        begin, done, early = time.perf_counter(), 0, 0.0
+        for _ in run_job(client, job, paths, in_order=False):
+            done += 1
+            if done == batches // 4:
+                early = _resident_mb()
+        seconds = time.perf_counter() - begin
+        assert done == batches
+        asleep_s = batches * BATCH_SECONDS / workers
+        return {"seconds": seconds, "asleep_s": asleep_s, "early_mb": early, "late_mb": _resident_mb()}
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@click.command()
+@options(
+    model="vgg16-digits",
+    device=None,
+    images=20_000,
+    rounds=3,
+    simulated={"default": 100, "help": "Simulated workers."},
+    batches={"default": 100_000, "help": "Batches for them."},
+    out=RESULTS / "cluster.json",
+)
+def bench_cluster(
+    *, model: str, device: str | None, images: int, rounds: int, simulated: int, batches: int, out: Path
+) -> None:
+    """Time workers, real and simulated."""
+    cfg = find_cfg(model)
+    say(f"{simulated} simulated workers, {batches} batches")
+    times = simulate(workers=simulated, batches=batches)
+    series = time_workers(cfg, count=images, device=device, rounds=rounds)
+    figures = [
+        _rates("two workers over one", series["one worker"], series["two workers"], goal=PAIR_GOAL),
+        _rates("two workers over the plain command", series["plain command"], series["two workers"], goal=PLAIN_GOAL),
+        Figure(
+            name=f"time on top of {simulated} sleeping workers' (share)", goal=OVERHEAD_GOAL,
+            best=times["seconds"] / times["asleep_s"] - 1,
+        ),
+        Figure(name="memory that grew from a quarter to the end (MB)", best=times["late_mb"] - times["early_mb"]),
+    ]  # fmt: skip
+    rates = [
+        (name, f"{images / one.best_ms * 1e3:.0f}", f"{images / one.median_ms * 1e3:.0f}")
+        for name, one in series.items()
+    ]
+    section = make_section(
+        ["clprune", "dask", "distributed", "numpy", "pillow", "pyopencl"],
+        text=f"{images} images, {rounds} rounds; {batches} batches of {BATCH_SECONDS * 1e3:.0f} ms.",
+        parts=[table_of(("answered by", "images/s, best", "median"), rates), figure_table(figures)],
+        figures=figures,
+        simulated=times,
+        series={name: one.to_dict() for name, one in series.items()},
+    )
+    show(cfg.stem, section["parts"])
+    write_section(out, cfg.stem, section, heading=HEADING)
+
+
+def _rates(name: str, slow: Series, fast: Series, *, goal: float) -> Figure:
+    best, median = slow.best_ms / fast.best_ms, slow.median_ms / fast.median_ms
+    return Figure(name=name, best=best, median=median, goal=goal, is_at_most=False)
+
+
+if __name__ == "__main__":
+    run_command(bench_cluster)
