@@ -19,14 +19,13 @@ from clprune.unit import Unit
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Applied:
     """The `model` of a `selection` before any retraining, its `masks`, and how far its answers are from the dense
-    model's on the calibration images (`clprune.training.refit.Refitted`).
+    model's on the calibration images, as in `clprune.training.refit.Refitted`.
     """
 
     selection: Selection
     model: Model
     masks: Masks
     divergence: float
-    agreement: float
 
 
 def apply(selection: Selection, table: Table, model: Model, reference: Reference, images: DataSet) -> Applied:
@@ -49,7 +48,6 @@ def apply(selection: Selection, table: Table, model: Model, reference: Reference
     weights = in_domain(thin, options)
     layers = prune_layers(thin.network, weights, options)
     refitted = base.refit(removed(weights, layers), masks_of(layers))
-    divergence, agreement = reference.compare(refitted.answers)
     return Applied(
         selection=selection,
         model=Model(
@@ -59,6 +57,5 @@ def apply(selection: Selection, table: Table, model: Model, reference: Reference
             names_path=model.names_file,
         ),
         masks=masks_of(layers),
-        divergence=divergence,
-        agreement=agreement,
+        divergence=reference.divergence_of(refitted.answers),
     )

@@ -124,7 +124,7 @@ def search(
     sizes = (len(table.entries), len(table.groups))
     weighing = np.zeros(sum(sizes))
     best: tuple[Selection, float] | None = None
-    seen: set[str] = set()
+    seen: list[Selection] = []
     for number in range(tries):
         moved = weighing.copy()
         if number:
@@ -134,9 +134,9 @@ def search(
         selection = choose(table, budget_ms=budget_ms, weighing=(factors[: sizes[0]], factors[sizes[0] :]))
         if selection is None:
             return None
-        if selection.key in seen:
+        if selection in seen:
             continue
-        seen.add(selection.key)
+        seen.append(selection)
         loss = evaluate(selection)
         if best is None or loss < best[1]:
             best, weighing = (selection, loss), moved

@@ -59,11 +59,6 @@ class Selection:
     entries: Mapping[int, int]
     channels: tuple[int, ...]
 
-    @property
-    def key(self) -> str:
-        """The same for the same choice."""
-        return f"{','.join(map(str, self.entries.values()))};{','.join(map(str, self.channels))}"
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
@@ -79,6 +74,27 @@ class Table:
     thin_ms: Mapping[int, tuple[tuple[float, float], ...]]
     calibration: Calibration
     _factors: dict[tuple[int, ...], dict[int, float]] = field(default_factory=dict)
+
+    def name(self, selection: Selection) -> str:
+        """What is chosen, in words that hold for tables with more entries, too."""
+        layers = [f"{index} {self.entries[index][place]}" for index, place in selection.entries.items()]
+        groups = zip(self.groups, selection.channels, strict=True)
+        shares = [f"{group.producers[0]} {self.channel_shares[place]:g}" for group, place in groups if place]
+        return "; ".join((*layers, *shares))
+
+    def named(self, name: str) -> Selection:
+        """The selection that `name` gave this name."""
+        parts = set(name.split("; "))
+        entries = {
+            index: next(place for place, entry in enumerate(ways) if f"{index} {entry}" in parts)
+            for index, ways in self.entries.items()
+        }
+        shares = list(enumerate(self.channel_shares))
+        channels = tuple(
+            next((place for place, share in shares if place and f"{group.producers[0]} {share:g}" in parts), 0)
+            for group in self.groups
+        )
+        return Selection(entries=entries, channels=channels)
 
     def kept(self, channels: tuple[int, ...]) -> dict[int, int]:
         """Layer index -> channels that stay, of the layers that lose some."""

@@ -26,7 +26,7 @@ from clprune.dataset import DataSet
 from clprune.pruning.least_squares import solve_rows
 from clprune.pruning.network import Masks, layer_values
 from clprune.pruning.winograd import transformed
-from clprune.training.distillation import distillation_loss
+from clprune.training.distillation import distillation_loss, heads_loss
 from clprune.training.layers import Weighted, bordered
 from clprune.training.module import NetworkModule, load_module
 from clprune.training.winograd_layer import input_tiles
@@ -51,15 +51,13 @@ Batches = list[Tensor]
 class Refitted:
     """The fitted `weights`, and how far the answers of the images are from the dense network's.
 
-    `divergence`: of classifiers the mean Kullback-Leibler divergence in nats, of detectors the squared difference over
-    the squared answers. `agreement`: share of images with the same best class. `answers` float64 `[N, outputs]` are
-    those that were compared, of classifiers logits.
+    `divergence`: of classifiers the mean Kullback-Leibler divergence in nats, of detectors that of `heads_loss`
+    (`clprune.training.distillation`). `answers` float64 `[N, outputs]` are what was compared, before heads or softmax.
     """
 
     weights: Weights
     answers: NDArray[np.float64]
     divergence: float
-    agreement: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,7 +80,6 @@ class Reference:
     def __init__(self, network: Network, weights: Weights, images: DataSet) -> None:
         check_data(network, images)
         self.network, self.weights = network, weights
-        self._has_heads = any(layer.is_head for layer in network.layers)
         count = max(1, min(64, CHUNK_VALUES // max(_column_values(layer) for layer in network.layers)))
         starts = range(0, len(images), count)
         batches = [torch.from_numpy(images.batch(slice(start, start + count))) for start in starts]
@@ -112,22 +109,18 @@ class Reference:
             is_kept = is_same and values[layer.index] is self.weights.layers[layer.index]
             found[layer.index] = self.outputs[layer.index] if is_kept else _run(torch_layer, inputs)
         answers = self._answers(found)
-        divergence, agreement = self.compare(answers)
         weights = replace(pruned, layers=tuple(values))
-        return Refitted(weights=weights, answers=answers, divergence=divergence, agreement=agreement)
+        return Refitted(weights=weights, answers=answers, divergence=self.divergence_of(answers))
 
-    def compare(self, answers: NDArray[np.float64]) -> tuple[float, float]:
-        """(divergence, agreement) of answers `[N, outputs]` for the same images, as `Refitted` has them."""
+    def divergence_of(self, answers: NDArray[np.float64]) -> float:
+        """How far answers `[N, outputs]` for the same images are from the dense network's, as `Refitted` has it."""
         given, dense = torch.from_numpy(answers), torch.from_numpy(self.answers)
-        agreement = float((given.argmax(1) == dense.argmax(1)).double().mean())
-        if self._has_heads:
-            divergence = float(((given - dense) ** 2).sum() / (dense**2).sum().clamp_min(1e-30))
-        else:
-            divergence = float(distillation_loss(given, dense, temperature=1))
-        return max(divergence, 0.0), agreement
+        if self.network.output_layers[0].is_head:
+            return max(float(heads_loss(self.network, given, dense)), 0.0)
+        return max(float(distillation_loss(given, dense, temperature=1)), 0.0)
 
     def _module(self, weights: Weights) -> NetworkModule:
-        return load_module(self.network, weights, answers=self._has_heads).eval()
+        return load_module(self.network, weights).eval()
 
     def _fit(self, layer: MatrixLayer, values: LayerWeights, inputs: Batches, masks: Masks) -> LayerWeights:
         dense = layer_values(self.weights, layer.index)

@@ -15,11 +15,12 @@ from clprune.image import ImageOptions
 from clprune.opencl import Session
 from clprune.progress import OnProgress, Progress
 from clprune.tiles.store import Store, open_store
+from clprune.workflow.agreement import check_labels
 from clprune.workflow.inputs import Data, Device, ModelLike, as_model, data_name, load_splits, opened
+from clprune.workflow.proof import Proof, agreement, prove, times
 
 if TYPE_CHECKING:
     from clprune.fitting.apply import Applied
-    from clprune.fitting.proof import Proof
     from clprune.fitting.table import Entry, Selection, Table
     from clprune.training import Recipe
     from clprune.training.refit import Reference
@@ -79,7 +80,6 @@ class FitResult:
     dense_table_ms: float
     calibration_error: float
     divergence: float
-    agreement_refitted: float
     losses: tuple[float, ...]
     proof: Proof
     layers: tuple[LayerChoice, ...]
@@ -90,7 +90,7 @@ class FitResult:
     def to_dict(self) -> dict[str, Any]:
         """All figures as JSON can hold them."""
         own = ("data", "budget_ms", "most_loss", "promised_ms", "dense_table_ms", "calibration_error", "divergence",
-               "agreement_refitted", "attempts", "is_met")  # fmt: skip
+               "attempts", "is_met")  # fmt: skip
         files = {} if self.written is None else {"cfg": str(self.written[0]), "weights": str(self.written[1])}
         return {
             **files, **self.device.facts, **{name: getattr(self, name) for name in own}, "losses": list(self.losses),
@@ -166,7 +166,7 @@ def fit_all(
     network's answer to images of `data` loses when it alone is pruned and what stays is fitted. The best selection is
     searched among `tries`, tried on the device, and retrained for `epochs` from the dense network's answers, and
     labels where there are some (or by `recipe`). PREFIX.cfg and its weights are written for `out`, of several targets
-    PREFIX-1 and so on; PREFIX.fit.json keeps the table and PREFIX.fit.checkpoint the retraining, by which a run that
+    PREFIX-1 and so on; PREFIX.fit.json keeps the table and PREFIX.fit.checkpoint a retraining, by which a run that
     was killed goes on and another target costs little. Raises UsageError for targets that cannot be reached, and what
     `prune` raises.
     """
@@ -188,6 +188,7 @@ def fit_all(
     )  # fmt: skip
     if test is None:
         raise UsageError("no held-out images to measure the loss on: expected held_out beside such data")
+    check_labels(dense, images)
     with opened(device) as session, open_store(to_write=True) as store:
         fitting = _Fitting(
             dense=dense, images=images, held_out=test, data=data_name(data), session=session, store=store, seed=seed,
@@ -227,6 +228,7 @@ class _Fitting:
 
     def build(self, kinds: tuple[Any, ...]) -> None:
         """Measure the table, or what its record lacks."""
+        self.ways = ", ".join(map(str, kinds))
         from clprune.fitting.build import Builder
         from clprune.fitting.record import Record, model_hash
         from clprune.training.refit import Reference, calibration_images
@@ -246,20 +248,9 @@ class _Fitting:
 
     def reach(self, target: Target, prefix: str | Path | None) -> FitResult:
         """Select, try on the device, retrain, prove, write. Raises UsageError for what cannot be reached."""
-        from clprune.fitting.choice import fastest_ms
-        from clprune.fitting.proof import prove
-
-        promised_for = self._budget(target)
-        for attempt in range(1, ATTEMPTS + 1):
-            applied = self._best(promised_for)
-            dense_ms, fitted_ms = self._try(applied.model)
-            budget_ms = target.budget(dense_ms)
-            is_in_time = target.most_loss is not None or fitted_ms <= budget_ms * (1 + TOLERANCE)
-            below_ms = promised_for * budget_ms / fitted_ms
-            if is_in_time or attempt == ATTEMPTS or below_ms < fastest_ms(self.table):
-                break
-            promised_for = below_ms
-        model, losses = self._retrained(applied)
+        chosen = self.record.get("chosen", f"{target} {self.ways} {self.tries}", lambda: self._chosen(target))
+        applied, attempts = self._applied(self.table.named(chosen["name"])), int(chosen["attempts"])
+        model, losses = self._retrained(applied, prefix)
         proof = prove(self.session, self.dense, model, self.held_out)
         budget = None if target.most_loss is not None else target.budget(proof.dense_ms)
         allowed = proof.points_lost <= target.most_loss if target.most_loss is not None else True
@@ -273,14 +264,29 @@ class _Fitting:
             dense_table_ms=self._dense_ms,
             calibration_error=self.table.calibration.error,
             divergence=applied.divergence,
-            agreement_refitted=applied.agreement,
             losses=losses,
             proof=proof,
             layers=self._layers(applied.selection),
-            attempts=attempt,
+            attempts=attempts,
             is_met=allowed and (budget is None or proof.fitted_ms <= budget * (1 + TOLERANCE)),
         )
         return self._written(result, prefix)
+
+    def _chosen(self, target: Target) -> dict[str, Any]:
+        """What is selected and holds on the device, for the record: a retraining that was killed needs the same."""
+        from clprune.fitting.choice import fastest_ms
+
+        promised_for = self._budget(target)
+        for attempt in range(1, ATTEMPTS + 1):
+            applied = self._best(promised_for)
+            dense_ms, fitted_ms = self._try(applied.model)
+            budget_ms = target.budget(dense_ms)
+            is_in_time = target.most_loss is not None or fitted_ms <= budget_ms * (1 + TOLERANCE)
+            below_ms = promised_for * budget_ms / fitted_ms
+            if is_in_time or attempt == ATTEMPTS or below_ms < fastest_ms(self.table):
+                break
+            promised_for = below_ms
+        return {"name": self.table.name(applied.selection), "attempts": attempt}
 
     @property
     def _dense_ms(self) -> float:
@@ -305,9 +311,14 @@ class _Fitting:
             self._tell("search", number, HALVINGS)
             middle = (low + high) / 2
             selection = choose(self.table, budget_ms=middle)
-            is_good = selection is not None and 100 * (1 - self._applied(selection).agreement) <= target.most_loss
+            is_good = selection is not None and self._points_lost(selection) <= target.most_loss
             low, high = (low, middle) if is_good else (middle, high)
         return high
+
+    def _points_lost(self, selection: Selection) -> float:
+        """Of agreement with the dense network on the images that layers are fitted on."""
+        fitted = self._applied(selection).model
+        return 100 * (1 - agreement(self.session, self.dense, fitted, self.calibration))
 
     def _best(self, budget_ms: float) -> Applied:
         from clprune.fitting.choice import search
@@ -318,7 +329,9 @@ class _Fitting:
             nonlocal tried
             self._tell("search", tried, self.tries)
             tried += 1
-            return float(self.record.get("answers", selection.key, lambda: self._applied(selection).divergence))
+            return float(
+                self.record.get("answers", self.table.name(selection), lambda: self._applied(selection).divergence)
+            )
 
         found = search(self.table, budget_ms=budget_ms, evaluate=evaluate, tries=self.tries, seed=self.seed)
         if found is None:
@@ -332,7 +345,6 @@ class _Fitting:
 
     def _try(self, model: Model) -> tuple[float, float]:
         """(dense ms, fitted ms) in turns, with tiles for what the model has become."""
-        from clprune.fitting.proof import times
         from clprune.fitting.times import tune_missing
         from clprune.workflow.tune import refine_in_network
 
@@ -341,12 +353,12 @@ class _Fitting:
             refine_in_network(self.session, self.store, model.network, model.weights, effort="quick")
         return times(self.session, self.dense, model)
 
-    def _retrained(self, applied: Applied) -> tuple[Model, tuple[float, ...]]:
+    def _retrained(self, applied: Applied, prefix: str | Path | None) -> tuple[Model, tuple[float, ...]]:
         from clprune.training import Teacher, train
 
         if self.recipe is None:
             return applied.model, ()
-        checkpoint = None if self.out is None else output_path(self.out, ".fit.checkpoint")
+        checkpoint = None if prefix is None else output_path(prefix, ".fit.checkpoint")
         trained = train(
             applied.model.network,
             self.images,
@@ -365,8 +377,7 @@ class _Fitting:
         in_winograd = any(values is not None and values.winograd for values in result.model.weights.layers)
         file_format: FileFormat = "packed" if in_winograd else "darknet"
         written = result.model.save(prefix, file_format=file_format)
-        if self.out is not None:
-            output_path(self.out, ".fit.checkpoint").unlink(missing_ok=True)
+        output_path(prefix, ".fit.checkpoint").unlink(missing_ok=True)
         return replace(result, written=written)
 
     def _layers(self, selection: Selection) -> tuple[LayerChoice, ...]:

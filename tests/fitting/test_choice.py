@@ -86,10 +86,11 @@ def test_the_whole_network_decides(tmp_path: Path) -> None:
     seen: dict[str, float] = {}
 
     def evaluate(selection: Selection) -> float:
-        assert selection.key not in seen
+        assert table.name(selection) not in seen
         assert table.time_ms(selection) <= budget_ms * (1 + 1e-9)
-        return seen.setdefault(selection.key, -float(len(seen)))  # later ones are better
+        return seen.setdefault(table.name(selection), -float(len(seen)))  # later ones are better
 
     found = search(table, budget_ms=budget_ms, evaluate=evaluate, tries=12)
     assert found is not None and len(seen) > 1
-    assert found == (found[0], min(seen.values())) and seen[found[0].key] == found[1]
+    assert table.named(table.name(found[0])) == found[0]
+    assert found == (found[0], min(seen.values())) and seen[table.name(found[0])] == found[1]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-
-import numpy as np
 
 from clprune.container.model import Model
 from clprune.dataset import DataSet
 from clprune.opencl import Session
 from clprune.runner import Runner
 from clprune.runner.compare import largest_error, time_in_turns, weights_kept
-from clprune.runner.evaluate import CHUNK_IMAGES, evaluate
+from clprune.workflow.agreement import accuracy_on, with_own_answers
 
 ROUNDS = 30
 
@@ -20,8 +19,9 @@ ROUNDS = 30
 class Proof:
     """Best milliseconds of an inference of the `dense` and the `fitted` model, in turns; shares of held-out images.
 
-    `agreement`: those for which both have the same best class. Accuracies are None where nobody says what images show.
-    `largest_error` is that of any layer of the fitted model from the float64 reference.
+    `agreement`: of the fitted model with what the dense one answers, of detectors the mean average precision with its
+    objects as the truth. Accuracies are None where nobody says what images show. `largest_error` is that of any layer
+    of the fitted model from the float64 reference.
     """
 
     dense_ms: float
@@ -47,22 +47,20 @@ def times(session: Session, dense: Model, fitted: Model, *, rounds: int = ROUNDS
     return one.best_ms, other.best_ms
 
 
+def agreement(session: Session, dense: Model, fitted: Model, images: DataSet) -> float:
+    """How far `fitted` answers what `dense` does, 0 to 1, whatever the labels say. Raises UsageError."""
+    plain = DataSet.unlabelled(name=images.name, images=images.images)
+    return accuracy_on(session, fitted, with_own_answers(session, dense, plain))
+
+
 def prove(session: Session, dense: Model, fitted: Model, held_out: DataSet) -> Proof:
-    """Measure both on the device. Raises what Runner raises."""
+    """Measure both on the device. Raises what Runner raises, and UsageError for pictures that say nothing."""
     dense_ms, fitted_ms = times(session, dense, fitted)
-    with Runner(dense, session=session) as first, Runner(fitted, session=session) as second:
-        agreeing = 0
-        for start in range(0, len(held_out), CHUNK_IMAGES):
-            images = held_out.batch(slice(start, start + CHUNK_IMAGES))
-            agreeing += int(np.count_nonzero(first(images).argmax(1) == second(images).argmax(1)))
-        accuracies: list[float | None] = [None, None]
-        if held_out.is_labelled:
-            runs = ((first, dense), (second, fitted))
-            accuracies = [evaluate(run, model.network, held_out).accuracy for run, model in runs]
+    accuracies = [accuracy_on(session, model, held_out) if held_out.is_labelled else None for model in (dense, fitted)]
     return Proof(
         dense_ms=dense_ms,
         fitted_ms=fitted_ms,
-        agreement=agreeing / len(held_out),
+        agreement=agreement(session, dense, fitted, held_out),
         accuracy_dense=accuracies[0],
         accuracy_fitted=accuracies[1],
         weights_kept=weights_kept(fitted.network, fitted.weights) * _size(fitted) / _size(dense),
@@ -71,4 +69,4 @@ def prove(session: Session, dense: Model, fitted: Model, held_out: DataSet) -> P
 
 
 def _size(model: Model) -> int:
-    return sum(int(np.prod(layer.weights_shape)) for layer in model.network.matrix_layers)
+    return sum(math.prod(layer.weights_shape) for layer in model.network.matrix_layers)
