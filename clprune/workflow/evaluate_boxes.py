@@ -71,7 +71,8 @@ def evaluate_boxes(
     kind, _, path = data.partition(":")
     if not path:
         raise UsageError(f"data {data!r}: expected {' or '.join(BOX_DATA)}")
-    options, image_options = options or DetectionOptions(), image_options or ImageOptions()
+    options = options or DetectionOptions(dialect=model.dialect.name)
+    image_options = image_options or ImageOptions()
     if kind == "darknet" and model.names_file is None:
         model = dataclasses.replace(model, names_path=read_data_file(path).file(*NAMES_KEYS))
     coco = CocoFile(path, names=model.names) if kind == "coco" else None
