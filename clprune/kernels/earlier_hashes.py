@@ -18,7 +18,6 @@ EARLIER_HASHES: Mapping[str, tuple[str, ...]] = {
     "conv_channels": ("d663070bc156dc1b", "cdda2a10377b0ada", "8ecde9dfa7a0374c"),
     "conv_int8": ("68fb386dbe9e985c", "408b3bf375c36e29", "7473ff9e98aca9e0"),
     "pointwise": ("a635844e0c7daad2", "1a0b7e2393d9daf4", "dd4381fd5fb536d4"),
-    "max_pool": ("bffe28e6720f55ed", "de19cd66a90bdeb8", "5a149d9b3b786784"),
     "average_pool": ("0fc2baaf361c930f", "9e8d66a9deac68e0"),
     "softmax": ("a06e0c9cea447836", "bd3bc98c2bbc35ee"),
     "sparse_connected": ("16b71d4690de0b9c", "6e8b5ada948cb5ef", "09a5d1f20a8e4563"),

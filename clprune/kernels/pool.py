@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from clprune.darknet.kinds.pools import AvgPool
 from clprune.darknet.values import LayerWeights
-from clprune.geometry import PoolProblem, Shape, Window, ceil_div
+from clprune.geometry import PoolProblem, Shape, Window, ceil_div, round_up
 from clprune.kernels.arguments import NO_WEIGHTS, Answer, Arguments, Arrays, Launch
 from clprune.kernels.base import Kernel
 from clprune.kernels.signature import places
@@ -20,6 +20,9 @@ from clprune.kernels.tile import Constraint, TileT, values
 from clprune.kernels.windows import sliding_windows
 from clprune.layout import Layout, contiguous_layout, padded_layout
 from clprune.packing.arrays import PackedArrays
+
+#: Values of a row that fit into any device's local memory.
+MOST_LINE_VALUES = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +121,23 @@ class PoolKernel(Kernel[TileT, PoolOperation]):
         return self.computes(problem=layer.problem(batch), input=input, output=output)
 
 
+def line_values(tile: WindowPoolTile, problem: PoolProblem) -> int:
+    """Values, with the border, that windows of a row of the output read of a row of the input, in whole vectors; 0
+    where windows are not taken apart: where they are inside the image, and where rows are too long.
+    """
+    window = problem.window
+    if problem.all_inside:
+        return 0
+    windows = round_up(problem.out_width, tile.vector_width)
+    values = round_up((windows - 1) * window.stride_x + window.extent_x, tile.vector_width)
+    return values if values <= MOST_LINE_VALUES else 0
+
+
 class WindowPoolKernel(PoolKernel[WindowPoolTile]):
     """See `templates/window_pool.cl.mako`."""
 
     template = "window_pool"
+    generators = (line_values,)
     tile_type = WindowPoolTile
     constraints = (
         Constraint(
@@ -152,6 +168,9 @@ class WindowPoolKernel(PoolKernel[WindowPoolTile]):
         WindowPoolTile(vector_width=1, group_n=16, group_rows=4, tile_rows=4),
     )
 
+    def local_mem_bytes(self, tile: WindowPoolTile, operation: PoolOperation) -> int:
+        return 4 * tile.group_rows * line_values(tile, operation.problem)
+
     def launch(self, tile: WindowPoolTile, operation: PoolOperation) -> Launch:
         problem = operation.problem
         rows = ceil_div(problem.out_height, tile.tile_rows)
@@ -165,9 +184,10 @@ class WindowPoolKernel(PoolKernel[WindowPoolTile]):
         return {
             "function": self.name,
             "inside": problem.all_inside,
+            "line": line_values(tile, problem),
             "row_places": tuple(range(0, window.extent_y, window.dilation_y)),
             "column_places": tuple(range(0, window.extent_x, window.dilation_x)),
-            **{name: getattr(window, name) for name in ("stride_y", "stride_x", "top", "left")},
+            **{name: getattr(window, name) for name in ("stride_y", "stride_x", "dilation_y", "top", "left")},
             **{name: getattr(problem, name) for name in ("channels", "depth_channels", "is_average", "counts_border")},
         }
 
@@ -203,8 +223,11 @@ class MaxPoolKernel(WindowPoolKernel):
             )
             for index, (n, c, h, w, size, stride, padding) in enumerate(shapes)
         )
+        large = Window(size_y=7, size_x=5, stride_x=2, dilation_y=2, top=6, left=2, bottom=5, right=3)
         problems = (
             PoolProblem(batch=2, channels=3, in_height=9, in_width=21, window=_UNEVEN),
+            PoolProblem(batch=2, channels=3, in_height=9, in_width=37, window=large),
+            PoolProblem.square(batch=1, channels=2, in_height=19, in_width=19, size=13, stride=1, padding=12),
             PoolProblem(batch=2, channels=7, in_height=5, in_width=9, window=Window.square(1), depth_channels=3),
         )
         return (*squares, *(pool_operation(MaxPoolOperation, problem, padding=1) for problem in problems))
@@ -229,6 +252,8 @@ class WindowAverageKernel(WindowPoolKernel):
             (Window.square(3, stride=2, padding=1), True),
             (_UNEVEN, False),
             (_UNEVEN, True),
+            (Window.square(5, stride=1, padding=2), False),
+            (Window.square(5, stride=2, padding=2), True),
         )
         return tuple(
             pool_operation(
