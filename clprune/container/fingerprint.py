@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from clprune.darknet.kinds.base import Layer
+from clprune.darknet.kinds.base import Layer, WeightedLayer
 from clprune.darknet.network import Network
 from clprune.errors import UsageError, shown
 
@@ -27,8 +28,9 @@ def check_network(network: Network, found: list[Any]) -> None:
 
 def _layer_facts(layer: Layer) -> dict[str, Any]:
     facts: dict[str, Any] = {"layer": layer.index, "kind": layer.kind}
-    if "weights" not in layer.arrays:
-        return facts | {"channels": layer.input.channels}
+    if not isinstance(layer, WeightedLayer):
+        shape = layer.arrays.get("weights", (layer.input.channels,))
+        return facts | {"channels": math.prod(shape)}
     facts["weights"] = list(layer.arrays["weights"])
     return facts | ({"batch_normalize": True} if "variance" in layer.arrays else {})
 

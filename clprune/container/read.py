@@ -96,10 +96,11 @@ def _read_layer(source: Source, layer: Layer) -> LayerWeights:
     try:
         arrays: dict[str, Any] = {}
         for name, axes in layer.arrays.items():
-            if name == "weights":
+            if name == "weights" and isinstance(layer, WeightedLayer):
                 continue
-            arrays[name] = source.array(layer.index, name, dtype=np.float32, length=math.prod(axes))
-            check_array(source.path, f"{layer}, {name}", arrays[name], is_variance=name == "variance")
+            array = source.array(layer.index, name, dtype=np.float32, length=math.prod(axes))
+            check_array(source.path, f"{layer}, {name}", array, is_variance=name == "variance")
+            arrays[name] = array.reshape(axes)
         if not isinstance(layer, WeightedLayer):
             return LayerWeights(**arrays)
         record = source.record(layer.index)

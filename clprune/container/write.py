@@ -74,11 +74,11 @@ def encode_packed(path: str | Path, network: Network, weights: Weights) -> bytes
 
 
 def _encode_layer(path: str | Path, layer: Layer, values: LayerWeights) -> tuple[Tensors, LayerRecord | None]:
-    """Arrays by name, and what is said of the weights; a `[batchnorm]` layer has none."""
+    """Arrays by name, and what is said of the weights; those of a `[shortcut]` are an array."""
     tensors: Tensors = {}
     for name, shape in layer.arrays.items():
-        if name != "weights":
-            tensors[name] = _checked(path, layer, name, getattr(values, name), shape)
+        if name != "weights" or not isinstance(layer, WeightedLayer):
+            tensors[name] = _checked(path, layer, name, getattr(values, name), shape).reshape(-1)
     if not isinstance(layer, WeightedLayer):
         return tensors, None
     added, record = _encode_weights(path, layer, values)

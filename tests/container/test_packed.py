@@ -12,9 +12,11 @@ import pytest
 from safetensors import safe_open
 
 from clprune.container.layer import StoredWeights
+from clprune.container.load import load_weights, save_weights
 from clprune.container.read import describe_packed, read_packed
 from clprune.container.write import write_packed
-from clprune.darknet.network import Network
+from clprune.darknet.network import Network, load_network
+from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.quantization.coding import CodebookCoding, Coding, HalfCoding, LinearCoding
 from tests.container.networks import CFG, CONVOLUTION, WITH_WEIGHTS, changed, odd_network, odd_weights, pruned
@@ -247,3 +249,22 @@ def test_metadata_is_what_the_format_says(tmp_path: Path) -> None:
     assert metadata["network"][1] == {"layer": 1, "kind": "convolutional", "weights": [7, 13, 3, 3]}
     assert set(metadata["layers"]) == {str(index) for index in WITH_WEIGHTS}
     assert {"layers.0.biases", "layers.0.scales", "layers.0.weights.values", "layers.4.variance"} <= names
+
+
+@pytest.mark.parametrize("suffix", [".weights", ".safetensors"])
+def test_weights_of_layers_that_are_no_matrices(tmp_path: Path, suffix: str) -> None:
+    """A shortcut's and an implicit layer's, in darknet's order: after the layer."""
+    path = tmp_path / "a.cfg"
+    path.write_text(
+        "[net]\nheight=4\nwidth=5\nchannels=2\n[conv]\nfilters=2\n[conv]\nfilters=2\n"
+        "[shortcut]\nfrom=0,1\nweights_type=per_channel\n[shortcut]\nfrom=0\nweights_type=per_feature\n"
+        "[implicit]\nfilters=3\natoms=2\n"
+    )
+    network = load_network(path)
+    weights = random_weights(network, seed=1)
+    save_weights(path.with_suffix(suffix), network, weights)
+    found = load_weights(path.with_suffix(suffix), network)
+    assert [found.layers[index].weights.shape for index in (2, 3, 4)] == [(3, 2), (2,), (3, 2, 1)]  # type: ignore[union-attr]
+    for one, other in zip(weights.layers, found.layers, strict=True):
+        assert one is not None and other is not None
+        assert np.array_equal(one.weights, other.weights)
