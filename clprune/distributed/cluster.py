@@ -6,10 +6,12 @@ import asyncio
 import logging
 import signal
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
+from distributed.comm.core import CommClosedError
 
 from clprune.device import device_key
 from clprune.errors import WorkerError
@@ -43,6 +45,17 @@ def connect(address: str) -> Iterator[Client]:
         ) from error
     with client:
         yield client
+
+
+@contextmanager
+def scheduler_errors(client: Client) -> Iterator[None]:
+    """A WorkerError in the place of the many that calls raise when the scheduler has ended."""
+    try:
+        yield
+    except Exception as error:
+        if client.status == "running" and not isinstance(error, CancelledError | CommClosedError):
+            raise
+        raise WorkerError("the scheduler ended or lost its client; start it again, and the same command") from error
 
 
 @contextmanager

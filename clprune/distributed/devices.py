@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 from distributed import Client, Worker, WorkerPlugin, get_worker
@@ -54,7 +54,8 @@ def announced(client: Client, *, selection: str | None) -> Iterator[list[DeviceI
             raise next(error for error in found if isinstance(error, NoDeviceError))
         yield list(devices.values())
     finally:
-        client.unregister_worker_plugin(_PLUGIN)
+        with suppress(Exception):  # the scheduler may have ended
+            client.unregister_worker_plugin(_PLUGIN)
 
 
 def count_workers(client: Client, device: DeviceInfo) -> int:

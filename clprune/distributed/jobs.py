@@ -10,13 +10,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
 from distributed import Client, Future, KilledWorker, WorkerPlugin, as_completed, get_worker
 
+from clprune.distributed.cluster import scheduler_errors
 from clprune.errors import WorkerError
 
 #: Parts grow until a worker is busy with one for so long: the scheduler spends about a millisecond on each.
@@ -90,10 +90,9 @@ def run_job(
     name = f"clprune-{uuid.uuid4().hex}"
     run = _Run(client=client, job=job, name=name, items=iter(items), size=first_items, in_order=in_order)
     try:
-        client.register_plugin(_JobPlugin(job), name=name)
-        yield from run.results()
-    except CancelledError as error:
-        raise WorkerError("the scheduler ended or lost its client; start it again and go on with --resume") from error
+        with scheduler_errors(client):
+            client.register_plugin(_JobPlugin(job), name=name)
+            yield from run.results()
     finally:
         with suppress(Exception):  # nothing is left to give back where the scheduler has ended
             client.cancel(list(run.waiting))

@@ -8,7 +8,6 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,9 +22,9 @@ from clprune.algorithms import Algorithms
 from clprune.container.model import Model
 from clprune.darknet.random_weights import random_weights
 from clprune.device import DeviceInfo, device_key
+from clprune.distributed.cluster import scheduler_errors
 from clprune.distributed.devices import announced, count_workers, resource_of
 from clprune.distributed.farm import Part, keep, refine_on_worker, tune_part
-from clprune.errors import WorkerError
 from clprune.kernels.base import Offer
 from clprune.plan.plan import make_plan
 from clprune.progress import OnProgress, Progress
@@ -103,7 +102,8 @@ def tune(
             parts = list(_parts(offers, seconds=seconds, workers=max(count_workers(client, info), 1)))
             kinds.append(_Kind(info=info, offers=offers, parts=parts))
         farm = _Farm(client=client, store=store, kinds=kinds, progress=progress)
-        interrupted = farm.run(effort=level, seed=seed, force=force)
+        with scheduler_errors(client):
+            interrupted = farm.run(effort=level, seed=seed, force=force)
         refined: dict[str, list[Refined]] = {}
         if values is not None and not interrupted:
             whole = Model(network=network, weights=values)
@@ -153,8 +153,6 @@ class _Farm:
         except KeyboardInterrupt:
             self.client.cancel([future for kind in self.kinds for future in kind.waiting], force=True)
             return True
-        except CancelledError as error:
-            raise WorkerError("the scheduler ended or lost its client; what was found is kept") from error
         finally:
             with suppress(Exception):  # the scheduler may have ended
                 self.client.unsubscribe_topic(self.topic)
