@@ -77,7 +77,8 @@ def line_of(samples: Samples) -> tuple[float, float] | None:
     """(factor, offset) where they lie on a line."""
     offset = float(samples[PROBES == 0][0])
     factor = float(samples[PROBES == 1][0]) - offset
-    return (factor, offset) if _are_close(samples, factor * PROBES + offset) else None
+    is_finite = np.isfinite(offset) and np.isfinite(factor)
+    return (factor, offset) if is_finite and _are_close(samples, factor * PROBES + offset) else None
 
 
 def _are_close(found: Samples, expected: Samples) -> bool:
