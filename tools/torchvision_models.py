@@ -2,7 +2,8 @@
 
     python -m tools.torchvision_models [--device D] [--names NAME,...]
 
-Batch normalization has statistics away from their start. Each model runs in a process of its own.
+Batch normalization has statistics away from their start. Each model runs in a process of its own, and the page is
+written after each; rows of other models stay.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from clprune.opencl import choose, open_device
 from tools import RESULTS
 from tools.bench.machine import device_text
 from tools.bench.process import run_process
-from tools.bench.report import make_section, show, table_of, write_section
+from tools.bench.report import make_section, read_sections, show, table_of, write_section
 from tools.terminal import options, run_command, say
 
 HEADING = """
@@ -33,9 +34,9 @@ largest difference of the logits of 2 images from PyTorch's, over the largest lo
 """
 
 NAMES = (
-    "alexnet", "vgg11", "vgg16", "vgg16_bn", "vgg19", "resnet18", "resnet50", "wide_resnet50_2", "resnext50_32x4d",
-    "densenet121", "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small", "mnasnet1_0", "efficientnet_b0", "googlenet",
-    "inception_v3", "regnet_y_400mf", "convnext_tiny",
+    "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small", "mnasnet1_0", "shufflenet_v2_x0_5", "efficientnet_b0",
+    "regnet_y_400mf", "googlenet", "densenet121", "resnet18", "resnet50", "resnext50_32x4d", "inception_v3",
+    "convnext_tiny", "wide_resnet50_2", "alexnet", "vgg11", "vgg16", "vgg16_bn", "vgg19",
 )  # fmt: skip
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 COLUMNS = ("model", "input", "layers of the cfg", "million parameters", "relative error of the logits")
@@ -57,19 +58,21 @@ def main(names: str, device: str | None, seed: int, one: str | None, out: Path) 
         click.echo(json.dumps(convert_one(one, device=device, seed=seed)))
         return
     info = choose(device)
-    rows = []
+    title = info.platform_name
+    earlier = read_sections(out).get(title, {"parts": [{"rows": []}]})
+    rows = {row[0]: tuple(row) for row in earlier["parts"][0]["rows"]}
     for name in names.split(","):
         command = [sys.executable, "-m", "tools.torchvision_models", "--one", name, "--seed", str(seed)]
         try:
             answer = run_process([*command, "--device", info.selector], name=name, limit_s=LIMIT_S)
-            rows.append(tuple(json.loads(answer)))
+            rows[name] = tuple(json.loads(answer))
         except WorkerError as error:
-            rows.append((name, "", "", "", str(error)))
-        say("  ".join(rows[-1]))
-    text = f"OpenCL: {device_text(info)}. Seed {seed}."
-    section = make_section(PACKAGES, text=text, parts=[table_of(COLUMNS, rows)], seed=seed)
-    show(info.platform_name, section["parts"])
-    write_section(out, info.platform_name, section, heading=HEADING)
+            rows[name] = (name, "", "", "", str(error))
+        say("  ".join(rows[name]))
+        text = f"OpenCL: {device_text(info)}. Seed {seed}."
+        section = make_section(PACKAGES, text=text, parts=[table_of(COLUMNS, rows.values())], seed=seed)
+        write_section(out, title, section, heading=HEADING)
+    show(title, section["parts"])
 
 
 def convert_one(name: str, *, device: str | None, seed: int) -> tuple[str, ...]:
