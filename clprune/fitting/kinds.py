@@ -66,5 +66,5 @@ def kinds_of(methods: tuple[str, ...]) -> tuple[Kind, ...]:
         if method.selection is not None:
             raise UsageError(f"method {name} chooses among others: expected those themselves")
         has_heights = not method.removes_channels and name not in ("unstructured", "nm", "balanced")
-        kinds += [Kind(method=name, unit_rows=rows) for rows in (UNIT_ROWS if has_heights else (1,))]
+        kinds += [Kind(method=name, unit_rows=rows) for rows in (UNIT_ROWS if has_heights else (None,))]
     return tuple(kinds)

@@ -13,7 +13,7 @@ from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.kinds.functions import Softmax
 from clprune.darknet.network import Network
 from clprune.darknet.quantize import input_scale
-from clprune.darknet.values import Weights
+from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import UnsupportedLayerError, UsageError
 from clprune.training.layers import Dropout, ValueModule, Weighted, make_layer
 from clprune.training.winograd_layer import WinogradConvolution
@@ -79,6 +79,15 @@ def _make_layer(layer: Layer, winograd: int | None) -> nn.Module:
     if not isinstance(layer, Convolutional) or not layer.has_winograd_domain:
         raise UsageError(f"{layer} (line {layer.line}): expected a 3x3 convolution of stride 1 without groups")
     return WinogradConvolution(layer, winograd=winograd)
+
+
+def load_layer(layer: Layer, values: LayerWeights) -> nn.Module:
+    """The module of one layer with copies of `values`, in the domain where they are."""
+    module = _make_layer(layer, values.winograd)
+    if isinstance(module, ValueModule):
+        with torch.no_grad():
+            module.load(values)
+    return module
 
 
 def load_module(network: Network, weights: Weights | None = None, *, answers: bool = False) -> NetworkModule:

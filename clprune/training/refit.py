@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +27,8 @@ from clprune.pruning.least_squares import solve_rows
 from clprune.pruning.network import Masks, layer_values
 from clprune.pruning.winograd import transformed
 from clprune.training.distillation import distillation_loss, heads_loss
-from clprune.training.layers import Weighted, bordered
-from clprune.training.module import NetworkModule, load_module
+from clprune.training.layers import bordered
+from clprune.training.module import load_layer, load_module
 from clprune.training.winograd_layer import input_tiles
 from clprune.winograd.transforms import transform_matrices
 
@@ -84,8 +84,8 @@ class Reference:
         starts = range(0, len(images), count)
         batches = [torch.from_numpy(images.batch(slice(start, start + count))) for start in starts]
         self.outputs: dict[int, Batches] = {-1: batches}
-        module = self._module(weights)
-        for layer, torch_layer in zip(network.layers, module.layers, strict=True):
+        self._module = load_module(network, weights).eval()
+        for layer, torch_layer in zip(network.layers, self._module.layers, strict=True):
             self.outputs[layer.index] = _run(torch_layer, [self.outputs[source] for source in layer.sources])
         self.answers = self._answers(self.outputs)
         self._sums: dict[tuple[int, int | None], _Sums] = {}
@@ -96,18 +96,21 @@ class Reference:
 
         `pruned` are weights of this network with zeros where `masks` are False.
         """
-        module, values = self._module(pruned), list(pruned.layers)
+        values = list(pruned.layers)
         found: dict[int, Batches] = {-1: self.outputs[-1]}
-        for layer, torch_layer in zip(self.network.layers, module.layers, strict=True):
-            inputs = [found[source] for source in layer.sources]
+        for layer, torch_layer, dense in zip(
+            self.network.layers, self._module.layers, self.weights.layers, strict=True
+        ):
+            inputs, own = [found[source] for source in layer.sources], values[layer.index]
             is_same = all(found[source] is self.outputs[source] for source in layer.sources)
             is_meant = (layer.index in masks or not is_same) and (only is None or layer.index in only)
-            if is_meant and isinstance(torch_layer, Weighted) and _can_be_fitted(layer, torch_layer.winograd):
-                fitted = self._fit(cast(MatrixLayer, layer), layer_values(pruned, layer.index), inputs[0], masks)
-                values[layer.index] = fitted
-                torch_layer.load(fitted)
-            is_kept = is_same and values[layer.index] is self.weights.layers[layer.index]
-            found[layer.index] = self.outputs[layer.index] if is_kept else _run(torch_layer, inputs)
+            if is_meant and own is not None and isinstance(layer, MatrixLayer) and _can_be_fitted(layer, own.winograd):
+                own = values[layer.index] = self._fit(layer, own, inputs[0], masks)
+            if is_same and own is dense:
+                found[layer.index] = self.outputs[layer.index]
+            else:
+                runs = torch_layer if own is None or own is dense else load_layer(layer, own).eval()
+                found[layer.index] = _run(runs, inputs)
         answers = self._answers(found)
         weights = replace(pruned, layers=tuple(values))
         return Refitted(weights=weights, answers=answers, divergence=self.divergence_of(answers))
@@ -118,9 +121,6 @@ class Reference:
         if self.network.output_layers[0].is_head:
             return max(float(heads_loss(self.network, given, dense)), 0.0)
         return max(float(distillation_loss(given, dense, temperature=1)), 0.0)
-
-    def _module(self, weights: Weights) -> NetworkModule:
-        return load_module(self.network, weights).eval()
 
     def _fit(self, layer: MatrixLayer, values: LayerWeights, inputs: Batches, masks: Masks) -> LayerWeights:
         dense = layer_values(self.weights, layer.index)
@@ -177,8 +177,8 @@ def _column_values(layer: Layer) -> int:
     return layer.matrix_shape(None)[1] * layer.output.height * layer.output.width
 
 
-def _can_be_fitted(layer: Layer, winograd: int | None) -> bool:
-    if not isinstance(layer, MatrixLayer) or layer.is_grouped:
+def _can_be_fitted(layer: MatrixLayer, winograd: int | None) -> bool:
+    if layer.is_grouped or not layer.has_own_matrix:
         return False
     columns = layer.matrix_shape(None)[1]
     factor = 1 if winograd is None else transform_matrices(winograd).matrices / 9

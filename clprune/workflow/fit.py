@@ -122,7 +122,14 @@ class Target:
         return self.budget_ms if self.budget_ms is not None else dense_ms / (self.speed_up or 1)
 
 
-def fit(model: ModelLike, **settings: Any) -> FitResult:
+def fit(
+    model: ModelLike,
+    *,
+    budget_ms: float | None = None,
+    speed_up: float | None = None,
+    most_loss: float | None = None,
+    **settings: Any,
+) -> FitResult:
     """Make a trained model as fast as asked on a device with the least loss, and measure what came of it.
 
     One of `budget_ms` (milliseconds of an inference), `speed_up` (over the dense network) and `most_loss` (percentage
@@ -133,8 +140,7 @@ def fit(model: ModelLike, **settings: Any) -> FitResult:
     >>> result.is_met, result.proof.fitted_ms > 0
     (True, True)
     """
-    names = ("budget_ms", "speed_up", "most_loss")
-    target = Target(**{name: settings.pop(name) for name in names if name in settings})
+    target = Target(budget_ms=budget_ms, speed_up=speed_up, most_loss=most_loss)
     return fit_all(model, targets=[target], **settings)[0]
 
 

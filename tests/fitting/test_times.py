@@ -32,8 +32,8 @@ def test_only_between_neighbours_that_do_not_rise() -> None:
 
 def test_kinds_have_heights_where_those_matter() -> None:
     assert kinds_of(("workgroup", "unstructured", "filter")) == (
-        Kind(method="workgroup"), Kind(method="workgroup", unit_rows=4), Kind(method="unstructured", unit_rows=1),
-        Kind(method="filter", unit_rows=1),
+        Kind(method="workgroup"), Kind(method="workgroup", unit_rows=4), Kind(method="unstructured"),
+        Kind(method="filter"),
     )  # fmt: skip
 
 
