@@ -53,9 +53,12 @@ MOST_KEPT_SHARE, LIKELY_KEPT_SHARE = 0.5, 0.2
 
 
 def sparse_offers(kernel: Kernel[Any, Any], request: Request, *, label: str, place: int) -> Sequence[Offer]:
-    """Direct sparse convolution: for single weights, of which few are left. `place`: among kernels that do so."""
+    """Direct sparse convolution: for single weights, of which few are left, and nothing that is added to the results.
+    `place`: among kernels that do so.
+    """
     workload = request.form.workload
-    if request.form.winograd is not None or workload.kept_share > MOST_KEPT_SHARE:
+    is_dense = workload.kept_share > MOST_KEPT_SHARE
+    if request.form.winograd is not None or is_dense or request.operation.added:
         return ()
     is_likely = workload.unit_rows == 1 and workload.kept_share <= LIKELY_KEPT_SHARE
     rank = (Rank.PREFERRED if is_likely else Rank.DOUBTFUL) + place
@@ -148,7 +151,7 @@ class SparseConvKernel(PositionKernel[SparseConvTile]):
         return {**weight_arguments(packed), **blocks, **operation.position_arguments(tile)}
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
-        return CONV.sample_operations()
+        return tuple(operation for operation in CONV.sample_operations() if not operation.added)
 
 
 SPARSE_CONV = SparseConvKernel()

@@ -13,12 +13,11 @@ from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem, ceil_div
 from clprune.kernels.arguments import Launch
 from clprune.kernels.base import Offer, Request
-from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import AREA_CONSTRAINTS, ConvOperation, conv_operation
 from clprune.kernels.convolution import ConvolutionKernel
 from clprune.kernels.samples import ragged_matrix
 from clprune.kernels.signature import places
-from clprune.kernels.sparse_conv import sparse_offers
+from clprune.kernels.sparse_conv import SPARSE_CONV, sparse_offers
 from clprune.kernels.storage import CODEBOOK4, INT8, entry_lists, weight_arguments
 from clprune.kernels.tile import Constraint, values
 from clprune.packing.chunk_lists import PackedChunkLists, pack_chunk_lists
@@ -213,7 +212,8 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
             conv_operation(pooled, activation="relu", pooled=True),
             conv_operation(large, activation="relu"),
         )
-        return (*(operation for operation in CONV.sample_operations() if has_local_form(operation.problem)), *others)
+        known = SPARSE_CONV.sample_operations()
+        return (*(operation for operation in known if has_local_form(operation.problem)), *others)
 
 
 def _with_channels(tile: SparseConvLocalTile, problem: ConvProblem) -> SparseConvLocalTile:
