@@ -50,8 +50,8 @@ class TrainResult:
 
 def train(
     cfg: str | Path,
-    weights: str | Path | None = None,
     *,
+    weights: str | Path | None = None,
     data: Data,
     epochs: int = 1,
     recipe: Recipe | None = None,

@@ -20,8 +20,7 @@ _HEADING = """# Mutated files
 Written by `make fuzz FUZZ=--record`, which adds to what was there. Inputs are made by mutation, no two of a run alike,
 and read in a process that may take 2 GiB more than it had and 20 s an input. A fault is anything but an answer or an
 error of one printable line: a traceback, a hang, the end of the process, more memory, something printed besides,
-weights accepted that are not finite, and on a device a wrong answer. The faults that were found are listed; each was
-then mended, with a test.
+weights accepted that are not finite, and on a device a wrong answer. Those that were found are listed.
 """
 
 
