@@ -59,16 +59,16 @@ def main(names: str, device: str | None, seed: int, one: str | None, out: Path) 
         return
     info = choose(device)
     title = info.platform_name
-    earlier = read_sections(out).get(title, {"parts": [{"rows": []}]})
-    rows = {row[0]: tuple(row) for row in earlier["parts"][0]["rows"]}
     for name in names.split(","):
         command = [sys.executable, "-m", "tools.torchvision_models", "--one", name, "--seed", str(seed)]
         try:
             answer = run_process([*command, "--device", info.selector], name=name, limit_s=LIMIT_S)
-            rows[name] = tuple(json.loads(answer))
+            row = tuple(json.loads(answer))
         except WorkerError as error:
-            rows[name] = (name, "", "", "", str(error))
-        say("  ".join(rows[name]))
+            row = (name, "", "", "", str(error))
+        say("  ".join(row))
+        earlier = read_sections(out).get(title, {"parts": [{"rows": []}]})
+        rows = {found[0]: found for found in (*earlier["parts"][0]["rows"], row)}
         text = f"OpenCL: {device_text(info)}. Seed {seed}."
         section = make_section(PACKAGES, text=text, parts=[table_of(COLUMNS, rows.values())], seed=seed)
         write_section(out, title, section, heading=HEADING)
