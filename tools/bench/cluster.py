@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import dask
 import numpy as np
 from distributed import Client, LocalCluster
 from PIL import Image
@@ -122,6 +123,7 @@ def _sleep(device: _StandIn, items: Sequence[str]) -> Sequence[str]:
 def simulate(*, workers: int, batches: int) -> dict[str, float]:
     """Seconds for so many batches, the seconds of sleeping per worker, and megabytes in use early and at the end."""
     job: Job[_StandIn, str, str] = Job(open=_StandIn, answer=_sleep, lost=lambda item, error: item)
+    dask.config.set({"distributed.worker.profile.enabled": False})  # 100 profilers in one process are all it does
     cluster = LocalCluster(
         n_workers=workers,
         threads_per_worker=1,
