@@ -202,6 +202,8 @@ def fit_all(
             tune_s=tune_s, progress=progress, out=out,
         )  # fmt: skip
         fitting.build(kinds)
+        for target in targets:
+            fitting.check(target)
         return tuple(fitting.reach(target, prefix) for target, prefix in zip(targets, prefixes, strict=True))
 
 
@@ -252,8 +254,20 @@ class _Fitting:
             kinds=kinds, tune_s=self.tune_s, progress=self.progress,
         ).table()  # fmt: skip
 
+    def check(self, target: Target) -> None:
+        """Raise UsageError for a budget that no choice reaches by the table."""
+        from clprune.fitting.choice import fastest_ms
+
+        least_ms, dense_ms = fastest_ms(self.table), self._dense_ms
+        if target.most_loss is None and target.budget(dense_ms) < least_ms:
+            raise UsageError(
+                f"{target.budget(dense_ms):.3g} ms on {self.session.info.name} cannot be reached: the dense network "
+                f"takes {dense_ms:.3g} ms, the fastest choice about {least_ms:.3g} ms; expected at least that, or more "
+                "--methods"
+            )
+
     def reach(self, target: Target, prefix: str | Path | None) -> FitResult:
-        """Select, try on the device, retrain, prove, write. Raises UsageError for what cannot be reached."""
+        """Select, try on the device, retrain, prove, write."""
         chosen = self.record.get("chosen", f"{target} {self.ways} {self.tries}", lambda: self._chosen(target))
         applied, attempts = self._applied(self.table.named(chosen["name"])), int(chosen["attempts"])
         model, losses = self._retrained(applied, prefix)
@@ -304,14 +318,7 @@ class _Fitting:
 
         least_ms, dense_ms = fastest_ms(self.table), self._dense_ms
         if target.most_loss is None:
-            budget_ms = target.budget(dense_ms)
-            if budget_ms < least_ms:
-                raise UsageError(
-                    f"{budget_ms:.3g} ms on {self.session.info.name} cannot be reached: the dense network takes "
-                    f"{dense_ms:.3g} ms, the fastest choice about {least_ms:.3g} ms; expected at least that, or more "
-                    "--methods"
-                )
-            return budget_ms
+            return target.budget(dense_ms)
         low, high = least_ms, dense_ms
         for number in range(HALVINGS):
             self._tell("search", number, HALVINGS)
