@@ -154,9 +154,11 @@ def known_content(data: bytes) -> str | None:
 
 
 def named_by(path: Path, target: str) -> Path:
-    """The file that `target` in the file `path` means: seen from the working folder, or else from that file's."""
-    beside = path.parent / target
-    return Path(target) if os.path.exists(target) or not os.path.exists(beside) else beside  # noqa: PTH110
+    """The file that `target` in the file `path` means: seen from the working folder, from that file's, or from the one
+    above, as in darknet's own checkout, where cfg/ lies beside data/.
+    """
+    places = [Path(target), path.parent / target, path.parent / os.pardir / target]
+    return next((place for place in places if os.path.exists(place)), places[0])  # noqa: PTH110
 
 
 @contextmanager

@@ -8,6 +8,7 @@ The answer is one JSON object on stdout.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,19 @@ from tools.terminal import options, run_command
 
 def survey(path: Path, *, side: int | None, device: str | None, seed: int) -> dict[str, Any]:
     """What came of a cfg: `state` is right, wrong, refused or failed; `text` says why or by how much."""
+    with tempfile.TemporaryDirectory(prefix="clprune-survey-") as work:
+        found = _survey(path, side=side, device=device, seed=seed, work=Path(work))
+        return {**found, "text": found["text"].replace(str(path.parent) + "/", "").replace(f"{work}/", "")}
+
+
+def _survey(path: Path, *, side: int | None, device: str | None, seed: int, work: Path) -> dict[str, Any]:
     try:
-        with tempfile.TemporaryDirectory(prefix="clprune-survey-") as work, open_device(device) as session:
-            network = read_network(path, side=side, work=Path(work))
+        with open_device(device) as session:
+            network = read_network(path, side=side, work=work)
             weights = well_conditioned(network, seed=seed)
             errors = verify_model(session, network, weights, random_images(network, seed=seed))
     except (UnsupportedLayerError, CfgError) as error:
-        return {"state": "refused", "text": str(error).replace(str(path), path.name)}
+        return {"state": "refused", "text": str(error)}
     except ClpruneError as error:
         return {"state": "failed", "text": str(error)}
     worst = max(errors, key=lambda error: error.relative_error / error.tolerance)
@@ -48,6 +55,8 @@ def survey(path: Path, *, side: int | None, device: str | None, seed: int) -> di
 @options(side={"type": int}, device=None, seed=0)
 def main(cfg: Path, side: int | None, device: str | None, seed: int) -> None:
     """Run one cfg with random weights and compare every layer with the float64 reference."""
+    cfg = cfg.resolve()
+    os.chdir(cfg.parent.parent)  # from where the files that it names are seen in darknet's own checkout
     click.echo(json.dumps(survey(cfg, side=side, device=device, seed=seed)))
 
 
