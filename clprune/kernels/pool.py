@@ -123,10 +123,11 @@ class PoolKernel(Kernel[TileT, PoolOperation]):
 
 def line_values(tile: WindowPoolTile, problem: PoolProblem) -> int:
     """Values, with the border, that windows of a row of the output read of a row of the input, in whole vectors; 0
-    where windows are not taken apart: where they are inside the image, and where rows are too long.
+    where windows are not taken apart: inside the image, where rows are too long, and by a single work-item without
+    vectors, which any device runs.
     """
     window = problem.window
-    if problem.all_inside:
+    if problem.all_inside or tile.vector_width * tile.group_n == 1:
         return 0
     windows = round_up(problem.out_width, tile.vector_width)
     values = round_up((windows - 1) * window.stride_x + window.extent_x, tile.vector_width)

@@ -14,7 +14,7 @@ from clprune.darknet.registry import find_kind
 from clprune.darknet.weights import write_weights
 from clprune.errors import CfgError, UsageError
 from clprune.opencl import Session
-from clprune.pruning.channels import channel_flow
+from clprune.pruning.channels import channel_groups
 from clprune.pruning.shrink import shrink_network
 from clprune.runner import Runner
 from tests.command_line import clprune
@@ -128,8 +128,8 @@ def test_runner_and_training_agree(model: Path, device_context: Session) -> None
 
 def test_channels_may_go_before_it(model: Path) -> None:
     network = load_network(model)
-    flow = channel_flow(network, 0)
-    assert (flow.carriers, flow.readers, flow.obstacle) == ((1,), (2,), None)
+    group = channel_groups(network)[0]
+    assert (group.producers, group.obstacle) == ((0,), None)
     mask = np.ones((9, 27), bool)
     mask[2:4] = False
     shrunk = shrink_network(network, random_weights(network, seed=3), {0: mask})

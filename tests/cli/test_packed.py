@@ -70,7 +70,6 @@ def test_info(run: Run, model: Path, packed: Path) -> None:
     assert result.status == 0
     assert "float16" in result.out
     assert f"{packed}: 0.0" in result.out
-    assert run("info", model).out == result.out
     facts = json.loads(run("info", packed, "--json").out)
     assert facts["size_bytes"] == packed.stat().st_size
     layer = next(layer for layer in facts["layers"] if layer["layer"] == 2)
@@ -80,7 +79,7 @@ def test_info(run: Run, model: Path, packed: Path) -> None:
 
 
 def test_info_of_other_files(run: Run, model: Path) -> None:
-    result = run("info", model)
+    result = run("info", model.with_suffix(".weights"))
     assert result.status == 1
     assert result.error == (
         f"{model.with_suffix('.weights')}: expected a packed model, PREFIX.safetensors: other files do not say what "

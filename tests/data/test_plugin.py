@@ -42,7 +42,7 @@ def test_a_package_adds_a_data_set() -> None:
     assert data.images[:].min() == 90
     with pytest.raises(UsageError, match="expected grey:PATH"):
         load_data("grey", split="test", height=4, width=5)
-    with pytest.raises(UsageError, match="found int, expected a"):
+    with pytest.raises(UsageError, match=r"7: expected a clprune\.data\.DataSource"):
         load_data("wrong", split="test", height=4, width=5)
     with pytest.raises(UsageError, match=r"broken in clprune\.data_sets: .*ABSENT of grey-data cannot be loaded"):
         load_data("broken", split="test", height=4, width=5)

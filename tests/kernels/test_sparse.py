@@ -9,7 +9,7 @@ import pytest
 
 from clprune import quirks
 from clprune.candidate import bind_case, verify
-from clprune.geometry import ConnectedProblem, ConvProblem
+from clprune.geometry import ConnectedProblem, ConvProblem, Window
 from clprune.kernels.arguments import Sample
 from clprune.kernels.connected import CONNECTED, connected_operation, connected_reference
 from clprune.kernels.conv import CONV
@@ -172,5 +172,5 @@ def test_local_tiles_fit_the_layer_and_the_device() -> None:
     few = replace(problem, in_channels=3, out_channels=5)
     assert SPARSE_CONV_LOCAL.default_tile(conv_operation(few), device).tile_k <= 5
     assert SPARSE_CONV_LOCAL.default_tile(conv_operation(few), device).block_rows >= 5  # the input is copied once
-    strided = conv_operation(replace(problem, stride=2))
-    assert SPARSE_CONV_LOCAL.rejection(tile, strided, device) == "the layer has a stride or groups"
+    strided = conv_operation(replace(problem, window=Window.square(3, stride=2, padding=1)))
+    assert SPARSE_CONV_LOCAL.rejection(tile, strided, device) == "the layer has a stride, groups or uneven windows"

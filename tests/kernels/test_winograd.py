@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 
 from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
-from clprune.geometry import ConvProblem
+from clprune.geometry import ConvProblem, Window
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.transform_source import transform_statements
 from clprune.kernels.winograd_fused import WINOGRAD_FUSED, WinogradFusedTile
@@ -68,13 +69,13 @@ def test_even_and_odd_parts_are_shared(kind: str, operations: int) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"size": 5}, "filters are 5x5"),
-        ({"stride": 2}, "the stride is 2"),
+        ({"window": Window.square(5, padding=1)}, "filters are 5x5"),
+        ({"window": Window.square(3, stride=2, padding=1)}, "the stride is 2"),
         ({"in_channels": 4, "groups": 2}, "2 groups"),
-        ({"padding": 3}, "the padding is 3"),
+        ({"window": Window.square(3, padding=3)}, "the padding is 3"),
     ],
 )
-def test_obstacles(change: dict[str, int], reason: str) -> None:
+def test_obstacles(change: dict[str, Any], reason: str) -> None:
     problem = dataclasses.replace(PROBLEM, **change)
     obstacle = winograd_obstacle(problem)
     assert obstacle is not None
