@@ -24,6 +24,7 @@ MAX_BYTES = 1 << 20
 
 _BLANKS = str.maketrans("", "", " \t\r\v\f")
 _COMMENT = re.compile(r"[#;].*")
+_APART_BY_BLANKS = re.compile(r"(?<=[0-9.])[ \t]+(?=[-.0-9])")
 
 
 class CfgWarning(ClpruneWarning):
@@ -51,7 +52,7 @@ def parse_cfg(path: str | Path) -> list[Section]:
     sections: list[Section] = []
     options: dict[str, Option] = {}
     for number, raw in enumerate(split_lines(read_cfg_text(path)), start=1):
-        line = stripped(raw.rstrip("\n"))
+        line = stripped(_with_commas(raw.rstrip("\n"), path=path, number=number))
         if not line:
             continue
         if line.startswith("["):
@@ -66,6 +67,16 @@ def parse_cfg(path: str | Path) -> list[Section]:
     if not sections:
         raise CfgError("has no sections: expected [net] and at least one layer", path=path)
     return sections
+
+
+def _with_commas(line: str, *, path: Path, number: int) -> str:
+    """A line with commas where blanks alone part the numbers of a list, as in an official cfg."""
+    line = _COMMENT.sub("", line)
+    if "," not in line or _APART_BY_BLANKS.search(line) is None:
+        return line
+    message = "numbers with a blank but no comma between them are read as several: darknet would read one"
+    warnings.warn(CfgWarning(f"{path}:{number}: {message}"), stacklevel=3)
+    return _APART_BY_BLANKS.sub(",", line)
 
 
 def _section_name(line: str, *, path: Path, number: int) -> str:

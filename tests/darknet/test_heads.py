@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from clprune.darknet.cfg import CfgWarning
 from clprune.darknet.kinds.heads import Detection, GaussianYolo, Region, Yolo
 from clprune.darknet.network import Network, load_network
 from clprune.errors import CfgError
@@ -107,3 +108,13 @@ def test_trees_that_do_not_fit(tmp_path: Path, tree: str | None, words: str) -> 
     region = "[region]\nnum=1\nclasses=3\ncoords=4\nanchors=1,2\ntree=a.tree\n"
     with pytest.raises(CfgError, match=f"a\\.cfg:14: .*{words}"):
         load(tmp_path, region, filters=8)
+
+
+def test_anchors_with_a_blank_for_a_comma(tmp_path: Path) -> None:
+    """As in cspx-p7-mish_hp.cfg."""
+    with pytest.warns(CfgWarning, match=r"a\.cfg:13: numbers with a blank but no comma"):
+        head = load(tmp_path, "[yolo]\nnum=2\nclasses=2\nmask=0,1\nanchors = 1,2  3, 4  # 5 6, 7", filters=14).layers[
+            -1
+        ]
+    assert isinstance(head, Yolo)
+    assert head.anchors == ((1.0, 2.0), (3.0, 4.0))
