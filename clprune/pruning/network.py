@@ -64,9 +64,12 @@ def plan_of(layers: Iterable[PrunedLayer]) -> dict[int, PruneOptions]:
 def prunable_layers(
     network: Network, *, first_dense: bool = True
 ) -> tuple[tuple[MatrixLayer, ...], tuple[MatrixLayer, ...]]:
-    """The convolutions (all but the first, unless `first_dense` is False) and connected layers that may be pruned."""
+    """The convolutions (all but the first, unless `first_dense` is False) and connected layers that may be pruned.
+
+    Convolutions with one weight per output channel, such as a normalization of the input, scale channels: none of them.
+    """
     layers = [layer for layer in network.layers if isinstance(layer, MatrixLayer)]
-    convolutions = tuple(layer for layer in layers if not isinstance(layer, Connected))
+    convolutions = tuple(layer for layer in layers if not isinstance(layer, Connected) and layer.columns > 1)
     return convolutions[1 if first_dense else 0 :], tuple(layer for layer in layers if isinstance(layer, Connected))
 
 

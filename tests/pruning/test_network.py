@@ -79,6 +79,13 @@ def test_the_first_convolution_stays_dense_unless_asked(network: Network) -> Non
     assert [layer.index for layer in prunable_layers(network, first_dense=False)[0]] == [0, 1, 2]
 
 
+def test_a_normalization_of_the_input_is_no_first_convolution(tmp_path: Path) -> None:
+    first = "[convolutional]\nfilters=3\ngroups=3\nsize=1\nactivation=linear\n\n[convolutional]"
+    (tmp_path / "normalized.cfg").write_text(CFG.replace("[convolutional]", first, 1))
+    convolutions, _ = prunable_layers(load_network(tmp_path / "normalized.cfg"))
+    assert [layer.index for layer in convolutions] == [2, 3]
+
+
 def test_the_plan_names_method_unit_and_share(network: Network) -> None:
     weights = random_weights(network, seed=0)
     plan = plan_pruning(network, weights, settings_of(fc_sparsity=0.25))
