@@ -29,7 +29,7 @@ from clprune.turns import in_turns, milliseconds
 from tools import RESULTS
 from tools.bench.machine import device_text
 from tools.bench.process import run_process
-from tools.bench.report import make_section, show, table_of, write_section
+from tools.bench.report import make_section, read_sections, show, table_of, write_section
 from tools.bench.workers import Turn, Worker
 from tools.darknet.network import read_network, well_conditioned
 from tools.darknet.outputs import device_outputs, errors_of
@@ -44,6 +44,7 @@ difference over the largest value of a layer.
 
 PACKAGES = ("clprune", "numpy", "pyopencl")
 LIMIT_S = 900.0
+RIGHT = "right"
 
 
 @click.group()
@@ -57,28 +58,34 @@ def darknet() -> None:
     side={"type": int, "default": 128, "help": "Images of at most so many pixels a side, where the network can."},
     device=None,
     seed=0,
+    resume={"default": False, "help": "Keep the rows of an earlier run that were right."},
     out=RESULTS / "darknet.json",
 )
-def survey_folders(folders: Sequence[Path], side: int, device: str | None, seed: int, out: Path) -> None:
+def survey_folders(  # noqa: PLR0917 - click gives them by name
+    folders: Sequence[Path], side: int, device: str | None, seed: int, resume: bool, out: Path
+) -> None:
     """Every cfg of FOLDERS against the float64 reference."""
     info = choose(device)
-    rows: list[tuple[object, ...]] = []
+    title = f"{_title(folders)}, {info.platform_name}"
+    before = {tuple(row[:2]): row for row in _rows(out, title) if row[4] == RIGHT} if resume else {}
+    rows: list[Sequence[object]] = []
     known: dict[bytes, dict[str, Any]] = {}  # forks share many files
     for folder in folders:
         for cfg in sorted(folder.glob("*.cfg")):
-            text = cfg.read_bytes()
-            if text not in known:
+            names, text = (cfg.stem, _fork(folder)), cfg.read_bytes()
+            if names not in before and text not in known:
                 known[text] = _survey_process(cfg, side=side, device=info.selector, seed=seed)
-            found = known[text]
-            say(f"{folder.name}/{cfg.name}: {found['state']}: {found['text']}")
-            rows.append((cfg.stem, found.get("layers", ""), found.get("input", ""), found["state"], found["text"]))
-    states = Counter(row[3] for row in rows)
+            found = known.get(text, {})
+            rows.append(
+                before.get(names) or (*names, *(found.get(key, "") for key in ("layers", "input", "state", "text")))
+            )
+            say("  ".join(map(str, rows[-1])))
+    states = Counter(str(row[4]) for row in rows)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     text = f"OpenCL: {device_text(info)}. Images of at most {side} x {side} where a network can have such; seed {seed}."
-    columns = ("cfg", "layers", "input", "state", "largest error of its tolerance, or the reason")
+    columns = ("cfg", "of", "layers", "input", "state", "largest error of its tolerance, or the reason")
     parts = [f"{counts}.", table_of(columns, rows)]
     section = make_section(PACKAGES, text=text, parts=parts, states=dict(states))
-    title = f"{_title(folders)}, {info.platform_name}"
     show(title, section["parts"])
     write_section(out, title, section, heading=HEADING)
 
@@ -122,9 +129,17 @@ def compare_library(  # noqa: PLR0917 - click gives them by name
 
 
 def _title(folders: Sequence[Path]) -> str:
-    return "Every cfg of " + ", ".join(
-        folder.parent.name if folder.name == "cfg" else folder.name for folder in folders
-    )
+    return "Every cfg of " + ", ".join(map(_fork, folders))
+
+
+def _fork(folder: Path) -> str:
+    return folder.parent.name if folder.name == "cfg" else folder.name
+
+
+def _rows(out: Path, title: str) -> list[list[str]]:
+    """The rows that an earlier run wrote."""
+    section = read_sections(out).get(title)
+    return section["parts"][1]["rows"] if section else []
 
 
 def _survey_process(cfg: Path, *, side: int, device: str, seed: int) -> dict[str, Any]:
