@@ -55,5 +55,5 @@ def test_the_page_has_a_section_for_the_survey_and_one_for_each_library(tmp_path
     sections = json.loads(out.read_text())["sections"]
     assert len(sections) == 2
     (row,) = sections[next(title for title in sections if title.startswith("Against"))]["parts"][0]["rows"]
-    assert row[1] == "2 of 2"
-    assert float(row[3]) < 1e-5
+    assert row[2] == "2 of 2"
+    assert float(row[4]) < 1e-5

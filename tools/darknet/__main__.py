@@ -47,6 +47,9 @@ LIMIT_S = 900.0
 RIGHT = "right"
 
 
+_SIDE = "Images of at most so many pixels a side, where the network can."
+
+
 @click.group()
 def darknet() -> None:
     """Networks of darknet and its forks: do they run, are they right, how fast."""
@@ -55,7 +58,7 @@ def darknet() -> None:
 @darknet.command("survey")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @options(
-    side={"type": int, "default": 128, "help": "Images of at most so many pixels a side, where the network can."},
+    side={"type": int, "default": 128, "help": _SIDE},
     device=None,
     seed=0,
     resume={"default": False, "help": "Keep the rows of an earlier run that were right."},
@@ -95,25 +98,27 @@ def survey_folders(  # noqa: PLR0917 - click gives them by name
 @click.argument("cfgs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @options(
     name={"default": "darknet", "help": "What to call the library."},
+    side={"type": int, "default": 256, "help": _SIDE},
     rounds=3,
     device=None,
     seed=0,
     out=RESULTS / "darknet.json",
 )
 def compare_library(  # noqa: PLR0917 - click gives them by name
-    folder: Path, cfgs: Sequence[Path], name: str, rounds: int, device: str | None, seed: int, out: Path
+    folder: Path, cfgs: Sequence[Path], name: str, side: int, rounds: int, device: str | None, seed: int, out: Path
 ) -> None:
     """Each layer of CFGS against the library in FOLDER, and both timed."""
     info = choose(device)
     rows = []
     for cfg in cfgs:
         try:
-            rows.append(_compare(cfg, folder=folder, device=info.selector, rounds=rounds, seed=seed))
+            rows.append(_compare(cfg, folder=folder, side=side, device=info.selector, rounds=rounds, seed=seed))
         except ClpruneError as error:
-            rows.append((cfg.stem, "", "", str(error).replace(str(cfg.parent), ""), "", "", ""))
+            rows.append((cfg.stem, "", "", "", str(error).replace(str(cfg.parent), ""), "", "", ""))
         say("  ".join(map(str, rows[-1])))
     columns = (
         "cfg",
+        "input",
         "layers compared",
         "largest error",
         "error of the last layer",
@@ -151,15 +156,15 @@ def _survey_process(cfg: Path, *, side: int, device: str, seed: int) -> dict[str
     return found
 
 
-def _compare(cfg: Path, *, folder: Path, device: str, rounds: int, seed: int) -> tuple[object, ...]:
+def _compare(cfg: Path, *, folder: Path, side: int, device: str, rounds: int, seed: int) -> tuple[object, ...]:
     """A row of the table: errors of the layers that are not softmax, and times."""
     with tempfile.TemporaryDirectory(prefix="clprune-compare-") as work:
-        network = read_network(cfg, side=None, work=Path(work))
+        network = read_network(cfg, side=side, work=Path(work))
         weights, x = well_conditioned(network, seed=seed), random_images(network, seed=seed)
         file, outputs = Path(work) / "random.weights", Path(work) / "outputs.npz"
         save_weights(file, network, weights)
         command = [sys.executable, "-m", "tools.darknet.outputs"]
-        asked = {"cfg": str(cfg), "weights": str(file), "outputs": str(outputs)}
+        asked = {"cfg": str(network.path), "weights": str(file), "outputs": str(outputs)}
         with (
             open_device(device) as session,
             Worker(command, name=folder.name, engine=str(folder), options=asked, cpus=range(256)) as worker,
@@ -183,6 +188,7 @@ def _compare(cfg: Path, *, folder: Path, device: str, rounds: int, seed: int) ->
     worst = max(errors, key=lambda index: errors[index])
     return (
         cfg.stem,
+        str(network.input),
         f"{len(errors)} of {len(network.layers)}",
         f"{errors[worst]:.1e} (layer {worst}, {kinds[worst]})",
         f"{errors[max(errors)]:.1e}",
