@@ -35,9 +35,11 @@ def device_outputs(runner: Runner, x: FloatArray) -> dict[int, FloatArray]:
         raise UsageError(f"batch {runner.network.batch}: expected 1")
     runner(x)
     bound, results = runner.bound, {}
+    written = {step.step.output for step in bound.steps}
+    written |= {view.tensor for tensor, view in bound.plan.views.items() if tensor in written}
     for layer in runner.network.layers:
         layout = bound.plan.layouts.get(layer.index)
-        if layout is not None:
+        if layout is not None and (layer.index in written or layer.index in bound.plan.views):
             flat = runner.session.read(bound.tensors[layer.index], np.float32, layout.elements)
             results[layer.index] = view(flat, layout).reshape(-1).copy()
     return results
