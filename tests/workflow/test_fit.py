@@ -11,30 +11,16 @@ from clprune.container.model import load_model
 from clprune.dataset import DataSet
 from clprune.errors import FileError, UsageError
 from clprune.opencl import Session
-from tests.cli.conftest import CFG
 
 pytest.importorskip("torch", reason="training needs PyTorch")
 # what follows needs it
 
 from clprune.darknet.network import load_network
-from clprune.darknet.random_weights import random_weights
 from clprune.data import load_data
 from clprune.fitting import times as fitting_times
 from clprune.training.refit import Reference
 from clprune.workflow.fit import Target, fit, fit_all
 from clprune.workflow.report_page import fit_page
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """A cfg with its weights beside it."""
-    from clprune.darknet.weights import write_weights
-
-    path = tmp_path / "small.cfg"
-    path.write_text(CFG)
-    network = load_network(path)
-    write_weights(path.with_suffix(".weights"), network, random_weights(network, seed=3))
-    return path
 
 
 def test_targets_are_one_of_three() -> None:

@@ -14,25 +14,11 @@ from clprune.errors import UsageError
 from clprune.opencl import Session
 from clprune.progress import Progress
 from clprune.pruning.registry import get_method
-from tests.cli.conftest import CFG
 
 pytest.importorskip("torch", reason="training needs PyTorch")
 # what follows needs it
 
-from clprune.darknet.network import load_network
-from clprune.darknet.random_weights import random_weights
-from clprune.darknet.weights import write_weights
 from clprune.workflow.prune import prune
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """A cfg with its weights beside it."""
-    path = tmp_path / "small.cfg"
-    path.write_text(CFG)
-    network = load_network(path)
-    write_weights(path.with_suffix(".weights"), network, random_weights(network, seed=3))
-    return path
 
 
 def test_a_typed_result_without_files(device_context: Session, model: Path) -> None:

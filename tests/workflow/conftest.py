@@ -1,0 +1,7 @@
+"""What tests of the workflow share with those of the command line: a small model in a folder of its own."""
+
+from __future__ import annotations
+
+from tests.cli.conftest import model
+
+__all__ = ["model"]
