@@ -130,6 +130,11 @@ class ConvProblem:
         """With a `Window.square`."""
         return cls(window=Window.square(size, stride=stride, padding=padding), **fields)
 
+    @classmethod
+    def of(cls, shape: Shape, **fields: Any) -> ConvProblem:
+        """With images of `shape`."""
+        return cls(in_channels=shape.channels, in_height=shape.height, in_width=shape.width, **fields)
+
     @property
     def out_height(self) -> int:
         return self.window.rows(self.in_height)

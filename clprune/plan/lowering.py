@@ -111,16 +111,8 @@ def _blur(layer: WindowedLayer, site: Site, own: int) -> None:
     """Add the step that blurs the layer's own output, where there is one."""
     if layer.blur is None:
         return
-    channels, shape = layer.output.channels, layer.inner
-    problem = ConvProblem(
-        batch=site.batch,
-        in_channels=channels,
-        in_height=shape.height,
-        in_width=shape.width,
-        out_channels=channels,
-        window=layer.blur,
-        groups=channels,
-    )
+    channels = layer.output.channels
+    problem = ConvProblem.of(layer.inner, batch=site.batch, out_channels=channels, window=layer.blur, groups=channels)
     filters = np.tile(np.array(layer.blur_weights, np.float32), (channels, 1))
     constants = LayerWeights(weights=filters, biases=np.zeros(channels, np.float32))
     site.compute(

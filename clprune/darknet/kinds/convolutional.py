@@ -130,14 +130,8 @@ class Convolutional(WindowedLayer, MatrixLayer):
         return replace(self, filters=channels, groups=groups, output=replace(self.output, channels=channels))
 
     def problem(self, batch: int) -> ConvProblem:
-        return ConvProblem(
-            batch=batch,
-            in_channels=self.input.channels,
-            in_height=self.input.height,
-            in_width=self.input.width,
-            out_channels=self.filters,
-            window=self.own_window,
-            groups=self.groups,
+        return ConvProblem.of(
+            self.input, batch=batch, out_channels=self.filters, window=self.own_window, groups=self.groups
         )
 
 
@@ -180,11 +174,4 @@ class Local(WeightedLayer):
 
     def problem(self, batch: int) -> ConvProblem:
         """The work of this layer on `batch` images: that of a convolution."""
-        return ConvProblem(
-            batch=batch,
-            in_channels=self.input.channels,
-            in_height=self.input.height,
-            in_width=self.input.width,
-            out_channels=self.filters,
-            window=self.window,
-        )
+        return ConvProblem.of(self.input, batch=batch, out_channels=self.filters, window=self.window)
