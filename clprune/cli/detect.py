@@ -32,6 +32,7 @@ from clprune.errors import ClpruneError
 
 if TYPE_CHECKING:
     from clprune.detection import Detection, Detector, Found
+    from clprune.image import ImageOptions
 
 
 @click.command("detect")
@@ -92,7 +93,8 @@ def command(
     if bulk is not None:
         ctx.exit(_detect_by_workers(bulk, model, weights, images, crops=crops, as_json=as_json, boxes=boxes, **options))
     paths = list(_files(images))
-    drawn, cut = PictureFolder.of(out, sources=paths), PictureFolder.of(crops, sources=paths)
+    sources = paths if images else None
+    drawn, cut = PictureFolder.of(out, sources=sources), PictureFolder.of(crops, sources=sources)
     resize, algorithms = options.pop("resize"), take_algorithms(options)
     reading = take_image_options(options)
     with Detector(model, weights, resize=resize, algorithms=algorithms, image_options=reading, **options) as detector:
@@ -100,7 +102,7 @@ def command(
         start, failures, count = time.perf_counter(), 0, 0
         # From a stream, no more is read than what is answered.
         ahead = 2 * detector.network.batch if images else 0
-        for found, frame in _find(detector, paths if images else lines_of_stdin(), drawn, ahead=ahead):
+        for found, frame in _find(detector, paths if images else lines_of_stdin(), drawn, ahead=ahead, options=reading):
             count, failures = count + 1, failures + (found.error is not None)
             if found.error is None and found.picture is not None and (drawn or cut):
                 _write_pictures(found, drawn=drawn, cut=cut)
@@ -171,7 +173,7 @@ def _text(found: Found, frame: int | None, *, boxes: bool) -> str:
 
 
 def _find(
-    detector: Detector, paths: Iterable[str], drawn: PictureFolder | None, *, ahead: int
+    detector: Detector, paths: Iterable[str], drawn: PictureFolder | None, *, ahead: int, options: ImageOptions
 ) -> Iterator[tuple[Found, int | None]]:
     """What came of each image, and of each frame of a video with its number; videos are drawn here."""
     from clprune.detection.video import is_video
@@ -179,18 +181,20 @@ def _find(
     for of_videos, group in itertools.groupby(paths, is_video):
         if of_videos:
             for path in group:
-                yield from _find_in_video(detector, path, drawn)
+                yield from _find_in_video(detector, path, drawn, options=options)
         else:
             yield from ((found, None) for found in detector.stream(group, ahead=ahead))
 
 
-def _find_in_video(detector: Detector, path: str, drawn: PictureFolder | None) -> Iterator[tuple[Found, int | None]]:
+def _find_in_video(
+    detector: Detector, path: str, drawn: PictureFolder | None, *, options: ImageOptions
+) -> Iterator[tuple[Found, int | None]]:
     from clprune.detection import Found
     from clprune.detection.drawing import draw_objects
     from clprune.detection.video import Video, video_writer
 
     try:
-        with Video(path) as video, contextlib.ExitStack() as stack:
+        with Video(path, options=options) as video, contextlib.ExitStack() as stack:
             write = None
             for frame, found in enumerate(detector.stream(video, ahead=2 * detector.network.batch)):
                 if drawn is not None and found.picture is not None and found.error is None:

@@ -61,6 +61,8 @@ class CocoFile:
                 continue
             seen.append(image["id"])
             for one in objects.detections:
+                if one.class_index not in numbers:  # a class that the annotations do not know
+                    continue
                 left, top, right, bottom = one.corners(width=objects.width, height=objects.height)
                 left, top = max(left, 0.0), max(top, 0.0)
                 box = [left, top, min(right, objects.width) - left, min(bottom, objects.height) - top]

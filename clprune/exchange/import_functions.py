@@ -16,7 +16,7 @@ from clprune.errors import UsageError
 from clprune.exchange.feature import PROBES, Feature
 from clprune.exchange.import_moves import moved
 from clprune.exchange.importer import Importer, Operators
-from clprune.exchange.read import Array, attributes_of, evaluate
+from clprune.exchange.read import MAX_VALUES, Array, attributes_of, evaluate
 
 FUNCTIONS = Operators()
 
@@ -142,6 +142,8 @@ def _concat(importer: Importer, node: NodeProto) -> Feature:
     rank = first.places.ndim
     axis = attributes_of(node).get("axis", 1)
     if len({feature.layer for feature in features}) == 1 and all(feature.samples is None for feature in features):
+        if sum(feature.places.size for feature in features) > MAX_VALUES:
+            raise UsageError(f"makes more than {MAX_VALUES} values")
         (places,) = evaluate(node, [feature.places for feature in features], opset=importer.opset)
         return moved(first, places)
     if axis not in (1, 1 - rank):

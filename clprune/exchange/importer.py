@@ -67,8 +67,13 @@ class Importer:
     sketch: Sketch
     operators: Operators
     tensors: dict[str, Array | Feature]
+    most_values: int = field(init=False)
     _made: dict[Feature, Feature] = field(default_factory=dict)
     _wholes: dict[Shape, Indices] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        stored = sum(tensor.size for tensor in self.tensors.values() if isinstance(tensor, np.ndarray))
+        self.most_values = max(MAX_VALUES // 4, 2 * stored)
 
     # --- what a node takes ---
 
@@ -233,7 +238,7 @@ class Importer:
         """The constants that come of constants."""
         given = [value for value in inputs if value is not None]
         size = largest_result(node.op_type, given, attributes_of(node)) if given else 0
-        if size > max(MAX_VALUES // 4, 2 * sum(value.size for value in given)):
+        if size > self.most_values:
             raise UsageError(f"makes a constant of {size} values")
         return evaluate(node, inputs, opset=self.opset)
 

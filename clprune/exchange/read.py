@@ -1,7 +1,7 @@
 """ONNX files: read whole, with what lies outside of them from their own folder only, and single nodes evaluated.
 
-Nothing that a file says is trusted: what the library raises over it is one line, and no constant is larger than
-`MAX_VALUES`.
+Nothing that a file says is trusted: what the library raises over it is one line, and what is made of its constants is
+bounded before it is made.
 """
 
 from __future__ import annotations
@@ -136,14 +136,16 @@ def largest_result(operator: str, inputs: Sequence[Array], attributes: Mapping[s
     """At most so many values come of constants that a folded node takes."""
     if operator in ("ConstantOfShape", "Expand"):
         sides = [max(int(side), 1) for side in np.ravel(inputs[-1])]
-        return math.prod(sides) * (inputs[0].size if operator == "Expand" else 1)
+        given = inputs[0].shape if operator == "Expand" else ()
+        rank = max(len(sides), len(given))
+        return math.prod(map(max, _aligned(sides, rank), _aligned(given, rank)))
     if operator == "Gather":
         return math.prod(value.size for value in inputs)
-    sides = [max(lengths) for lengths in zip(*(_aligned(value.shape, inputs) for value in inputs), strict=True)]
+    rank = max(value.ndim for value in inputs)
+    sides = [max(lengths) for lengths in zip(*(_aligned(value.shape, rank) for value in inputs), strict=True)]
     return max(math.prod(sides), sum(value.size for value in inputs))
 
 
-def _aligned(shape: Sequence[int], inputs: Sequence[Array]) -> tuple[int, ...]:
+def _aligned(shape: Sequence[int], rank: int) -> tuple[int, ...]:
     """`shape` with ones before it, as broadcasting has it."""
-    rank = max(value.ndim for value in inputs)
     return (*(1,) * (rank - len(shape)), *shape)

@@ -89,7 +89,7 @@ def evaluate_boxes(
         data=data,
         images=len(good),
         scores=score(good, names=model.names, iou=iou, threshold=options.threshold, points=points),
-        coco=None if coco is None else coco.statistics(found),
+        coco=None if coco is None else coco.statistics([*found, *[None] * (len(coco.images.paths) - len(found))]),
         seconds=seconds,
         device=session.info,
     )

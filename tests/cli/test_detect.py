@@ -106,6 +106,9 @@ def test_a_video(run: Run, cfg: Path, tmp_path: Path) -> None:
     assert result.status == 1
     assert result.error.startswith(f"{cut}: cannot be read as a video")
     assert "3 of 4 images" in result.err
+    result = run("detect", cfg, path, "--max-pixels", "1000")
+    assert result.status == 1
+    assert "64 x 48" in result.error or "64x48" in result.error
 
 
 def test_wrong_usage(run: Run, cfg: Path, model: Path, images: list[Path], tmp_path: Path) -> None:
@@ -143,3 +146,16 @@ def test_eval_of_boxes(run: Run, cfg: Path, images: list[Path], broken: Path, tm
         2,
         "data 'coco:': expected darknet:FILE.data or coco:FILE.json",
     )
+
+
+def test_pictures_named_on_stdin_are_not_overwritten(
+    run: Run, cfg: Path, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    second = out / images[0].name
+    second.write_bytes(images[1].read_bytes())
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{images[0]}\n{second}\n".encode())))
+    assert run("detect", cfg, "--threshold", "0.2", "--out", out).status == 0
+    assert second.read_bytes() == images[1].read_bytes()
+    assert len(list(out.iterdir())) == 3

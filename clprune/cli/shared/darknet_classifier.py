@@ -71,7 +71,7 @@ def valid(words: Words) -> bool:
 def _model(words: Words) -> Model:
     from clprune.container.model import load_model
 
-    return load_model(*words.model, names=words.data.file("names", "labels"))
+    return load_model(*words.model, names=words.data.file("names", "labels"), dialect=words.dialect)
 
 
 def _answers(words: Words, model: Model, images: Iterable[str], *, resize: Resize) -> Iterator[Answer]:

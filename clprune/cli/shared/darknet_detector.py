@@ -116,9 +116,12 @@ def valid(words: Words) -> bool:
         raise FileError("no such folder: make it first (results= in the .data file)", path=folder)
     images, is_pjreddies = data.images("valid"), words.dialect == "pjreddie"
     threshold, nms = (0.005, 0.45) if is_pjreddies else (0.001, 0.6)
-    with _detector(words, threshold=threshold, nms=nms, class_map=data.numbers("map"), in_pixels=True) as detector:
-        found = list(_good(detector.stream(images, ahead=4)))
+    class_map = data.numbers("map")
+    with _detector(words, threshold=threshold, nms=nms, class_map=class_map, in_pixels=True) as detector:
         names = detector.names
+        if kind == "coco" and not class_map and len(names) > len(_COCO_NUMBERS):
+            raise DataError(f"eval=coco: {len(names)} classes: expected at most {len(_COCO_NUMBERS)}", path=data.path)
+        found = list(_good(detector.stream(images, ahead=4)))
     if kind == "coco":
         lines = ",\n".join(line for one in found for line in _coco_lines(one))
         write_atomically(folder / f"{words.flags.get('-out', 'coco_results')}.json", f"[\n{lines}\n]\n")

@@ -68,7 +68,7 @@ class Words:
 
     @property
     def dialect(self) -> Dialect:
-        """Whose rules hold; DetectionOptions refuses what is none."""
+        """Whose rules hold; whoever reads the model refuses what is none."""
         chosen: Any = self.flags.get("-dialect", self.default_dialect)
         return chosen  # type: ignore[no-any-return]
 

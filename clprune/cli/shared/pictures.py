@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,31 +24,37 @@ _JPEG_QUALITY = 95
 class PictureFolder:
     """A folder to write pictures into, which is made where it does not exist. Raises FileError.
 
-    `taken` are files that stay as they are: the sources, and what was written.
+    `taken` are files that stay as they are: the sources, and what was written; all that are there where the sources
+    come one by one and `keeps_all`.
     """
 
     path: Path
     taken: set[Path]
+    keeps_all: bool = False
 
     @classmethod
-    def of(cls, path: str | None, *, sources: Iterable[str] = ()) -> PictureFolder | None:
-        """The folder, None for None."""
+    def of(cls, path: str | None, *, sources: Iterable[str] | None = None) -> PictureFolder | None:
+        """The folder, None for None. `sources` are None where they are not known before."""
         if path is None:
             return None
         try:
             Path(path).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FileError(f"no folder can be made here: {error.strerror}", path=path) from error
-        return cls(path=Path(path).resolve(), taken={Path(source).resolve() for source in sources})
+        taken = {Path(source).resolve() for source in sources or ()}
+        return cls(path=Path(path).resolve(), taken=taken, keeps_all=sources is None)
 
     def target(self, source: str, suffix: str, *, ending: str = "") -> Path:
         """Where to write what is made of the file `source`."""
         self.taken.add(Path(source).resolve())
         stem = Path(source).stem + re.sub(r"[^\w.-]+", "_", ending)
-        names = (f"{stem}{suffix}", *(f"{stem}-{number}{suffix}" for number in range(2, len(self.taken) + 3)))
-        target = next(self.path / name for name in names if self.path / name not in self.taken)
+        names = itertools.chain([f"{stem}{suffix}"], (f"{stem}-{number}{suffix}" for number in itertools.count(2)))
+        target = next(path for name in names if not self._is_taken(path := self.path / name))
         self.taken.add(target)
         return target
+
+    def _is_taken(self, path: Path) -> bool:
+        return path in self.taken or (self.keeps_all and path.exists())
 
     def save(self, image: Image.Image, source: str, *, ending: str = "") -> None:
         """Write `image`, which was made of the file `source`: as JPEG where that is one, else as PNG."""
