@@ -127,7 +127,7 @@ ${by_columns_and_rows()}
         const int first_row = row * ${stride_y} - ${top};
         for (int column = get_local_id(0) * ${vector_width}; column < out_width; column += ${group_n * vector_width}) {
             const int first_column = column * ${stride_x} - ${left};
-            ${T} best = (${T})(${c_float(0) if is_average else "-FLT_MAX"});
+            ${T} best = (${T})(${border});
 % if depth_channels:
             for (int k = channel; k < ${channels}; k += ${depth_channels})
 % endif

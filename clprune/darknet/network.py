@@ -124,10 +124,8 @@ def check_data(network: Network, data: DataSet) -> None:
     found = data.batch([0]).shape[1:]
     if found != shape.dimensions:
         raise UsageError(f"{data.name} has images of {'x'.join(map(str, found))}, {network.path} takes {shape}")
-    if len(data.class_names) > network.outputs:
-        raise UsageError(
-            f"{data.name} has {len(data.class_names)} classes, {network.path} has only {network.outputs} outputs"
-        )
+    if len(data.class_names) > network.classes:
+        raise UsageError(f"{data.name} has {len(data.class_names)} classes, {network.path} has only {network.classes}")
 
 
 def _input_shape(net: Section) -> Shape:

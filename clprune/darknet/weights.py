@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clprune.darknet.kinds.base import DEFAULT_ONES, Layer
+from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.network import Network
 from clprune.darknet.values import FloatArray, LayerWeights, Weights
 from clprune.errors import WeightsError, shown
@@ -127,8 +128,8 @@ def encode_weights(path: str | Path, network: Network, weights: Weights) -> Iter
     for layer, values in zip(network.layers, weights.layers, strict=True):
         if layer.has_values:
             for array in _arrays_to_write(path, layer, values, optional=optional):
-                # of two axes are the weights of connected layers alone
-                yield (_transpose(array) if transposed and array.ndim == 2 else array).data
+                is_transposed = transposed and isinstance(layer, Connected) and array.ndim == 2
+                yield (_transpose(array) if is_transposed else array).data
 
 
 def _arrays_in_file(layer: Layer, *, optional: bool) -> dict[str, tuple[int, ...]]:
@@ -229,8 +230,7 @@ def _read_layer(
     for name, shape in _arrays_in_file(layer, optional=optional).items():
         array, values = np.split(values, [math.prod(shape)])
         check_array(path, f"{named}, {name}", array, is_variance=name == "variance")
-        # of two axes are the weights of connected layers alone
-        is_transposed = header.transposed and len(shape) == 2
+        is_transposed = header.transposed and isinstance(layer, Connected) and len(shape) == 2
         arrays[name] = _transpose(array.reshape(shape[::-1])) if is_transposed else array.reshape(shape)
     for name, shape in layer.arrays.items():
         found = arrays.get(name)

@@ -51,8 +51,8 @@ def fused_pools(
 def fused_shortcuts(network: Network, *, forms: Mapping[int, WeightForm], taken: Mapping[int, int]) -> dict[int, int]:
     """Convolution's index -> index of the shortcut that it computes as well; `taken` are those that do other things.
 
-    Nobody else may read the convolution's own output, and the other summand must have its shape. Kernels that multiply
-    integers or single weights do not add.
+    Nobody else may read the convolution's own output, and the other summand must come before it and have its shape.
+    Kernels that multiply integers or single weights do not add.
     """
     aliases = tensor_aliases(network, {})
     readers = Counter(aliases[source] for layer in network.layers if not layer.is_identity for source in layer.sources)
@@ -63,7 +63,7 @@ def fused_shortcuts(network: Network, *, forms: Mapping[int, WeightForm], taken:
             continue
         own, other = (aliases[source] for source in layer.sources)
         source = network.layers[own] if own >= 0 else None
-        if not isinstance(source, Convolutional) or readers[own] > 1 or own in taken or other < 0:
+        if not isinstance(source, Convolutional) or readers[own] > 1 or own in taken or not 0 <= other < own:
             continue
         if network.layers[other].output != layer.output:
             continue

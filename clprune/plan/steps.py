@@ -99,7 +99,7 @@ def step_weights(step: Chosen, network: Network, weights: Weights) -> LayerWeigh
         raise TypeError(f"{step.label} belongs to no layer and has no weights")
     values = layer_values(step.layer, network, weights)
     if step.summand is not None and isinstance(step.layer, Shortcut):
-        scale = shortcut_scales(step.layer, values)[step.summand]
+        scale = shortcut_scales(step.layer, values)[step.summand][: step.operation.channels]
         return LayerWeights(weights=scale, biases=np.zeros_like(scale))
     return fold_batch_norm(step.layer, values)
 

@@ -132,7 +132,7 @@ class _Binder:
     plan: Plan
     weights: Weights
     tensors: Mapping[int, Buffer]
-    packed: dict[tuple[Layer | None, Choice], PackedArrays] = field(default_factory=dict)
+    packed: dict[tuple[Layer | None, int | None, bool, Choice], PackedArrays] = field(default_factory=dict)
     copied: dict[Hashable, tuple[Buffer, Any]] = field(default_factory=dict)
     copied_bytes: int = 0
 
@@ -179,7 +179,8 @@ class _Binder:
         pack, tile, operation = step.kernel.pack, step.tile, step.operation
         if not step.kernel.takes_weights(operation):
             return pack(tile, operation, weights=NO_WEIGHTS)
-        key = (step.layer, step.choice.at_origin)
+        # a layer has several steps with weights where summands are weighted or a blur follows
+        key = (step.layer, step.summand, step.constants is None, step.choice.at_origin)
         if key in self.packed:
             return self.packed[key]
         weights = step_weights(step, self.plan.network, self.weights)

@@ -118,3 +118,9 @@ def test_anchors_with_a_blank_for_a_comma(tmp_path: Path) -> None:
         ]
     assert isinstance(head, Yolo)
     assert head.anchors == ((1.0, 2.0), (3.0, 4.0))
+
+
+def test_softmax_of_cells_wants_a_vector(tmp_path: Path) -> None:
+    text = "[maxpool]\nsize=4\nstride=4\n[detection]\nside=2\nclasses=3\nnum=1\ncoords=4\nsoftmax=1"
+    with pytest.raises(CfgError, match=r"a\.cfg:17: .*softmax=1 takes a vector, found 8x2x2"):
+        load(tmp_path, text, filters=8)

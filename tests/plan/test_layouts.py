@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from clprune.darknet.kinds.convolutional import Convolutional
+from clprune.darknet.kinds.convolutional import Convolutional, Local
 from clprune.darknet.network import Network, load_network
 from clprune.layout import contiguous_layout
 from clprune.plan.layouts import NETWORK_INPUT, assign_layouts, tensor_aliases, tensor_shapes
@@ -72,8 +72,8 @@ def test_every_reader_finds_enough_padding(tmp_path: Path) -> None:
         network = load_network(path, batch=1 + seed % 3)
         aliases, layouts = tensor_aliases(network, {}), assign_layouts(network, {}, batch=network.batch)
         for layer in network.layers:
-            if isinstance(layer, Convolutional):
-                layout = layouts[aliases[layer.sources[0]]]
-                assert layout.pitch - layout.shape.width >= layer.window.top
-                assert layout.origin >= layer.window.top * (layout.pitch + 1)
-                assert layout.image_stride >= (layout.shape.height + layer.window.top) * layout.pitch
+            if isinstance(layer, Convolutional | Local):
+                layout, padding = layouts[aliases[layer.sources[0]]], max(layer.window.padding)
+                assert layout.pitch - layout.shape.width >= padding
+                assert layout.origin >= padding * (layout.pitch + 1)
+                assert layout.image_stride >= (layout.shape.height + padding) * layout.pitch

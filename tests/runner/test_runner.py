@@ -133,9 +133,19 @@ extra=2
 """
 
 
-@pytest.mark.parametrize("batch", [1, 2])
-def test_joins(runner_of: Make, network_of: Callable[..., Network], batch: int) -> None:
-    """Groups, sums of several with weights, other orders, the same source twice and in several routes."""
+@pytest.mark.parametrize(("batch", "cached_bytes"), [(1, None), (2, None), (2, 0)])
+def test_joins(
+    runner_of: Make,
+    network_of: Callable[..., Network],
+    monkeypatch: pytest.MonkeyPatch,
+    batch: int,
+    cached_bytes: int | None,
+) -> None:
+    """Groups, sums of several with weights, other orders, the same source twice and in several routes; image by image
+    as well.
+    """
+    if cached_bytes is not None:
+        monkeypatch.setattr("clprune.plan.batching.CACHED_BYTES", cached_bytes)
     network = network_of(JOINS, batch=batch)
     weights = random_weights(network, seed=1)
     x = images(network, 3)
@@ -144,6 +154,73 @@ def test_joins(runner_of: Make, network_of: Callable[..., Network], batch: int) 
         with runner_of(cut, weights) as runner:
             got = runner(x)
         assert float(np.abs(got - wanted).max()) <= tolerance(cut) * float(np.abs(wanted).max())
+
+
+#: A shortcut whose own summand a route brings, and whose other one is computed in between; depthwise, then blurred.
+CROSSED = """\
+[net]
+height=6
+width=5
+channels=3
+[conv]
+filters=4
+[conv]
+filters=4
+[route]
+layers=0
+[conv]
+filters=4
+size=3
+pad=1
+[route]
+layers=1
+[shortcut]
+from=3
+[conv]
+filters=4
+groups=4
+size=3
+pad=1
+antialiasing=1
+activation=linear
+[conv]
+filters=4
+[conv]
+filters=4
+[shortcut]
+from=-2,-3
+weights_type=per_channel
+[conv]
+filters=2
+[conv]
+filters=4
+[shortcut]
+from=-2
+weights_type=per_channel
+"""
+
+
+@pytest.mark.parametrize("cached_bytes", [0, 8 * 2**20])
+def test_summands_that_cross(
+    runner_of: Make, network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch, cached_bytes: int
+) -> None:
+    """Against layers computed one by one, as a plan's own reference would follow a wrong order of steps; image by image
+    as for the whole batch.
+    """
+    monkeypatch.setattr("clprune.plan.batching.CACHED_BYTES", cached_bytes)
+    network = network_of(CROSSED, batch=2)
+    weights = random_weights(network, seed=1)
+    x = images(network, 2)
+    with runner_of(network.until(1), weights) as one, runner_of(network.until(3), weights) as other:
+        wanted = one(x) + other(x)
+    with runner_of(network.until(5), weights) as runner:
+        np.testing.assert_allclose(runner(x), wanted, rtol=1e-5, atol=1e-5)
+    monkeypatch.setattr("clprune.plan.batching.CACHED_BYTES", 8 * 2**20)
+    with runner_of(network, weights) as runner:
+        whole = runner(x)
+    monkeypatch.setattr("clprune.plan.batching.CACHED_BYTES", 0)
+    with runner_of(network, weights) as runner:
+        np.testing.assert_allclose(runner(x), whole, rtol=1e-5, atol=1e-5)
 
 
 RESIDUAL = """\

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from clprune.darknet.kinds.base import Keys, Layer, OptionError, boolean, integer, number
+from clprune.darknet.kinds.base import Keys, Layer, OptionError, boolean, flat, integer, number
 from clprune.darknet.section import Section
 from clprune.darknet.tree import Tree
 from clprune.geometry import Shape
@@ -262,4 +262,7 @@ class Detection(Head):
                 f"{expected} values, found {self.input.elements}: expected output={expected} in the layer before"
             )
             raise OptionError(message, key="classes")
+        if self.softmax and self.input != flat(expected):
+            message = f"softmax=1 takes a vector, found {self.input}: expected a [connected] layer before"
+            raise OptionError(message, key="softmax")
         return self.input
