@@ -53,7 +53,7 @@ def test_accuracy_over_chunks(tmp_path: Path, batch: int, monkeypatch: pytest.Mo
 
 def test_data_that_does_not_fit(tmp_path: Path) -> None:
     network = make_network(tmp_path, outputs=6)
-    with pytest.raises(UsageError, match=r"made has 7 classes, .*model.cfg has only 6"):
+    with pytest.raises(UsageError, match=r"made has 7 classes, .*model.cfg has only 6 outputs"):
         evaluate(lambda x: x, network, make_data([1]))
     with pytest.raises(UsageError, match=r"made has images of 3x2x5, .*model.cfg takes 3x2x3"):
         evaluate(lambda x: x, network, make_data([1], width=5))
