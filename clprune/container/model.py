@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from clprune.container.load import DARKNET_SUFFIX, PACKED_SUFFIX, default_weights, load_weights, save_model_files
+from clprune.darknet.cfg import CfgWarning
 from clprune.darknet.dialect import ToldDialect
 from clprune.darknet.names import read_names
 from clprune.darknet.network import Network, load_network
@@ -68,9 +70,8 @@ class Model:
 
     @property
     def dialect(self) -> ToldDialect:
-        """The fork of darknet whose rules hold: as the cfg tells, else the weights' header."""
-        values = self.weights
-        return self.network.dialect.with_header((values.major, values.minor, values.revision))
+        """The fork of darknet whose rules hold: as the cfg tells, else the header of the file of weights."""
+        return self.network.dialect
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -128,12 +129,25 @@ def load_model(
     """
     network = load_network(cfg, batch=batch, dialect=dialect)
     weights_path = default_weights(cfg) if weights is None else Path(weights)
+    values = load_weights(weights, network)
     return Model(
-        network=network,
-        weights=load_weights(weights, network),
+        network=_told_by_header(network, values),
+        weights=values,
         weights_path=weights_path,
         names_path=None if names is None else Path(names),
     )
+
+
+def _told_by_header(network: Network, weights: Weights) -> Network:
+    """The network as the fork reads it that the header of its weights tells, where the cfg does not."""
+    if not weights.has_header:
+        return network
+    told = network.dialect.with_header((weights.major, weights.minor, weights.revision))
+    if told.name != network.dialect.name:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CfgWarning)  # they were given before
+            network = load_network(network.path, batch=network.batch, dialect=told.name)
+    return replace(network, dialect=told)
 
 
 def output_path(prefix: str | Path, suffix: str) -> Path:

@@ -65,7 +65,10 @@ def read_packed(path: str | Path, network: Network) -> Weights:
         check_network(network, source.network)
         layers = tuple(_read_layer(source, layer) if layer.has_values else None for layer in network.layers)
         source.check_all_read()
-    return Weights(layers=layers, seen=source.seen)
+    if source.header is None:
+        return Weights(layers=layers, seen=source.seen)
+    major, minor, revision = source.header
+    return Weights(layers=layers, seen=source.seen, major=major, minor=minor, revision=revision, has_header=True)
 
 
 def describe_packed(path: str | Path) -> list[StoredLayer]:

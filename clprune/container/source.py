@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.container.record import METADATA_KEY, VERSION, LayerRecord
-from clprune.errors import UsageError, WeightsError
+from clprune.errors import UsageError, WeightsError, shown
 from clprune.files import known_content, open_file
 from clprune.json_input import mapping, parse_json, required
 
@@ -36,6 +36,7 @@ class Source:
     network: list[Any]
     layers: Mapping[str, Any]
     seen: int
+    header: tuple[int, int, int] | None = None
     taken: set[str] = field(default_factory=set)
 
     def record(self, layer: int) -> LayerRecord:
@@ -117,4 +118,14 @@ def _parse_metadata(path: Path, file: Any) -> Source:
     layers, seen = mapping(facts.get("layers"), "what is said of its layers"), required(facts, "seen", int)
     if seen < 0:
         raise UsageError(f"{seen} images seen: expected at least 0")
-    return Source(path=path, file=file, network=network, layers=layers, seen=seen)
+    header = _header(facts.get("header"))
+    return Source(path=path, file=file, network=network, layers=layers, seen=seen, header=header)
+
+
+def _header(words: Any) -> tuple[int, int, int] | None:
+    """The words of darknet's header, None where nothing is said of them. Raises UsageError."""
+    if words is None:
+        return None
+    if isinstance(words, list) and len(words) == 3 and all(type(word) is int and abs(word) < 1 << 31 for word in words):
+        return (words[0], words[1], words[2])
+    raise UsageError(f"header {shown(repr(words), 60)}: expected three whole numbers of 31 bits")

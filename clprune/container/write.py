@@ -68,6 +68,8 @@ def encode_packed(path: str | Path, network: Network, weights: Weights) -> bytes
         if record is not None:
             records[str(layer.index)] = record.to_json()
     facts = {"version": VERSION, "seen": weights.seen, "network": network_record(network), "layers": records}
+    if weights.has_header:
+        facts["header"] = [weights.major, weights.minor, weights.revision]
     metadata = {METADATA_KEY: json.dumps(facts)}
     content: bytes = save(tensors, metadata)
     return content

@@ -125,7 +125,9 @@ def check_data(network: Network, data: DataSet) -> None:
     if found != shape.dimensions:
         raise UsageError(f"{data.name} has images of {'x'.join(map(str, found))}, {network.path} takes {shape}")
     if len(data.class_names) > network.classes:
-        raise UsageError(f"{data.name} has {len(data.class_names)} classes, {network.path} has only {network.classes} outputs")
+        raise UsageError(
+            f"{data.name} has {len(data.class_names)} classes, {network.path} has only {network.classes} outputs"
+        )
 
 
 def _input_shape(net: Section) -> Shape:

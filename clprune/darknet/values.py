@@ -50,7 +50,7 @@ class Weights:
     An entry is None for a layer without values, one with `dontload`, and one behind the end of a truncated file.
     `major`, `minor`, `revision` are the header's words (bit patterns of floats in the oldest files), `seen` the
     number of training images, in `seen_bytes` where the version has more than 4. `stores_optional`: the file holds
-    `Layer.optional_arrays`, even if all are zero.
+    `Layer.optional_arrays`, even if all are zero. `has_header`: the words are those of a file, or of what it became.
     """
 
     layers: tuple[LayerWeights | None, ...]
@@ -59,6 +59,7 @@ class Weights:
     revision: int = 0
     seen: int = 0
     seen_bytes: int = 8
+    has_header: bool = False
     stores_optional: bool = False
 
 

@@ -99,6 +99,7 @@ def read_weights(path: str | Path, network: Network, *, allow_truncated: bool = 
         seen=header.seen,
         seen_bytes=8 if header.bytes == 20 else 4,
         stores_optional=optional,
+        has_header=True,
     )
 
 

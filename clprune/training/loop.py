@@ -6,7 +6,7 @@ import functools
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +115,8 @@ def train(
                 save_checkpoint(checkpoint, run.state(), key=key)
     seen = (weights.seen if weights is not None else 0) + recipe.epochs * run.steps * recipe.batch
     trained = store_weights(module, seen=seen)
+    if weights is not None:  # the header tells which fork of darknet the model is for
+        trained = replace(weights, layers=trained.layers, seen=seen)
     if codes is not None:
         trained = codes.code(network, trained)
     return TrainingResult(weights=trained, losses=tuple(run.losses), accuracies=tuple(run.accuracies))

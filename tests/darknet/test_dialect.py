@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from clprune.container.model import Model, load_model
 from clprune.darknet.kinds.heads import Region
 from clprune.darknet.kinds.joins import Shortcut
 from clprune.darknet.network import Network, load_network
+from clprune.darknet.random_weights import random_weights
+from clprune.darknet.weights import write_weights
 from clprune.errors import UsageError
 
 NET = "[net]\nheight=8\nwidth=8\nchannels=3\n[convolutional]\nfilters=6\nsize=1\n"
@@ -49,3 +53,25 @@ def test_what_differs(tmp_path: Path) -> None:
         assert shortcut.alpha == alpha
         assert isinstance(region, Region)
         assert region.runs[-1].function == function
+
+
+def test_a_header_tells_through_packing_and_none_that_nobody_wrote(tmp_path: Path) -> None:
+    """Classes of a [region] without softmax are functions of the fork: the layers follow the header, too."""
+    cfg = tmp_path / "a.cfg"
+    cfg.write_text(
+        "[net]\nheight=4\nwidth=4\nchannels=1\n[convolutional]\nfilters=7\nactivation=linear\n"
+        "[region]\nclasses=2\nnum=1\nanchors=1,1\n"
+    )
+    network = load_network(cfg)
+    drawn = random_weights(network, seed=0)
+    assert Model(network=network, weights=drawn).dialect.name == "alexeyab"
+    for words, fork, function in (((0, 2, 0), "pjreddie", "logistic"), ((0, 2, 5), "alexeyab", "linear")):
+        named = dict(zip(("major", "minor", "revision"), words, strict=True))
+        write_weights(cfg.with_suffix(".weights"), network, replace(drawn, **named))
+        model = load_model(cfg)
+        model.save(tmp_path / "packed", file_format="packed")
+        for loaded in (model, load_model(tmp_path / "packed.cfg")):
+            assert loaded.dialect.name == fork
+            head = loaded.network.layers[1]
+            assert isinstance(head, Region)
+            assert head.class_function == function
