@@ -117,9 +117,14 @@ def load_network(path: str | Path, *, batch: int = 1, dialect: str | None = None
 
 
 def check_data(network: Network, data: DataSet) -> None:
-    """Raise UsageError unless `network` takes the images of `data` and has a value for each of its classes."""
+    """Raise UsageError unless `network` takes the images of `data` and has a value for each of its classes.
+
+    Nor does a detector take labelled images: they have no boxes.
+    """
     if len(data) == 0:
         raise UsageError(f"{data.name} has no images")
+    if data.class_names and network.output_layers[0].is_head:
+        raise UsageError(f"{network.path} detects objects; {data.name} labels whole images: expected images:PATH")
     shape = network.input
     found = data.batch([0]).shape[1:]
     if found != shape.dimensions:

@@ -23,12 +23,6 @@ FloatArray = npt.NDArray[np.float32]
 _OWN = ", by the dense network's answers"
 
 
-def check_labels(model: Model, data: DataSet) -> None:
-    """Raise UsageError for a detector with labelled images: they have no boxes."""
-    if data.is_labelled and model.network.output_layers[0].is_head:
-        raise UsageError(f"{model.path} detects objects; {data.name} labels whole images: expected images:PATH")
-
-
 def with_own_answers(session: Session, model: Model, data: DataSet) -> DataSet:
     """Images without labels with the answers of `model` in their place: classes, or of a detector the sure objects.
 

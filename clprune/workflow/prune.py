@@ -26,7 +26,7 @@ from clprune.runner.bench import bench
 from clprune.runner.compare import largest_error, time_in_turns, weights_kept
 from clprune.runner.layer_times import layer_times
 from clprune.unit import Unit
-from clprune.workflow.agreement import accuracy_on, check_labels, with_own_answers
+from clprune.workflow.agreement import accuracy_on, with_own_answers
 from clprune.workflow.inputs import Data, Device, ModelLike, as_model, data_name, load_splits, opened
 from clprune.workflow.units import device_named, layer_units
 
@@ -167,7 +167,6 @@ def prune(
         )  # fmt: skip
         if test is None:
             raise UsageError("no held-out images to measure the accuracy on: expected held_out beside such data")
-        check_labels(given, images)
         if not images.is_labelled:
             recipe = replace(recipe, distillation=1.0)
         held_out_images = test

@@ -31,7 +31,7 @@ from clprune.pruning.prune import prune_network
 from clprune.pruning.settings import PruneSettings
 from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
-from clprune.workflow.agreement import accuracy_on, check_labels, with_own_answers
+from clprune.workflow.agreement import accuracy_on, with_own_answers
 from clprune.workflow.inputs import Data, Device, ModelLike, as_data, as_model, data_name, load_splits, opened
 from clprune.workflow.units import Pruning
 
@@ -145,7 +145,6 @@ def quantize(
     images = test = None
     if data is not None:
         images, test = load_splits(data, given.network, held_out=held_out, seed=seed, count=count, **reading)
-        check_labels(given, images)
         if recipe is not None and not images.is_labelled:
             recipe = replace(recipe, distillation=1.0)
     training = None
