@@ -47,7 +47,9 @@ class AnswerFile(Closing):
         #: Where lines are kept until `finish`.
         self.path = Path(f"{self._target}{_UNFINISHED_SUFFIX}") if is_parquet else self._target
         for found in {self.path, self._target}:
-            if found.exists() and (not resume or found != self.path):
+            if found.exists() and found != self.path:
+                raise FileError("is there already, and whole: remove it", path=found)
+            if found.exists() and not resume:
                 raise FileError("is there already: go on with it by --resume, or remove it", path=found)
         try:
             self._file = io.FileIO(self.path, "a+")

@@ -51,7 +51,8 @@ def announced(client: Client, *, selection: str | None) -> Iterator[list[DeviceI
         found = client.run(_found_on).values()
         devices = {device_key(device): device for device in found if isinstance(device, DeviceInfo)}
         if not devices:
-            raise next(error for error in found if isinstance(error, NoDeviceError))
+            nobody = NoDeviceError("no worker has announced a device: start one that has")
+            raise next((error for error in found if isinstance(error, NoDeviceError)), nobody)
         yield list(devices.values())
     finally:
         with suppress(Exception):  # the scheduler may have ended

@@ -6,6 +6,7 @@ goes on from what that one had found, and knows which candidates were under way 
 
 from __future__ import annotations
 
+import os
 import pickle
 import tempfile
 from collections import Counter
@@ -150,13 +151,18 @@ def refine_on_worker(
 
 @contextmanager
 def alone_on(device: DeviceInfo) -> Iterator[None]:
-    """Wait until no other worker of this machine times anything on the device; all CPUs count as one device."""
+    """Wait until no other worker of this machine and user times anything on it; all CPUs count as one device."""
     name = "cpu" if device.type == "cpu" or device.is_software else device.selector.replace(":", "-")
     try:
         import fcntl
     except ImportError:  # not on every system
         yield
         return
-    with Path(tempfile.gettempdir(), f"clprune-tuning-{name}.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # the system gives it back when the process ends, however it does
+    # of a name and mode that nobody else's file or link can stand in the way of
+    path = Path(tempfile.gettempdir(), f"clprune-tuning-{os.getuid()}-{name}.lock")
+    lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the system gives it back when the process ends, however it does
         yield
+    finally:
+        os.close(lock)

@@ -154,6 +154,7 @@ class _Farm:
             self.client.cancel([future for kind in self.kinds for future in kind.waiting], force=True)
             return True
         finally:
+            self._keep_told()
             with suppress(Exception):  # the scheduler may have ended
                 self.client.unsubscribe_topic(self.topic)
         return False

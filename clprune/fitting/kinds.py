@@ -65,6 +65,6 @@ def kinds_of(methods: tuple[str, ...]) -> tuple[Kind, ...]:
         method = get_method(name)
         if method.selection is not None:
             raise UsageError(f"method {name} chooses among others: expected those themselves")
-        has_heights = not method.removes_channels and name not in ("unstructured", "nm", "balanced")
+        has_heights = method.has_unit_rows and not method.removes_channels
         kinds += [Kind(method=name, unit_rows=rows) for rows in (UNIT_ROWS if has_heights else (None,))]
     return tuple(kinds)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from clprune.container.model import Model
+from clprune.dataset import DataSet
 from clprune.errors import FileError
 from clprune.files import write_atomically
 from clprune.json_input import read_json
@@ -52,6 +53,14 @@ class Record:
     def known(self, section: str, name: str) -> Any:
         """What is kept under that name."""
         return self._sections[section][name]
+
+
+def images_hash(images: DataSet) -> str:
+    """Of the pictures that layers are judged by."""
+    digest = hashlib.sha256()
+    for index in range(len(images)):
+        digest.update(images.batch([index]).tobytes())
+    return digest.hexdigest()
 
 
 def model_hash(model: Model) -> str:

@@ -86,8 +86,8 @@ class Method:
     layer's values of those that come in and the mask. `imbalance` tells how unevenly the row blocks are loaded and how
     they were before the method balanced them (None: it does not; see `clprune.pruning.imbalance`), from the layer's
     weights before pruning, the columns that each row block keeps, and what was asked. `removes_channels`: whole output
-    channels go, and the network shrinks (`clprune.pruning.shrink`). `selection`: each layer is pruned by one of several
-    other methods.
+    channels go, and the network shrinks (`clprune.pruning.shrink`). `has_unit_rows`: how many rows a unit has makes a
+    difference. `selection`: each layer is pruned by one of several other methods.
     """
 
     name: str
@@ -101,6 +101,7 @@ class Method:
     remove: Callable[[LayerWeights, Mask, Any], LayerWeights] = cleared
     imbalance: Callable[[Matrix, Counts, MaskRequest], tuple[float, float | None]] = counted_imbalance
     removes_channels: bool = False
+    has_unit_rows: bool = True
     elsewhere: Method | None = None
     selection: Selection | None = None
 

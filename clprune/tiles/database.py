@@ -25,7 +25,9 @@ SCHEMA_VERSION = 5
 #: Texts in the file are not longer, and it has no other objects than tables and their indices.
 MAX_TEXT_BYTES = 1 << 20
 _LIMIT_LENGTH = 0  # SQLITE_LIMIT_LENGTH, which Python has from 3.11 on
-_STRANGE_OBJECTS = "SELECT type || ' ' || name FROM sqlite_master WHERE type NOT IN ('table', 'index')"
+_STRANGE_OBJECTS = """
+    SELECT type || ' ' || name FROM sqlite_master
+    WHERE type NOT IN ('table', 'index') OR (type = 'index' AND sql IS NOT NULL) OR sql LIKE 'CREATE VIRTUAL%'"""
 
 #: Table -> its columns and key.
 _SCHEMA = {
@@ -130,6 +132,7 @@ class Database(Closing):
             )
         try:
             with self._store_errors("cannot be opened"):
+                _distrust(connection)
                 for step in steps:
                     step(connection)
                 self._prepare(connection)
@@ -158,10 +161,6 @@ class Database(Closing):
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the last results, no more
-        if hasattr(connection, "setlimit"):  # from Python 3.11 on
-            connection.setlimit(_LIMIT_LENGTH, MAX_TEXT_BYTES)
-        for (name,) in connection.execute(_STRANGE_OBJECTS):  # they would run what somebody has put there
-            raise sqlite3.DatabaseError(f"it holds the {shown(name)}")
         if _version(connection) != SCHEMA_VERSION:
             self._update(connection)
         self.is_own = _installation_of(connection) == this_installation() or self._adopt(connection)
@@ -333,6 +332,15 @@ def _try_to_write(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(f"PRAGMA user_version={_version(connection)}")
     connection.execute("COMMIT")
+
+
+def _distrust(connection: sqlite3.Connection) -> None:
+    """Let nothing run that somebody has put into a file, not while it is checked either."""
+    if hasattr(connection, "setlimit"):  # from Python 3.11 on
+        connection.setlimit(_LIMIT_LENGTH, MAX_TEXT_BYTES)
+    connection.execute("PRAGMA ignore_check_constraints=1")
+    for (name,) in connection.execute(_STRANGE_OBJECTS):
+        raise sqlite3.DatabaseError(f"it holds the {shown(name)}")
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -12,10 +12,9 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
-import shutil
+import os
 import tempfile
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,8 +180,9 @@ def read_results(path: str | Path) -> Results:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, DATABASE_NAME)
         for ending in ("", "-wal"):
-            with suppress(FileNotFoundError):
-                shutil.copyfile(f"{path}{ending}", f"{copy}{ending}")
+            if not ending or os.path.lexists(f"{path}{ending}"):
+                with open_file(f"{path}{ending}", error=StoreError) as file:
+                    Path(f"{copy}{ending}").write_bytes(file.read())
         try:
             with Store(copy) as store:
                 return from_store(store)

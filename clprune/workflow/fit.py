@@ -15,7 +15,6 @@ from clprune.image import ImageOptions
 from clprune.opencl import Session
 from clprune.progress import OnProgress, Progress
 from clprune.tiles.store import Store, open_store
-from clprune.workflow.agreement import check_labels
 from clprune.workflow.inputs import Data, Device, ModelLike, as_model, data_name, load_splits, opened
 from clprune.workflow.proof import Proof, agreement, prove, times
 
@@ -194,7 +193,6 @@ def fit_all(
     )  # fmt: skip
     if test is None:
         raise UsageError("no held-out images to measure the loss on: expected held_out beside such data")
-    check_labels(dense, images)
     with opened(device) as session, open_store(to_write=True) as store:
         fitting = _Fitting(
             dense=dense, images=images, held_out=test, data=data_name(data), session=session, store=store, seed=seed,
@@ -238,16 +236,16 @@ class _Fitting:
         """Measure the table, or what its record lacks."""
         self.ways = ", ".join(map(str, kinds))
         from clprune.fitting.build import Builder
-        from clprune.fitting.record import Record, model_hash
+        from clprune.fitting.record import Record, images_hash, model_hash
         from clprune.training.refit import Reference, calibration_images
 
         info = self.session.info
+        self.calibration = calibration_images(self.dense.network, self.images)
         facts = {
             "model": model_hash(self.dense), "batch": self.dense.network.batch, "data": self.data, "seed": self.seed,
-            "images": len(self.images), **info.facts,
+            "images": len(self.images), "pictures": images_hash(self.calibration), **info.facts,
         }  # fmt: skip
         self.record = Record(None if self.out is None else output_path(self.out, ".fit.json"), facts=facts)
-        self.calibration = calibration_images(self.dense.network, self.images)
         self.reference: Reference = Reference(self.dense.network, self.dense.weights, self.calibration)
         self.table: Table = Builder(
             model=self.dense, session=self.session, store=self.store, reference=self.reference, record=self.record,

@@ -24,6 +24,9 @@ _SCRATCH = re.compile(r"(/[\w/]*clprune-fuzz-\w+)+")
 #: A corpus does not grow beyond so many inputs: all of them are tried at the start.
 MAX_CORPUS = 2000
 
+#: Inputs in a row that were tried before, after which a target has no new ones.
+MOST_MISSES = 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
@@ -99,7 +102,7 @@ def fuzz(target: Target, *, seed: int, bounds: Bounds, folder: Path, say: Callab
     faults: dict[str, Path] = {}
     findings: list[str] = []
     signatures: set[str] = set()
-    inputs = 0
+    inputs = misses = 0
     start = time.monotonic()
     readers = _Readers(target=target, bounds=bounds)
     scratch = tempfile.TemporaryDirectory(prefix="clprune-fuzz-", dir=scratch_folder())
@@ -119,7 +122,10 @@ def fuzz(target: Target, *, seed: int, bounds: Bounds, folder: Path, say: Callab
             elif is_new and not is_known and len(corpus) < MAX_CORPUS:
                 corpus.append(content)
                 _keep(kept, content, target)
-            inputs += not is_known
+            misses = 0 if is_known or len(made) > inputs else misses + 1
+            inputs = len(made)
+            if misses > MOST_MISSES:
+                break
             if inputs == bounds.count or (bounds.seconds is not None and time.monotonic() - start > bounds.seconds):
                 break
     finally:
@@ -138,7 +144,7 @@ def fuzz(target: Target, *, seed: int, bounds: Bounds, folder: Path, say: Callab
 
 
 def _new_input(target: Target, random: Random, corpus: list[bytes], made: set[int]) -> bytes:
-    """One that is none of those `made` before, which it joins; after many tries any."""
+    """One that is none of those `made` before, which it joins; after many tries any, which does not count."""
     for _ in range(100):
         content = target.mutate(random, random.choice(corpus), corpus)
         if hash(content) not in made:

@@ -192,6 +192,7 @@ def test_what_is_measured_in_an_adopted_file_is_own(path: Path) -> None:
     [
         "CREATE VIEW endless AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n",
         "CREATE TRIGGER spread AFTER INSERT ON checked BEGIN DELETE FROM best; END",
+        "CREATE INDEX costly ON checked (length(hex(zeroblob(9))))",
     ],
 )
 def test_objects_that_run_what_a_stranger_wrote_are_damage(path: Path, statement: str) -> None:
@@ -199,6 +200,17 @@ def test_objects_that_run_what_a_stranger_wrote_are_damage(path: Path, statement
     found, (line,) = look_up(path)
     assert not found
     assert f"damaged: it holds the {statement.split()[1].lower()} {statement.split()[2]}" in line
+
+
+def test_conditions_that_a_stranger_wrote_are_not_computed(path: Path) -> None:
+    """They would fail here: the check of the file runs none."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        (before,) = connection.execute("SELECT sql FROM sqlite_master WHERE name='checked'").fetchone()
+        connection.execute("PRAGMA writable_schema=1")
+        after = before[: before.rindex(")")] + ", CHECK (length(hex(randomblob(1000000000000))) > 0))"
+        connection.execute("UPDATE sqlite_master SET sql=? WHERE name='checked'", (after,))
+    with open_store(path, to_write=True) as store:
+        assert store.all_measurements()
 
 
 @pytest.mark.skipif(not hasattr(sqlite3.Connection, "setlimit"), reason="Python 3.11 has it first")

@@ -113,7 +113,7 @@ def errors_of(ours: Mapping[int, FloatArray], theirs: Callable[[int], FloatArray
     errors = {}
     for index, values in ours.items():
         other = theirs(index)
-        fits = other.size == values.size and bool(np.isfinite(values).all())
+        fits = other.size == values.size and bool(np.isfinite(values).all() and np.isfinite(other).all())
         scale = float(np.abs(other).max(initial=0)) or 1.0
         errors[index] = float(np.abs(values - other).max(initial=0)) / scale if fits else float("inf")
     return errors

@@ -46,4 +46,5 @@ METHOD = Method(
     mask=mask_balanced,
     unit_for=_segment,
     removed_unit=column_of,
+    has_unit_rows=False,
 )

@@ -49,4 +49,5 @@ METHOD = Method(
     mask=mask_nm,
     unit_for=_pattern,
     removed_unit=column_of,
+    has_unit_rows=False,
 )

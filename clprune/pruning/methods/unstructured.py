@@ -30,4 +30,5 @@ METHOD = Method(
     summary="single weights by magnitude, one threshold per layer",
     mask=mask_unstructured,
     unit_for=_single_weight,
+    has_unit_rows=False,
 )
