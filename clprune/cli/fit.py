@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clprune.cli.shared.model import batch_option, data_option, model_argument, seed_option
+from clprune.cli.shared.model import batch_option, data_option, model_argument, seed_option, weights_argument
 from clprune.cli.shared.options import data_image_options, device_option, json_option, take_image_options
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("fit")
 @model_argument
-@click.argument("weights", metavar="WEIGHTS")
+@weights_argument
 @click.option("--budget-ms", type=float, metavar="B", help="Milliseconds of an inference of --batch images.")
 @click.option("--speed-up", type=float, metavar="S", help="Or: how many times faster than the dense network.")
 @click.option(

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clprune.cli.shared.methods import MethodCommand, take_method_options
-from clprune.cli.shared.model import data_option, model_argument, seed_option, sparsity_options, unit_option
+from clprune.cli.shared.model import (
+    data_option,
+    model_argument,
+    seed_option,
+    sparsity_options,
+    unit_option,
+    weights_argument,
+)
 from clprune.cli.shared.options import data_image_options, device_option, json_option, take_image_options
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table
@@ -24,7 +31,7 @@ SLOWEST_GAIN = 1.05
 
 @click.command("prune", cls=MethodCommand)
 @model_argument
-@click.argument("weights", metavar="WEIGHTS")
+@weights_argument
 @sparsity_options
 @unit_option
 @click.option(
@@ -67,7 +74,7 @@ SLOWEST_GAIN = 1.05
     help="PREFIX.weights, which darknet reads, or the smaller PREFIX.safetensors; in the Winograd domain always that.",
 )  # fmt: skip
 @json_option
-def command(model: str, weights: str, seed: int, devices: str | None, as_json: bool, **options: Any) -> None:
+def command(model: str, weights: str | None, seed: int, devices: str | None, as_json: bool, **options: Any) -> None:
     """Prune a trained model and retrain it with PyTorch.
 
     What is removed goes in units of the tuned tile of --device, so that its kernels skip it: run `clprune tune` first.
