@@ -13,7 +13,7 @@ from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.functions import Activation, Implicit, L2Norm
 from clprune.darknet.kinds.heads import Yolo
 from clprune.darknet.kinds.joins import Product, Route, Shortcut
-from clprune.darknet.kinds.planes import Crop, Reorg, Upsample
+from clprune.darknet.kinds.planes import Crop, Reorg, Resize, Upsample
 from clprune.darknet.values import LayerWeights
 
 FloatArray = npt.NDArray[np.float64]
@@ -88,6 +88,23 @@ def _(layer: L2Norm, sources: Sources, values: LayerWeights | None) -> FloatArra
 @answer.register
 def _(layer: Upsample, sources: Sources, values: LayerWeights | None) -> FloatArray:
     return layer.scale * sources[0].repeat(layer.stride, axis=2).repeat(layer.stride, axis=3)
+
+
+@answer.register
+def _(layer: Resize, sources: Sources, values: LayerWeights | None) -> FloatArray:
+    """Bilinear between the centres of pixels, value by value; other ways are compared with ONNX Runtime."""
+    assert (layer.mode, layer.coordinates) == ("linear", "half_pixel")
+    x, result = sources[0], np.empty((len(sources[0]), *layer.output.dimensions))
+    height, width = x.shape[2:]
+    for i, j in np.ndindex(layer.height, layer.width):
+        row = min(max((i + 0.5) * height / layer.height - 0.5, 0), height - 1)
+        column = min(max((j + 0.5) * width / layer.width - 0.5, 0), width - 1)
+        top, left = int(row), int(column)
+        bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+        upper = (1 - column + left) * x[:, :, top, left] + (column - left) * x[:, :, top, right]
+        lower = (1 - column + left) * x[:, :, bottom, left] + (column - left) * x[:, :, bottom, right]
+        result[:, :, i, j] = (1 - row + top) * upper + (row - top) * lower
+    return result
 
 
 @answer.register

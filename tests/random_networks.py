@@ -82,6 +82,10 @@ class _Writer:
         channels, height, width = self.shape
         if max(height, width) > 8:
             return
+        if self.random.random() < 0.4:
+            height, width = self.random.randint(1, 2 * height), self.random.randint(1, 2 * width)
+            self.add("resize", (channels, height, width), height=height, width=width)
+            return
         self.add("upsample", (channels, 2 * height, 2 * width), stride=2, scale=self.random.choice((1, 0.5)))
 
     def route(self) -> None:

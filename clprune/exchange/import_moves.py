@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from onnx import NodeProto
 
+from clprune.darknet.resample import COORDINATES, ROUNDING, TAPS, Resampling
 from clprune.errors import UsageError
 from clprune.exchange.feature import LOWEST, ZERO, Feature
 from clprune.exchange.importer import Importer, Operators
 from clprune.exchange.read import MAX_VALUES, Array, attributes_of, evaluate
+from clprune.geometry import Shape
 
 MOVES = Operators()
 
@@ -63,25 +66,80 @@ def _pad(importer: Importer, node: NodeProto) -> Feature:
 
 @MOVES.of("Resize", "Upsample")
 def _resize(importer: Importer, node: NodeProto) -> Feature:
-    """Nearest neighbour where every value becomes stride x stride of it."""
-    attributes, sides = attributes_of(node), importer.feature(node).places.shape
-    index = 1 if node.op_type == "Upsample" or len(node.input) == 2 else 2
-    scales = importer.option(node, "scales", index) or None
-    sizes = importer.option(node, "sizes", 3)
-    if scales is None:
-        scales = [size / side for size, side in zip(sizes or [], sides, strict=False)]
-    nearest = attributes.get("nearest_mode", "round_prefer_floor")
-    way = attributes.get("coordinate_transformation_mode", "half_pixel")
-    is_copy = (
-        node.op_type == "Upsample"
-        or (way, nearest) == ("asymmetric", "floor")
-        or (way in ("half_pixel", "pytorch_half_pixel") and nearest.startswith("round"))
-        or (way == "asymmetric" and nearest == "round_prefer_floor" and scales[-1] == 2)
-        or importer.opset < 11
+    """Planes of another size; copies of neighbours where every value becomes stride x stride of it."""
+    layer, attributes = importer.planes(importer.feature(node)), attributes_of(node)
+    old = importer.sketch.shape(layer)
+    if attributes.get("antialias") or (attributes.get("exclude_outside") and attributes.get("mode") == "cubic"):
+        raise UsageError("leaves out what is outside or averages (antialias, exclude_outside): expected neither")
+    (height, width), scales = _new_sides(importer, node, old)
+    keys = _resize_keys(importer, node, is_smaller=min(scales) < 1)
+    if keys["coordinates"] == "half_pixel_symmetric":
+        if [old.height * scales[0], old.width * scales[1]] != [height, width]:
+            raise UsageError("is half_pixel_symmetric with sides that are rounded: expected whole ones")
+        keys["coordinates"] = "half_pixel"
+    rows, columns = (
+        Resampling(old=before, new=after, scale=scale, **keys)
+        for before, after, scale in zip((old.height, old.width), (height, width), scales, strict=True)
     )
-    is_whole = len(scales) == 4 and scales[:2] == [1, 1] and scales[2] == scales[3] == int(scales[3])
-    if attributes.get("mode", "nearest") != "nearest" or not is_copy or not is_whole:
-        found = f"{attributes.get('mode', 'nearest')}, {way}, {nearest}, scales {scales}"
-        raise UsageError(f"is {found}: expected nearest neighbours and a whole number of times")
-    layer = importer.planes(importer.feature(node))
-    return importer.delivered(importer.sketch.add("upsample", layer, stride=int(scales[3])))
+    stride = height // old.height
+    if rows.is_copy and columns.is_copy and (height, width) == (stride * old.height, stride * old.width):
+        return importer.delivered(importer.sketch.add("upsample", layer, stride=stride))
+    given = {"scale_y": (rows, scales[0]), "scale_x": (columns, scales[1])}
+    own: dict[str, Any] = {key: scale for key, (side, scale) in given.items() if scale != side.new / side.old}
+    if height * width * old.channels > MAX_VALUES:
+        raise UsageError(f"makes {old.channels}x{height}x{width} values: expected at most {MAX_VALUES}")
+    return importer.delivered(importer.sketch.add("resize", layer, height=height, width=width, **keys, **own))
+
+
+def _new_sides(importer: Importer, node: NodeProto, old: Shape) -> tuple[list[int], list[float]]:
+    """(height, width) and their magnifications."""
+    attributes = attributes_of(node)
+    scales = importer.option(node, "scales", 1 if node.op_type == "Upsample" or len(node.input) == 2 else 2) or None
+    sizes = importer.option(node, "sizes", 3) or None
+    axes = [axis % 4 for axis in attributes.get("axes", range(4))]
+    policy = attributes.get("keep_aspect_ratio_policy", "stretch")
+    found = dict(zip(axes, scales or sizes or (), strict=False))
+    unchanged = [1, 1] if scales else [1, old.channels]
+    if len(found) != len(axes) or [found.pop(0, 1), found.pop(1, unchanged[1])] != unchanged:
+        raise UsageError(f"has scales {scales}, sizes {sizes} for axes {axes}: expected height and width alone")
+    sides = [old.height, old.width]
+    if scales:
+        factors = [float(found.get(axis, 1.0)) for axis in (2, 3)]
+        new = [int(np.float32(side) * np.float32(factor)) for side, factor in zip(sides, factors, strict=True)]
+    else:
+        new = [int(found.get(axis, side)) for axis, side in zip((2, 3), sides, strict=True)]
+        factors = [after / before for after, before in zip(new, sides, strict=True)]
+        if policy != "stretch":
+            ratio = (min if policy == "not_larger" else max)(factors[axis - 2] for axis in found)
+            factors = [ratio if axis in found else 1.0 for axis in (2, 3)]
+            new = [math.floor(side * factor + 0.5) for side, factor in zip(sides, factors, strict=True)]
+    if min(new) < 1 or not all(1e-6 <= factor <= 1e6 for factor in factors):
+        raise UsageError(f"makes planes of {new[0]}x{new[1]}: expected at least one value of each")
+    return new, factors
+
+
+def _resize_keys(importer: Importer, node: NodeProto, *, is_smaller: bool) -> dict[str, Any]:
+    """The keys of the layer that say how: earlier versions know one way."""
+    attributes = attributes_of(node)
+    if node.op_type == "Upsample" or importer.opset < 11:
+        rounding = "ceil" if is_smaller and node.op_type == "Resize" else "floor"
+        given = {"coordinates": "asymmetric", "rounding": rounding}
+    else:
+        given = {
+            "coordinates": attributes.get("coordinate_transformation_mode", "half_pixel"),
+            "rounding": attributes.get("nearest_mode", "round_prefer_floor"),
+        }
+    mode = attributes.get("mode", "nearest")
+    if given == {"coordinates": "tf_half_pixel_for_nn", "rounding": "floor"}:
+        given = {"coordinates": "half_pixel", "rounding": "round_prefer_ceil"}
+    is_known = given["coordinates"] in (*COORDINATES, "half_pixel_symmetric") and given["rounding"] in ROUNDING
+    if mode not in TAPS or not is_known:
+        found = f"{mode}, {given['coordinates']}, {given['rounding']}"
+        expected = f"{', '.join(TAPS)}; {', '.join(COORDINATES)}; {', '.join(ROUNDING)}"
+        raise UsageError(f"is {found}: expected one each of {expected}")
+    keys: dict[str, Any] = {"mode": mode, "coordinates": given["coordinates"]}
+    if mode == "nearest":
+        keys["rounding"] = given["rounding"]
+    if mode == "cubic":
+        keys["cubic"] = attributes.get("cubic_coeff_a", -0.75)
+    return keys

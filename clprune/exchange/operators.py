@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +15,9 @@ from clprune.darknet.kinds.functions import Activation, Cost, Dropout, Empty, Im
 from clprune.darknet.kinds.heads import ChannelRun, Head, runs_of
 from clprune.darknet.kinds.joins import Product, Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm, Normalization
-from clprune.darknet.kinds.planes import Crop, Reorg, Upsample
+from clprune.darknet.kinds.planes import Crop, Reorg, Resize, Upsample
 from clprune.darknet.kinds.pools import AvgPool, WindowPool
+from clprune.errors import UnsupportedLayerError
 from clprune.exchange.activations import activate
 from clprune.exchange.graph import Graph, Site
 from clprune.exchange.joins import write_product, write_route, write_shortcut
@@ -109,6 +111,25 @@ def _(layer: Upsample, site: Site) -> str:
     modes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     y = graph.add("Resize", site.planes[0], "", graph.constant(np.array(sides, np.float32)), **modes)
     return y if layer.scale == 1 else graph.add("Mul", y, graph.number(layer.scale))
+
+
+@write_layer.register
+def _(layer: Resize, site: Site) -> str:
+    """By sizes, those of the batch and the channels taken from the input; by scales where these are not the sides'."""
+    graph, (x,), (channels, height, width) = site.graph, site.planes, layer.output.dimensions
+    modes: dict[str, Any] = {"mode": layer.mode, "coordinate_transformation_mode": layer.coordinates}
+    if layer.mode == "nearest":
+        modes["nearest_mode"] = layer.rounding
+    if layer.mode == "cubic":
+        modes["cubic_coeff_a"] = layer.cubic
+    scales = np.array([1, 1, layer.rows.scale, layer.columns.scale], np.float32)
+    if layer.scale_y or layer.scale_x:
+        if [*map(int, scales[2:] * np.array([layer.input.height, layer.input.width], np.float32))] != [height, width]:
+            raise UnsupportedLayerError(f"{layer} has scales that do not make its sides: expected such")
+        return graph.add("Resize", x, "", graph.constant(scales), **modes)
+    batch = graph.add("Slice", graph.add("Shape", x), graph.integers(0), graph.integers(1))
+    sizes = graph.add("Concat", batch, graph.integers(channels, height, width), axis=0)
+    return graph.add("Resize", x, "", "", sizes, **modes)
 
 
 @write_layer.register

@@ -133,6 +133,19 @@ def shortcut_steps(operation: PointwiseOperation) -> tuple[int, int]:
     return max(1, wide // narrow), max(1, narrow // wide)
 
 
+#: For all kernels of which each work-item computes one value.
+VALUE_CONSTRAINTS: tuple[Constraint[PointwiseTile, Any], ...] = (
+    Constraint(
+        reason="four of five work-items of a row would have nothing to do",
+        holds=lambda t, o: t.group_n <= 16 or t.group_n < 5 * o.output.shape.width,
+    ),
+    Constraint(
+        reason="rows of work-items side by side need several items each",
+        holds=lambda t, o: t.group_rows == 1 or t.group_n > 1,
+    ),
+)
+
+
 class PointwiseKernel(Kernel[PointwiseTile, PointwiseOperation]):
     """See `templates/pointwise.cl.mako`."""
 
@@ -141,16 +154,7 @@ class PointwiseKernel(Kernel[PointwiseTile, PointwiseOperation]):
     generators = (shortcut_steps, factor_kind)
     tile_type = PointwiseTile
     computes = PointwiseOperation
-    constraints = (
-        Constraint(
-            reason="four of five work-items of a row would have nothing to do",
-            holds=lambda t, o: t.group_n <= 16 or t.group_n < 5 * o.output.shape.width,
-        ),
-        Constraint(
-            reason="rows of work-items side by side need several items each",
-            holds=lambda t, o: t.group_rows == 1 or t.group_n > 1,
-        ),
-    )
+    constraints = VALUE_CONSTRAINTS
     cpu_tiles = (PointwiseTile(group_n=16), PointwiseTile(group_n=1))
     gpu_tiles = (PointwiseTile(group_n=64), PointwiseTile(group_n=16, group_rows=4))
 

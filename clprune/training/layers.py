@@ -11,7 +11,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -432,6 +432,27 @@ def _l2norm(layer: functions.L2Norm, x: Tensor) -> Tensor:
 @_computes(planes.Upsample)
 def _upsample(layer: planes.Upsample, x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=float(layer.stride), mode="nearest") * layer.scale
+
+
+@_computes(planes.Resize)
+def _resize(layer: planes.Resize, x: Tensor) -> Tensor:
+    """By torch's own where it is the same, which tracing knows; else as sums over rows, then columns."""
+    ways: dict[tuple[str, ...], dict[str, Any]] = {
+        ("linear", "half_pixel"): {"mode": "bilinear", "align_corners": False},
+        ("linear", "align_corners"): {"mode": "bilinear", "align_corners": True},
+        ("cubic", "half_pixel"): {"mode": "bicubic", "align_corners": False},
+        ("cubic", "align_corners"): {"mode": "bicubic", "align_corners": True},
+        ("nearest", "asymmetric", "floor"): {"mode": "nearest"},
+        ("nearest", "half_pixel", "round_prefer_ceil"): {"mode": "nearest-exact"},
+    }
+    key = (layer.mode, layer.coordinates, *([layer.rounding] if layer.mode == "nearest" else []))
+    has_own_scales = layer.scale_y or layer.scale_x
+    if key in ways and not has_own_scales and (layer.mode != "cubic" or layer.cubic == -0.75):
+        return functional.interpolate(x, size=(layer.height, layer.width), **ways[key])
+    tables = [(side.sources, side.shares) for side in (layer.rows, layer.columns)]
+    (rows, row_shares), (columns, column_shares) = ([torch.from_numpy(a).to(x.device) for a in pair] for pair in tables)
+    x = (x[:, :, rows] * row_shares[:, :, None]).sum(3)
+    return (x[..., columns] * column_shares).sum(4)
 
 
 @_computes(planes.Crop)

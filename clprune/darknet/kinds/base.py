@@ -9,7 +9,7 @@ and its `make_*_layer` functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
@@ -74,17 +74,21 @@ def boolean() -> Any:
     return _option(False, lambda section, name: section.boolean(name))
 
 
-def activation_name(default: str) -> Any:
-    """A field that names an activation of darknet."""
+def word(words: Collection[str], default: str) -> Any:
+    """A field that is one of some words in its section."""
 
     def read(section: Section, name: str) -> str:
         found = section.text(name, default)
-        if found not in ACTIVATIONS:
-            expected = ", ".join(ACTIVATIONS)
-            raise section.error(f"unknown {name} {found[:60]!r}: expected one of {expected}", key=name)
+        if found not in words:
+            raise section.error(f"unknown {name} {found[:60]!r}: expected one of {', '.join(words)}", key=name)
         return found
 
     return _option(default, read)
+
+
+def activation_name(default: str) -> Any:
+    """A field that names an activation of darknet."""
+    return word(ACTIVATIONS, default)
 
 
 @dataclass(frozen=True, kw_only=True)

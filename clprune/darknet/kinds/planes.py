@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from clprune.darknet.kinds.base import Keys, Layer, OptionError, boolean, flat, integer, number
+from clprune.darknet.kinds.base import Keys, Layer, OptionError, boolean, flat, integer, number, word
 from clprune.darknet.reorder import Reorder
+from clprune.darknet.resample import COORDINATES, ROUNDING, TAPS, Resampling
 from clprune.geometry import Shape
 
 
@@ -46,6 +47,49 @@ class Upsample(Layer):
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
         return replace(self.input, height=self.input.height * self.stride, width=self.input.width * self.stride)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resize(Layer):
+    """clprune's own: planes of `height` x `width`, resampled as the operator Resize of ONNX does it.
+
+    Places follow from `coordinates` and the magnifications `scale_y` and `scale_x`, by default those of the sides;
+    `rounding` says which neighbour is the nearest, `cubic` is the coefficient of cubic convolution.
+    """
+
+    names = ("resize",)
+    carries_channels = True
+
+    height: int = integer()
+    width: int = integer()
+    mode: str = word(TAPS, "linear")
+    coordinates: str = word(COORDINATES, "half_pixel")
+    rounding: str = word(ROUNDING, "round_prefer_floor")
+    scale_y: float = number(0.0)
+    scale_x: float = number(0.0)
+    cubic: float = number(-0.75)
+
+    def output_shape(self, shapes: Sequence[Shape]) -> Shape:
+        for key, given in (("scale_y", self.scale_y), ("scale_x", self.scale_x)):
+            if given and not 1e-6 <= given <= 1e6:
+                raise OptionError(f"{key}={given:g}: expected 1e-6 to 1e6", key=key)
+        return replace(self.input, height=self.height, width=self.width)
+
+    @property
+    def rows(self) -> Resampling:
+        """What becomes of each column: its rows."""
+        return self._resampling(self.input.height, self.height, self.scale_y)
+
+    @property
+    def columns(self) -> Resampling:
+        """What becomes of each row: its columns."""
+        return self._resampling(self.input.width, self.width, self.scale_x)
+
+    def _resampling(self, old: int, new: int, scale: float) -> Resampling:
+        return Resampling(
+            old=old, new=new, mode=self.mode, coordinates=self.coordinates, scale=scale or new / old,
+            rounding=self.rounding, cubic=self.cubic,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
