@@ -85,18 +85,29 @@ void local_conv(__global const float *restrict x,
         ${columns(1)}
         w += ${tile_m};
     }
+% if group_m == 1:
     float lanes[${vector_width}];
+% endif
 % for n in images:
     if (first_image + ${n} < batch) {
 % for v in slots:
         {
             const ${T} r = activate(c${v}_${n});
+% if group_m == 1:
             ${vector_store(vector_width, "r", "lanes")}
+% endif
             const int first = get_group_id(0) * ${tile_m} + ${v * step} + get_local_id(0) * ${vector_width};
             __global float *out = y + y_origin + (size_t)first * y_channel_stride + (first_image + ${n}) * y_image_stride
                                   + row * y_pitch + column;
+% if group_m == 1:
             for (int lane = 0; lane < ${vector_width} && first + lane < out_channels; lane++)
                 out[(size_t)lane * y_channel_stride] = lanes[lane];
+% else:
+            ## One by one: an array that a variable indexes is no register of a GPU.
+% for lane in range(vector_width):
+            if (first + ${lane} < out_channels) out[${lane} * (size_t)y_channel_stride] = r${"" if vector_width == 1 else f".s{lane}"};
+% endfor
+% endif
         }
 % endfor
     }

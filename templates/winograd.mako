@@ -235,9 +235,17 @@
     ${line}
 % endfor
 % if vector_width == 1:
+% if added:
+    ## One place in both tensors: two addresses per output take registers that GPUs then spill.
+    const size_t corner = ${plane} - y_start + out0;
+% endif
 % for r, row in enumerate(stored):
 % for k, name in enumerate(row):
-    if (${r} < height0 && ${k} < width0) ${plane}[out0 + ${r} * y_pitch + ${k}] = ${common.summed(1, name, f"{plane} + out0 + {r} * y_pitch + {k}")};
+% if added:
+    if (${r} < height0 && ${k} < width0) y_start[corner + ${r} * y_pitch + ${k}] = activate_sum1(${name} + other[corner + ${r} * y_pitch + ${k}]);
+% else:
+    if (${r} < height0 && ${k} < width0) ${plane}[out0 + ${r} * y_pitch + ${k}] = ${name};
+% endif
 % endfor
 % endfor
 % else:

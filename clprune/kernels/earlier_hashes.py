@@ -17,14 +17,15 @@ EARLIER_HASHES: Mapping[str, tuple[str, ...]] = {
     "conv": ("019f5bce00aaa5a5", "0e2a90a67a6d09bb", "22e0919dcf41a637"),
     "conv_channels": ("d663070bc156dc1b", "cdda2a10377b0ada", "8ecde9dfa7a0374c"),
     "conv_int8": ("68fb386dbe9e985c", "408b3bf375c36e29", "7473ff9e98aca9e0"),
+    "local_conv": ("eee74f1ae7de2b17", "eb4414e7116d65de"),
     "pointwise": ("a635844e0c7daad2", "1a0b7e2393d9daf4", "dd4381fd5fb536d4"),
     "average_pool": ("0fc2baaf361c930f", "9e8d66a9deac68e0"),
     "softmax": ("a06e0c9cea447836", "bd3bc98c2bbc35ee"),
     "sparse_connected": ("16b71d4690de0b9c", "6e8b5ada948cb5ef", "09a5d1f20a8e4563"),
     "sparse_conv": ("0154806b3df690b2", "c3167722298778a2", "273d80451e1c67b3"),
     "sparse_conv_local": ("c0eeb46a480091b8", "d0dbd386fa850e3b", "b970715dbf9d3fe2"),
-    "winograd": ("8aeed04f191d0640", "e850da0caab3befb", "9e9229cb10919e6f"),
-    "winograd_fused": ("a3ad1a8d4a370bcd", "ad1bf7fd39426ba3", "ec7d778ca8e00d3a"),
+    "winograd": ("8aeed04f191d0640", "e850da0caab3befb", "9e9229cb10919e6f", "155f3f47082c3631"),
+    "winograd_fused": ("a3ad1a8d4a370bcd", "ad1bf7fd39426ba3", "ec7d778ca8e00d3a", "b1070d5d3f8ceb01"),
 }
 
 

@@ -84,12 +84,14 @@ def amd_report(*, assembly: str) -> Report:
             raise BuildError(f"clang: no {name} in the assembly, expected one kernel", log="", source=assembly)
         return int(match[1])
 
+    # Without scratch, spilled registers lie in other registers: scalar ones in lanes of vector registers.
+    registers, scratch = fact("vgpr_count"), fact("private_segment_fixed_size")
     return Report(
-        registers=fact("vgpr_count"),
+        registers=registers,
         scalar_registers=fact("sgpr_count"),
         local_mem_bytes=fact("group_segment_fixed_size"),
-        spill_bytes=4 * (fact("vgpr_spill_count") + fact("sgpr_spill_count")),
-        scratch_bytes=fact("private_segment_fixed_size"),
+        spill_bytes=4 * (fact("vgpr_spill_count") + fact("sgpr_spill_count")) if scratch else 0,
+        scratch_bytes=scratch,
         loop=_inner_loop(_blocks(assembly), classify=_amd_class),
     )
 

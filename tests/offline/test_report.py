@@ -63,6 +63,11 @@ def test_amd_spills() -> None:
     assert (report.registers, report.spill_bytes, report.scratch_bytes) == (15, 4 * 146, 284)
 
 
+def test_amd_registers_spilled_to_registers_are_no_memory() -> None:
+    assembly = recorded("spill.gfx1030.s").replace(".private_segment_fixed_size: 284", ".private_segment_fixed_size: 0")
+    assert not amd_report(assembly=assembly).uses_private_memory
+
+
 def test_text_of_something_else_is_an_error() -> None:
     with pytest.raises(BuildError, match="no register count"):
         nvidia_report(ptx="", ptxas_log="ptxas info : 0 bytes gmem")
