@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     help="Ways that layers may be pruned. Default: workgroup,bcbp,bwsp,block,unstructured,filter.",
 )  # fmt: skip
 @click.option(
+    "--bits", metavar="B[,B...]",
+    help="Bits that a layer's weights may have beside 32: 16 (float16), 8 (int8), 4 (a codebook). Default: none.",
+)  # fmt: skip
+@click.option(
     "--epochs", type=click.IntRange(min=0), metavar="N", default=0, show_default=True,
     help="Retrain so often, by the dense network's answers, and labels where there are some.",
 )  # fmt: skip
@@ -66,11 +70,11 @@ def command(model: str, as_json: bool, **options: Any) -> None:
     from clprune.workflow.report_page import fit_page
 
     targets, page = _take_targets(options), take_path(options, "report")
-    methods = options.pop("methods")
+    methods, bits = options.pop("methods"), _take_bits(options)
     with show_progress() as progress:
         results = fit_all(
             model, targets=targets, image_options=take_image_options(options), progress=progress,
-            methods=None if methods is None else [name.strip() for name in methods.split(",")], **options,
+            methods=None if methods is None else [name.strip() for name in methods.split(",")], bits=bits, **options,
         )  # fmt: skip
     if page is not None:
         write_atomically(page, fit_page(results))
@@ -100,6 +104,14 @@ def _take_targets(options: dict[str, Any]) -> list[Target]:
         return [Target(budget_ms=float(part)) for part in sweep.split(",")]
     except ValueError as error:
         raise UsageError(f"--sweep {sweep!r}: expected milliseconds with commas between") from error
+
+
+def _take_bits(options: dict[str, Any]) -> list[int]:
+    text = options.pop("bits")
+    try:
+        return [] if text is None else [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise click.UsageError(f"--bits {text!r}: expected 16, 8 or 4, with commas between") from error
 
 
 def _missed(result: FitResult) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from clprune.container.model import Model
@@ -9,6 +10,7 @@ from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.rewrite import annotate_cfg
 from clprune.dataset import DataSet
 from clprune.fitting.build import in_domain, removed
+from clprune.fitting.stored import FLOAT_BITS, rounded
 from clprune.fitting.table import Selection, Table
 from clprune.pruning.network import Masks, masks_of, prune_layers, with_prune_options
 from clprune.pruning.shrink import clear_channels, shrink_network
@@ -18,13 +20,15 @@ from clprune.unit import Unit
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Applied:
-    """The `model` of a `selection` before any retraining, its `masks`, and how far its answers are from the dense
-    model's on the calibration images, as in `clprune.training.refit.Refitted`.
+    """The `model` of a `selection` before any retraining, its `masks`, the `bits` of layers that are to be stored in
+    fewer, and how far its answers are then from the dense model's on the calibration images, as in
+    `clprune.training.refit.Refitted`.
     """
 
     selection: Selection
     model: Model
     masks: Masks
+    bits: Mapping[int, int]
     divergence: float
 
 
@@ -43,11 +47,15 @@ def apply(selection: Selection, table: Table, model: Model, reference: Reference
         small = shrink_network(model.network, reference.refit(cleared, masks).weights, masks)
         thin, text = replace(model, network=small.network, weights=small.weights), small.cfg_text
         base = Reference(thin.network, thin.weights, images)
-    chosen = {index: table.entries[index][place].options for index, place in selection.entries.items()}
-    options = {index: found for index, found in chosen.items() if found is not None}
+    chosen = {index: table.entries[index][place] for index, place in selection.entries.items()}
+    options = {index: entry.options for index, entry in chosen.items() if entry.options is not None}
+    bits = {index: entry.bits for index, entry in chosen.items() if entry.bits != FLOAT_BITS}
     weights = in_domain(thin, options)
     layers = prune_layers(thin.network, weights, options)
     refitted = base.refit(removed(weights, layers), masks_of(layers))
+    answers = refitted.answers
+    if bits:
+        answers = base.refit(rounded(thin.network, refitted.weights, bits), {}, only=()).answers
     return Applied(
         selection=selection,
         model=Model(
@@ -57,5 +65,6 @@ def apply(selection: Selection, table: Table, model: Model, reference: Reference
             names_path=model.names_file,
         ),
         masks=masks_of(layers),
-        divergence=reference.divergence_of(refitted.answers),
+        bits=bits,
+        divergence=reference.divergence_of(answers),
     )

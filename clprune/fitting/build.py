@@ -10,8 +10,9 @@ from clprune.container.model import Model
 from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.values import Weights
 from clprune.errors import UsageError
-from clprune.fitting.kinds import BETWEEN_SHARES, CHANNEL_SHARES, MEASURED_SHARES, Kind
+from clprune.fitting.kinds import BETWEEN_SHARES, CHANNEL_SHARES, MEASURED_SHARES, Kind, Way, ways_of
 from clprune.fitting.record import Record
+from clprune.fitting.stored import FLOAT_BITS, rounded, stored
 from clprune.fitting.table import Entry, Group, Table, thin_works
 from clprune.fitting.times import calibrate, interpolated, measure, tune_missing
 from clprune.opencl import Session
@@ -32,7 +33,10 @@ ROWS_SHARE = 0.75
 
 @dataclass(frozen=True, kw_only=True)
 class Builder:
-    """Makes the table of `model`, whose dense layers `reference` has; `tune_s` are seconds of tuning in all."""
+    """Makes the table of `model`, whose dense layers `reference` has; `tune_s` are seconds of tuning in all.
+
+    `bits` are those that weights may be stored in beside 32.
+    """
 
     model: Model
     session: Session
@@ -40,6 +44,7 @@ class Builder:
     reference: Reference
     record: Record
     kinds: tuple[Kind, ...]
+    bits: tuple[int, ...]
     tune_s: float
     progress: OnProgress | None = None
 
@@ -47,16 +52,14 @@ class Builder:
         """Measure and judge what the record does not have yet. Raises UsageError, LaunchError, FileError."""
         if any(values is not None and values.winograd for values in self.model.weights.layers):
             raise UsageError(f"{self.model.path}: layers in the Winograd domain: expected one never pruned")
-        sparse = [(kind, share) for kind in self.kinds if not kind.removes_channels for share in MEASURED_SHARES]
-        thin = [(kind, share) for kind in self.kinds if kind.removes_channels for share in CHANNEL_SHARES]
-        jobs: list[tuple[Kind, float] | None] = [None, *sparse, *thin]
-        seconds = self.tune_s / len(jobs)
-        for number, job in enumerate(jobs):
-            name = "dense" if job is None else f"{job[0]} {job[1]:g}"
-            self.tell("times", number, len(jobs), name)
-            self.record.get("times", name, lambda job=job: self._measure(job, seconds))  # type: ignore[misc]
-        times = {name: self._times(name) for name in ("dense", *(f"{kind} {share:g}" for kind, share in sparse + thin))}
+        ways = ways_of(self.kinds, self.bits)
+        seconds = self.tune_s / len(ways)
+        for number, way in enumerate(ways):
+            self.tell("times", number, len(ways), str(way))
+            self.record.get("times", str(way), lambda way=way: self._measure(way, seconds))  # type: ignore[misc]
+        times = {str(way): self._times(str(way)) for way in ways}
         runs = [(sum(times[name].values()), self._whole_ms(name)) for name in times]
+        thin = [(way.kind, way.share) for way in ways if way.kind is not None and way.kind.removes_channels]
         groups = self._groups(thin)
         return Table(
             network=self.model.network,
@@ -79,16 +82,18 @@ class Builder:
     def _whole_ms(self, name: str) -> float:
         return float(self.record.known("times", name)["whole_ms"])
 
-    def _measure(self, job: tuple[Kind, float] | None, tune_s: float) -> dict[str, object]:
+    def _measure(self, way: Way, tune_s: float) -> dict[str, object]:
         model = self.model
-        if job is not None and job[0].removes_channels:
-            small = shrink_network(model.network, model.weights, masks_of(self._pruned(*job)))
+        if way.kind is not None and way.kind.removes_channels:
+            small = shrink_network(model.network, model.weights, masks_of(self._pruned(way.kind, way.share)))
             model = Model(network=small.network, weights=small.weights)
-        elif job is not None:
-            layers = self._pruned(*job)
+        elif way.kind is not None:
+            layers = self._pruned(way.kind, way.share)
             plan = {layer.index: layer.options for layer in layers}
             weights = removed(in_domain(self.model, plan), layers)
             model = Model(network=with_prune_options(model.network, plan), weights=weights)
+        if way.bits != FLOAT_BITS:
+            model = stored(model, {layer.index: way.bits for layer in model.network.matrix_layers})
         tune_missing(self.session, self.store, model, budget_s=tune_s)
         return measure(self.session, model)
 
@@ -113,22 +118,50 @@ class Builder:
 
     def _entries(self, times: Mapping[str, Mapping[int, float]]) -> dict[int, tuple[Entry, ...]]:
         entries = {index: [Entry(options=None, time_ms=time_ms)] for index, time_ms in times["dense"].items()}
+        for bits in self.bits:
+            for index, time_ms in times[str(Way(bits=bits))].items():
+                if time_ms < entries[index][0].time_ms:
+                    loss = self._stored_loss(index, bits)
+                    entries[index].append(Entry(options=None, time_ms=time_ms, loss=loss, bits=bits))
         kinds = [kind for kind in self.kinds if not kind.removes_channels]
         for number, kind in enumerate(kinds):
             self.tell("losses", number, len(kinds), str(kind))
-            curves: dict[int, dict[float, Entry]] = {}
-            for share in MEASURED_SHARES:
-                for pruned in self._pruned(kind, share):
-                    time_ms = times[f"{kind} {share:g}"].get(pruned.index, math.inf)
-                    known = any(entry.options == pruned.options for entry in entries[pruned.index])
-                    # what is no faster than the dense layer need not be judged
-                    if not known and time_ms < entries[pruned.index][0].time_ms:
-                        loss = self._layer_loss(pruned)
-                        entry = Entry(options=pruned.options, time_ms=time_ms, loss=loss)
-                        curves.setdefault(pruned.index, {})[share] = entry
-            for index, curve in curves.items():
-                entries[index] += [*curve.values(), *_between(curve)]
+            for bits in (FLOAT_BITS, *self.bits):
+                for index, curve in self._curves(kind, bits, entries, times).items():
+                    entries[index] += [*curve.values(), *_between(curve)]
         return {index: tuple(found) for index, found in entries.items()}
+
+    def _curves(
+        self, kind: Kind, bits: int, entries: Mapping[int, list[Entry]], times: Mapping[str, Mapping[int, float]]
+    ) -> dict[int, dict[float, Entry]]:
+        """By layer and share what is not among `entries` yet and may be of use."""
+        curves: dict[int, dict[float, Entry]] = {}
+        for share in MEASURED_SHARES:
+            found = times.get(str(Way(kind=kind, share=share, bits=bits)), {})
+            for pruned in self._pruned(kind, share) if found else ():
+                index, time_ms = pruned.index, found.get(pruned.index, math.inf)
+                known = any((entry.options, entry.bits) == (pruned.options, bits) for entry in entries[index])
+                # what is no faster than the dense layer need not be judged
+                if known or time_ms >= entries[index][0].time_ms:
+                    continue
+                loss, is_float = self._layer_loss(pruned), bits == FLOAT_BITS
+                curves.setdefault(index, {})[share] = Entry(
+                    options=pruned.options,
+                    time_ms=time_ms,
+                    loss=loss if is_float else loss + self._stored_loss(index, bits),
+                    bits=bits,
+                    is_loss_measured=is_float,
+                )
+        return curves
+
+    def _stored_loss(self, index: int, bits: int) -> float:
+        """Of the answer, with this layer alone stored in so many bits."""
+
+        def find() -> float:
+            weights = rounded(self.model.network, self.model.weights, {index: bits})
+            return self.reference.refit(weights, {}, only=()).divergence
+
+        return float(self.record.get("losses", f"{index} {bits} bits", find))
 
     def _layer_loss(self, pruned: PrunedLayer) -> float:
         """Of the answer, with this layer alone pruned and fitted."""
@@ -209,6 +242,7 @@ def _between(curve: Mapping[float, Entry]) -> list[Entry]:
                 options=replace(first.options, sparsity=share),
                 time_ms=time_ms,
                 loss=first.loss ** (1 - part) * last.loss**part,
+                bits=first.bits,
                 is_time_measured=False,
                 is_loss_measured=False,
             )

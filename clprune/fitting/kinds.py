@@ -1,4 +1,4 @@
-"""The ways in which a layer may be pruned: methods, heights of units, shares."""
+"""The ways in which a layer may be pruned and stored: methods, heights of units, shares, bits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.errors import UsageError
+from clprune.fitting.stored import FLOAT_BITS
 from clprune.pruning.network import plan_pruning
 from clprune.pruning.registry import get_method
 from clprune.pruning.settings import PruneSettings
@@ -54,6 +55,33 @@ class Kind:
         rows = self.unit_rows
         units = {index: Unit(rows=found if rows is None else rows) for index, found in tile_rows.items()}
         return plan_pruning(network, weights, self.settings(sparsity).in_units(units))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """What all layers are at once when they are timed: pruned by a kind at a share or dense, and stored in `bits`."""
+
+    kind: Kind | None = None
+    share: float = 0.0
+    bits: int = FLOAT_BITS
+
+    def __str__(self) -> str:
+        pruned = "dense" if self.kind is None else f"{self.kind} {self.share:g}"
+        return pruned if self.bits == FLOAT_BITS else f"{pruned} {self.bits} bits"
+
+
+def ways_of(kinds: tuple[Kind, ...], bits: tuple[int, ...]) -> tuple[Way, ...]:
+    """All that are timed, the dense one first; weights in the Winograd domain are float32, and so are thin networks."""
+    sparse = [(kind, share) for kind in kinds if not kind.removes_channels for share in MEASURED_SHARES]
+    thin = [(kind, share) for kind in kinds if kind.removes_channels for share in CHANNEL_SHARES]
+    plain = [Way(), *(Way(kind=kind, share=share) for kind, share in (*sparse, *thin))]
+    coded = [
+        Way(kind=kind, share=share, bits=count)
+        for kind, share in [(None, 0.0), *sparse]
+        for count in bits
+        if kind is None or kind.settings(share).winograd is None
+    ]
+    return (*plain, *coded)
 
 
 def kinds_of(methods: tuple[str, ...]) -> tuple[Kind, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from clprune.darknet.kinds.base import Layer, MatrixLayer, PruneOptions
 from clprune.darknet.network import Network
+from clprune.fitting.stored import FLOAT_BITS
 from clprune.fitting.times import Calibration
 from clprune.pruning.channels import channels_taken
 from clprune.pruning.shrink import resize_network
@@ -18,22 +19,25 @@ from clprune.pruning.unit import kept_count
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One way for one layer: `options` (None: dense), milliseconds alone, and what the network's answer loses by it.
+    """One way for one layer: `options` (None: dense), the `bits` of its weights, milliseconds alone, and what the
+    network's answer loses by it.
 
-    What was not measured is interpolated.
+    What was not measured is interpolated; the loss of pruning and storing is the sum of both.
     """
 
     options: PruneOptions | None
     time_ms: float
     loss: float = 0.0
+    bits: int = FLOAT_BITS
     is_time_measured: bool = True
     is_loss_measured: bool = True
 
     def __str__(self) -> str:
+        stored = "" if self.bits == FLOAT_BITS else f" {self.bits} bits"
         if self.options is None:
-            return "dense"
+            return f"dense{stored}"
         domain = "" if self.options.winograd is None else f" F({self.options.winograd})"
-        return f"{self.options.method} {self.options.unit}{domain} {100 * self.options.sparsity:g}%"
+        return f"{self.options.method} {self.options.unit}{domain} {100 * self.options.sparsity:g}%{stored}"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""

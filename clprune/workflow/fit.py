@@ -153,6 +153,7 @@ def fit_all(
     count: int | None = None,
     batch: int | None = None,
     methods: Sequence[str] | None = None,
+    bits: Sequence[int] = (),
     epochs: int = 0,
     learning_rate: float = 0.02,
     recipe: Recipe | None = None,
@@ -166,9 +167,10 @@ def fit_all(
 ) -> tuple[FitResult, ...]:
     """`fit` for each of the `targets`, by one table of times and losses.
 
-    Every layer is timed in every way that the `methods` offer (by default `clprune.fitting.kinds.METHODS`) on `device`
-    for `batch` images at once, with up to `tune_s` seconds of tuning where tiles are missing, and judged by what the
-    network's answer to images of `data` loses when it alone is pruned and what stays is fitted. The best selection is
+    Every layer is timed in every way that the `methods` offer (by default `clprune.fitting.kinds.METHODS`), its weights
+    in float32 or in one of `bits` (16: float16, 8: int8, 4: a codebook), on `device` for `batch` images at once, with
+    up to `tune_s` seconds of tuning where tiles are missing, and judged by what the network's answer to images of
+    `data` loses when it alone is pruned and what stays is fitted. The best selection is
     searched among `tries`, tried on the device, and retrained for `epochs` from the dense network's answers, and
     labels where there are some (or by `recipe`). PREFIX.cfg and its weights are written for `out`, of several targets
     PREFIX-1 and so on; PREFIX.fit.json keeps the table and PREFIX.fit.checkpoint a retraining, by which a run that
@@ -176,7 +178,9 @@ def fit_all(
     `prune` raises.
     """
     from clprune.fitting.kinds import METHODS, kinds_of
+    from clprune.fitting.stored import check_bits
 
+    coded = check_bits(bits)
     kinds = kinds_of(tuple(METHODS if methods is None else methods))
     sources = [*([] if isinstance(model, Model) else [model]), *([] if weights is None else [weights])]
     prefixes = [out if out is None or len(targets) == 1 else f"{out}-{number}" for number in range(1, len(targets) + 1)]
@@ -199,7 +203,7 @@ def fit_all(
             recipe=_recipe(recipe, images, epochs=epochs, learning_rate=learning_rate, seed=seed), tries=tries,
             tune_s=tune_s, progress=progress, out=out,
         )  # fmt: skip
-        fitting.build(kinds)
+        fitting.build(kinds, coded)
         for target in targets:
             fitting.check(target)
         return tuple(fitting.reach(target, prefix) for target, prefix in zip(targets, prefixes, strict=True))
@@ -232,9 +236,9 @@ class _Fitting:
     progress: OnProgress | None
     out: str | Path | None
 
-    def build(self, kinds: tuple[Any, ...]) -> None:
+    def build(self, kinds: tuple[Any, ...], bits: tuple[int, ...]) -> None:
         """Measure the table, or what its record lacks."""
-        self.ways = ", ".join(map(str, kinds))
+        self.ways = ", ".join(map(str, (*kinds, *bits)))
         from clprune.fitting.build import Builder
         from clprune.fitting.record import Record, images_hash, model_hash
         from clprune.training.refit import Reference, calibration_images
@@ -249,7 +253,7 @@ class _Fitting:
         self.reference: Reference = Reference(self.dense.network, self.dense.weights, self.calibration)
         self.table: Table = Builder(
             model=self.dense, session=self.session, store=self.store, reference=self.reference, record=self.record,
-            kinds=kinds, tune_s=self.tune_s, progress=self.progress,
+            kinds=kinds, bits=bits, tune_s=self.tune_s, progress=self.progress,
         ).table()  # fmt: skip
 
     def check(self, target: Target) -> None:
@@ -266,9 +270,12 @@ class _Fitting:
 
     def reach(self, target: Target, prefix: str | Path | None) -> FitResult:
         """Select, try on the device, retrain, prove, write."""
+        from clprune.fitting.stored import stored
+
         chosen = self.record.get("chosen", f"{target} {self.ways} {self.tries}", lambda: self._chosen(target))
         applied, attempts = self._applied(self.table.named(chosen["name"])), int(chosen["attempts"])
-        model, losses = self._retrained(applied, prefix)
+        trained, losses = self._retrained(applied, prefix)
+        model = stored(trained, applied.bits)
         proof = prove(self.session, self.dense, model, self.held_out)
         budget = None if target.most_loss is not None else target.budget(proof.dense_ms)
         allowed = proof.points_lost <= target.most_loss if target.most_loss is not None else True
@@ -293,11 +300,12 @@ class _Fitting:
     def _chosen(self, target: Target) -> dict[str, Any]:
         """What is selected and holds on the device, for the record: a retraining that was killed needs the same."""
         from clprune.fitting.choice import fastest_ms
+        from clprune.fitting.stored import stored
 
         promised_for = self._budget(target)
         for attempt in range(1, ATTEMPTS + 1):
             applied = self._best(promised_for)
-            dense_ms, fitted_ms = self._try(applied.model)
+            dense_ms, fitted_ms = self._try(stored(applied.model, applied.bits))
             budget_ms = target.budget(dense_ms)
             is_in_time = target.most_loss is not None or fitted_ms <= budget_ms * (1 + TOLERANCE)
             below_ms = promised_for * budget_ms / fitted_ms
@@ -328,7 +336,10 @@ class _Fitting:
 
     def _points_lost(self, selection: Selection) -> float:
         """Of agreement with the dense network on the images that layers are fitted on."""
-        fitted = self._applied(selection).model
+        from clprune.fitting.stored import stored
+
+        applied = self._applied(selection)
+        fitted = stored(applied.model, applied.bits)
         return 100 * (1 - agreement(self.session, self.dense, fitted, self.calibration))
 
     def _best(self, budget_ms: float) -> Applied:
@@ -385,8 +396,9 @@ class _Fitting:
     def _written(self, result: FitResult, prefix: str | Path | None) -> FitResult:
         if prefix is None:
             return result
-        in_winograd = any(values is not None and values.winograd for values in result.model.weights.layers)
-        file_format: FileFormat = "packed" if in_winograd else "darknet"
+        values = [one for one in result.model.weights.layers if one is not None]
+        is_packed = any(one.winograd is not None or one.coding is not None for one in values)
+        file_format: FileFormat = "packed" if is_packed else "darknet"
         written = result.model.save(prefix, file_format=file_format)
         output_path(prefix, ".fit.checkpoint").unlink(missing_ok=True)
         return replace(result, written=written)

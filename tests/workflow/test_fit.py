@@ -74,6 +74,20 @@ def test_several_budgets_are_one_page(device_context: Session, model: Path) -> N
     assert page.count("<h2>") == 2 and "100" in page
 
 
+@pytest.mark.slow
+def test_weights_are_stored_in_fewer_bits_where_it_pays(device_context: Session, model: Path, tmp_path: Path) -> None:
+    result = fit(
+        model, most_loss=100, data="fractals", count=32, tune_s=0.0, tries=2, methods=("workgroup",), bits=(16, 8),
+        epochs=1, out=tmp_path / "few", device=device_context,
+    )  # fmt: skip
+    names = [str(layer.chosen) for layer in result.layers]
+    codings = [None if values is None else values.coding for values in result.model.weights.layers]
+    assert [name.endswith("bits") for name in names] == [codings[layer.layer] is not None for layer in result.layers]
+    assert result.proof.largest_error < 1e-4 and result.written is not None
+    times = json.loads((tmp_path / "few.fit.json").read_text())["times"]
+    assert {"dense", "dense 16 bits", "workgroup 0.75 8 bits"} <= set(times)
+
+
 def test_images_without_labels_are_learned_from_answers_alone(model: Path) -> None:
     from clprune.training import Recipe, train
 
