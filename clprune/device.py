@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 # Renderers and simulators that compute on the host CPU whatever type they report.
 _SOFTWARE_MARKS = ("llvmpipe", "softpipe", "swrast", "oclgrind")
+
+#: Instruction sets that Intel's CPU runtime may be told to compile for in place of the processor's own, by the variable
+#: `TARGET_VARIABLE`, and their float32 lanes.
+TARGET_VARIABLE = "CL_CONFIG_CPU_TARGET_ARCH"
+TARGET_LANES = {"corei7": 4, "corei7-avx": 8, "core-avx2": 8, "skx": 16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +30,7 @@ class DeviceInfo:
     `type` is "gpu", "cpu" or "accelerator"; `origin` is "pip" for the CPU driver installed with the `cpu` extra.
     `simd_width` counts float32 lanes that run in step (warp, wavefront, sub-group, vector register).
     `keeps_subnormals`: the driver promises that float32 values below the smallest normal one survive.
+    `cache_bytes`: sizes of the data caches, the nearest to the arithmetic first; empty where nobody says.
     `clock_mhz` is 0 where the driver does not say. `guessed` names the fields that the driver does not report.
     """
 
@@ -56,6 +63,7 @@ class DeviceInfo:
     mem_base_align_bytes: int
     clock_mhz: int
     keeps_subnormals: bool = True
+    cache_bytes: tuple[int, ...] = ()
     guessed: frozenset[str] = frozenset()
 
     @property
@@ -166,3 +174,9 @@ def architecture_of(*, type: str, vendor: str, name: str, simd_width: int, compu
     words = vendor.lower().split()
     maker = re.sub(r"[^a-z].*", "", words[0]) if words else ""
     return f"{maker or 'unknown'}-{type}"
+
+
+def compiled_for(*, platform_name: str, environment: Mapping[str, str]) -> str:
+    """The instruction set that the user lets Intel's CPU runtime compile for, or empty: the processor's own."""
+    target = environment.get(TARGET_VARIABLE, "") if platform_name == "Intel(R) OpenCL" else ""
+    return target if target in TARGET_LANES else ""

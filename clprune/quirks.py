@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from clprune.device import DeviceInfo, PlatformInfo
+from clprune.device import TARGET_LANES, TARGET_VARIABLE, DeviceInfo, PlatformInfo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +115,16 @@ NATIVE_WIDTH_MISLEADS = Quirk(
     evidence="Oclgrind 21.10 and rusticl/llvmpipe 22.3.6 report 1",
     test="tests/test_quirks.py::test_vector_width",
     applies=lambda device: device.type == "cpu" and device.native_vector_width_float <= 1,
+)
+TARGET_UNSAID = Quirk(
+    name="target_unsaid",
+    what=f"told by {TARGET_VARIABLE} to compile for another instruction set, the driver still reports the processor's "
+    "own vectors, under the same name",
+    effect="the instruction set is added to the device's name, and its lanes count: what was tuned and built for one "
+    "is not taken for the other",
+    evidence="Intel's CPU runtime 2026.22.10 under core-avx2 on a processor with AVX-512: native 16",
+    test="tests/opencl/test_platforms.py::test_instruction_set_that_the_user_chose",
+    applies=lambda device: device.name.endswith(tuple(f"({target})" for target in TARGET_LANES)),
 )
 SUBNORMALS_FLUSHED = Quirk(
     name="subnormals_flushed",
@@ -247,6 +257,12 @@ def vector_width(device: DeviceInfo) -> int:
     if not wants_explicit_vectors(device):
         return 1
     return 8 if has(device, NATIVE_WIDTH_MISLEADS) else device.native_vector_width_float
+
+
+def vector_registers(device: DeviceInfo) -> int:
+    """Vector registers that one work-item may fill: 32 of AVX-512 and ARM's NEON, 16 of what x86 had before."""
+    is_arm = "arm" in device.vendor.lower() or "aarch64" in device.name.lower() or "cortex" in device.name.lower()
+    return 32 if is_arm or vector_width(device) >= 16 else 16
 
 
 def platform_advice(platform: PlatformInfo) -> str:

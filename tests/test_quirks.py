@@ -15,7 +15,7 @@ from clprune.kernels.arguments import Expected
 from clprune.kernels.base import Kernel
 from clprune.kernels.catalogue import built_in_kernels
 from clprune.opencl_c import work_group_attributes
-from clprune.quirks import QUIRKS, platform_advice, quirks_of, vector_width, wants_explicit_vectors
+from clprune.quirks import QUIRKS, platform_advice, quirks_of, vector_registers, vector_width, wants_explicit_vectors
 from clprune.tolerance import SMALLEST_NORMAL, absolute_tolerance, relative_tolerance
 from tests.imaginary import imaginary_device, imaginary_platform
 
@@ -56,6 +56,7 @@ def test_plain_device_has_none() -> None:
         ({"name": "llvmpipe (LLVM 15)"}, "work_items_are_lanes"),
         (INTEL, "preferred_vector_width_misleads"),
         ({"type": "cpu", "native_vector_width_float": 1}, "native_vector_width_misleads"),
+        ({"type": "cpu", "name": "AMD EPYC (core-avx2)"}, "target_unsaid"),
         ({"keeps_subnormals": False}, "subnormals_flushed"),
         ({"platform_name": "Oclgrind"}, "fills_untracked"),
         ({"platform_name": "Oclgrind"}, "prefetch_fatal"),
@@ -118,6 +119,12 @@ def test_vector_width() -> None:
     assert vector_width(imaginary_device(type="cpu", native_vector_width_float=1, preferred_vector_width_float=4)) == 8
     assert vector_width(imaginary_device(type="gpu", native_vector_width_float=4)) == 1
     assert vector_width(imaginary_device(**RUSTICL)) == 1
+
+
+def test_vector_registers() -> None:
+    assert vector_registers(imaginary_device(**INTEL)) == 32
+    assert vector_registers(imaginary_device(type="cpu", native_vector_width_float=8)) == 16
+    assert vector_registers(imaginary_device(type="cpu", native_vector_width_float=4, vendor="ARM")) == 32
 
 
 def group_sizes(device: DeviceInfo, kernel: Kernel[Any, Any]) -> set[int]:

@@ -87,6 +87,7 @@ def _facts(device: DeviceInfo) -> list[tuple[str, str]]:
         ("work-group", f"at most {value('max_work_group_size')} work-items, {items} by dimension"),
         ("local memory", f"{_memory(device.local_mem_bytes)}, {local_kind}"),
         ("global memory", f"{_memory(device.global_mem_bytes)}, buffers up to {_memory(device.max_alloc_bytes)}"),
+        ("caches", ", ".join(map(_memory, device.cache_bytes)) or "not reported"),
         ("SIMD width", value("simd_width", " float32 lanes")),
         (
             "vector width",

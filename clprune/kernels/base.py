@@ -41,7 +41,7 @@ from clprune.kernels.arguments import (
 )
 from clprune.kernels.demand import Demand
 from clprune.kernels.samples import SENTINEL, input_buffer
-from clprune.kernels.tile import Constraint, OperationT, TileT, Values, values_of
+from clprune.kernels.tile import Constraint, OperationT, RegisterLimit, TileT, Values, values_of
 from clprune.kernels.workload import WeightForm, Workload
 from clprune.layout import Layout, view
 from clprune.packing.arrays import PackedArrays
@@ -352,15 +352,28 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         """The named tiles that suit `device`, the best guess first; not all are valid for every operation."""
         return self.cpu_tiles if quirks.wants_explicit_vectors(device) else self.gpu_tiles
 
-    def default_tile(self, operation: OperationT, device: DeviceInfo) -> TileT:
-        """The first of the device's own tiles that fits, else the safe one.
+    def ranked_tiles(self, operation: OperationT, device: DeviceInfo) -> list[TileT]:
+        """The device's own tiles that fit, the best guess first.
 
         Where local memory is emulated those that use none come first.
         """
         valid = [tile for tile in self.own_tiles(device) if self.rejection(tile, operation, device) is None]
         if quirks.has(device, quirks.EMULATED_LOCAL_MEMORY):
             valid.sort(key=lambda tile: self.local_mem_bytes(tile, operation) > 0)
-        return valid[0] if valid else self.safe_tile(operation)
+        return valid
+
+    def spread(self, tile: TileT, operation: OperationT, device: DeviceInfo) -> TileT:
+        """The tile from another device with as many work-groups as occupy this one, where tiles say how many."""
+        return tile
+
+    def held_values(self, tile: TileT, operation: OperationT) -> int:
+        """float32 results that a work-item holds while it multiplies; 0 where the kernel does not say."""
+        limits = (constraint for constraint in self.constraints if isinstance(constraint, RegisterLimit))
+        return next((limit.results(tile, operation) for limit in limits), 0)
+
+    def default_tile(self, operation: OperationT, device: DeviceInfo) -> TileT:
+        """The first of `ranked_tiles`, else the safe one."""
+        return next(iter(self.ranked_tiles(operation, device)), None) or self.safe_tile(operation)
 
 
 @dataclass(frozen=True, kw_only=True)

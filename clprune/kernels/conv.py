@@ -97,6 +97,12 @@ class ConvKernel(PositionKernel[ConvTile]):
         ConvTile(tile_m=8, vector_width=16, vectors=2, mapping="rows", prefetch=48),
         ConvTile(tile_m=4, vector_width=16, vectors=3, mapping="rows", prefetch=48),
         ConvTile(tile_m=8, vector_width=16, vectors=1, mapping="rows", prefetch=48),
+        # 16 registers of 8 lanes: six channels by two of them leave the rest to what is read.
+        ConvTile(tile_m=6, vector_width=8, vectors=2, mapping="packed", prefetch=48),
+        ConvTile(tile_m=6, vector_width=16, vectors=1, turns=4, prefetch=48),
+        ConvTile(tile_m=6, vector_width=8, vectors=2, prefetch=48),
+        ConvTile(tile_m=6, vector_width=8, vectors=2, mapping="rows", prefetch=48),
+        ConvTile(tile_m=6, vector_width=8, vectors=1, mapping="rows", prefetch=48),
         ConvTile(tile_m=4, vector_width=8, vectors=3, mapping="packed", prefetch=48),
         ConvTile(tile_m=4, vector_width=8, vectors=3, prefetch=48),
         ConvTile(tile_m=4, vector_width=8, vectors=2, mapping="rows", prefetch=48),

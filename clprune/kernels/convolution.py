@@ -24,6 +24,10 @@ from clprune.winograd.transforms import winograd_convolution
 ConvOperationT = TypeVar("ConvOperationT", bound=ConvOperation)
 
 
+#: Vector registers that a multiplication needs for what it reads.
+OPERAND_REGISTERS = 3
+
+
 class VectorTile(Tile, Protocol):
     """A tile whose work-items compute in vectors."""
 
@@ -67,6 +71,14 @@ class ConvolutionKernel(MatrixKernel[VectorTileT, ConvOperationT]):
         is_narrow = 2 * tile.vector_width < quirks.vector_width(device)
         return super().is_worth_trying(tile, operation, device) and not is_narrow
 
+    def ranked_tiles(self, operation: ConvOperationT, device: DeviceInfo) -> list[VectorTileT]:
+        """As everywhere; on CPUs those come last whose results do not stay in the device's registers."""
+        ranked = super().ranked_tiles(operation, device)
+        if quirks.wants_explicit_vectors(device):
+            most = quirks.vector_width(device) * (quirks.vector_registers(device) - OPERAND_REGISTERS)
+            ranked.sort(key=lambda tile: self.held_values(tile, operation) > most)
+        return ranked
+
 
 class PositionKernel(ConvolutionKernel[PositionTileT, ConvOperation]):
     """A kernel whose vectors are runs of output positions (templates/convolution.mako)."""
@@ -74,15 +86,6 @@ class PositionKernel(ConvolutionKernel[PositionTileT, ConvOperation]):
     def writes_gaps(self, tile: PositionTileT) -> bool:
         """A run of positions goes over the ends of rows."""
         return tile.mapping == "flat"
-
-    def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> PositionTileT:
-        """As everywhere; where vectors are narrower than 16 lanes, the first of the tiles for CPUs that suits them."""
-        if 1 < quirks.vector_width(device) < 16:
-            narrow = (tile for tile in self.cpu_tiles if tile.vector_width <= 8)
-            tile = next((tile for tile in narrow if self.rejection(tile, operation, device) is None), None)
-            if tile is not None:
-                return tile
-        return super().default_tile(operation, device)
 
     def expected(self, tile: PositionTileT, operation: Any, answer: Answer) -> Expected:
         """A flat run also writes zeros to the gaps between rows and images."""

@@ -54,11 +54,19 @@ class Constraint(Generic[TileT, OperationT]):
     holds: Callable[[TileT, OperationT], bool]
 
 
-def fits_registers(results: Callable[[Any, Any], int], *, alone: int, shared: int) -> Constraint[Any, Any]:
+@dataclass(frozen=True, kw_only=True)
+class RegisterLimit(Constraint[TileT, OperationT]):
+    """The limit of the float32 `results` that a work-item holds while it multiplies."""
+
+    results: Callable[[TileT, OperationT], int]
+
+
+def fits_registers(results: Callable[[Any, Any], int], *, alone: int, shared: int) -> RegisterLimit[Any, Any]:
     """How many float32 `results` a work-item may hold: in a work-group of one, and of several."""
-    return Constraint(
+    return RegisterLimit(
         reason="the accumulators of a work-item exceed the registers of any device",
         holds=lambda t, o: results(t, o) <= (alone if t.work_group_size == 1 else shared),
+        results=results,
     )
 
 

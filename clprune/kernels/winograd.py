@@ -34,7 +34,7 @@ class WinogradTile:
     A work-item multiplies `tile_m` output channels x `vectors * vector_width` tiles of one matrix.
     """
 
-    tile_m: int = field(metadata=values(1, 4, 8, 16))
+    tile_m: int = field(metadata=values(1, 4, 6, 8, 16))
     vector_width: int = field(metadata=values(1, 4, 8, 16, gpu=(1,)))
     vectors: int = field(metadata=values(1, 2, 4))
     columns: int = field(default=1, metadata=values(1, 2, 4, 8, gpu=(1,)))
@@ -121,6 +121,37 @@ class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
         WinogradTile(
             tile_m=8, vector_width=16, vectors=1, columns=4, sweep=16, channels_per_item=8, prefetch_values=2048
         ),
+        WinogradTile(
+            tile_m=16,
+            vector_width=16,
+            vectors=1,
+            columns=4,
+            sweep=4,
+            channels_per_item=8,
+            prefetch=1,
+            prefetch_values=2048,
+        ),
+        WinogradTile(
+            tile_m=6,
+            vector_width=8,
+            vectors=2,
+            columns=4,
+            sweep=4,
+            channels_per_item=8,
+            prefetch=1,
+            prefetch_values=2048,
+        ),
+        WinogradTile(
+            tile_m=8,
+            vector_width=8,
+            vectors=1,
+            columns=4,
+            sweep=4,
+            channels_per_item=8,
+            prefetch=1,
+            prefetch_values=2048,
+        ),
+        WinogradTile(tile_m=8, vector_width=8, vectors=1, columns=1, sweep=4, channels_per_item=8, prefetch=1),
         WinogradTile(tile_m=8, vector_width=16, vectors=1, columns=1),
         WinogradTile(tile_m=1, vector_width=4, vectors=1),
     )

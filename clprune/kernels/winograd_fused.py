@@ -35,7 +35,7 @@ class WinogradFusedTile:
     A work-item carries `vectors * vector_width` tiles at once and multiplies `tile_m` output channels of them.
     """
 
-    tile_m: int = field(metadata=values(1, 4, 8, 16))
+    tile_m: int = field(metadata=values(1, 4, 6, 8, 16))
     vector_width: int = field(metadata=values(1, 4, 8, 16, gpu=(1,)))
     vectors: int = field(metadata=values(1, 2))
     columns: int = field(default=1, metadata=values(1, 2, 4, 8, gpu=(1,)))
@@ -102,7 +102,11 @@ class WinogradFusedKernel(WinogradConvolutionKernel[WinogradFusedTile]):
     cpu_tiles = (
         WinogradFusedTile(tile_m=8, vector_width=16, vectors=2, columns=4, sweep=2, prefetch=1, prefetch_values=2048),
         WinogradFusedTile(tile_m=8, vector_width=16, vectors=2, columns=2, sweep=2, prefetch=1, prefetch_values=2048),
+        WinogradFusedTile(tile_m=16, vector_width=16, vectors=1, columns=4, prefetch=1, prefetch_values=2048),
         WinogradFusedTile(tile_m=8, vector_width=16, vectors=1, columns=1),
+        WinogradFusedTile(tile_m=6, vector_width=8, vectors=2, columns=4, sweep=2, prefetch=1, prefetch_values=2048),
+        WinogradFusedTile(tile_m=8, vector_width=8, vectors=1, columns=4, sweep=2, prefetch=1, prefetch_values=2048),
+        WinogradFusedTile(tile_m=8, vector_width=8, vectors=1, columns=1, prefetch=1),
         WinogradFusedTile(tile_m=1, vector_width=4, vectors=1, columns=1),
     )
     # Wavefronts of 64, and warps of 32 for devices that spill (see `own_tiles`).
@@ -146,9 +150,20 @@ class WinogradFusedKernel(WinogradConvolutionKernel[WinogradFusedTile]):
         group_n = 32 if quirks.has(device, quirks.SPILLS_BEYOND_ONE_WARP) else 64
         return [tile for tile in self.gpu_tiles if tile.group_n == group_n]
 
+    def ranked_tiles(self, operation: WinogradOperation, device: DeviceInfo) -> list[WinogradFusedTile]:
+        """As everywhere; those come last that spend half of their work on tiles that are not there."""
+        tiles = operation.segments(1)
+
+        def wastes(tile: WinogradFusedTile) -> bool:
+            return tile.passes(operation) * tile.vectors * tile.lanes >= 2 * tiles
+
+        return sorted(super().ranked_tiles(operation, device), key=wastes)
+
     def default_tile(self, operation: WinogradOperation, device: DeviceInfo) -> WinogradFusedTile:
         """As everywhere, with a work-group per compute unit where there are passes for them."""
-        tile = super().default_tile(operation, device)
+        return self.spread(super().default_tile(operation, device), operation, device)
+
+    def spread(self, tile: WinogradFusedTile, operation: WinogradOperation, device: DeviceInfo) -> WinogradFusedTile:
         return dataclasses.replace(tile, groups=self._groups(tile, operation, device))
 
     def _groups(self, tile: WinogradFusedTile, operation: WinogradOperation, device: DeviceInfo) -> int:

@@ -7,10 +7,19 @@ import threading
 
 import pyopencl as cl
 
-from clprune.device import DeviceInfo, PlatformInfo, architecture_of, guess_simd_width, is_software
+from clprune.device import (
+    TARGET_LANES,
+    DeviceInfo,
+    PlatformInfo,
+    architecture_of,
+    compiled_for,
+    guess_simd_width,
+    is_software,
+)
 from clprune.errors import NoDeviceError
 from clprune.opencl import pip_driver
 from clprune.opencl.codes import DRIVER_ERRORS, NOTHING_FOUND
+from clprune.opencl.host_caches import host_cache_bytes
 from clprune.selection import select_device
 
 
@@ -102,6 +111,9 @@ def _device_info(platform: cl.Platform, device: cl.Device, *, platform_index: in
     name, vendor = _text(device.name), _text(device.vendor)
     type_name = _type_name(device.type, software=is_software(platform_name=platform.name, device_name=name))
     native_width = device.native_vector_width_float
+    target = compiled_for(platform_name=_text(platform.name), environment=os.environ) if type_name == "cpu" else ""
+    if target:  # the driver goes on to report what the processor has, under the same name
+        name, native_width = f"{name} ({target})", min(native_width, TARGET_LANES[target])
     known_width = _known_simd_width(device, extensions)
     simd_width = known_width or guess_simd_width(type=type_name, vendor=vendor, native_vector_width_float=native_width)
     is_pip = _LOADER.shows_pip_driver and _text(platform.name) == pip_driver.PLATFORM_NAME and type_name == "cpu"
@@ -141,6 +153,7 @@ def _device_info(platform: cl.Platform, device: cl.Device, *, platform_index: in
         mem_base_align_bytes=device.mem_base_addr_align // 8,
         clock_mhz=device.max_clock_frequency,
         keeps_subnormals=bool(device.single_fp_config & cl.device_fp_config.DENORM),
+        cache_bytes=host_cache_bytes() if type_name == "cpu" else _cache_bytes(device),
         guessed=frozenset() if known_width else frozenset({"simd_width"}),
     )
 
@@ -164,6 +177,15 @@ def _known_simd_width(device: cl.Device, extensions: tuple[str, ...]) -> int:
     except DRIVER_ERRORS:
         return 0  # announced but not answered
     return 0
+
+
+def _cache_bytes(device: cl.Device) -> tuple[int, ...]:
+    """The size of the one cache that drivers report."""
+    try:
+        size = int(device.global_mem_cache_size)
+    except DRIVER_ERRORS:
+        return ()
+    return (size,) if size > 0 else ()
 
 
 def _compute_capability(device: cl.Device, extensions: tuple[str, ...]) -> str | None:

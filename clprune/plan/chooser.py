@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,39 +22,56 @@ TimeLookup = Callable[[Offer], "float | None"]
 
 @dataclass(kw_only=True)
 class Chooser:
-    """Chooses offers and tiles for one device; among the same offers once, as all images of a batch have the same."""
+    """Chooses offers and tiles for one device; among the same offers once, as all images of a batch have the same.
+
+    `times` are milliseconds measured on the device, `estimates` those of others that are like it.
+    """
 
     device: DeviceInfo
     lookup: TileLookup | None = None
     times: TimeLookup | None = None
-    known: dict[tuple[Offer, ...], tuple[Alternative, ...]] = field(default_factory=dict)
+    estimates: TimeLookup | None = None
+    known: dict[tuple[Offer, ...], _Chosen] = field(default_factory=dict)
 
     def chosen(self, step: Step) -> Chosen:
         """The step with what was chosen to compute it, and between what.
 
-        Of the offers whose time was measured on this device the fastest is taken; where none was, the first.
+        Of the offers whose time was measured on this device the fastest is taken; where none was, the one that is
+        estimated to be; where nothing is known, the first.
         """
         known = self.known.get(step.offers)
         if known is None:
-            known = tuple(self._alternative(offer) for offer in step.offers if self._is_possible(offer))
-            self.known[step.offers] = known
-        best, reason = _best(known)
-        return Chosen(
-            **vars(step),
-            choice=best.choice,
-            tile_origin=best.tile_origin,
+            known = self.known[step.offers] = self._choose(step.offers)
+        return Chosen(**vars(step), **vars(known))
+
+    def _choose(self, offers: Sequence[Offer]) -> _Chosen:
+        possible = [offer for offer in offers if self._is_possible(offer)]
+        times_ms = {offer: None if self.times is None else self.times(offer) for offer in possible}
+        best, reason = self._best(times_ms)
+        tile, origin = self._tile(best)
+        return _Chosen(
+            choice=Choice(offer=best, tile=tile),
+            tile_origin=origin,
             reason=reason,
-            alternatives=known,
+            alternatives=tuple(Alternative(offer=offer, time_ms=times_ms[offer]) for offer in possible),
         )
+
+    def _best(self, times_ms: Mapping[Offer, float | None]) -> tuple[Offer, str]:
+        """What to take, and why."""
+        first = next(iter(times_ms))
+        if len(times_ms) == 1:
+            return first, "the only way for these weights here"
+        best, count = _fastest(times_ms)
+        if best is not None:
+            others = len(times_ms) - count
+            return best, f"fastest of {count} measured" + (f", {others} not measured" if others else "")
+        best, count = _fastest({offer: None if self.estimates is None else self.estimates(offer) for offer in times_ms})
+        if best is not None:
+            return best, f"nothing was measured: the fastest of {count} on devices like this one"
+        return first, "nothing was measured: the first of the list"
 
     def _is_possible(self, offer: Offer) -> bool:
         return offer.rejection(offer.kernel.safe_tile(offer.operation), self.device) is None
-
-    def _alternative(self, offer: Offer) -> Alternative:
-        tile, origin = self._tile(offer)
-        is_tuned = origin not in (DEFAULT_ORIGIN, SAFE_ORIGIN)
-        time_ms = self.times(offer) if self.times is not None and is_tuned else None
-        return Alternative(choice=Choice(offer=offer, tile=tile), tile_origin=origin, time_ms=time_ms)
 
     def _tile(self, offer: Offer) -> tuple[Any, str]:
         found = self.lookup(offer) if self.lookup else None
@@ -64,14 +81,17 @@ class Chooser:
         return tile, SAFE_ORIGIN if tile == offer.kernel.safe_tile(offer.operation) else DEFAULT_ORIGIN
 
 
-def _best(known: Sequence[Alternative]) -> tuple[Alternative, str]:
-    """What to take, and why."""
-    if len(known) == 1:
-        return known[0], "the only way for these weights here"
-    times_ms = [item.time_ms for item in known if item.time_ms is not None]
-    if not times_ms:
-        return known[0], "nothing was measured: the first of the list"
-    others = len(known) - len(times_ms)
-    missing = f", {others} not measured" if others else ""
-    best = next(item for item in known if item.time_ms == min(times_ms))
-    return best, f"fastest of {len(times_ms)} measured{missing}"
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """What `Chosen` adds to a step."""
+
+    choice: Choice
+    tile_origin: str
+    reason: str
+    alternatives: tuple[Alternative, ...]
+
+
+def _fastest(times_ms: Mapping[Offer, float | None]) -> tuple[Offer | None, int]:
+    """The offer with the least time, the first of several, and how many have one."""
+    timed = {offer: time_ms for offer, time_ms in times_ms.items() if time_ms is not None}
+    return min(timed, key=timed.__getitem__, default=None), len(timed)

@@ -57,6 +57,7 @@ def make_plan(
     forms: Mapping[int, WeightForm] | None = None,
     lookup: TileLookup | None = None,
     times: TimeLookup | None = None,
+    estimates: TimeLookup | None = None,
     algorithms: Algorithms | None = None,
     keep_tensors: bool = False,
     connected_storage: str = "float32",
@@ -65,9 +66,10 @@ def make_plan(
     """Plan `network` for `device`.
 
     `forms` maps layer index -> what is known of its weights (dense where absent); `lookup` finds tuned tiles, `times`
-    what they took. A tile that does not fit the layer's layouts or the device is not used: the device type's default
-    is, or the kernel's safe one. Where a layer can be computed by several of the `algorithms` (by default all), the
-    fastest that was measured is taken.
+    what they took, `estimates` what they take on devices like this one. A tile that does not fit the layer's layouts or
+    the device is not used: the device type's default is, or the kernel's safe one. Where a layer can be computed by
+    several of the `algorithms` (by default all), the fastest that was measured is taken, else the one that is estimated
+    to be.
     `keep_tensors` gives every tensor a buffer of its own, so that all can be read after a run. `connected_storage` is
     how weights of fully connected layers lie in device memory ("float32", "float16").
     `by_image`: the layers before the first fully connected one take the images of a batch one after another, so that
@@ -90,7 +92,7 @@ def make_plan(
     )
     builder.add_all()
     memory = builder.memory(keep_tensors=keep_tensors)
-    chooser = Chooser(device=device, lookup=lookup, times=times)
+    chooser = Chooser(device=device, lookup=lookup, times=times, estimates=estimates)
     plan = Plan(
         network=network,
         steps=tuple(builder.chosen(memory, chooser.chosen)),

@@ -41,12 +41,11 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Alternative:
-    """A choice that a step could have: where its tile came from, and the milliseconds measured with it on this device
-    (None where nobody has).
+    """An offer that a step could have taken, and the milliseconds measured with it on this device (None where nobody
+    has).
     """
 
-    choice: Choice
-    tile_origin: str
+    offer: Offer
     time_ms: float | None
 
 

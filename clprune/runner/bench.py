@@ -147,7 +147,7 @@ def _step_times(bound: BoundStep, times_ms: list[float]) -> StepTimes:
         imbalance=bound.imbalance,
         algorithm=step.algorithm,
         reason=step.reason,
-        alternatives=tuple((item.choice.offer.label, item.time_ms) for item in step.alternatives),
+        alternatives=tuple((item.offer.label, item.time_ms) for item in step.alternatives),
     )
 
 

@@ -106,15 +106,17 @@ class Runner(Closing):
         self.session = open_device(device) if session is None else session
         with contextlib.ExitStack() as stack:
             times: TimeLookup | None = None
+            estimates: TimeLookup | None = None
             if lookup is None:
                 tuned = Lookup(stack.enter_context(open_store_for_lookups()), self.session.info, session=self.session)
-                lookup, times = tuned, tuned.time_ms
+                lookup, times, estimates = tuned, tuned.time_ms, tuned.estimate_ms
             plan = make_plan(
                 self.network,
                 self.session.info,
                 forms=weights_forms(self.network, weights),
                 lookup=lookup,
                 times=times,
+                estimates=estimates,
                 algorithms=algorithms,
                 keep_tensors=keep_tensors,
                 connected_storage=connected_storage,

@@ -34,6 +34,14 @@ def problem_fields(key: str) -> dict[str, int]:
 
 
 @functools.lru_cache(maxsize=65536)
+def problem_work(key: str) -> float:
+    """A measure of the multiplications of a problem, to compare it with others of its kind by."""
+    fields = problem_fields(key)
+    product = math.prod(fields.get(name, 1) for name in ("n", "c", "h", "w", "m", "k", "size", "size"))
+    return product / (fields.get("stride", 1) ** 2 * fields.get("groups", 1)) or 1.0
+
+
+@functools.lru_cache(maxsize=65536)
 def shape_distance(one: str, other: str) -> float:
     """Sum over the dimensions of two problem keys of |log2 of their ratio|, weighted; infinite for different kinds."""
     fields, others = problem_fields(one), problem_fields(other)

@@ -5,11 +5,13 @@ In this order, and every answer says which it was:
 1. tuned for this device, driver, problem and sparsity: "tuned"
 2. the same on another version of the driver: "tuned, driver X"
 3. the same on a device of the same vendor and architecture: "tuned on NAME"
-4. tuned for the nearest shape or sparsity on this device, then on those of 2 and 3: "tuned for PROBLEM"
-5. predicted for this architecture without a device: "offline, ARCHITECTURE"
+4. shipped with clprune for devices of this class: "shipped"
+5. tuned for the nearest shape or sparsity on this device, then on those of 2 and 3: "tuned for PROBLEM"
+6. shipped for the nearest: "shipped for PROBLEM"
+7. predicted for this architecture without a device: "offline, ARCHITECTURE"
 
 The planner's own answer, the device type's default or the kernel's safe tile, comes last. A tile that breaks one of
-the kernel's constraints here is passed over. So is one from elsewhere (another driver or device, a file, a
+the kernel's constraints here is passed over. So is one from elsewhere (another driver or device, a file, a table, a
 prediction) that gives wrong answers on a small problem: the outcome of that test is kept.
 """
 
@@ -22,8 +24,20 @@ from typing import TYPE_CHECKING, Any
 from clprune.device import DeviceInfo
 from clprune.kernels.base import Kernel, Offer
 from clprune.kernels.workload import Workload
-from clprune.tiles.distance import shape_distance, workload_distance
-from clprune.tiles.records import MEASURED, OFFLINE, Best, Key, StoredDevice, is_imported, result_key, tile_from
+from clprune.tiles.distance import problem_work, shape_distance, workload_distance
+from clprune.tiles.records import (
+    MEASURED,
+    OFFLINE,
+    SHIPPED,
+    Best,
+    Key,
+    StoredDevice,
+    is_imported,
+    result_key,
+    tile_from,
+    tile_text,
+)  # fmt: skip
+from clprune.tiles.shipped import shipped_tile, table_for
 from clprune.tiles.store import Store
 
 if TYPE_CHECKING:
@@ -35,7 +49,13 @@ FARTHEST = 6.0
 #: Times for kept shares that differ by no more than this share say something of each other.
 NEAR_KEPT_SHARE = 0.25
 
-_EXACT, _OTHER_DRIVER, _SAME_ARCHITECTURE, _NEAREST, _OFFLINE, _UNRELATED = range(6)
+#: The same for shipped tiles: other networks' layers are less alike than those of one.
+FARTHEST_SHIPPED = 4.0
+
+#: Times of shipped tiles for shapes and sparsities farther than this say nothing of which kernel is faster.
+FARTHEST_ESTIMATE = 3.0
+
+_EXACT, _OTHER_DRIVER, _SAME_ARCHITECTURE, _SHIPPED, _NEAREST, _NEAR_SHIPPED, _OFFLINE, _UNRELATED = range(8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +75,12 @@ class Found:
 class Lookup:
     """Callable as the planner wants it: offer -> (tile, where it came from), or None."""
 
-    def __init__(self, store: Store, device: DeviceInfo, *, session: Session | None = None) -> None:
+    def __init__(
+        self, store: Store, device: DeviceInfo, *, session: Session | None = None, has_shipped: bool = True
+    ) -> None:
+        """Without `has_shipped`, as if no tiles came with the library."""
         self._store, self._info, self._session = store, device, session
+        self._table = table_for(device) if has_shipped else None
         self._device = StoredDevice.of(device)
         self._devices = store.devices()
         self._winners: dict[tuple[str, str], list[Best]] = {}
@@ -64,8 +88,8 @@ class Lookup:
 
     def __call__(self, offer: Offer) -> tuple[Any, str] | None:
         for found in self.ranked(offer):
-            tile = tile_from(offer.kernel, found.best.tile)
-            if tile is None or offer.rejection(tile, self._info) is not None:
+            tile = self._tile(found, offer)
+            if tile is None:
                 continue
             if found.needs_check and not self._is_right(offer.kernel, tile):
                 continue
@@ -82,13 +106,34 @@ class Lookup:
         for found in self.ranked(offer):
             best = found.best
             is_own = found.rank[1] == 0 and best.origin == MEASURED and best.key.problem == operation.key
-            if is_own and best.time_ms is not None and _is_near(best, workload):
+            is_usable = best.time_ms is not None and _is_near(best, workload) and self._tile(found, offer) is not None
+            if is_own and is_usable:
                 measured = (
                     offer.kernel.shortened(operation, workload, self._info) if best.measured_problem else operation
                 )
                 stretch = operation.flops / measured.flops * workload.kept_share / best.kept_share
                 return float(best.time_ms * stretch)
         return None
+
+    def estimate_ms(self, offer: Offer) -> float | None:
+        """Milliseconds that a device of this class would take with the shipped tile for the same or a near problem, in
+        proportion to the work, or None: to choose among kernels where nothing was measured here.
+        """
+        for found in self.ranked(offer):
+            best, distance = found.best, found.rank[2]
+            is_near = found.rank[0] in (_SHIPPED, _NEAR_SHIPPED) and distance <= FARTHEST_ESTIMATE
+            if is_near and best.time_ms is not None and self._tile(found, offer) is not None:
+                work = problem_work(offer.operation.key) / problem_work(best.measured_problem or best.key.problem)
+                return float(best.time_ms * work * offer.workload.kept_share / best.kept_share)
+        return None
+
+    def _tile(self, found: Found, offer: Offer) -> Any | None:
+        """Its tile, where that can run the offer here."""
+        if found.best.origin == SHIPPED:
+            tile = shipped_tile(offer, self._info, found.best.tile)
+        else:
+            tile = tile_from(offer.kernel, found.best.tile)
+        return tile if tile is not None and offer.rejection(tile, self._info) is None else None
 
     def ranked(self, offer: Offer) -> list[Found]:
         """Stored winners of the offer's kernel that may serve, nearest first; found once for each problem."""
@@ -103,8 +148,8 @@ class Lookup:
         """The kernel's winners, read once: a plan asks for each of its layers."""
         name, source_hash = kernel.name, kernel.source_hash()
         if (name, source_hash) not in self._winners:
-            rows = self._store.all_best(kernel=name)
-            self._winners[name, source_hash] = [best for best in rows if best.key.source_hash == source_hash]
+            own = [best for best in self._store.all_best(kernel=name) if best.key.source_hash == source_hash]
+            self._winners[name, source_hash] = own + (self._table.of(name) if self._table else [])
         return self._winners[name, source_hash]
 
     def _rank(self, best: Best, wanted: Key, workload: Workload) -> Found:
@@ -112,8 +157,10 @@ class Lookup:
         kinship = self._kinship(best)
         is_exact = (best.key.problem, best.key.workload) == (wanted.problem, wanted.workload)
         distance = 0.0 if is_exact else _distance(best, wanted.problem, workload)
-        if kinship is None or distance > FARTHEST:
+        if kinship is None or distance > (FARTHEST_SHIPPED if best.origin == SHIPPED else FARTHEST):
             tier = _UNRELATED
+        elif best.origin == SHIPPED:
+            tier = _SHIPPED if is_exact else _NEAR_SHIPPED
         elif best.origin == OFFLINE:
             tier = _OFFLINE
         elif is_exact:
@@ -124,7 +171,7 @@ class Lookup:
 
     def _kinship(self, best: Best) -> int | None:
         """0: this device and driver, 1: another driver, 2: same vendor and architecture; None: unrelated."""
-        if best.key.device == self._device.device:
+        if best.key.device == self._device.device or best.origin == SHIPPED:
             return 0
         other = self._devices.get(best.key.device)
         if other is None:
@@ -141,8 +188,14 @@ class Lookup:
         if known is not None or self._session is None:
             return known is not False
         from clprune.candidate import gives_right_answers
+        from clprune.opencl import binary_cache
 
-        is_right = gives_right_answers(self._session, kernel, tile)
+        # What runs without a database remembers all the same, where it keeps built kernels.
+        note = binary_cache.entry_path(self._info, f"check {kernel.name} {kernel.source_hash()}", (tile_text(tile),))
+        kept = {b"0": False, b"1": True}.get(binary_cache.load(note) or b"")
+        is_right = gives_right_answers(self._session, kernel, tile) if kept is None else kept
+        if kept is None:
+            binary_cache.store(note, str(int(is_right)).encode())
         self._store.set_right(self._info, kernel, tile, is_right=is_right)
         return is_right
 
@@ -150,6 +203,8 @@ class Lookup:
         tier, kinship, distance = found.rank
         if tier == _OFFLINE:
             return f"offline, {found.device.architecture}" + (f" for {_brief(found.best)}" if distance else "")
+        if tier in (_SHIPPED, _NEAR_SHIPPED):
+            return SHIPPED + (f" for {_brief(found.best)}" if tier == _NEAR_SHIPPED else "")
         words = f"tuned ({found.best.origin})" if is_imported(found.best.origin) else "tuned"
         if kinship:
             words += f", driver {found.device.driver_version}" if kinship == 1 else f" on {found.device.name}"

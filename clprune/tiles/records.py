@@ -16,8 +16,8 @@ from clprune.json_input import parse_json
 from clprune.kernels.base import Kernel, Offer
 
 #: Where a result came from: timed on its device, predicted without one, or read from a file of somebody else's, whose
-#: name may stand behind it: "imported from tiles.json".
-ORIGINS = MEASURED, OFFLINE, IMPORTED = "measured", "offline", "imported"
+#: name may stand behind it: "imported from tiles.json"; or measured on a like device, in a table of clprune's.
+ORIGINS = MEASURED, OFFLINE, IMPORTED, SHIPPED = "measured", "offline", "imported", "shipped"
 
 #: Why a candidate has no usable time, in the words of the T4 exchange format.
 INVALIDITIES = CORRECT, COMPILE, RUNTIME, CORRECTNESS, TIMEOUT, CONSTRAINTS = (

@@ -259,6 +259,7 @@ def refine_in_network(
         forms=weights_forms(network, weights),
         lookup=lookup,
         times=lookup.time_ms,
+        estimates=lookup.estimate_ms,
         algorithms=algorithms,
     )
     return refine(session, store, plan, weights, rounds=level.rounds, most=level.contenders)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyopencl as cl
 import pytest
 
 from clprune.opencl import devices, discover_platforms, platforms
+from clprune.opencl.host_caches import host_cache_bytes
 from clprune.opencl.session import Session
 
 
@@ -35,6 +37,7 @@ class ImaginaryHandle:
             "preferred_vector_width_float": 1,
             "mem_base_addr_align": 1024,
             "max_clock_frequency": 1000,
+            "global_mem_cache_size": 1 << 20,
             "single_fp_config": cl.device_fp_config.DENORM | cl.device_fp_config.FMA,
             **facts,
         }
@@ -110,6 +113,46 @@ def test_extension_announced_but_not_answered() -> None:
     )
     info = platforms._platform_info(0, platform_of(handle)).devices[0]
     assert (info.simd_width, info.guessed, info.architecture) == (32, frozenset({"simd_width"}), "nvidia-gpu")
+
+
+@pytest.mark.parametrize(
+    ("platform", "target", "name", "lanes"),
+    [
+        ("Intel(R) OpenCL", "core-avx2", "Example (core-avx2)", 8),
+        ("Intel(R) OpenCL", "skx", "Example (skx)", 16),
+        ("Intel(R) OpenCL", "", "Example", 16),
+        ("Intel(R) OpenCL", "of-tomorrow", "Example", 16),
+        ("Another", "core-avx2", "Example", 16),
+    ],
+)
+def test_instruction_set_that_the_user_chose(
+    platform: str, target: str, name: str, lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver goes on to report the processor's own: another device, in name and lanes, for whatever is kept."""
+    monkeypatch.setenv("CL_CONFIG_CPU_TARGET_ARCH", target)
+    handle = platform_of(ImaginaryHandle(type=cl.device_type.CPU, vendor="Intel", native_vector_width_float=16))
+    handle.name = platform
+    info = platforms._platform_info(0, handle).devices[0]
+    assert (info.name, info.simd_width, info.native_vector_width_float) == (name, lanes, lanes)
+    assert info.architecture == f"cpu-float{lanes}"
+
+
+def test_caches_of_the_host(tmp_path: Path) -> None:
+    facts = (("1", "Data", "48K"), ("1", "Instruction", "32K"), ("2", "Unified", "1024K"), ("3", "Unified", "32768K"))
+    for number, texts in enumerate((*facts, ("2", "Unified", "nonsense"), ("5", "Data", "1K"))):
+        index = tmp_path / f"index{number}"
+        index.mkdir()
+        for name, text in zip(("level", "type", "size"), texts, strict=True):
+            (index / name).write_text(text + "\n")
+    (tmp_path / "index9").mkdir()
+    assert host_cache_bytes(tmp_path) == (48 << 10, 1 << 20, 32 << 20)
+    assert host_cache_bytes(tmp_path / "index9") == ()
+
+
+def test_the_one_cache_that_drivers_report() -> None:
+    for size, expected in ((1 << 20, (1 << 20,)), (0, ()), (driver_error(-30), ())):
+        info = platforms._platform_info(0, platform_of(ImaginaryHandle(global_mem_cache_size=size))).devices[0]
+        assert info.cache_bytes == expected
 
 
 def test_types() -> None:

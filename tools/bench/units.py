@@ -143,6 +143,7 @@ def variant_steps(
         forms=forms,
         lookup=lookup,
         times=lookup.time_ms if lookup else None,
+        estimates=lookup.estimate_ms if lookup else None,
         connected_storage=variant.connected_storage,
         algorithms=Algorithms(names=variant.algorithms),
     )

@@ -1,0 +1,150 @@
+"""Tiles that come with the library: winners measured on devices of a class, for the shapes of well-known networks.
+
+A table is a JSON file in the folder `tables`, written by `python -m tools.shipped` from tuning runs. It serves devices
+of the same driver family with as many lanes; of several the one whose caches are most like. What it holds are hints:
+its tiles pass the same door as everybody's (`Kernel.tile_of`) and are tried on small problems before their first use. A
+kernel's source may have changed since: parameters that are new take their defaults.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clprune import quirks
+from clprune.device import DeviceInfo
+from clprune.errors import StoreError, TileError, UsageError, shown
+from clprune.json_input import mapping, read_json, required
+from clprune.kernels.base import Offer
+from clprune.kernels.workload import Workload
+from clprune.tiles.records import SHIPPED, Best, Key, StoredDevice, parameters_from
+
+FORMAT = "clprune tiles 1"
+_TABLES = Path(__file__).resolve().parent / "tables"
+
+#: How unlike caches are taken to be of which one side is unknown.
+_UNKNOWN_CACHE = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceClass:
+    """What devices have in common on which the same tiles are fast: type, driver family, float32 lanes of one
+    work-item's vectors, and sizes of data caches, the nearest first.
+    """
+
+    type: str
+    platform_name: str
+    lanes: int
+    cache_bytes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, device: DeviceInfo) -> DeviceClass:
+        lanes = quirks.vector_width(device) if quirks.wants_explicit_vectors(device) else device.simd_width
+        return cls(type=device.type, platform_name=device.platform_name, lanes=lanes, cache_bytes=device.cache_bytes)
+
+    def distance(self, other: DeviceClass) -> float:
+        """Doublings between the sizes of their caches; infinite for another family or other lanes."""
+        if (self.type, self.platform_name, self.lanes) != (other.type, other.platform_name, other.lanes):
+            return math.inf
+        if not self.cache_bytes or not other.cache_bytes:
+            return _UNKNOWN_CACHE
+        return sum(abs(math.log2(a / b)) for a, b in zip(self.cache_bytes, other.cache_bytes, strict=False))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Winners on one device of a class. Their times were measured there: only their ratios say something elsewhere."""
+
+    name: str
+    device_class: DeviceClass
+    device: StoredDevice
+    best: tuple[Best, ...]
+
+    def of(self, kernel: str) -> list[Best]:
+        """The winners of one kernel."""
+        return [best for best in self.best if best.key.kernel == kernel]
+
+
+def table_for(device: DeviceInfo) -> Table | None:
+    """The shipped table for devices like this one, or None."""
+    wanted = DeviceClass.of(device)
+    ranked = sorted(_tables(), key=lambda table: wanted.distance(table.device_class))
+    return ranked[0] if ranked and wanted.distance(ranked[0].device_class) < math.inf else None
+
+
+@functools.cache
+def _tables(folder: Path = _TABLES) -> tuple[Table, ...]:
+    return tuple(read_table(path) for path in sorted(folder.glob("*.json")))
+
+
+def read_table(path: Path) -> Table:
+    """The table in a file. Raises StoreError for anything else."""
+    content = read_json(path, error=StoreError)
+    try:
+        return _table(path.stem, mapping(content, "the table"))
+    except (UsageError, TileError) as error:
+        raise StoreError(str(error), path=path) from error
+
+
+def _table(name: str, content: Mapping[str, Any]) -> Table:
+    if content.get("format") != FORMAT:
+        raise UsageError(f"the format is {shown(repr(content.get('format')))}: expected {FORMAT!r}")
+    facts = mapping(content.get("device"), "device")
+    told = {field.name: required(facts, field.name, str) for field in dataclasses.fields(StoredDevice)[1:]}
+    device = StoredDevice(device=f"shipped {name}", **told)
+    lanes, cache_bytes, rows = required(content, "lanes", int), content.get("cache_bytes"), content.get("best")
+    if not (isinstance(cache_bytes, list) and all(type(size) is int and size > 0 for size in cache_bytes)):
+        raise UsageError(f"cache_bytes is {shown(repr(cache_bytes))}: expected a list of positive whole numbers")
+    if not isinstance(rows, list):
+        raise UsageError(f"best is {shown(repr(rows))}: expected a list")
+    return Table(
+        name=name,
+        device_class=DeviceClass(
+            type=device.type, platform_name=device.platform_name, lanes=lanes, cache_bytes=tuple(cache_bytes)
+        ),
+        device=device,
+        best=tuple(_best(device, mapping(row, "a winner")) for row in rows),
+    )
+
+
+def _best(device: StoredDevice, row: Mapping[str, Any]) -> Best:
+    workload = Workload(kept_share=required(row, "kept_share", float), unit_rows=required(row, "unit_rows", int))
+    key = Key(
+        device=device.device,
+        kernel=required(row, "kernel", str),
+        source_hash="",
+        problem=required(row, "problem", str),
+        workload=workload.key,
+    )
+    return Best(
+        key=key,
+        kept_share=workload.kept_share,
+        unit_rows=workload.unit_rows,
+        tile=json.dumps(mapping(row.get("tile"), "tile"), sort_keys=True),
+        time_ms=required(row, "time_ms", float),
+        default_time_ms=required(row, "default_time_ms", float),
+        origin=SHIPPED,
+    )
+
+
+def shipped_tile(offer: Offer, device: DeviceInfo, text: str) -> Any | None:
+    """The tile of a table for a device with another number of cores, or None where it is none any more; parameters
+    that are newer take their defaults.
+    """
+    kernel = offer.kernel
+    defaults = {
+        field.name: field.default
+        for field in dataclasses.fields(kernel.tile_type)
+        if field.default is not dataclasses.MISSING
+    }
+    try:
+        tile = kernel.tile_of({**defaults, **parameters_from(text)})
+    except TileError:
+        return None
+    return kernel.spread(tile, offer.operation, device)

@@ -1,0 +1,75 @@
+"""Which of its own tiles a kernel takes untuned: what stays in the registers that the device has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from clprune.geometry import ConvProblem
+from clprune.kernels.base import Kernel
+from clprune.kernels.conv import CONV, ConvTile
+from clprune.kernels.conv_operation import conv_operation
+from clprune.kernels.winograd import WINOGRAD
+from clprune.kernels.winograd_fused import WINOGRAD_FUSED
+from clprune.kernels.winograd_operation import WinogradOperation, winograd_operation
+from tests.imaginary import imaginary_device
+
+AVX2 = imaginary_device(type="cpu", native_vector_width_float=8, local_mem_is_dedicated=False, compute_units=4)
+AVX512 = imaginary_device(type="cpu", native_vector_width_float=16, local_mem_is_dedicated=False, compute_units=4)
+
+
+def problem(side: int, *, channels: int = 64, stride: int = 1) -> ConvProblem:
+    return ConvProblem.square(
+        batch=1, in_channels=channels, in_height=side, in_width=side, out_channels=64, size=3, stride=stride, padding=1
+    )
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("side", [7, 8, 14, 28, 56, 224])
+def test_results_stay_in_registers(side: int, pooled: bool) -> None:
+    """12 vectors of AVX2's 16 registers, at least 16 of AVX-512's 32 where rows are long enough."""
+    if pooled and side % 2:
+        return
+    operation = conv_operation(problem(side), pooled=pooled)
+    narrow = CONV.default_tile(operation, AVX2)
+    assert 4 * 8 <= CONV.held_values(narrow, operation) <= 13 * 8
+    wide = CONV.default_tile(operation, AVX512)
+    assert CONV.held_values(wide, operation) <= 29 * 16
+    if side >= 14:
+        assert CONV.held_values(wide, operation) >= 16 * 16
+        assert CONV.held_values(narrow, operation) == 12 * 8
+
+
+def test_the_tile_that_reaches_most_of_the_peak_with_16_registers() -> None:
+    tile = CONV.default_tile(conv_operation(problem(56)), AVX2)
+    assert tile == ConvTile(tile_m=6, vector_width=16, vectors=1, turns=4, prefetch=48)
+
+
+@pytest.mark.parametrize("kernel", [WINOGRAD, WINOGRAD_FUSED])
+def test_transformed_results_stay_in_registers(kernel: Kernel[Any, Any]) -> None:
+    for side in (14, 28, 56):
+        operation = transformed(side)
+        assert kernel.held_values(kernel.default_tile(operation, AVX2), operation) <= 13 * 8
+        assert kernel.held_values(kernel.default_tile(operation, AVX512), operation) >= 8 * 16
+
+
+def test_no_work_for_tiles_that_are_not_there() -> None:
+    """14x14 are 16 tiles of 4x4: one vector of AVX-512."""
+    operation = transformed(14)
+    for device in (AVX2, AVX512):
+        tile = WINOGRAD_FUSED.default_tile(operation, device)
+        assert tile.passes(operation) * tile.vectors * tile.lanes == 16
+
+
+def test_tiles_of_other_devices_are_spread_over_this_one() -> None:
+    operation = transformed(56)
+    tile = WINOGRAD_FUSED.default_tile(operation, AVX2)
+    assert tile.groups == 4
+    many = imaginary_device(type="cpu", native_vector_width_float=8, compute_units=16)
+    assert WINOGRAD_FUSED.spread(tile, operation, many).groups == 8  # 13 passes for 16 units
+    assert CONV.spread(ConvTile(tile_m=8, vector_width=16, vectors=3), conv_operation(problem(56)), many).tile_m == 8
+
+
+def transformed(side: int) -> WinogradOperation:
+    return winograd_operation(conv_operation(problem(side)), output_tile=4)
