@@ -65,15 +65,17 @@ def command(model: str, as_json: bool, **options: Any) -> None:
     PREFIX.fit.json keeps all that was measured: the same command goes on where it was killed, and another budget takes
     no new table.
     """
+    from clprune.container.model import load_model
     from clprune.files import write_atomically
     from clprune.workflow.fit import fit_all
     from clprune.workflow.report_page import fit_page
 
     targets, page = _take_targets(options), take_path(options, "report")
-    methods, bits = options.pop("methods"), _take_bits(options)
+    methods, bits, batch = options.pop("methods"), _take_bits(options), options.pop("batch")
+    dense = load_model(model, options.pop("weights"), batch=batch, dialect=options.pop("dialect"))
     with show_progress() as progress:
         results = fit_all(
-            model, targets=targets, image_options=take_image_options(options), progress=progress,
+            dense, targets=targets, image_options=take_image_options(options), progress=progress,
             methods=None if methods is None else [name.strip() for name in methods.split(",")], bits=bits, **options,
         )  # fmt: skip
     if page is not None:

@@ -17,7 +17,6 @@ from clprune.cli.shared.model import batch_option, model_argument, tell_size
 from clprune.cli.shared.options import (
     algorithm_options,
     device_option,
-    dialect_option,
     image_options,
     json_option,
     take_algorithms,
@@ -59,7 +58,6 @@ WEIGHTS_SUFFIXES = (".weights", ".backup", ".safetensors")
     "[images, C, H, W].",
 )
 @bulk_options
-@dialect_option
 @image_options
 @algorithm_options
 @batch_option
@@ -90,8 +88,7 @@ def command(
     `clprune detect`. With --workers or --scheduler, IMAGE may also be a folder, a list of paths (.txt) or a .parquet
     file, each of any size.
     """
-    from clprune.container.load import load_weights
-    from clprune.container.model import Model
+    from clprune.container.model import load_model
     from clprune.darknet.network import load_network
     from clprune.runner import Runner
     from clprune.runner.inference import check_image_network, infer_images
@@ -109,10 +106,7 @@ def command(
     layer = None if until is None else network.until(until).layers[-1]
     if layer is None and network.output_layers[0].is_head:
         raise UsageError(f"{model} detects objects, it does not name images: expected `clprune detect`, or --until")
-    names_path, weights_path = (None if given is None else Path(given) for given in (names, weights))
-    loaded = Model(
-        network=network, weights=load_weights(weights, network), weights_path=weights_path, names_path=names_path
-    )
+    loaded = load_model(model, weights, names=names, batch=batch, dialect=dialect)
     class_names = loaded.names if layer is None else ()
 
     def to_dict(answer: Answer) -> dict[str, Any]:

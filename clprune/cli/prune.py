@@ -83,6 +83,7 @@ def command(model: str, weights: str | None, seed: int, devices: str | None, as_
     with times and accuracy before and after. Several processes retrain together: torchrun --nproc-per-node N -m clprune
     prune ... (the first one has the device, writes the files and reports).
     """
+    from clprune.container.model import load_model
     from clprune.files import write_atomically
     from clprune.pruning.registry import method_options
     from clprune.workflow.prune import prune
@@ -103,8 +104,8 @@ def command(model: str, weights: str | None, seed: int, devices: str | None, as_
     own, checkpoint, page = take_method_options(options), take_path(options, "checkpoint"), take_path(options, "report")
     with show_progress() as progress:
         result = prune(
-            model, weights=weights, recipe=recipe, options=own, devices=names, refit=refit, checkpoint=checkpoint,
-            image_options=take_image_options(options), progress=progress, **options,
+            load_model(model, weights, dialect=options.pop("dialect")), recipe=recipe, options=own, devices=names,
+            refit=refit, checkpoint=checkpoint, image_options=take_image_options(options), progress=progress, **options,
         )  # fmt: skip
     if result.report is None:
         return

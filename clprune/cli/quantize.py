@@ -86,7 +86,7 @@ def command(
         random = take_random_weights(options, weights=weights)
     recipe, checkpoint = _take_recipe(options, seed=seed), take_path(options, "checkpoint")
     with open_device(device) as session, show_progress() as progress:
-        given = chosen_model(model, weights, random, seed=seed, device=session.info)
+        given = chosen_model(model, weights, random, seed=seed, device=session.info, dialect=options["dialect"])
         calibrate: Any = options["calibrate"]
         if random is not None and options["activations"] and calibrate is None and data is None:
             shape = given.network.input

@@ -36,8 +36,8 @@ def command(model: str, data: str, seed: int, weights: str | None, out: str, as_
     recipe, checkpoint = take_recipe(options, seed=seed), take_path(options, "checkpoint")
     with show_progress() as progress:
         result = train(
-            model, weights=weights, data=data, recipe=recipe, count=options["count"], out=out, checkpoint=checkpoint,
-            image_options=take_image_options(options), progress=progress,
+            model, weights=weights, dialect=options["dialect"], data=data, recipe=recipe, count=options["count"],
+            out=out, checkpoint=checkpoint, image_options=take_image_options(options), progress=progress,
         )  # fmt: skip
     if not result.is_first:
         return

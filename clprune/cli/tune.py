@@ -88,7 +88,7 @@ def command(
     if offline is not None:
         if device is not None or cluster is not None:
             raise UsageError("--offline predicts for a GPU that is not here: leave out --device and workers")
-        chosen = {name: options[name] for name in ("weights", "batch", "kept")}
+        chosen = {name: options[name] for name in ("weights", "dialect", "batch", "kept")}
         with show_progress() as progress:
             predicted = tune_offline(model, architecture=offline, progress=progress, **chosen)
         print_json(predicted.to_dict()) if as_json else _print_predicted(predicted)

@@ -15,7 +15,7 @@ from clprune.cli.shared.model import (
     random_weights_options,
     weights_argument,
 )
-from clprune.cli.shared.options import device_option, dialect_option, json_option
+from clprune.cli.shared.options import device_option, json_option
 from clprune.cli.shared.text import print_json, print_table
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 @model_argument
 @weights_argument
 @random_weights_options
-@dialect_option
 @batch_option
 @device_option
 @json_option

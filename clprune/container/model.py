@@ -103,6 +103,10 @@ class Model:
         """
         cfg, weights = model_targets(prefix, file_format=file_format)
         text, names = self.text, cfg.with_suffix(".names")
+        if self.dialect.is_wanted:
+            from clprune.darknet.rewrite import with_dialect
+
+            text = with_dialect(text, self.dialect.name)
         if self.class_names or self.names_file not in (None, names):
             found = self.class_names or read_names(self.names_file or names)
             write_atomically(names, "".join(f"{name}\n" for name in found))

@@ -18,6 +18,9 @@ Dialect = Literal["alexeyab", "hank-ai", "pjreddie"]
 #: The forks of darknet whose answers can be had.
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 
+#: The key of [net] by which a cfg that clprune writes says it: darknet ignores it.
+DIALECT_KEY = "dialect"
+
 #: Sections and keys, as words `section.key`, that only one fork knows.
 _SIGNS: tuple[tuple[Dialect, str], ...] = (
     ("pjreddie", "logistic l2norm iseg shortcut.alpha shortcut.beta reorg.extra reorg.flatten region.background"),
@@ -38,11 +41,14 @@ _SIGNS: tuple[tuple[Dialect, str], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class ToldDialect:
-    """A dialect and why; `is_told`: somebody or something says so, else it is the default."""
+    """A dialect and why; `is_told`: somebody or something says so, else it is the default. `is_wanted`: it is a user's
+    choice, which a cfg that is written keeps.
+    """
 
     name: Dialect = "alexeyab"
     reason: str = "the default: no key tells"
     is_told: bool = False
+    is_wanted: bool = False
 
     def with_header(self, words: tuple[int, int, int]) -> ToldDialect:
         """The same, or what the version words of a weights file tell where nothing did."""
@@ -53,15 +59,24 @@ class ToldDialect:
 
 
 def tell_dialect(sections: Sequence[Section], wanted: str | None) -> ToldDialect:
-    """The dialect that is `wanted`, else the one that has the first section or key which only one knows.
+    """The dialect that is `wanted`, else what `dialect=` in `[net]` says, else the one that has the first section or
+    key which only one knows.
 
-    Raises UsageError for one that is none.
+    Raises UsageError for one that is none, CfgError where that is the key's.
     """
     for known in DIALECTS:
         if wanted == known:
-            return ToldDialect(name=known, reason="as wanted", is_told=True)
+            return ToldDialect(name=known, reason="as wanted", is_told=True, is_wanted=True)
     if wanted is not None:
         raise UsageError(f"dialect {wanted!r}: expected one of {', '.join(DIALECTS)}")
+    net = sections[0]
+    for known in DIALECTS if DIALECT_KEY in net.options else ():
+        if net.text(DIALECT_KEY) == known:
+            line = net.options[DIALECT_KEY].line
+            return ToldDialect(name=known, reason=f"{DIALECT_KEY}= in [net], line {line}", is_told=True)
+    if DIALECT_KEY in net.options:
+        message = f"{DIALECT_KEY}={net.text(DIALECT_KEY)}: expected one of {', '.join(DIALECTS)}"
+        raise net.error(message, key=DIALECT_KEY)
     signs = {sign: name for name, words in _SIGNS for sign in words.split()}
     for section in sections:
         found = {section.name: (section.line, f"[{section.name}]")}

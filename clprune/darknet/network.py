@@ -19,7 +19,7 @@ from clprune.geometry import Shape
 
 #: Keys of the first section; what training was done with is silent.
 NET_KEYS = Keys(
-    read="height width channels inputs",
+    read="height width channels inputs dialect",
     silent="""
     batch subdivisions time_steps notruth random adam B1 B2 eps max_crop min_crop max_ratio min_ratio center clip
     angle aspect saturation exposure hue policy burn_in power step scale steps scales gamma max_batches learning_rate

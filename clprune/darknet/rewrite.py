@@ -1,6 +1,7 @@
 """Changes to the text of a cfg, with everything else in it left as it is: comments, blanks, newlines.
 
-How layers were pruned (`annotate_cfg`), other numbers of channels (`resize_cfg`), no batch normalization (`fold_cfg`).
+How layers were pruned (`annotate_cfg`), other numbers of channels (`resize_cfg`), no batch normalization (`fold_cfg`),
+the fork of darknet (`with_dialect`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clprune.darknet.cfg import parse_cfg, read_cfg_text, split_lines, stripped
+from clprune.darknet.dialect import DIALECT_KEY
 from clprune.darknet.kinds.base import PRUNE_KEYS, PRUNE_WINOGRAD_KEY, MatrixLayer, PruneOptions
 from clprune.darknet.registry import find_kind, kind_names
 from clprune.darknet.section import Section
@@ -65,6 +67,15 @@ def resize_cfg(path: str | Path, channels: Mapping[int, int]) -> str:
         for changed in (key, "groups") if is_depthwise else (key,):
             number = section.options[changed].line
             lines[number - 1] = _VALUE.sub(rf"=\g<1>{count}", lines[number - 1], count=1)
+    return "".join(lines)
+
+
+def with_dialect(text: str, dialect: str) -> str:
+    """The text of a cfg whose `[net]` says which fork of darknet it is meant for; all else stays."""
+    lines = [line for line in split_lines(text) if stripped(line.rstrip("\n")).partition("=")[0] != DIALECT_KEY]
+    first = next(number for number, line in enumerate(lines) if stripped(line.rstrip("\n")).startswith("["))
+    newline = "\r\n" if lines[first].endswith("\r\n") else "\n"
+    lines.insert(first + 1, f"{DIALECT_KEY}={dialect}{newline}")
     return "".join(lines)
 
 

@@ -68,6 +68,7 @@ def tune(
     model: ModelLike,
     *,
     weights: str | Path | None = None,
+    dialect: str | None = None,
     effort: str = DEFAULT_EFFORT,
     budget_s: float | None = None,
     force: bool = False,
@@ -88,7 +89,7 @@ def tune(
     WorkerError where the scheduler ends, and what `clprune.tune` raises.
     """
     level = effort_by_name(effort)
-    network, forms, values = tuning_input(model, weights, batch=batch)
+    network, forms, values = tuning_input(model, weights, batch=batch, dialect=dialect)
     if values is None and all(form.workload.is_dense for form in forms.values()):
         values = random_weights(network, seed=0)
     with store_to_keep(kept=kept) as store, announced(client, selection=device) as devices:

@@ -182,15 +182,14 @@ def fit_all(
 
     coded = check_bits(bits)
     kinds = kinds_of(tuple(METHODS if methods is None else methods))
-    sources = [*([] if isinstance(model, Model) else [model]), *([] if weights is None else [weights])]
-    prefixes = [out if out is None or len(targets) == 1 else f"{out}-{number}" for number in range(1, len(targets) + 1)]
-    for prefix in prefixes:
-        if prefix is not None:
-            model_targets(prefix, sources=sources)
     if weights is not None and not isinstance(model, Model):
         dense = load_model(model, weights, batch=1 if batch is None else batch)
     else:
         dense = as_model(model, batch=batch)
+    prefixes = [out if out is None or len(targets) == 1 else f"{out}-{number}" for number in range(1, len(targets) + 1)]
+    for prefix in prefixes:
+        if prefix is not None:
+            model_targets(prefix, sources=dense.files)
     images, test = load_splits(
         data, dense.network, held_out=held_out, seed=seed, count=count, image_options=image_options,
         names_file=dense.names_file, progress=progress,

@@ -45,6 +45,7 @@ def tune_offline(
     *,
     architecture: str,
     weights: str | Path | None = None,
+    dialect: str | None = None,
     batch: int | None = None,
     kept: bool = True,
     progress: OnProgress | None = None,
@@ -55,7 +56,7 @@ def tune_offline(
     Raises StoreError where nothing can be kept, UsageError for an unknown architecture, MissingDependencyError naming
     the compilers to install.
     """
-    network, forms, _ = tuning_input(model, weights, batch=batch)
+    network, forms, _ = tuning_input(model, weights, batch=batch, dialect=dialect)
     chosen = architecture_by_name(architecture)
     toolchain = compilers.find_toolchain()
     toolchain.require(chosen)

@@ -146,9 +146,8 @@ def prune(
     )  # fmt: skip
     if settings.winograd is not None:
         file_format = "packed"
-    sources = [*([] if isinstance(model, Model) else [model]), *([] if weights is None else [weights])]
-    written = None if out is None else model_targets(out, file_format=file_format, sources=sources)
     given = as_model(model) if weights is None or isinstance(model, Model) else load_model(model, weights)
+    written = None if out is None else model_targets(out, file_format=file_format, sources=given.files)
     network = given.network
     with join_ranks() as ranks, opened(device) if ranks.is_first else nullcontext() as session:
 

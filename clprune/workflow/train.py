@@ -52,6 +52,7 @@ def train(
     cfg: str | Path,
     *,
     weights: str | Path | None = None,
+    dialect: str | None = None,
     data: Data,
     epochs: int = 1,
     recipe: Recipe | None = None,
@@ -66,8 +67,9 @@ def train(
 
     It starts from random weights or from a file of `weights`, which may hold the first layers alone (darknet's
     `.conv.N` of a backbone): the others, and `dontload` layers, are random.
-    `data` is a name as for `--data`, a DataSet or arrays, `count` limits the images of an epoch; `held_out` images
-    decide nothing (by default the test images of a named data set). Image files are read as `image_options` say.
+    `dialect` is as in `load_model`, `data` a name as for `--data`, a DataSet or arrays, `count` limits the images of an
+    epoch; `held_out` images decide nothing (by default the test images of a named data set). Image files are read as
+    `image_options` say.
     `recipe` (`clprune.training.Recipe`) replaces `epochs` of the default one. PREFIX.weights is written for `out`, and
     beside it the classes as PREFIX.names; a names file that is there decides their order. The state is kept in
     `checkpoint` after each epoch, and a run that finds its own goes on from there. Processes that torchrun started
@@ -83,7 +85,7 @@ def train(
     from clprune.training import Recipe, evaluate, join_ranks, load_module
     from clprune.training import train as run
 
-    network = load_network(cfg)
+    network = load_network(cfg, dialect=dialect)
     recipe = Recipe(epochs=epochs) if recipe is None else recipe
     start = None
     if weights is not None:

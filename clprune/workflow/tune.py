@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from clprune.algorithms import Algorithms
-from clprune.container.load import default_weights, load_weights
-from clprune.container.model import Model
+from clprune.container.load import default_weights
+from clprune.container.model import Model, load_model
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
@@ -97,6 +97,7 @@ def tune(
     model: ModelLike,
     *,
     weights: str | Path | None = None,
+    dialect: str | None = None,
     effort: str = DEFAULT_EFFORT,
     budget_s: float | None = None,
     force: bool = False,
@@ -111,9 +112,10 @@ def tune(
     """Time tiles for every problem of a model, each checked against float64 first, and keep the fastest.
 
     What each layer has lost to pruning is read from the weights (`weights`, or the file beside the cfg), else from the
-    cfg's prune keys; where those prune nothing, random weights do as well. `effort` is "quick", "normal" or "thorough";
-    `budget_s` seconds replace its own. Earlier measurements are used unless `force`; with `missing`, problems that have
-    a tuned tile are left out. At last the winners and their closest rivals run in the network itself, in turns.
+    cfg's prune keys; where those prune nothing, random weights do as well. `dialect` is as in `load_model`. `effort` is
+    "quick", "normal" or "thorough"; `budget_s` seconds replace its own. Earlier measurements are used unless `force`;
+    with `missing`, problems that have a tuned tile are left out. At last the winners and their closest rivals run in
+    the network itself, in turns.
     KeyboardInterrupt ends the search and keeps what it found. Raises StoreError at once where nothing can be kept,
     unless `kept` is False: no database is used then; UsageError, NoDeviceError, LaunchError, and what reading the model
     raises.
@@ -122,7 +124,7 @@ def tune(
     >>> {problem.kernel for problem in result.problems} >= {"connected"}, result.interrupted
     (True, False)
     """
-    network, forms, values = tuning_input(model, weights, batch=batch)
+    network, forms, values = tuning_input(model, weights, batch=batch, dialect=dialect)
     level = effort_by_name(effort)
     with store_to_keep(kept=kept) as store, opened(device) as session:
         plan = make_plan(network, session.info, forms=forms, algorithms=algorithms)
@@ -164,16 +166,16 @@ def store_to_keep(*, kept: bool) -> Store:
 
 
 def tuning_input(
-    model: ModelLike, weights: str | Path | None = None, *, batch: int | None = None
+    model: ModelLike, weights: str | Path | None = None, *, batch: int | None = None, dialect: str | None = None
 ) -> tuple[Network, dict[int, WeightForm], Weights | None]:
     """The network, what was removed from each layer, and the weights where there are any."""
     if isinstance(model, Model):
         model = as_model(model, batch=batch)
         return model.network, weights_forms(model.network, model.weights), model.weights
-    network = load_network(model, batch=1 if batch is None else batch)
-    if weights is not None or default_weights(network.path).exists():
-        values = load_weights(weights, network)
-        return network, weights_forms(network, values), values
+    if weights is not None or default_weights(model).exists():
+        loaded = load_model(model, weights, batch=1 if batch is None else batch, dialect=dialect)
+        return loaded.network, weights_forms(loaded.network, loaded.weights), loaded.weights
+    network = load_network(model, batch=1 if batch is None else batch, dialect=dialect)
     return network, cfg_forms(network), None
 
 

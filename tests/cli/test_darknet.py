@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,19 +41,22 @@ def test_the_real_models_lines(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     (tmp_path / "coco.data").write_text(f"classes=80\nnames={folder / 'coco.names'}\n")
     stem = folder / "yolo-fastest-1.1"
+    shutil.copy(folder / "dog.png", tmp_path)
     result = run(
-        "darknet", "detector", "test", "coco.data", f"{stem}.cfg", f"{stem}.weights", folder / "dog.png", "-ext_output",
-        "-dont_show", "-thresh", ".25", "-out", "found.json", "-i", "0",
+        "darknet", "detector", "test", "coco.data", f"{stem}.cfg", f"{stem}.weights", "dog.png", "-ext_output",
+        "-dont_show", "-thresh", ".25", "-out", "found.json", "-i", "0", "-save_labels",
     )  # fmt: skip
     assert result.status == 0
     first, *lines = result.out.splitlines()
-    assert re.fullmatch(r".*dog.png: Predicted in \d+\.\d{6} milli-seconds\.", first)
+    assert re.fullmatch(r"dog.png: Predicted in \d+\.\d{6} milli-seconds\.", first)
     assert lines[0] == "person: 33%\t(left_x:   63   top_y:   73   width:   48   height:   46)"
     assert [line.partition("\t")[0] for line in lines[1:]] == [
         "bicycle: 28%", "cat: 55%", "dog: 65%", "bicycle: 55%", "car: 38%", "car: 88%", "car: 43%",
     ]  # fmt: skip
     (frame,) = json.loads((tmp_path / "found.json").read_text())
-    assert (frame["frame_id"], frame["filename"]) == (1, str(folder / "dog.png"))
+    assert (frame["frame_id"], frame["filename"]) == (1, "dog.png")
+    labels = [line.split() for line in (tmp_path / "dog.txt").read_text().splitlines()]
+    assert [int(number) for number, *_ in labels] == [one["class_id"] for one in frame["objects"]]
     expected = json.loads((folder / "dog-expected.json").read_text())
     assert [one["name"] for one in frame["objects"]] == [one["name"] for one in expected]
     for one, other in zip(frame["objects"], expected, strict=True):

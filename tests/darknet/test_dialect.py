@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 
+from clprune.cli import group
 from clprune.container.model import Model, load_model
 from clprune.darknet.kinds.heads import Region
 from clprune.darknet.kinds.joins import Shortcut
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.weights import write_weights
-from clprune.errors import UsageError
+from clprune.errors import CfgError, UsageError
 
 NET = "[net]\nheight=8\nwidth=8\nchannels=3\n[convolutional]\nfilters=6\nsize=1\n"
 REGION = "[region]\nnum=1\nclasses=1\nanchors=1,2\n"
@@ -53,6 +55,37 @@ def test_what_differs(tmp_path: Path) -> None:
         assert shortcut.alpha == alpha
         assert isinstance(region, Region)
         assert region.runs[-1].function == function
+
+
+def test_what_a_user_wants_is_kept_in_a_cfg_that_is_written(tmp_path: Path) -> None:
+    network = load(tmp_path, REGION, "pjreddie")
+    weights = replace(random_weights(network, seed=0), major=0, minor=2, revision=5)
+    write_weights(tmp_path / "a.weights", network, weights)
+    load_model(tmp_path / "a.cfg", dialect="pjreddie").save(tmp_path / "b", file_format="packed")
+    saved = load_model(tmp_path / "b.cfg")
+    assert saved.dialect.reason == "dialect= in [net], line 2"
+    saved.save(tmp_path / "c")
+    load_model(tmp_path / "b.cfg", dialect="hank-ai").save(tmp_path / "d")
+    assert [load_network(tmp_path / name).dialect.name for name in ("b.cfg", "c.cfg", "d.cfg")] == [
+        "pjreddie", "pjreddie", "hank-ai",
+    ]  # fmt: skip
+    load_model(tmp_path / "a.cfg").save(tmp_path / "e")
+    assert "dialect" not in (tmp_path / "e.cfg").read_text()
+    with pytest.raises(CfgError, match=r"e.cfg:2: \[net\] dialect=own: expected one of alexeyab, hank-ai, pjreddie"):
+        load_network(_with(tmp_path / "e.cfg", "dialect=own"))
+
+
+def _with(path: Path, line: str) -> Path:
+    path.write_text(path.read_text().replace("[net]\n", f"[net]\n{line}\n"))
+    return path
+
+
+def test_every_command_that_reads_a_model_takes_it() -> None:
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        words = {parameter.name for parameter in command.params}
+        assert ("dialect" in words) == ("model" in words or name == "info"), name
 
 
 def test_a_header_tells_through_packing_and_none_that_nobody_wrote(tmp_path: Path) -> None:

@@ -167,14 +167,18 @@ def _boxes(detections: Sequence[Detection]) -> list[list[Detection]]:
     return list(boxes.values())
 
 
+def _sorted_boxes(detections: Sequence[Detection]) -> list[list[Detection]]:
+    """The same as sorting by one class after another leaves them: so darknet writes boxes to files."""
+    return _boxes(sorted(detections, key=lambda one: (-one.class_index, -one.confidence)))
+
+
 def _record(found: Found, number: int) -> str:
-    """What `-out` holds of an image (detection_to_json): boxes as sorting by one class after another leaves them."""
-    boxes = _boxes(sorted(found.detections, key=lambda one: (-one.class_index, -one.confidence)))
+    """What `-out` holds of an image (detection_to_json)."""
     objects = ", \n".join(
         f'  {{"class_id":{one.class_index}, "name":{json.dumps(one.name, ensure_ascii=False)}, '
         f'"relative_coordinates":{{"center_x":{one.center_x:f}, "center_y":{one.center_y:f}, '
         f'"width":{one.width:f}, "height":{one.height:f}}}, "confidence":{one.confidence:f}}}'
-        for box in boxes
+        for box in _sorted_boxes(found.detections)
         for one in reversed(box)
     )
     image = json.dumps(click.format_filename(str(found.image)), ensure_ascii=False)
@@ -194,9 +198,10 @@ def _write_labels(found: Found) -> None:
     """The surest class of each box as the image's label file."""
     from clprune.detection.truth import label_path
 
+    boxes = _sorted_boxes(found.detections)
     text = "".join(
         f"{one.class_index} {one.center_x:2.4f} {one.center_y:2.4f} {one.width:2.4f} {one.height:2.4f}\n"
-        for one, *_ in _boxes(found.detections)
+        for one in (max(box, key=lambda one: one.confidence) for box in boxes)
     )
     write_atomically(label_path(Path(str(found.image))), text)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clprune.cli.shared.methods import make_options, take_given
-from clprune.cli.shared.options import NamesOption, together
+from clprune.cli.shared.options import NamesOption, dialect_option, together
 from clprune.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 #: Values of a layer that take seconds to compute, and a quarter of a GiB.
 _MANY_VALUES = 1 << 26
 
-model_argument = click.argument("model", metavar="MODEL.cfg")
+#: The command receives the path as `model`, and as `dialect` what it passes on where the cfg is read.
+model_argument = together(click.argument("model", metavar="MODEL.cfg"), dialect_option)
 
 #: The command receives the text or None as `weights`.
 weights_argument = click.argument("weights", metavar="[WEIGHTS]", required=False)
@@ -154,7 +155,7 @@ def model_on_device(model: str, options: dict[str, Any]) -> Iterator[tuple[Sessi
     from clprune.opencl import open_device
 
     weights, batch = options.pop("weights"), options.pop("batch")
-    random, dialect = take_random_weights(options, weights=weights), options.pop("dialect", None)
+    random, dialect = take_random_weights(options, weights=weights), options.pop("dialect")
     with open_device(options.pop("device")) as session:
         settings = {"batch": batch, "seed": options["seed"], "device": session.info, "dialect": dialect}
         yield session, chosen_model(model, weights, random, **settings)

@@ -105,14 +105,15 @@ data_image_options = together(
 )
 
 
-#: The fork of darknet whose rules hold, or None: the command passes it where it reads the cfg.
+#: The fork of darknet whose rules hold, or None: the command passes it where it reads the cfg. It comes with
+#: `clprune.cli.shared.model.model_argument`.
 dialect_option = click.option(
     "--dialect",
     type=click.Choice(["alexeyab", "hank-ai", "pjreddie"]),
     help="Whose rules hold where forks of darknet differ. Default: as the cfg's keys tell, or the weights' header.",
 )
 
-#: Which boxes of a detector count: `threshold`, `nms` and `dialect` of `clprune.detection.DetectionOptions`.
+#: Which boxes of a detector count: `threshold` and `nms` of `clprune.detection.DetectionOptions`.
 detection_options = together(
     click.option(
         "--threshold",
@@ -128,7 +129,6 @@ detection_options = together(
         show_default=True,
         help="Overlap from which on the surer of two boxes of a class stays alone; 0: never.",
     ),
-    dialect_option,
 )
 
 
