@@ -70,9 +70,9 @@ def read_recording(path: str | Path) -> Recording:
         raise StoreError(f"results of {len(keys)} problems, a recording has one", path=path)
     key = keys.pop()
     configurations = [json.loads(measurement.tile) for measurement in results.measurements]
-    tile_type = _tile_type(configurations[0])
+    make_tile = tile_type(configurations[0])
     times = [measurement.time_ms for measurement in results.measurements]
-    starts = tuple(tile_type(**start) for start in document.get("metadata", {}).get("starts", ()))
+    starts = tuple(make_tile(**start) for start in document.get("metadata", {}).get("starts", ()))
     return Recording(
         name=path.name.partition(".")[0],
         key=key,
@@ -80,7 +80,7 @@ def read_recording(path: str | Path) -> Recording:
         parameters={
             name: _values(configuration[name] for configuration in configurations) for name in configurations[0]
         },
-        times_ms={tile_type(**configuration): time for configuration, time in zip(configurations, times, strict=True)},
+        times_ms={make_tile(**configuration): time for configuration, time in zip(configurations, times, strict=True)},
         starts=starts,
     )
 
@@ -108,7 +108,8 @@ def replay(recording: Recording, make_search: Callable[[], Search], *, evaluatio
     return course
 
 
-def _tile_type(configuration: Mapping[str, Value]) -> Any:
+def tile_type(configuration: Mapping[str, Value]) -> Any:
+    """A frozen dataclass whose fields are a configuration's parameters."""
     fields = [(name, type(value)) for name, value in configuration.items()]
     return dataclasses.make_dataclass("RecordedTile", fields, frozen=True, kw_only=True)
 

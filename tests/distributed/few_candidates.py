@@ -1,0 +1,48 @@
+"""What `dask worker --preload` runs on the workers of a farm under test, and a single run before it tunes.
+
+A problem has so few candidates that every one is tried, whatever the times say: what was tried can be compared. Who
+measures says so in a file, for the test to kill it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clprune.kernels.base import Kernel
+from clprune.tuning.pool import WorkerPool
+from clprune.tuning.spaces import Spaces
+from clprune.tuning.trial import Trial
+
+#: Names the file that processes add a line to, their number, whenever they begin to measure.
+MEASURING = "CLPRUNE_TEST_MEASURING"
+
+CANDIDATES = 8
+
+#: The measurement within which a worker is killed.
+KILLED = 3
+
+_all_candidates, _evaluate = Spaces.candidates, WorkerPool.evaluate
+
+
+def few_candidates(self: Spaces, kernel: Kernel[Any, Any], operation: Any) -> list[Any]:
+    """Some from all over the space."""
+    tiles = _all_candidates(self, kernel, operation)
+    return tiles[:: -(-len(tiles) // CANDIDATES)]
+
+
+def evaluate(self: WorkerPool, tiles: Sequence[Any], *, best_ms: float | None) -> list[Trial]:
+    """As ever, but not unheard; the one that is to be killed waits for that."""
+    if path := os.environ.get(MEASURING):
+        with Path(path).open("a", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+        if len(Path(path).read_text(encoding="ascii").split()) == KILLED:
+            time.sleep(600)
+    return _evaluate(self, tiles, best_ms=best_ms)
+
+
+Spaces.candidates = few_candidates  # type: ignore[method-assign]
+WorkerPool.evaluate = evaluate  # type: ignore[method-assign]
