@@ -92,7 +92,7 @@ def test_importing_costs_next_to_nothing() -> None:
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     loaded = {name.partition(".")[0] for name in result.stdout.split()}
     assert loaded.isdisjoint({"numpy", "pyopencl", "torch", "rich", "click", "PIL", "mako"})
-    assert len(result.stdout.split()) < 30
+    assert len(result.stdout.split()) < 40  # of Python's own, too, where nothing has imported those yet
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import cast
 
 from distributed import Client, Worker, WorkerPlugin, get_worker
@@ -14,19 +16,33 @@ from clprune.device import DeviceInfo, device_key
 from clprune.errors import NoDeviceError
 from clprune.opencl import choose
 
-_PLUGIN = "clprune-devices"
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Announced:
+    """The distinct `devices` of the workers, announced under the `name` of one run.
 
-def resource_of(device: DeviceInfo) -> str:
-    """What a worker with such a device has one of; equal devices share it."""
-    return f"clprune-{hashlib.sha256(device_key(device).encode()).hexdigest()[:16]}"
+    Plug-in and resources have names of the run: another client of the same scheduler may select other devices.
+    """
+
+    client: Client
+    name: str
+    devices: list[DeviceInfo]
+
+    def resources(self, device: DeviceInfo) -> dict[str, float]:
+        """What a task on such a device needs."""
+        return {_resource_of(self.name, device): 1}
+
+    def count_workers(self, device: DeviceInfo) -> int:
+        """Workers that have such a device now."""
+        workers = self.client.scheduler_info()["workers"].values()
+        return sum(_resource_of(self.name, device) in worker["resources"] for worker in workers)
 
 
 class _Announcement(WorkerPlugin):
     """The device that a worker selects, and what stands in the way of one."""
 
-    def __init__(self, selection: str | None) -> None:
-        self._selection = selection
+    def __init__(self, name: str, selection: str | None) -> None:
+        self._run, self._selection = name, selection
         self.found: DeviceInfo | NoDeviceError | None = None
 
     async def setup(self, worker: Worker) -> None:
@@ -35,40 +51,41 @@ class _Announcement(WorkerPlugin):
         except NoDeviceError as error:
             self.found = error
         else:
-            await worker.set_resources(**{resource_of(self.found): 1})
+            await worker.set_resources(**{_resource_of(self._run, self.found): 1})
 
 
 @contextmanager
-def announced(client: Client, *, selection: str | None) -> Iterator[list[DeviceInfo]]:
-    """The distinct devices of the workers; those that join within the block announce theirs, too.
+def announced(client: Client, *, selection: str | None) -> Iterator[Announced]:
+    """What devices the workers have; those that join within the block announce theirs, too.
 
     Each worker has the one that `selection` names there, None: its CLPRUNE_DEVICE. Raises NoDeviceError where no worker
     has any.
     """
-    client.register_plugin(_Announcement(selection), name=_PLUGIN)
+    name = f"clprune-{uuid.uuid4().hex}"
+    client.register_plugin(_Announcement(name, selection), name=name)
     try:
         client.wait_for_workers(1)
-        found = client.run(_found_on).values()
+        found = client.run(_found_on, name).values()
         devices = {device_key(device): device for device in found if isinstance(device, DeviceInfo)}
         if not devices:
             nobody = NoDeviceError("no worker has announced a device: start one that has")
             raise next((error for error in found if isinstance(error, NoDeviceError)), nobody)
-        yield list(devices.values())
+        yield Announced(client=client, name=name, devices=list(devices.values()))
     finally:
         with suppress(Exception):  # the scheduler may have ended
-            client.unregister_worker_plugin(_PLUGIN)
+            client.unregister_worker_plugin(name)
 
 
-def count_workers(client: Client, device: DeviceInfo) -> int:
-    """Workers that have such a device now."""
-    workers = client.scheduler_info()["workers"].values()
-    return sum(resource_of(device) in worker["resources"] for worker in workers)
+def own_device(name: str) -> DeviceInfo:
+    """The device that the worker of this task announced under the `name` of a run."""
+    return cast(DeviceInfo, cast(_Announcement, get_worker().plugins[name]).found)
 
 
-def own_device() -> DeviceInfo:
-    """The device of the worker that runs this task."""
-    return cast(DeviceInfo, cast(_Announcement, get_worker().plugins[_PLUGIN]).found)
+def _resource_of(name: str, device: DeviceInfo) -> str:
+    """What a worker with such a device has one of; equal devices share it."""
+    return f"{name}-{hashlib.sha256(device_key(device).encode()).hexdigest()[:16]}"
 
 
-def _found_on(dask_worker: Worker) -> DeviceInfo | NoDeviceError | None:
-    return cast(_Announcement, dask_worker.plugins[_PLUGIN]).found
+def _found_on(name: str, dask_worker: Worker) -> DeviceInfo | NoDeviceError | None:
+    announcement = dask_worker.plugins.get(name)  # one that has just joined has none yet
+    return None if announcement is None else cast(_Announcement, announcement).found

@@ -48,7 +48,7 @@ def evaluate(
         data, model.network, split="test", count=count, image_options=image_options, names_file=model.names_file,
         progress=progress,
     )  # fmt: skip
-    job = Job(open=partial(Runner, model, device=device), answer=_evaluate, lost=_give_up)
+    job = Job(open=partial(Runner, model, device=device), answer=_evaluate, lost=_give_up, size_bytes=_size_bytes)
     start = time.perf_counter()
     total, found_on = Evaluation(images=0, correct=0, top5_correct=0), None
     for found, where in run_job(client, job, _parts(images, model.network.batch), in_order=False):
@@ -76,6 +76,11 @@ def _parts(data: DataSet, batch: int) -> Iterator[DataSet]:
 
 def _evaluate(runner: Runner, parts: Sequence[DataSet]) -> list[tuple[Evaluation, DeviceInfo]]:
     return [(run_images(runner, runner.network, part), runner.session.info) for part in parts]
+
+
+def _size_bytes(part: DataSet) -> int:
+    images = part.images
+    return sum(map(len, map(str, images.paths))) if isinstance(images, ImageFiles) else images[:].nbytes
 
 
 def _give_up(part: DataSet, error: WorkerError) -> NoReturn:

@@ -51,9 +51,12 @@ class Lost:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Problems for one worker; `known` is what the database has of their kernels, `deaths` of whole workers, before."""
+    """Problems for one worker; `known` is what the database has of their kernels, `deaths` of whole workers, before.
 
-    topic: str
+    `run` is the name under which workers announced their devices, and the topic of what is told.
+    """
+
+    run: str
     offers: Sequence[Offer]
     known: Results
     budget_s: float
@@ -93,8 +96,8 @@ class ToldStore(Store):
 
 def tune_part(part: Part) -> tuple[list[Tried], list[Measurement | Best]]:
     """The task of a worker: tune the problems of `part` on its device; what was tried, and what was found."""
-    info = own_device()
-    topics = [part.topic, topic_of_part(part)]
+    info = own_device(part.run)
+    topics = [part.run, topic_of_part(part)]
 
     def tell(item: Any) -> None:
         get_worker().log_event(topics, pickle.dumps(item))
@@ -118,7 +121,7 @@ def tune_part(part: Part) -> tuple[list[Tried], list[Measurement | Best]]:
 def topic_of_part(part: Part) -> str:
     """Where the outcomes of one part are told, beside the topic of all."""
     first = part.offers[0]
-    return "\n".join((part.topic, first.kernel.name, first.operation.key, first.workload.key))
+    return "\n".join((part.run, first.kernel.name, first.operation.key, first.workload.key))
 
 
 def keep(store: Store, items: Iterable[Any]) -> None:
@@ -140,10 +143,10 @@ def deaths_of(told: Sequence[Any]) -> Counter[tuple[Key, str]]:
 
 
 def refine_on_worker(
-    model: Model, known: Results, *, algorithms: Algorithms | None, effort: str
+    model: Model, known: Results, *, run: str, algorithms: Algorithms | None, effort: str
 ) -> tuple[list[Refined], list[Best]]:
     """The task of one worker of each kind at last: what changed when the winners ran in the network, and these."""
-    network, values, info = model.network, model.weights, own_device()
+    network, values, info = model.network, model.weights, own_device(run)
     with alone_on(info), Session(info) as session, ToldStore(known) as store:
         refined = refine_in_network(session, store, network, values, algorithms=algorithms, effort=effort)
         return refined, store.all_best(device=device_key(info))

@@ -15,7 +15,7 @@ from clprune.detection import Detector, Found
 from clprune.distributed.jobs import Job, run_job
 from clprune.distributed.sources import as_images, seen_from
 from clprune.image import ImageOptions
-from clprune.picture import ImageFile
+from clprune.picture import ImageBytes, ImageFile
 from clprune.runner import Runner
 from clprune.runner.inference import Answer, check_image_network, infer_images
 from clprune.workflow.inputs import ModelLike, as_model
@@ -52,6 +52,7 @@ def map_images(
         open=partial(Runner, model, until=until, device=device, algorithms=algorithms),
         answer=partial(_answer, options=image_options or ImageOptions(), folder=str(Path.cwd())),
         lost=lambda image, error: Answer(path=str(image), error=error),
+        size_bytes=_size_bytes,
     )
     return run_job(client, job, as_images(source), first_items=model.network.batch, in_order=in_order)
 
@@ -79,6 +80,7 @@ def detect_images(
         open=partial(Detector, model, **settings),
         answer=partial(_detect, folder=str(Path.cwd())),
         lost=lambda image, error: Found(image=str(image), error=error),
+        size_bytes=_size_bytes,
     )
     return run_job(client, job, as_images(source), first_items=model.network.batch, in_order=in_order)
 
@@ -86,3 +88,7 @@ def detect_images(
 def _detect(detector: Detector, images: Sequence[ImageFile], *, folder: str) -> list[Found]:
     found = detector.stream(seen_from(folder, images))
     return [replace(one, image=str(image), picture=None) for one, image in zip(found, images, strict=True)]
+
+
+def _size_bytes(image: ImageFile) -> int:
+    return len(image.data) if isinstance(image, ImageBytes) else len(str(image))

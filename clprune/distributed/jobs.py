@@ -40,11 +40,13 @@ class Job(Generic[Opened, Item, Result]):
 
     `open` makes what the work needs, once on each worker when that begins; it has a `close()`. `answer` gives the
     results of items, in order; `lost` that of an item whose workers died again and again, or raises the error.
+    `size_bytes` is what an item takes on its way, by which parts are bounded.
     """
 
     open: Callable[[], Opened]
     answer: Callable[[Opened, Sequence[Item]], Sequence[Result]]
     lost: Callable[[Item, WorkerError], Result]
+    size_bytes: Callable[[Item], int]
 
 
 class _JobPlugin(WorkerPlugin):
@@ -139,13 +141,13 @@ class _Run(Generic[Opened, Item, Result]):
 
     def _next_part(self) -> Sequence[Item]:
         part: list[Item] = []
-        size = 0
-        while len(part) < self.size and size < MOST_BYTES:
+        size_bytes = 0
+        while len(part) < self.size and size_bytes < MOST_BYTES:
             try:
                 part.append(next(self.items))
             except StopIteration:
                 break
-            size += len(getattr(part[-1], "data", b""))
+            size_bytes += self.job.size_bytes(part[-1])
         return part
 
     def _results_of(self, future: Future[Any], part: Sequence[Item]) -> Sequence[Result]:

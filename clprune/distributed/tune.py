@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import pickle
 import time
-import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -23,7 +22,7 @@ from clprune.container.model import Model
 from clprune.darknet.random_weights import random_weights
 from clprune.device import DeviceInfo, device_key
 from clprune.distributed.cluster import scheduler_errors
-from clprune.distributed.devices import announced, count_workers, resource_of
+from clprune.distributed.devices import Announced, announced
 from clprune.distributed.farm import Part, keep, refine_on_worker, tune_part
 from clprune.kernels.base import Offer
 from clprune.plan.plan import make_plan
@@ -92,17 +91,17 @@ def tune(
     network, forms, values = tuning_input(model, weights, batch=batch, dialect=dialect)
     if values is None and all(form.workload.is_dense for form in forms.values()):
         values = random_weights(network, seed=0)
-    with store_to_keep(kept=kept) as store, announced(client, selection=device) as devices:
+    with store_to_keep(kept=kept) as store, announced(client, selection=device) as workers:
         kinds = []
-        for info in devices:
+        for info in workers.devices:
             store.add_device(info)
             plan = make_plan(network, info, forms=forms, algorithms=algorithms)
             offers = offers_to_tune(plan.steps, likely_only=level.likely_only)
             offers = without_tuned(store, info, offers) if missing else offers
             seconds = level.budget_seconds(len(offers)) if budget_s is None else budget_s
-            parts = list(_parts(offers, seconds=seconds, workers=max(count_workers(client, info), 1)))
+            parts = list(_parts(offers, seconds=seconds, workers=max(workers.count_workers(info), 1)))
             kinds.append(_Kind(info=info, offers=offers, parts=parts))
-        farm = _Farm(client=client, store=store, kinds=kinds, progress=progress)
+        farm = _Farm(client=client, workers=workers, store=store, kinds=kinds, progress=progress)
         with scheduler_errors(client):
             interrupted = farm.run(effort=level, seed=seed, force=force)
         refined: dict[str, list[Refined]] = {}
@@ -125,10 +124,10 @@ def tune(
 @dataclass(kw_only=True)
 class _Farm:
     client: Client
+    workers: Announced
     store: Store
     kinds: Sequence[_Kind]
     progress: OnProgress | None
-    topic: str = field(default_factory=lambda: f"clprune-{uuid.uuid4().hex}")
     told: SimpleQueue[bytes] = field(default_factory=SimpleQueue)
     candidates: int = 0
     idle: set[Any] = field(default_factory=set)
@@ -136,15 +135,15 @@ class _Farm:
 
     def run(self, *, effort: Effort, seed: int, force: bool) -> bool:
         """Tune on all kinds of devices at the same time; whether Ctrl-C ended it."""
-        self.client.subscribe_topic(self.topic, lambda event: self.told.put(event[1]))
+        self.client.subscribe_topic(self.workers.name, lambda event: self.told.put(event[1]))
         try:
             while any(kind.parts or kind.waiting for kind in self.kinds):
                 for kind in self.kinds:
                     self._collect(kind)
-                    while kind.parts and len(kind.waiting) < max(count_workers(self.client, kind.info), 1):
+                    while kind.parts and len(kind.waiting) < max(self.workers.count_workers(kind.info), 1):
                         offers, seconds = kind.parts.pop(0)
                         part = Part(
-                            topic=self.topic, offers=offers, known=self._known(kind, offers), budget_s=seconds,
+                            run=self.workers.name, offers=offers, known=self._known(kind, offers), budget_s=seconds,
                             effort=effort.name, seed=seed, force=force,
                         )  # fmt: skip
                         self._submit(kind, part)
@@ -157,15 +156,15 @@ class _Farm:
         finally:
             self._keep_told()
             with suppress(Exception):  # the scheduler may have ended
-                self.client.unsubscribe_topic(self.topic)
+                self.client.unsubscribe_topic(self.workers.name)
         return False
 
     def refine(self, model: Model, *, algorithms: Algorithms | None, effort: str) -> dict[str, list[Refined]]:
         """Run the winners and their closest rivals in the network, on a device of each kind -> what changed there."""
         futures = {}
         for kind in (kind for kind in self.kinds if kind.tried):
-            task = partial(refine_on_worker, algorithms=algorithms, effort=effort)
-            resources = {resource_of(kind.info): 1}
+            task = partial(refine_on_worker, run=self.workers.name, algorithms=algorithms, effort=effort)
+            resources = self.workers.resources(kind.info)
             content, known = self.client.scatter([model, self._known(kind, kind.offers)], hash=False)
             future = self.client.submit(task, content, known, resources=resources, pure=False)
             futures[device_key(kind.info)] = future
@@ -177,7 +176,7 @@ class _Farm:
         return refined
 
     def _submit(self, kind: _Kind, part: Part) -> None:
-        future = self.client.submit(tune_part, part, resources={resource_of(kind.info): 1}, pure=False)
+        future = self.client.submit(tune_part, part, resources=self.workers.resources(kind.info), pure=False)
         kind.waiting[future] = part
 
     def _submit_forgotten(self) -> None:
@@ -190,7 +189,7 @@ class _Farm:
         idle: set[Any] = set()
         for kind in self.kinds:
             for future in [future for future in kind.waiting if not future.done() and future.key not in busy]:
-                if future.key in self.idle and count_workers(self.client, kind.info):
+                if future.key in self.idle and self.workers.count_workers(kind.info):
                     part = kind.waiting.pop(future)
                     future.cancel()
                     if part.deaths < _MOST_DEATHS:

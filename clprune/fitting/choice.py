@@ -84,8 +84,8 @@ def choose(table: Table, *, budget_ms: float, weighing: Weighing | None = None) 
         picks = knapsack(costs, budget_ms=table.calibration.layers_ms(budget_ms))
         if picks is None:
             return None
-        lost = sum(group.losses[place] * weight for group, place, weight in
-                   zip(table.groups, channels, by_group, strict=True))  # fmt: skip
+        groups = zip(table.groups, channels, by_group, strict=True)
+        lost = sum(group.losses[place] * weight for group, place, weight in groups)
         lost += sum(ways[pick].loss for ways, pick in zip(costs, picks, strict=True))
         return lost, Selection(entries=dict(zip(table.entries, picks, strict=True)), channels=channels)
 
@@ -156,8 +156,8 @@ def _descend(
         is_moving = False
         for group in range(len(start)):
             channels = best[1].channels
-            others = (with_channels((*channels[:group], share, *channels[group + 1 :]))
-                      for share in shares if share != channels[group])  # fmt: skip
+            other_shares = (share for share in shares if share != channels[group])
+            others = (with_channels((*channels[:group], share, *channels[group + 1 :])) for share in other_shares)
             better = min((one for one in others if one is not None), key=lambda one: one[0], default=best)
             if better[0] < best[0]:
                 best, is_moving = better, True

@@ -10,6 +10,7 @@ import numpy as np
 
 from clprune.darknet.kinds.base import Layer, MatrixLayer, PruneOptions
 from clprune.darknet.network import Network
+from clprune.errors import UsageError, shown
 from clprune.fitting.stored import FLOAT_BITS
 from clprune.fitting.times import Calibration
 from clprune.pruning.channels import channels_taken
@@ -87,12 +88,14 @@ class Table:
         return "; ".join((*layers, *shares))
 
     def named(self, name: str) -> Selection:
-        """The selection that `name` gave this name."""
+        """The selection that `name` gave this name. Raises UsageError for one of another table."""
         parts = set(name.split("; "))
-        entries = {
-            index: next(place for place, entry in enumerate(ways) if f"{index} {entry}" in parts)
-            for index, ways in self.entries.items()
-        }
+        entries = {}
+        for index, ways in self.entries.items():
+            place = next((place for place, entry in enumerate(ways) if f"{index} {entry}" in parts), None)
+            if place is None:
+                raise UsageError(f"{shown(name)!r}: expected a way of layer {index} that was measured")
+            entries[index] = place
         shares = list(enumerate(self.channel_shares))
         channels = tuple(
             next((place for place, share in shares if place and f"{group.producers[0]} {share:g}" in parts), 0)

@@ -41,6 +41,9 @@ SAMPLES, SAMPLES_PER_COLUMN = 8_192, 8
 #: Images that layers are fitted on, and the values of all their layers that are held at most.
 CALIBRATION_IMAGES, MOST_VALUES = 256, 1 << 29
 
+#: How far answers are at most from those of the dense network.
+MOST_DIVERGENCE = 1e30
+
 #: Values of a layer's columns that are held at once.
 CHUNK_VALUES = 1 << 25
 
@@ -118,9 +121,10 @@ class Reference:
     def divergence_of(self, answers: NDArray[np.float64]) -> float:
         """How far answers `[N, outputs]` for the same images are from the dense network's, as `Refitted` has it."""
         given, dense = torch.from_numpy(answers), torch.from_numpy(self.answers)
-        if self.network.output_layers[0].is_head:
-            return max(float(heads_loss(self.network, given, dense)), 0.0)
-        return max(float(distillation_loss(given, dense, temperature=1)), 0.0)
+        is_head = self.network.output_layers[0].is_head
+        loss = heads_loss(self.network, given, dense) if is_head else distillation_loss(given, dense, temperature=1)
+        # answers that are not finite are as far as can be
+        return min(max(float(loss), 0.0), MOST_DIVERGENCE) if loss.isfinite() else MOST_DIVERGENCE
 
     def _fit(self, layer: MatrixLayer, values: LayerWeights, inputs: Batches, masks: Masks) -> LayerWeights:
         dense = layer_values(self.weights, layer.index)

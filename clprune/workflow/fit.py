@@ -88,8 +88,10 @@ class FitResult:
 
     def to_dict(self) -> dict[str, Any]:
         """All figures as JSON can hold them."""
-        own = ("data", "budget_ms", "most_loss", "promised_ms", "dense_table_ms", "calibration_error", "divergence",
-               "attempts", "is_met")  # fmt: skip
+        own = (
+            *("data", "budget_ms", "most_loss", "promised_ms", "dense_table_ms"),
+            *("calibration_error", "divergence", "attempts", "is_met"),
+        )
         files = {} if self.written is None else {"cfg": str(self.written[0]), "weights": str(self.written[1])}
         return {
             **files, **self.device.facts, **{name: getattr(self, name) for name in own}, "losses": list(self.losses),
@@ -127,7 +129,22 @@ def fit(
     budget_ms: float | None = None,
     speed_up: float | None = None,
     most_loss: float | None = None,
-    **settings: Any,
+    weights: str | Path | None = None,
+    data: Data,
+    held_out: Data | None = None,
+    count: int | None = None,
+    batch: int | None = None,
+    methods: Sequence[str] | None = None,
+    epochs: int = 0,
+    learning_rate: float = 0.02,
+    recipe: Recipe | None = None,
+    tune_s: float = 300.0,
+    tries: int = TRIES,
+    seed: int = 0,
+    out: str | Path | None = None,
+    image_options: ImageOptions | None = None,
+    device: Device = None,
+    progress: OnProgress | None = None,
 ) -> FitResult:
     """Make a trained model as fast as asked on a device with the least loss, and measure what came of it.
 
@@ -140,7 +157,12 @@ def fit(
     (True, True)
     """
     target = Target(budget_ms=budget_ms, speed_up=speed_up, most_loss=most_loss)
-    return fit_all(model, targets=[target], **settings)[0]
+    (result,) = fit_all(
+        model, targets=[target], weights=weights, data=data, held_out=held_out, count=count, batch=batch,
+        methods=methods, epochs=epochs, learning_rate=learning_rate, recipe=recipe, tune_s=tune_s, tries=tries,
+        seed=seed, out=out, image_options=image_options, device=device, progress=progress,
+    )  # fmt: skip
+    return result
 
 
 def fit_all(
@@ -248,7 +270,8 @@ class _Fitting:
             "model": model_hash(self.dense), "batch": self.dense.network.batch, "data": self.data, "seed": self.seed,
             "images": len(self.images), "pictures": images_hash(self.calibration), **info.facts,
         }  # fmt: skip
-        self.record = Record(None if self.out is None else output_path(self.out, ".fit.json"), facts=facts)
+        path = None if self.out is None else output_path(self.out, ".fit.json")
+        self.record = Record(path, facts=facts, layers=[layer.index for layer in self.dense.network.matrix_layers])
         self.reference: Reference = Reference(self.dense.network, self.dense.weights, self.calibration)
         self.table: Table = Builder(
             model=self.dense, session=self.session, store=self.store, reference=self.reference, record=self.record,
@@ -272,7 +295,11 @@ class _Fitting:
         from clprune.fitting.stored import stored
 
         chosen = self.record.get("chosen", f"{target} {self.ways} {self.tries}", lambda: self._chosen(target))
-        applied, attempts = self._applied(self.table.named(chosen["name"])), int(chosen["attempts"])
+        try:
+            selection, attempts = self.table.named(chosen["name"]), int(chosen["attempts"])
+        except UsageError as error:
+            raise self.record.refused(f"chosen: {error}") from error
+        applied = self._applied(selection)
         trained, losses = self._retrained(applied, prefix)
         model = stored(trained, applied.bits)
         proof = prove(self.session, self.dense, model, self.held_out)

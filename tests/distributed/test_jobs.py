@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
 
-from clprune.distributed.jobs import Job, run_job
+from clprune.data.folder import ImageFiles
+from clprune.dataset import DataSet
+from clprune.distributed.evaluate import _parts
+from clprune.distributed.evaluate import _size_bytes as part_bytes
+from clprune.distributed.images import _size_bytes as image_bytes
+from clprune.distributed.jobs import MOST_BYTES, Job, run_job
 from clprune.errors import DataError, WorkerError
+from clprune.picture import ImageBytes
 
 OPENED: list[object] = []
 
@@ -30,6 +39,10 @@ def double(opened: Opened, items: Sequence[int]) -> list[int]:
     return [2 * item for item in items]
 
 
+def count(opened: Opened, items: Sequence[int]) -> list[int]:
+    return [len(items)] * len(items)
+
+
 def refuse(opened: Opened, items: Sequence[int]) -> list[int]:
     raise DataError("expected no such item", path="somewhere", line=3)
 
@@ -38,7 +51,11 @@ def give_up(item: int, error: WorkerError) -> int:
     raise error
 
 
-JOB = Job(open=Opened, answer=double, lost=give_up)
+def nothing(item: object) -> int:
+    return 0
+
+
+JOB = Job(open=Opened, answer=double, lost=give_up, size_bytes=nothing)
 
 
 def test_in_order(client: Any) -> None:
@@ -64,7 +81,24 @@ def test_a_stream_without_an_end_is_read_no_further_than_needed(client: Any) -> 
     assert OPENED == []
 
 
+@pytest.mark.parametrize(("size_bytes", "most"), [(MOST_BYTES, 1), (MOST_BYTES // 3, 4), (1, 16)])
+def test_parts_are_bounded_by_what_their_items_take(client: Any, size_bytes: int, most: int) -> None:
+    job = replace(JOB, answer=count, size_bytes=lambda item: size_bytes)
+    found = list(run_job(client, job, range(48), first_items=16))
+    assert len(found) == 48 and max(found) == most
+
+
+def test_images_on_their_way_are_counted() -> None:
+    """Arrays and bytes travel whole, of files the paths."""
+    pixels = np.zeros((5, 3, 8, 8), np.uint8)
+    data = DataSet(name="five", images=pixels, labels=np.arange(5), class_names=tuple("abcde"))
+    assert [part_bytes(part) for part in _parts(data, 2)] == [384, 384, 192]
+    files = replace(data, images=ImageFiles(paths=(Path("a"),) * 5, height=8, width=8))
+    assert [part_bytes(part) for part in _parts(files, 2)] == [2, 2, 1]
+    assert [image_bytes(one) for one in (ImageBytes(path="a", data=bytes(7)), "abc", Path("ab"))] == [7, 3, 2]
+
+
 def test_errors_of_the_work_arrive(client: Any) -> None:
     with pytest.raises(DataError, match=r"somewhere:3: expected no such item") as caught:
-        list(run_job(client, Job(open=Opened, answer=refuse, lost=give_up), range(3)))
+        list(run_job(client, replace(JOB, answer=refuse), range(3)))
     assert caught.value.line == 3

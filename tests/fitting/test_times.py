@@ -1,14 +1,10 @@
-"""Times of whole networks from those of layers, between shares, and what a killed run finds again."""
+"""Times of whole networks from those of layers, and between shares."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from clprune.errors import FileError
 from clprune.fitting.kinds import Kind, kinds_of
-from clprune.fitting.record import Record
 from clprune.fitting.times import calibrate, interpolated
 
 
@@ -35,15 +31,3 @@ def test_kinds_have_heights_where_those_matter() -> None:
         Kind(method="workgroup"), Kind(method="workgroup", unit_rows=4), Kind(method="unstructured"),
         Kind(method="filter"),
     )  # fmt: skip
-
-
-def test_a_record_goes_on_and_refuses_strangers(tmp_path: Path) -> None:
-    path = tmp_path / "a.fit.json"
-    Record(path, facts={"batch": 1}).get("times", "dense", lambda: {"whole_ms": 2.5})
-    again = Record(path, facts={"batch": 1})
-    assert again.get("times", "dense", lambda: pytest.fail("is known")) == {"whole_ms": 2.5}
-    with pytest.raises(FileError, match="another batch"):
-        Record(path, facts={"batch": 2})
-    path.write_text('{"facts":')
-    with pytest.raises(FileError, match=r"a\.fit\.json"):
-        Record(path, facts={"batch": 1})

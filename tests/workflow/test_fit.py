@@ -57,6 +57,12 @@ def test_a_model_fits_and_a_second_budget_takes_no_new_table(
         fit(model, budget_ms=1e-6, **settings)
     with pytest.raises(FileError, match="another images"):
         fit(model, budget_ms=1, **{**settings, "count": 47})
+    record = tmp_path / "fitted.fit.json"
+    record.write_text(record.read_text().replace('{"name": "0 ', '{"name": "9 '))
+    with pytest.raises(
+        FileError, match=r"fitted\.fit\.json: chosen: '9 .*: expected a way of layer 0 that was measured"
+    ):
+        fit(model, most_loss=100, **settings)
 
 
 @pytest.mark.slow

@@ -343,7 +343,7 @@ class MatrixLayer(WeightedLayer):
 
     @property
     def has_own_matrix(self) -> bool:
-        """Whether it multiplies by its weights as they are, and shares them with no other layer."""
+        """Whether it multiplies by its weights as they are, and has them of its own: others may share them."""
         return self.owns_values
 
     @property

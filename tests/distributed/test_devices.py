@@ -1,0 +1,84 @@
+"""Workers announce their devices to each client by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
+
+from distributed import Client
+
+from clprune import distributed
+from clprune.device import DeviceInfo
+from clprune.distributed.devices import announced, own_device
+from clprune.errors import NoDeviceError
+from tests.imaginary import imaginary_device
+
+FOUND = {None: imaginary_device(type="cpu", name="one"), "gpu": imaginary_device(name="another")}
+
+
+@pytest.fixture
+def other(client: Any) -> Iterator[Any]:
+    with Client(client.scheduler.address, set_as_default=False) as found:
+        yield found
+
+
+@pytest.fixture
+def imaginary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers, which are threads of this process, have two devices to select."""
+
+    def choose(selection: str | None) -> DeviceInfo:
+        if selection not in FOUND:
+            raise NoDeviceError(f"{selection}: expected another")
+        return FOUND[selection]
+
+    monkeypatch.setattr("clprune.distributed.devices.choose", choose)
+
+
+def plugins(client: Any) -> set[str]:
+    return {name for names in client.run(lambda dask_worker: list(dask_worker.plugins)).values() for name in names}
+
+
+@pytest.mark.usefixtures("imaginary")
+def test_two_clients_at_once_select_devices_of_their_own(client: Any, other: Any) -> None:
+    before = plugins(client)
+
+    def own(run: Any, of: Any) -> DeviceInfo:
+        (device,) = run.devices
+        found: DeviceInfo = of.submit(own_device, run.name, resources=run.resources(device), pure=False).result()
+        return found
+
+    with announced(client, selection=None) as first:
+        with announced(other, selection="gpu") as second:
+            assert (own(first, client), own(second, other)) == (FOUND[None], FOUND["gpu"])
+            assert [run.count_workers(FOUND[None]) for run in (first, second)] == [2, 0]
+        # the end of one takes nothing from the other
+        assert own(first, client) == FOUND[None]
+        assert plugins(client) - before == {first.name}
+    assert plugins(client) == before
+
+
+@pytest.mark.usefixtures("imaginary")
+def test_no_worker_has_such_a_device(client: Any) -> None:
+    before = plugins(client)
+    with pytest.raises(NoDeviceError, match="absent: expected another"), announced(client, selection="absent"):
+        pass
+    assert plugins(client) == before
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("device_context")
+def test_two_farms_at_once(
+    client: Any, other: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLPRUNE_DATA_DIR", str(tmp_path / "database"))
+    with ThreadPoolExecutor(2) as threads:
+        farms = [threads.submit(distributed.tune, one, model, budget_s=0.2) for one in (client, other)]
+    for farm in farms:
+        (result,) = farm.result()
+        assert (len(result.problems), result.interrupted) == (4, False)
