@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto, NodeProto, ValueInfoProto
+from onnx import ModelProto, ValueInfoProto
 
 from clprune.errors import ClpruneError, ExchangeError, UsageError, shown
 from clprune.exchange.feature import Feature, channels_last, whole
@@ -16,7 +16,7 @@ from clprune.exchange.import_matrices import MATRICES
 from clprune.exchange.import_moves import MOVES
 from clprune.exchange.import_windows import WINDOWS
 from clprune.exchange.importer import Importer, Operators
-from clprune.exchange.read import MAX_VALUES, Array, constants_of
+from clprune.exchange.read import MAX_VALUES, Array, constants_of, needed_nodes
 from clprune.exchange.sketch import Part, Sketch
 from clprune.geometry import Shape
 
@@ -64,7 +64,7 @@ def import_graph(
     operators = Operators({**MOVES, **FUNCTIONS, **MATRICES, **WINDOWS})
     importer = Importer(path=path, opset=opset, sketch=sketch, operators=operators, tensors=tensors)
     name = _output_name(model, path, output)
-    for node in _needed(model, name):
+    for node in needed_nodes(model, [name]):
         importer.read(node)
     return Imported(
         input=shape,
@@ -128,13 +128,3 @@ def _output_name(model: ModelProto, path: Path, output: str | None) -> str:
         found = ", ".join(map(shown, names))
         raise ExchangeError(f"has outputs {found}: expected one; choose a tensor with --output NAME", path=path)
     return str(names[0])
-
-
-def _needed(model: ModelProto, output: str) -> list[NodeProto]:
-    """The nodes that `output` depends on, in their order."""
-    wanted, found = {output}, []
-    for node in reversed(model.graph.node):
-        if wanted.intersection(node.output):
-            wanted.update(node.input)
-            found.append(node)
-    return found[::-1]

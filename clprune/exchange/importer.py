@@ -5,7 +5,7 @@ What operators do is told by functions in tables (`Operators`), which know nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,14 @@ class Importer:
     operators: Operators
     tensors: dict[str, Array | Feature]
     most_values: int = field(init=False)
+    _left: int = field(init=False)
     _made: dict[Feature, Feature] = field(default_factory=dict)
     _wholes: dict[Shape, Indices] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         stored = sum(tensor.size for tensor in self.tensors.values() if isinstance(tensor, np.ndarray))
         self.most_values = max(MAX_VALUES // 4, 2 * stored)
+        self._left = max(2 * MAX_VALUES, 4 * stored)
 
     # --- what a node takes ---
 
@@ -214,6 +216,7 @@ class Importer:
         try:
             with faults_of(self.path, where):
                 results = self._results(node)
+                self._charge(node, results)
         except CfgError as error:
             raise ExchangeError(f"{where}: {str(error).partition(': ')[2]}", path=self.path) from error
         except ExchangeError:
@@ -221,6 +224,14 @@ class Importer:
         except ClpruneError as error:
             raise ExchangeError(f"{where} {error}", path=self.path) from error
         self.tensors.update((name, value) for name, value in zip(node.output, results, strict=False) if name)
+
+    def _charge(self, node: NodeProto, results: Sequence[Array | Feature]) -> None:
+        """Count what is held from now on. Raises UsageError where all nodes together made too much of little."""
+        known = [*self._wholes.values(), *(_values(value) for value in self.inputs(node) if value is not None)]
+        for found in map(_values, results):
+            self._left -= 0 if any(found is one for one in known) else found.size
+        if self._left < 0:
+            raise UsageError("and those before it make more values than could be held: expected a smaller model")
 
     def _results(self, node: NodeProto) -> list[Any]:
         inputs = self.inputs(node)
@@ -241,6 +252,10 @@ class Importer:
         if size > self.most_values:
             raise UsageError(f"makes a constant of {size} values")
         return evaluate(node, inputs, opset=self.opset)
+
+
+def _values(tensor: Array | Feature) -> Array:
+    return tensor.places if isinstance(tensor, Feature) else tensor
 
 
 def _sides(feature: Feature) -> str:

@@ -7,8 +7,9 @@ bounded before it is made.
 from __future__ import annotations
 
 import ast
+import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from onnx import (
 )
 from onnx.reference import ReferenceEvaluator
 
-from clprune.errors import ClpruneError, ExchangeError, shown
+from clprune.errors import ClpruneError, ExchangeError, UsageError, shown
 from clprune.files import known_content, read_bytes
 
 Array = npt.NDArray[Any]
@@ -37,6 +38,9 @@ MAX_BYTES = 1 << 31
 
 #: Values of one constant or of one layer's output.
 MAX_VALUES = 1 << 26
+
+#: Nodes of a graph, its local functions inlined.
+MAX_NODES = 1 << 15
 
 
 @contextmanager
@@ -63,6 +67,9 @@ def read_onnx(path: str | Path) -> ModelProto:
     with faults_of(path, "its external data cannot be read"):
         external_data_helper.load_external_data_for_model(model, str(path.parent))
     with faults_of(path, "its local functions cannot be inlined"):
+        count = _count_nodes(model)
+        if count > MAX_NODES:
+            raise ExchangeError(f"holds {count} nodes: expected at most {MAX_NODES}", path=path)
         return inliner.inline_local_functions(model) if model.functions else model
 
 
@@ -77,6 +84,26 @@ def parse_onnx(data: bytes, path: str | Path) -> ModelProto:
     if not model.graph.node:
         raise ExchangeError("holds no nodes: expected an ONNX file", path=path)
     return model
+
+
+def _count_nodes(model: ModelProto) -> int:
+    """Nodes of the graph when its local functions, which may call each other, are inlined."""
+    bodies = {(function.domain, function.name): function.node for function in model.functions}
+
+    @functools.cache  # a function that calls itself ends in a RecursionError
+    def nodes_of(function: tuple[str, str]) -> int:
+        return count(bodies[function]) if function in bodies else 1
+
+    def count(nodes: Iterable[NodeProto]) -> int:
+        return sum(nodes_of((node.domain, node.op_type)) + sum(map(count, _graphs_of(node))) for node in nodes)
+
+    return count(model.graph.node)
+
+
+def _graphs_of(node: NodeProto) -> Iterator[Iterable[NodeProto]]:
+    for attribute in node.attribute:
+        yield attribute.g.node
+        yield from (graph.node for graph in attribute.graphs)
 
 
 def has_halves(model: ModelProto) -> bool:
@@ -94,6 +121,16 @@ def constants_of(model: ModelProto, path: str | Path) -> dict[str, Array]:
         with faults_of(path, f"constant {shown(tensor.name)!r} cannot be read"):
             found[tensor.name] = np.asarray(numpy_helper.to_array(tensor))
     return found
+
+
+def needed_nodes(model: ModelProto, outputs: Collection[str]) -> list[NodeProto]:
+    """The nodes that `outputs` depend on, in their order."""
+    wanted, found = {*outputs}, []
+    for node in reversed(model.graph.node):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            found.append(node)
+    return found[::-1]
 
 
 def class_names_of(model: ModelProto) -> tuple[str, ...]:
@@ -118,6 +155,7 @@ def attributes_of(node: NodeProto) -> dict[str, Any]:
 
 def evaluate(node: NodeProto, inputs: Sequence[Array | None], *, opset: int) -> list[Array]:
     """The outputs of one node for the values of its inputs (None: left out). Raises whatever onnx does."""
+    _check_outputs(node, inputs)
     given = {name: value for name, value in zip(node.input, inputs, strict=True) if value is not None}
     described = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), None)
@@ -130,6 +168,17 @@ def evaluate(node: NodeProto, inputs: Sequence[Array | None], *, opset: int) -> 
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid(node.domain, opset)])
     with np.errstate(all="ignore"):
         return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, given)]
+
+
+def _check_outputs(node: NodeProto, inputs: Sequence[Array | None]) -> None:
+    """Raise UsageError for a node that would make other outputs than it names, or texts."""
+    attributes = attributes_of(node)
+    sizes = inputs[1] if node.op_type == "Split" and len(inputs) > 1 else attributes.get("split")
+    count = attributes.get("num_outputs", len(node.output) if sizes is None else np.size(sizes))
+    if node.op_type == "Split" and count != len(node.output):
+        raise UsageError(f"makes {count} parts and names {len(node.output)}: expected as many")
+    if node.op_type == "Cast" and attributes.get("to") == TensorProto.STRING:
+        raise UsageError("makes texts: expected numbers")
 
 
 def largest_result(operator: str, inputs: Sequence[Array], attributes: Mapping[str, Any]) -> int:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnx import ModelProto, helper
 
-from clprune.exchange.read import faults_of
+from clprune.exchange.read import faults_of, needed_nodes
 
 
 def run_onnx(content: bytes, x: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
@@ -35,8 +35,16 @@ def run_onnx(content: bytes, x: npt.NDArray[np.float32]) -> dict[str, npt.NDArra
 
 
 def run_tensor(model: ModelProto, path: str | Path, x: npt.NDArray[np.float32], *, name: str) -> npt.NDArray[Any]:
-    """The tensor `name` of a model for its input `x`. Raises ExchangeError about `path`."""
-    if name not in (value.name for value in model.graph.output):
+    """The tensor `name` of a model for its input `x`. Raises ExchangeError about `path`.
+
+    What the tensor does not depend on, which nobody has looked at, is not run, and left out of `model`.
+    """
+    output = next((value for value in model.graph.output if value.name == name), None)
+    nodes = needed_nodes(model, [name])
+    for values, kept in ((model.graph.node, nodes), (model.graph.output, [] if output is None else [output])):
+        del values[:]
+        values.extend(kept)
+    if output is None:
         model.graph.output.append(helper.make_empty_tensor_value_info(name))
     with faults_of(path, "ONNX Runtime refuses it"):
         return np.asarray(run_onnx(model.SerializeToString(), x)[name])

@@ -138,6 +138,23 @@ def test_categories_by_name_by_order_or_not_at_all(made: Path, tmp_path: Path, m
         CocoFile(made, names=("a",))
 
 
+def test_a_class_that_the_annotations_lack_costs_nothing_there(made: Path) -> None:
+    """The network's names may be more than the categories: what it finds of those is nothing to COCO."""
+    pytest.importorskip("pycocotools", reason="COCO's annotations need pycocotools")
+    coco = CocoFile(made, names=("dog", "cat", "emu", "yak"))
+    generator = np.random.default_rng(1)
+    detections = [guesses(truth, generator) for truth in coco.images.truths]
+    plain, more = (
+        coco.statistics(Found(image="", height=100, width=200, detections=[*one, *others]) for one in detections)
+        for others in ([], [found(0.5, 0.99, class_index=3)])
+    )
+    assert plain == more and plain["AP50"]
+    nothing = coco.statistics(
+        Found(image="", height=100, width=200, detections=[found(0.5, 0.99, class_index=3)]) for _ in detections
+    )
+    assert set(nothing.values()) == {0.0}
+
+
 @pytest.fixture
 def labelled(tmp_path: Path) -> Path:
     """A .data file whose images lie in `images` and whose labels in `labels`; the last image has none."""
@@ -199,3 +216,34 @@ def test_evaluate_gives_scores(labelled: Path, tmp_path: Path) -> None:
     assert json.loads(json.dumps(result.to_dict()))["f1"] == 1
     with pytest.raises(clprune.UsageError, match=r"detects objects; data synthetic: expected darknet:FILE.data"):
         clprune.evaluate(cfg, data="synthetic")
+
+
+@pytest.mark.usefixtures("device_context")
+def test_the_first_images_of_coco_alone(tmp_path: Path) -> None:
+    """Its statistics are those of the images that were looked at, in classes that are not all of the network's."""
+    pytest.importorskip("pycocotools", reason="COCO's annotations need pycocotools")
+    cfg, images, annotations = write_detector(tmp_path / "model.cfg"), [], []
+    (tmp_path / "model.names").write_text("dog\ncat\nyak\n")
+    with Detector(cfg, threshold=0.35, in_pixels=True) as detector:
+        for number in range(4):
+            pixels = np.random.default_rng(number).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+            images.append({"id": number + 1, "file_name": f"{number}.png", "width": 32, "height": 24})
+            sure = [one for one in detector(tmp_path / f"{number}.png") if one.class_index < 2]
+            for one in sure if number < 2 else []:  # nothing is said of the others, where all that is found is wrong
+                left, top, right, bottom = one.corners(width=32, height=24)
+                box, area = [left, top, right - left, bottom - top], (right - left) * (bottom - top)
+                known = {"id": len(annotations) + 1, "image_id": number + 1, "category_id": one.class_index + 5}
+                annotations.append({**known, "bbox": box, "area": area, "iscrowd": 0})
+    categories = [{"id": 5, "name": "dog"}, {"id": 6, "name": "cat"}]
+    path = tmp_path / "some.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    assert annotations
+    first, everything = (clprune.evaluate(cfg, data=f"coco:{path}", count=count) for count in (2, None))
+    assert isinstance(first, DetectionResult) and isinstance(everything, DetectionResult)
+    assert (first.images, everything.images) == (2, 4)
+    assert first.coco is not None and everything.coco is not None and first.coco["AR100"]
+    assert first.coco["AR100"] == everything.coco["AR100"]  # an image without objects has none to be missed
+    with pytest.raises(DataError, match="2 categories: expected 3, the network's classes"):
+        (tmp_path / "model.names").write_text("a\nb\nc\n")
+        clprune.evaluate(cfg, data=f"coco:{path}")

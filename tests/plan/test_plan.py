@@ -21,6 +21,7 @@ from clprune.plan.builder import PlanBuilder
 from clprune.plan.capacity import check_network
 from clprune.plan.chooser import DEFAULT_ORIGIN, SAFE_ORIGIN
 from clprune.plan.layouts import tensor_aliases
+from clprune.plan.memory import MOST_SECLUDED
 from clprune.plan.plan import Plan, make_plan
 from clprune.resources import models_folder
 from tests.imaginary import imaginary_device
@@ -260,6 +261,7 @@ def test_work_of_planning_grows_with_the_network(
 ) -> None:
     """Also where one layer has all the sources, or every tensor a layout of its own."""
     monkeypatch.setattr("clprune.plan.memory.SEPARATE_BYTES", 0)
+    assert MOST_SECLUDED <= 200  # of all sizes of tensors that many are looked at; fewer show it in small networks
     monkeypatch.setattr("clprune.plan.memory.MOST_SECLUDED", 5)
     head = "[net]\nwidth=2\nheight=2\nchannels=3\n"
     counted(network_of(head + layers(10)))

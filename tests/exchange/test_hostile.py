@@ -1,0 +1,126 @@
+"""ONNX files of strangers: what little text would make much of is refused before it is made, or never looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime", reason="ONNX files need clprune[onnx]")
+# what follows can be used only where onnx is
+import itertools
+
+from onnx import TensorProto, helper
+
+import clprune
+from clprune.errors import ExchangeError
+from clprune.exchange.read import largest_result
+from clprune.opencl import Session, open_device
+from tests.exchange.test_convert import node, save
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with open_device(None) as opened:
+        yield opened
+
+
+def concats(count: int) -> list[Any]:
+    """Each twice as large as what it takes."""
+    names = ["x", *(f"d{number}" for number in range(count))]
+    moves = [node("Concat", f"{before} {before}", after, axis=1) for before, after in itertools.pairwise(names)]
+    return [*moves, node("Relu", names[-1])]
+
+
+def many(operator: str, count: int, before: Sequence[str], **attributes: Any) -> list[Any]:
+    """So many constants, and their sum."""
+    made = [node(operator, " ".join(before), f"c{number}", **attributes) for number in range(count)]
+    sums = [
+        node("Add", f"{'c0' if number == 1 else f's{number - 1}'} c{number}", f"s{number}")
+        for number in range(1, count)
+    ]
+    return [*made, *sums, node("Add", f"x s{count - 1}")]
+
+
+def functions(path: Path, bodies: Sequence[Sequence[str]]) -> Path:
+    """A model of local functions F0, F1, ..., each of which calls those that are named, one after another; the last is
+    called.
+    """
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("f", 1)]
+    made = []
+    for number, calls in enumerate(bodies):
+        nodes = [
+            helper.make_node(call, [f"t{place}"], [f"t{place + 1}"], domain="f" if call[0] == "F" else "")
+            for place, call in enumerate(calls)
+        ]
+        made.append(helper.make_function("f", f"F{number}", ["t0"], [f"t{len(calls)}"], nodes, opsets))
+    call = helper.make_node(f"F{len(bodies) - 1}", ["x"], ["y"], domain="f")
+    sides = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in
+             (("x", ["N", 3, 9, 8]), ("y", None))]  # fmt: skip
+    graph = helper.make_graph([call], "graph", sides[:1], sides[1:])
+    model = helper.make_model(graph, opset_imports=opsets, functions=made, ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+SIZE = {"s": np.int64([1 << 24])}
+HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "doubled": (lambda path: save(path, concats(40)), r"\(Concat\) makes more than \d+ values"),
+    "expanded": (lambda path: save(path, [node("Expand", "c s", "e"), node("Add", "x e")],
+                                   constants={"c": np.zeros((1, 1), "f4"), "s": np.int64([1 << 20, 1 << 20])}),
+                 r"\(Expand\) makes a constant of 1099511627776 values"),
+    "outer": (lambda path: save(path, [node("Mul", "a b", "e"), node("Add", "x e")],
+                                constants={"a": np.zeros((1 << 13, 1), "f4"), "b": np.zeros((1, 1 << 13), "f4")}),
+              r"\(Mul\) makes a constant of 67108864 values"),
+    "many": (lambda path: save(path, many("ConstantOfShape", 40, ["s"]), constants=SIZE), "than could be held"),
+    "parts": (lambda path: save(path, [helper.make_node("Split", ["x"], ["a", "b"], num_outputs=1 << 30, axis=1),
+                                       node("Add", "a b")], opset=18), "makes 1073741824 parts and names 2"),
+    "sizes": (lambda path: save(path, [helper.make_node("Split", ["c", "k"], ["a", "b"]), node("Add", "x a")],
+                                constants={"c": np.ones(4, "f4"), "k": np.ones(1 << 16, "i8")}, opset=18),
+              "makes 65536 parts and names 2"),
+    "texts": (lambda path: save(path, [node("Cast", "c", "d", to=TensorProto.STRING), node("Add", "x d")],
+                                constants={"c": np.ones(4, "f4")}), "makes texts: expected numbers"),
+    "nodes": (lambda path: save(path, [*(node("Identity", "x", f"i{number}") for number in range(40_000)),
+                                       node("Relu", "x")]), "holds 40001 nodes: expected at most 32768"),
+    "functions": (lambda path: functions(path, [["Relu"], *([f"F{number}"] * 2 for number in range(60))]),
+                  "holds 1152921504606846976 nodes"),
+    "itself": (lambda path: functions(path, [["F0"]]), "local functions cannot be inlined"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_little_that_makes_much_is_refused(name: str, tmp_path: Path, session: Session) -> None:
+    write, text = HOSTILE[name]
+    write(tmp_path / "model.onnx")
+    with pytest.raises(ExchangeError, match=text) as found:
+        clprune.convert(tmp_path / "model.onnx", out=tmp_path / "out", device=session)
+    assert str(found.value).startswith(f"{tmp_path / 'model.onnx'}: ") and "\n" not in str(found.value)
+
+
+def test_functions_of_functions_are_inlined(tmp_path: Path, session: Session) -> None:
+    path = functions(tmp_path / "model.onnx", [["Relu"], ["F0", "F0"], ["F1", "Sigmoid"]])
+    assert clprune.convert(path, out=tmp_path / "out", device=session).relative_error < 1e-6
+
+
+def test_what_the_output_does_not_need_is_not_run(tmp_path: Path, session: Session) -> None:
+    """Neither another output nor a branch that ends nowhere, whatever they would take."""
+    huge = [node("ConstantOfShape", "s", "c"), node("Add", "c c", "z"), node("ReduceSum", "c", "w")]
+    path = save(tmp_path / "m.onnx", [node("Relu", "x"), *huge], constants={"s": np.int64([1 << 40])},
+                outputs=["y", "z"])  # fmt: skip
+    assert clprune.convert(path, out=tmp_path / "out", output="y", device=session).relative_error == 0
+
+
+@pytest.mark.parametrize(
+    ("operator", "shapes", "size"),
+    [
+        ("Expand", [(3, 1), [2, 1, 4]], 2 * 3 * 4), ("Expand", [(5, 7), [1]], 5 * 7), ("Expand", [(2, 3), [3, 2]], 9),
+        ("ConstantOfShape", [[4, 5]], 20), ("Gather", [(3, 4), (5,)], 60), ("Concat", [(3, 4), (2, 4)], 20),
+        ("Add", [(3, 1), (1, 5)], 15),
+    ],
+)  # fmt: skip
+def test_bounds_of_what_comes_of_constants(operator: str, shapes: list[Any], size: int) -> None:
+    inputs = [np.int64(shape) if isinstance(shape, list) else np.zeros(shape) for shape in shapes]
+    assert largest_result(operator, inputs, {}) == size
