@@ -135,6 +135,7 @@ def fit(
     count: int | None = None,
     batch: int | None = None,
     methods: Sequence[str] | None = None,
+    bits: Sequence[int] = (),
     epochs: int = 0,
     learning_rate: float = 0.02,
     recipe: Recipe | None = None,
@@ -159,8 +160,8 @@ def fit(
     target = Target(budget_ms=budget_ms, speed_up=speed_up, most_loss=most_loss)
     (result,) = fit_all(
         model, targets=[target], weights=weights, data=data, held_out=held_out, count=count, batch=batch,
-        methods=methods, epochs=epochs, learning_rate=learning_rate, recipe=recipe, tune_s=tune_s, tries=tries,
-        seed=seed, out=out, image_options=image_options, device=device, progress=progress,
+        methods=methods, bits=bits, epochs=epochs, learning_rate=learning_rate, recipe=recipe, tune_s=tune_s,
+        tries=tries, seed=seed, out=out, image_options=image_options, device=device, progress=progress,
     )  # fmt: skip
     return result
 
