@@ -12,6 +12,7 @@
 ##          blocks[row block][6]: start of its list, kept columns, start of its values, first row, rows, and the largest
 ##          `kept` among the row blocks of one work-group
 ##          offsets: lists of input offsets; dense row blocks of a group share one list
+##          chunk_starts[row block][chunk]: how many of the row block's kept columns come before; at last all of them
 ##          weights[row block][kept column][tile_m], bias[row block][tile_m], scales[row block][tile_m]: short blocks are
 ##          filled with zeros; see storage.mako
 ##          valid[p] (mapping "flat"): -1 where p is an output, 0 where it is padding, which is written as zero
@@ -34,6 +35,11 @@
 ##               weights of a sweep stay in cache while positions go by; positions run along the lanes of a warp
 ## turns         tiles of positions that a work-item computes one after another: of layers with few columns one takes little
 ##               longer than a CPU driver needs to hand out the next work-group
+## chunk         columns of K that all `sweep` row blocks of a work-item multiply before the next ones, so that inputs come
+##               from the first cache however many channels there are (0: each row block goes through all of K). Sums are
+##               kept in local memory in between; with `prefetch` the inputs of the next chunk, or of the next tile of
+##               positions, come into cache meanwhile, a part of them with each row block
+## chunk_channels  the same in whole input channels
 ##
 ## Source: direct convolution by offsets as in Escort (arXiv:1802.10280); unit = tile_m x 1 as in BCBP (AAAI 2023).
 <%namespace name="common" file="common.mako"/>
@@ -50,10 +56,17 @@
     P = vector_type("float", vector_width // row_step**2)  # mapping "packed": what is stored of a vector
     # 4-bit weights have no addresses of their own: an index moves in place of the pointer.
     moving = "at" if storage == "codebook4" else "w"
+    first_value = f"descriptor[2] + starts[0] * {tile_m}" if chunk else "descriptor[2]"
 
     def weight(index):
         """A weight of the row block, `index` values behind what moves, as an expression."""
         return storages.weight("w", f"at + {index}" if storage == "codebook4" else index)
+
+    if chunk:
+        sums = tile_m * len(parts) * vector_width
+        next_slots = (0,) if mapping == "flat" else slots  # those of a flat run lie behind each other
+        span = vector_width * vectors // len(next_slots) * stride_x - stride_x + extent_x
+        next_lines = [*range(0, span - 8, 16), span - 1]  # of 16 values; a gap of a few more is seldom a line
 
     # One element of every cache line of 16 values that a column's vectors may touch.
     if is_packed:
@@ -112,7 +125,7 @@ ${convolution.pool_function()}
 % for u in range(count):
     {
         __global const float *p = x + ${offset(u)};
-% if prefetch:
+% if prefetch and not chunk:
         { __global const float *ahead = x + list[k + ${u + prefetch}];
 % for distance in touched:
         PREFETCH(ahead + ${distance});
@@ -175,6 +188,64 @@ ${convolution.pool_function()}
     }
 % endfor
 </%def>
+## chunk: the loops over chunks of K, over turns, and over the row blocks of a band, which all multiply the same inputs.
+<%def name="chunks()">
+    __local float kept_sums[${turns * sweep * sums}] __attribute__((aligned(64)));
+    const int bands = (block_count + ${sweep - 1}) / ${sweep}, n_group = get_group_id(0) / bands;
+    const int first_block = (get_group_id(0) - n_group * bands) * ${sweep}, last_block = min(first_block + ${sweep}, block_count);
+    const int first_of_turns = n_group * ${turns * vectors};
+    const bool is_block = true;
+    __global const float *const x_start = x;
+    for (int part = 0; part < chunk_count; part++)
+    for (int turn = 0; turn < ${turns} && first_of_turns + turn * ${vectors} < slot_count; turn++) {
+    __global const float *x = x_start;
+    const int first_slot = first_of_turns + turn * ${vectors};
+    ${convolution.positions()}
+% if prefetch:
+    ${next_inputs()}
+% endif
+    for (int block = first_block; block < last_block; block++) {
+    __global const int *descriptor = blocks + block * 6;
+    __global const int *starts = chunk_starts + block * (chunk_count + 1) + part;
+    __global const int *list = offsets + descriptor[0] + starts[0];
+    const int kept = starts[1] - starts[0];
+% if prefetch:
+    for (const int last = (block - first_block + 1) * next_channels / (last_block - first_block); next_channel < last; next_channel++) {
+% for j in next_slots:
+        { __global const float *ahead = next${j} + (size_t)next_channel * x_channel_stride;
+% for y in range(extent_y + (row_step - 1) * stride_y):
+% for distance in next_lines:
+        PREFETCH(ahead + ${y} * x_pitch + ${distance});
+% endfor
+% endfor
+        }
+% endfor
+    }
+    if (part + 1 == chunk_count) {
+        ${convolution.prefetch_output()}
+    }
+% endif
+    __local float *kept_sum = kept_sums + (turn * ${sweep} + block - first_block) * ${sums};
+</%def>
+## Where the inputs begin that are multiplied after these: next<j>, `next_channels` channels of them.
+<%def name="next_inputs()">
+    const bool is_last_turn = turn + 1 == ${turns} || first_slot + ${vectors} >= slot_count;
+    const bool is_last = is_last_turn && part + 1 == chunk_count;
+    const int next_part = is_last ? 0 : part + is_last_turn;
+    const int next_slot = is_last_turn ? first_of_turns + (is_last && last_block == block_count ? ${turns * vectors} : 0) : first_slot + ${vectors};
+    const int next_channels = min(${chunk_channels}, channel_count - next_part * ${chunk_channels});
+    __global const float *const next_start = x_start + x_origin - ${top} * x_pitch - ${left} + (size_t)next_part * ${chunk_channels} * x_channel_stride;
+% for j in next_slots:
+% if mapping == "flat":
+    __global const float *const next${j} = next_start + next_slot * ${vector_width};
+% else:
+    const int next_row${j} = (next_slot + ${j}) / slots_per_row, next_image${j} = next_row${j} / rows_per_image;
+    __global const float *const next${j} = next_start + next_image${j} * x_image_stride + (next_row${j} - next_image${j} * rows_per_image) * ${row_step * stride_y} * x_pitch
+        + (next_slot + ${j} - next_row${j} * slots_per_row) * ${vector_width * stride_x};
+% endif
+% endfor
+    int next_channel = 0;
+</%def>
 __kernel ${work_group_attributes(group_n, group_m, 1)}
 void conv(__global const float *restrict x,
 % if added:
@@ -185,6 +256,12 @@ void conv(__global const float *restrict x,
           ${storages.storage_parameters()},
           __global const int *restrict offsets,
           __global const int *restrict blocks,
+% if chunk:
+          __global const int *restrict chunk_starts,
+          const int chunk_count,
+          const int channel_count,
+          const int x_channel_stride,
+% endif
           __global const float *restrict bias,
           __global const char *restrict valid,
           __global float *restrict y,
@@ -195,8 +272,12 @@ void conv(__global const float *restrict x,
     __global float *const y_start = y;
     other += other_shift;
 % endif
+% if chunk:
+    ${chunks()}
+% else:
     ${convolution.work_group()}
-% if turns > 1:
+% endif
+% if turns > 1 and not chunk:
     __global const float *const x_start = x;
     const int first_of_turns = first_slot * ${turns};
     for (int turn = 0; turn < ${turns} && first_of_turns + turn * ${vectors} < slot_count; turn++) {
@@ -205,13 +286,13 @@ void conv(__global const float *restrict x,
 % endif
 % if storage == "codebook4":
     __global const uchar *w = weights;
-    int at = descriptor[2];
+    int at = ${first_value};
 % else:
-    __global const ${storages.stored_type()} *w = weights + descriptor[2];
+    __global const ${storages.stored_type()} *w = weights + ${first_value};
 % endif
 % if is_packed:
     ${packed_positions()}
-% else:
+% elif not chunk:
     ${convolution.positions()}
     ${convolution.prefetch_output()}
 % endif
@@ -221,6 +302,15 @@ void conv(__global const float *restrict x,
     ${T} c${i}_${v} = (${T})(${c_float(0) if storage == "int8" else f"bias{i}"});
 % endfor
 % endfor
+% if chunk:
+    if (part > 0) {
+% for i in rows:
+% for v in parts:
+        c${i}_${v} = ${vector_load(vector_width, f"kept_sum + {(i * len(parts) + v) * vector_width}")};
+% endfor
+% endfor
+    }
+% endif
 % if tile_k:
     const int group_kept = descriptor[5];
     __local float staged_weights[${group_m * tile_k * tile_m}] __attribute__((aligned(16)));
@@ -256,6 +346,16 @@ void conv(__global const float *restrict x,
         ${moving} += ${tile_m};
     }
 % endif
+% if chunk:
+    if (part + 1 < chunk_count) {
+% for i in rows:
+% for v in parts:
+        ${vector_store(vector_width, f"c{i}_{v}", f"kept_sum + {(i * len(parts) + v) * vector_width}")}
+% endfor
+% endfor
+        continue;
+    }
+% endif
 % if storage == "int8":
 % for i in rows:
     { const ${T} scale = (${T})(scales[block * ${tile_m} + ${i}]), shift = (${T})(bias${i});
@@ -270,7 +370,10 @@ void conv(__global const float *restrict x,
 % else:
     ${convolution.store()}
 % endif
-% if turns > 1:
+% if chunk:
+    }
+    }
+% elif turns > 1:
     }
 % endif
 }

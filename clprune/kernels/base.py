@@ -41,7 +41,7 @@ from clprune.kernels.arguments import (
 )
 from clprune.kernels.demand import Demand
 from clprune.kernels.samples import SENTINEL, input_buffer
-from clprune.kernels.tile import Constraint, OperationT, RegisterLimit, TileT, Values, values_of
+from clprune.kernels.tile import Constraint, OperationT, RegisterLimit, TileT, Values, values_before, values_of
 from clprune.kernels.workload import WeightForm, Workload
 from clprune.layout import Layout, view
 from clprune.packing.arrays import PackedArrays
@@ -260,9 +260,11 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
     def tile_of(self, values: Mapping[str, object]) -> TileT:
         """The tile with these parameters, as they come from outside: a database, a file, a table.
 
-        Raises TileError unless there is one for each of `parameters` and nothing else, each one of the declared values
-        and exactly of their type (a bool is no int).
+        Raises TileError unless there is one for each of `parameters` and nothing else (those that came later may be
+        missing), each one of the declared values and exactly of their type (a bool is no int).
         """
+        if isinstance(values, Mapping):
+            values = {**values_before(self.tile_type), **values}
         if not isinstance(values, Mapping) or values.keys() != self.parameters.keys():
             found = shown(", ".join(map(str, values)) if isinstance(values, Mapping) else repr(values), 200)
             raise TileError(f"{self.name}: found the parameters {found}; expected {', '.join(self.parameters)}")

@@ -14,7 +14,7 @@ EARLIER_HASHES: Mapping[str, tuple[str, ...]] = {
     "clear_padding": ("b9fa6782e9a5a32c", "cec1ed301d4e34d6", "b42648e6bec34a81"),
     "connected": ("baad64a73ca314ec", "30c330134866f93c", "1737736dd91fbb1d"),
     "connected_int8": ("59dfa06f40adb1a9", "30ea49214194dc77", "46b6a58e6f45aabc"),
-    "conv": ("019f5bce00aaa5a5", "0e2a90a67a6d09bb", "22e0919dcf41a637"),
+    "conv": ("019f5bce00aaa5a5", "0e2a90a67a6d09bb", "22e0919dcf41a637", "183d66b071f289bd"),
     "conv_channels": ("d663070bc156dc1b", "cdda2a10377b0ada", "8ecde9dfa7a0374c"),
     "conv_int8": ("68fb386dbe9e985c", "408b3bf375c36e29", "7473ff9e98aca9e0"),
     "local_conv": ("eee74f1ae7de2b17", "eb4414e7116d65de"),

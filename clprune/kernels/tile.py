@@ -33,17 +33,32 @@ TileT = TypeVar("TileT", bound=Tile)
 OperationT = TypeVar("OperationT", bound=Operation)
 
 
-def values(*declared: Value, cpu: tuple[Value, ...] = (), gpu: tuple[Value, ...] = ()) -> dict[str, tuple[Value, ...]]:
+def values(
+    *declared: Value, cpu: tuple[Value, ...] = (), gpu: tuple[Value, ...] = (), before: tuple[Value, ...] = ()
+) -> dict[str, tuple[Value, ...]]:
     """Metadata of a tile's field: what it may be, and the only values of these that are worth trying on CPUs and on
     GPUs, so that a search need not enumerate the rest (none given: all).
+
+    `before`: the one value of tiles that were kept before there was this parameter. It is kept only where it differs.
     """
-    return {"declared": declared, "cpu": cpu, "gpu": gpu}
+    return {"declared": declared, "cpu": cpu, "gpu": gpu, "before": before}
 
 
-def values_of(tile_type: type[Tile], which: Literal["declared", "cpu", "gpu"]) -> Values:
-    """The values that the fields of a tile declare; of "cpu" and "gpu" those that say so."""
+def values_of(tile_type: type[Tile], which: Literal["declared", "cpu", "gpu", "before"]) -> Values:
+    """The values that the fields of a tile declare; of all but "declared" those that say so."""
     found = {field.name: field.metadata.get(which, ()) for field in dataclasses.fields(tile_type)}
     return {name: given for name, given in found.items() if given}
+
+
+def values_before(tile_type: type[Tile]) -> dict[str, Value]:
+    """Of parameters that came after tiles had been kept, the values that those have."""
+    return {name: value for name, (value,) in values_of(tile_type, "before").items()}
+
+
+def parameters_of(tile: Any) -> dict[str, Value]:
+    """What is kept of a tile: its parameters, but those that came later only where they differ from before."""
+    before = values_before(type(tile))
+    return {name: value for name, value in dataclasses.asdict(tile).items() if before.get(name) != value}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,11 +29,14 @@ class PackedColumns(PackedArrays):
     bias, scales: float32 `[row blocks, tile_m]`, zeros behind the last row of a short block; no scales where none are.
     codebook: float32, what the values are places in, where they are.
     kept_share: weights multiplied (without fill) over weights of the dense matrix.
+    chunk_starts: int32 `[row blocks, chunks + 1]`, how many entries of a list come before each chunk of K, at last all;
+    None where K is in one piece.
     """
 
     tile_m: int
     offsets: IntArray
     blocks: IntArray
+    chunk_starts: IntArray | None = None
 
     @property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -57,6 +60,7 @@ def pack_columns(
     lookahead: int = 0,
     scales: FloatArray | None = None,
     codebook: FloatArray | None = None,
+    chunk_columns: int = 0,
 ) -> PackedColumns:
     """Pack `matrix` `[rows, columns]` of any dtype with `bias` `[rows]` into row blocks of `tile_m`.
 
@@ -66,6 +70,7 @@ def pack_columns(
     `kept` among them. A row block that keeps every column shares its group's one full list. `lookahead` entries that
     point at the first column follow the last list, for kernels that read ahead. `scales` `[rows]` are packed like the
     bias. With `codebook` the matrix holds places in it, and what counts is whether the value there is zero.
+    `chunk_columns`: columns of K in a chunk, for kernels that go through it in several; 0: they do not.
     """
     is_weight = None if codebook is None else codebook != 0
     rows, columns = matrix.shape
@@ -104,7 +109,15 @@ def pack_columns(
         kept_share=sum(kept * count for kept, (_, _, count) in zip(kept_counts, spans, strict=True)) / matrix.size,
         scales=None if scales is None else _row_blocks(scales, blocks, tile_m),
         codebook=codebook,
+        chunk_starts=_chunk_starts(used, chunk_columns) if chunk_columns else None,
     )
+
+
+def _chunk_starts(used: list[npt.NDArray[np.bool_]], chunk_columns: int) -> IntArray:
+    """Per row block how many of the columns that it uses come before each chunk of K; at last all of them."""
+    columns = len(used[0])
+    starts = [*range(0, columns, chunk_columns), columns]
+    return np.array([np.append(0, np.cumsum(columns_used))[starts] for columns_used in used], np.int32)
 
 
 def _with_group_kept(blocks: IntArray, blocks_per_group: int) -> IntArray:

@@ -163,6 +163,7 @@ class Database(Closing):
         connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the last results, no more
         if _version(connection) != SCHEMA_VERSION:
             self._update(connection)
+        self._rename_hashes(connection)
         self.is_own = _installation_of(connection) == this_installation() or self._adopt(connection)
         for table, columns in _SCHEMA.items():
             connection.execute(f"SELECT {', '.join(_COLUMN.findall(columns))} FROM {table} LIMIT 0")
@@ -181,9 +182,20 @@ class Database(Closing):
                 connection.execute(f"DROP TABLE IF EXISTS {table}")
             for table, columns in _SCHEMA.items():
                 connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
-            if 0 < version < 5:
-                _rename_hashes(connection)
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def _rename_hashes(self, connection: sqlite3.Connection) -> None:
+        """What was kept under earlier hashes of sources that are still the same stays valid: where there is a winner
+        under one and the file can be written, all is given the hash of today.
+        """
+        renamed = [(known[-1], kernel, earlier) for kernel, known in EARLIER_HASHES.items() for earlier in known[:-1]]
+        earlier_keys = {(kernel, earlier) for _, kernel, earlier in renamed}
+        if earlier_keys.isdisjoint(connection.execute("SELECT DISTINCT kernel, source_hash FROM best")):
+            return
+        with suppress(sqlite3.OperationalError), self._transaction(connection):
+            for table in ("measurement", "best", "checked"):
+                statement = f"UPDATE OR IGNORE {table} SET source_hash=? WHERE kernel=? AND source_hash=?"
+                connection.executemany(statement, renamed)
 
     def _adopt(self, connection: sqlite3.Connection) -> bool:
         """Another installation's file becomes this one's: nothing in it was measured or checked here. Returns whether
@@ -289,14 +301,6 @@ def this_installation() -> int:
 
 def _installation_of(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA application_id").fetchone()[0])
-
-
-def _rename_hashes(connection: sqlite3.Connection) -> None:
-    """What was kept under earlier hashes of sources that are still the same stays valid."""
-    renamed = [(known[-1], kernel, earlier) for kernel, known in EARLIER_HASHES.items() for earlier in known[:-1]]
-    for table in ("measurement", "best", "checked"):
-        statement = f"UPDATE OR IGNORE {table} SET source_hash=? WHERE kernel=? AND source_hash=?"
-        connection.executemany(statement, renamed)
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:

@@ -14,6 +14,7 @@ from clprune.device import DeviceInfo, device_key
 from clprune.errors import TileError, UsageError, shown
 from clprune.json_input import parse_json
 from clprune.kernels.base import Kernel, Offer
+from clprune.kernels.tile import parameters_of
 
 #: Where a result came from: timed on its device, predicted without one, or read from a file of somebody else's, whose
 #: name may stand behind it: "imported from tiles.json"; or measured on a like device, in a table of clprune's.
@@ -170,7 +171,7 @@ def result_key(device: DeviceInfo, offer: Offer) -> Key:
 
 def tile_text(tile: Any) -> str:
     """A tile's parameters as the database keeps them."""
-    return json.dumps(dataclasses.asdict(tile), sort_keys=True)
+    return json.dumps(parameters_of(tile), sort_keys=True)
 
 
 def parameters_from(text: str) -> dict[str, Any]:

@@ -121,6 +121,15 @@ def test_groups_read_other_channels_and_never_share_a_block() -> None:
     assert unpack(packed, rows=6, columns=2, group_offset=100, groups=2).tolist() == matrix.tolist()
 
 
+def test_entries_before_each_chunk_of_columns() -> None:
+    """Five columns in chunks of two: the last has one, and the second block keeps nothing before it."""
+    packed = pack_columns(MATRIX, bias=BIAS, column_offsets=OFFSETS, tile_m=2, chunk_columns=2)
+    assert packed.chunk_starts is not None
+    assert packed.chunk_starts.tolist() == [[0, 1, 2, 2], [0, 0, 0, 1]]
+    assert packed.chunk_starts.dtype == np.int32
+    assert pack(MATRIX, tile_m=2).chunk_starts is None
+
+
 def test_largest_list_of_a_work_group() -> None:
     """Three row blocks, two to a work-group; the last work-group has one."""
     packed = pack(np.array([[1, 0, 0], [1, 1, 1], [0, 0, 0]]), tile_m=1, together=2)

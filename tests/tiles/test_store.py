@@ -162,7 +162,8 @@ def test_earlier_hashes_are_those_of_todays_sources(kernel: Kernel[Any, Any]) ->
         assert EARLIER_HASHES[kernel.name][-1] == kernel.source_hash()
 
 
-def test_results_under_earlier_hashes_stay_valid_but_not_stale_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema_version", [3, SCHEMA_VERSION])
+def test_results_under_earlier_hashes_stay_valid_but_not_stale_ones(tmp_path: Path, schema_version: int) -> None:
     path = tmp_path / "a.sqlite"
     earlier, *_, today = EARLIER_HASHES[KERNEL.name]
     store = Store(path)
@@ -172,7 +173,7 @@ def test_results_under_earlier_hashes_stay_valid_but_not_stale_ones(tmp_path: Pa
         store.set_best(old, tile, workload=PRUNED, time_ms=1.0, default_time_ms=2.0)
     store.close()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version=3")
+        connection.execute(f"PRAGMA user_version={schema_version}")
     store = Store(path)
     now = dataclasses.replace(key(), source_hash=today)
     assert store.best(now, KERNEL) == (TILES[0], 1.0)
