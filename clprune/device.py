@@ -20,6 +20,13 @@ _SOFTWARE_MARKS = ("llvmpipe", "softpipe", "swrast", "oclgrind")
 TARGET_VARIABLE = "CL_CONFIG_CPU_TARGET_ARCH"
 TARGET_LANES = {"corei7": 4, "corei7-avx": 8, "core-avx2": 8, "skx": 16}
 
+#: Matrix units by the instructions that they have: NVIDIA's mma of compute capability 8.0 and later, AMD's MFMA (CDNA)
+#: and WMMA (RDNA 3), Intel's XMX with sub-groups of 16 or of 8.
+MMA, MFMA, WMMA, XMX16, XMX8 = "mma", "mfma", "wmma", "xmx16", "xmx8"
+MATRIX_UNITS = (MMA, MFMA, WMMA, XMX16, XMX8)
+
+_MFMA_ARCHITECTURES = ("gfx908", "gfx90a", "gfx940", "gfx941", "gfx942", "gfx950")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceInfo:
@@ -72,14 +79,28 @@ class DeviceInfo:
         return f"{self.platform_index}:{self.device_index}"
 
     @property
+    def matrix_unit(self) -> str:
+        """Which of MATRIX_UNITS kernels may use on the device; empty where there is none that is known."""
+        if match := re.fullmatch(r"sm_(\d+)", self.architecture):
+            return MMA if int(match[1]) >= 80 else ""
+        if self.architecture in _MFMA_ARCHITECTURES:
+            return MFMA
+        if re.fullmatch(r"gfx11[0-9a-f]{2}", self.architecture):
+            return WMMA
+        if "cl_intel_subgroup_matrix_multiply_accumulate" not in self.extensions:
+            return ""
+        return XMX16 if "cl_intel_subgroup_matrix_multiply_accumulate_tf32" in self.extensions else XMX8
+
+    @property
     def is_software(self) -> bool:
         """True for renderers and simulators that stand in for a GPU on the host CPU."""
         return is_software(platform_name=self.platform_name, device_name=self.name)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON can hold them, with `selector` and `key`."""
+        """All fields as JSON can hold them, with `matrix_unit`, `selector` and `key`."""
         facts = dataclasses.asdict(self)
         facts["guessed"] = sorted(self.guessed)
+        facts["matrix_unit"] = self.matrix_unit
         facts["selector"] = self.selector
         facts["key"] = device_key(self)
         return facts

@@ -28,7 +28,8 @@ DOORS = {
 
 #: Every folder and module of the package from the bottom to the top: each imports only what stands before it.
 ORDER = (
-    *("version", "errors", "closing", "algorithms", "geometry", "unit", "tolerance", "resources", "folders", "files"),
+    *("version", "errors", "closing", "precision", "algorithms", "geometry", "unit", "tolerance", "resources"),
+    *("folders", "files"),
     *("json_input", "plugins", "turns", "progress", "picture", "image", "dataset"),
     *("device", "quirks", "selection", "architecture"),
     *("winograd", "quantization", "darknet", "container", "pruning"),

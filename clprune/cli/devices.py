@@ -93,6 +93,7 @@ def _facts(device: DeviceInfo) -> list[tuple[str, str]]:
             "vector width",
             f"native float{value('native_vector_width_float')}, preferred float{value('preferred_vector_width_float')}",
         ),
+        ("matrix unit", device.matrix_unit or "none that is known"),
         ("fp16, fp64", f"{_yes(device.fp16)}, {_yes(device.fp64)}"),
     ]
 

@@ -130,7 +130,7 @@ def _device_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         return [("device", f"none: {facts['device_problem']}")]
     limits = (
         f"work-groups up to {device['max_work_group_size']}, {device['local_mem_bytes']} bytes of local memory, "
-        f"{device['compute_units']} compute units"
+        f"{device['compute_units']} compute units, matrix unit: {device['matrix_unit'] or 'none that is known'}"
     )
     return [
         ("device", f"{device['selector']} {device['name']} ({device['type']}, {device['architecture']})"),

@@ -15,7 +15,7 @@ from clprune.cli.shared.model import (
     random_weights_options,
     weights_argument,
 )
-from clprune.cli.shared.options import device_option, json_option
+from clprune.cli.shared.options import algorithm_options, device_option, json_option, take_algorithms
 from clprune.cli.shared.text import print_json, print_table
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @model_argument
 @weights_argument
 @random_weights_options
+@algorithm_options
 @batch_option
 @device_option
 @json_option
@@ -38,8 +39,9 @@ def command(ctx: click.Context, /, model: str, as_json: bool, **options: Any) ->
     """
     from clprune.workflow.verify import verify
 
+    algorithms = take_algorithms(options)
     with model_on_device(model, options) as (session, loaded):
-        result = verify(loaded, seed=options["seed"], device=session)
+        result = verify(loaded, seed=options["seed"], device=session, algorithms=algorithms)
     print_json(result.to_dict()) if as_json else _print_text(result)
     if result.wrong:
         first = result.wrong[0]

@@ -45,6 +45,7 @@ from clprune.kernels.tile import Constraint, OperationT, RegisterLimit, TileT, V
 from clprune.kernels.workload import WeightForm, Workload
 from clprune.layout import Layout, view
 from clprune.packing.arrays import PackedArrays
+from clprune.precision import FLOAT32
 from clprune.rendering import render
 from clprune.source_hash import Generator, source_hash
 
@@ -52,13 +53,14 @@ from clprune.source_hash import Generator, source_hash
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What a plan asks kernels to compute: `operation` with weights of that form on a device. Where the weights leave a
-    choice, relative errors of a result are at most `max_error`.
+    choice, relative errors of a result are at most `max_error`; factors may be rounded as `precision` says.
     """
 
     operation: Any
     form: WeightForm
     device: DeviceInfo
     max_error: float
+    precision: str = FLOAT32
 
     @property
     def has_vectors(self) -> bool:
@@ -198,6 +200,12 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         tolerance follows (clprune.tolerance). 1: nothing is summed.
         """
         return 1
+
+    def rounding_error(self, operation: OperationT) -> float:
+        """What inputs that stray a little may change a result by, relative to the largest, because it is computed from
+        rounded ones: they may be rounded the other way.
+        """
+        return 0.0
 
     def sample(self, operation: OperationT, workload: Workload) -> Sample:
         """Seeded data for this operation and the float64 answer; costly for large layers, good for every tile."""

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,8 +86,11 @@ def find_toolchain() -> Toolchain:
     )
 
 
-def compile_kernel(toolchain: Toolchain, architecture: Architecture, *, source: str, launch: Launch) -> Report:
-    """Compile OpenCL C `source` (one kernel, launched as `launch`) for `architecture` and read what came out.
+def compile_kernel(
+    toolchain: Toolchain, architecture: Architecture, *, source: str, launch: Launch, options: Sequence[str] = ()
+) -> Report:
+    """Compile OpenCL C `source` (one kernel, launched as `launch`) for `architecture` and read what came out. `options`
+    are those that the kernel asks for on such a device.
 
     Raises MissingDependencyError naming what to install, BuildError with the compiler's log.
     """
@@ -95,14 +99,17 @@ def compile_kernel(toolchain: Toolchain, architecture: Architecture, *, source: 
         file = Path(folder) / "kernel.cl"
         file.write_text(source, encoding="utf-8")
         if architecture.name.startswith("sm_"):
-            return _compile_nvidia(toolchain, architecture, file, launch)
-        return _compile_amd(toolchain, architecture, file)
+            return _compile_nvidia(toolchain, architecture, file, launch, options)
+        return _compile_amd(toolchain, architecture, file, options)
 
 
-def _compile_nvidia(toolchain: Toolchain, architecture: Architecture, file: Path, launch: Launch) -> Report:
+def _compile_nvidia(
+    toolchain: Toolchain, architecture: Architecture, file: Path, launch: Launch, options: Sequence[str]
+) -> Report:
     target = _PTX_TARGETS.get(architecture.name, architecture.name)
     flags = ["-target", "nvptx64--nvidiacl", "-Xclang", "-target-cpu", "-Xclang", target]
-    flags += ["-DFP_FAST_FMAF", *_link(toolchain.libclc)]  # NVIDIA's OpenCL defines it
+    # NVIDIA's OpenCL defines the macro and knows the keyword asm.
+    flags += ["-DFP_FAST_FMAF", "-fgnu-keywords", *options, *_link(toolchain.libclc)]
     ptx_file = file.with_suffix(".ptx")
     _clang(toolchain, file, ptx_file, flags)
     ptx = _with_group_size(ptx_file.read_text(encoding="utf-8"), launch)
@@ -118,9 +125,9 @@ def _compile_nvidia(toolchain: Toolchain, architecture: Architecture, file: Path
     return nvidia_report(ptx=ptx, ptxas_log=_run(command, source=ptx))
 
 
-def _compile_amd(toolchain: Toolchain, architecture: Architecture, file: Path) -> Report:
+def _compile_amd(toolchain: Toolchain, architecture: Architecture, file: Path, options: Sequence[str]) -> Report:
     assembly = file.with_suffix(".s")
-    flags = ["-target", "amdgcn-amd-amdhsa", f"-mcpu={architecture.name}", "-nogpulib"]
+    flags = ["-target", "amdgcn-amd-amdhsa", f"-mcpu={architecture.name}", "-nogpulib", *options]
     _clang(toolchain, file, assembly, flags + _rocm_flags(toolchain.rocm or Path(), architecture))
     return amd_report(assembly=assembly.read_text(encoding="utf-8"))
 
@@ -154,12 +161,14 @@ def _rocm_flags(folder: Path, architecture: Architecture) -> list[str]:
 
 
 def _with_group_size(ptx: str, launch: Launch) -> str:
-    """PTX with the work-group size that clang 15 leaves out: ptxas bounds the registers by it."""
+    """PTX with the work-group size that clang 15 leaves out: ptxas bounds the registers by it. Kernels that prepare
+    something for the launched one have smaller groups.
+    """
     sizes = [*launch.local_size, 1, 1][:3]
     directive = f".reqntid {sizes[0]}, {sizes[1]}, {sizes[2]}"
     if ".reqntid" in ptx:
         return ptx
-    return re.sub(r"(\.visible \.entry \w+\([^)]*\))", rf"\1\n{directive}", ptx, count=1)
+    return re.sub(r"(\.visible \.entry \w+\([^)]*\))", rf"\1\n{directive}", ptx)
 
 
 def _run(command: list[str], *, source: str) -> str:

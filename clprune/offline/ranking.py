@@ -27,6 +27,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from clprune.architecture import Architecture
@@ -205,12 +206,14 @@ class Compiler:
         sources = [offer.kernel.source(tile, offer.operation) for tile in tiles]
         launches = [offer.kernel.launch(tile, offer.operation) for tile in tiles]
         new = {source: launch for source, launch in zip(sources, launches, strict=True) if source not in self._reports}
+        options = offer.kernel.build_options(imaginary_device(self.architecture))
         with concurrent.futures.ThreadPoolExecutor(self._workers) as pool:
-            self._reports.update(zip(new, pool.map(self._compile, new, new.values()), strict=True))
+            compiled = pool.map(partial(self._compile, options), new, new.values())
+            self._reports.update(zip(new, compiled, strict=True))
         return [self._reports[source] for source in sources]
 
-    def _compile(self, source: str, launch: Launch) -> Report:
-        return compile_kernel(self._toolchain, self.architecture, source=source, launch=launch)
+    def _compile(self, options: Sequence[str], source: str, launch: Launch) -> Report:
+        return compile_kernel(self._toolchain, self.architecture, source=source, launch=launch, options=options)
 
 
 def rank(compiler: Compiler, offer: Offer, *, tiles: Sequence[Any] = ()) -> list[Ranked]:

@@ -6,6 +6,7 @@ is the basic block with the most multiply-adds, which is where these kernels spe
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,18 +14,27 @@ from dataclasses import dataclass
 
 from clprune.errors import BuildError
 
-FMA, GLOBAL_LOAD, LOCAL_LOAD, SCALAR_LOAD, OTHER = "fma", "global load", "local load", "scalar load", "other"
+FMA, MATRIX, GLOBAL_LOAD, LOCAL_LOAD, SCALAR_LOAD, OTHER = (
+    "fma",
+    "matrix",
+    "global load",
+    "local load",
+    "scalar load",
+    "other",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class InnerLoop:
-    """Instructions of one turn of the inner loop, per warp. `fmas` counts multiply-adds: packed ones hold two.
+    """Instructions of one turn of the inner loop, per warp. `fmas` counts multiply-adds: packed ones hold two, matrix
+    instructions each lane's part of theirs.
 
     `local_bytes` are loaded per work-item and turn from local memory. Scalar loads serve the whole warp (AMD).
     """
 
     fmas: int = 0
     fma_instructions: int = 0
+    matrix_instructions: int = 0
     global_loads: int = 0
     local_loads: int = 0
     local_bytes: int = 0
@@ -33,7 +43,8 @@ class InnerLoop:
 
     @property
     def instructions(self) -> int:
-        return self.fma_instructions + self.global_loads + self.local_loads + self.scalar_loads + self.other
+        arithmetic = self.fma_instructions + self.matrix_instructions
+        return arithmetic + self.global_loads + self.local_loads + self.scalar_loads + self.other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,30 +70,33 @@ class Report:
 
 
 def nvidia_report(*, ptx: str, ptxas_log: str) -> Report:
-    """Read PTX and the log of `ptxas -v` for it. Raises BuildError when the log is of no kernel."""
-    used = re.search(r"Used (\d+) registers", ptxas_log)
-    frame = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", ptxas_log)
-    if used is None or frame is None:
-        raise BuildError("ptxas: no register count in its log, expected that of one kernel", log=ptxas_log, source=ptx)
-    shared = re.search(r"(\d+) bytes smem", ptxas_log)
+    """Read PTX and the log of `ptxas -v` for it, of several kernels the most. Raises BuildError when it is of none."""
+
+    def most(pattern: str) -> int | None:
+        return max((sum(map(int, match.groups())) for match in re.finditer(pattern, ptxas_log)), default=None)
+
+    registers = most(r"Used (\d+) registers")
+    scratch = most(r"(\d+) bytes stack frame")
+    if registers is None or scratch is None:
+        raise BuildError("ptxas: no register count in its log, expected that of a kernel", log=ptxas_log, source=ptx)
     return Report(
-        registers=int(used[1]),
+        registers=registers,
         scalar_registers=0,
-        local_mem_bytes=int(shared[1]) if shared else 0,
-        spill_bytes=int(frame[2]) + int(frame[3]),
-        scratch_bytes=int(frame[1]),
+        local_mem_bytes=most(r"(\d+) bytes smem") or 0,
+        spill_bytes=most(r"(\d+) bytes spill stores, (\d+) bytes spill loads") or 0,
+        scratch_bytes=scratch,
         loop=_inner_loop(_blocks(ptx), classify=_ptx_class),
     )
 
 
 def amd_report(*, assembly: str) -> Report:
-    """Read LLVM's AMDGPU assembly of one kernel. Raises BuildError when its metadata is missing."""
+    """Read LLVM's AMDGPU assembly, of several kernels the most. Raises BuildError when its metadata is missing."""
 
     def fact(name: str) -> int:
-        match = re.search(rf"^\s*\.{name}:\s+(\d+)", assembly, re.MULTILINE)
-        if match is None:
-            raise BuildError(f"clang: no {name} in the assembly, expected one kernel", log="", source=assembly)
-        return int(match[1])
+        found = re.findall(rf"^\s*\.{name}:\s+(\d+)", assembly, re.MULTILINE)
+        if not found:
+            raise BuildError(f"clang: no {name} in the assembly, expected that of a kernel", log="", source=assembly)
+        return max(map(int, found))
 
     # Without scratch, spilled registers lie in other registers: scalar ones in lanes of vector registers.
     registers, scratch = fact("vgpr_count"), fact("private_segment_fixed_size")
@@ -101,6 +115,10 @@ _BRANCH = re.compile(r"^\t(?:@!?%\w+ )?\s*(?:bra\b|s_c?branch)")
 _PTX_STATEMENT = re.compile(r"^\t(?:@!?%\w+ )?\s*([a-z][\w.]*)")
 _AMD_STATEMENT = re.compile(r"^\t([a-z]\w*)")
 _PTX_WIDTHS = {"v2": 2, "v4": 4}
+
+#: Rows, positions and columns of a matrix instruction: mma.sync.aligned.m16n8k8..., v_mfma_f32_16x16x4f32.
+_PTX_MATRIX = re.compile(r"mma[.].*[.]m(\d+)n(\d+)k(\d+)")
+_AMD_MATRIX = re.compile(r"v_(?:mfma|wmma)_f32_(\d+)x(\d+)x(\d+)")
 
 
 def _blocks(text: str) -> Iterator[list[str]]:
@@ -131,6 +149,8 @@ def _ptx_class(line: str) -> _Class | None:
     size = 4 * next((_PTX_WIDTHS[word] for word in words if word in _PTX_WIDTHS), 1)
     if name.startswith(("fma.rn.f32", "mad.f32")):
         return FMA, 1, 0
+    if shape := _PTX_MATRIX.match(name):
+        return MATRIX, math.prod(map(int, shape.groups())) // 32, 0
     if name.startswith("ld.shared"):
         return LOCAL_LOAD, 0, size
     if name.startswith("ld.global"):
@@ -152,6 +172,8 @@ def _amd_class(line: str) -> _Class | None:
         return FMA, 2, 0
     if name.startswith(("v_fma_f32", "v_fmac_f32", "v_mac_f32", "v_mad_f32")):
         return FMA, 1, 0
+    if shape := _AMD_MATRIX.match(name):
+        return MATRIX, math.prod(map(int, shape.groups())) // (64 if name.startswith("v_mfma") else 32), 0
     if name.startswith(("ds_read", "ds_load")):
         return LOCAL_LOAD, 0, _ds_bytes(name)
     if name.startswith(("global_load", "flat_load", "buffer_load")):
@@ -187,6 +209,7 @@ def _mix(block: list[str], classify: Callable[[str], _Class | None]) -> InnerLoo
     return InnerLoop(
         fmas=fmas,
         fma_instructions=counts[FMA],
+        matrix_instructions=counts[MATRIX],
         global_loads=counts[GLOBAL_LOAD],
         local_loads=counts[LOCAL_LOAD],
         local_bytes=local_bytes,

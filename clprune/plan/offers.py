@@ -33,7 +33,8 @@ def offers_for(
     able = [kernel for kernel in kernels if kernel.computes is type(operation)]
     if getattr(operation, "added", ""):
         able = [kernel for kernel in able if kernel.can_add]
-    request = Request(operation=operation, form=form, device=device, max_error=algorithms.max_error)
+    largest_error, precision = algorithms.largest_error, algorithms.precision
+    request = Request(operation=operation, form=form, device=device, max_error=largest_error, precision=precision)
     for names in (algorithms.names, ALGORITHMS):
         wanted = [kernel for kernel in able if kernel.algorithm in (None, *names)]
         offers = [offer for kernel in wanted for offer in kernel.offers(request)]

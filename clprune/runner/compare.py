@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network
 from clprune.darknet.random_weights import random_images
 from clprune.darknet.values import Weights
@@ -38,16 +39,23 @@ def weights_kept(network: Network, weights: Weights) -> float:
     return kept / total if total else 1.0
 
 
-def verify_model(session: Session, network: Network, weights: Weights, x: npt.NDArray[np.float32]) -> list[LayerError]:
+def verify_model(
+    session: Session,
+    network: Network,
+    weights: Weights,
+    x: npt.NDArray[np.float32],
+    *,
+    algorithms: Algorithms | None = None,
+) -> list[LayerError]:
     """Every layer against the float64 reference for x `[batch, C, H, W]`, then the answer as `infer` computes it.
 
     Layers can be read only where each has a buffer of its own. A Runner shares buffers: its answer is compared with
     the one that was just verified, and is the last entry.
     """
-    with Runner(network, weights, session=session, keep_tensors=True) as separate:
+    with Runner(network, weights, session=session, keep_tensors=True, algorithms=algorithms) as separate:
         errors = verify_network(separate, weights, x)
         expected = separate(x)
-    with Runner(network, weights, session=session) as runner:
+    with Runner(network, weights, session=session, algorithms=algorithms) as runner:
         got = runner(x)
     tolerance = max((error.tolerance for error in errors), default=0.0)
     finite = bool(np.all(np.isfinite(got)))

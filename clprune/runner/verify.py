@@ -21,7 +21,8 @@ class LayerError:
     """How far one step's output lies from the reference.
 
     `relative_error`: largest |difference| over the largest |reference| of the tensor; infinite where a result is not
-    finite. `tolerance`: what sums of `terms` products may stray by, added up over the layers so far.
+    finite. `tolerance`: what sums of `terms` products may stray by, and roundings of their factors, added up over the
+    layers so far.
     """
 
     layer: int | None
@@ -58,6 +59,7 @@ def verify_network(runner: Runner, weights: Weights, x: npt.NDArray[np.float32])
         earlier = errors.get((index, step.label))
         if earlier is None:
             tolerance += relative_tolerance(step.kernel.error_terms(step.operation))
+            tolerance += step.kernel.rounding_error(step.operation)
             earlier = LayerError(layer=index, label=step.label, relative_error=0.0, tolerance=tolerance)
         worst = max(earlier.relative_error, error)
         errors[index, step.label] = dataclasses.replace(earlier, relative_error=worst)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clprune.algorithms import Algorithms
 from clprune.darknet.random_weights import random_images
 from clprune.device import DeviceInfo
 from clprune.plan.capacity import check_network
@@ -53,9 +54,12 @@ def verify(
     batch: int | None = None,
     seed: int = 0,
     device: Device = None,
+    algorithms: Algorithms | None = None,
 ) -> VerifyResult:
     """Compare every layer on a device with the float64 reference.
 
+    `algorithms` says what each layer's kernel is chosen from. Where a matrix unit multiplies rounded factors, the
+    reference rounds them alike.
     `images` float32 `[batch, C, H, W]` are random ones drawn by `seed` where none are given. An error is the largest
     difference over the layer's largest value; its tolerance grows with the terms of the sums and from layer to layer.
     Raises NoDeviceError and what Runner raises; a wrong device raises nothing.
@@ -69,5 +73,5 @@ def verify(
         if images is None:
             check_network(model.network, session.info)
             images = random_images(model.network, seed=seed)
-        errors = verify_model(session, model.network, model.weights, images)
+        errors = verify_model(session, model.network, model.weights, images, algorithms=algorithms)
         return VerifyResult(model=str(model.path), batch=model.network.batch, device=session.info, layers=tuple(errors))

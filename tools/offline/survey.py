@@ -184,7 +184,8 @@ def survey(toolchain: Toolchain, architectures: Sequence[Architecture], *, worke
 
 
 def _row(toolchain: Toolchain, architecture: Architecture, subject: Subject) -> Row:
-    report = compile_kernel(toolchain, architecture, source=subject.source, launch=subject.launch)
+    options = subject.kernel.build_options(imaginary_device(architecture))
+    report = compile_kernel(toolchain, architecture, source=subject.source, launch=subject.launch, options=options)
     resident = occupancy(
         architecture,
         work_group_size=subject.launch.work_group_size,

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from clprune.algorithms import ALGORITHMS, DEFAULT_MAX_ERROR, Algorithms
+from clprune.precision import FLOAT32, PRECISIONS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -49,7 +50,7 @@ device_option = click.option(
     help="Index or part of a name, or gpu or cpu. Default: $CLPRUNE_DEVICE, $PYOPENCL_CTX, a GPU, a CPU.",
 )
 
-#: `--algorithms` and `--max-error`; the command passes its options to `take_algorithms`.
+#: `--algorithms`, `--max-error` and `--precision`; the command passes its options to `take_algorithms`.
 algorithm_options = together(
     click.option(
         "--algorithms",
@@ -62,9 +63,15 @@ algorithm_options = together(
         "--max-error",
         type=click.FloatRange(min=0, min_open=True),
         metavar="E",
-        default=DEFAULT_MAX_ERROR,
+        help="Largest relative error of a layer with which an algorithm may replace the direct one. Default: "
+        f"{DEFAULT_MAX_ERROR}, or what the precision costs.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default=FLOAT32,
         show_default=True,
-        help="Largest relative error of a layer with which an algorithm may replace the direct one.",
+        help="Least precision of factors that a GPU's matrix unit multiplies; sums are float32.",
     ),
 )
 
@@ -146,4 +153,4 @@ def take_image_options(options: dict[str, Any]) -> Any:
 def take_algorithms(options: dict[str, Any]) -> Algorithms:
     """Take the options of `algorithm_options` out of `options`. Raises UsageError for an unknown name."""
     names = tuple(name.strip() for name in options.pop("algorithms").split(",") if name.strip())
-    return Algorithms(names=names, max_error=options.pop("max_error"))
+    return Algorithms(names=names, max_error=options.pop("max_error"), precision=options.pop("precision"))
