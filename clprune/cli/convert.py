@@ -29,7 +29,9 @@ class _Size(click.ParamType[tuple[int, int]]):
 @click.option(
     "--state-dict", metavar="FILE", help="torchvision: weights, .pt or .safetensors. Default: torchvision's own."
 )
-@click.option("--output", metavar="NAME", help="ONNX: the tensor to end with. Default: the model's one output.")
+@click.option(
+    "--output", metavar="NAME", multiple=True, help="ONNX: a tensor to end with. Default: all outputs of the model."
+)
 @click.option("--size", type=_Size(), metavar="HxW", help="ONNX: the size of images where the model leaves it free.")
 @device_option
 @json_option

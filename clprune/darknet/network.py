@@ -53,11 +53,13 @@ class Network:
 
     @property
     def output_layers(self) -> tuple[Layer, ...]:
-        """The layers whose values are the network's answer: all heads, or else the last layer that is not a [cost]."""
+        """The layers whose values are the network's answer: all heads and each [output], or else the last layer that is
+        not a [cost].
+        """
         if self.is_cut:
             return self.layers[-1:]
-        heads = tuple(layer for layer in self.layers if layer.is_head)
-        return heads or (next(layer for layer in reversed(self.layers) if not layer.is_loss),)
+        answers = tuple(layer for layer in self.layers if layer.is_answer)
+        return answers or (next(layer for layer in reversed(self.layers) if not layer.is_loss),)
 
     @property
     def matrix_layers(self) -> tuple[MatrixLayer, ...]:

@@ -9,6 +9,7 @@ as its values at many points, and compared with the activations that clprune has
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from clprune.geometry import Shape
 
 Indices = npt.NDArray[np.int32]
 Samples = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]
 
 #: Places of a border: of zeros, or of what is never a maximum.
 ZERO, LOWEST = -1, -2
@@ -81,6 +83,49 @@ def line_of(samples: Samples) -> tuple[float, float] | None:
     return (factor, offset) if is_finite and _are_close(samples, factor * PROBES + offset) else None
 
 
+def is_square(samples: Samples) -> bool:
+    """Whether they are the squares of `PROBES`."""
+    with np.errstate(invalid="ignore"):
+        return bool((np.abs(samples - PROBES**2) <= _TOLERANCE * (1 + PROBES**2)).all())
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokenLine:
+    """`slope * x + offset`, plus `change * max(x - place, 0)` for each of `corners` (place, change)."""
+
+    slope: float
+    offset: float
+    corners: tuple[tuple[float, float], ...]
+
+
+def broken_line_of(samples: Samples) -> BrokenLine | None:
+    """The line with one to four corners on which they lie."""
+    order = np.argsort(PROBES)
+    x, y = PROBES[order], samples[order]
+    if not np.isfinite(y).all():
+        return None
+    slopes = np.diff(y) / np.diff(x)
+    same = np.abs(np.diff(slopes)) <= 1e-5 * (1 + np.abs(slopes[1:]))
+    # three points on a line make one; each is kept as (slope, offset), lines of one slope and offset as one
+    lines: list[tuple[float, float]] = []
+    for index in np.flatnonzero(same):
+        line = (float(slopes[index]), float(y[index] - slopes[index] * x[index]))
+        if not lines or not np.allclose(line, lines[-1], rtol=1e-4, atol=1e-4):
+            lines.append(line)
+    corners = []
+    for (slope, offset), (next_slope, next_offset) in itertools.pairwise(lines):
+        if slope == next_slope:
+            return None
+        corners.append(((offset - next_offset) / (next_slope - slope), next_slope - slope))
+    if not 1 <= len(corners) <= 4:
+        return None
+    found = BrokenLine(slope=lines[0][0], offset=lines[0][1], corners=tuple(corners))
+    made = found.slope * PROBES + found.offset
+    for place, change in found.corners:
+        made = made + change * np.maximum(PROBES - place, 0)
+    return found if _are_close(made, samples) else None
+
+
 def _are_close(found: Samples, expected: Samples) -> bool:
     with np.errstate(invalid="ignore", over="ignore"):
         return bool((np.abs(found - expected) <= _TOLERANCE * (1 + np.abs(PROBES))).all())
@@ -120,17 +165,76 @@ def planes_of(places: Indices, shape: Shape) -> Planes | None:
     return Planes(channels=channels, top=top, left=left) if fits and np.array_equal(places[0], expected) else None
 
 
-def reorg_of(places: Indices, shape: Shape) -> tuple[str, dict[str, Any]] | None:
-    """The section and keys of the space to depth, or depth to space, that `[1, C', H', W']` is of a layer's output."""
-    if places.ndim != 4 or places.size != shape.elements:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Strided:
+    """Every so manieth row and column of some channels, from a row and column of each on."""
+
+    stride_y: int
+    stride_x: int
+    channels: Indices
+    rows: Indices
+    columns: Indices
+
+
+def strided_of(places: Indices, shape: Shape) -> Strided | None:
+    """What `[1, C', H', W']` takes of a layer's output; None where that is something else."""
+    height, width = places.shape[2:]
+    channels, corners = np.divmod(places[0, :, 0, 0], shape.height * shape.width)
+    rows, columns = np.divmod(corners, shape.width)
+    stride_y = int(places[0, 0, 1, 0] - places[0, 0, 0, 0]) // shape.width if height > 1 else 1
+    stride_x = int(places[0, 0, 0, 1] - places[0, 0, 0, 0]) if width > 1 else 1
+    if min(stride_y, stride_x) < 1 or (places < 0).any():
         return None
+    y = rows[:, None, None] + stride_y * np.arange(height)[:, None]
+    expected = (channels[:, None, None] * shape.height + y) * shape.width + columns[:, None, None]
+    if not np.array_equal(places[0], expected + stride_x * np.arange(width)):
+        return None
+    return Strided(stride_y=stride_y, stride_x=stride_x, channels=channels, rows=rows, columns=columns)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reorg:
+    """Space to depth or depth to space of a layer's output: its section and keys, and which channels are taken `before`
+    or, of its own output, `after` it; both None where all are, as they come.
+    """
+
+    section: str
+    options: dict[str, Any]
+    before: Indices | None = None
+    after: Indices | None = None
+
+
+def reorg_of(places: Indices, shape: Shape) -> Reorg | None:
+    """What `[1, C', H', W']` is of a layer's output; None for no space to depth, or depth to space."""
     channels, height, width = places.shape[1:]
     stride = max(shape.height // height, height // shape.height, 1)
     result = Shape(channels=channels, height=height, width=width)
+    if places.size != shape.elements or (places < 0).any() or height * width == shape.height * shape.width:
+        return None
+    given = places.reshape(channels, -1)
+    found: list[Reorg] = []
     for section, sizes in (("reorg", shape), ("reorg3d", result)):
-        for reverse in (0, 1):
-            if sizes.channels % stride**2 == 0 and height * width != shape.height * shape.width:
-                order = Reorder(kind="reorg", shape=sizes, stride=stride, reverse=bool(reverse))
-                if np.array_equal(order.indices, places.reshape(-1)):
-                    return section, {"stride": stride, **({"reverse": 1} if reverse else {})}
-    return None
+        for reverse in (False, True) if sizes.channels % stride**2 == shape.channels % stride**2 == 0 else ():
+            order = Reorder(kind="reorg", shape=sizes, stride=stride, reverse=reverse).indices.reshape(channels, -1)
+            options: dict[str, Any] = {"stride": stride, **({"reverse": 1} if reverse else {})}
+            before, after = _channels_before(order, given, shape), _channels_after(order, given)
+            if after is not None and np.array_equal(after, np.arange(channels)):
+                return Reorg(section=section, options=options)
+            if before is not None or after is not None:
+                found.append(Reorg(section=section, options=options, before=before, after=after))
+    return next(iter(found), None)
+
+
+def _channels_before(order: Array, given: Array, shape: Shape) -> Indices | None:
+    """Which channels of `shape`, taken first, make `given` of `order`."""
+    plane = shape.height * shape.width
+    found = np.zeros(shape.channels, np.int32)
+    found[order // plane] = given // plane
+    return found if np.array_equal(found[order // plane] * plane + order % plane, given) else None
+
+
+def _channels_after(order: Array, given: Array) -> Indices | None:
+    """Which rows of `order` are those of `given`."""
+    row_of = {int(row[0]): number for number, row in enumerate(order)}
+    found = np.array([row_of.get(int(first), -1) for first in given[:, 0]], np.int32)
+    return found if (found >= 0).all() and np.array_equal(order[found], given) else None

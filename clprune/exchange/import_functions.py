@@ -12,9 +12,11 @@ import numpy as np
 from onnx import NodeProto
 
 from clprune.darknet.kinds.base import flat
+from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
 from clprune.exchange.feature import PROBES, Feature
 from clprune.exchange.import_moves import moved
+from clprune.exchange.import_sums import normalized
 from clprune.exchange.importer import Importer, Operators
 from clprune.exchange.read import MAX_VALUES, Array, attributes_of, evaluate
 
@@ -75,6 +77,10 @@ def _affine(importer: Importer, node: NodeProto, feature: Feature, constant: Arr
     values[channels] = wide
     if (feature.places < 0).any() or not np.array_equal(values[channels], wide):
         raise UsageError(f"takes a constant of shape {constant.shape}: expected one value or one for each channel")
+    if node.op_type == "PRelu" and is_first:  # values * x where it is negative
+        positive = importer.affine(importer.sketch.add("activation", feature.layer, activation="relu"), 1 - values, 0.0)
+        whole = importer.affine(feature.layer, values, 0.0)
+        return replace(feature, layer=importer.sketch.add("shortcut", positive, whole, activation="linear"))
     ones, zeros = np.ones_like(values), np.zeros_like(values)
     factors, offsets = {
         ("Add", True): (ones, values),
@@ -93,8 +99,12 @@ def _affine(importer: Importer, node: NodeProto, feature: Feature, constant: Arr
 
 def _join(importer: Importer, node: NodeProto, first: Feature, second: Feature) -> Feature:
     """Two tensors: a function of the same values, or two layers."""
+    for x, other in ((first, second), (second, first)) if node.op_type == "Mul" else ((first, second),):
+        found = normalized(importer, node.op_type, x, other) if node.op_type in ("Sub", "Div", "Mul") else None
+        if found is not None:
+            return found
     is_one = first.layer == second.layer and np.array_equal(first.places, second.places)
-    if is_one and (first.samples is not None or second.samples is not None):
+    if is_one:
         found = _sampled(importer, node, first, [first.at_probes, second.at_probes])
         return replace(found, otherwise=lambda: _join_later(importer, node, first, second))
     return _joined(importer, node.op_type, first, second)
@@ -117,6 +127,8 @@ def _joined(importer: Importer, name: str, first: Feature, second: Feature) -> F
     shapes = [sketch.shape(feature.layer) for feature in (first, second)]
     is_alike = shapes[0] == shapes[1] and np.array_equal(first.places, second.places)
     layers = [feature.layer if is_alike else importer.planes(feature) for feature in (first, second)]
+    if name in ("Add", "Sub"):
+        layers = _widened(importer, layers)
     shapes = [sketch.shape(layer) for layer in layers]
     places = first.places if is_alike else None
     if name in ("Add", "Sub") and shapes[0] == shapes[1]:
@@ -131,8 +143,23 @@ def _joined(importer: Importer, name: str, first: Feature, second: Feature) -> F
         if shapes[factor] in ways:
             options: dict[str, Any] = {**ways[shapes[factor]], "activation": "linear"}
             return importer.delivered(sketch.add("scale_channels", layers[factor], layers[other], **options))
-    expected = "expected sums of equal shapes, or products of those or with a factor for each channel or place"
+    expected = "expected sums or products of equal shapes, or with one value for each channel or place"
     raise UsageError(f"joins {shapes[0]} and {shapes[1]}: {expected}")
+
+
+def _widened(importer: Importer, layers: list[int]) -> list[int]:
+    """The smaller of two layers copied to all channels, or places, of the larger."""
+    sketch = importer.sketch
+    small, large = sorted(layers, key=lambda layer: sketch.shape(layer).elements)
+    shape, wanted = sketch.shape(small), sketch.shape(large)
+    made = small
+    if shape == flat(wanted.channels) != wanted:
+        made = sketch.add("resize", small, height=wanted.height, width=wanted.width, mode="nearest")
+    elif shape == replace(wanted, channels=1) != wanted:
+        ones = np.ones((wanted.channels, 1, 1, 1), np.float32)
+        values = LayerWeights(weights=ones, biases=np.zeros(wanted.channels, np.float32))
+        made = sketch.add("convolutional", small, filters=len(ones), size=1, activation="linear", values=values)
+    return [made if layer == small else layer for layer in layers]
 
 
 @FUNCTIONS.of("Concat")

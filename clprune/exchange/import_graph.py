@@ -1,8 +1,8 @@
-"""An ONNX graph as a network, from its one input to its one output."""
+"""An ONNX graph as a network, from its one input to its outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from onnx import ModelProto, ValueInfoProto
 from clprune.errors import ClpruneError, ExchangeError, UsageError, shown
 from clprune.exchange.feature import Feature, channels_last, whole
 from clprune.exchange.import_functions import FUNCTIONS
+from clprune.exchange.import_heads import FoundHead, default_outputs, heads_of
 from clprune.exchange.import_matrices import MATRICES
 from clprune.exchange.import_moves import MOVES
+from clprune.exchange.import_sums import SUMS
 from clprune.exchange.import_windows import WINDOWS
 from clprune.exchange.importer import Importer, Operators
 from clprune.exchange.read import MAX_VALUES, Array, constants_of, needed_nodes
@@ -25,12 +27,12 @@ from clprune.geometry import Shape
 class Imported:
     """A network read from a graph: the shape of its input, its parts, and whether the graph's input has channels last.
 
-    `output_name` is the tensor of the graph that the last part gives.
+    `output_names` are the tensors of the graph that the network's answers are, in their order.
     """
 
     input: Shape
     parts: tuple[Part, ...]
-    output_name: str
+    output_names: tuple[str, ...]
     is_channels_last: bool
 
 
@@ -39,13 +41,13 @@ def import_graph(
     path: str | Path,
     *,
     constants: Mapping[str, Array] | None = None,
-    output: str | None = None,
+    outputs: Sequence[str] = (),
     size: tuple[int, int] | None = None,
 ) -> Imported:
-    """The network of a graph from its one input to `output` (by default its only one).
+    """The network of a graph from its one input to `outputs` (by default all that it has).
 
-    `constants` are more of them, `size` (height, width) of an input that leaves them free. Raises ExchangeError naming
-    the node that a cfg cannot express.
+    `constants` are more of them, `size` (height, width) of an input that leaves them free. Heads of detectors that
+    clprune has exported become those again. Raises ExchangeError naming the node that a cfg cannot express.
     """
     path = Path(path)
     graph = model.graph
@@ -61,21 +63,24 @@ def import_graph(
         places = places.reshape(1, -1)
     tensors: dict[str, Array | Feature] = {**known, given[0].name: Feature(layer=-1, places=places)}
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
-    operators = Operators({**MOVES, **FUNCTIONS, **MATRICES, **WINDOWS})
+    operators = Operators({**MOVES, **FUNCTIONS, **MATRICES, **SUMS, **WINDOWS})
     importer = Importer(path=path, opset=opset, sketch=sketch, operators=operators, tensors=tensors)
-    name = _output_name(model, path, output)
-    for node in needed_nodes(model, [name]):
+    heads = heads_of(model)
+    wanted = tuple(dict.fromkeys(outputs)) or default_outputs(model, heads)
+    heads = {name: head for name, head in heads.items() if name in wanted}
+    for node in needed_nodes(model, [heads[name].source if name in heads else name for name in wanted]):
         importer.read(node)
+    layers = [_layer_of(importer, heads[name].source if name in heads else name) for name in wanted]
+    answers = [
+        _answer(importer, layer, heads.get(name), count=len(wanted)) for layer, name in zip(layers, wanted, strict=True)
+    ]
     return Imported(
-        input=shape,
-        parts=tuple(_finished(importer, name)),
-        output_name=name,
-        is_channels_last=is_channels_last,
+        input=shape, parts=tuple(sketch.finished(answers)), output_names=wanted, is_channels_last=is_channels_last
     )
 
 
-def _finished(importer: Importer, name: str) -> list[Part]:
-    """The parts of the network that ends with the tensor `name`."""
+def _layer_of(importer: Importer, name: str) -> int:
+    """The layer that delivers the tensor `name`."""
     found = importer.tensors.get(name)
     if not isinstance(found, Feature):
         what = "given by no node" if found is None else "a constant"
@@ -87,9 +92,19 @@ def _finished(importer: Importer, name: str) -> list[Part]:
         layer = feature.layer if is_whole else importer.planes(feature)
         if layer < 0:
             raise UsageError("is the input itself")
-        return importer.sketch.finished(layer)
+        return layer
     except ClpruneError as error:
         raise ExchangeError(f"output {shown(name)!r} {error}", path=importer.path) from error
+
+
+def _answer(importer: Importer, layer: int, head: FoundHead | None, *, count: int) -> int:
+    """The layer that is one of `count` answers: the head that follows `layer`, or what marks it as one of several."""
+    if head is None:
+        return layer if count == 1 else importer.sketch.add("output", layer)
+    try:
+        return importer.sketch.add(head.section, layer, **head.options)
+    except ClpruneError as error:
+        raise ExchangeError(f"head [{head.section}]: {error}", path=importer.path) from error
 
 
 def _input_shape(value: ValueInfoProto, path: Path, *, size: tuple[int, int] | None) -> tuple[Shape, bool]:
@@ -118,13 +133,3 @@ def _input_shape(value: ValueInfoProto, path: Path, *, size: tuple[int, int] | N
     if shape.elements > MAX_VALUES:
         raise ExchangeError(f"input {name!r} is {words}: expected at most {MAX_VALUES} values", path=path)
     return shape, is_last
-
-
-def _output_name(model: ModelProto, path: Path, output: str | None) -> str:
-    names = [value.name for value in model.graph.output]
-    if output is not None:
-        return output
-    if len(names) != 1:
-        found = ", ".join(map(shown, names))
-        raise ExchangeError(f"has outputs {found}: expected one; choose a tensor with --output NAME", path=path)
-    return str(names[0])

@@ -16,6 +16,7 @@ from onnx import NodeProto
 from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
 from clprune.exchange.feature import Feature, Indices, channels_last, line_of
+from clprune.exchange.import_sums import centred, divided
 from clprune.exchange.importer import Importer, Operators
 from clprune.exchange.read import MAX_VALUES, attributes_of
 from clprune.exchange.sketch import normalization_values
@@ -42,22 +43,16 @@ def _batch_normalization(importer: Importer, node: NodeProto) -> Feature:
 
 @MATRICES.of("LayerNormalization")
 def _layer_normalization(importer: Importer, node: NodeProto) -> Feature:
-    """Over channels: a convolution of 1x1 takes their mean away, and darknet's normalization whose window holds all of
-    them divides by the root of what is left.
-    """
+    """Over channels: their mean is taken away, and what is left divided by the root of its variance."""
     feature, attributes = importer.applied(importer.feature(node)), attributes_of(node)
     shape = importer.sketch.shape(feature.layer)
     if attributes.get("axis", -1) not in (-1, feature.places.ndim - 1) or not importer.is_channels_last(feature):
         raise UsageError("normalizes other axes than the channels")
-    channels = shape.channels
-    scales = importer.floats(node, 1)
+    channels, scales = shape.channels, importer.floats(node, 1)
     biases = importer.floats(node, 2) if len(node.input) > 2 and node.input[2] else np.zeros_like(scales)
-    centre = (np.eye(channels) - 1 / channels).astype(np.float32)
-    values = LayerWeights(weights=centre.reshape(channels, channels, 1, 1), biases=np.zeros(channels, np.float32))
-    add = importer.sketch.add
-    layer = add("convolutional", feature.layer, filters=channels, size=1, activation="linear", values=values)
-    options = {"alpha": 1 / channels, "beta": 0.5, "kappa": attributes.get("epsilon", 1e-5), "size": 2 * channels + 2}
-    layer = add("normalization", layer, **options)
+    layer = divided(
+        importer, centred(importer, feature.layer), share=1 / channels, epsilon=attributes.get("epsilon", 1e-5)
+    )
     return replace(feature, layer=importer.sketch.add_affine(layer, factors=scales, offsets=biases))
 
 

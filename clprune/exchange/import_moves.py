@@ -16,7 +16,7 @@ from clprune.darknet.resample import COORDINATES, ROUNDING, TAPS, Resampling
 from clprune.errors import UsageError
 from clprune.exchange.feature import LOWEST, ZERO, Feature
 from clprune.exchange.importer import Importer, Operators
-from clprune.exchange.read import MAX_VALUES, Array, attributes_of, evaluate
+from clprune.exchange.read import MAX_VALUES, Array, attributes_of, evaluate, largest_result
 from clprune.geometry import Shape
 
 MOVES = Operators()
@@ -31,12 +31,13 @@ def _identity(importer: Importer, node: NodeProto) -> Feature:
 
 @MOVES.of(
     "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Gather", "DepthToSpace",
-    "SpaceToDepth",
+    "SpaceToDepth", "Expand",
 )  # fmt: skip
 def _move(importer: Importer, node: NodeProto) -> list[Feature]:
     feature = importer.feature(node)
     others = [importer.constant(node, index) for index in range(1, len(node.input))]
-    if node.op_type == "Gather" and others[0] is not None and others[0].size * feature.places.size > MAX_VALUES:
+    given = [value for value in (feature.places, *others) if value is not None]
+    if node.op_type in ("Gather", "Expand") and largest_result(node.op_type, given, {}) > MAX_VALUES:
         raise UsageError(f"makes a tensor of more than {MAX_VALUES} values")
     results = evaluate(node, [feature.places, *others], opset=importer.opset)
     return [moved(feature, places) for places in results]

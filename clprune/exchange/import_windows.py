@@ -13,6 +13,7 @@ from onnx import NodeProto
 from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
 from clprune.exchange.feature import LOWEST, ZERO, Feature, border_of
+from clprune.exchange.import_sums import channel_sum
 from clprune.exchange.importer import Importer, Operators
 from clprune.exchange.read import attributes_of
 from clprune.geometry import Shape
@@ -71,23 +72,37 @@ def _average_pool(importer: Importer, node: NodeProto) -> Feature:
     return importer.delivered(importer.sketch.add("local_avgpool", layer, **options))
 
 
-@WINDOWS.of("GlobalAveragePool", "ReduceMean")
-def _mean(importer: Importer, node: NodeProto) -> Feature:
-    """The mean of each channel, wherever its places went."""
-    feature, attributes = importer.applied(importer.feature(node)), attributes_of(node)
-    rank, places = feature.places.ndim, feature.places
-    is_global = node.op_type == "GlobalAveragePool"
+@WINDOWS.of("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax")
+def _of_planes(importer: Importer, node: NodeProto) -> Feature:
+    """The mean or maximum of each channel, wherever its places went, or of all channels at each place."""
+    given, attributes = importer.feature(node), attributes_of(node)
+    places, rank = given.places, given.places.ndim
+    is_global, is_mean = node.op_type.startswith("Global"), node.op_type in ("GlobalAveragePool", "ReduceMean")
     axes = list(range(2, rank)) if is_global else importer.option(node, "axes", 1, list(range(rank)))
     axes = sorted(axis % rank for axis in axes)
-    shape = importer.sketch.shape(feature.layer)
+    shape = importer.sketch.shape(given.layer)
     kept = [axis for axis in range(rank) if axis not in axes]
     plane = shape.height * shape.width
     rows = np.sort(places.transpose(*kept, *axes).reshape(-1, math.prod(places.shape[axis] for axis in axes)), axis=1)
     if 0 in axes or not np.array_equal(rows, rows[:, :1] // plane * plane + np.arange(plane)):
-        raise UsageError(f"averages axes {axes} of {list(places.shape)}: expected height and width")
+        return _over_channels(importer, node, axes, is_mean=is_mean)
+    feature = importer.applied(given)
     keeps = is_global or attributes.get("keepdims", 1)
     sides = [1 if axis in axes else places.shape[axis] for axis in range(rank) if keeps or axis not in axes]
-    return importer.delivered(importer.sketch.add("avgpool", feature.layer), (rows[:, 0] // plane).reshape(sides))
+    size = {"size_y": shape.height, "size_x": shape.width, "stride": 1, "padding": 0}
+    options: dict[str, Any] = {} if is_mean else size
+    layer = importer.sketch.add("avgpool" if is_mean else "maxpool", feature.layer, **options)
+    return importer.delivered(layer, (rows[:, 0] // plane).reshape(sides))
+
+
+def _over_channels(importer: Importer, node: NodeProto, axes: list[int], *, is_mean: bool) -> Feature:
+    """The mean or maximum of all channels at each place."""
+    feature = importer.feature(node)
+    if is_mean and len(axes) == 1:
+        return channel_sum(importer, node, is_mean=True)
+    if is_mean or axes != [1] or feature.places.ndim != 4 or not attributes_of(node).get("keepdims", 1):
+        raise UsageError(f"takes axes {axes} of {list(feature.places.shape)}: expected height and width, or channels")
+    return importer.delivered(importer.sketch.add("maxpool", importer.planes(feature), maxpool_depth=1, out_channels=1))
 
 
 def _bordered(importer: Importer, node: NodeProto, *, kind: int = ZERO) -> tuple[int, tuple[int, int, int, int]]:

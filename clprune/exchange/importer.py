@@ -14,20 +14,21 @@ import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto
 
-from clprune.darknet.values import LayerWeights
 from clprune.errors import CfgError, ClpruneError, ExchangeError, UsageError, shown
 from clprune.exchange.feature import (
     LOWEST,
     PROBES,
+    BrokenLine,
     Feature,
     Indices,
     activation_of,
+    broken_line_of,
     channels_last,
+    is_square,
     line_of,
-    planes_of,
-    reorg_of,
     whole,
 )
+from clprune.exchange.parts import part_of, sides_of
 from clprune.exchange.read import MAX_VALUES, Array, attributes_of, evaluate, faults_of, largest_result
 from clprune.exchange.sketch import Sketch
 from clprune.geometry import Shape
@@ -58,6 +59,15 @@ class Operators(dict[str, Function]):
         return register
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChannelSum:
+    """What a convolution with one filter sums up: the channels of a tensor, or their squares, each times `share`."""
+
+    of: Feature
+    share: float
+    is_square: bool
+
+
 @dataclass(eq=False)
 class Importer:
     """The tensors so far, by name: constants and features."""
@@ -69,6 +79,8 @@ class Importer:
     tensors: dict[str, Array | Feature]
     most_values: int = field(init=False)
     _left: int = field(init=False)
+    #: Layers that are sums of channels.
+    sums: dict[int, ChannelSum] = field(default_factory=dict)
     _made: dict[Feature, Feature] = field(default_factory=dict)
     _wholes: dict[Shape, Indices] = field(default_factory=dict)
 
@@ -132,15 +144,20 @@ class Importer:
         return self._wholes[shape]
 
     def resolved(self, feature: Feature) -> Feature:
-        """The same tensor as a known function of a layer: an activation or a line. Raises UsageError."""
+        """The same tensor as a function of a layer that layers compute. Raises UsageError."""
         is_changed = (feature.places == LOWEST).any() or feature.at_probes[PROBES == 0].any()
         if (feature.places < 0).any() and feature.samples is not None and is_changed:
             raise UsageError("comes after a function of a border, which makes it something else")
         if activation_of(feature.at_probes) or line_of(feature.at_probes):
             return feature
-        if feature.otherwise is None:
-            raise UsageError("comes after operators that no activation of clprune equals")
-        return self.resolved(feature.otherwise())
+        if feature.otherwise is not None:
+            try:
+                return self.resolved(feature.otherwise())
+            except UsageError:
+                pass  # what is open may be computed all the same
+        if is_square(feature.at_probes) or broken_line_of(feature.at_probes) is not None:
+            return feature
+        raise UsageError("comes after operators that no activation of clprune equals")
 
     def applied(self, feature: Feature) -> Feature:
         """The same tensor with its function computed by a layer. Raises UsageError where no layer does."""
@@ -151,56 +168,46 @@ class Importer:
         return self._made[feature]
 
     def _apply(self, feature: Feature) -> Feature:
-        name, line = activation_of(feature.at_probes), line_of(feature.at_probes)
+        name, straight = activation_of(feature.at_probes), line_of(feature.at_probes)
         layer = feature.layer
-        if name is None and line is not None:
-            factors, offsets = (np.full(self.sketch.shape(layer).channels, value, np.float32) for value in line)
-            layer = self.sketch.add_affine(layer, factors=factors, offsets=offsets)
-        elif name != "linear":
-            layer = self.sketch.add("activation", layer, activation=name)
+        if name is None and straight is not None:
+            layer = self.affine(layer, *straight)
+        elif name is not None:
+            layer = self.sketch.add("activation", layer, activation=name) if name != "linear" else layer
+        elif is_square(feature.at_probes):
+            layer = self.sketch.add("sam", layer, layer, activation="linear")
+        else:
+            line = broken_line_of(feature.at_probes)
+            assert line is not None  # it is resolved
+            layer = self._broken(layer, line)
         return Feature(layer=layer, places=feature.places)
+
+    def _broken(self, layer: int, line: BrokenLine) -> int:
+        """A sum of lines that are cut off below."""
+        total = self.affine(layer, line.slope, line.offset) if line.slope or line.offset else None
+        for place, change in line.corners:
+            shifted = self.affine(layer, 1.0, -place) if place else layer
+            part = self.affine(self.sketch.add("activation", shifted, activation="relu"), change, 0.0)
+            total = part if total is None else self.sketch.add("shortcut", part, total, activation="linear")
+        assert total is not None  # there is a corner
+        return total
+
+    def affine(self, layer: int, factor: float | Array, offset: float) -> int:
+        """`factor * x + offset`, the factor one of each channel or of all."""
+        channels = self.sketch.shape(layer).channels
+        factors, offsets = (np.broadcast_to(np.float32(value), channels).copy() for value in (factor, offset))
+        return self.sketch.add_affine(layer, factors=factors, offsets=offsets)
 
     def planes(self, feature: Feature) -> int:
         """The layer that delivers the tensor as it is, `[1, C, H, W]`. Raises UsageError."""
         feature = self.applied(feature)
         if feature.places.ndim != 4:
-            raise UsageError(f"takes a tensor {_sides(feature)}: expected [N, C, H, W]")
+            raise UsageError(f"takes a tensor {sides_of(feature)}: expected [N, C, H, W]")
         if feature.places is self._wholes.get(self.sketch.shape(feature.layer)):
             return feature.layer
         if feature not in self._made:
-            self._made[feature] = self.delivered(self._part(feature))
+            self._made[feature] = self.delivered(part_of(self.sketch, feature))
         return self._made[feature].layer
-
-    def _part(self, feature: Feature) -> int:
-        """The layer that delivers a part of another's planes, or its values in darknet's other order."""
-        layer, shape = feature.layer, self.sketch.shape(feature.layer)
-        part, (height, width) = planes_of(feature.places, shape), feature.places.shape[2:]
-        if part is None:
-            reorg = reorg_of(feature.places, shape)
-            if reorg is not None:
-                return self.sketch.add(reorg[0], layer, **reorg[1])
-            raise UsageError(f"takes a tensor {_sides(feature)} of values that were moved in a way that no layer does")
-        if (height, width) != (shape.height, shape.width):
-            if (part.top, part.left) != ((shape.height - height) // 2, (shape.width - width) // 2):
-                raise UsageError(f"takes {height}x{width} of {shape} from {part.top}, {part.left}: expected the centre")
-            layer = self.sketch.add("crop", layer, crop_height=height, crop_width=width, noadjust=1)
-        first, count = int(part.channels[0]), len(part.channels)
-        is_run = np.array_equal(part.channels, first + np.arange(count))
-        if is_run and shape.channels % count == first % count == 0:
-            if count == shape.channels:
-                return layer
-            return self.sketch.add("route", layer, groups=shape.channels // count, group_id=first // count)
-        return self._selected(layer, part.channels)
-
-    def _selected(self, layer: int, channels: Indices) -> int:
-        """The given channels of a layer: a convolution of 1x1 with a single 1 in each filter, which is exact."""
-        count, of = len(channels), self.sketch.shape(layer).channels
-        if count * of > MAX_VALUES:
-            raise UsageError(f"takes {count} of {of} channels: expected at most {MAX_VALUES} weights")
-        weights = np.zeros((count, of, 1, 1), np.float32)
-        weights[np.arange(count), channels] = 1
-        values = LayerWeights(weights=weights, biases=np.zeros(count, np.float32))
-        return self.sketch.add("convolutional", layer, filters=count, size=1, activation="linear", values=values)
 
     def is_channels_last(self, feature: Feature) -> bool:
         """Whether the last axis are all channels of a layer and those before it its places in order."""
@@ -256,7 +263,3 @@ class Importer:
 
 def _values(tensor: Array | Feature) -> Array:
     return tensor.places if isinstance(tensor, Feature) else tensor
-
-
-def _sides(feature: Feature) -> str:
-    return f"[N, {', '.join(map(str, feature.places.shape[1:]))}]"

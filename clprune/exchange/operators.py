@@ -11,7 +11,7 @@ import numpy as np
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.connected import Connected
 from clprune.darknet.kinds.convolutional import Convolutional, Local
-from clprune.darknet.kinds.functions import Activation, Cost, Dropout, Empty, Implicit, L2Norm, Softmax
+from clprune.darknet.kinds.functions import Activation, Cost, Dropout, Empty, Implicit, L2Norm, Output, Softmax
 from clprune.darknet.kinds.heads import ChannelRun, Head, runs_of
 from clprune.darknet.kinds.joins import Product, Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm, Normalization
@@ -43,6 +43,7 @@ write_layer.register(Product, write_product)
 @write_layer.register(Cost)
 @write_layer.register(Dropout)
 @write_layer.register(Empty)
+@write_layer.register(Output)
 def _(layer: Layer, site: Site) -> str:
     return site.x
 

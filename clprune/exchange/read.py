@@ -133,9 +133,14 @@ def needed_nodes(model: ModelProto, outputs: Collection[str]) -> list[NodeProto]
     return found[::-1]
 
 
+def metadata_of(model: ModelProto, key: str) -> str:
+    """The entry `key` of the metadata, empty where there is none."""
+    return next((entry.value for entry in model.metadata_props if entry.key == key), "")
+
+
 def class_names_of(model: ModelProto) -> tuple[str, ...]:
     """Class names that exporters keep in the entry `names`, as a list or by number; none where there are none."""
-    text = next((entry.value for entry in model.metadata_props if entry.key == "names"), "")
+    text = metadata_of(model, "names")
     try:
         names = ast.literal_eval(text) if len(text) < MAX_BYTES >> 8 else None
     except (ValueError, SyntaxError, MemoryError, RecursionError):

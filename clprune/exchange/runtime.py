@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,18 @@ def run_onnx(content: bytes, x: npt.NDArray[np.float32]) -> dict[str, npt.NDArra
     return dict(zip(names, session.run(names, {given.name: x}), strict=True))
 
 
-def run_tensor(model: ModelProto, path: str | Path, x: npt.NDArray[np.float32], *, name: str) -> npt.NDArray[Any]:
-    """The tensor `name` of a model for its input `x`. Raises ExchangeError about `path`.
+def run_tensors(
+    model: ModelProto, path: str | Path, x: npt.NDArray[np.float32], *, names: Sequence[str]
+) -> list[npt.NDArray[Any]]:
+    """The tensors `names` of a model for its input `x`. Raises ExchangeError about `path`.
 
-    What the tensor does not depend on, which nobody has looked at, is not run, and left out of `model`.
+    What they do not depend on, which nobody has looked at, is not run, and left out of `model`.
     """
-    output = next((value for value in model.graph.output if value.name == name), None)
-    nodes = needed_nodes(model, [name])
-    for values, kept in ((model.graph.node, nodes), (model.graph.output, [] if output is None else [output])):
+    known = {value.name: value for value in model.graph.output}
+    outputs = [known.get(name) or helper.make_empty_tensor_value_info(name) for name in names]
+    for values, kept in ((model.graph.node, needed_nodes(model, names)), (model.graph.output, outputs)):
         del values[:]
         values.extend(kept)
-    if output is None:
-        model.graph.output.append(helper.make_empty_tensor_value_info(name))
     with faults_of(path, "ONNX Runtime refuses it"):
-        return np.asarray(run_onnx(model.SerializeToString(), x)[name])
+        found = run_onnx(model.SerializeToString(), x)
+        return [np.asarray(found[name]) for name in names]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.fold import BATCH_NORM_EPSILON
+from clprune.darknet.kinds.base import Layer
 from clprune.darknet.registry import find_kind
 from clprune.darknet.section import Option, Section
 from clprune.darknet.values import LayerWeights
@@ -60,12 +61,10 @@ class Sketch:
         kind = find_kind(section)
         if kind is None:
             raise UnsupportedLayerError(f"needs a layer [{section}], which is not run yet")
-        text = {key: Option(str(value), 0) for key, value in options.items()}
-        place = Section(path=Path("cfg"), name=section, line=0, options=text)
         shapes = [self.shape(source) for source in sources]
         layer = kind(
             index=len(self.parts), line=0, sources=sources, input=shapes[0], output=shapes[0],
-            **kind.read_options(place),
+            **read_options(kind, options),
         )  # fmt: skip
         shape = layer.output_shape(shapes)
         for name, expected in replace(layer, output=shape).arrays.items():
@@ -82,10 +81,10 @@ class Sketch:
         options = {"filters": channels, "groups": channels, "size": 1, "activation": "linear"}
         return self.add("convolutional", source, values=values, **options)
 
-    def finished(self, output: int) -> list[Part]:
-        """The parts that `output` needs, it last, each numbered by its place, joined where one layer does for two."""
-        needed, uses = {output}, dict.fromkeys(range(-1, len(self.parts)), 0)
-        for index in range(output, -1, -1):
+    def finished(self, outputs: Sequence[int]) -> list[Part]:
+        """The parts that `outputs` need, each numbered by its place, joined where one layer does for two."""
+        needed, uses = {*outputs}, dict.fromkeys(range(-1, len(self.parts)), 0)
+        for index in range(max(outputs), -1, -1):
             if index in needed:
                 needed.update(self.parts[index].sources)
                 for source in self.parts[index].sources:
@@ -104,6 +103,12 @@ class Sketch:
                 places[index] = sources[0]
                 kept[sources[0]] = joined
         return kept
+
+
+def read_options(kind: type[Layer], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that the keys of a section give. Raises CfgError."""
+    text = {key: Option(str(value), 0) for key, value in options.items()}
+    return kind.read_options(Section(path=Path("cfg"), name=kind.names[0], line=0, options=text))
 
 
 def _joined(first: Part, second: Part) -> Part | None:

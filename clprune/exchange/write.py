@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import onnx
@@ -78,8 +79,13 @@ def metadata(model: Model) -> dict[str, str]:
 
 
 def _facts(head: Layer) -> dict[str, Any]:
-    """The options of a head's own, as JSON can hold them; a tree of classes is a file."""
-    return {name: value for name, value in vars(head).items() if name not in (*Layer.__dataclass_fields__, "hierarchy")}
+    """The options of a head's own, as JSON can hold them."""
+    return {name: getattr(head, name) for name in vars(head) if name in own_fields(type(head))}
+
+
+def own_fields(kind: type[Layer]) -> set[str]:
+    """The fields of a kind of heads that describe it; a tree of classes is a file."""
+    return {field.name for field in fields(kind)} - {*Layer.__dataclass_fields__, "hierarchy"}
 
 
 def _write(model: Model, graph: Graph, layer: Layer, tensors: Mapping[int, str]) -> str:

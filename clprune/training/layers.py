@@ -328,6 +328,7 @@ make_layer.register(functions.Implicit, Implicit)
 make_layer.register(functions.Dropout, Dropout)
 make_layer.register(functions.Cost, lambda layer: nn.Identity())
 make_layer.register(functions.Empty, lambda layer: nn.Identity())
+make_layer.register(functions.Output, lambda layer: nn.Identity())
 
 
 def _computes(kind: type[Layer]) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:

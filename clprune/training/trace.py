@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
@@ -28,13 +28,13 @@ OPSET = 17
 class Trace:
     """`graph` is the content of an ONNX file whose weights are inputs, `constants` their values by name.
 
-    `images` float32 `[1, C, H, W]` are what the module was traced with, `answers` `[1, ...]` what it gave.
+    `images` float32 `[1, C, H, W]` are what the module was traced with, `answers` `[1, ...]` each tensor that it gave.
     """
 
     graph: bytes
     constants: dict[str, npt.NDArray[np.float32]]
     images: npt.NDArray[np.float32]
-    answers: npt.NDArray[np.float32]
+    answers: tuple[npt.NDArray[np.float32], ...]
 
 
 class _Normalized(nn.Module):
@@ -85,12 +85,15 @@ def trace(
     except Exception as error:  # a module is anybody's code, and the exporter promises no types of errors
         message = f"cannot be traced: {type(error).__name__}: {shown(str(error).strip(), 300)}"
         raise ExchangeError(message, path=name) from error
-    if not isinstance(answers, Tensor):
-        raise ExchangeError(f"returns {type(answers).__name__}: expected one tensor", path=name)
+    parts = [answers] if isinstance(answers, Tensor) else answers
+    if isinstance(parts, Mapping):
+        parts = [*parts.values()]
+    if not isinstance(parts, list | tuple) or not parts or not all(isinstance(part, Tensor) for part in parts):
+        raise ExchangeError(f"returns {type(answers).__name__}: expected a tensor, or several", path=name)
     tensors = dict([*traced.named_parameters(), *traced.named_buffers()])
     return Trace(
         graph=file.getvalue(),
         constants={key: np.asarray(value.detach().cpu()) for key, value in tensors.items()},
         images=images.numpy(),
-        answers=answers.float().numpy(),
+        answers=tuple(part.float().numpy() for part in parts),
     )

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.container.model import Model, model_targets
+from clprune.darknet.kinds.heads import Head
 from clprune.darknet.network import load_network
 from clprune.darknet.random_weights import random_images
 from clprune.darknet.values import Weights
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from clprune.training.trace import Images, Module
 
 FloatArray = npt.NDArray[np.float32]
+Answers = Sequence[npt.NDArray[Any]]
 
 #: Error of the answers, relative to the largest of them, that comes of another order of sums; beyond it something else
 #: is computed. Models of float16 are rounded at every layer, ours are not.
@@ -70,7 +72,7 @@ def convert(
     *,
     out: str | Path,
     state_dict: str | Path | None = None,
-    output: str | None = None,
+    output: str | Sequence[str] = (),
     size: tuple[int, int] | None = None,
     device: Device = None,
 ) -> ConvertResult:
@@ -78,7 +80,8 @@ def convert(
 
     `source` is the file's path, or `torchvision:NAME` for the model of that name with the weights of the file
     `state_dict` (`.pt` or `.safetensors`; by default torchvision's own). Of an ONNX file `output` is the tensor that
-    the network ends with, by default its one output, and `size` (height, width) that of images where it leaves it free.
+    the network ends with, or several, by default all its outputs, and `size` (height, width) that of images where it
+    leaves it free. Of several outputs each is an `[output]` of the cfg, or a head, and `Runner.outputs` gives them.
     Class names that come with the model are written as PREFIX.names.
 
     Before anything is written, the answers on `device` are compared with those of ONNX Runtime or PyTorch. Raises
@@ -158,22 +161,22 @@ def _from_module(
 
 
 def _from_onnx(
-    path: Path, session: Session, *, output: str | None, size: tuple[int, int] | None
+    path: Path, session: Session, *, output: str | Sequence[str], size: tuple[int, int] | None
 ) -> tuple[Model, float]:
     from clprune.exchange.import_graph import import_graph
     from clprune.exchange.read import class_names_of, has_halves, read_onnx
-    from clprune.exchange.runtime import run_tensor
+    from clprune.exchange.runtime import run_tensors
 
     graph = read_onnx(path)
-    imported = import_graph(graph, path, output=output, size=size)
+    imported = import_graph(graph, path, outputs=[output] if isinstance(output, str) else output, size=size)
+    model = make_model(imported, str(path))
     names = class_names_of(graph)
-    model = make_model(
-        imported, str(path), class_names=names if len(names) == imported.parts[-1].shape.elements else ()
-    )
+    if len({layer.classes for layer in model.network.output_layers if isinstance(layer, Head)}) < 2:
+        model = replace(model, class_names=names if len(names) == model.network.classes else ())
 
-    def answer(images: FloatArray) -> FloatArray:
+    def answer(images: FloatArray) -> Answers:
         given = np.moveaxis(images, 1, -1) if imported.is_channels_last else images
-        return run_tensor(graph, path, given, name=imported.output_name)
+        return run_tensors(graph, path, given, names=imported.output_names)
 
     images = random_images(model.network, seed=0)
     return model, _error(model, images, answer, session, limit=HALF_LIMIT if has_halves(graph) else LIMIT)
@@ -201,17 +204,23 @@ def make_model(imported: Imported, source: str, *, class_names: tuple[str, ...] 
 
 
 def _error(
-    model: Model, images: FloatArray, answer: Callable[[FloatArray], FloatArray], session: Session, *, limit: float
+    model: Model, images: FloatArray, answer: Callable[[FloatArray], Answers], session: Session, *, limit: float
 ) -> float:
-    """Relative error of the model's answers. Raises ExchangeError where it exceeds `limit`."""
+    """Relative error of the model's answers, the largest of all. Raises ExchangeError where it exceeds `limit`."""
     check_network(model.network, session.info)
     with Runner(model, session=session) as runner:
-        ours = runner(images).reshape(-1).astype(np.float64)
-    theirs = answer(images).reshape(-1).astype(np.float64)
-    largest = float(np.abs(theirs).max(initial=0))
-    difference = float(np.abs(ours - theirs).max(initial=0)) if ours.shape == theirs.shape else np.inf
-    error = difference / largest if largest else difference
+        pairs = zip(runner.outputs(images), answer(images), strict=True)
+        error = float(np.max([_difference(*pair) for pair in pairs]))  # NaN if any is
     if not error <= limit:
         message = f"converted, it computes something else: relative error {error:.2g}, expected at most {limit:g}"
         raise ExchangeError(f"{message}; its authors would like to see such a model", path=model.path)
     return error
+
+
+def _difference(ours: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> float:
+    """Largest |difference| over the largest value; infinite where the counts differ."""
+    if ours.size != theirs.size:
+        return float("inf")
+    expected = theirs.reshape(-1).astype(np.float64)
+    largest = float(np.abs(expected).max(initial=0))
+    return float(np.abs(ours.reshape(-1) - expected).max(initial=0)) / (largest or 1.0)

@@ -97,6 +97,38 @@ activation=linear
 groups=1
 [cost]
 """
+_HEADS_CFG = """[net]
+width=8
+height=6
+channels=3
+[convolutional]
+filters=14
+size=3
+stride=2
+pad=1
+activation=linear
+[yolo]
+mask=1,0
+anchors=4,4,6,8
+classes=2
+num=2
+scale_x_y=1.1
+[route]
+layers=0
+[resize]
+height=6
+width=5
+[convolutional]
+filters=7
+size=1
+activation=linear
+[region]
+anchors=1,2
+classes=2
+num=1
+softmax=1
+"""
+
 _SHORTCUT_CFG = """[net]
 width=6
 height=6
@@ -279,7 +311,8 @@ def _handle_container(path: Path, session: Session | None) -> str:
 def _onnx_seeds(folder: Path) -> None:
     from clprune.workflow.export import export
 
-    for name, text in (("runnable", _RUNNABLE_CFG), ("shortcut", _SHORTCUT_CFG)):
+    texts = {"runnable": _RUNNABLE_CFG, "shortcut": _SHORTCUT_CFG, "heads": _HEADS_CFG}
+    for name, text in texts.items():
         cfg = folder / f"{name}.cfg"
         cfg.write_text(text)
         network = load_network(cfg)
@@ -289,17 +322,20 @@ def _onnx_seeds(folder: Path) -> None:
 
 def _mutated_onnx(random: Random, data: bytes, corpus: Any) -> bytes:
     """A node, a constant or the input changed, or bytes."""
+    if random.randrange(3):
+        with suppress(Exception):  # protobuf promises no types of errors: neither for a file nor for text in one
+            return _with_changed_parts(random, data, corpus)
+    return mutated_bytes(random, data, corpus)
+
+
+def _with_changed_parts(random: Random, data: bytes, corpus: Any) -> bytes:
     from onnx import ModelProto
 
     model = ModelProto()
-    if not random.randrange(3):
-        return mutated_bytes(random, data, corpus)
-    try:
-        model.ParseFromString(data)
-    except Exception:  # protobuf promises no types of errors
-        return mutated_bytes(random, data, corpus)
+    model.ParseFromString(data)
     graph = model.graph
-    lists = [part for part in (graph.node, graph.initializer, graph.input, model.opset_import) if part]
+    parts = (graph.node, graph.initializer, graph.input, graph.output, model.opset_import, model.metadata_props)
+    lists = [part for part in parts if part]
     for _ in range(random.choice([1, 1, 2, 4])) if graph.node else ():
         item = random.choice(random.choice(lists))
         numbers: list[Any] = [part.ints for part in getattr(item, "attribute", ()) if part.ints]

@@ -133,7 +133,9 @@ class Layer:
     )
     #: Whether it may be the first layer of a network whose input is a vector: all others want an image.
     takes_vector: ClassVar[bool] = False
-    #: Whether its output describes boxes and is one of the network's answers.
+    #: Whether its output is one of the network's answers, of which there may be several.
+    is_answer: ClassVar[bool] = False
+    #: Whether that describes boxes.
     is_head: ClassVar[bool] = False
     #: Whether it belongs to training alone: its output is not the network's answer.
     is_loss: ClassVar[bool] = False

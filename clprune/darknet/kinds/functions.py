@@ -70,6 +70,17 @@ class Empty(Layer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Output(Layer):
+    """clprune's own: the layer before it is one of the network's answers, of which there may be several."""
+
+    names = ("output",)
+    takes_vector = True
+    carries_channels = True
+    is_identity = True
+    is_answer = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dropout(Layer):
     """Nothing at inference: darknet scales while it trains."""
 

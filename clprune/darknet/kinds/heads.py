@@ -58,7 +58,8 @@ class Head(Layer):
     """What all heads have: `classes`, and `num` boxes of each cell."""
 
     keys = Keys(silent=TRAINING)
-    is_head: ClassVar[bool] = True
+    is_answer = True
+    is_head = True
 
     classes: int = integer(20)
     num: int = integer()
