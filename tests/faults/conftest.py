@@ -50,6 +50,15 @@ class Place:
         return self.folder / "out" / "made"
 
     @property
+    def detector(self) -> Path:
+        return self.folder / "given" / "boxes.cfg"
+
+    @property
+    def answers(self) -> Path:
+        """What commands with workers write."""
+        return self.out.with_suffix(".jsonl")
+
+    @property
     def database(self) -> Path:
         return self.folder / "data" / "tuning.sqlite"
 

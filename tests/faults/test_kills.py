@@ -5,6 +5,8 @@ FAULTS_KILLS is how often each of them is killed (20).
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import random
 import signal
@@ -18,16 +20,22 @@ from pathlib import Path
 import pytest
 
 from clprune.container.model import load_model
+from clprune.resources import models_folder
 from clprune.tiles.store import open_store
+from tests.detection.models import write_detector
 from tests.faults.conftest import Place
 
 KILLS = int(os.environ.get("FAULTS_KILLS", "20"))
 
 TRAINING = ("--data", "synthetic", "--epochs", 1, "--count", 64, "--batch", 32)
 
+#: Images that each run of a command with workers has to answer beside those that were before.
+IMAGES = 50
+
 Arguments = Callable[[Place, int], tuple[object, ...]]
 
-#: Command -> arguments; each run has another seed, so that files of two runs are not of one kind.
+#: Command -> arguments; each run has another seed, so that files of two runs are not of one kind, but for what goes on
+#: with what it measured.
 COMMANDS: dict[str, Arguments] = {
     "tune": lambda place, seed: (place.model, "--budget", 3, "--seed", seed, "--force"),
     "train": lambda place, seed: (place.model, *TRAINING, "--seed", seed, "--out", place.out),
@@ -36,14 +44,34 @@ COMMANDS: dict[str, Arguments] = {
         "--out", place.out,
     ),
     "quantize": lambda place, seed: (place.model, "--random-weights", "--seed", seed, "--out", place.out),
-    "db": lambda place, seed: ("import", place.folder / "results.json"),
+    "fit": lambda place, seed: (
+        place.model, "--data", "synthetic", "--count", 64, "--methods", "workgroup,filter", "--tune-s", 0, "--tries", 2,
+        "--epochs", 1, "--most-loss", 100, "--out", place.out,
+    ),
+    "infer": lambda place, seed: (
+        place.model, images_of(place, seed), "--workers", 1, "--out", place.answers, "--resume",
+    ),
+    "detect": lambda place, seed: (
+        place.detector, images_of(place, seed), "--workers", 1, "--out", place.answers, "--resume", "--unordered",
+    ),
+    "db import": lambda place, seed: (place.folder / "results.json",),
+    "db merge": lambda place, seed: (place.folder / "others.sqlite", place.folder / "results.json"),
     "export": lambda place, seed: (place.model, "--seed", seed, "--onnx", place.out.with_suffix(".onnx")),
     "convert": lambda place, seed: (place.folder / "model.onnx", "--out", place.out),
 }  # fmt: skip
 
 
+def images_of(place: Place, seed: int) -> Path:
+    """A list of images, the longer the higher `seed`."""
+    samples = sorted((models_folder() / "samples").glob("digit-*.png"))
+    names = itertools.islice(itertools.cycle(map(str, samples)), IMAGES * (seed + 1))
+    path = place.folder / "given" / f"{seed}.txt"
+    path.write_text("\n".join(names))
+    return path
+
+
 def check(place: Place) -> None:
-    """The database and the pair are whole, and no file is left that has no name of its own."""
+    """The database, the pair and answers are whole, and no file is left that has no name of its own."""
     if place.database.exists():
         with closing(sqlite3.connect(place.database)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -51,7 +79,9 @@ def check(place: Place) -> None:
             warnings.simplefilter("error")
             assert len(store.all_best()) <= len(list(store.all_measurements()))
     names = sorted(path.name for path in place.out.parent.iterdir())
-    assert set(names) <= {"made.cfg", "made.weights", "made.safetensors", "made.names", "made.onnx"}
+    assert set(names) <= {f"made.{suffix}" for suffix in SUFFIXES}
+    if place.answers.exists():
+        assert all(json.loads(line)["image"] for line in place.answers.read_bytes().split(b"\n")[:-1])
     if "made.cfg" in names:
         load_model(place.out.with_suffix(".cfg"))
     if "made.onnx" in names:
@@ -61,7 +91,16 @@ def check(place: Place) -> None:
 
 
 #: What commands cannot do without.
-NEEDED = {"train": "torch", "prune": "torch", "export": "onnxruntime", "convert": "onnxruntime"}
+NEEDED = {
+    **dict.fromkeys(("train", "prune", "fit"), "torch"), **dict.fromkeys(("export", "convert"), "onnxruntime"),
+    **dict.fromkeys(("infer", "detect"), "distributed"),
+}  # fmt: skip
+
+#: Of the files that commands make.
+SUFFIXES = (
+    *("cfg", "weights", "safetensors", "names", "onnx", "jsonl"),
+    *("fit.json", "fit.checkpoint"),  # by which a fit goes on
+)
 
 
 def prepare(place: Place, command: str) -> None:
@@ -70,20 +109,28 @@ def prepare(place: Place, command: str) -> None:
         pytest.importorskip(NEEDED[command])
     if command == "convert":
         assert place.run("export", place.model, "--onnx", place.folder / "model.onnx")[0] == 0
-    if command == "db":
+    if command == "detect":
+        write_detector(place.detector)
+    if command.startswith("db "):
         assert place.run("tune", place.model, "--budget", 1)[0] == 0
         assert place.run("db", "export", place.folder / "results.json")[0] == 0
+        with (
+            closing(sqlite3.connect(place.database)) as own,
+            closing(sqlite3.connect(place.folder / "others.sqlite")) as copy,
+        ):
+            own.backup(copy)
         assert place.run("db", "forget", "--all")[0] == 0
 
 
 @pytest.mark.parametrize("start", ["nothing there", "existing outputs", "existing outputs again"])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_killed_at_random_moments(place: Place, command: str, start: str) -> None:
-    arguments, moments = COMMANDS[command], random.Random(f"{command} {start}")
+    arguments, moments, words = COMMANDS[command], random.Random(f"{command} {start}"), command.split()
     prepare(place, command)
-    assert place.run(command, *arguments(place, 0))[0] == 0
+    status, err = place.run(*words, *arguments(place, 0))
+    assert status == 0, err
     began = time.monotonic()
-    first = place.fork(command, *arguments(place, 0))
+    first = place.fork(*words, *arguments(place, 1))
     first.join()
     assert first.exitcode == 0
     seconds = time.monotonic() - began
@@ -93,11 +140,14 @@ def test_killed_at_random_moments(place: Place, command: str, start: str) -> Non
     for kill in range(KILLS):
         # the second half near the end, where files are written
         earliest = 0.0 if kill < KILLS / 2 else 0.7 * seconds
-        place.kill(command, *arguments(place, kill + 1), after_s=moments.uniform(earliest, seconds))
+        place.kill(*words, *arguments(place, kill + 2), after_s=moments.uniform(earliest, seconds))
         check(place)
-    status, err = place.run(command, *arguments(place, KILLS + 1))
+    status, err = place.run(*words, *arguments(place, KILLS + 2))
     assert status == 0, err
     check(place)
+    if place.answers.exists():
+        found = [json.loads(line)["image"] for line in place.answers.read_bytes().splitlines()]
+        assert sorted(found) == sorted(images_of(place, KILLS + 2).read_text().splitlines())
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -23,7 +23,7 @@ ARGUMENTS = {
 
 
 def test_every_command_is_here() -> None:
-    assert set(_commands()) <= {*ARGUMENTS, *COMMANDS}
+    assert set(_commands()) <= {name.split()[0] for name in (*ARGUMENTS, *COMMANDS)}
 
 
 @pytest.mark.parametrize("streams", ["stdout", "both"])
@@ -35,7 +35,7 @@ def test_reader_that_has_gone(place: Place, command: str, streams: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     err_to = writer if streams == "both" else subprocess.PIPE
-    status, err = place.run(command, *given, stdout=writer, stderr=err_to)
+    status, err = place.run(*command.split(), *given, stdout=writer, stderr=err_to)
     os.close(writer)
     assert status == 1
     assert "Traceback" not in (err or "") and "Exception" not in (err or "")
