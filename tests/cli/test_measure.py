@@ -117,7 +117,7 @@ def test_verify_fails_where_a_layer_is_wrong(run: Run, model: Path, monkeypatch:
         LayerError(layer=0, label="convolutional", relative_error=1e-7, tolerance=1e-5),
         LayerError(layer=1, label="maxpool", relative_error=float("inf"), tolerance=2e-5),
     ]
-    monkeypatch.setattr("clprune.workflow.verify.verify_model", lambda session, network, weights, x: errors)
+    monkeypatch.setattr("clprune.workflow.verify.verify_model", lambda *_, **__: errors)
     result = run("verify", model)
     assert result.status == 1
     assert "WRONG" in result.out
