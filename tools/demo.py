@@ -26,7 +26,7 @@ from clprune.resources import models_folder
 from clprune.runner import Runner
 from clprune.runner.inference import infer_images, top_k
 from clprune.tiles.store import open_store
-from clprune.tuning.tune import offers_to_tune
+from clprune.tuning.tune import offers_to_tune, places_of
 from clprune.workflow.inputs import as_data
 from clprune.workflow.prune import measure_models
 from clprune.workflow.tune import tune_offers, without_tuned
@@ -86,11 +86,17 @@ def tune(session: Session, models: Sequence[Model], *, budget_s: float) -> None:
             click.echo("tuned before on this device")
             return
         start = time.monotonic()
-        problems, interrupted = tune_offers(session, store, missing, budget_s=budget_s)
+        steps = [step for plan in plans for step in plan.steps]
+        problems, interrupted = tune_offers(
+            session, store, missing, effort="quick", budget_s=budget_s, leaves_none=False, places=places_of(steps)
+        )
     if interrupted:
         raise click.Abort
     tried = sum(problem.evaluations for problem in problems)
-    click.echo(f"tuned {len(problems)} problems in {time.monotonic() - start:.0f} s: {tried} tiles timed and verified")
+    left = len(missing) - len(problems)
+    others = f"; {left} keep the tiles that they have" if left else ""
+    counts = f"{tried} tiles timed and verified{others}"
+    click.echo(f"tuned {len(problems)} problems in {time.monotonic() - start:.0f} s: {counts}")
 
 
 def print_samples(session: Session, model: Model, samples: Sequence[Path]) -> None:

@@ -11,11 +11,11 @@ from clprune.errors import UsageError
 class Effort:
     """A level of effort.
 
-    `problem_seconds`: per problem; `most_seconds`: in all, workers' start included. `patience`: the search of a
-    problem ends early when the model hopes to save less than this share of the best time, twice in a row; 0 never.
-    `likely_only`: leave out kernels that a layer could be computed by but hardly ever is fastest with.
-    `limit_seconds`: for one candidate, from build to check. `rounds`: of the final comparisons in turns. `contenders`:
-    per layer, that are measured in the network at last.
+    `problem_seconds`: per problem; `most_seconds`: in all, from the start of workers to comparisons in the network.
+    `patience`: the search of a problem ends early when the model hopes to save less than this share of the best time,
+    twice in a row; 0 never. `likely_only`: leave out kernels that a layer could be computed by but hardly ever is
+    fastest with. `limit_seconds`: for one candidate, from build to check. `rounds`: of the final comparisons in turns.
+    `contenders`: per layer, that are measured in the network at last.
     """
 
     name: str
@@ -36,7 +36,7 @@ EFFORTS = (
     Effort(
         name="quick",
         problem_seconds=5,
-        most_seconds=38,
+        most_seconds=55,
         patience=0.01,
         limit_seconds=10,
         rounds=7,

@@ -7,6 +7,7 @@ with nothing beside it. It counts as invalid only when its worker ends then, too
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import signal
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -207,14 +209,16 @@ class WorkerPool(Closing):
         self._holders.clear()
         self._losses.clear()
 
-    def evaluate(self, tiles: Sequence[Any], *, best_ms: float | None) -> list[Trial]:
-        """Outcomes in the order of `tiles`; those that were timed stay prepared until `keep_only`."""
+    def evaluate(self, tiles: Sequence[Any], *, best_ms: float | None, until: float = math.inf) -> list[Trial]:
+        """Outcomes in the order of `tiles`; those that were timed stay prepared until `keep_only`. None is begun after
+        `until` (of time.monotonic), and those have none.
+        """
         outcomes: dict[Any, Trial] = {}
         waiting = list(tiles)
-        while waiting:
-            outcomes |= self._prepare_all(waiting, best_ms)
+        while waiting and time.monotonic() < until:
+            outcomes |= self._prepare_all(waiting, best_ms, until=until)
             for tile in waiting:
-                if tile in outcomes or tile not in self._holders:
+                if tile in outcomes or tile not in self._holders or time.monotonic() > until:
                     continue
                 outcome = self._outcome(self._holders[tile], "time", tile, best_ms)
                 if outcome is None:
@@ -223,7 +227,7 @@ class WorkerPool(Closing):
                 if outcome.time_ms is not None and outcome.is_alone:
                     best_ms = min(outcome.time_ms, best_ms or outcome.time_ms)
             waiting = [tile for tile in tiles if tile not in outcomes]  # their worker was lost
-        return [outcomes[tile] for tile in tiles]
+        return [outcomes[tile] for tile in tiles if tile in outcomes]
 
     def run_in_turns(self, tiles: Sequence[Any], *, rounds: int) -> dict[Any, list[float]]:
         """Milliseconds of `rounds` runs of each tile, one after the other in turns, after one that only warms up.
@@ -303,14 +307,14 @@ class WorkerPool(Closing):
             if not self._is_giving_up:
                 self._workers[number] = Worker(self._info)
 
-    def _prepare_all(self, tiles: Sequence[Any], best_ms: float | None) -> dict[Any, Trial]:
+    def _prepare_all(self, tiles: Sequence[Any], best_ms: float | None, *, until: float = math.inf) -> dict[Any, Trial]:
         """Prepare candidates in parallel; returns the outcomes of those that need no timing."""
         outcomes: dict[Any, Trial] = {}
         hopeless_ms = None if best_ms is None else best_ms * EARLY_STOP * self.count
         queue: deque[Any] = deque()
 
         def serve(number: int) -> None:
-            while queue and not self._is_giving_up:
+            while queue and not self._is_giving_up and time.monotonic() < until:
                 try:
                     tile = queue.popleft()
                 except IndexError:
@@ -324,7 +328,7 @@ class WorkerPool(Closing):
 
         waiting = list(tiles)
         try:
-            while waiting and not self._is_giving_up:
+            while waiting and not self._is_giving_up and time.monotonic() < until:
                 queue.extend(tile for tile in waiting if tile not in self._losses)
                 self._on_each(serve, self.count)
                 queue.extend(tile for tile in waiting if tile in self._losses)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,20 +54,33 @@ class Refined:
 
 
 def refine(
-    session: Session, store: Store, plan: Plan, weights: Weights, *, rounds: int, most: int = MOST_CONTENDERS
+    session: Session,
+    store: Store,
+    plan: Plan,
+    weights: Weights,
+    *,
+    rounds: int,
+    most: int = MOST_CONTENDERS,
+    until: float = math.inf,
 ) -> list[Refined]:
     """Measure the contenders of every step of `plan` in the network and keep the fastest of each kernel in `store`.
 
     `most` contenders per step, each in `rounds` runs. Only times count: padding that a contender would need cleared may
-    not be. A device without memory for the contenders ends it early. Raises what `bind_plan` raises.
+    not be. A device without memory for the contenders ends it early, and so does the time `until`, by
+    time.monotonic(), where another wave would not be over by then. Raises what `bind_plan` raises.
     """
+    start = time.monotonic()
     bound = bind_plan(session, plan, weights)
     steps = bound.plan.steps
     lists = [contenders(step, store, session.info, most=most, beside=steps) for step in steps]
     x = np.random.default_rng(0).random(plan.layouts[plan.host_input].elements, np.float32)
     own_ms: list[list[float]] = [[] for _ in lists]
     ratios: list[list[float]] = [[] for _ in lists]
+    wave_s = time.monotonic() - start  # binding contenders takes as long as binding the plan did
     for wave in range(max(map(len, lists), default=0)):
+        start = time.monotonic()
+        if start + wave_s > until:
+            break
         try:
             others = _wave(session, bound, weights, [items[wave : wave + 1] for items in lists])
             contestants = [partial(_times_ms, session, bound, steps, x) for steps in (bound.steps, others)]
@@ -76,6 +91,7 @@ def refine(
             own_ms[number] += own[number]
             if wave < len(items):
                 ratios[number].append(min(other[number]) / min(own[number]))
+        wave_s = time.monotonic() - start
     results = [
         _Measured(step=step, contenders=choices[: len(found)], own_ms=times, ratios=found)
         for step, choices, times, found in zip(bound.plan.steps, lists, own_ms, ratios, strict=True)

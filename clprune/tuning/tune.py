@@ -6,8 +6,9 @@ import math
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from clprune.errors import ClpruneWarning, LaunchError
@@ -24,6 +25,7 @@ from clprune.tuning.contest import rivalry, times_in_turns
 from clprune.tuning.effort import DEFAULT_EFFORT, Effort, effort_by_name
 from clprune.tuning.model_search import ModelSearch
 from clprune.tuning.pool import WorkerPool
+from clprune.tuning.schedule import Gain, Schedule, expected_gain, place_of, work_of
 from clprune.tuning.spaces import Spaces
 from clprune.tuning.transfer import similar_problems, starts_from
 from clprune.tuning.trial import Trial
@@ -35,14 +37,11 @@ FINALIST_RATIO = 1.15
 #: Candidates per worker that are built before any of them is timed.
 BATCH_PER_WORKER = 2
 
-#: What a batch is taken to cost before the first one has been measured.
-_FIRST_BATCH_SECONDS = 1.0
+#: Seconds for what surrounds a run in a comparison: caches as in a network, a worker's answer.
+_RUN_SECONDS = 0.01
 
-#: Seconds go to offers in proportion to this power of their work.
-_SHARE_EXPONENT = 0.4
-
-#: Seconds kept back for each problem's final comparisons, with its other tiles and with other kernels.
-_SETTLE_SECONDS = 0.6
+#: Where no time is left the finalists are compared in so many rounds.
+_FEWEST_ROUNDS = 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,13 +49,15 @@ class Outcome:
     """What tuning one problem gave; `rejected` counts candidates by the kind of their failure.
 
     `measured_problem` is the key of the smaller problem that was timed instead (see `Kernel.shortened`), or
-    empty: all times are of that.
+    empty: all times are of that. `untuned_ms` is the time of the tile that look-ups gave before, measured in turns
+    with the winner.
     """
 
     offer: Offer
     tile: Any
     time_ms: float
     default_time_ms: float
+    untuned_ms: float
     evaluations: int
     rejected: dict[str, int]
     was_known: bool = False
@@ -67,8 +68,22 @@ class TuneWarning(ClpruneWarning):
     """A problem could not be tuned."""
 
 
-#: Called after every evaluation with (offer number, offers, seconds left, best ms so far or None).
-Progress = Callable[[int, int, float, "float | None"], None]
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """Tuning after one more evaluation: the problem at hand, the how many-th of `count` it is, counted from 0, seconds
+    left, its best milliseconds so far if any, and milliseconds that the problems before it have gained together.
+    """
+
+    offer: Offer
+    number: int
+    count: int
+    left_s: float
+    best_ms: float | None
+    saved_ms: float
+
+
+#: Called after every evaluation.
+Progress = Callable[[Moment], None]
 
 #: Called before tiles are evaluated, with the key of their problem.
 Begun = Callable[[Key, Sequence[Any]], None]
@@ -86,6 +101,11 @@ def offers_to_tune(steps: Iterable[Step], *, likely_only: bool = False) -> list[
     return list(different.values())
 
 
+def places_of(steps: Iterable[Step]) -> Counter[tuple[str, str, str]]:
+    """How many steps the tuning of a problem serves, by `place_of` its offer."""
+    return Counter(place for step in steps for place in {place_of(offer) for offer in step.offers})
+
+
 def tune(
     session: Session,
     store: Store,
@@ -95,14 +115,18 @@ def tune(
     effort: Effort | None = None,
     seed: int = 0,
     is_forced: bool = False,
+    leaves_none: bool = True,
+    places: Mapping[tuple[str, str, str], int] | None = None,
     progress: Progress | None = None,
     begun: Begun | None = None,
     workers: int | None = None,
 ) -> list[Outcome]:
     """Tune each offer on `session`'s device and keep the winners in `store`.
 
-    `budget_s` replaces the effort's own budget. Large layers get more seconds than small ones, though not in
-    proportion to their work; what an offer does not need goes to the later ones. What an earlier run
+    `budget_s` replaces the effort's own budget. Layers come in the order of what tuning may gain (their time, in as
+    many `places` as they have, see `places_of`, and where their present tile is from), and what one does not need goes
+    to the later ones. With `leaves_none` each is measured at least, whatever the budget; else the budget is kept, from
+    the start of the workers to the last comparison, and what it does not reach stays as it is. What an earlier run
     measured is not measured again unless `is_forced`. KeyboardInterrupt keeps everything found so far.
 
     `workers` processes (by default one per core) run the candidates, so that a driver's crash costs no more than one.
@@ -111,41 +135,34 @@ def tune(
     """
     effort = effort or effort_by_name(DEFAULT_EFFORT)
     end = time.monotonic() + (effort.budget_seconds(len(offers)) if budget_s is None else budget_s)
-    layers = by_layer(offers)
-    weights = [share_of_seconds(offer) for rivals in layers for offer in rivals]
     store.add_device(session.info)
-    outcomes: list[Outcome] = []
-    number = 0
-    caches, spaces = Caches(session), Spaces(session.info)
+    places = places or {}
     with WorkerPool(session.info, count=workers, limit_s=effort.limit_seconds) as pool:
-        for rivals in layers:
-            found: list[tuple[_Run, Outcome]] = []
-            for offer in rivals:
-                left = end - time.monotonic() - _SETTLE_SECONDS * (len(weights) - number)
-                deadline = time.monotonic() + max(0.0, left * weights[number] / sum(weights[number:]))
-
-                def report(best: float | None, number: int = number) -> None:
-                    if progress is not None:
-                        progress(number, len(weights), max(0.0, end - time.monotonic()), best)
-
-                run = _Run(
-                    pool=pool, store=store, session=session, spaces=spaces, offer=offer, effort=effort, report=report,
-                    begun=begun or (lambda key, tiles: None),
-                )  # fmt: skip
-                outcome = run.tune(deadline=deadline, seed=seed, is_forced=is_forced)
-                number += 1
-                if outcome is not None:
-                    found.append((run, outcome))
-            if len(found) > 1:
-                entrants = [run.entrant(outcome.tile) for run, outcome in found]
-                times_ms = times_in_turns(session, caches, entrants, rounds=effort.rounds)
-                turns = zip(found, times_ms, strict=True)
-                outcomes += [run.retimed(outcome, time_ms) for (run, outcome), time_ms in turns]
-            else:
-                outcomes += [outcome for _, outcome in found]
+        layers = _by_worth(session, store, offers, places=places)
+        tuner = _Tuner(
+            pool=pool, store=store, session=session, effort=effort, seed=seed, is_forced=is_forced, count=len(offers),
+            schedule=Schedule(end_s=end, leaves_none=leaves_none), gain=Gain(places=places), progress=progress,
+            begun=begun or (lambda key, tiles: None),
+        )  # fmt: skip
+        outcomes = tuner.tune(layers)
     if not outcomes and offers:
         raise LaunchError(f"nothing was tuned: every worker process ended on {session.info.name}; try again")
-    return outcomes
+    order = {place_of(offer): number for number, offer in enumerate(offers)}
+    return sorted(outcomes, key=lambda outcome: order[place_of(outcome.offer)])
+
+
+def _by_worth(
+    session: Session, store: Store, offers: Sequence[Offer], *, places: Mapping[tuple[str, str, str], int]
+) -> list[tuple[float, list[Offer]]]:
+    """Layers with what they are worth, the most worthy first; the kernel that a plan would take now comes first."""
+    lookup, ranked = Lookup(store, session.info), []
+    for layer in by_layer(offers):
+        estimates = {offer: lookup.time_ms(offer) or lookup.estimate_ms(offer) or math.inf for offer in layer}
+        rivals = sorted(layer, key=estimates.__getitem__)
+        found = lookup(rivals[0])
+        count = max(places.get(place_of(offer), 1) for offer in rivals)
+        ranked.append((count * work_of(rivals[0]) * expected_gain(found[1] if found else None), rivals))
+    return sorted(ranked, key=lambda item: -item[0])
 
 
 def by_layer(offers: Sequence[Offer]) -> list[list[Offer]]:
@@ -157,19 +174,81 @@ def by_layer(offers: Sequence[Offer]) -> list[list[Offer]]:
 
 
 def share_of_seconds(offer: Offer) -> float:
-    """How many seconds an offer gets of a budget, relative to others: more for large layers, not in proportion."""
-    return math.pow(_work(offer), _SHARE_EXPONENT)
+    """How many seconds an offer gets of a budget that several share, relative to others."""
+    return math.sqrt(work_of(offer))
 
 
-def _work(offer: Offer) -> float:
-    """A guess of an offer's time that holds for layers bound by arithmetic, by weights and by activations alike.
+@dataclass(kw_only=True)
+class _Tuner:
+    """The tuning of `count` offers, layer after layer."""
 
-    A byte of weights takes as long as about 10 operations, one of activations as long as 30, on CPUs and GPUs.
-    """
-    operation, problem = offer.operation, offer.operation.problem
-    weight_bytes = 4 * problem.columns * getattr(problem, "outputs", 0)
-    activation_bytes = 4 * operation.output.elements if hasattr(operation, "output") else 0
-    return float(offer.workload.kept_share * (operation.flops + 10 * weight_bytes) + 30 * activation_bytes + 1.0)
+    pool: WorkerPool
+    store: Store
+    session: Session
+    effort: Effort
+    seed: int
+    is_forced: bool
+    count: int
+    schedule: Schedule
+    gain: Gain
+    progress: Progress | None
+    begun: Begun
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        self.caches, self.spaces = Caches(self.session), Spaces(self.session.info)
+
+    def tune(self, layers: Sequence[tuple[float, list[Offer]]]) -> list[Outcome]:
+        """What was found for layers with what they are worth, until the time is over."""
+        outcomes: list[Outcome] = []
+        for place, (_, rivals) in enumerate(layers):
+            seconds = self.schedule.share([worth for worth, _ in layers[place:]])
+            if seconds is None:
+                break
+            found = self._compared(self._each(rivals, end_s=time.monotonic() + seconds))
+            if found:
+                best_ms = min(outcome.time_ms for outcome in found)
+                self.gain.add(found[0].offer, before_ms=max(found[0].untuned_ms, best_ms), after_ms=best_ms)
+            outcomes += found
+        return outcomes
+
+    def _each(self, rivals: Sequence[Offer], *, end_s: float) -> list[tuple[_Run, Outcome]]:
+        """Tune the kernels for one layer, the first of them in any case."""
+        found: list[tuple[_Run, Outcome]] = []
+        for place, offer in enumerate(rivals):
+            start = time.monotonic()
+            if place and not self.schedule.leaves_none and end_s - start < self.schedule.least_s:
+                break
+            run = _Run(
+                pool=self.pool, store=self.store, session=self.session, spaces=self.spaces, offer=offer,
+                effort=self.effort, report=partial(self._report, offer), begun=self.begun, tile_s=self.schedule.tile_s,
+                keeps_end=not self.schedule.leaves_none,
+            )  # fmt: skip
+            deadline = start + (end_s - start) / (len(rivals) - place)
+            outcome = run.tune(deadline=deadline, seed=self.seed, is_forced=self.is_forced)
+            seconds = time.monotonic() - start
+            self.schedule.learn(seconds=seconds, tiles=run.evaluations, searching_s=run.searching_s)
+            self.number += 1
+            if outcome is not None:
+                found.append((run, outcome))
+        return found
+
+    def _compared(self, found: Sequence[tuple[_Run, Outcome]]) -> list[Outcome]:
+        """The outcomes with times of the same moment, where there is more than one and time for that."""
+        is_late = not self.schedule.leaves_none and self.schedule.left_s < self.schedule.overhead_s
+        if len(found) < 2 or is_late:
+            return [outcome for _, outcome in found]
+        entrants = [run.entrant(outcome.tile) for run, outcome in found]
+        times_ms = times_in_turns(self.session, self.caches, entrants, rounds=self.effort.rounds)
+        return [run.retimed(outcome, time_ms) for (run, outcome), time_ms in zip(found, times_ms, strict=True)]
+
+    def _report(self, offer: Offer, best_ms: float | None) -> None:
+        if self.progress is not None:
+            left_s, saved_ms = max(0.0, self.schedule.left_s), self.gain.saved_ms
+            moment = Moment(
+                offer=offer, number=self.number, count=self.count, left_s=left_s, best_ms=best_ms, saved_ms=saved_ms
+            )
+            self.progress(moment)
 
 
 @dataclass(kw_only=True)
@@ -184,7 +263,10 @@ class _Run:
     effort: Effort
     report: Callable[[float | None], None]
     begun: Begun
+    tile_s: float
+    keeps_end: bool
     evaluations: int = 0
+    searching_s: float = 0.0
     rejected: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -193,6 +275,7 @@ class _Run:
         self.operation = offer.kernel.shortened(offer.operation, offer.workload, info)
         self.measured_problem = self.operation.key if self.operation is not offer.operation else ""
         self.default_tile = offer.kernel.default_tile(offer.operation, info)
+        self.found = Lookup(self.store, info)(offer)
         self.sample = offer.kernel.sample(self.operation, offer.workload)
 
     def entrant(self, tile: Any) -> tuple[Choice, Sample]:
@@ -213,7 +296,7 @@ class _Run:
                 self.pool.cancel()
                 self._settle(search)
             raise
-        return self._settle(search)
+        return self._settle(search, deadline=deadline)
 
     def retimed(self, outcome: Outcome, time_ms: float | None) -> Outcome:
         """The outcome with another time, if there is one; its default was timed beside the winner and moves along."""
@@ -237,8 +320,8 @@ class _Run:
     def _search(self, *, seed: int, is_forced: bool) -> ModelSearch:
         kernel, info = self.offer.kernel, self.session.info
         similar = similar_problems(self.store, self.key, kernel)
-        defaults = (kernel.default_tile(self.operation, info), *kernel.own_tiles(info))
-        known = Lookup(self.store, info)(self.offer)  # also what was predicted
+        defaults = (kernel.default_tile(self.operation, info), *kernel.ranked_tiles(self.operation, info))
+        known = self.found  # also what was shipped or predicted
         return ModelSearch(
             self.spaces.candidates(kernel, self.operation),
             parameters=kernel.parameters,
@@ -250,25 +333,32 @@ class _Run:
 
     def _go_through(self, search: ModelSearch, *, deadline: float) -> None:
         """Evaluate what the search asks for until it is content or the time is over."""
-        batch = BATCH_PER_WORKER * self.pool.count
-        batch_s, content = _FIRST_BATCH_SECONDS, 0
-        while self.evaluations == 0 or time.monotonic() + batch_s / batch < deadline:
+        batch, content, began = BATCH_PER_WORKER * self.pool.count, 0, time.monotonic()
+        while self.evaluations == 0 or time.monotonic() + self.tile_s + self._settle_s(search) < deadline:
             start = time.monotonic()
-            count = max(1, min(batch, int(batch * (deadline - start) / batch_s)))
+            count = max(1, min(batch, int((deadline - start - self._settle_s(search)) / self.tile_s)))
             tiles = [tile for tile in (search.ask() for _ in range(count)) if tile is not None]
             if not tiles:
-                return
+                break
             best = search.best
             self.begun(self.key, tiles)
-            for trial in self.pool.evaluate(tiles, best_ms=best[1] if best else None):
+            until = deadline if self.keeps_end and self.evaluations else math.inf
+            for trial in self.pool.evaluate(tiles, best_ms=best[1] if best else None, until=until):
                 self._keep(trial)
                 search.tell(trial.tile, trial.time_ms)
                 self.report(search.best[1] if search.best else None)
             self.pool.keep_only(self._finalists(search))
-            batch_s = (time.monotonic() - start) * batch / len(tiles)
+            self.tile_s = (time.monotonic() - start) / len(tiles)
             content = content + 1 if search.expected_improvement < self.effort.patience else 0
             if content >= 2:
-                return
+                break
+        self.searching_s = time.monotonic() - began
+
+    def _settle_s(self, search: ModelSearch, *, rounds: int = 0) -> float:
+        """Seconds that the final comparison will take."""
+        best_ms = search.best[1] if search.best else 0.0
+        finalists = len(self._finalists(search)) if search.best else 1
+        return finalists * ((rounds or self.effort.rounds) + 1) * (best_ms * 1e-3 + _RUN_SECONDS)
 
     def _keep(self, trial: Trial) -> None:
         self.evaluations += 1
@@ -281,14 +371,20 @@ class _Run:
         self.store.add_measurement(self.key, trial.tile, measured_problem=self.measured_problem, **facts)
 
     def _finalists(self, search: ModelSearch) -> list[Any]:
-        """The default and the fastest few, which one of them may turn out to be."""
+        """The default, what was taken untuned, and the fastest few, which one of them may turn out to be."""
         best = search.fastest(FINALISTS)
         near = [tile for tile, time_ms in best if time_ms <= FINALIST_RATIO * best[0][1]]
-        return list(dict.fromkeys([self.default_tile, *near]))
+        known = {tile for tile, _ in search.fastest(self.evaluations + FINALISTS)}
+        untuned = [tile for tile in (self.found or ())[:1] if tile in known]
+        return list(dict.fromkeys([self.default_tile, *untuned, *near]))
 
-    def _settle(self, search: ModelSearch) -> Outcome | None:
+    def _settle(self, search: ModelSearch, *, deadline: float = math.inf) -> Outcome | None:
         """Measure the finalists again beside the default, in turns; the fastest is kept."""
-        runs = self.pool.run_in_turns(self._finalists(search), rounds=self.effort.rounds)
+        rounds = self.effort.rounds
+        if self.keeps_end:
+            left = (deadline - time.monotonic()) / self._settle_s(search, rounds=rounds)
+            rounds = max(_FEWEST_ROUNDS, min(rounds, int(rounds * left)))
+        runs = self.pool.run_in_turns(self._finalists(search), rounds=rounds)
         if not runs:
             where = f"{self.offer.kernel.name} {self.offer.operation.key} on {self.session.info.name}"
             if not self.pool.has_losses:
@@ -306,6 +402,7 @@ class _Run:
             tile=winner,
             time_ms=times_ms[winner],
             default_time_ms=times_ms.get(self.default_tile, times_ms[winner]),
+            untuned_ms=times_ms.get(self.found[0] if self.found else self.default_tile, times_ms[winner]),
             evaluations=self.evaluations,
             rejected=dict(self.rejected),
             was_known=self.evaluations == 0,

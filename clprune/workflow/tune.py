@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +29,13 @@ from clprune.tiles.records import result_key
 from clprune.tiles.store import Store, open_store
 from clprune.tuning.effort import DEFAULT_EFFORT, effort_by_name
 from clprune.tuning.refinement import Refined, refine
-from clprune.tuning.tune import Begun, by_layer, offers_to_tune
+from clprune.tuning.tune import Begun, Moment, offers_to_tune, places_of
 from clprune.tuning.tune import tune as search
 from clprune.workflow.inputs import Device, ModelLike, as_model, opened
+
+#: The share of a budget that is kept for comparisons in the network itself, so many seconds at most, and how long the
+#: budget must be for any.
+REFINING_SHARE, MOST_SECONDS_TO_REFINE, FEWEST_SECONDS_TO_REFINE = 0.25, 60.0, 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,17 +119,19 @@ def tune(
 
     What each layer has lost to pruning is read from the weights (`weights`, or the file beside the cfg), else from the
     cfg's prune keys; where those prune nothing, random weights do as well. `dialect` is as in `load_model`. `effort` is
-    "quick", "normal" or "thorough"; `budget_s` seconds replace its own. Earlier measurements are used unless `force`;
-    with `missing`, problems that have a tuned tile are left out. At last the winners and their closest rivals run in
-    the network itself, in turns.
+    "quick", "normal" or "thorough"; `budget_s` seconds replace its own. So long it takes in all, however slow the
+    machine: the layers that have most to gain come first, and what the time does not reach keeps its shipped or default
+    tile. Earlier measurements are used unless `force`; with `missing`, problems that have a tuned tile are left out. At
+    last the winners and their closest rivals run in the network itself, in turns.
     KeyboardInterrupt ends the search and keeps what it found. Raises StoreError at once where nothing can be kept,
     unless `kept` is False: no database is used then; UsageError, NoDeviceError, LaunchError, and what reading the model
     raises.
 
     >>> result = clprune.tune("small.cfg", effort="quick", budget_s=0.5)
-    >>> {problem.kernel for problem in result.problems} >= {"connected"}, result.interrupted
+    >>> len(result.problems) > 0, result.interrupted
     (True, False)
     """
+    start = time.monotonic()
     network, forms, values = tuning_input(model, weights, batch=batch, dialect=dialect)
     level = effort_by_name(effort)
     with store_to_keep(kept=kept) as store, opened(device) as session:
@@ -133,13 +141,20 @@ def tune(
         offers = offers_to_tune(plan.steps, likely_only=level.likely_only)
         if missing:
             offers = without_tuned(store, session.info, offers)
+        seconds = level.budget_seconds(len(offers)) if budget_s is None else budget_s
+        end = start + seconds
+        refines = values is not None and seconds >= FEWEST_SECONDS_TO_REFINE
+        refining_s = min(REFINING_SHARE * seconds, MOST_SECONDS_TO_REFINE) if refines else 0.0
         tried, interrupted = tune_offers(
-            session, store, offers, effort=effort, budget_s=budget_s, seed=seed, force=force, progress=progress
-        )
+            session, store, offers, effort=effort, budget_s=end - refining_s - time.monotonic(), seed=seed,
+            force=force, progress=progress, leaves_none=False, places=places_of(plan.steps),
+        )  # fmt: skip
         refined: list[Refined] = []
-        if values is not None and tried and not interrupted:
+        if values is not None and refines and tried and not interrupted and time.monotonic() < end:
             try:
-                refined = refine_in_network(session, store, network, values, algorithms=algorithms, effort=effort)
+                refined = refine_in_network(
+                    session, store, network, values, algorithms=algorithms, effort=effort, until=end
+                )
             except KeyboardInterrupt:
                 interrupted = True
         problems = (stored_problem(store, session.info, one) for one in tried)
@@ -190,32 +205,35 @@ def tune_offers(
     force: bool = False,
     progress: OnProgress | None = None,
     begun: Begun | None = None,
+    leaves_none: bool = True,
+    places: Mapping[tuple[str, str, str], int] | None = None,
 ) -> tuple[list[Tried], bool]:
-    """(what was tried, whether Ctrl-C ended it early); what was found is in `store`. Raises UsageError for an unknown
-    effort.
+    """(what was tried, whether Ctrl-C ended it early); what was found is in `store`. `leaves_none` and `places` as in
+    `clprune.tuning.tune`. Raises UsageError for an unknown effort.
     """
     if not offers:
         return [], False
-    offers = [offer for rivals in by_layer(offers) for offer in rivals]
     level = effort_by_name(effort)
     seconds = level.budget_seconds(len(offers)) if budget_s is None else budget_s
-    evaluations: dict[int, int] = {}
+    evaluations: dict[Offer, int] = {}
 
-    def report(number: int, count: int, left_s: float, best_ms: float | None) -> None:
-        evaluations[number] = evaluations.get(number, 0) + 1
+    def report(moment: Moment) -> None:
+        evaluations[moment.offer] = evaluations.get(moment.offer, 0) + 1
         if progress is not None:
-            place = f"{number + 1}/{count} {problem_text(offers[number].operation.key)}"
-            figures = {} if best_ms is None else {"best ms": best_ms}
-            done = seconds - left_s
-            progress(Progress(stage="tuning", done=done, total=seconds, place=place, part=number + 1, figures=figures))
+            part = moment.number + 1
+            place = f"{part}/{moment.count} {problem_text(moment.offer.operation.key)}"
+            figures = {} if moment.best_ms is None else {"best ms": moment.best_ms}
+            figures |= {"saved ms": moment.saved_ms} if moment.saved_ms else {}
+            done = seconds - moment.left_s
+            progress(Progress(stage="tuning", done=done, total=seconds, place=place, part=part, figures=figures))
 
     try:
         outcomes = search(
             session, store, offers, budget_s=seconds, effort=level, seed=seed, is_forced=force, progress=report,
-            begun=begun,
+            begun=begun, leaves_none=leaves_none, places=places,
         )  # fmt: skip
     except KeyboardInterrupt:
-        return [Tried(offer=offers[number], evaluations=count) for number, count in sorted(evaluations.items())], True
+        return [Tried(offer=offer, evaluations=count) for offer, count in evaluations.items()], True
     return [Tried(offer=one.offer, evaluations=one.evaluations, rejected=one.rejected) for one in outcomes], False
 
 
@@ -252,8 +270,11 @@ def refine_in_network(
     *,
     algorithms: Algorithms | None = None,
     effort: str = DEFAULT_EFFORT,
+    until: float = math.inf,
 ) -> list[Refined]:
-    """Measure the winners of tuning and their closest rivals in the network, and keep the fastest."""
+    """Measure the winners of tuning and their closest rivals in the network, and keep the fastest; until then, by
+    time.monotonic(), where there is an end.
+    """
     level, lookup = effort_by_name(effort), Lookup(store, session.info, session=session)
     plan = make_plan(
         network,
@@ -264,4 +285,4 @@ def refine_in_network(
         estimates=lookup.estimate_ms,
         algorithms=algorithms,
     )
-    return refine(session, store, plan, weights, rounds=level.rounds, most=level.contenders)
+    return refine(session, store, plan, weights, rounds=level.rounds, most=level.contenders, until=until)

@@ -89,7 +89,7 @@ def weight_forms(network: Network, name: str) -> dict[int, WeightForm]:
         return {}
     convolutions, connected = prunable_layers(network)
     spatial = WeightForm(workload=Workload(kept_share=kept, unit_rows=rows))
-    found = {layer.index: spatial for layer in convolutions if layer.problem(1).groups == 1}
+    found = {layer.index: spatial for layer in convolutions if getattr(layer.problem(1), "groups", 1) == 1}
     if winograd is not None:
         domain = WeightForm(workload=spatial.workload, winograd=winograd)
         found = {layer.index: domain for layer in convolutions if layer.has_winograd_domain}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from clprune.candidate import Candidate
@@ -63,7 +64,7 @@ class Measuring:
         default = offer.kernel.default_tile(offer.operation, self.session.info)
         finalists = list(dict.fromkeys([default, *(tile for tile, _ in search.fastest(FINALISTS))]))
         ready = [tile for tile in finalists if self._is_ready(tile)]
-        runs = in_turns([lambda tile=tile: self.evaluator.run(tile) for tile in ready], rounds=ROUNDS)
+        runs = in_turns([partial(self.evaluator.run, tile) for tile in ready], rounds=ROUNDS)
         times_ms = {tile: min(times) for tile, times in zip(ready, runs, strict=True)}
         if not times_ms:
             raise LaunchError(f"{offer.kernel.name} {offer.operation.key}: no tile runs on {self.session.info.name}")
