@@ -254,6 +254,10 @@ class WorkerPool(Closing):
                 return {tile: times for tile, times in zip(remaining, runs, strict=True) if times}
             remaining = [tile for tile in remaining if lost.get(tile) is None]
 
+    def wait_until_open(self) -> None:
+        """Wait for the processes to open their devices. Raises NoDeviceError where they cannot."""
+        self.keep_only(())
+
     def keep_only(self, tiles: Sequence[Any]) -> None:
         """Let the workers give back the device memory of every other prepared candidate."""
         with self._holders_lock:

@@ -19,7 +19,10 @@ _GAINS = (("shipped for", 0.2), ("shipped", 0.1), ("tuned for", 0.2), ("tuned", 
 _GAIN_OF_DEFAULT = 0.35
 
 #: Fewer tiles than this are no search: the tile that a layer has, those that won in similar layers, a few others.
-FEWEST_TILES = 8
+FEWEST_TILES = 6
+
+#: Seconds that are left over are spent as long as they are enough for so many.
+_TILES_AT_LAST = 2
 
 #: What the first layer is taken to cost before one was tuned: seconds of preparing and settling, and for a tile.
 _FIRST_OVERHEAD_SECONDS, _FIRST_TILE_SECONDS = 1.0, 0.15
@@ -72,7 +75,7 @@ class Schedule:
         if self.leaves_none:
             left_s = max(0.0, self.left_s - self.overhead_s * (len(worths) - 1))
             return left_s * _root(worths[0]) / sum(map(_root, worths))
-        if self.count and self.left_s < self.least_s:
+        if self.count and self.left_s < self.overhead_s + _TILES_AT_LAST * self.tile_s:
             return None
         admitted = list(map(_root, worths))
         while len(admitted) > 1 and self.left_s * admitted[-1] < self.least_s * sum(admitted):

@@ -144,6 +144,7 @@ def tune(
             schedule=Schedule(end_s=end, leaves_none=leaves_none), gain=Gain(places=places), progress=progress,
             begun=begun or (lambda key, tiles: None),
         )  # fmt: skip
+        pool.wait_until_open()  # what starting them costs is no layer's cost
         outcomes = tuner.tune(layers)
     if not outcomes and offers:
         raise LaunchError(f"nothing was tuned: every worker process ended on {session.info.name}; try again")
@@ -342,8 +343,11 @@ class _Run:
                 break
             best = search.best
             self.begun(self.key, tiles)
-            until = deadline if self.keeps_end and self.evaluations else math.inf
-            for trial in self.pool.evaluate(tiles, best_ms=best[1] if best else None, until=until):
+            until = deadline if self.keeps_end else math.inf
+            trials = self.pool.evaluate(tiles, best_ms=best[1] if best else None, until=until)
+            if not trials and not self.evaluations:
+                trials = self.pool.evaluate(tiles[:1], best_ms=None)
+            for trial in trials:
                 self._keep(trial)
                 search.tell(trial.tile, trial.time_ms)
                 self.report(search.best[1] if search.best else None)
