@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
-from contextlib import suppress
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
 
 _GROUP_MAY_WRITE, _OTHERS_MAY_WRITE = 0o020, 0o002
+
+#: Seconds after which a temporary folder in the cache is one that a killed process left.
+_LEFT_SECONDS = 24 * 3600.0
 
 #: Who owns what belongs to nobody inside a container with users of its own, on Linux.
 _OUTSIDE = 65534
@@ -23,6 +30,25 @@ def cache_folder() -> Path:
 def data_folder() -> Path:
     """Return the folder of kept files (the tuning database), moved by CLPRUNE_DATA_DIR. Not created here."""
     return Path(os.environ.get("CLPRUNE_DATA_DIR") or platformdirs.user_data_dir("clprune", appauthor=False))
+
+
+@contextmanager
+def scratch_folder(name: str) -> Iterator[Path]:
+    """A folder of this user's alone that is gone afterwards: in the cache, or where that is not theirs a temporary one.
+
+    A process that is killed leaves it; later ones take it away. Raises OSError.
+    """
+    cache = cache_folder()
+    with suppress(OSError):
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    is_own = os.access(cache, os.W_OK) and not stranger_at(cache)
+    for left in cache.glob(f"{name}-*") if is_own else ():
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(left)
+    place = cache if is_own else None
+    with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=place, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def stranger_at(*paths: Path) -> str:

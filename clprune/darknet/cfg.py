@@ -46,12 +46,16 @@ def split_lines(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def parse_cfg(path: str | Path) -> list[Section]:
-    """Read a cfg into its sections, `[net]` first. Raises CfgError naming file and line."""
+def parse_cfg(path: str | Path, *, text: str | None = None) -> list[Section]:
+    """Read a cfg, or the `text` of one, into its sections, `[net]` first. Raises CfgError naming file and line."""
     path = Path(path)
+    if text is None:
+        text = read_cfg_text(path)
+    elif len(text) > MAX_BYTES:
+        raise CfgError(f"more than {MAX_BYTES} bytes: expected a smaller network", path=path)
     sections: list[Section] = []
     options: dict[str, Option] = {}
-    for number, raw in enumerate(split_lines(read_cfg_text(path)), start=1):
+    for number, raw in enumerate(split_lines(text), start=1):
         line = stripped(_with_commas(raw.rstrip("\n"), path=path, number=number))
         if not line:
             continue

@@ -92,8 +92,8 @@ class Network:
         return replace(self, layers=self.layers[: index % count + 1], is_cut=True)
 
 
-def load_network(path: str | Path, *, batch: int = 1, dialect: str | None = None) -> Network:
-    """Read a darknet cfg and work out every shape.
+def load_network(path: str | Path, *, batch: int = 1, dialect: str | None = None, text: str | None = None) -> Network:
+    """Read a darknet cfg, or the `text` of one that is called `path`, and work out every shape.
 
     `batch` is the number of images of one run; the cfg's own `batch` belongs to training. `dialect` is the fork of
     darknet whose rules hold where they differ, by default told from the cfg's keys. Unknown keys earn one `CfgWarning`
@@ -102,7 +102,7 @@ def load_network(path: str | Path, *, batch: int = 1, dialect: str | None = None
     """
     if batch < 1:
         raise UsageError(f"batch {batch}: expected at least 1")
-    net, *sections = parse_cfg(path)
+    net, *sections = parse_cfg(path, text=text)
     _check_keys(net, NET_KEYS)
     first, told = _input_shape(net), tell_dialect([net, *sections], dialect)
     layers: list[Layer] = []

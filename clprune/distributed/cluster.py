@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import dask
@@ -19,7 +16,7 @@ from distributed.comm.core import CommClosedError
 
 from clprune.device import device_key
 from clprune.errors import WorkerError
-from clprune.folders import cache_folder, stranger_at
+from clprune.folders import scratch_folder
 from clprune.opencl import choose, devices
 from clprune.tuning.pool import available_cores
 
@@ -81,7 +78,8 @@ def start(workers: int, *, device: str | None = None) -> Iterator[Client]:
         for number in range(workers)
     }
     of_scheduler = {"cls": Scheduler, "options": options | {"dashboard_address": "127.0.0.1:0", "port": 0}}
-    with _scratch_folder() as folder, dask.config.set({"temporary-directory": str(folder)}):
+    # by itself Dask takes a folder in /tmp of whoever came first, and looks for modules there before anywhere else
+    with scratch_folder("workers") as folder, dask.config.set({"temporary-directory": str(folder)}):
         cluster = SpecCluster(workers=specification, scheduler=of_scheduler, silence_logs=quiet)
         try:
             with Client(cluster, set_as_default=False) as client:
@@ -89,23 +87,6 @@ def start(workers: int, *, device: str | None = None) -> Iterator[Client]:
         finally:
             with suppress(asyncio.TimeoutError):  # it may wait for ever for one that was killed and is starting again
                 cluster.close(timeout=CLOSE_SECONDS)
-
-
-@contextmanager
-def _scratch_folder() -> Iterator[Path]:
-    """Where Dask keeps what it needs: it looks for modules there first, so that nobody else may write it.
-
-    By itself it takes a folder in /tmp that belongs to whoever came first. What killed processes leave is removed by
-    later ones.
-    """
-    folder = cache_folder() / "workers"
-    with suppress(OSError):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if os.access(folder, os.W_OK) and not stranger_at(folder):
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="clprune-workers-", ignore_cleanup_errors=True) as temporary:
-        yield Path(temporary)
 
 
 def _equal_devices(selection: str | None) -> list[str]:

@@ -13,7 +13,7 @@ import dataclasses
 import gzip
 import json
 import os
-import tempfile
+import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 from clprune.errors import StoreError, TileError, UsageError, shown
 from clprune.files import open_file, write_atomically
+from clprune.folders import scratch_folder
 from clprune.json_input import read_json
 from clprune.kernels.catalogue import kernel_by_name
 from clprune.kernels.earlier_hashes import todays_hash
@@ -40,6 +41,9 @@ from clprune.tiles.store import DATABASE_NAME, Store
 from clprune.version import __version__
 
 T4_VERSION = "1.0.0"
+
+#: Far above what tuning for years makes.
+MAX_DATABASE_BYTES = 1 << 30
 
 #: How a file of SQLite's begins.
 _SQLITE = b"SQLite format 3\0"
@@ -177,17 +181,26 @@ def read_results(path: str | Path) -> Results:
     with open_file(path, error=StoreError) as file:
         if file.read(len(_SQLITE)) != _SQLITE:
             return read_t4(path)
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, DATABASE_NAME)
-        for ending in ("", "-wal"):
-            if not ending or os.path.lexists(f"{path}{ending}"):
-                with open_file(f"{path}{ending}", error=StoreError) as file:
-                    Path(f"{copy}{ending}").write_bytes(file.read())
-        try:
+    try:
+        with scratch_folder("import") as folder:
+            copy = folder / DATABASE_NAME
+            for ending in ("", "-wal"):
+                if not ending or os.path.lexists(f"{path}{ending}"):
+                    _copy_bounded(f"{path}{ending}", f"{copy}{ending}")
             with Store(copy) as store:
                 return from_store(store)
-        except StoreError as error:
-            raise StoreError(str(error).removeprefix(f"{copy}: ").removesuffix(ADVICE), path=path) from error
+    except StoreError as error:
+        raise StoreError(str(error).removeprefix(f"{error.path}: ").removesuffix(ADVICE), path=path) from error
+    except OSError as error:
+        raise StoreError(f"cannot be copied to be read: {error.strerror or error}", path=path) from error
+
+
+def _copy_bounded(path: str, copy: str) -> None:
+    with open_file(path, error=StoreError) as file, Path(copy).open("wb") as target:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_DATABASE_BYTES:
+            raise StoreError(f"{size} bytes: expected a tuning database of at most {MAX_DATABASE_BYTES}", path=path)
+        shutil.copyfileobj(file, target)
 
 
 def read_t4(path: str | Path) -> Results:

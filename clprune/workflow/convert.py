@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -192,14 +191,10 @@ def make_model(imported: Imported, source: str, *, class_names: tuple[str, ...] 
 
     title = Path(source).name.encode("ascii", "replace").decode()
     text, values = cfg_of(imported.input, imported.parts, title=f"converted by clprune from {title}")
-    with TemporaryDirectory(prefix="clprune-convert-") as folder:
-        cfg = Path(folder) / "model.cfg"
-        cfg.write_text(text, encoding="utf-8")
-        try:
-            network = load_network(cfg)
-        except CfgError as error:
-            raise ExchangeError(f"its cfg is not accepted: {error}", path=source) from error
-    network = replace(network, path=Path(source))
+    try:
+        network = load_network(source, text=text)
+    except CfgError as error:
+        raise ExchangeError(f"its cfg is not accepted: {error}", path=source) from error
     return Model(network=network, weights=Weights(layers=values), cfg_text=text, class_names=class_names)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import gzip
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,15 @@ from clprune.kernels.workload import Workload
 from clprune.tiles.lookup import Lookup
 from clprune.tiles.records import Key, result_key
 from clprune.tiles.store import Store
-from clprune.tiles.t4 import from_store, into_store, read_t4, to_document, write_t4
+from clprune.tiles.t4 import (
+    MAX_DATABASE_BYTES,
+    from_store,
+    into_store,
+    read_results,
+    read_t4,
+    to_document,
+    write_t4,
+)
 from tests.imaginary import imaginary_device
 from tools.search.recording import read_recording, read_recordings, write_recording
 
@@ -232,6 +242,23 @@ def test_any_other_value_is_refused_or_of_no_harm(store: Store, tmp_path: Path, 
         assert str(error).isprintable()
     else:
         read_t4(tmp_path / "b.json")
+
+
+def test_a_database_beyond_all_bounds_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file may say that it is large and take no space."""
+    path = tmp_path / "sparse.sqlite"
+    path.write_bytes(b"SQLite format 3\0")
+    os.truncate(path, MAX_DATABASE_BYTES + 1)
+    with pytest.raises(StoreError, match=r"sparse.sqlite: 1073741825 bytes: expected a tuning database of at most"):
+        read_results(path)
+    os.truncate(path, 4096)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(StoreError, match=r"sparse.sqlite: cannot be .*: No space left on device$"):
+        read_results(path)
 
 
 def test_kernel_tuners_spelling_of_the_compilation_time(store: Store, tmp_path: Path) -> None:
