@@ -37,7 +37,7 @@ from clprune.tiles.records import (
     tile_from,
     tile_text,
 )  # fmt: skip
-from clprune.tiles.shipped import shipped_tile, table_for
+from clprune.tiles.shipped import NO_TILE, shipped_tile, table_for
 from clprune.tiles.store import Store
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class Lookup:
 
     def __call__(self, offer: Offer) -> tuple[Any, str] | None:
         for found in self.ranked(offer):
+            if found.best.origin == SHIPPED and found.best.tile == NO_TILE:
+                return None
             tile = self._tile(found, offer)
             if tile is None:
                 continue

@@ -21,12 +21,15 @@ from clprune import quirks
 from clprune.device import DeviceInfo
 from clprune.errors import StoreError, TileError, UsageError, shown
 from clprune.json_input import mapping, read_json, required
-from clprune.kernels.base import Offer
+from clprune.kernels.base import Kernel, Offer
 from clprune.kernels.workload import Workload
 from clprune.tiles.records import SHIPPED, Best, Key, StoredDevice, parameters_from
 
 FORMAT = "clprune tiles 1"
-_TABLES = Path(__file__).resolve().parent / "tables"
+TABLES = Path(__file__).resolve().parent / "tables"
+
+#: In place of a tile where none is faster than the kernel's default.
+NO_TILE = "{}"
 
 #: How unlike caches are taken to be of which one side is unknown.
 _UNKNOWN_CACHE = 4.0
@@ -74,12 +77,12 @@ class Table:
 def table_for(device: DeviceInfo) -> Table | None:
     """The shipped table for devices like this one, or None."""
     wanted = DeviceClass.of(device)
-    ranked = sorted(_tables(), key=lambda table: wanted.distance(table.device_class))
+    ranked = sorted(_tables(TABLES), key=lambda table: wanted.distance(table.device_class))
     return ranked[0] if ranked and wanted.distance(ranked[0].device_class) < math.inf else None
 
 
 @functools.cache
-def _tables(folder: Path = _TABLES) -> tuple[Table, ...]:
+def _tables(folder: Path) -> tuple[Table, ...]:
     return tuple(read_table(path) for path in sorted(folder.glob("*.json")))
 
 
@@ -126,25 +129,29 @@ def _best(device: StoredDevice, row: Mapping[str, Any]) -> Best:
         key=key,
         kept_share=workload.kept_share,
         unit_rows=workload.unit_rows,
-        tile=json.dumps(mapping(row.get("tile"), "tile"), sort_keys=True),
+        tile=NO_TILE if row.get("tile") is None else json.dumps(mapping(row["tile"], "tile"), sort_keys=True),
         time_ms=required(row, "time_ms", float),
         default_time_ms=required(row, "default_time_ms", float),
         origin=SHIPPED,
+        measured_problem=required(row, "measured_problem", str) if "measured_problem" in row else "",
     )
 
 
 def shipped_tile(offer: Offer, device: DeviceInfo, text: str) -> Any | None:
-    """The tile of a table for a device with another number of cores, or None where it is none any more; parameters
-    that are newer take their defaults.
+    """The tile of a table for a device with another number of cores, or None where it is none any more; the kernel's
+    default where the table has none that is faster.
     """
-    kernel = offer.kernel
-    defaults = {
-        field.name: field.default
-        for field in dataclasses.fields(kernel.tile_type)
-        if field.default is not dataclasses.MISSING
-    }
+    if text == NO_TILE:
+        return offer.kernel.default_tile(offer.operation, device)
+    tile = known_tile(offer.kernel, text)
+    return None if tile is None else offer.kernel.spread(tile, offer.operation, device)
+
+
+def known_tile(kernel: Kernel[Any, Any], text: str) -> Any | None:
+    """The tile that such text stands for, where it is one; parameters that are newer take their defaults."""
+    fields = dataclasses.fields(kernel.tile_type)
+    defaults = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
     try:
-        tile = kernel.tile_of({**defaults, **parameters_from(text)})
+        return kernel.tile_of({**defaults, **parameters_from(text)})
     except TileError:
         return None
-    return kernel.spread(tile, offer.operation, device)

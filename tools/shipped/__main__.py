@@ -29,6 +29,7 @@ from clprune.tiles.store import Store
 from clprune.tuning.tune import offers_to_tune
 from tools.shipped.measure import Measuring
 from tools.shipped.networks import NAMES, shapes_of
+from tools.shipped.write import table_path, write_table
 from tools.terminal import COUNT, SECONDS, options, run_command
 
 #: Name -> kept share of convolutions and of connected layers, rows of their units, Winograd domain.
@@ -50,11 +51,19 @@ _FC_ROWS = 32
     seconds={"type": SECONDS, "help": "Begin no further problem after so long."},
     database=Path("build/shipped.sqlite"),
     device=None,
+    write={"default": False, "help": "Also write the table of this class of device."},
 )
 def shipped(
-    *, networks: str, forms: str, evaluations: int, seconds: float | None, database: Path, device: str | None
+    *,
+    networks: str,
+    forms: str,
+    evaluations: int,
+    seconds: float | None,
+    database: Path,
+    device: str | None,
+    write: bool,
 ) -> None:
-    """Measure what is missing."""
+    """Measure what is missing, then write the table if asked to."""
     end = time.monotonic() + (seconds or float("inf"))
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -70,6 +79,9 @@ def shipped(
             _, time_ms, default_ms = measuring.best_of(offer)
             where = f"{offer.kernel.name} {offer.operation.key} {offer.workload.key}"
             click.echo(f"{where}: {time_ms:.3f} ms, default {default_ms:.3f}, {default_ms / time_ms:.2f}x", err=True)
+        if write:
+            path = table_path(session.info)
+            click.echo(f"{write_table(path, store, session.info)} winners in {path}", err=True)
 
 
 def all_offers(session: Session, networks: Sequence[str], forms: Sequence[str]) -> Iterator[Offer]:

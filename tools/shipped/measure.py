@@ -91,7 +91,7 @@ class Measuring:
         kernel, info, operation = offer.kernel, self.session.info, self._operation(offer)
         key = result_key(info, offer)
         similar = similar_problems(self.store, key, kernel)
-        own = [kernel.default_tile(operation, info), *kernel.ranked_tiles(operation, info)[:4]]
+        own = [kernel.default_tile(operation, info), *kernel.ranked_tiles(operation, info)[:8]]
         search = ModelSearch(
             [
                 tile
