@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from clprune.geometry import ConvProblem
+from clprune.geometry import ConvProblem, Shape
 from clprune.kernels.base import Kernel
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.kernels.conv_operation import conv_operation
+from clprune.kernels.pointwise import POINTWISE, PointwiseOperation
 from clprune.kernels.winograd import WINOGRAD
 from clprune.kernels.winograd_fused import WINOGRAD_FUSED
 from clprune.kernels.winograd_operation import WinogradOperation, winograd_operation
+from clprune.layout import contiguous_layout
 from tests.imaginary import imaginary_device
 
 AVX2 = imaginary_device(type="cpu", native_vector_width_float=8, local_mem_is_dedicated=False, compute_units=4)
@@ -44,6 +46,13 @@ def test_results_stay_in_registers(side: int, pooled: bool) -> None:
 def test_the_tile_that_reaches_most_of_the_peak_with_16_registers() -> None:
     tile = CONV.default_tile(conv_operation(problem(56)), AVX2)
     assert tile == ConvTile(tile_m=6, vector_width=16, vectors=1, turns=4, prefetch=48)
+
+
+@pytest.mark.parametrize(("side", "expected"), [(56, (64, 4)), (26, (16, 4)), (1, (1, 1))])
+def test_pointwise_work_groups_are_few_and_full(side: int, expected: tuple[int, int]) -> None:
+    layout = contiguous_layout(batch=1, shape=Shape(channels=64, height=side, width=side))
+    tile = POINTWISE.default_tile(PointwiseOperation(input=layout, output=layout), AVX2)
+    assert (tile.group_n, tile.group_rows) == expected
 
 
 @pytest.mark.parametrize("kernel", [WINOGRAD, WINOGRAD_FUSED])
