@@ -4,7 +4,10 @@
     python -m tools.darknet compare FOLDER CFG... [--rounds N] [--device D]
 
 `survey`: every cfg of the folders with random weights, each layer against the float64 reference. `compare`: each layer
-against the library in FOLDER (Debian: /usr/lib/darknet), and both timed in turns.
+against the library in FOLDER, and both timed in turns. Debian's package `darknet` has pjreddie's in /usr/lib/darknet.
+AlexeyAB's is built from github.com/AlexeyAB/darknet, into the folder itself:
+
+    make AVX=1 OPENMP=1 LIBSO=1
 """
 
 from __future__ import annotations
