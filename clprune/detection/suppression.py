@@ -38,21 +38,21 @@ def suppress(candidates: Candidates, *, threshold: float, distance_power: float 
     return kept
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # as in C
 def overlap(box: FloatArray, boxes: FloatArray, *, distance_power: float | None = None) -> FloatArray:
     """How much `box` `[4]` overlaps each of `boxes` `[n, 4]`, float32 `[n]`: see `suppress`."""
     low, high = box[:2] - box[2:] / 2, box[:2] + box[2:] / 2
     lows, highs = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
     sides = np.maximum(np.minimum(high, highs) - np.maximum(low, lows), 0)
     common = sides[:, 0] * sides[:, 1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shares: FloatArray = common / (box[2] * box[3] + boxes[:, 2] * boxes[:, 3] - common)
-        if distance_power is None:
-            return shares
-        diagonal = ((np.maximum(high, highs) - np.minimum(low, lows)) ** 2).sum(axis=1)
-        distance = ((box[:2] - boxes[:, :2]) ** 2).sum(axis=1)
-        penalty = np.where(diagonal == 0, 0, (distance / diagonal).astype(np.float64) ** distance_power)
-        shares -= penalty.astype(np.float32)
+    shares: FloatArray = common / (box[2] * box[3] + boxes[:, 2] * boxes[:, 3] - common)
+    if distance_power is None:
         return shares
+    diagonal = ((np.maximum(high, highs) - np.minimum(low, lows)) ** 2).sum(axis=1)
+    distance = ((box[:2] - boxes[:, :2]) ** 2).sum(axis=1)
+    penalty = np.where(diagonal == 0, 0, (distance / diagonal).astype(np.float64) ** distance_power)
+    shares -= penalty.astype(np.float32)
+    return shares
 
 
 def distance_power(layers: Sequence[Layer], options: DetectionOptions) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,9 @@ def test_suppression_by_hand() -> None:
     assert (suppress(candidates, threshold=0.3) > 0).tolist() == [[True, False], [False, True], [True, False]]
     assert (suppress(candidates, threshold=0.4) == probabilities).all()
     assert (suppress(candidates, threshold=0.0) == probabilities).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(overlap(boxes[0] * np.float32(1e30), boxes * np.float32(1e30), distance_power=0.6)).all()
 
 
 def test_a_tree_by_hand() -> None:

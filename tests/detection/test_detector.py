@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,26 @@ def test_every_kind_of_image_and_batch_gives_the_same(cfg: Path, pixels: list[np
     for found, other in zip(together, alone, strict=True):
         assert [one.class_index for one in found] == [one.class_index for one in other]
         assert [one.confidence for one in found] == pytest.approx([one.confidence for one in other], abs=1e-5)
+
+
+def test_memory_stays_as_it_is(cfg: Path) -> None:
+    """Python's, of which every array of an image is a part; a picture is 360 KB, what is found some KB."""
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    with Detector(cfg, threshold=0.2, batch=2) as detector:
+        assert len(list(detector.many([pixels] * 9))) == 9
+        tracemalloc.start()
+        try:
+            held = [_held_bytes(detector, [pixels] * 41) for _ in range(3)]
+        finally:
+            tracemalloc.stop()
+    assert held[2] - held[1] < 40_000
+
+
+def _held_bytes(detector: Detector, images: list[np.ndarray]) -> int:
+    for _ in detector.many(images):
+        pass
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
 
 
 def test_what_cannot_be(cfg: Path, tmp_path: Path) -> None:

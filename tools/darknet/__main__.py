@@ -2,12 +2,15 @@
 
     python -m tools.darknet survey FOLDER... [--side N] [--device D]
     python -m tools.darknet compare FOLDER CFG... [--rounds N] [--device D]
+    python -m tools.darknet memory CFG... [--images N] [--device D]
 
 `survey`: every cfg of the folders with random weights, each layer against the float64 reference. `compare`: each layer
 against the library in FOLDER, and both timed in turns. Debian's package `darknet` has pjreddie's in /usr/lib/darknet.
 AlexeyAB's is built from github.com/AlexeyAB/darknet, into the folder itself:
 
     make AVX=1 OPENMP=1 LIBSO=1
+
+`memory`: resident memory while many images go through one Detector, and one Runner, of each cfg.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import click
 import numpy as np
 
 from clprune.container.load import save_weights
+from clprune.container.model import Model
 from clprune.darknet.random_weights import random_images
 from clprune.errors import ClpruneError, WorkerError
 from clprune.opencl import choose, open_device
@@ -34,6 +38,7 @@ from tools.bench.machine import device_text
 from tools.bench.process import run_process
 from tools.bench.report import make_section, read_sections, show, table_of, write_section
 from tools.bench.workers import Turn, Worker
+from tools.darknet.memory import of_detector, of_runner
 from tools.darknet.network import read_network, well_conditioned
 from tools.darknet.outputs import device_outputs, errors_of
 from tools.terminal import options, run_command, say
@@ -132,6 +137,37 @@ def compare_library(  # noqa: PLR0917 - click gives them by name
     text = f"OpenCL: {device_text(info)}, default or tuned tiles. {rounds} rounds in turns, best times; seed {seed}."
     section = make_section(PACKAGES, text=text, parts=[table_of(columns, rows)], rounds=rounds)
     title = f"Against {name}, {info.platform_name}"
+    show(title, section["parts"])
+    write_section(out, title, section, heading=HEADING)
+
+
+@darknet.command("memory")
+@click.argument("cfgs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@options(
+    images=10_000,
+    side={"type": int, "default": 64, "help": _SIDE},
+    device=None,
+    seed=0,
+    out=RESULTS / "darknet.json",
+)
+def measure_memory(  # noqa: PLR0917 - click gives them by name
+    cfgs: Sequence[Path], images: int, side: int, device: str | None, seed: int, out: Path
+) -> None:
+    """What the process holds while images go through one Detector and one Runner of each of CFGS, detectors."""
+    info = choose(device)
+    rows = []
+    for cfg in cfgs:
+        with tempfile.TemporaryDirectory(prefix="clprune-memory-") as work:
+            network = read_network(cfg, side=side, work=Path(work))
+            model = Model(network=network, weights=well_conditioned(network, seed=seed))
+            for what, measured in (("Detector", of_detector), ("Runner", of_runner)):
+                found = measured(model, images=images, every=images // 10, device=info.selector)
+                rows.append((cfg.stem, what, str(network.input), *(f"{mb:.1f}" for mb in found)))
+                say("  ".join(map(str, rows[-1])))
+    counts = [f"MB after {part * (images // 10)}" for part in range(1, 11)]
+    text = f"OpenCL: {device_text(info)}. Images of at most {side} x {side} where a network can have such; seed {seed}."
+    section = make_section(PACKAGES, text=text, parts=[table_of(("cfg", "by", "input", *counts), rows)])
+    title = f"Memory over {images} images, {info.platform_name}"
     show(title, section["parts"])
     write_section(out, title, section, heading=HEADING)
 
