@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from clprune.detection.lettering import Font, font_for, plain
 from clprune.detection.objects import Detection
 
 Colour: TypeAlias = tuple[int, int, int]
@@ -35,7 +36,9 @@ def draw_objects(pixels: NDArray[np.uint8], detections: Sequence[Detection]) -> 
         draw.rectangle(box, outline=class_colour(found.class_index), width=line)
     taken: list[_Rectangle] = []
     for found in detections:
-        taken.append(_draw_label(draw, image, found, line=line, taken=taken))
+        place = _draw_label(draw, image, found, line=line, taken=taken)
+        if place is not None:
+            taken.append(place)
     return image
 
 
@@ -69,28 +72,51 @@ def _inside(found: Detection, image: Image.Image) -> _Rectangle:
 
 def _draw_label(
     draw: ImageDraw.ImageDraw, image: Image.Image, found: Detection, *, line: int, taken: Sequence[_Rectangle]
-) -> _Rectangle:
-    """Above the box, or below its upper edge where the picture ends; moved down from under labels that are `taken`,
-    made smaller to fit the picture's width.
+) -> _Rectangle | None:
+    """Above the box, or below its upper edge where the picture ends; at the nearest place that no label has `taken`,
+    smaller and shorter where the picture is narrow. None where no place is left.
     """
-    text = f"{found.name} {found.confidence:.0%}"
-    size = max(round(min(image.size) * _TEXT), _SMALLEST_TEXT)
-    while True:
-        font = ImageFont.load_default(size)
-        start, above, end, below = draw.textbbox((0, 0), text, font=font)
-        pad = max(size // 5, 1)
-        width, height = round(end - start) + 2 * pad, round(below - above) + 2 * pad
-        if width <= image.width or size <= _SMALLEST_TEXT:
-            break
-        size = max(size * image.width // width, _SMALLEST_TEXT)
+    text, font, size = _fitting_text(draw, found, image)
+    start, above, end, below = draw.textbbox((0, 0), text, font=font)
+    pad = max(size // 5, 1)
+    width, height = round(end - start) + 2 * pad, round(below - above) + 2 * pad
     left, top, _, _ = _inside(found, image)
     x = max(min(left, image.width - width), 0)
-    y = top - height if top >= height else max(min(top + line, image.height - height), 0)
-    for other in sorted(taken, key=lambda rectangle: rectangle[3]):
-        is_under = x < other[2] and other[0] < x + width and y < other[3] and other[1] < y + height
-        if is_under and other[3] + height <= image.height:
-            y = other[3]
+    wanted = top - height if top >= height else max(min(top + line, image.height - height), 0)
+    beside = [other for other in taken if x < other[2] and other[0] < x + width]
+    places = [wanted, *(other[3] for other in beside), *(other[1] - height for other in beside)]
+    free = [
+        y
+        for y in places
+        if 0 <= y <= max(image.height - height, 0)
+        and not any(y < other[3] and other[1] < y + height for other in beside)
+    ]
+    if not free:
+        return None
+    y = min(free, key=lambda place: abs(place - wanted))
     colour = class_colour(found.class_index)
     draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
     draw.text((x + pad - start, y + pad - above), text, font=font, fill=_text_colour(colour))
     return x, y, x + width, y + height
+
+
+def _fitting_text(draw: ImageDraw.ImageDraw, found: Detection, image: Image.Image) -> tuple[str, Font, int]:
+    """(a label in letters that can be drawn, its font and size): the name is shortened where the picture is narrower
+    than its smallest text.
+    """
+    name, share = found.name, f" {found.confidence:.0%}"
+    size = max(round(min(image.size) * _TEXT), _SMALLEST_TEXT)
+    if font_for(name, size) is None:
+        name = plain(name) or f"#{found.class_index}"
+    for length in range(len(name), -1, -1):
+        text = name + share if length == len(name) else name[:length] + "\N{HORIZONTAL ELLIPSIS}" * bool(length) + share
+        while True:
+            font = font_for(text, size) or ImageFont.load_default(size)
+            start, _, end, _ = draw.textbbox((0, 0), text, font=font)
+            width = round(end - start) + 2 * max(size // 5, 1)
+            if width <= image.width:
+                return text, font, size
+            if size <= _SMALLEST_TEXT:
+                break
+            size = max(size * image.width // width, _SMALLEST_TEXT)
+    return share.strip(), font, size

@@ -6,6 +6,7 @@ import gc
 import itertools
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from clprune import DataError, Detection, Detector, ImageError, MissingDependenc
 from clprune.darknet.network import load_network
 from clprune.darknet.values import Weights
 from clprune.detection.drawing import class_colour, crop_object, draw_objects
+from clprune.detection.lettering import font_for, plain
 from clprune.detection.video import Video, video_writer
 from clprune.image import ImageOptions
 from tests.detection.models import shared_model, write_detector
@@ -118,6 +120,25 @@ def test_labels_lie_inside_the_picture_and_do_not_cover_each_other(size: tuple[i
     filled = [int((drawn == class_colour(number)).all(axis=2).sum()) for number in range(4)]
     assert min(filled) > 200  # of each label enough is seen
     assert (pixels == shade).all()
+
+
+def test_names_in_any_letters_on_any_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a font that has the letters, else by those that are known, else by the number; short where it is narrow."""
+    assert plain("na\N{LATIN SMALL LETTER I WITH DIAERESIS}ve") == "naive"
+    assert plain("\N{CJK UNIFIED IDEOGRAPH-81EA}") == ""
+    assert font_for("dog", 9) is not None
+    monkeypatch.setattr("clprune.detection.lettering._names", lambda: (None,))
+    assert font_for("\N{CJK UNIFIED IDEOGRAPH-81EA}", 9) is None
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    strange = replace(object_at(0.5, 0.5, 0.5, 0.5, class_index=7), name="\N{CJK UNIFIED IDEOGRAPH-81EA}")
+    drawn = [np.asarray(draw_objects(pixels, [one])) for one in (strange, replace(strange, name="#7"))]
+    assert (drawn[0] == drawn[1]).all()
+    assert np.asarray(draw_objects(pixels, [replace(strange, name="x" * 99)])).shape == pixels.shape
+    many = [replace(strange, class_index=number) for number in range(9)]  # more labels than there is room for
+    seen = [
+        int((np.asarray(draw_objects(pixels, many)) == class_colour(number)).all(axis=2).sum()) for number in (0, 1)
+    ]
+    assert min(seen) > 100
 
 
 def test_crops_are_what_the_box_shows() -> None:
