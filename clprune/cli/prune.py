@@ -53,8 +53,8 @@ SLOWEST_GAIN = 1.05
 )  # fmt: skip
 @click.option(
     "--refit/--no-refit", default=None,
-    help="Fit what stays, by least squares, to what each layer put out before, on training images without labels. In "
-    "the Winograd domain a fit without images is the default.",
+    help="Fit what stays, by least squares, to what each layer put out before, on training images without their "
+    "labels: the default where they have none. In the Winograd domain a fit without images is the default.",
 )  # fmt: skip
 @click.option("--permute", is_flag=True, help="Reorder output channels first, so that rows with like patterns meet.")
 @click.option(
@@ -98,8 +98,8 @@ def command(model: str, weights: str | None, seed: int, devices: str | None, as_
         raise click.UsageError("both --unit and --for: expected one of them")
     if devices is not None and not names:
         raise click.UsageError(f"--for {devices!r} names no device")
-    refit = options["refit"] is True
-    if refit and options["method"] not in method_options()["refit"][1]:
+    refit = options["refit"]
+    if refit is not None and options["method"] not in method_options()["refit"][1]:
         options["refit"] = None  # what the methods of the Winograd domain call so is their own, without images
     own, checkpoint, page = take_method_options(options), take_path(options, "checkpoint"), take_path(options, "report")
     with show_progress() as progress:

@@ -101,7 +101,7 @@ def prune(
     criterion: str | None = None,
     allocation: str = "uniform",
     permute: bool = False,
-    refit: bool = False,
+    refit: bool | None = None,
     steps: int = 1,
     epochs: int = 1,
     recipe: Recipe | None = None,
@@ -117,10 +117,10 @@ def prune(
     """Prune a trained model, retrain it with PyTorch, write it as PREFIX `out` if one is given, and measure it.
 
     `sparsity` is the share of units that convolutions lose (the first stays dense), `fc_sparsity` that of connected
-    layers, reached in `steps` with retraining after each; with `refit` what stays is first fitted, by least squares on
-    training images without their labels, to what each layer put out before. What goes together is `unit`, by default
-    the rows of the tuned tile of `device`, or what the tiles of all `devices` skip (names as for `device`, or GPU
-    architectures such as "sm_90"). `options` are those of the `method`:
+    layers, reached in `steps` with retraining after each; with `refit` (by default where images have no labels) what
+    stays is first fitted, by least squares on training images without their labels, to what each layer put out before.
+    What goes together is `unit`, by default the rows of the tuned tile of `device`, or what the tiles of all `devices`
+    skip (names as for `device`, or GPU architectures such as "sm_90"). `options` are those of the `method`:
     `clprune.pruning.registry.get_method("bwsp").options(...)`. The rest is as in `PruneSettings` and `clprune.train`.
     Weights are read from a file of their own where `weights` names one, and written in `file_format`, those of the
     Winograd domain always packed. The model before and after is timed on `device` in turns, and run on the `held_out`
@@ -177,7 +177,7 @@ def prune(
             data=images,
             recipe=recipe,
             steps=steps,
-            refit=refit,
+            refit=not images.is_labelled if refit is None else refit,
             validation=test,
             checkpoint=checkpoint,
             report=progress if ranks.is_first else None,

@@ -214,6 +214,7 @@ def _pruned(
         settings,
         data=training.images,
         recipe=training.recipe,
+        refit=not training.images.is_labelled,
         checkpoint=training.checkpoint_of("pruned"),
         report=training.progress,
     )
