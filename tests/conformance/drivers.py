@@ -96,17 +96,28 @@ class Place:
     problem: str = ""
 
 
+#: Names one device of the machine's own drivers by its selector, whatever its type: it is the row "chosen" then.
+DEVICE_VARIABLE = "CONFORMANCE_DEVICE"
+
+
 def gpus() -> list[Driver]:
-    """A row for every GPU that the machine's own drivers show."""
+    """A row for every GPU that the machine's own drivers show, or for the device that is named."""
     command = [sys.executable, "-c", "from clprune.cli import main; main(['devices', '--json'])"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     try:
         platforms = json.loads(result.stdout)["platforms"]
     except ValueError:
         return []
-    found = [device for platform in platforms for device in platform["devices"] if device["type"] == "gpu"]
+    devices = [device for platform in platforms for device in platform["devices"]]
+    wanted = os.environ.get(DEVICE_VARIABLE)
+    found = [device for device in devices if (device["selector"] == wanted if wanted else device["type"] == "gpu")]
     return [
-        Driver(name=f"gpu{number}", title=device["name"], selector=device["selector"], networks=48)
+        Driver(
+            name="chosen" if wanted else f"gpu{number}",
+            title=device["name"],
+            selector=device["selector"],
+            networks=48,
+        )
         for number, device in enumerate(found)
     ]
 
