@@ -116,7 +116,8 @@ def gpus() -> list[Driver]:
             name="chosen" if wanted else f"gpu{number}",
             title=device["name"],
             selector=device["selector"],
-            networks=48,
+            pairs=not wanted,  # a first look
+            networks=12 if wanted else 48,
         )
         for number, device in enumerate(found)
     ]
