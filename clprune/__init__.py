@@ -9,14 +9,13 @@ Importing the package is quick: what it offers, and NumPy, OpenCL and PyTorch be
 3
 """
 
-from __future__ import annotations
-
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from clprune.version import __version__
 
+# nothing else is imported, not even `__future__`: the command line takes Ctrl-C into its hands after this only
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from clprune.container.model import Model, load_model
     from clprune.detection import Detection, Detector
     from clprune.errors import (
@@ -116,10 +115,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(_MODULES.get(name, "clprune.errors")), name)
+    from importlib import import_module
+
+    found = getattr(import_module(_MODULES.get(name, "clprune.errors")), name)
     globals()[name] = found
     return found
 

@@ -1,16 +1,18 @@
 """The command `clprune`, also as `python -m clprune`, and with it `torchrun -m clprune`."""
 
-from __future__ import annotations
-
 import os
-import signal
-from types import FrameType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # what `signal` wraps: that imports for as long as Python starts, and Ctrl-C may come then
 
 
 def main() -> None:
     """Run the command line; Ctrl-C while it is still being imported ends it as quietly as later.
 
-    Before this is reached, Python itself says what ended it.
+    Before this is reached, Python itself says what ended it: `clprune/__init__.py` imports next to nothing.
     """
     is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else somebody wants them ignored
     if is_default:
@@ -22,7 +24,7 @@ def main() -> None:
     run()
 
 
-def _end(number: int, frame: FrameType | None) -> None:
+def _end(number: int, frame: object) -> None:
     """An exception could be lost, or told, by whatever is being imported; nothing is there yet to be cleaned up."""
     os._exit(128 + number)
 

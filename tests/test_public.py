@@ -88,11 +88,10 @@ def test_arguments_are_named() -> None:
 
 
 def test_importing_costs_next_to_nothing() -> None:
-    script = "import sys; before = set(sys.modules); import clprune; print(*set(sys.modules) - before)"
+    """Of Python's own modules neither: until they were imported, Ctrl-C would end the command line with a traceback."""
+    script = "import sys; before = set(sys.modules); import clprune.__main__; print(*set(sys.modules) - before)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    loaded = {name.partition(".")[0] for name in result.stdout.split()}
-    assert loaded.isdisjoint({"numpy", "pyopencl", "torch", "rich", "click", "PIL", "mako"})
-    assert len(result.stdout.split()) < 40  # of Python's own, too, where nothing has imported those yet
+    assert set(result.stdout.split()) <= {"clprune", "clprune.version", "clprune.__main__"}
 
 
 @pytest.fixture
