@@ -61,24 +61,31 @@ def pack_winograd(
     filled = np.zeros((matrices, row_blocks * tile_m, channels), np.float32)
     filled[:, :rows] = transformed.reshape(matrices, rows, channels)
     columns = filled.reshape(matrices, row_blocks, tile_m, channels)
-    used = np.ascontiguousarray(np.any(columns != 0, axis=2).transpose(1, 0, 2))  # [row blocks, matrices, channels]
+    is_dense = np.count_nonzero(filled) == transformed.size  # most are, and are told quickly
+    any_of_block = np.ones((matrices, row_blocks, channels), np.bool_) if is_dense else np.any(columns != 0, axis=2)
+    used = np.ascontiguousarray(any_of_block.transpose(1, 0, 2))  # [row blocks, matrices, channels]
     order = _order_of_use(row_blocks, matrices, sweep)
     kept = used.sum(axis=2).astype(np.int64)
     starts = np.zeros(row_blocks * matrices, np.int64)
     starts[order] = np.concatenate([[0], np.cumsum(kept.reshape(-1)[order])[:-1]])
     ordered_used = used.reshape(-1, channels)[order]
     block, matrix = np.divmod(order, matrices)
-    values = columns[matrix, block].transpose(0, 2, 1)[ordered_used]
-    is_full = bool(used.all())
+    is_full, ahead = bool(used.all()), max(lookahead, 1)
+    values = np.zeros((int(kept.sum()) + ahead, tile_m), np.float32)
+    in_order = columns[matrix, block].transpose(0, 2, 1)
+    if is_full:
+        values[:-ahead].reshape(in_order.shape)[:] = in_order
+    else:
+        values[:-ahead] = in_order[ordered_used]
     channel_of = np.arange(channels) if is_full else np.nonzero(ordered_used)[1]
-    lists = np.concatenate([channel_of * channel_stride, np.zeros(max(lookahead, 1), np.int64)])
+    lists = np.concatenate([channel_of * channel_stride, np.zeros(ahead, np.int64)])
     descriptors = np.stack([np.zeros_like(starts) if is_full else starts, kept.reshape(-1), starts * tile_m], axis=1)
     packed_bias = np.zeros(row_blocks * tile_m, np.float32)
     packed_bias[:rows] = bias
     lengths = np.minimum(tile_m, rows - tile_m * np.arange(row_blocks))
     return PackedWinograd(
         tile_m=tile_m,
-        values=np.concatenate([values.reshape(-1), np.zeros(max(lookahead, 1) * tile_m, np.float32)]),
+        values=values.reshape(-1),
         offsets=lists.astype(np.int32),
         blocks=descriptors.reshape(row_blocks, matrices, len(WINOGRAD_FIELDS)).astype(np.int32),
         bias=packed_bias.reshape(row_blocks, tile_m),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +25,9 @@ from clprune.packing.arrays import PackedArrays
 from clprune.plan.chooser import SAFE_ORIGIN
 from clprune.plan.plan import Plan
 from clprune.plan.steps import Chosen, layer_values, step_weights
+
+#: Steps whose weights are packed while those of another travel to the device: no more, for each takes memory.
+PACKED_AHEAD = 2
 
 #: Arrays below this size are compared by content before they are copied.
 SMALL_BYTES = 2**18
@@ -132,7 +137,7 @@ class _Binder:
     plan: Plan
     weights: Weights
     tensors: Mapping[int, Buffer]
-    packed: dict[tuple[Layer | None, int | None, bool, Choice], PackedArrays] = field(default_factory=dict)
+    packed: dict[tuple[Layer | None, int | None, bool, Choice], Future[PackedArrays]] = field(default_factory=dict)
     copied: dict[Hashable, tuple[Buffer, Any]] = field(default_factory=dict)
     copied_bytes: int = 0
 
@@ -140,11 +145,18 @@ class _Binder:
         sources = [step.kernel.source(step.tile, step.operation) for step in steps]
         options = [step.kernel.build_options(self.session.info) for step in steps]
         self.session.build_together(zip(sources, options, strict=True))
-        return [self._prepare(step, source) for step, source in zip(steps, sources, strict=True)]
+        built = [_build(self.session, step, source) for step, source in zip(steps, sources, strict=True)]
+        with ThreadPoolExecutor(PACKED_AHEAD, thread_name_prefix="clprune-packing") as threads:
+            packed: deque[Future[PackedArrays]] = deque()
+            prepared: list[_Prepared] = []
+            for number, (step, stages) in enumerate(built):
+                for later, _ in built[number + len(packed) : number + 1 + PACKED_AHEAD]:
+                    packed.append(self._packed(later, threads))
+                prepared.append(self._prepare(step, stages, packed.popleft().result()))
+        return prepared
 
-    def _prepare(self, step: Chosen, source: str) -> _Prepared:
-        step, stages = _build(self.session, step, source)
-        packed, known_bytes, is_shared = self._pack(step), self.copied_bytes, step.image is not None
+    def _prepare(self, step: Chosen, stages: tuple[BuiltStage, ...], packed: PackedArrays) -> _Prepared:
+        known_bytes, is_shared = self.copied_bytes, step.image is not None
         tensors = {name: self.tensors[tensor] for name, tensor in zip(INPUTS, step.inputs, strict=False)}
         own = step.kernel.arguments(step.tile, step.operation, packed)
         on_device = {
@@ -175,23 +187,26 @@ class _Binder:
             imbalance=prepared.imbalance,
         )
 
+    def _packed(self, step: Chosen, threads: ThreadPoolExecutor) -> Future[PackedArrays]:
+        """What one of `threads` packs, or has packed for another image."""
+        if step.image is None or not step.kernel.takes_weights(step.operation):
+            return threads.submit(self._pack, step)
+        # a layer has several steps with weights where summands are weighted or a blur follows
+        key = (step.layer, step.summand, step.constants is None, step.choice.at_origin)
+        if key not in self.packed:
+            self.packed[key] = threads.submit(self._pack, step)
+        return self.packed[key]
+
     def _pack(self, step: Chosen) -> PackedArrays:
         pack, tile, operation = step.kernel.pack, step.tile, step.operation
         if not step.kernel.takes_weights(operation):
             return pack(tile, operation, weights=NO_WEIGHTS)
-        # a layer has several steps with weights where summands are weighted or a blur follows
-        key = (step.layer, step.summand, step.constants is None, step.choice.at_origin)
-        if key in self.packed:
-            return self.packed[key]
         weights = step_weights(step, self.plan.network, self.weights)
         try:
-            packed = pack(tile, operation, weights=weights)
+            return pack(tile, operation, weights=weights)
         except UsageError as error:
             line = "" if step.layer is None else f":{step.layer.line}: {step.layer}"
             raise UsageError(f"{self.plan.network.path}{line}: {error}") from error
-        if step.image is not None:
-            self.packed[key] = packed
-        return packed
 
     def _copied(self, array: npt.NDArray[Any], *, keep: bool) -> Buffer:
         """A copy of `array`; equal small arrays, and large ones to `keep` that are the same, are copied once."""
