@@ -99,7 +99,7 @@ def _source_of(model: ModelProto, name: str) -> str | None:
     beside tensors single values and the sizes of parts alone.
     """
     constants = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
-    own = [node for node in model.graph.node if node.name == name or node.name.startswith(f"{name}/")]
+    own = [node for node in model.graph.node if str(node.name) == name or str(node.name).startswith(f"{name}/")]
     uses = Counter(given for node in own for given in node.input if given not in constants)
     taken = uses.keys() - {output for node in own for output in node.output}
     sizes = [constants[given] for node in own for given in node.input if given in constants and node.op_type != "Split"]

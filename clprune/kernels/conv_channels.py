@@ -84,6 +84,7 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
     tile_type = ConvChannelsTile
     computes = ConvOperation
     algorithm = "direct"
+    fewest_unit_rows = FEWEST_UNIT_ROWS
     constraints = (
         *AREA_CONSTRAINTS,
         Constraint(

@@ -48,6 +48,8 @@ class MatrixKernel(Kernel[TileT, MatrixOperationT]):
 
     #: Makes the weights of samples: whole units removed, or single weights.
     draw_matrix: ClassVar[DrawMatrix] = staticmethod(random_matrix)
+    #: Rows that must lose the same columns for it to be worth choosing among kernels for pruned weights.
+    fewest_unit_rows: ClassVar[int] = 1
 
     def takes_weights(self, operation: MatrixOperationT) -> bool:
         return True

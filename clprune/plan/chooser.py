@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from clprune.device import DeviceInfo
 from clprune.kernels.base import Choice, Offer
+from clprune.kernels.workload import Workload
 from clprune.plan.steps import Alternative, Chosen, Step
 
 #: Where a tile came from when no look-up found one.
 DEFAULT_ORIGIN, SAFE_ORIGIN = "default", "safe"
+
+#: What skipping costs, as a factor of the time of what is left; columns among which shares are told apart.
+_SKIPPING_COST, _COLUMNS = 2.0, 1000
 
 #: Offer -> (tile, where it came from), or None.
 TileLookup = Callable[[Offer], "tuple[Any, str] | None"]
@@ -48,6 +52,7 @@ class Chooser:
         possible = [offer for offer in offers if self._is_possible(offer)]
         times_ms = {offer: None if self.times is None else self.times(offer) for offer in possible}
         best, reason = self._best(times_ms)
+        best, reason = self._skipping(best, reason, times_ms)
         tile, origin = self._tile(best)
         return _Chosen(
             choice=Choice(offer=best, tile=tile),
@@ -69,6 +74,26 @@ class Chooser:
         if best is not None:
             return best, f"nothing was measured: the fastest of {count} on devices like this one"
         return first, "nothing was measured: the first of the list"
+
+    def _skipping(self, best: Offer, reason: str, times_ms: Mapping[Offer, float | None]) -> tuple[Offer, str]:
+        """Of pruned weights, what was not measured but must be faster than the measured `best`, by its dense time."""
+        time_ms = times_ms[best]
+        if time_ms is None:
+            return best, reason
+        expected = {offer: self._expected_ms(offer) for offer, measured in times_ms.items() if measured is None}
+        faster, _ = _fastest(expected)
+        if faster is None or not (expected[faster] or 0.0) < time_ms:
+            return best, reason
+        return faster, f"not measured, but expected to be faster than all {_fastest(times_ms)[1]} measured: it skips"
+
+    def _expected_ms(self, offer: Offer) -> float | None:
+        """At most so long as it takes for dense weights, for what it multiplies of pruned ones, and again as long."""
+        if offer.workload.is_dense or self.times is None:
+            return None
+        dense_ms = self.times(replace(offer, workload=Workload()))
+        rows = getattr(self._tile(offer)[0], "tile_m", offer.workload.unit_rows)
+        share = offer.workload.kept_columns(_COLUMNS, tile_m=rows) / _COLUMNS
+        return None if dense_ms is None else _SKIPPING_COST * share * dense_ms
 
     def _is_possible(self, offer: Offer) -> bool:
         return offer.rejection(offer.kernel.safe_tile(offer.operation), self.device) is None

@@ -225,6 +225,24 @@ def test_what_nobody_measured_is_not_preferred(network_of: Callable[..., Network
     assert only.reason == "the only way for these weights here"
 
 
+def test_what_skips_is_preferred_to_what_was_measured_dense(network_of: Callable[..., Network]) -> None:
+    """Winograd multiplies pruned weights like dense ones, so its time is known before anything was pruned."""
+    network = network_of(NETWORK)
+
+    def algorithm(direct_ms: float, *, kept: float) -> str:
+        def times(offer: Offer) -> float | None:
+            known = {"conv": direct_ms, "winograd_fused": 1.0}
+            return known.get(offer.kernel.name) if offer.workload.is_dense else None
+
+        form = WeightForm(workload=Workload(kept_share=kept, unit_rows=64))
+        (step,) = make_plan(network, CPU, forms={0: form}, times=times).steps
+        return step.algorithm
+
+    assert algorithm(2.0, kept=0.2) == "direct"
+    assert algorithm(3.0, kept=0.2).startswith("winograd")
+    assert algorithm(2.0, kept=0.4).startswith("winograd")
+
+
 POOLED = """
 [maxpool]
 size=2

@@ -39,6 +39,16 @@ def test_default_tiles_where_nothing_is_tuned(network: Network) -> None:
     assert units == {0: Unit(rows=conv.tile_m), 2: Unit(rows=connected.tile_m)}
 
 
+def test_units_are_tall_where_that_makes_channels_vectors(network: Network, tmp_path: Path) -> None:
+    """Of small images, and layers that have several such units; else they are as before."""
+    text = network.path.read_text()
+    for filters, side, is_tall in ((64, 8, True), (63, 8, False), (64, 16, False)):
+        path = tmp_path / "small.cfg"
+        path.write_text(text.replace("=16", f"={filters}").replace("=8\n", f"={side}\n"))
+        unit = tile_units(load_network(path), CPU, lookup=None, sparsity=0.5)[0]
+        assert unit.rows == 32 if is_tall else unit.rows < 32
+
+
 def test_tuned_tiles_for_what_will_remain(network: Network) -> None:
     asked: dict[str, str] = {}
 
