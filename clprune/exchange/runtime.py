@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from clprune.exchange.read import faults_of, needed_nodes
+
+_UNUSUAL = (TensorProto.DOUBLE, TensorProto.BFLOAT16)
 
 
 def run_onnx(content: bytes, x: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
@@ -48,5 +50,23 @@ def run_tensors(
         del values[:]
         values.extend(kept)
     with faults_of(path, "ONNX Runtime refuses it"):
-        found = run_onnx(model.SerializeToString(), x)
+        found = run_onnx(_in_float32(model).SerializeToString(), x)
         return [np.asarray(found[name]) for name in names]
+
+
+def _in_float32(model: ModelProto) -> ModelProto:
+    """`model` with float32 in place of float64 and bfloat16, for which ONNX Runtime has few operators on CPUs."""
+    graph = model.graph
+    tensors = [*graph.initializer, *(item.t for node in graph.node for item in node.attribute if item.HasField("t"))]
+    for tensor in tensors:
+        if tensor.data_type in _UNUSUAL:
+            values = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        if value.type.tensor_type.elem_type in _UNUSUAL:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    for node in graph.node:
+        for attribute in node.attribute if node.op_type == "Cast" else ():
+            if attribute.name == "to" and attribute.i in _UNUSUAL:
+                attribute.i = TensorProto.FLOAT
+    return model
