@@ -42,6 +42,9 @@ FOLDED = frozenset(
     """.split()  # noqa: SIM905  # a list of so many words is harder to read
 )
 
+#: What makes activations codes, beside operators that are called QLinear and what they do.
+_QUANTIZED = frozenset(["QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"])
+
 #: What an operator makes of a node: one tensor, or a list of all outputs.
 Function = Callable[["Importer", NodeProto], Any]
 
@@ -247,6 +250,8 @@ class Importer:
         if node.op_type in FOLDED and not any(isinstance(value, Feature) for value in inputs):
             return self.folded(node, [value for value in inputs if not isinstance(value, Feature)])
         function = self.operators.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if function is None and (node.op_type in _QUANTIZED or node.op_type.startswith("QLinear")):
+            raise UsageError("is not supported: expected activations of float, as before the model was quantized")
         if function is None:
             raise UsageError(f"is not supported: expected one of {', '.join(sorted(self.operators))}")
         found = function(self, node)
