@@ -2,10 +2,13 @@
 
 Covariance of two points (x, group) and (x', group'):
 
-    signal^2 * Matern-5/2(|(x - x') / lengths|) * likeness[group, group']  +  offset^2 * [group = group']
+    signal^2 * Matern-5/2(r) * likeness[group, group']  +  offset^2 * [group = group']
+    r^2 = sum over features of ((x - x')^2 + jump^2 * [x != x']) / lengths^2
 
+Any two different values of a feature are apart by at least the jump: times are smooth in a parameter only in part, what
+else a value brings (a multiple of a warp, a full line of cache) its neighbours do not have, but other tiles with it do.
 Groups are problems: `likeness` says how much one problem's measurements tell about another's. Length scales, signal,
-offset and noise maximise the marginal likelihood (Rasmussen and Williams, Gaussian Processes for Machine Learning,
+offset, noise and jump maximise the marginal likelihood (Rasmussen and Williams, Gaussian Processes for Machine Learning,
 2006, chapters 2 and 5); a seeded stochastic hill climb is enough for that and needs no gradients.
 
 Points are taken in one after the other, which is a Cholesky factorisation row by row: a search wants to know the mean
@@ -24,6 +27,9 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
+#: Logarithm of the jump that is supposed before much is known.
+USUAL_JUMP = -1.5
+
 _SQRT5 = np.sqrt(5.0)
 _LEAST_VARIANCE = 1e-10
 
@@ -36,21 +42,25 @@ class Hyperparameters:
     signal: float
     offset: float
     noise: float
+    jump: float
 
     def moved(self, step: Array) -> Hyperparameters:
-        """Each parameter plus its part of `step` `[features + 3]`, within bounds that keep the matrices sane."""
-        lengths = np.clip(self.lengths + step[:-3], np.log(0.1), np.log(20.0))
+        """Each parameter plus its part of `step` `[features + 4]`, within bounds that keep the matrices sane."""
+        lengths = np.clip(self.lengths + step[:-4], np.log(0.1), np.log(20.0))
         return Hyperparameters(
             lengths=lengths,
-            signal=float(np.clip(self.signal + step[-3], np.log(0.1), np.log(10.0))),
-            offset=float(np.clip(self.offset + step[-2], np.log(0.1), np.log(10.0))),
-            noise=float(np.clip(self.noise + step[-1], np.log(0.01), np.log(1.0))),
+            signal=float(np.clip(self.signal + step[-4], np.log(0.1), np.log(10.0))),
+            offset=float(np.clip(self.offset + step[-3], np.log(0.1), np.log(10.0))),
+            noise=float(np.clip(self.noise + step[-2], np.log(0.01), np.log(1.0))),
+            jump=float(np.clip(self.jump + step[-1], np.log(0.01), np.log(2.0))),
         )
 
 
 def default_hyperparameters(features: int) -> Hyperparameters:
     """Smooth over the whole range of every feature, little noise: for data scaled to variance 1."""
-    return Hyperparameters(lengths=np.full(features, np.log(1.0)), signal=0.0, offset=np.log(0.5), noise=np.log(0.05))
+    return Hyperparameters(
+        lengths=np.full(features, np.log(1.0)), signal=0.0, offset=np.log(0.5), noise=np.log(0.05), jump=USUAL_JUMP
+    )
 
 
 class GaussianProcess:
@@ -62,6 +72,7 @@ class GaussianProcess:
     def __init__(self, x: Array, *, groups: Integers, likeness: Array, hyperparameters: Hyperparameters) -> None:
         p = hyperparameters
         self._scaled = np.ascontiguousarray((x * np.exp(-p.lengths)).T)
+        self._jumps2 = np.exp(2 * (p.jump - p.lengths))
         self._groups, self._likeness = groups, likeness
         self._signal2, self._offset2 = float(np.exp(2 * p.signal)), float(np.exp(2 * p.offset))
         self._noise2 = float(np.exp(2 * p.noise))
@@ -107,8 +118,9 @@ class GaussianProcess:
     def _covariances(self, number: int) -> Array:
         """`[points]`: of all points with one, before any observation."""
         squares = np.zeros(self._scaled.shape[1])
-        for feature in self._scaled:
-            squares += (feature - feature[number]) ** 2
+        for feature, jump2 in zip(self._scaled, self._jumps2, strict=True):
+            difference = feature - feature[number]
+            squares += difference**2 + jump2 * (difference != 0)
         root = _SQRT5 * np.sqrt(squares)
         group = self._groups[number]
         matern = (1 + root + root**2 / 3) * np.exp(-root) * self._likeness[self._groups, group]
@@ -134,12 +146,12 @@ def fit_hyperparameters(
         process = GaussianProcess(x, groups=groups, likeness=likeness, hyperparameters=parameters)
         for number, value in enumerate(y):
             process.observe(number, float(value))
-        prior = 0.05 * float((parameters.lengths**2).sum())  # few points say little about a length scale
-        return process.log_likelihood - prior
+        prior = 0.05 * float((parameters.lengths**2).sum())  # few points say little about a length scale, or a jump
+        return process.log_likelihood - prior - 0.1 * (parameters.jump - USUAL_JUMP) ** 2
 
     best, best_score, scale = start, score(start), 0.8
     for _ in range(steps):
-        chosen = generator.random(len(start.lengths) + 3) < 0.4
+        chosen = generator.random(len(start.lengths) + 4) < 0.4
         candidate = best.moved(chosen * generator.normal(0, scale, len(chosen)))
         candidate_score = score(candidate)
         if candidate_score > best_score:

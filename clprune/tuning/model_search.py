@@ -30,8 +30,9 @@ from clprune.tuning.gaussian_process import (
 
 Array = npt.NDArray[np.float64]
 
-#: Tiles tried at random, besides the starts, before the model is asked; fewer where similar problems are known.
-RANDOM_TILES = 4
+#: Tiles tried at random, besides the starts, before the model is asked; none where similar problems are known. The
+#: model's own doubt leads away from what was tried, so that even its first choices teach more than chance would.
+RANDOM_TILES = 1
 
 #: Logarithm of how much slower than the best a tile can look to the model: what is hopeless need not be told apart.
 WORST = math.log(4.0)
@@ -52,6 +53,9 @@ MOST_PREDICTED = 4000
 _CENTRES, _NEAR_STEPS = 5, 2  # in larger spaces: those that differ from one of so many best in so few parameters
 
 _FIT_STEPS = 30
+
+#: Share of the fits that begin anew: what few tiles suggested once must not narrow the search for good.
+_FRESH_FITS = 0.5
 
 #: The model is made anew, with hyperparameters fitted anew, when there are this many times as many points.
 _REBUILD_GROWTH = 1.4
@@ -120,13 +124,14 @@ class ModelSearch:
     ) -> None:
         self._tiles = list(candidates)
         self._number = {tile: number for number, tile in enumerate(self._tiles)}
+        parameters = {name: values for name, values in parameters.items() if len(values) > 1}
         self._points = encode(self._tiles, parameters=parameters)
         self._generator = np.random.default_rng(seed)
         self._known = {tile: time_ms for tile, time_ms in (known or {}).items() if tile in self._number}
         self._pending: dict[Any, None] = {}
         self._similar = _prepared(similar, parameters=parameters, generator=self._generator)
         self._queue = [tile for tile in dict.fromkeys(starts) if tile in self._number]
-        count = RANDOM_TILES if not similar else RANDOM_TILES // 2
+        count = RANDOM_TILES if not similar else 0
         order = self._generator.permutation(len(self._tiles))
         self._queue += [self._tiles[int(number)] for number in order[:count]]
         self._hyperparameters: Hyperparameters | None = None
@@ -254,12 +259,15 @@ class ModelSearch:
         half = MOST_FITTED // 2
         rest = self._generator.permutation(order[half:])[:half]
         chosen = np.concatenate([order[:half], rest]).astype(np.int64)
+        start = self._hyperparameters
+        if start is None or self._generator.random() < _FRESH_FITS:
+            start = default_hyperparameters(x.shape[1])
         self._hyperparameters = fit_hyperparameters(
             x[chosen],
             y[chosen],
             groups=groups[chosen],
             likeness=likeness,
-            start=self._hyperparameters or default_hyperparameters(x.shape[1]),
+            start=start,
             steps=_FIT_STEPS,
             generator=self._generator,
         )

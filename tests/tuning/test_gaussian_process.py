@@ -16,9 +16,14 @@ ALONE = np.ones((1, 1))
 NOISE = 0.01
 
 
-def process(x: list[list[float]], *, groups: list[int] | None = None, likeness: object = ALONE) -> GaussianProcess:
+def process(
+    x: list[list[float]], *, groups: list[int] | None = None, likeness: object = ALONE, jump: float = 0.0
+) -> GaussianProcess:
     """Length scales of 0.5, signal 1, offset 0.1."""
-    parameters = Hyperparameters(lengths=np.log([0.5] * len(x[0])), signal=0.0, offset=np.log(0.1), noise=np.log(NOISE))
+    with np.errstate(divide="ignore"):
+        parameters = Hyperparameters(
+            lengths=np.log([0.5] * len(x[0])), signal=0.0, offset=np.log(0.1), noise=np.log(NOISE), jump=np.log(jump)
+        )
     return GaussianProcess(
         np.array(x),
         groups=np.array(groups or [0] * len(x)),
@@ -59,6 +64,16 @@ def test_same_as_the_textbooks_matrices() -> None:
     assert view.variance == pytest.approx(np.diag(full - full[:, :3] @ np.linalg.solve(known, full[:3])), abs=1e-9)
     expected = -0.5 * float(y @ np.linalg.solve(known, y)) - 0.5 * np.linalg.slogdet(known)[1]
     assert view.log_likelihood == pytest.approx(expected)
+
+
+def test_a_value_has_its_own_beside_what_it_shares_with_its_neighbours() -> None:
+    """What was seen of a value says the more of it elsewhere, and the less of the value beside it, the more it jumps."""
+    x = [[0.5, 0.0], [0.5, 1.0], [0.45, 0.0]]
+    smooth, rough = process(x), process(x, jump=0.3)
+    for view in (smooth, rough):
+        view.observe(0, 1.0)
+    assert rough.mean[2] < 0.9 < 0.97 < smooth.mean[2]
+    assert rough.mean[1] == pytest.approx((covariance(np.hypot(1.0, 0.3))) / (1.01 + NOISE**2))
 
 
 def test_what_is_expected_narrows_the_doubt_at_once_and_moves_the_mean_later() -> None:

@@ -92,7 +92,7 @@ def time_workers(cfg: Path, *, count: int, device: str | None, rounds: int) -> d
                 return _milliseconds(distributed.map_images(client, cfg, paths))
 
         turns: list[Callable[[], float]] = [plain, lambda: by_workers(1), lambda: by_workers(2)]
-        samples = in_turns(turns, rounds=rounds)
+        samples = in_turns(turns, rounds=rounds, warmup=0)  # each begins with an answer that is not timed
     return {
         name: Series(samples_ms=times)
         for name, times in zip(("plain command", "one worker", "two workers"), samples, strict=True)
