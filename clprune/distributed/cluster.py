@@ -97,6 +97,7 @@ def _equal_devices(selection: str | None) -> list[str]:
 
 
 def _environment(selector: str, workers: int) -> dict[str, str]:
-    """What a worker's process is told: its device, and how many of the cores are its own."""
+    """What a worker's process is told: its device, how many cores are its own, and to spend nothing on profiles."""
     threads = max(available_cores() // workers, 1)
-    return {"CLPRUNE_DEVICE": selector} | dict.fromkeys(_THREADS_OF_DRIVERS, str(threads))
+    own = {"CLPRUNE_DEVICE": selector, "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
+    return own | dict.fromkeys(_THREADS_OF_DRIVERS, str(threads))

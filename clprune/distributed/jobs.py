@@ -19,8 +19,9 @@ from distributed import Client, Future, KilledWorker, WorkerPlugin, as_completed
 from clprune.distributed.cluster import scheduler_errors
 from clprune.errors import WorkerError
 
-#: Parts grow until a worker is busy with one for so long: the scheduler spends about a millisecond on each.
-PART_SECONDS = 1.0
+#: Parts grow until a worker is busy with one for so long, per thread of all workers and at most. The scheduler spends
+#: about a millisecond on each; and at the end some workers wait for the last parts of others, the longer the larger.
+SECONDS_PER_THREAD, PART_SECONDS = 0.1, 2.0
 MOST_ITEMS, MOST_BYTES = 1024, 1 << 23
 
 #: Parts under way per thread of the workers: in input order the slowest of them holds back all.
@@ -113,6 +114,7 @@ class _Run(Generic[Opened, Item, Result]):
     waiting: dict[Future[Any], Sequence[Item]] = field(default_factory=dict)
     _submitted: int = 0
     _limit: int = 0
+    _part_seconds: float = PART_SECONDS
     _counted_s: float = 0.0
 
     def results(self) -> Iterator[Result]:
@@ -137,6 +139,7 @@ class _Run(Generic[Opened, Item, Result]):
         if time.monotonic() - self._counted_s > _COUNT_SECONDS:
             threads = sum(self.client.nthreads().values())
             self._limit, self._counted_s = PARTS_PER_THREAD[self.in_order] * max(threads, 1) + 1, time.monotonic()
+            self._part_seconds = min(SECONDS_PER_THREAD * max(threads, 1), PART_SECONDS)
         return self._limit
 
     def _next_part(self) -> Sequence[Item]:
@@ -160,6 +163,6 @@ class _Run(Generic[Opened, Item, Result]):
                 return [self.job.lost(part[0], WorkerError(message))]
             futures = [self._submit([item]) for item in part]
             return [result for one, item in zip(futures, part, strict=True) for result in self._results_of(one, [item])]
-        if seconds < PART_SECONDS / 2 and len(part) >= self.size:
+        if seconds < self._part_seconds / 2 and len(part) >= self.size:
             self.size = min(2 * self.size, MOST_ITEMS)
         return results  # type: ignore[no-any-return]

@@ -8,8 +8,8 @@ Covariance of two points (x, group) and (x', group'):
 Any two different values of a feature are apart by at least the jump: times are smooth in a parameter only in part, what
 else a value brings (a multiple of a warp, a full line of cache) its neighbours do not have, but other tiles with it do.
 Groups are problems: `likeness` says how much one problem's measurements tell about another's. Length scales, signal,
-offset, noise and jump maximise the marginal likelihood (Rasmussen and Williams, Gaussian Processes for Machine Learning,
-2006, chapters 2 and 5); a seeded stochastic hill climb is enough for that and needs no gradients.
+offset, noise and jump maximise the marginal likelihood (Rasmussen and Williams, Gaussian Processes for Machine
+Learning, 2006, chapters 2 and 5); a seeded stochastic hill climb is enough for that and needs no gradients.
 
 Points are taken in one after the other, which is a Cholesky factorisation row by row: a search wants to know the mean
 and variance of every candidate after each of them. There is no linear algebra library in this on purpose: its threads

@@ -1,6 +1,6 @@
 """What workers bring and what their scheduler costs; writes docs/results/cluster.md and .json.
 
-    python -m tools.bench.cluster [--device D] [--images N] [--simulated N] [--batches N]
+    python -m tools.bench.cluster [--device D] [--images N] [--rounds N] [--simulated N] [--paths N]
 
 First simulated ones, threads of this process with a stand-in device that sleeps: how much longer all took than the
 sleeping, and how the memory of client, scheduler and workers grew. Then real ones: images per second of one worker and
@@ -40,8 +40,8 @@ from tools.terminal import options, run_command, say
 #: Two workers over one, and over the plain command with two threads.
 PAIR_GOAL, PLAIN_GOAL = 1.85, 1.0
 
-#: Seconds that a simulated batch takes, and the share of time that may come on top.
-BATCH_SECONDS, OVERHEAD_GOAL = 0.05, 0.05
+#: Seconds that a simulated batch of so many paths takes, and the share of time that may come on top.
+BATCH_SECONDS, BATCH_PATHS, OVERHEAD_GOAL = 0.05, 10, 0.05
 
 #: Different images; each is read often.
 _FILES = 1000
@@ -80,12 +80,14 @@ def time_workers(cfg: Path, *, count: int, device: str | None, rounds: int) -> d
         paths = [files[number % _FILES] for number in range(count)]
 
         def plain() -> float:
+            say("plain command")
             model = load_model(cfg)
             with Runner(model, device=device) as runner:
                 answers = infer_images(runner, model.network, paths, options=ImageOptions())
                 return _milliseconds(answers)
 
         def by_workers(workers: int) -> float:
+            say(f"{workers} workers")
             with ExitStack() as stack:
                 with cores(workers):  # one core, and so one thread of the driver, for each
                     client = stack.enter_context(start(workers, device=device))
@@ -116,14 +118,19 @@ class _StandIn:
 
 
 def _sleep(device: _StandIn, items: Sequence[str]) -> Sequence[str]:
-    time.sleep(BATCH_SECONDS * len(items))
+    time.sleep(BATCH_SECONDS * len(items) / BATCH_PATHS)
     return items
 
 
-def simulate(*, workers: int, batches: int) -> dict[str, float]:
-    """Seconds for so many batches, the seconds of sleeping per worker, and megabytes in use early and at the end."""
-    job: Job[_StandIn, str, str] = Job(open=_StandIn, answer=_sleep, lost=lambda item, error: item)
-    dask.config.set({"distributed.worker.profile.enabled": False})  # 100 profilers in one process are all it does
+def simulate(*, workers: int, paths: int) -> dict[str, float]:
+    """Seconds for so many paths, the seconds of sleeping per worker, and megabytes in use early and at the end."""
+    job: Job[_StandIn, str, str] = Job(open=_StandIn, answer=_sleep, lost=lambda item, error: item, size_bytes=len)
+    dask.config.set(
+        {  # 100 profilers and monitors in one process are all it does
+            "distributed.worker.profile.enabled": False,
+            "distributed.admin.system-monitor.interval": "60s",
+        }
+    )
     cluster = LocalCluster(
         n_workers=workers,
         threads_per_worker=1,
@@ -133,15 +140,15 @@ def simulate(*, workers: int, batches: int) -> dict[str, float]:
         memory_limit=0,
     )
     with cluster, Client(cluster) as client:
-        paths = (f"/images/{number}.png" for number in range(batches))
+        images = (f"/images/{number}.png" for number in range(paths))
         begin, done, early = time.perf_counter(), 0, 0.0
-        for _ in run_job(client, job, paths, in_order=False):
+        for _ in run_job(client, job, images, first_items=BATCH_PATHS, in_order=False):
             done += 1
-            if done == batches // 4:
+            if done == paths // 4:
                 early = _resident_mb()
         seconds = time.perf_counter() - begin
-        assert done == batches
-        asleep_s = batches * BATCH_SECONDS / workers
+        assert done == paths
+        asleep_s = paths / BATCH_PATHS * BATCH_SECONDS / workers
         return {"seconds": seconds, "asleep_s": asleep_s, "early_mb": early, "late_mb": _resident_mb()}
 
 
@@ -157,16 +164,17 @@ def _resident_mb() -> float:
     images=20_000,
     rounds=3,
     simulated={"default": 100, "help": "Simulated workers."},
-    batches={"default": 100_000, "help": "Batches for them."},
+    paths={"default": 1_000_000, "help": "Paths for them."},
     out=RESULTS / "cluster.json",
 )
 def bench_cluster(
-    *, model: str, device: str | None, images: int, rounds: int, simulated: int, batches: int, out: Path
+    *, model: str, device: str | None, images: int, rounds: int, simulated: int, paths: int, out: Path
 ) -> None:
     """Time workers, real and simulated."""
     cfg = find_cfg(model)
-    say(f"{simulated} simulated workers, {batches} batches")
-    times = simulate(workers=simulated, batches=batches)
+    say(f"{simulated} simulated workers, {paths} paths")
+    times = simulate(workers=simulated, paths=paths)
+    say(f"{times['seconds']:.1f} s, of which asleep {times['asleep_s']:.1f} s; {images} images, {rounds} rounds")
     series = time_workers(cfg, count=images, device=device, rounds=rounds)
     figures = [
         _rates("two workers over one", series["one worker"], series["two workers"], goal=PAIR_GOAL),
@@ -183,7 +191,7 @@ def bench_cluster(
     ]
     section = make_section(
         ["clprune", "dask", "distributed", "numpy", "pillow", "pyopencl"],
-        text=f"{images} images, {rounds} rounds; {batches} batches of {BATCH_SECONDS * 1e3:.0f} ms.",
+        text=f"{images} images, {rounds} rounds; {paths} paths, {BATCH_PATHS} in {BATCH_SECONDS * 1e3:.0f} ms.",
         parts=[table_of(("answered by", "images/s, best", "median"), rates), figure_table(figures)],
         figures=figures,
         simulated=times,

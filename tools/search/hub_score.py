@@ -3,7 +3,7 @@
 A search's curve over time is the best time seen, by isotonic regression over all repeats; it is compared with the curve
 that random search is calculated to have: 0 is as good as that, 1 is the best of the space at once. A space is looked at
 from where random search has come 1 % to where it has come 95 % of the way from the median to the best, in simulated
-seconds: building, checking, running, and what search and Kernel Tuner themselves take. The score is the mean.
+seconds: building, checking, running, and the CPU's time for search and Kernel Tuner themselves. The score is the mean.
 """
 
 from __future__ import annotations
