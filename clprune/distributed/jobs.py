@@ -19,9 +19,10 @@ from distributed import Client, Future, KilledWorker, WorkerPlugin, as_completed
 from clprune.distributed.cluster import scheduler_errors
 from clprune.errors import WorkerError
 
-#: Parts grow until a worker is busy with one for so long, per thread of all workers and at most. The scheduler spends
-#: about a millisecond on each; and at the end some workers wait for the last parts of others, the longer the larger.
-SECONDS_PER_THREAD, PART_SECONDS = 0.1, 2.0
+#: Parts grow until a worker is busy with one for so long: per thread of all workers, at least and at most. Scheduler
+#: and client spend milliseconds on each; and at the end some workers wait for the last parts of others, the longer the
+#: larger.
+SECONDS_PER_THREAD, LEAST_SECONDS, MOST_SECONDS = 0.1, 0.25, 2.0
 MOST_ITEMS, MOST_BYTES = 1024, 1 << 23
 
 #: Parts under way per thread of the workers: in input order the slowest of them holds back all.
@@ -114,7 +115,7 @@ class _Run(Generic[Opened, Item, Result]):
     waiting: dict[Future[Any], Sequence[Item]] = field(default_factory=dict)
     _submitted: int = 0
     _limit: int = 0
-    _part_seconds: float = PART_SECONDS
+    _part_seconds: float = LEAST_SECONDS
     _counted_s: float = 0.0
 
     def results(self) -> Iterator[Result]:
@@ -139,7 +140,7 @@ class _Run(Generic[Opened, Item, Result]):
         if time.monotonic() - self._counted_s > _COUNT_SECONDS:
             threads = sum(self.client.nthreads().values())
             self._limit, self._counted_s = PARTS_PER_THREAD[self.in_order] * max(threads, 1) + 1, time.monotonic()
-            self._part_seconds = min(SECONDS_PER_THREAD * max(threads, 1), PART_SECONDS)
+            self._part_seconds = min(max(SECONDS_PER_THREAD * threads, LEAST_SECONDS), MOST_SECONDS)
         return self._limit
 
     def _next_part(self) -> Sequence[Item]:
