@@ -100,14 +100,17 @@ def _spread(spread: Spread) -> tuple[int, int, int]:
 
 
 def _tiles(
-    unit: str, *sides: tuple[int, int], roundings: tuple[str, ...] = ("before", "loaded")
+    unit: str,
+    *sides: tuple[int, int],
+    roundings: tuple[str, ...] = ("before", "loaded"),
+    mappings: tuple[str, ...] = ("flat", "rows"),
 ) -> list[ConvMatrixTile]:
-    """Tiles of (tile_m, tiles_n) in both mappings."""
+    """Tiles of (tile_m, tiles_n) in all combinations."""
     return [
         ConvMatrixTile(unit=unit, tile_m=tile_m, tiles_n=tiles_n, group_n=4, mapping=mapping, rounding=rounding)
         for tile_m, tiles_n in sides
         for rounding in roundings
-        for mapping in ("flat", "rows")
+        for mapping in mappings
     ]
 
 
@@ -157,10 +160,12 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
     # and sm_90, TF32 takes 1.8 other instructions per matrix instruction with 32 rows and 2.8 with 16, where positions
     # run flat; rounding what was loaded takes two more per input.
     gpu_tiles = (
-        *_tiles(MMA, (32, 8), (64, 4), (16, 8)),
+        *_tiles(MMA, (32, 8), (64, 4), (16, 4), roundings=("before",)),
+        *_tiles(MMA, (32, 8), (64, 4), roundings=("loaded",), mappings=("flat",)),
         ConvMatrixTile(unit=MMA, tile_m=16, tiles_n=16, group_n=4, rounding="before"),
         *_tiles(MFMA, (32, 4), (64, 4), (16, 8)),
-        *_tiles(WMMA, (64, 2), (32, 2), (16, 4), roundings=("before",)),
+        *_tiles(WMMA, (64, 2), roundings=("before",), mappings=("flat",)),
+        *_tiles(WMMA, (32, 2), (16, 4), roundings=("before",)),
         *_tiles(XMX16, (32, 4), (16, 4)),
         *_tiles(XMX8, (32, 4), (16, 4)),
     )

@@ -15,6 +15,7 @@ from clprune.kernels.base import Kernel
 from clprune.kernels.catalogue import built_in_kernels
 from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTile, connected_operation
 from clprune.kernels.conv import CONV, ConvTile
+from clprune.kernels.conv_matrix import CONV_MATRIX, matrix_operation
 from clprune.kernels.conv_operation import ConvOperation, conv_operation
 from clprune.kernels.pointwise import POINTWISE
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, AveragePoolOperation, MaxPoolOperation, pool_operation
@@ -25,6 +26,7 @@ from clprune.offline.architectures import imaginary_device
 from clprune.offline.compilers import Toolchain, compile_kernel
 from clprune.offline.occupancy import Occupancy, occupancy
 from clprune.offline.report import Report
+from clprune.precision import PRECISIONS
 
 #: Layers of VGG16 that differ most: (input channels, height and width, output channels).
 VGG16_LAYERS = ((3, 224, 64), (64, 224, 64), (256, 56, 256), (512, 14, 512))
@@ -122,6 +124,9 @@ def _average_pool(batch: int) -> AveragePoolOperation:
 
 _REPRESENTATIVE: Mapping[str, Callable[[], Sequence[Any]]] = {
     CONV.name: _convolutions,
+    CONV_MATRIX.name: lambda: [
+        matrix_operation(operation, precision=precision) for operation in _convolutions() for precision in PRECISIONS
+    ],
     CONNECTED.name: _fully_connected,
     MAX_POOL.name: _max_pools,
     AVERAGE_POOL.name: lambda: [_average_pool(n) for n in BATCHES],
@@ -131,6 +136,7 @@ _REPRESENTATIVE: Mapping[str, Callable[[], Sequence[Any]]] = {
 #: Kernel -> values between what neighbouring work-items of dimension 0 read of input or weights; 1 is coalesced.
 LANE_DISTANCES: Mapping[str, Callable[[Any, Any], int]] = {
     CONV.name: lambda tile, operation: tile.vector_width * operation.problem.window.stride_x,
+    CONV_MATRIX.name: lambda tile, operation: operation.problem.window.stride_x,
     CONNECTED.name: lambda tile, operation: tile.vector_width,
     MAX_POOL.name: lambda tile, operation: tile.vector_width * operation.problem.window.stride_x,
     **dict.fromkeys((AVERAGE_POOL.name, SOFTMAX.name, POINTWISE.name), lambda tile, operation: 1),
