@@ -57,6 +57,7 @@ def test_plain_device_has_none() -> None:
         (INTEL, "preferred_vector_width_misleads"),
         ({"type": "cpu", "native_vector_width_float": 1}, "native_vector_width_misleads"),
         ({"type": "cpu", "name": "AMD EPYC (core-avx2)"}, "target_unsaid"),
+        ({"platform_name": "Portable Computing Language"}, "binaries_built_again"),
         ({"keeps_subnormals": False}, "subnormals_flushed"),
         ({"platform_name": "Oclgrind"}, "fills_untracked"),
         ({"platform_name": "Oclgrind"}, "prefetch_fatal"),

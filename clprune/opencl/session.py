@@ -43,6 +43,7 @@ class Session(Closing):
         Raises NoDeviceError.
         """
         self.info = info
+        keeps_binaries = keeps_binaries and not quirks.has(info, quirks.BINARIES_BUILT_AGAIN)
         invoker_cache.prepare()
         try:
             self._device = find_handle(info)

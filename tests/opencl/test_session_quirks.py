@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,3 +116,25 @@ def test_obstacles_that_only_a_built_kernel_tells(device_context: Session) -> No
     )
     greedy = dataclasses.replace(kernel, local_mem_bytes=2**40)
     assert "needs 1099511627776 bytes of local memory" in str(greedy.obstacle(device_context.info, work_group_size=1))
+
+
+class Asked(_Program):  # type: ignore[misc]
+    """A program that counts who wants its binary."""
+
+    count: int
+
+    def get_info(self, what: Any) -> Any:
+        Asked.count += what == cl.program_info.BINARIES
+        return super().get_info(what)
+
+
+def test_a_driver_with_a_cache_of_its_own_is_not_asked_for_binaries(
+    device_context: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CLPRUNE_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(programs, "_Program", Asked)
+    for platform_name, count in (("Another", 1), ("Portable Computing Language", 0)):
+        Asked.count = 0
+        with opened(device_context, platform_name=platform_name) as session:
+            session.kernel(session.build(SOURCE), "twice")
+        assert Asked.count == count
