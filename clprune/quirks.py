@@ -195,7 +195,7 @@ BINARIES_BUILT_AGAIN = Quirk(
     name="binaries_built_again",
     what="the driver keeps what it builds on disk itself, and who asks for a program's binary waits until all kernels "
     "are compiled once more, for every size of work-group",
-    effect="clprune does not keep binaries there: a first start takes 0.6 of the time, later ones no longer than before",
+    effect="clprune keeps no binaries there: a first start takes 0.6 of the time, later ones no longer than before",
     evidence="PoCL 3.1: 4.5 s of processor time with binaries, 2.8 s without (vgg16-digits); 0.7 s warm, either way",
     test="tests/opencl/test_session_quirks.py::test_a_driver_with_a_cache_of_its_own_is_not_asked_for_binaries",
     applies=lambda device: device.platform_name == "Portable Computing Language",
