@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clprune.dataset import Truth
+from clprune.dataset import DataWarning, Truth
 from clprune.detection.detector import Found
 from clprune.detection.truth import LabelledImages
-from clprune.errors import DataError, MissingDependencyError
+from clprune.errors import DataError, MissingDependencyError, shown
 from clprune.files import open_file
 
 #: What COCOeval's `stats` are, in their order; AR is the average recall of so many detections of an image.
@@ -19,6 +20,10 @@ STATISTICS = (
     "AP", "AP50", "AP75", "AP small", "AP medium", "AP large", "AR1", "AR10", "AR100", "AR small", "AR medium",
     "AR large",
 )  # fmt: skip
+
+
+#: Pixels, areas and places are smaller.
+MOST = 1e12
 
 
 class CocoFile:
@@ -37,17 +42,17 @@ class CocoFile:
             self.classes = _category_classes(self.path, called, names)
             truths = [self._truth(image) for image in self._images]
             files = [str(image["file_name"]) for image in self._images]
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"is no COCO annotations file: {type(error).__name__} {error}", path=path) from error
         self.images = LabelledImages(paths=_located(self.path, files), truths=tuple(truths))
 
     def _truth(self, image: Any) -> Truth:
         objects, crowds = [], []
         for one in self._coco.imgToAnns.get(image["id"], ()):
-            left, top, width, height = map(float, one["bbox"])
+            left, top, width, height = one["bbox"]
             box = (left + width / 2) / image["width"], (top + height / 2) / image["height"]
             objects.append((self.classes[one["category_id"]], (*box, width / image["width"], height / image["height"])))
-            crowds.append(bool(one.get("iscrowd", 0)))
+            crowds.append(bool(one["iscrowd"]))
         return Truth.of(objects, crowds)
 
     def statistics(self, found: Iterable[Found | None]) -> dict[str, float | None]:
@@ -96,7 +101,43 @@ def _load(path: Path) -> Any:
             raise DataError(f"is no COCO annotations file: {type(error).__name__}", path=path) from error
     if not getattr(coco, "imgs", None) or not getattr(coco, "cats", None):
         raise DataError("has no images or no categories: expected a COCO annotations file", path=path)
+    for image in coco.imgs.values():
+        _check(image, {"width": _is_side, "height": _is_side, "file_name": _is_text}, "image", path)
+    for one in coco.anns.values():
+        _check(one, {"bbox": _is_box, "category_id": coco.cats.__contains__}, "annotation", path)
+        one.setdefault("area", float(one["bbox"][2]) * float(one["bbox"][3]))
+        one.setdefault("iscrowd", 0)
+        _check(one, {"area": _is_number, "iscrowd": (0, 1).__contains__}, "annotation", path)
+    lost = sum(one["image_id"] not in coco.imgs for one in coco.anns.values())
+    if lost:
+        text = f"{path}: {lost} of {len(coco.anns)} annotations are of images that are not in it, and left out"
+        warnings.warn(DataWarning(text), stacklevel=4)
     return coco
+
+
+def _check(entry: Mapping[str, Any], rules: Mapping[str, Callable[[Any], bool]], what: str, path: Path) -> None:
+    """Raise DataError where a field breaks its rule: pycocotools would count on with anything."""
+    for name, rule in rules.items():
+        value = entry.get(name)
+        if not rule(value):
+            message = f"{what} {shown(entry.get('id'))} has {name} {shown(value)}: expected COCO's annotations"
+            raise DataError(message, path=path)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST
+
+
+def _is_side(value: Any) -> bool:
+    return _is_number(value) and value >= 1
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)) and min(value[2:]) >= 0
 
 
 def _category_classes(path: Path, called: dict[int, str], names: Sequence[str]) -> dict[int, int]:

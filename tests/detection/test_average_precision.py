@@ -131,7 +131,7 @@ def test_categories_by_name_by_order_or_not_at_all(made: Path, tmp_path: Path, m
     other = tmp_path / "other.json"
     for text in ("[", "[]", "{}", '{"images": [{"id": 1}], "annotations": [], "categories": [{"id": 1, "name": "a"}]}'):
         other.write_text(text)
-        with pytest.raises(DataError, match=r"other.json: (is no COCO|has no images)"):
+        with pytest.raises(DataError, match=r"other.json: (is no COCO|has no images|image 1 has width None)"):
             CocoFile(other, names=("a",))
     monkeypatch.setitem(__import__("sys").modules, "pycocotools.coco", None)
     with pytest.raises(MissingDependencyError, match=r"clprune\[coco\]"):
@@ -153,6 +153,44 @@ def test_a_class_that_the_annotations_lack_costs_nothing_there(made: Path) -> No
         Found(image="", height=100, width=200, detections=[found(0.5, 0.99, class_index=3)]) for _ in detections
     )
     assert set(nothing.values()) == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        *(("annotations", "bbox", [1, 2, bad, 3]) for bad in (float("nan"), float("inf"), -1, "3", None, True)),
+        ("annotations", "bbox", [10**400, 1, 1, 1]),
+        *(("annotations", "bbox", bad) for bad in (None, "1234", [1, 2, 3], {"x": 1})),
+        *(("annotations", "area", bad) for bad in ("x", float("nan"), [], True)),
+        *(("annotations", "iscrowd", bad) for bad in ("no", 2, None, [])), ("annotations", "category_id", 77),
+        *(("images", name, bad) for name in ("width", "height") for bad in (0, -32, "32", None, float("nan"))),
+        *(("images", "file_name", bad) for bad in (None, 3, ["0.png"])),
+    ],
+)  # fmt: skip
+def test_annotations_that_pycocotools_would_count_with(made: Path, kind: str, name: str, value: object) -> None:
+    pytest.importorskip("pycocotools", reason="COCO's annotations need pycocotools")
+    document = json.loads(made.read_text())
+    document[kind][1][name] = value
+    made.write_text(json.dumps(document))
+    with pytest.raises(DataError, match=rf"made.json: {kind[:-1]} \d+ has {name} .*: expected COCO's annotations"):
+        CocoFile(made, names=("dog", "cat", "emu"))
+
+
+def test_annotations_may_leave_out_what_follows_from_others(made: Path) -> None:
+    pytest.importorskip("pycocotools", reason="COCO's annotations need pycocotools")
+    document = json.loads(made.read_text())
+    whole = CocoFile(made, names=("dog", "cat", "emu"))
+    for one in document["annotations"]:
+        del one["area"]
+        if not one["iscrowd"]:
+            del one["iscrowd"]
+    document["annotations"].append({**document["annotations"][1], "id": 999, "image_id": 7})
+    made.write_text(json.dumps(document))
+    with pytest.warns(match="1 of 81 annotations are of images that are not in it, and left out"):
+        less = CocoFile(made, names=("dog", "cat", "emu"))
+    found_in = [Found(image="", height=100, width=200, detections=guesses(truth, np.random.default_rng(2)))
+                for truth in whole.images.truths]  # fmt: skip
+    assert less.statistics(found_in) == whole.statistics(found_in)
 
 
 @pytest.fixture
