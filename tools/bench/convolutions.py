@@ -16,7 +16,6 @@ from typing import Any
 
 import click
 
-from clprune.algorithms import Algorithms
 from clprune.darknet.network import Network, load_network
 from clprune.opencl import Session, open_device
 from clprune.tiles.store import open_store
@@ -128,7 +127,7 @@ def measure(
                 prune_in_cuts(network, dense, variant, cuts),
                 session=session,
                 connected_storage=variant.connected_storage,
-                algorithms=Algorithms(names=variant.algorithms),
+                algorithms=variant.choice,
             )
             models.append(stack.enter_context(timed))
         say("timing")

@@ -18,18 +18,21 @@ from typing import Any
 import click
 
 from clprune.container.model import load_model
+from clprune.kernels.matrix_unit import best_precision
 from clprune.opencl import choose, devices, open_device
+from clprune.precision import TF32 as TF32_PRECISION
 from tools import RESULTS
 from tools.bench.agreement import FLOAT16_TOLERANCE, TOLERANCE
 from tools.bench.contest import Contestant, Row, hold_contest
 from tools.bench.figures import Figure
 from tools.bench.layers import TimedModel, share_of_peak, time_layers
 from tools.bench.machine import usable_cpus
-from tools.bench.peers.contestants import DENSE, HALF, PRUNED, VARIANTS, own_contestants, peer_row
+from tools.bench.peers.contestants import DENSE, HALF, PRUNED, TF32_VARIANTS, VARIANTS, own_contestants, peer_row
 from tools.bench.peers.gpu_plan import GpuPlan, ask_torch, plan_gpu
 from tools.bench.peers.section import section_of
 from tools.bench.prepare import PREPARATION, Entry, Preparation, Prepared, prepare
 from tools.bench.report import show, write_section
+from tools.bench.units import Variant
 from tools.bench.workers import Turn
 from tools.terminal import COUNT, options, run_command, say
 
@@ -41,6 +44,9 @@ MEMORY_FORMATS = ("contiguous", "channels_last")
 
 #: Times that the pruned network is to be as fast as cuDNN's float32, and dense convolutions' percent of the peak.
 SPEED_UP_GOAL, PEAK_GOAL = 2.5, 70
+
+#: The same of both in TF32: 1 / 0.6.
+TF32_SPEED_UP_GOAL = 1.67
 
 HEADING = """
 # clprune beside PyTorch with cuDNN on GPUs
@@ -74,7 +80,7 @@ def bench_gpu(batches: Sequence[int], out: Path, dry_run: bool, **options: Any) 
     cpus = usable_cpus()
     for batch in batches or (DRY_RUN_BATCHES if dry_run else BATCHES):
         with tempfile.TemporaryDirectory(prefix="clprune-bench-") as folder:
-            entry = Entry(model=model, batch=batch, variants=VARIANTS)
+            entry = Entry(model=model, batch=batch, variants=(*VARIANTS, *tf32_variants(plan)))
             prepared = prepare(entry, preparation, device=plan.device, folder=Path(folder), say=say)
             rows = torch_rows(plan, prepared.files[DENSE.weights_name], batch=batch, threads=len(cpus))
             outcome = hold_contest(
@@ -94,6 +100,12 @@ def bench_gpu(batches: Sequence[int], out: Path, dry_run: bool, **options: Any) 
         show(title, section["parts"])
         if not dry_run:
             write_section(out, title, section, heading=HEADING)
+
+
+def tf32_variants(plan: GpuPlan) -> tuple[Variant, ...]:
+    """clprune's rows in TF32, where the device's matrix unit has it."""
+    has_unit = plan.device is not None and best_precision(plan.device, TF32_PRECISION) == TF32_PRECISION
+    return TF32_VARIANTS if has_unit else ()
 
 
 def torch_rows(plan: GpuPlan, cfg: Path, *, batch: int, threads: int) -> list[Contestant]:
@@ -130,9 +142,10 @@ def speed_up_figures(rows: Sequence[Row]) -> list[Figure]:
     """How many times faster than the best of PyTorch's rows clprune's are."""
     by_label = {row.label: row.series for row in rows}
     figures = []
-    for kind, goals in ((FP32, {PRUNED.name: SPEED_UP_GOAL, HALF.name: SPEED_UP_GOAL}), (TF32, {})):
+    tf32_goals = {TF32_VARIANTS[-1].name: TF32_SPEED_UP_GOAL}
+    for kind, goals in ((FP32, {PRUNED.name: SPEED_UP_GOAL, HALF.name: SPEED_UP_GOAL}), (TF32, tf32_goals)):
         rivals = [series for label, series in by_label.items() if label.startswith(kind)]
-        for variant in VARIANTS:
+        for variant in (*VARIANTS, *TF32_VARIANTS):
             if rivals and variant.name in by_label:
                 own = by_label[variant.name]
                 figure = Figure(

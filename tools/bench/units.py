@@ -18,12 +18,14 @@ from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
 from clprune.kernels.base import Offer
+from clprune.kernels.matrix_unit import UNIT_ROWS
 from clprune.kernels.workload import WeightForm, Workload
 from clprune.opencl import Session
 from clprune.plan.forms import rounded_share
 from clprune.plan.plan import make_plan
 from clprune.plan.pruned import tile_units
 from clprune.plan.steps import Chosen
+from clprune.precision import FLOAT32
 from clprune.pruning.network import apply_masks, masks_of, prunable_layers, prune_layers, with_prune_options
 from clprune.pruning.winograd import to_winograd_domain
 from clprune.tiles.lookup import Lookup
@@ -52,9 +54,11 @@ FEWEST_WINOGRAD_CHANNELS = 16
 @dataclass(frozen=True, kw_only=True)
 class Variant:
     """How a network is run: shares of units removed from convolutions but the first and from connected layers, how the
-    latter's weights lie in memory, and by which algorithms convolutions may be computed. Zero shares leave it dense.
+    latter's weights lie in memory, and by which algorithms and with which precision convolutions may be computed. Zero
+    shares leave it dense.
 
-    With "winograd" among the `algorithms` each layer is pruned in the domain where it is faster.
+    With "winograd" among the `algorithms` each layer is pruned in the domain where it is faster; for matrix units, in
+    units of their rows.
     """
 
     name: str
@@ -62,6 +66,12 @@ class Variant:
     fc_sparsity: float = 0.0
     connected_storage: str = "float32"
     algorithms: tuple[str, ...] = ("direct",)
+    precision: str = FLOAT32
+
+    @property
+    def choice(self) -> Algorithms:
+        """What a Runner is told."""
+        return Algorithms(names=self.algorithms, precision=self.precision)
 
     @property
     def is_dense(self) -> bool:
@@ -74,7 +84,8 @@ class Variant:
         if self.is_dense:
             return "dense"
         domains = "-winograd" if "winograd" in self.algorithms else ""
-        return f"{100 * self.sparsity:g}-{100 * self.fc_sparsity:g}{domains}"
+        units = "" if self.precision == FLOAT32 else f"-{self.precision}"
+        return f"{100 * self.sparsity:g}-{100 * self.fc_sparsity:g}{domains}{units}"
 
     def kept_shares(self, network: Network) -> dict[int, float]:
         """Layer index -> share of units kept, of the layers that lose some."""
@@ -110,6 +121,8 @@ def layer_cuts(layer: Layer, variant: Variant, unit_rows: UnitRows) -> list[Cut]
         return [Cut(unit=Unit(rows=rows)) for rows in unit_rows.connected]
     is_small = max(layer.output.height, layer.output.width) <= SMALL_SIDE
     more = [rows for rows in unit_rows.small_image if is_small and rows <= layer.problem(1).group_out_channels]
+    if variant.precision != FLOAT32:
+        more = [UNIT_ROWS, 2 * UNIT_ROWS]
     rows_tried = dict.fromkeys((*unit_rows.convolution, *more))
     cuts = [Cut(unit=Unit(rows=rows)) for rows in rows_tried]
     has_domain = layer.has_winograd_domain and layer.input.channels >= FEWEST_WINOGRAD_CHANNELS
@@ -145,7 +158,7 @@ def variant_steps(
         times=lookup.time_ms if lookup else None,
         estimates=lookup.estimate_ms if lookup else None,
         connected_storage=variant.connected_storage,
-        algorithms=Algorithms(names=variant.algorithms),
+        algorithms=variant.choice,
     )
     return plan.steps
 
@@ -206,7 +219,7 @@ def refine_variants(
         return
     done: set[Hashable] = set()
     for variant in variants:
-        algorithms = Algorithms(names=variant.algorithms)
+        algorithms = variant.choice
         ways = {f"cut {place}": cuts for place, cuts in enumerate(cut_plans(network, variant, unit_rows), start=1)}
         for which in (*ways, "fastest cuts"):
             cuts = (
@@ -215,7 +228,8 @@ def refine_variants(
                 else fastest_cuts(network, session.info, store, variant, unit_rows=unit_rows)
             )
             # What is pruned is hardly ever computed by another algorithm than its domain's own.
-            key = (variant.sparsity, tuple(sorted(cuts.items(), key=itemgetter(0))) or variant.algorithms)
+            ways_cut = tuple(sorted(cuts.items(), key=itemgetter(0))) or variant.algorithms
+            key = (variant.sparsity, variant.precision, ways_cut)
             if key not in done:
                 done.add(key)
                 model = prune_in_cuts(network, dense, variant, cuts)

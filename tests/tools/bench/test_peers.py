@@ -132,6 +132,7 @@ def test_engine_gives_the_right_answer(
         "tf32": False,
         "connected_storage": "float32",
         "algorithms": "direct,winograd,sparse",
+        "precision": "float32",
     }
     x = random_images(network, seed=1)
     expected = reference_answer(network.path, x)

@@ -17,6 +17,9 @@ from clprune.tiles.store import Store
 from clprune.unit import Unit
 from clprune.workflow.tune import without_tuned
 from tests.imaginary import imaginary_device
+from tools.bench.gpu import tf32_variants
+from tools.bench.peers.contestants import TF32_VARIANTS
+from tools.bench.peers.gpu_plan import GpuPlan
 from tools.bench.units import (
     Cut,
     Tuning,
@@ -149,3 +152,18 @@ def test_untuned_is_said(network: Network) -> None:
 
     tune_missing(Closed(), Store(None), tasks, Tuning(), say=said.append)  # type: ignore[arg-type]
     assert said == ["3 of 3 problems are not tuned: the nearest tuned tiles are used"]
+
+
+@pytest.mark.parametrize(("architecture", "expected"), [("sm_90", [1, 1]), ("gfx90a", []), ("sm_70", [])])
+def test_rows_in_tf32_are_for_devices_that_have_it(
+    network_of: NetworkOf, architecture: str, expected: list[int]
+) -> None:
+    """They are pruned in units of matrix instructions, as networks of their own."""
+    device = imaginary_device(architecture=architecture)
+    plan = GpuPlan(title="", device=device, torch_device="", notes=())
+    assert [1 for _ in tf32_variants(plan)] == expected
+    layer = network_of(TEXT).layers[0]
+    pruned = TF32_VARIANTS[-1]
+    assert {cut.unit.rows for cut in layer_cuts(layer, pruned, ROWS)} == {2, 4, 16, 32}
+    assert pruned.weights_name == "75-90-tf32"
+    assert pruned.choice.precision == "tf32"

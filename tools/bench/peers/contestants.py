@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clprune.algorithms import ALGORITHMS
+from clprune.precision import FLOAT32, TF32
 from clprune.resources import models_folder
 from tools.bench.agreement import FLOAT16_TOLERANCE, TOLERANCE
 from tools.bench.contest import Contestant
@@ -37,6 +38,11 @@ BEST_DOMAINS = tuple(
     for sparsity in (0.75, 0.875, 0.95)
 )
 VARIANTS = (DENSE, FASTEST_DENSE, PRUNED, HALF, *BEST_DOMAINS)
+#: Where a GPU has a matrix unit: the same, factors rounded to 11 bits.
+TF32_VARIANTS = (
+    Variant(name="clprune, dense, TF32", algorithms=("direct", "winograd"), precision=TF32),
+    Variant(name="clprune, 75 % + 90 %, TF32", sparsity=0.75, fc_sparsity=0.9, precision=TF32),
+)
 TRAINED = "clprune, trained at 75 %"
 
 #: Models that came of training and pruning, beside the dense model of the same shape.
@@ -79,7 +85,8 @@ def own_contestants(prepared: Prepared) -> list[Contestant]:
             device=prepared.device.selector,
             connected_storage=variant.connected_storage,
             algorithms=variant.algorithms,
-            tolerance=TOLERANCE if variant.connected_storage == "float32" else FLOAT16_TOLERANCE,
+            precision=variant.precision,
+            tolerance=TOLERANCE if variant.connected_storage == variant.precision == "float32" else FLOAT16_TOLERANCE,
         )
         for variant, weights_name in zip(variants, names, strict=True)
     ]
@@ -92,6 +99,7 @@ def clprune_row(
     *,
     device: str,
     algorithms: Sequence[str],
+    precision: str = FLOAT32,
     batch: int = 1,
     connected_storage: str = "float32",
     tolerance: float = TOLERANCE,
@@ -103,6 +111,7 @@ def clprune_row(
         "device": device,
         "connected_storage": connected_storage,
         "algorithms": ",".join(algorithms),
+        "precision": precision,
     }
     return Contestant(label=label, engine="clprune", weights_name=weights_name, options=options, tolerance=tolerance)
 

@@ -52,7 +52,7 @@ def joined(outputs: Iterable[Any]) -> FloatArray:
 
 def clprune_engine(options: Options) -> Engine:
     """A Runner with the tiles that are tuned. Further options: device (None: the one that would be chosen),
-    connected_storage, algorithms (separated by commas).
+    connected_storage, algorithms (separated by commas), precision.
     """
     import clprune
     from clprune.algorithms import Algorithms
@@ -63,7 +63,7 @@ def clprune_engine(options: Options) -> Engine:
         batch=options["batch"],
         device=options["device"],
         connected_storage=options["connected_storage"],
-        algorithms=Algorithms(names=tuple(options["algorithms"].split(","))),
+        algorithms=Algorithms(names=tuple(options["algorithms"].split(",")), precision=options["precision"]),
     )
     bound, info = runner.bound, runner.session.info
     steps = [step.step for step in bound.steps]
