@@ -19,7 +19,14 @@ from clprune.cli.shared.model import (
 from clprune.cli.shared.options import data_image_options, device_option, json_option, take_image_options
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table
-from clprune.cli.shared.training import distillation_options, recipe_options, take_distillation, take_path, take_recipe
+from clprune.cli.shared.training import (
+    distillation_options,
+    recipe_for,
+    recipe_options,
+    take_distillation,
+    take_path,
+    take_recipe,
+)
 
 if TYPE_CHECKING:
     from clprune.pruning.report import LayerReport, PruningReport
@@ -102,10 +109,11 @@ def command(model: str, weights: str | None, seed: int, devices: str | None, as_
     if refit is not None and options["method"] not in method_options()["refit"][1]:
         options["refit"] = None  # what the methods of the Winograd domain call so is their own, without images
     own, checkpoint, page = take_method_options(options), take_path(options, "checkpoint"), take_path(options, "report")
+    given = load_model(model, weights, dialect=options.pop("dialect"))
     with show_progress() as progress:
         result = prune(
-            load_model(model, weights, dialect=options.pop("dialect")), recipe=recipe, options=own, devices=names,
-            refit=refit, checkpoint=checkpoint, image_options=take_image_options(options), progress=progress, **options,
+            given, recipe=recipe_for(given.network, recipe), options=own, devices=names, refit=refit,
+            checkpoint=checkpoint, image_options=take_image_options(options), progress=progress, **options,
         )  # fmt: skip
     if result.report is None:
         return

@@ -19,7 +19,14 @@ from clprune.cli.shared.model import (
 from clprune.cli.shared.options import data_image_options, device_option, json_option, take_image_options
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table
-from clprune.cli.shared.training import distillation_options, recipe_options, take_distillation, take_path, take_recipe
+from clprune.cli.shared.training import (
+    distillation_options,
+    recipe_for,
+    recipe_options,
+    take_distillation,
+    take_path,
+    take_recipe,
+)
 
 if TYPE_CHECKING:
     from clprune.training import Recipe
@@ -95,7 +102,8 @@ def command(
         result = quantize(
             given, out=out, scheme=options["scheme"], bits=options["bits"], activations=options["activations"],
             calibrate=calibrate, calibrate_images=options["calibrate_images"], data=data, count=options["count"],
-            image_options=take_image_options(options), pruning=pruning, recipe=recipe, checkpoint=checkpoint, seed=seed,
+            image_options=take_image_options(options), pruning=pruning,
+            recipe=None if recipe is None else recipe_for(given.network, recipe), checkpoint=checkpoint, seed=seed,
             device=session, progress=progress,
         )  # fmt: skip
     print_json(result.to_dict()) if as_json else _print_text(result)

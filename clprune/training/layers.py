@@ -47,11 +47,15 @@ class ValueModule(nn.Module):
 
 
 class Normalize(ValueModule):
-    """Batch normalization per channel, as `[batchnorm]` and `batch_normalize=1` have it."""
+    """Batch normalization per channel, as `[batchnorm]` and `batch_normalize=1` have it.
+
+    With `holds_statistics` mean and variance stay as they are in training too.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.momentum = BATCH_NORM_MOMENTUM
+        self.holds_statistics = False
         self.scales = nn.Parameter(torch.ones(channels))
         self.biases = nn.Parameter(torch.zeros(channels))
         self.mean: Tensor
@@ -60,7 +64,8 @@ class Normalize(ValueModule):
         self.register_buffer("variance", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and current_ranks().count > 1:
+        is_measuring = self.training and not self.holds_statistics
+        if is_measuring and current_ranks().count > 1:
             return self._over_all_ranks(x)
         return functional.batch_norm(
             x,
@@ -68,7 +73,7 @@ class Normalize(ValueModule):
             self.variance,
             self.scales,
             self.biases,
-            training=self.training,
+            training=is_measuring,
             momentum=self.momentum,
             eps=BATCH_NORM_EPSILON,
         )

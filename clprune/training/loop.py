@@ -35,6 +35,9 @@ from clprune.training.recipe import Recipe
 
 REPORT_EVERY_STEPS = 20
 
+#: The norm that a detector's gradient has at most: of a rare object it may be many times as large.
+MOST_GRADIENT = 0.25
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
@@ -149,6 +152,9 @@ class _Run:
         self.held = HeldMasks(module, masks)
         self.codes = codes
         self.optimiser = make_optimiser(module, recipe)
+        self.is_detector = module.network.output_layers[0].is_head
+        if self.is_detector:  # the few pictures of a batch are no measure of what the teacher saw in training
+            module.hold_statistics()
         self.steps = max(len(data) // recipe.batch, 1)
         self.augmenting = torch.Generator()
         self.epochs_done = 0
@@ -209,6 +215,8 @@ class _Run:
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward without annotations
         self.held.clear_gradients()
+        if self.is_detector:
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), MOST_GRADIENT)
         if self.codes is not None:
             self.codes.share_gradients()
         self.optimiser.step()
@@ -238,7 +246,7 @@ class _Run:
         if self.teaching is not None:
             with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=in_bfloat16):
                 answers = self.teaching(images).float()
-            if self.module.network.output_layers[0].is_head:
+            if self.is_detector:
                 distilled = heads_loss(self.module.network, logits.float(), answers)
             else:
                 distilled = distillation_loss(logits.float(), answers, temperature=recipe.temperature)

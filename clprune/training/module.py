@@ -15,7 +15,7 @@ from clprune.darknet.network import Network
 from clprune.darknet.quantize import input_scale
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import UnsupportedLayerError, UsageError
-from clprune.training.layers import Dropout, ValueModule, Weighted, make_layer
+from clprune.training.layers import Dropout, Normalize, ValueModule, Weighted, make_layer
 from clprune.training.winograd_layer import WinogradConvolution
 
 
@@ -52,6 +52,12 @@ class NetworkModule(nn.Module):
         for layer in self.layers:
             if isinstance(layer, Dropout):
                 layer.strength = strength
+
+    def hold_statistics(self) -> None:
+        """Leave means and variances of batch normalization as they are from now on."""
+        for layer in self.modules():
+            if isinstance(layer, Normalize):
+                layer.holds_statistics = True
 
     def forward(self, images: Tensor) -> Tensor:
         values = [output.contiguous().flatten(1) for output in self.outputs(images)]

@@ -6,10 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from clprune.darknet.network import Network
 from clprune.errors import UsageError
 
 Optimiser = Literal["sgd", "adamw"]
 Precision = Literal["float32", "bfloat16"]
+
+
+def usual_batch(network: Network) -> int:
+    """Images of one step where nobody says how many: few of a detector, whose images are large, and few at times."""
+    return 16 if network.output_layers[0].is_head else 128
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clprune.container.model import FileFormat, Model, load_model, model_targets, output_path
+from clprune.darknet.network import Network
 from clprune.dataset import DataSet
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
@@ -222,8 +223,8 @@ def fit_all(
     with opened(device) as session, open_store(to_write=True) as store:
         fitting = _Fitting(
             dense=dense, images=images, held_out=test, data=data_name(data), session=session, store=store, seed=seed,
-            recipe=_recipe(recipe, images, epochs=epochs, learning_rate=learning_rate, seed=seed), tries=tries,
-            tune_s=tune_s, progress=progress, out=out,
+            recipe=_recipe(dense.network, recipe, images, epochs=epochs, learning_rate=learning_rate, seed=seed),
+            tries=tries, tune_s=tune_s, progress=progress, out=out,
         )  # fmt: skip
         fitting.build(kinds, coded)
         for target in targets:
@@ -231,14 +232,18 @@ def fit_all(
         return tuple(fitting.reach(target, prefix) for target, prefix in zip(targets, prefixes, strict=True))
 
 
-def _recipe(given: Recipe | None, images: DataSet, *, epochs: int, learning_rate: float, seed: int) -> Recipe | None:
+def _recipe(
+    network: Network, given: Recipe | None, images: DataSet, *, epochs: int, learning_rate: float, seed: int
+) -> Recipe | None:
     """By the dense network's answers, and by labels as much where there are some; None where nothing is retrained."""
     from clprune.training import Recipe
+    from clprune.training.recipe import usual_batch
 
     if given is not None or epochs == 0:
         return given
     share = 0.5 if images.is_labelled else 1.0
-    return Recipe(epochs=epochs, learning_rate=learning_rate, distillation=share, seed=seed)
+    batch = usual_batch(network)
+    return Recipe(epochs=epochs, learning_rate=learning_rate, batch=batch, distillation=share, seed=seed)
 
 
 @dataclass(kw_only=True)

@@ -137,8 +137,8 @@ def prune(
     'pruned.safetensors'
     """
     from clprune.training import Recipe, join_ranks, prune_and_retrain
+    from clprune.training.recipe import usual_batch
 
-    recipe = recipe or Recipe(epochs=epochs, learning_rate=LEARNING_RATE)
     # the units need a device, everything else is checked before one is opened
     settings = PruneSettings(
         method=method, options=options, sparsity=sparsity, fc_sparsity=fc_sparsity, criterion=criterion,
@@ -149,6 +149,7 @@ def prune(
     given = as_model(model) if weights is None or isinstance(model, Model) else load_model(model, weights)
     written = None if out is None else model_targets(out, file_format=file_format, sources=given.files)
     network = given.network
+    recipe = recipe or Recipe(epochs=epochs, learning_rate=LEARNING_RATE, batch=usual_batch(network))
     with join_ranks() as ranks, opened(device) if ranks.is_first else nullcontext() as session:
 
         def on_first(make: Callable[[Session], Result]) -> Result:

@@ -12,6 +12,9 @@ from PIL import Image
 import clprune
 from clprune import UnsupportedLayerError, UsageError
 from clprune.darknet.network import load_network
+from clprune.darknet.random_weights import random_weights
+from clprune.data import load_data
+from clprune.training import Recipe, Teacher, train
 from clprune.training.distillation import heads_loss
 from clprune.unit import Unit
 from tests.detection.models import write_detector
@@ -80,6 +83,9 @@ def test_a_detector_is_pruned_and_quantized(pictures: Path, tmp_path: Path) -> N
     assert result.after is not None
     assert result.before.accuracy == pytest.approx(1)  # it agrees with itself
     assert 0 <= result.after.accuracy < 1
+    plain = clprune.prune(cfg, data=data, sparsity=0.5, unit=Unit.parse("4x1"), epochs=2, refit=False)
+    assert plain.after is not None
+    assert plain.losses[0] > result.losses[0]  # what stays is refitted first where nothing else is said
     assert result.after.largest_error < 1e-4
     assert result.report is not None
     assert len(result.held_out) == 2
@@ -92,6 +98,30 @@ def test_a_detector_is_pruned_and_quantized(pictures: Path, tmp_path: Path) -> N
             clprune.prune(cfg, data=wrong, sparsity=0.5)
     with pytest.raises(UnsupportedLayerError, match="cannot be trained: expected a classifier, or images:PATH"):
         clprune.train(cfg, data=data)
+
+
+def test_a_detector_keeps_the_statistics_of_its_normalization(pictures: Path, tmp_path: Path) -> None:
+    cfg = tmp_path / "head.cfg"
+    filters, head = HEADS["yolo"]
+    cfg.write_text(
+        "[net]\nwidth=32\nheight=24\nchannels=3\n[convolutional]\nfilters=8\nsize=3\nstride=4\nbatch_normalize=1\n"
+        f"activation=leaky\n[convolutional]\nfilters={filters}\nsize=1\nactivation=linear\n{head}"
+    )
+    network = load_network(cfg)
+    teacher, start = (random_weights(network, seed=seed) for seed in (1, 2))
+    data = load_data(f"images:{pictures}", split="train", height=24, width=32)
+    recipe = Recipe(epochs=4, batch=4, learning_rate=0.1, distillation=1.0)
+    result = train(network, data, recipe, weights=start, teacher=Teacher(network=network, weights=teacher))
+    assert result.losses[-1] < result.losses[0]
+    before, after = start.layers[0], result.weights.layers[0]
+    assert before is not None
+    assert after is not None
+    assert before.mean is not None
+    assert before.variance is not None
+    assert before.scales is not None
+    assert np.array_equal(before.mean, after.mean)  # type: ignore[arg-type]
+    assert np.array_equal(before.variance, after.variance)  # type: ignore[arg-type]
+    assert not np.array_equal(before.scales, after.scales)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("device_context")

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from clprune.cli.shared.options import Command, together
 
 if TYPE_CHECKING:
+    from clprune.darknet.network import Network
     from clprune.training import Recipe
 
 
@@ -27,7 +29,7 @@ def recipe_options(*, learning_rate: float, epochs_required: bool = True) -> Cal
         click.option("--learning-rate", type=float, metavar="R", default=learning_rate, show_default=True,
                      help="Peak of the learning rate."),
         click.option("--batch", type=click.IntRange(min=1), metavar="N", default=128, show_default=True,
-                     help="Images of one step."),
+                     help="Images of one step; 16 of a detector by default."),
         click.option("--shift-pixels", type=click.IntRange(min=0), metavar="N", default=0, show_default=True,
                      help="Shift images by up to N pixels."),
         click.option("--flip", is_flag=True, help="Mirror half of the images."),
@@ -64,6 +66,14 @@ def take_recipe(options: dict[str, Any], *, seed: int) -> Recipe:
     names = ("epochs", "batch", "learning_rate", "shift_pixels", "flip", "label_smoothing", "weight_decay", "optimiser")
     precision = choose_precision(options.pop("precision"))
     return Recipe(**{name: options.pop(name) for name in names}, precision=precision, seed=seed)
+
+
+def recipe_for(network: Network, recipe: Recipe) -> Recipe:
+    """`recipe` with as many images of a step as are usual for a network, unless --batch says how many."""
+    from clprune.training.recipe import usual_batch
+
+    is_said = click.get_current_context().get_parameter_source("batch") is ParameterSource.COMMANDLINE
+    return recipe if is_said else replace(recipe, batch=usual_batch(network))
 
 
 def take_path(options: dict[str, Any], name: str) -> Path | None:
