@@ -29,8 +29,8 @@ _COCO_NUMBERS = [number for number in range(1, 91) if number not in {12, 26, 29,
 _PREDICTIONS = Path("predictions.jpg")
 _USES = """
 Set -points flag:
- `-points 101` for MS COCO
- `-points 11` for PascalVOC 2007 (uncomment `difficult` in voc.data)
+ `-points 101` for MS COCO\x20
+ `-points 11` for PascalVOC 2007 (uncomment `difficult` in voc.data)\x20
  `-points 0` (AUC) for ImageNet, PascalVOC 2010-2012, your custom dataset"""
 
 
