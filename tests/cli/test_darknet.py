@@ -141,7 +141,9 @@ def test_classifiers(
     plain = run("infer", model, images[0], "--top", "2", "--names", data).out.splitlines()[1:]
     assert result.out.splitlines() == plain
     assert re.search(r"^image\d: 0\.\d{6}$", run(*predict, "-dialect", "alexeyab").out, re.M)
-    assert run("darknet", "classifier", "valid", data, model).out.splitlines()[-1].endswith("top 10: 1.000000")
+    first, *_, last = run("darknet", "classifier", "valid", data, model).out.splitlines()
+    assert re.fullmatch(r".*, \d+, 0\.\d{6}, 0\.\d{6}, ", first)
+    assert last.endswith("top 10: 1.000000")
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,8 @@ def valid(words: Words) -> bool:
             raise DataError(f"holds no label of {data.path}: expected one in the path", path=answer.path)
         best = top_k(answer.values, count=top).tolist()
         done, right, among = done + 1, right + (best[0] == label), among + (label in best)
+        if words.dialect == "pjreddie":
+            print_line(f"{answer.path}, {label}, " + "".join(f"{value:f}, " for value in answer.values[:2]))
         print_line(f"{done - 1}: top 1: {right / done:f}, top {top}: {among / done:f}")
     return done == len(images)
 
