@@ -34,14 +34,14 @@ def few_candidates(self: Spaces, kernel: Kernel[Any, Any], operation: Any) -> li
     return tiles[:: -(-len(tiles) // CANDIDATES)]
 
 
-def evaluate(self: WorkerPool, tiles: Sequence[Any], *, best_ms: float | None) -> list[Trial]:
+def evaluate(self: WorkerPool, tiles: Sequence[Any], **settings: Any) -> list[Trial]:
     """As ever, but not unheard; the one that is to be killed waits for that."""
     if path := os.environ.get(MEASURING):
         with Path(path).open("a", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
         if len(Path(path).read_text(encoding="ascii").split()) == KILLED:
             time.sleep(600)
-    return _evaluate(self, tiles, best_ms=best_ms)
+    return _evaluate(self, tiles, **settings)
 
 
 Spaces.candidates = few_candidates  # type: ignore[method-assign]
