@@ -365,11 +365,16 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
     def ranked_tiles(self, operation: OperationT, device: DeviceInfo) -> list[TileT]:
         """The device's own tiles that fit, the best guess first.
 
-        Where local memory is emulated those that use none come first.
+        Where local memory is emulated those come first that share none between work-items.
         """
+
+        def is_staging(tile: TileT) -> bool:
+            is_single = self.launch(tile, operation).work_group_size == 1
+            return not is_single and self.local_mem_bytes(tile, operation) > 0
+
         valid = [tile for tile in self.own_tiles(device) if self.rejection(tile, operation, device) is None]
         if quirks.has(device, quirks.EMULATED_LOCAL_MEMORY):
-            valid.sort(key=lambda tile: self.local_mem_bytes(tile, operation) > 0)
+            valid.sort(key=is_staging)
         return valid
 
     def spread(self, tile: TileT, operation: OperationT, device: DeviceInfo) -> TileT:

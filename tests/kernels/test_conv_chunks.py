@@ -16,6 +16,7 @@ from clprune.kernels.workload import Workload
 from clprune.opencl import Session
 from clprune.tiles.records import tile_from, tile_text
 from tests.covering import roomy_device
+from tests.imaginary import imaginary_device
 
 TILE = ConvTile(tile_m=4, vector_width=8, vectors=2, sweep=4, prefetch=16, chunk=144)
 WORKLOADS = (Workload(seed=1), Workload(seed=2, kept_share=0.25, unit_rows=4), Workload(seed=3, kept_share=0.0))
@@ -77,6 +78,15 @@ def test_chunks_of_coded_weights(device_context: Session, storage: str) -> None:
 def test_chunks_that_make_no_sense(more: dict[str, Any], shape: dict[str, int], reason: str) -> None:
     operation = conv_operation(problem(**shape))
     assert reason in str(CONV.rejection(dataclasses.replace(TILE, **more), operation, roomy_device()))
+
+
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_first_choice_for_pooled_layers_of_many_channels(lanes: int) -> None:
+    """Not where there are few row blocks."""
+    cpu = imaginary_device(type="cpu", native_vector_width_float=lanes, local_mem_is_dedicated=False)
+    for out_channels, is_chunked in ((64, True), (8, False)):
+        shape = problem(in_channels=64, in_height=112, in_width=112, out_channels=out_channels)
+        assert (CONV.default_tile(conv_operation(shape, pooled=True), cpu).chunk > 0) == is_chunked
 
 
 def test_tiles_of_before_chunks_stay_what_they_were() -> None:
