@@ -24,6 +24,9 @@ from clprune.picture import ImageFile
 
 _LINES_SUFFIX, _UNFINISHED_SUFFIX = ".jsonl", ".unfinished.jsonl"
 
+#: An answer is shorter.
+_MOST_LINE_BYTES = 1 << 26
+
 #: Lines that become a row group of a Parquet file.
 _GROUP_LINES = 65536
 
@@ -65,9 +68,9 @@ class AnswerFile(Closing):
         """
         digests, end = array("Q"), 0
         with self.path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.endswith(b"\n"):
-                    break
+            for number, line in enumerate(iter(lambda: lines.readline(_MOST_LINE_BYTES), b""), 1):
+                if not line.endswith(b"\n") and len(line) < _MOST_LINE_BYTES:
+                    break  # torn
                 try:
                     digests.append(_digest(json.loads(line)["image"]))
                 except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

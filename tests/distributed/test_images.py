@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,16 @@ def test_a_file_of_answers_is_gone_on_with(tmp_path: Path) -> None:
         AnswerFile(path, resume=True)
     with pytest.raises(UsageError, match=r"expected FILE.jsonl or FILE.parquet"):
         AnswerFile(tmp_path / "answers.csv")
+
+
+def test_a_file_that_is_one_endless_line_is_no_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes no space on the disk, and would take all memory."""
+    monkeypatch.setattr("clprune.distributed.answers._MOST_LINE_BYTES", 1 << 16)
+    path = tmp_path / "answers.jsonl"
+    path.write_bytes(b'{"image": "a"}\n')
+    os.truncate(path, 1 << 40)
+    with pytest.raises(FileError, match=r"answers.jsonl:2: expected an answer"):
+        AnswerFile(path, resume=True)
 
 
 def test_the_command_with_workers(run: Run, client: Any, model: Path, images: list[Path], broken: Path) -> None:
