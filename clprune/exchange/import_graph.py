@@ -67,6 +67,8 @@ def import_graph(
     importer = Importer(path=path, opset=opset, sketch=sketch, operators=operators, tensors=tensors)
     heads = heads_of(model)
     wanted = tuple(dict.fromkeys(outputs)) or default_outputs(model, heads)
+    if not wanted:
+        raise ExchangeError("has no output: expected one; choose a tensor with --output NAME", path=path)
     heads = {name: head for name, head in heads.items() if name in wanted}
     for node in needed_nodes(model, [heads[name].source if name in heads else name for name in wanted]):
         importer.read(node)

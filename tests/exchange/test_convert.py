@@ -293,6 +293,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "holds no nodes"),
     "page": (lambda path: path.write_bytes(b"<!DOCTYPE html>"), "is an HTML page"),
     "text": (lambda path: path.write_bytes(b"hello\n"), "is no ONNX file, or not whole"),
+    "outputs": (lambda path: save(path, [node("Relu", "x")], outputs=[]), "has no output: expected one"),
     "batch": (lambda path: save(path, [node("Relu", "x")], shape=[8, 3, 9, 8]), "input 'x' is 8x3x9x8: .* batch of 1"),
     "sides": (lambda path: save(path, [node("Relu", "x")], shape=["N", 3, "H", "W"]), "is .x3x.x.: .* --size HEIGHT"),
     "rank": (lambda path: save(path, [node("Relu", "x")], shape=["N", 3, 9]), r"expected \[N, C, H, W\]"),
