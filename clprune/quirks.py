@@ -172,6 +172,16 @@ SPILLS_BEYOND_ONE_WARP = Quirk(
     applies=lambda device: device.type == "gpu" and "nvidia" in device.vendor.lower(),
 )
 
+REGISTERS_GUESSED = Quirk(
+    name="registers_guessed",
+    what="where a kernel says its work-group's size, the compiler guesses how many registers it may take: so few that "
+    "long kernels spill, or too many for a quarter of the warps; the option that says how many is then ignored",
+    effect="kernels that need it say the size as a hint only, and how many registers they take, by an option",
+    evidence="ptxas 12.9 and 13.0 for sm_80 and sm_90: 72 registers and spills, or 129 to 141, in place of 128",
+    test="tests/offline/test_compilers.py::test_no_default_gpu_configuration_spills",
+    applies=lambda device: device.type == "gpu" and "cl_nv_compiler_options" in device.extensions,
+)
+
 SINGLE_ITEMS_VECTORIZED = Quirk(
     name="single_items_vectorized",
     what="the compiler also tries to compute many work-items at once where every work-group has a single one",
@@ -227,6 +237,13 @@ def defines(device: DeviceInfo) -> tuple[str, ...]:
     is_real_cpu = device.type == "cpu" and not has(device, PREFETCH_FATAL)
     prefetch = ("-DHAS_CPU_PREFETCH",) if is_real_cpu else ()
     return (*prefetch, "-DHAS_SUB_GROUPS_OF_ONE") if has(device, SINGLE_ITEMS_VECTORIZED) else prefetch
+
+
+def register_options(device: DeviceInfo, registers: int) -> tuple[str, ...]:
+    """Compiler options by which a kernel takes up to `registers` per work-item, where the compiler would guess."""
+    if not has(device, REGISTERS_GUESSED):
+        return ()
+    return ("-Dreqd_work_group_size=work_group_size_hint", f"-cl-nv-maxrregcount={registers}")
 
 
 def uses_host_memory(device: DeviceInfo) -> bool:

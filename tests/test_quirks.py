@@ -63,6 +63,7 @@ def test_plain_device_has_none() -> None:
         ({"platform_name": "Oclgrind"}, "prefetch_fatal"),
         ({"name": "llvmpipe (LLVM 15)"}, "wide_shuffles"),
         ({"vendor": "NVIDIA Corporation"}, "spills_beyond_one_warp"),
+        ({"extensions": ("cl_nv_compiler_options",)}, "registers_guessed"),
         ({"type": "cpu", "extensions": ("cl_intel_required_subgroup_size",)}, "single_items_vectorized"),
     ],
 )
@@ -112,6 +113,13 @@ def test_sub_groups_of_one_are_for_cpus() -> None:
     assert "-DHAS_SUB_GROUPS_OF_ONE" not in quirks.defines(imaginary_device(type="gpu", **asked))
     assert "HAS_SUB_GROUPS_OF_ONE" in work_group_attributes(1, 1, 1)
     assert work_group_attributes(8, 1, 1) == "__attribute__((reqd_work_group_size(8, 1, 1)))"
+
+
+def test_registers_are_asked_for_where_the_compiler_guesses() -> None:
+    """The size of work-groups becomes a hint: where it is required, the number of registers is ignored."""
+    options = quirks.register_options(imaginary_device(extensions=("cl_nv_compiler_options",)), 128)
+    assert options == ("-Dreqd_work_group_size=work_group_size_hint", "-cl-nv-maxrregcount=128")
+    assert quirks.register_options(imaginary_device(), 128) == ()
 
 
 def test_vector_width() -> None:

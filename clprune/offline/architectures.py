@@ -129,6 +129,7 @@ def architecture_by_name(name: str) -> Architecture:
 
 def imaginary_device(architecture: Architecture) -> DeviceInfo:
     """A device of `architecture` that no driver offers: its limits are the card's, the rest is marked as guessed."""
+    own = ("cl_nv_compiler_options",) if "NVIDIA" in architecture.vendor else ()
     return DeviceInfo(
         platform_index=0,
         device_index=0,
@@ -155,7 +156,7 @@ def imaginary_device(architecture: Architecture) -> DeviceInfo:
         preferred_vector_width_float=1,
         fp16=True,
         fp64=True,
-        extensions=("cl_khr_fp64",),
+        extensions=("cl_khr_fp64", *own),
         mem_base_align_bytes=256,
         clock_mhz=architecture.clock_mhz,
         guessed=frozenset({"extensions", "fp16", "max_alloc_bytes", "mem_base_align_bytes", "opencl_c_version"}),

@@ -1,8 +1,8 @@
 """OpenCL C to assembly for GPUs that are not there: clang for AMD, clang and ptxas for NVIDIA.
 
-clang comes from the distribution (Debian and Ubuntu: clang-15, libclc-15, rocm-device-libs), ptxas from PyPI
-(nvidia-cuda-nvcc-cu12, extra `offline`) or a CUDA toolkit. These are not the compilers inside the vendors' drivers,
-but AMD's is built from the same LLVM and NVIDIA's driver ends in the same ptxas.
+clang comes from the distribution (Debian and Ubuntu: clang-15, libclc-15, rocm-device-libs), ptxas and nvdisasm
+from PyPI (nvidia-cuda-nvcc-cu12, nvidia-cuda-nvdisasm, extra `offline`) or a CUDA toolkit. These are not the compilers
+inside the vendors' drivers, but AMD's is built from the same LLVM and NVIDIA's driver ends in the same ptxas.
 """
 
 from __future__ import annotations
@@ -32,17 +32,24 @@ _PTXAS = "pip install 'clprune[offline]' (PyPI: nvidia-cuda-nvcc-cu12)"
 _NEWEST_PTX = "sm_80"
 _PTX_TARGETS = {"sm_90": _NEWEST_PTX}
 
+#: NVIDIA's OpenCL hands the number on to ptxas.
+_REGISTERS = "-cl-nv-maxrregcount="
+
 _TIMEOUT_S = 120
 
 
 @dataclass(frozen=True, kw_only=True)
 class Toolchain:
-    """Where the compilers and their libraries are; None where absent."""
+    """Where the compilers and their libraries are; None where absent.
+
+    Without `nvdisasm` the loops of NVIDIA's are read from PTX, from which its assembler still makes other instructions.
+    """
 
     clang: Path | None
     libclc: Path | None
     rocm: Path | None
     ptxas: Path | None
+    nvdisasm: Path | None = None
 
     def missing(self, architecture: Architecture) -> str | None:
         """What to install before kernels can be compiled for `architecture`, or None."""
@@ -73,6 +80,9 @@ class Toolchain:
         if self.ptxas is not None:
             match = re.search(r"release [\d.]+, V[\d.]+", _output([str(self.ptxas), "--version"]))
             found["ptxas"] = match[0] if match else "unknown version"
+        if self.nvdisasm is not None:
+            match = re.search(r"V[\d.]+", _output([str(self.nvdisasm), "--version"]))
+            found["nvdisasm"] = match[0] if match else "unknown version"
         return found
 
 
@@ -82,17 +92,18 @@ def find_toolchain() -> Toolchain:
         clang=next((Path(path) for name in _CLANGS if (path := shutil.which(name))), None),
         libclc=_first_file(_LIBCLC_FOLDERS, "nvptx64--nvidiacl.bc"),
         rocm=next((path.parent for path in [_first_file(_ROCM_FOLDERS, "ocml.bc")] if path is not None), None),
-        ptxas=_find_ptxas(),
+        ptxas=_find_nvidia("ptxas"),
+        nvdisasm=_find_nvidia("nvdisasm"),
     )
 
 
 def compile_kernel(
     toolchain: Toolchain, architecture: Architecture, *, source: str, launch: Launch, options: Sequence[str] = ()
 ) -> Report:
-    """Compile OpenCL C `source` (one kernel, launched as `launch`) for `architecture` and read what came out. `options`
-    are those that the kernel asks for on such a device.
+    """Compile OpenCL C `source` (one kernel, launched as `launch`) for `architecture` and read what came out.
 
-    Raises MissingDependencyError naming what to install, BuildError with the compiler's log.
+    `options` are those that a driver would get. Raises MissingDependencyError naming what to install, BuildError with
+    the compiler's log.
     """
     toolchain.require(architecture)
     with tempfile.TemporaryDirectory(prefix="clprune-offline-") as folder:
@@ -109,27 +120,35 @@ def _compile_nvidia(
     target = _PTX_TARGETS.get(architecture.name, architecture.name)
     flags = ["-target", "nvptx64--nvidiacl", "-Xclang", "-target-cpu", "-Xclang", target]
     # NVIDIA's OpenCL defines the macro and knows the keyword asm.
-    flags += ["-DFP_FAST_FMAF", "-fgnu-keywords", *options, *_link(toolchain.libclc)]
-    ptx_file = file.with_suffix(".ptx")
-    _clang(toolchain, file, ptx_file, flags)
-    ptx = _with_group_size(ptx_file.read_text(encoding="utf-8"), launch)
-    ptx_file.write_text(ptx, encoding="utf-8")
-    command = [
-        str(toolchain.ptxas),
-        "-v",
-        f"-arch={architecture.name}",
-        str(ptx_file),
-        "-o",
-        str(file.with_suffix(".o")),
-    ]
-    return nvidia_report(ptx=ptx, ptxas_log=_run(command, source=ptx))
+    flags += ["-DFP_FAST_FMAF", "-fgnu-keywords", *_link(toolchain.libclc)]
+    ptx_file, binary = file.with_suffix(".ptx"), file.with_suffix(".o")
+    _clang(toolchain, file, ptx_file, flags + _defines(options))
+    limits = [option.removeprefix(_REGISTERS) for option in options if option.startswith(_REGISTERS)]
+    if not limits:
+        ptx_file.write_text(_with_group_size(ptx_file.read_text(encoding="utf-8"), launch), encoding="utf-8")
+    ptx = ptx_file.read_text(encoding="utf-8")
+    command = [str(toolchain.ptxas), "-v", f"-arch={architecture.name}", str(ptx_file), "-o", str(binary)]
+    log = _run([*command, *(f"--maxrregcount={limit}" for limit in limits)], source=ptx)
+    return nvidia_report(ptx=ptx, ptxas_log=log, sass=_disassembled(toolchain, binary))
+
+
+def _disassembled(toolchain: Toolchain, binary: Path) -> str:
+    """What NVIDIA's assembler made; empty without a disassembler that knows the card."""
+    if toolchain.nvdisasm is None:
+        return ""
+    command = [str(toolchain.nvdisasm), "-c", str(binary)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False).stdout
 
 
 def _compile_amd(toolchain: Toolchain, architecture: Architecture, file: Path, options: Sequence[str]) -> Report:
     assembly = file.with_suffix(".s")
-    flags = ["-target", "amdgcn-amd-amdhsa", f"-mcpu={architecture.name}", "-nogpulib", *options]
+    flags = ["-target", "amdgcn-amd-amdhsa", f"-mcpu={architecture.name}", "-nogpulib", *_defines(options)]
     _clang(toolchain, file, assembly, flags + _rocm_flags(toolchain.rocm or Path(), architecture))
     return amd_report(assembly=assembly.read_text(encoding="utf-8"))
+
+
+def _defines(options: Sequence[str]) -> list[str]:
+    return [option for option in options if option.startswith("-D")]
 
 
 def _clang(toolchain: Toolchain, source: Path, target: Path, flags: list[str]) -> None:
@@ -194,10 +213,10 @@ def _first_file(folders: tuple[str, ...], name: str) -> Path | None:
     return next((file for folder in folders if (file := Path(folder) / name).is_file()), None)
 
 
-def _find_ptxas() -> Path | None:
-    """PyPI's ptxas (nvidia/cuda_nvcc/bin, nvidia/cu13/bin in a namespace that its packages share), else the PATH's."""
+def _find_nvidia(name: str) -> Path | None:
+    """A tool of PyPI's packages (nvidia/cuda_nvcc/bin, nvidia/cu13/bin: they share a namespace), else the PATH's."""
     namespace = importlib.util.find_spec("nvidia")
     folders = list(namespace.submodule_search_locations or ()) if namespace is not None else []
-    bundled = sorted(file for folder in folders for file in Path(folder).glob("*/bin/ptxas"))
-    on_path = shutil.which("ptxas")
+    bundled = sorted(file for folder in folders for file in Path(folder).glob(f"*/bin/{name}"))
+    on_path = shutil.which(name)
     return bundled[-1] if bundled else (Path(on_path) if on_path else None)

@@ -125,7 +125,7 @@ def _column_clocks(architecture: Architecture, demand: Demand, report: Report | 
         columns_per_turn = max(1.0, report.loop.fmas / demand.fmas)
         instructions = report.loop.instructions / columns_per_turn
         local_bytes = report.loop.local_bytes / columns_per_turn
-        packed = report.loop.fmas / report.loop.fma_instructions
+        packed = report.loop.fmas / (report.loop.fma_instructions + report.loop.matrix_instructions)
     local_clocks = architecture.warp_size * local_bytes / architecture.local_bytes_per_clock
     if architecture.has_one_load_path:
         load_clocks = demand.cache_clocks + local_clocks

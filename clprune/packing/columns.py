@@ -7,12 +7,13 @@ removed is skipped; a taller tile skips what all its units share (`PackedColumns
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from clprune.geometry import round_up
 from clprune.packing.arrays import FloatArray, IntArray, PackedArrays, longest_over_mean, never_empty
 
 #: Fields of one row of `PackedColumns.blocks`, in order.
@@ -58,6 +59,7 @@ def pack_columns(
     group_offset: int = 0,
     blocks_per_group: int = 1,
     lookahead: int = 0,
+    whole: int = 1,
     scales: FloatArray | None = None,
     codebook: FloatArray | None = None,
     chunk_columns: int = 0,
@@ -68,9 +70,10 @@ def pack_columns(
     `g * group_offset` to it (grouped convolution reads other input channels). Row blocks never straddle groups.
     `blocks_per_group`: row blocks that one work-group computes together; each block's `group_kept` is the largest
     `kept` among them. A row block that keeps every column shares its group's one full list. `lookahead` entries that
-    point at the first column follow the last list, for kernels that read ahead. `scales` `[rows]` are packed like the
-    bias. With `codebook` the matrix holds places in it, and what counts is whether the value there is zero.
-    `chunk_columns`: columns of K in a chunk, for kernels that go through it in several; 0: they do not.
+    point at the first column follow the last list, for kernels that read ahead. Lists are filled up to multiples of
+    `whole` columns, with the last kept one and zeros as weights; as much fill follows the last. `scales` `[rows]`
+    are packed like the bias. With `codebook` the matrix holds places in it, and what counts is whether the value there
+    is zero. `chunk_columns`: columns of K in a chunk, for kernels that go through it in several; 0: they do not.
     """
     is_weight = None if codebook is None else codebook != 0
     rows, columns = matrix.shape
@@ -84,26 +87,29 @@ def pack_columns(
     used = [np.any(part != 0 if is_weight is None else is_weight[part], axis=0) for part in parts]
     kept_counts = [int(np.count_nonzero(columns_used)) for columns_used in used]
     # in place: the lists of a large layer take as much memory as its weights
-    values = np.zeros(sum(kept_counts) * tile_m, matrix.dtype)
+    ahead = whole if whole > 1 else 0
+    values = np.zeros((sum(round_up(kept, whole) for kept in kept_counts) + ahead) * tile_m, matrix.dtype)
     lists: list[IntArray] = []
     blocks: list[tuple[int, int, int, int, int]] = []
     full_lists: dict[int, int] = {}
     list_start = value_start = 0
     for (group, first, count), part, columns_used, kept in zip(spans, parts, used, kept_counts, strict=True):
+        length = round_up(kept, whole)
         filled = values[value_start : value_start + kept * tile_m].reshape(kept, tile_m)
         filled[:, :count] = (part if kept == columns else part[:, columns_used]).T
         start = full_lists.get(group, list_start) if kept == columns else list_start
         if start == list_start:
-            lists.append((column_offsets + np.int32(group * group_offset))[columns_used])
-            list_start += kept
+            entries = (column_offsets + np.int32(group * group_offset))[columns_used]
+            lists += [entries, np.repeat(entries[-1:], length - kept)]
+            list_start += length
         if kept == columns:
             full_lists[group] = start
-        blocks.append((start, kept, value_start, first, count))
-        value_start += kept * tile_m
+        blocks.append((start, length, value_start, first, count))
+        value_start += length * tile_m
     return PackedColumns(
         tile_m=tile_m,
         values=never_empty(values),
-        offsets=never_empty(np.concatenate([*lists, np.repeat(column_offsets[:1], lookahead)])),
+        offsets=never_empty(np.concatenate([*lists, np.repeat(column_offsets[:1], lookahead + ahead)])),
         blocks=_with_group_kept(np.array(blocks, np.int32), blocks_per_group),
         bias=_row_blocks(bias, blocks, tile_m),
         kept_share=sum(kept * count for kept, (_, _, count) in zip(kept_counts, spans, strict=True)) / matrix.size,
@@ -118,6 +124,18 @@ def _chunk_starts(used: list[npt.NDArray[np.bool_]], chunk_columns: int) -> IntA
     columns = len(used[0])
     starts = [*range(0, columns, chunk_columns), columns]
     return np.array([np.append(0, np.cumsum(columns_used))[starts] for columns_used in used], np.int32)
+
+
+def divided(packed: PackedColumns, parts: int) -> PackedColumns:
+    """The same with `parts` row blocks in place of each, which share its list and values: those of as many work-items
+    side by side. `tile_m` still says what lies together.
+    """
+    rows = packed.tile_m // parts
+    blocks = np.repeat(packed.blocks, parts, axis=0)
+    number = np.tile(np.arange(parts, dtype=np.int32), len(packed.blocks))
+    blocks[:, 3] += number * rows
+    blocks[:, 4] = np.clip(blocks[:, 4] - number * rows, 0, rows)
+    return replace(packed, blocks=blocks)
 
 
 def _with_group_kept(blocks: IntArray, blocks_per_group: int) -> IntArray:

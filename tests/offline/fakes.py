@@ -10,8 +10,9 @@ from clprune.architecture import Architecture
 from clprune.kernels.base import Offer
 from clprune.kernels.workload import Workload
 from clprune.offline.compilers import Toolchain
+from clprune.offline.loops import InnerLoop
 from clprune.offline.ranking import Compiler, demand_of
-from clprune.offline.report import InnerLoop, Report
+from clprune.offline.report import Report
 
 NOTHING = Toolchain(clang=None, libclc=None, rocm=None, ptxas=None)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from clprune.errors import BuildError
-from clprune.offline.report import InnerLoop, amd_report, nvidia_report
+from clprune.offline.loops import InnerLoop
+from clprune.offline.report import amd_report, nvidia_report
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -27,6 +28,11 @@ def test_nvidia_kernel_with_local_memory() -> None:
     assert report.loop.instructions == 14
 
 
+def test_machine_code_comes_before_ptx() -> None:
+    log, sass = recorded("dot.ptxas.log"), recorded("dot.sm_90.sass")
+    assert nvidia_report(ptx=recorded("dot.ptx"), ptxas_log=log, sass=sass).loop.fmas == 64
+
+
 def test_nvidia_stack_frame_is_scratch() -> None:
     report = nvidia_report(ptx=recorded("scratch.ptx"), ptxas_log=recorded("scratch.ptxas.log"))
     assert (report.registers, report.local_mem_bytes) == (24, 0)
@@ -43,7 +49,7 @@ def test_amd_kernel_with_packed_multiply_adds() -> None:
     assert (report.registers, report.scalar_registers, report.local_mem_bytes) == (10, 26, 256)
     assert not report.uses_private_memory
     assert report.loop == InnerLoop(
-        fmas=4, fma_instructions=2, global_loads=0, local_loads=1, local_bytes=16, scalar_loads=1, other=7
+        fmas=4, fma_instructions=2, global_loads=0, local_loads=1, local_bytes=16, scalar_loads=1, scalars=6, other=1
     )
 
 

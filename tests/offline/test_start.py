@@ -117,7 +117,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> 
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert (found["offline"], found["database"]) == (name, str(tmp_path / "tuning.sqlite"))
-    assert [problem["kernel"] for problem in found["problems"]] == ["conv"]
+    assert [problem["kernel"] for problem in found["problems"]] == ["conv_tiled"]
     assert 0 < found["problems"][0]["occupancy"] <= 1
     text = CliRunner().invoke(group, ["tune", str(tmp_path / "tiny.cfg"), "--offline", name])
     assert f"1 starting points for {name}" in text.stdout

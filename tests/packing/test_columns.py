@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clprune.packing.columns import BLOCK_FIELDS, PackedColumns, pack_columns
+from clprune.packing.columns import BLOCK_FIELDS, PackedColumns, divided, pack_columns
 
 # 3 rows x 5 columns; with tiles of 2 rows: columns 0, 3 for rows 0 and 1, column 4 for row 2 alone.
 MATRIX = np.array([[1, 0, 0, 2, 0], [3, 0, 0, 0, 0], [0, 0, 0, 0, 4]], np.float32)
@@ -160,3 +160,33 @@ def test_packing_loses_nothing(data: st.DataObject) -> None:
     for first in range(0, len(packed.blocks), together):
         part = packed.blocks[first : first + together]
         assert set(part[:, 5].tolist()) == {int(part[:, 1].max())}
+
+
+def test_lists_are_filled_up_to_whole_chunks() -> None:
+    """With the last kept column and zeros; one chunk more is behind the last list and its values."""
+    packed = pack_columns(MATRIX, bias=BIAS, column_offsets=OFFSETS, tile_m=2, whole=3)
+    assert packed.offsets.tolist() == [10, 13, 13, 14, 14, 14, 10, 10, 10]
+    assert packed.values.tolist() == [1, 3, 2, 0, 0, 0] + [4, 0, 0, 0, 0, 0] + [0] * 6
+    assert packed.blocks[:, :3].tolist() == [[0, 3, 0], [3, 3, 6]]
+    assert packed.kept_share == (2 * 2 + 1 * 1) / 15
+
+
+def test_full_lists_are_shared_in_chunks_too() -> None:
+    packed = pack_columns(np.ones((3, 2), np.float32), bias=BIAS, column_offsets=OFFSETS[:2], tile_m=2, whole=4)
+    assert packed.offsets.tolist() == [10, 11, 11, 11] + [10] * 4
+    assert packed.blocks[:, :3].tolist() == [[0, 4, 0], [0, 4, 8]]
+
+
+def test_nothing_kept_is_no_chunk() -> None:
+    packed = pack_columns(np.zeros((2, 2), np.float32), bias=BIAS[:2], column_offsets=OFFSETS[:2], tile_m=2, whole=4)
+    assert packed.blocks.tolist() == [[0, 0, 0, 0, 2, 0]]
+
+
+def test_row_blocks_of_work_items_share_a_list() -> None:
+    packed = pack_columns(
+        np.ones((6, 1), np.float32), bias=np.zeros(6, np.float32), column_offsets=OFFSETS[:1], tile_m=8
+    )
+    blocks = divided(packed, 4).blocks
+    assert blocks[:, :3].tolist() == [[0, 1, 0]] * 4
+    assert blocks[:, 3].tolist() == [0, 2, 4, 6]
+    assert blocks[:, 4].tolist() == [2, 2, 2, 0]

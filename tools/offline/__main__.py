@@ -21,7 +21,7 @@ import click
 import clprune
 from clprune.files import write_atomically
 from clprune.kernels.workload import Workload
-from clprune.offline.architectures import ARCHITECTURES
+from clprune.offline.architectures import ARCHITECTURES, imaginary_device
 from clprune.offline.compilers import Toolchain, find_toolchain
 from clprune.offline.ranking import Estimate, estimate
 from tools import RESULTS
@@ -31,8 +31,12 @@ from tools.offline.survey import Row, lane_distance, survey
 from tools.terminal import COUNT, options, run_command
 
 PACKAGES = ("clang-15", "libclc-15", "rocm-device-libs")
+#: Of the hot loop: share of multiply-adds, how many one turn has, loads per multiply-add, barriers of a turn.
+LOOP_COLUMNS = ("multiply-adds", "per turn", "loads each", "barriers")
+
 POOR_OCCUPANCY = 0.25
 POOR_LANE_DISTANCE = 2
+POOR_SHARE = 0.25  # of multiply-adds: kernels that hardly multiply are left out of the table of hot loops
 
 
 @click.command()
@@ -88,6 +92,7 @@ def _document(toolchain: Toolchain, rows: Sequence[Row]) -> str:
         EXPLANATION,
         *("## Worst default configuration of each kernel", SUMMARY, _summary(rows)),
         *("## Default configurations that are poor somewhere", _poor(rows)),
+        *("## Hot loops of the default tiles", HOT_LOOPS, _hot_loops(rows)),
         *("## Estimated times", ESTIMATES, _estimates(rows)),
     ]
     for architecture in ARCHITECTURES:
@@ -106,6 +111,12 @@ EXPLANATION = (
     "the command."
 )
 SUMMARY = "Most registers per work-item / least occupancy / most bytes of spills and scratch."
+HOT_LOOPS = (
+    "Of the innermost loop with the most multiply-adds, in machine code where that can be disassembled (nvdisasm no "
+    "longer knows sm_70, whose PTX is read): the share of multiply-adds among the instructions that vectors take part "
+    "in, then registers and occupancy. Packed multiply-adds (gfx90a) and pairs of them (gfx1100) count as one "
+    "instruction; scalar instructions, which AMD's issue beside vector ones, and waiting do not count."
+)
 ESTIMATES = (
     "Milliseconds by the model of `clprune/offline/ranking.py`, for dense weights: the default tile (what bounds "
     "it), and the best of the tiles in this document. An estimate orders tiles; it is no measurement."
@@ -157,6 +168,27 @@ def _private_text(row: Row) -> str:
     return f"{row.report.spill_bytes} bytes of spills, {row.report.scratch_bytes} bytes of scratch"
 
 
+def _hot_loops(rows: Sequence[Row]) -> str:
+    """What the default tile of each operation that multiplies spends its time with."""
+    names = [architecture.name for architecture in ARCHITECTURES]
+    found: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for row in rows:
+        device = imaginary_device(row.architecture)
+        for operation in row.subject.operations:
+            is_default = row.subject.tile == row.subject.kernel.default_tile(operation, device)
+            if is_default and row.report.loop.share >= POOR_SHARE:
+                place = (row.subject.kernel.name, operation.key)
+                found[place][row.architecture.name] = _loop_text(row)
+    lines = [
+        [kernel, _brief(key), *(by_name.get(name, "-") for name in names)] for (kernel, key), by_name in found.items()
+    ]
+    return _table(["kernel", "operation", *names], lines)
+
+
+def _loop_text(row: Row) -> str:
+    return f"{row.report.loop.share:.0%} / {row.report.registers} / {row.occupancy.share:.0%}"
+
+
 def _estimates(rows: Sequence[Row]) -> str:
     """Estimated milliseconds of the default and of the best tile among those compiled."""
     names = [architecture.name for architecture in ARCHITECTURES]
@@ -201,11 +233,22 @@ def _details(rows: Sequence[Row]) -> str:
                 *(str(getattr(row.report, name)) for name in figures),
                 f"{row.occupancy.share:.0%}",
                 row.occupancy.limit,
+                *_loop_columns(row),
                 ", ".join("-" if distance is None else str(distance) for distance in distances),
             ]
         )
-    columns = ["kernel", "tile", "operations", *figures.values(), "occupancy", "limit", "lanes apart"]
+    columns = ["kernel", "tile", "operations", *figures.values(), "occupancy", "limit", *LOOP_COLUMNS, "lanes apart"]
     return _table(columns, lines)
+
+
+def _loop_columns(row: Row) -> list[str]:
+    """As LOOP_COLUMNS say; dashes where nothing is multiplied."""
+    loop = row.report.loop
+    products = loop.fmas + loop.matrix_instructions
+    if not products:
+        return ["-"] * len(LOOP_COLUMNS)
+    loads = loop.global_loads + loop.local_loads + loop.scalar_loads
+    return [f"{loop.share:.0%}", str(products), f"{loads / products:.2f}", str(loop.barriers)]
 
 
 def _name(row: Row) -> str:

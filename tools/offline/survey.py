@@ -17,6 +17,7 @@ from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTi
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.kernels.conv_matrix import CONV_MATRIX, matrix_operation
 from clprune.kernels.conv_operation import ConvOperation, conv_operation
+from clprune.kernels.conv_tiled import CONV_TILED
 from clprune.kernels.pointwise import POINTWISE
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, AveragePoolOperation, MaxPoolOperation, pool_operation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
@@ -123,7 +124,7 @@ def _average_pool(batch: int) -> AveragePoolOperation:
 
 
 _REPRESENTATIVE: Mapping[str, Callable[[], Sequence[Any]]] = {
-    CONV.name: _convolutions,
+    **dict.fromkeys((CONV.name, CONV_TILED.name), _convolutions),
     CONV_MATRIX.name: lambda: [
         matrix_operation(operation, precision=precision) for operation in _convolutions() for precision in PRECISIONS
     ],
@@ -136,7 +137,7 @@ _REPRESENTATIVE: Mapping[str, Callable[[], Sequence[Any]]] = {
 #: Kernel -> values between what neighbouring work-items of dimension 0 read of input or weights; 1 is coalesced.
 LANE_DISTANCES: Mapping[str, Callable[[Any, Any], int]] = {
     CONV.name: lambda tile, operation: tile.vector_width * operation.problem.window.stride_x,
-    CONV_MATRIX.name: lambda tile, operation: operation.problem.window.stride_x,
+    **dict.fromkeys((CONV_MATRIX.name, CONV_TILED.name), lambda tile, operation: operation.problem.window.stride_x),
     CONNECTED.name: lambda tile, operation: tile.vector_width,
     MAX_POOL.name: lambda tile, operation: tile.vector_width * operation.problem.window.stride_x,
     **dict.fromkeys((AVERAGE_POOL.name, SOFTMAX.name, POINTWISE.name), lambda tile, operation: 1),

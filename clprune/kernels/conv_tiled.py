@@ -1,0 +1,251 @@
+"""Direct convolution for GPUs: inputs and weights go through local memory (`templates/conv_tiled.cl.mako`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from clprune import quirks
+from clprune.architecture import Architecture
+from clprune.darknet.values import LayerWeights
+from clprune.device import DeviceInfo
+from clprune.geometry import ceil_div
+from clprune.kernels.arguments import Arguments, Launch
+from clprune.kernels.base import Offer, Rank, Request
+from clprune.kernels.conv import CONV, many_channels
+from clprune.kernels.conv_operation import LONG_SWEEP, POSITION_CONSTRAINTS, ConvOperation
+from clprune.kernels.convolution import PositionKernel
+from clprune.kernels.demand import Demand
+from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, column_lists, weight_arguments
+from clprune.kernels.tile import Constraint, values
+from clprune.kernels.windows import window_variables
+from clprune.kernels.workload import Workload
+from clprune.packing.columns import PackedColumns, divided
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvTiledTile:
+    """Parameters of the template, explained there.
+
+    A work-item computes `tile_m` output channels x `vectors * vector_width` positions; with pooling fused, two vectors
+    are two rows of positions.
+    """
+
+    tile_m: int = field(metadata=values(4, 8, 16))
+    vectors: int = field(metadata=values(1, 2, 4))
+    group_m: int = field(metadata=values(1, 4, 8, 16, cpu=(1,), gpu=(4, 8, 16)))
+    group_n: int = field(metadata=values(1, 8, 16, 32, cpu=(1,), gpu=(8, 16, 32)))
+    tile_k: int = field(default=8, metadata=values(4, 8, 16))
+    mapping: str = field(default="flat", metadata=values("flat", "rows"))
+    sweep: int = field(default=0, metadata=values(0, 1, 4))
+    vector_width: int = field(default=4, metadata=values(4))
+
+    @property
+    def work_group_size(self) -> int:
+        return self.group_m * self.group_n
+
+    @property
+    def rows(self) -> int:
+        """Output channels of a work-group, which follow one list of kept columns."""
+        return self.tile_m * self.group_m
+
+    @property
+    def results(self) -> int:
+        """float32 results that a work-item holds in registers."""
+        return self.tile_m * self.vectors * self.vector_width
+
+    @property
+    def staged_positions(self) -> int:
+        """Positions of a work-group, for which every column is staged."""
+        return self.group_n * self.vectors * self.vector_width
+
+    @property
+    def shares_evenly(self) -> bool:
+        """Every work-item stages equally many weights, and inputs of a chunk."""
+        staged, items = self.tile_k * self.staged_positions, self.work_group_size
+        return staged % items == 0 and self.tile_k * self.rows % items == 0
+
+
+#: Registers of a work-item, of which a GPU with 64 Ki per compute unit gives 16 warps.
+MOST_REGISTERS = 128
+
+#: Fewest output channels of a group for which it is offered: with less most of a work-group's rows are fill.
+FEWEST_CHANNELS = 32
+
+#: It comes first where it multiplies at most so many times the columns that tiles of 8 rows keep.
+MOST_EXTRA_COLUMNS = 1.5
+
+
+def _groups(tile: ConvTiledTile, operation: ConvOperation) -> int:
+    """Work-groups of a launch."""
+    problem = operation.problem
+    row_groups = problem.groups * ceil_div(problem.group_out_channels, tile.rows)
+    return row_groups * ceil_div(operation.slots(tile), tile.vectors // operation.row_step * tile.group_n)
+
+
+class ConvTiledKernel(PositionKernel[ConvTiledTile]):
+    """See `templates/conv_tiled.cl.mako`."""
+
+    name = "conv_tiled"
+    can_add = True
+    template = "conv_tiled"
+    generators = (ConvOperation.row_step, window_variables)
+    tile_type = ConvTiledTile
+    computes = ConvOperation
+    algorithm = "direct"
+    constraints = (
+        *POSITION_CONSTRAINTS,
+        Constraint(
+            reason="the accumulators of a work-item exceed the registers of any device",
+            holds=lambda t, o: t.results <= 128,
+        ),
+        Constraint(
+            reason="work-groups of several items have 64 to 256 of them",
+            holds=lambda t, o: t.work_group_size == 1 or 64 <= t.work_group_size <= 256,
+        ),
+        Constraint(reason="the work-items do not share the staged values evenly", holds=lambda t, o: t.shares_evenly),
+        Constraint(
+            reason="the tile has more rows than the layer has output channels per group",
+            holds=lambda t, o: t.rows < 2 * o.problem.group_out_channels or t.rows == 4,
+        ),
+        Constraint(
+            reason="fused pooling needs two vectors for the two rows of a window",
+            holds=lambda t, o: t.vectors % o.row_step == 0,
+        ),
+        LONG_SWEEP,
+        Constraint(
+            reason="inputs beyond 4 GiB are out of reach of 32 bits", holds=lambda t, o: o.input.elements < 2**30
+        ),
+        Constraint(
+            reason="weights of a codebook have no zero to fill up chunks with",
+            holds=lambda t, o: o.storage not in (CODEBOOK8, CODEBOOK4),
+        ),
+    )
+    cpu_tiles = (ConvTiledTile(tile_m=8, vectors=2, group_m=1, group_n=1),)
+    # By the hot loops of clprune.offline: 8x8 results and 128 registers, which leave room for a quarter of the warps.
+    # Tiles of fewer positions follow, for layers that do not fill a card otherwise (see `default_tile`).
+    gpu_tiles = (
+        ConvTiledTile(tile_m=8, vectors=2, group_m=8, group_n=32),
+        ConvTiledTile(tile_m=8, vectors=2, group_m=8, group_n=32, mapping="rows"),
+        ConvTiledTile(tile_m=4, vectors=2, group_m=8, group_n=16),
+        ConvTiledTile(tile_m=4, vectors=2, group_m=8, group_n=16, mapping="rows"),
+        ConvTiledTile(tile_m=4, vectors=1, group_m=4, group_n=16),
+        ConvTiledTile(tile_m=4, vectors=1, group_m=4, group_n=16, mapping="rows"),
+        ConvTiledTile(tile_m=4, vectors=2, group_m=4, group_n=16, mapping="rows"),
+    )
+
+    def offers(self, request: Request) -> Sequence[Offer]:
+        """On GPUs; early where the rows of a work-group keep hardly more columns than those of other kernels' tiles."""
+        operation, form = request.operation, request.form
+        problem = operation.problem
+        is_possible = form.winograd is None and operation.storage not in (CODEBOOK8, CODEBOOK4)
+        if request.has_vectors or not is_possible or problem.group_out_channels < FEWEST_CHANNELS:
+            return ()
+        together = self.default_tile(operation, request.device).rows
+        kept, kept_alone = (form.workload.kept_columns(problem.columns, tile_m=rows) for rows in (together, 8))
+        skips = kept <= MOST_EXTRA_COLUMNS * kept_alone
+        rank = Rank.SPECIAL if skips else Rank.DOUBTFUL
+        return (self.offer(request, label="direct tiled", rank=rank, is_likely=skips),)
+
+    def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvTiledTile:
+        """As everywhere; of the tiles that fit, the first that gives every compute unit a work-group."""
+        valid = [tile for tile in self.own_tiles(device) if self.rejection(tile, operation, device) is None]
+        full = (tile for tile in valid if _groups(tile, operation) >= device.compute_units)
+        most = max(valid, key=lambda tile: _groups(tile, operation), default=self.safe_tile(operation))
+        return next(full, most)
+
+    def build_options(self, device: DeviceInfo) -> tuple[str, ...]:
+        return quirks.register_options(device, MOST_REGISTERS)
+
+    def demand(
+        self, tile: ConvTiledTile, operation: ConvOperation, workload: Workload, architecture: Architecture
+    ) -> Demand:
+        problem, items = operation.problem, tile.work_group_size
+        groups = _groups(tile, operation)
+        kept = workload.kept_columns(problem.columns, tile_m=tile.rows)
+        inputs, weights = tile.staged_positions / items, tile.rows / items
+        lanes = min(items, architecture.warp_size)
+        stride = problem.window.stride_x
+        cache_clocks = inputs * architecture.load_clocks(lanes=lanes, width=1, stride=stride)
+        cache_clocks += weights / 4 * architecture.load_clocks(lanes=lanes, width=4)
+        chunks = ceil_div(kept, tile.tile_k)
+        bytes_per_chunk = 4.0 * tile.tile_k * (tile.staged_positions + tile.rows + 1)
+        x_bytes, y_bytes = 4.0 * operation.input.elements, 4.0 * operation.output.elements
+        weight_bytes = 4.0 * kept * problem.out_channels
+        return Demand(
+            groups=groups,
+            work_group_size=items,
+            columns=chunks * tile.tile_k,
+            columns_per_turn=tile.tile_k,
+            fmas=tile.results,
+            load_instructions=2 * (inputs + weights / 4) + (tile.tile_m + tile.results // tile.tile_m) / 4,
+            cache_clocks=cache_clocks,
+            local_bytes=4 * (tile.tile_m + tile.results // tile.tile_m),
+            local_mem_bytes=self.local_mem_bytes(tile, operation),
+            staged_columns=0,  # the next chunk is on its way meanwhile
+            memory_bytes=x_bytes + y_bytes + weight_bytes,
+            shared_cache_bytes=groups * chunks * bytes_per_chunk + y_bytes,
+            streams=False,
+            registers=tile.results
+            + tile.results // tile.tile_m
+            + tile.tile_m
+            + int(tile.tile_k * (inputs + weights))
+            + 24,
+            other_instructions=2,
+        )
+
+    def local_mem_bytes(self, tile: ConvTiledTile, operation: ConvOperation) -> int:
+        return 2 * 4 * tile.tile_k * (tile.staged_positions + tile.rows)
+
+    def launch(self, tile: ConvTiledTile, operation: ConvOperation) -> Launch:
+        return Launch(
+            global_size=(_groups(tile, operation) * tile.group_n, tile.group_m),
+            local_size=(tile.group_n, tile.group_m),
+        )
+
+    def variables(self, tile: ConvTiledTile, operation: ConvOperation) -> dict[str, Any]:
+        return {
+            **window_variables(operation.problem.window),
+            "vectors": tile.vectors // operation.row_step,
+            "activation": operation.activation,
+            "pooled": operation.pooled,
+            "added": operation.added,
+            "storage": operation.storage,
+            "prefetch": 0,
+        }
+
+    def safe_tile(self, operation: ConvOperation) -> ConvTiledTile:
+        mapping = "flat" if operation.can_be_flat else "rows"
+        return ConvTiledTile(tile_m=4, vectors=operation.row_step, group_m=1, group_n=1, tile_k=4, mapping=mapping)
+
+    def wavefront_rows(self, tile: ConvTiledTile) -> int:
+        """`tile_m * group_m`: the work-items of a group share inputs, and so the list of kept columns."""
+        return tile.rows
+
+    def pack(self, tile: ConvTiledTile, operation: ConvOperation, *, weights: LayerWeights) -> PackedColumns:
+        """Kept columns of the weights `[out_channels, channels, size, size]` per work-group, in whole chunks.
+
+        Raises UsageError for weights that are not finite or not coded as the operation's storage.
+        """
+        options = {**operation.list_options, "tile_m": tile.rows, "whole": tile.tile_k}
+        return divided(column_lists(weights, operation.storage, **options), tile.group_m)
+
+    def arguments(self, tile: ConvTiledTile, operation: ConvOperation, packed: PackedColumns) -> Arguments:
+        blocks = {"block_count": len(packed.blocks)}
+        return {**weight_arguments(packed), **blocks, **operation.position_arguments(tile), **operation.sum_arguments}
+
+    def sample_operations(self) -> tuple[ConvOperation, ...]:
+        """Those of `conv` with at least three output channels per group, of whose storages it has all but codebooks."""
+        return tuple(
+            operation
+            for operation in (*CONV.sample_operations(), *many_channels(32))
+            if operation.problem.group_out_channels > 2 and operation.storage not in (CODEBOOK8, CODEBOOK4)
+        )
+
+    def probes(self, tile: ConvTiledTile) -> tuple[ConvOperation, ...]:
+        """The samples, and more output channels than work-groups sweep over."""
+        return (*self.sample_operations(), *many_channels(tile.rows * max(tile.sweep, 1)))
+
+
+CONV_TILED = ConvTiledKernel()

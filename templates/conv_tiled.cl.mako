@@ -1,0 +1,210 @@
+## Direct convolution for GPUs, dense or with columns removed, whose inputs and weights a work-group shares by way of local
+## memory; bias, activation and, where `pooled`, the 2x2 max pooling that follows are fused.
+##
+##   y[m, p] = activate(bias[m] + sum_k W[m, k] * x[in(p) + offset[k]])
+##   pooled:  y[m, q] = max of these over the four positions p of output q
+##   added:   y[m, p] = activate_sum(that + other[m, p]), a shortcut
+##
+## A work-group computes group_m * tile_m output channels at group_n * vectors * vector_width positions, all of which follow
+## one list of kept columns. It walks through the list in chunks of tile_k columns: while it multiplies one chunk from one
+## half of its local memory, the next is on its way from global memory to registers, from which it goes to the other half.
+## One barrier a chunk; what is multiplied is read as vectors of four.
+##
+## Layout   x, y, valid: see conv.cl.mako
+##          blocks[row block of tile_m][6]: start of the list, its columns with fill, start of the values, first row, rows;
+##          group_m row blocks have one list and one set of values
+##          offsets: lists of input offsets, filled up to whole chunks
+##          weights[list entry][group_m * tile_m]: zeros for rows and columns that only fill up; bias, scales[row]
+##
+## tile_m        output channels per work-item, a multiple of 4
+## vector_width  positions per vector (4);  vectors: slots of positions per work-item, each a vector, or two of a pooled layer
+## group_m, group_n  work-items of a work-group along row blocks and along positions
+## tile_k        columns of a chunk
+## mapping       "flat" or "rows";  sweep: see conv.cl.mako
+##
+## Source: the register tile and both stages are those of dense matrix products on GPUs (Volkov & Demmel, SC 2008; Nath,
+## Tomov, Dongarra, IJHPCA 2010; NVIDIA's CUTLASS); inputs gathered by offsets as in Escort (arXiv:1802.10280).
+<%namespace name="common" file="common.mako"/>
+<%namespace name="convolution" file="convolution.mako"/>
+<%namespace name="storages" file="storage.mako"/>
+<%
+    T = "float4"
+    row_step = 2 if pooled else 1
+    parts, rows = range(vectors * row_step), range(tile_m)
+    group_rows, items = group_m * tile_m, group_m * group_n
+    run = group_n * vector_width  # positions of one part
+    width = len(parts) * run  # positions that a column is staged for
+    # A work-item stages some positions of every column, or one position of every few columns.
+    staged_positions, column_step = max(1, width // items), max(1, items // width)
+    staged_columns = range(0, tile_k, column_step)
+    weight_width = min(4, max(1, group_rows * tile_k // items))
+    weight_steps = range(0, group_rows * tile_k, weight_width * items)
+    W = vector_type("float", weight_width)
+    store_width = vector_width // row_step
+%>
+${common.multiply_add_macro()}
+${common.activation_function(activation, vector_width)}
+${common.sum_functions()}
+${common.partial_store_function(store_width)}
+% if pooled:
+${convolution.pool_function()}
+% endif
+## One input. AMD's loads add 32 bits of a work-item to a base that the warp shares, so that a sum in 64 bits is not needed.
+#ifdef __AMDGCN__
+#define INPUT(offset, place) (*(__global const float *)((__global const char *)x + ((uint)(offset) * 4u + (place) * 4u)))
+#else
+#define INPUT(offset, place) (x + (offset))[place]
+#endif
+## Where staged position `q` of the work-group is read, from x.
+<%def name="input_place(q)" filter="trim">
+% if mapping == "flat":
+    x_origin + n_group * ${vectors * run} + ${q}
+% else:
+    place_of(${q}, n_group, slot_count, slots_per_row, rows_per_image, x_origin, x_pitch, x_image_stride)
+% endif
+</%def>
+% if mapping == "rows":
+inline int place_of(const int q, const int n_group, const int slot_count, const int slots_per_row, const int rows_per_image,
+                    const int x_origin, const int x_pitch, const int x_image_stride)
+{
+    const int part = q / ${run}, in_part = q - part * ${run};
+    const int slot = min(n_group * ${group_n * vectors} + part / ${row_step} * ${group_n} + in_part / ${vector_width}, slot_count - 1);
+    const int row = slot / slots_per_row;
+    const int column = (slot - row * slots_per_row) * ${vector_width} + in_part % ${vector_width};
+    const int image = row / rows_per_image;
+    const int input_row = (row - image * rows_per_image) * ${row_step} + part % ${row_step};
+    return x_origin + image * x_image_stride + input_row * ${stride_y} * x_pitch + column * ${stride_x};
+}
+% endif
+## Brings chunk `number`, counted from where the loop is, into registers.
+<%def name="fetch(number)">
+<% first = number * tile_k %>
+% if column_step == 1:
+% for k in range(0, tile_k, 4):
+    const int4 offsets${k} = *(__global const int4 *)(group_list + ${first + k});
+% endfor
+% for k in range(tile_k):
+% for n in range(staged_positions):
+    next_x${k}_${n} = INPUT(offsets${k // 4 * 4}.s${k % 4}, place${n});
+% endfor
+% endfor
+% else:
+% for k in staged_columns:
+    next_x${k}_0 = INPUT(group_list[${first + k} + staged_column], place0);
+% endfor
+% endif
+% for step, start in enumerate(weight_steps):
+% if storage == "float32":
+    next_w${step} = *(__global const ${W} *)(w + ${first * group_rows + start});
+% else:
+    next_w${step} = ${storages.weights_at("w", first * group_rows + start, weight_width)};
+% endif
+% endfor
+</%def>
+## Puts what was fetched into a half of local memory.
+<%def name="stage(half)">
+% for k in staged_columns:
+% for n in range(staged_positions):
+    staged_x[${half * tile_k * width + k * width + n * items} + ${"item" if column_step == 1 else f"staged_column * {width} + staged_position"}] = next_x${k}_${n};
+% endfor
+% endfor
+% for step, start in enumerate(weight_steps):
+    *(__local ${W} *)(staged_w + ${half * tile_k * group_rows + start} + item * ${weight_width}) = next_w${step};
+% endfor
+</%def>
+## Multiplies the chunk in a half of local memory, and brings the next one to the other half. Behind the last chunk comes
+## the beginning of another list, or fill: it is not used.
+<%def name="turn(half)">
+            {
+            ${fetch(half + 1)}
+#pragma unroll
+            for (int k = ${half * tile_k}; k < ${(half + 1) * tile_k}; k++) {
+% for i in range(0, tile_m, 4):
+                const float4 a${i} = tile_w[k * ${group_rows // 4} + ${i // 4}];
+% endfor
+% for v in parts:
+                const ${T} b${v} = tile_x[k * ${width // 4} + ${v * run // 4}];
+% endfor
+% for i in rows:
+                { const ${T} a = (${T})(a${i // 4 * 4}.s${i % 4});
+% for v in parts:
+                c${i}_${v} = MULTIPLY_ADD(a, b${v}, c${i}_${v});
+% endfor
+                }
+% endfor
+            }
+            ${stage(1 - half)}
+            barrier(CLK_LOCAL_MEM_FENCE);
+            }
+</%def>
+__kernel ${work_group_attributes(group_n, group_m, 1)}
+void conv_tiled(__global const float *restrict x,
+% if added:
+                __global const float *restrict other,
+                const int other_shift,
+% endif
+                __global const ${storages.stored_type()} *restrict weights,
+                ${storages.storage_parameters()},
+                __global const int *restrict offsets,
+                __global const int *restrict blocks,
+                __global const float *restrict bias,
+                __global const char *restrict valid,
+                __global float *restrict y,
+                const int block_count,
+                ${convolution.position_parameters()})
+{
+% if added:
+    __global float *const y_start = y;
+    other += other_shift;
+% endif
+    ${convolution.work_group()}
+    ## The first row block's, which all have: a work-group's own, so that GPUs with scalar units load it once per warp.
+    const int columns = blocks[m_group * ${group_m * 6} + 1];
+    __global const int *group_list = offsets + blocks[m_group * ${group_m * 6}];
+    const int item = local_m * ${group_n} + local_n;
+% if column_step > 1:
+    const int staged_column = item / ${width}, staged_position = item - staged_column * ${width};
+    const uint place0 = ${input_place("staged_position")};
+% else:
+% for n in range(staged_positions):
+    const uint place${n} = ${input_place(f"(item + {n * items})")};
+% endfor
+% endif
+    __global const ${storages.stored_type()} *w = weights + blocks[m_group * ${group_m * 6} + 2] + item * ${weight_width};
+% for i in rows:
+    const float bias${i} = bias[block * ${tile_m} + ${i}];
+% for v in parts:
+    ${T} c${i}_${v} = (${T})(${c_float(0) if storage == "int8" else f"bias{i}"});
+% endfor
+% endfor
+    __local float staged_x[${2 * tile_k * width}] __attribute__((aligned(16)));
+    __local float staged_w[${2 * tile_k * group_rows}] __attribute__((aligned(16)));
+    __local const float4 *tile_x = (__local const float4 *)staged_x + local_n;
+    __local const float4 *tile_w = (__local const float4 *)staged_w + local_m * ${tile_m // 4};
+    if (columns > 0) {
+        float ${", ".join(f"next_x{k}_{n}" for k in staged_columns for n in range(staged_positions))};
+        ${W} ${", ".join(f"next_w{number}" for number, _ in enumerate(weight_steps))};
+        ${fetch(0)}
+        ${stage(0)}
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int left = columns; ; left -= ${2 * tile_k}) {
+            ${turn(0)}
+            if (left <= ${tile_k}) break;
+            ${turn(1)}
+            if (left <= ${2 * tile_k}) break;
+            group_list += ${2 * tile_k};
+            w += ${2 * tile_k * group_rows};
+        }
+    }
+% if storage == "int8":
+% for i in rows:
+    { const ${T} scale = (${T})(scales[block * ${tile_m} + ${i}]), shift = (${T})(bias${i});
+% for v in parts:
+    c${i}_${v} = MULTIPLY_ADD(c${i}_${v}, scale, shift);
+% endfor
+    }
+% endfor
+% endif
+    ${convolution.positions()}
+    ${convolution.store()}
+}
