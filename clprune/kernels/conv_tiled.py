@@ -136,16 +136,18 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
     )
 
     def offers(self, request: Request) -> Sequence[Offer]:
-        """On GPUs; early where the rows of a work-group keep hardly more columns than those of other kernels' tiles."""
+        """On GPUs with local memory; early where its rows keep hardly more columns than those of other kernels."""
         operation, form = request.operation, request.form
         problem = operation.problem
         is_possible = form.winograd is None and operation.storage not in (CODEBOOK8, CODEBOOK4)
         if request.has_vectors or not is_possible or problem.group_out_channels < FEWEST_CHANNELS:
             return ()
-        together = self.default_tile(operation, request.device).rows
-        kept, kept_alone = (form.workload.kept_columns(problem.columns, tile_m=rows) for rows in (together, 8))
+        default = self.default_tile(operation, request.device)
+        if default.work_group_size == 1 or quirks.has(request.device, quirks.EMULATED_LOCAL_MEMORY):
+            return ()
+        kept, kept_alone = (form.workload.kept_columns(problem.columns, tile_m=rows) for rows in (default.rows, 8))
         skips = kept <= MOST_EXTRA_COLUMNS * kept_alone
-        rank = Rank.SPECIAL if skips else Rank.DOUBTFUL
+        rank = Rank.SPECIAL + 5 if skips else Rank.DOUBTFUL
         return (self.offer(request, label="direct tiled", rank=rank, is_likely=skips),)
 
     def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvTiledTile:

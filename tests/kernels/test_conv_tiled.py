@@ -78,17 +78,19 @@ def request(workload: Workload, *, filters: int = 64, **facts: object) -> Reques
 def test_comes_first_where_its_rows_are_removed_together() -> None:
     """Units of 8 rows at random leave hardly a column that all 64 rows of a work-group have lost."""
     for workload, rank in (
-        (Workload(), Rank.SPECIAL),
-        (Workload(kept_share=0.25, unit_rows=64), Rank.SPECIAL),
+        (Workload(), Rank.SPECIAL + 5),
+        (Workload(kept_share=0.25, unit_rows=64), Rank.SPECIAL + 5),
         (Workload(kept_share=0.25, unit_rows=8), Rank.DOUBTFUL),
     ):
         (offer,) = CONV_TILED.offers(request(workload))
-        assert (offer.rank, offer.is_likely) == (rank, rank == Rank.SPECIAL)
+        assert (offer.rank, offer.is_likely) == (rank, rank < Rank.USUAL)
 
 
 def test_is_for_gpus_and_layers_with_channels() -> None:
     assert CONV_TILED.offers(request(DENSE, type="cpu", native_vector_width_float=8)) == ()
     assert CONV_TILED.offers(request(DENSE, filters=31)) == ()
+    assert CONV_TILED.offers(request(DENSE, max_work_group_size=1)) == ()
+    assert CONV_TILED.offers(request(DENSE, local_mem_is_dedicated=False)) == ()
     operation = conv_operation(request(DENSE).operation.problem, storage=CODEBOOK8)
     of_codes = Request(operation=operation, form=WeightForm(), device=GPU, max_error=1e-3)
     assert CONV_TILED.offers(of_codes) == ()

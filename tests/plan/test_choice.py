@@ -67,7 +67,7 @@ def labels(what: ConvOperation, form: WeightForm, *names: str, is_cpu: bool = Tr
 
 
 def test_dense_layers_may_be_direct_or_winograd() -> None:
-    assert labels(operation(), WeightForm(), is_cpu=False)[0] == "direct"
+    assert labels(operation(), WeightForm(), is_cpu=False)[:2] == ["direct tiled", "direct"]
     found = labels(operation(), WeightForm())
     assert found[0] == "direct"
     assert any(label.startswith("winograd F(4x4)") for label in found)
@@ -93,7 +93,7 @@ def test_channels_along_vectors_are_for_small_images() -> None:
     assert offered(8, unit_rows=32) == ["direct channels", "direct"]
     assert offered(8, unit_rows=8) == ["direct", "direct channels"]
     assert offered(8, filters=15) == ["direct"]
-    assert offered(8, is_cpu=False) == ["direct", "direct channels, unlikely"]
+    assert offered(8, is_cpu=False) == ["direct tiled", "direct", "direct channels, unlikely"]
 
 
 def test_error_that_is_allowed_decides_about_winograd() -> None:
@@ -118,7 +118,11 @@ def test_short_searches_leave_out_what_hardly_ever_wins() -> None:
         ConvProblem.square(batch=1, in_channels=64, in_height=64, in_width=64, out_channels=64, size=3, padding=1)
     )
     assert likely(large, WeightForm(), is_cpu=True) == ["winograd_fused winograd F(4x4) fused"]
-    assert likely(large, WeightForm(), is_cpu=False) == ["conv direct", "winograd winograd F(4x4)"]
+    assert likely(large, WeightForm(), is_cpu=False) == [
+        "conv_tiled direct tiled",
+        "conv direct",
+        "winograd winograd F(4x4)",
+    ]
     few_tiles = ["winograd winograd F(4x4)", "winograd_fused winograd F(4x4) fused"]
     assert likely(operation(), WeightForm(), is_cpu=True) == ["conv direct", *few_tiles]
     assert likely(operation(), WeightForm(workload=UNITS), is_cpu=True) == ["conv direct"]
