@@ -156,8 +156,8 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
 
     @abc.abstractmethod
     def safe_tile(self, operation: OperationT) -> TileT:
-        """A tile that runs on the smallest device: work-group of one, at most 1 KiB of local memory. It takes the place of
-        any other at the last moment: where one writes gaps (see `writes_gaps`) it does, too.
+        """A tile that runs on the smallest device: work-group of one, little local memory. It takes the place of any
+        other at the last moment: where one writes gaps (see `writes_gaps`) it does, too.
         """
 
     def writes_gaps(self, tile: TileT) -> bool:
