@@ -390,6 +390,10 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
         """The first of `ranked_tiles`, else the safe one."""
         return next(iter(self.ranked_tiles(operation, device)), None) or self.safe_tile(operation)
 
+    def default_for(self, operation: OperationT, workload: Workload, device: DeviceInfo) -> TileT:
+        """The same for weights of which some were removed: by default whatever that was."""
+        return self.default_tile(operation, device)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
@@ -406,6 +410,10 @@ class Offer:
     label: str = field(default="", compare=False)
     rank: int = field(default=Rank.USUAL, compare=False)
     is_likely: bool = field(default=True, compare=False)
+
+    def default_tile(self, device: DeviceInfo) -> Any:
+        """The tile to take untuned."""
+        return self.kernel.default_for(self.operation, self.workload, device)
 
     def rejection(self, tile: Any, device: DeviceInfo) -> str | None:
         """The first reason why `tile` cannot run this on `device`, or None."""

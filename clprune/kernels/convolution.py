@@ -18,6 +18,7 @@ from clprune.kernels.matrix import MatrixKernel
 from clprune.kernels.pool import max_pool_reference
 from clprune.kernels.storage import decoded_matrix
 from clprune.kernels.tile import Tile
+from clprune.kernels.workload import Workload
 from clprune.layout import Layout
 from clprune.winograd.transforms import winograd_convolution
 
@@ -26,6 +27,9 @@ ConvOperationT = TypeVar("ConvOperationT", bound=ConvOperation)
 
 #: Vector registers that a multiplication needs for what it reads.
 OPERAND_REGISTERS = 3
+
+#: A tile that skips whole units is worth at least this share of the results in registers.
+LEAST_HELD_SHARE = 0.6
 
 
 class VectorTile(Tile, Protocol):
@@ -73,11 +77,31 @@ class ConvolutionKernel(MatrixKernel[VectorTileT, ConvOperationT]):
 
     def ranked_tiles(self, operation: ConvOperationT, device: DeviceInfo) -> list[VectorTileT]:
         """As everywhere; on CPUs those come last whose results do not stay in the device's registers."""
-        ranked = super().ranked_tiles(operation, device)
-        if quirks.wants_explicit_vectors(device):
-            most = quirks.vector_width(device) * (quirks.vector_registers(device) - OPERAND_REGISTERS)
-            ranked.sort(key=lambda tile: self.held_values(tile, operation) > most)
-        return ranked
+        return sorted(super().ranked_tiles(operation, device), key=lambda tile: self._spills(tile, operation, device))
+
+    def _spills(self, tile: VectorTileT, operation: ConvOperationT, device: DeviceInfo) -> bool:
+        most = quirks.vector_width(device) * (quirks.vector_registers(device) - OPERAND_REGISTERS)
+        return quirks.wants_explicit_vectors(device) and self.held_values(tile, operation) > most
+
+    def default_for(self, operation: ConvOperationT, workload: Workload, device: DeviceInfo) -> VectorTileT:
+        """As everywhere; where its rows would cut units of removed weights in two, the next tile that holds nearly as
+        many results and whose rows do not.
+        """
+        tile = self.default_tile(operation, device)
+        if workload.is_dense or _keeps_units(tile, workload):
+            return tile
+        least = LEAST_HELD_SHARE * self.held_values(tile, operation)
+        for other in self.ranked_tiles(operation, device):
+            is_full = self.held_values(other, operation) >= least and not self._spills(other, operation, device)
+            if is_full and _keeps_units(other, workload):
+                return self.spread(other, operation, device)
+        return tile
+
+
+def _keeps_units(tile: Any, workload: Workload) -> bool:
+    """Whether the rows of a tile are whole units, or a part of one."""
+    rows, unit_rows = getattr(tile, "tile_m", 1), workload.unit_rows
+    return bool(rows % unit_rows == 0 or unit_rows % rows == 0)
 
 
 class PositionKernel(ConvolutionKernel[PositionTileT, ConvOperation]):

@@ -102,7 +102,7 @@ class Chooser:
         found = self.lookup(offer) if self.lookup else None
         if found is not None and offer.rejection(found[0], self.device) is None:
             return found
-        tile = offer.kernel.default_tile(offer.operation, self.device)
+        tile = offer.default_tile(self.device)
         return tile, SAFE_ORIGIN if tile == offer.kernel.safe_tile(offer.operation) else DEFAULT_ORIGIN
 
 

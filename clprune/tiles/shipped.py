@@ -142,7 +142,7 @@ def shipped_tile(offer: Offer, device: DeviceInfo, text: str) -> Any | None:
     default where the table has none that is faster.
     """
     if text == NO_TILE:
-        return offer.kernel.default_tile(offer.operation, device)
+        return offer.default_tile(device)
     tile = known_tile(offer.kernel, text)
     return None if tile is None else offer.kernel.spread(tile, offer.operation, device)
 

@@ -275,7 +275,7 @@ class _Run:
         self.key = result_key(info, offer)
         self.operation = offer.kernel.shortened(offer.operation, offer.workload, info)
         self.measured_problem = self.operation.key if self.operation is not offer.operation else ""
-        self.default_tile = offer.kernel.default_tile(offer.operation, info)
+        self.default_tile = offer.default_tile(info)
         self.found = Lookup(self.store, info)(offer)
         self.sample = offer.kernel.sample(self.operation, offer.workload)
 
@@ -321,12 +321,12 @@ class _Run:
     def _search(self, *, seed: int, is_forced: bool) -> ModelSearch:
         kernel, info = self.offer.kernel, self.session.info
         similar = similar_problems(self.store, self.key, kernel)
-        defaults = (kernel.default_tile(self.operation, info), *kernel.ranked_tiles(self.operation, info))
+        default = kernel.default_for(self.operation, self.offer.workload, info)
         known = self.found  # also what was shipped or predicted
         return ModelSearch(
             self.spaces.candidates(kernel, self.operation),
             parameters=kernel.parameters,
-            starts=[*defaults[:1], *(known or ())[:1], *starts_from(similar), *defaults[1:]],
+            starts=[default, *(known or ())[:1], *starts_from(similar), *kernel.ranked_tiles(self.operation, info)],
             known={} if is_forced else self.store.measurements(self.key, kernel, origin=MEASURED),
             similar=similar,
             seed=seed,

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
+from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem, Shape
-from clprune.kernels.base import Kernel
+from clprune.kernels.base import Kernel, Offer
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.pointwise import POINTWISE, PointwiseOperation
 from clprune.kernels.winograd import WINOGRAD
 from clprune.kernels.winograd_fused import WINOGRAD_FUSED
 from clprune.kernels.winograd_operation import WinogradOperation, winograd_operation
+from clprune.kernels.workload import Workload
 from clprune.layout import contiguous_layout
 from tests.imaginary import imaginary_device
 
@@ -53,6 +55,19 @@ def test_pointwise_work_groups_are_few_and_full(side: int, expected: tuple[int, 
     layout = contiguous_layout(batch=1, shape=Shape(channels=64, height=side, width=side))
     tile = POINTWISE.default_tile(PointwiseOperation(input=layout, output=layout), AVX2)
     assert (tile.group_n, tile.group_rows) == expected
+
+
+def test_rows_of_a_tile_do_not_cut_units_in_two() -> None:
+    """Of units of 8 rows tiles of 4 skip all; tiles of 6 keep 35 % of the columns where 25 % are left."""
+    operation = conv_operation(problem(56))
+
+    def rows(unit_rows: int, device: DeviceInfo, kept_share: float = 0.25) -> int:
+        workload = Workload(kept_share=kept_share, unit_rows=unit_rows)
+        return int(Offer(kernel=CONV, operation=operation, workload=workload).default_tile(device).tile_m)
+
+    assert [rows(unit_rows, AVX2) for unit_rows in (8, 6, 12, 16)] == [4, 6, 6, 4]
+    assert rows(8, AVX2, kept_share=1.0) == 6
+    assert [rows(unit_rows, AVX512) for unit_rows in (8, 4, 16)] == [8, 8, 8]
 
 
 @pytest.mark.parametrize("kernel", [WINOGRAD, WINOGRAD_FUSED])

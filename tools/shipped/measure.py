@@ -61,7 +61,7 @@ class Measuring:
     def best_of(self, offer: Offer) -> tuple[Any, float, float]:
         """(tile, its milliseconds, the default's) of an offer, found now or before."""
         search = self._searched(offer)
-        default = offer.kernel.default_tile(offer.operation, self.session.info)
+        default = offer.default_tile(self.session.info)
         finalists = list(dict.fromkeys([default, *(tile for tile, _ in search.fastest(FINALISTS))]))
         ready = [tile for tile in finalists if self._is_ready(tile)]
         runs = in_turns([partial(self.evaluator.run, tile) for tile in ready], rounds=ROUNDS)
@@ -91,7 +91,7 @@ class Measuring:
         kernel, info, operation = offer.kernel, self.session.info, self._operation(offer)
         key = result_key(info, offer)
         similar = similar_problems(self.store, key, kernel)
-        own = [kernel.default_tile(operation, info), *kernel.ranked_tiles(operation, info)[:8]]
+        own = [kernel.default_for(operation, offer.workload, info), *kernel.ranked_tiles(operation, info)[:8]]
         search = ModelSearch(
             [
                 tile
