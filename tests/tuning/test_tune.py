@@ -125,7 +125,7 @@ def test_similar_problem_gives_the_first_tile(device_context: Session) -> None:
     store.add_device(info)
     for time_ms, tile in enumerate(known, start=1):
         store.add_measurement(result_key(info, Offer(kernel=CONNECTED, operation=other)), tile, time_ms=float(time_ms))
-    tune(device_context, store, [CONNECTED_TASK], budget_s=2.0, workers=1)
+    tune(device_context, store, [CONNECTED_TASK], budget_s=6.0, effort=effort_by_name("quick"), workers=1)
     tried = [item.tile for item in store.all_measurements() if item.key.problem == CONNECTED_TASK.operation.key]
     default = CONNECTED.default_tile(CONNECTED_TASK.operation, info)
     assert tried[:2] == [tile_text(default), tile_text(known[0])]
