@@ -70,8 +70,9 @@ class Chooser:
         if best is not None:
             others = len(times_ms) - count
             return best, f"fastest of {count} measured" + (f", {others} not measured" if others else "")
-        best, count = _fastest({offer: None if self.estimates is None else self.estimates(offer) for offer in times_ms})
-        if best is not None:
+        estimates = {offer: None if self.estimates is None else self.estimates(offer) for offer in times_ms}
+        best, count = _fastest(estimates)
+        if best is not None and estimates[first] is not None:  # else nothing says that it is faster than the first
             return best, f"nothing was measured: the fastest of {count} on devices like this one"
         return first, "nothing was measured: the first of the list"
 
