@@ -7,7 +7,7 @@
 ##
 ## m: output channel; p: output position; k: column of W, as in conv.cl.mako. A warp gathers the inputs of a step of
 ## `columns` kept columns at its positions, each lane those of its own fragment, and multiplies them by the step's weights
-## for each unit of 16 rows. `multiply_tile` is the one thing that differs from device to device: an instruction where
+## for each unit of 16 rows. `multiply_tile` is what differs from device to device: an instruction where
 ## HAS_MATRIX_<unit> is defined, elsewhere plain OpenCL C in which lanes exchange the same fragments through local memory.
 ##
 ## Layout   x, y: see clprune/layout.py (CNHW planes, shared zero padding)
@@ -158,7 +158,10 @@ inline ${D} multiply(const ${D} d, const ${A} a, const ${B} b)
 % endif
 }
 % endif
-#define multiply_tile(d, a, b) d = multiply(d, a, b)
+#define SHARE_WEIGHTS(u)
+#define SHARE_INPUTS(j)
+#define SHARED()
+#define multiply_tile(u, j) d##u##_##j = multiply(d##u##_##j, a##u, b##j)
 #else  // the same fragments in plain OpenCL C
 % endif
 #define LOAD_WORDS(p) (${vector_load(a_words, "p")})
@@ -185,27 +188,28 @@ inline uint to_word(const float v) { return isfinite(v) ? (as_uint(v) + 0x1000u)
 inline uint to_word(const float v) { return as_uint(v); }
 % endif
 % if has_instruction:
-inline ${D} multiply(${D} d, const ${A} a, const ${B} b, const int lane, __local float *left, __local float *right)
+inline void share_weights(const ${A} a, const int lane, __local float *left)
 {
     const int a_row = ${spread(a_rows)}, a_column = ${spread(a_columns)};
-    const int b_column = ${spread(b_columns)}, b_position = ${spread(b_positions)};
-    const int d_row = ${spread(d_rows)}, d_position = ${spread(d_positions)};
-    barrier(CLK_LOCAL_MEM_FENCE);
 % for e, (row, column) in enumerate(zip(a_rows_places, a_columns_places)):
     left[(a_row + ${row}) * ${columns} + a_column + ${column}] = ${value("a", e, a_words)};
 % endfor
+}
+inline void share_inputs(const ${B} b, const int lane, __local float *right)
+{
+    const int b_column = ${spread(b_columns)}, b_position = ${spread(b_positions)};
 ## Lanes that hold equal inputs: the first of them writes.
 <% holders = lanes * len(b_columns_places) // (columns * positions) %>
 % if holders > 1:
-    if (lane < ${lanes // holders}) {
-% else:
-    {
+    if (lane >= ${lanes // holders}) return;
 % endif
 % for e, column in enumerate(b_columns_places):
-        right[(b_column + ${column}) * ${positions} + b_position] = ${value("b", e, b_words)};
+    right[(b_column + ${column}) * ${positions} + b_position] = ${value("b", e, b_words)};
 % endfor
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
+}
+inline ${D} multiply(${D} d, const int lane, __local const float *left, __local const float *right)
+{
+    const int d_row = ${spread(d_rows)}, d_position = ${spread(d_positions)};
     for (int k = 0; k < ${columns}; k++) {
 % for e, (row, position) in enumerate(zip(d_rows_places, d_positions_places)):
         ${element("d", e, sums)} = MULTIPLY_ADD(left[(d_row + ${row}) * ${columns} + k], right[k * ${positions} + d_position + ${position}], ${element("d", e, sums)});
@@ -213,7 +217,11 @@ inline ${D} multiply(${D} d, const ${A} a, const ${B} b, const int lane, __local
     }
     return d;
 }
-#define multiply_tile(d, a, b) d = multiply(d, a, b, lane, left, right)
+## Two barriers per step: drivers for CPUs take very long to compile many.
+#define SHARE_WEIGHTS(u) share_weights(a##u, lane, left + u * ${16 * columns})
+#define SHARE_INPUTS(j) share_inputs(b##j, lane, right + j * ${columns * positions})
+#define SHARED() barrier(CLK_LOCAL_MEM_FENCE)
+#define multiply_tile(u, j) d##u##_##j = multiply(d##u##_##j, lane, left + u * ${16 * columns}, right + j * ${columns * positions})
 #endif
 % else:
 inline ${D} multiply(${D} d, const ${A} a, const ${B} b)
@@ -224,7 +232,10 @@ inline ${D} multiply(${D} d, const ${A} a, const ${B} b)
 % endfor
     return d;
 }
-#define multiply_tile(d, a, b) d = multiply(d, a, b)
+#define SHARE_WEIGHTS(u)
+#define SHARE_INPUTS(j)
+#define SHARED()
+#define multiply_tile(u, j) d##u##_##j = multiply(d##u##_##j, a##u, b##j)
 % endif
 % if is_rounded:
 __kernel ${work_group_attributes(rounding_group, 1, 1)}
@@ -269,9 +280,10 @@ void conv_matrix(__global const ${X} *restrict x,
 % endif
 % if has_instruction:
 #ifndef HAS_MATRIX_${unit.upper()}
-    __local float left_of_all[${group_n * 16 * columns}];
-    __local float right_of_all[${group_n * columns * positions}];
-    __local float *left = left_of_all + get_local_id(0) / ${lanes} * ${16 * columns}, *right = right_of_all + get_local_id(0) / ${lanes} * ${columns * positions};
+    __local float left_of_all[${group_n * tile_m * columns}];
+    __local float right_of_all[${group_n * tiles_n * columns * positions}];
+    __local float *left = left_of_all + get_local_id(0) / ${lanes} * ${tile_m * columns};
+    __local float *right = right_of_all + get_local_id(0) / ${lanes} * ${tiles_n * columns * positions};
 #endif
 % endif
     const int lane = ${f"get_local_id(0) % {lanes}" if lanes > 1 else "0"}, warp = ${f"get_local_id(0) / {lanes}" if group_n > 1 else "0"};
@@ -311,11 +323,20 @@ void conv_matrix(__global const ${X} *restrict x,
 % for v in slots:
 % for part in range(parts):
 <% j = v * parts + part %>
-        { const ${B} b = ${words([input_value(e, v, part) for e in range(len(b_columns_places))])};
-% for u in units:
-        multiply_tile(d${u}_${j}, a${u}, b);
+        const ${B} b${j} = ${words([input_value(e, v, part) for e in range(len(b_columns_places))])};
 % endfor
-        }
+% endfor
+        SHARED();
+% for u in units:
+        SHARE_WEIGHTS(${u});
+% endfor
+% for j in range(tiles_n):
+        SHARE_INPUTS(${j});
+% endfor
+        SHARED();
+% for j in range(tiles_n):
+% for u in units:
+        multiply_tile(${u}, ${j});
 % endfor
 % endfor
     }

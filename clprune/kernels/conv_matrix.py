@@ -211,7 +211,7 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
         fragments = fragments_of(tile, operation)
         if fragments is None or fragments.lanes == 1:
             return 0
-        return 4 * tile.group_n * fragments.columns * (UNIT_ROWS + fragments.positions)
+        return 4 * tile.group_n * fragments.columns * (tile.tile_m + tile.tiles_n * fragments.positions)
 
     def launch(self, tile: ConvMatrixTile, operation: Any) -> Launch:
         fragments = FRAGMENTS[tile.unit, operation.precision]
