@@ -59,6 +59,7 @@ class Darknet:
         ctypes.CDLL("libm.so.6").fesetenv(ctypes.c_void_p(-1))
         library.load_network.restype = self._shim.layer_output.restype = ctypes.c_void_p
         self._net = ctypes.c_void_p(library.load_network(str(cfg).encode(), str(weights).encode(), 0))
+        library.set_batch_network(self._net, 1)  # else it computes, and reads, the batch that the cfg trains with
         self._predict = getattr(library, "network_predict_ptr", None) or library.network_predict
         self._predict.restype = ctypes.c_void_p
 
