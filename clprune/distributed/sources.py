@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 LIST_SUFFIXES = (".txt", ".list", ".lst")
 PARQUET_SUFFIX = ".parquet"
 
-#: Rows of a Parquet file that are held at once, of paths and of image files.
-_ROWS_OF_PATHS, _ROWS_OF_IMAGES = 4096, 64
+#: Rows of a Parquet file that are held at once, of paths and of image files, and bytes of these where a row has less.
+_ROWS_OF_PATHS, _ROWS_OF_IMAGES, _BYTES_OF_IMAGES = 4096, 64, 1 << 26
 
 
 def as_images(source: str | Path | Iterable[ImageFile]) -> Iterable[ImageFile]:
@@ -85,7 +85,7 @@ def _in_parquet(path: Path) -> Iterator[ImageFile]:
     with _parquet(path) as table:
         data, names = _columns(table.schema_arrow, path)
         columns = [column for column in (data, names) if column is not None]
-        rows, number = _ROWS_OF_PATHS if data is None else _ROWS_OF_IMAGES, 0
+        rows, number = _ROWS_OF_PATHS if data is None else _rows_of_images(table.metadata), 0
         for batch in table.iter_batches(rows, columns=columns):
             parts = {name: _column(batch, name.split(".")) for name in columns}
             for row in range(batch.num_rows):
@@ -98,6 +98,20 @@ def _in_parquet(path: Path) -> Iterator[ImageFile]:
                     yield name
                 else:
                     raise DataError(f"row {number - 1} has neither an image nor a path", path=path)
+
+
+def _rows_of_images(metadata: parquet.FileMetaData) -> int:
+    """So many that those with the largest images are no more than the bytes that may be held.
+
+    Of a column with a dictionary each row may be all of it.
+    """
+    largest = 1
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            has_dictionary = any("DICTIONARY" in encoding for encoding in column.encodings)
+            rows = 1 if has_dictionary else max(group.num_rows, 1)
+            largest = max(largest, column.total_uncompressed_size // rows)
+    return max(1, min(_ROWS_OF_IMAGES, _BYTES_OF_IMAGES // largest))
 
 
 def _column(batch: pyarrow.RecordBatch, names: Sequence[str]) -> pyarrow.Array:

@@ -19,7 +19,7 @@ from pyarrow import parquet
 import clprune
 from clprune import Detector, Runner, UsageError, distributed
 from clprune.distributed.answers import AnswerFile
-from clprune.distributed.sources import count_images, images_in
+from clprune.distributed.sources import _rows_of_images, count_images, images_in
 from clprune.errors import DataError, FileError
 from clprune.opencl import Session
 from clprune.picture import ImageBytes
@@ -106,6 +106,19 @@ def test_sources(tmp_path: Path, images: list[Path]) -> None:
     ]  # fmt: skip
     assert found[7] == ImageBytes(path="one.png", data=images[1].read_bytes())
     assert count_images(sources) == len(found)
+
+
+@pytest.mark.parametrize("has_dictionary", [True, False])
+@pytest.mark.parametrize(("image_bytes", "rows"), [(10, 64), (1 << 22, 15), (1 << 26, 1), (1 << 27, 1)])
+def test_rows_of_large_images_are_held_one_by_one(
+    tmp_path: Path, image_bytes: int, rows: int, has_dictionary: bool
+) -> None:
+    """Zeros take nothing in the file, and less than nothing where all rows are one entry of a dictionary."""
+    path, table = tmp_path / "large.parquet", pyarrow.table({"image": [bytes(image_bytes)] * 2})
+    parquet.write_table(table, path, compression="zstd", use_dictionary=has_dictionary)
+    assert _rows_of_images(parquet.read_metadata(path)) in (rows, rows + 1)
+    found = list(images_in([path]))
+    assert [len(image.data) for image in found if isinstance(image, ImageBytes)] == [image_bytes] * 2
 
 
 def test_sources_that_cannot_be_read(tmp_path: Path, broken: Path) -> None:
