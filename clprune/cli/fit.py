@@ -62,6 +62,7 @@ def command(model: str, as_json: bool, **options: Any) -> None:
     Every layer is timed in every way that it may be pruned, and judged by what the network's answer loses by it. The
     best choice is tried on the device, retrained where --epochs says so, and proved: timed in turns with the dense
     network, and run on held-out images. The exit status is 1 where the budget is missed by more than 3 %.
+    PREFIX.weights are darknet's; with --bits or methods of the Winograd domain they are packed (PREFIX.safetensors).
     PREFIX.fit.json keeps all that was measured: the same command goes on where it was killed, and another budget takes
     no new table.
     """

@@ -196,10 +196,10 @@ def fit_all(
     up to `tune_s` seconds of tuning where tiles are missing, and judged by what the network's answer to images of
     `data` loses when it alone is pruned and what stays is fitted. The best selection is
     searched among `tries`, tried on the device, and retrained for `epochs` from the dense network's answers, and
-    labels where there are some (or by `recipe`). PREFIX.cfg and its weights are written for `out`, of several targets
-    PREFIX-1 and so on; PREFIX.fit.json keeps the table and PREFIX.fit.checkpoint a retraining, by which a run that
-    was killed goes on and another target costs little. Raises UsageError for targets that cannot be reached, and what
-    `prune` raises.
+    labels where there are some (or by `recipe`). PREFIX.cfg and its weights are written for `out`, packed where
+    there are `bits` or methods of the Winograd domain, of several targets PREFIX-1 and so on; PREFIX.fit.json keeps the
+    table and PREFIX.fit.checkpoint a retraining, by which a run that was killed goes on and another target costs
+    little. Raises UsageError for targets that cannot be reached, and what `prune` raises.
     """
     from clprune.fitting.kinds import METHODS, kinds_of
     from clprune.fitting.stored import check_bits
@@ -210,10 +210,13 @@ def fit_all(
         dense = load_model(model, weights, batch=1 if batch is None else batch)
     else:
         dense = as_model(model, batch=batch)
+    # known before anything is measured, so that what stands there already is refused now
+    is_packed = bool(coded) or any(kind.settings(0.5).winograd is not None for kind in kinds)
+    file_format: FileFormat = "packed" if is_packed else "darknet"
     prefixes = [out if out is None or len(targets) == 1 else f"{out}-{number}" for number in range(1, len(targets) + 1)]
     for prefix in prefixes:
         if prefix is not None:
-            model_targets(prefix, sources=dense.files)
+            model_targets(prefix, file_format=file_format, sources=dense.files)
     images, test = load_splits(
         data, dense.network, held_out=held_out, seed=seed, count=count, image_options=image_options,
         names_file=dense.names_file, progress=progress,
@@ -224,7 +227,7 @@ def fit_all(
         fitting = _Fitting(
             dense=dense, images=images, held_out=test, data=data_name(data), session=session, store=store, seed=seed,
             recipe=_recipe(dense.network, recipe, images, epochs=epochs, learning_rate=learning_rate, seed=seed),
-            tries=tries, tune_s=tune_s, progress=progress, out=out,
+            tries=tries, tune_s=tune_s, progress=progress, out=out, file_format=file_format,
         )  # fmt: skip
         fitting.build(kinds, coded)
         for target in targets:
@@ -262,6 +265,7 @@ class _Fitting:
     tune_s: float
     progress: OnProgress | None
     out: str | Path | None
+    file_format: FileFormat
 
     def build(self, kinds: tuple[Any, ...], bits: tuple[int, ...]) -> None:
         """Measure the table, or what its record lacks."""
@@ -428,10 +432,7 @@ class _Fitting:
     def _written(self, result: FitResult, prefix: str | Path | None) -> FitResult:
         if prefix is None:
             return result
-        values = [one for one in result.model.weights.layers if one is not None]
-        is_packed = any(one.winograd is not None or one.coding is not None for one in values)
-        file_format: FileFormat = "packed" if is_packed else "darknet"
-        written = result.model.save(prefix, file_format=file_format)
+        written = result.model.save(prefix, file_format=self.file_format)
         output_path(prefix, ".fit.checkpoint").unlink(missing_ok=True)
         return replace(result, written=written)
 

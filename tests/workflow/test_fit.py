@@ -80,6 +80,15 @@ def test_several_budgets_are_one_page(device_context: Session, model: Path) -> N
     assert page.count("<h2>") == 2 and "100" in page
 
 
+def test_files_in_the_way_are_refused_before_anything_is_measured(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "few.weights").write_bytes(b"")
+    for ways in ({"bits": (8,), "methods": ("workgroup",)}, {"methods": ("bwsp",)}):
+        with pytest.raises(UsageError, match=r"few\.weights would be loaded in place of few\.safetensors"):
+            fit(model, most_loss=1, data="fractals", out=tmp_path / "few", **ways)
+    with pytest.raises(UsageError, match="would replace"):
+        fit(model, most_loss=1, data="fractals", methods=("workgroup",), out=model.with_suffix(""))
+
+
 @pytest.mark.slow
 def test_weights_are_stored_in_fewer_bits_where_it_pays(device_context: Session, model: Path, tmp_path: Path) -> None:
     result = fit(
