@@ -295,9 +295,9 @@ class _Run:
         except KeyboardInterrupt:
             if self.evaluations:
                 self.pool.cancel()
-                self._settle(search)
+                self._settle(search, deadline=time.monotonic())
             raise
-        return self._settle(search, deadline=deadline)
+        return self._settle(search, deadline=deadline if self.keeps_end else math.inf)
 
     def retimed(self, outcome: Outcome, time_ms: float | None) -> Outcome:
         """The outcome with another time, if there is one; its default was timed beside the winner and moves along."""
@@ -382,10 +382,12 @@ class _Run:
         untuned = [tile for tile in (self.found or ())[:1] if tile in known]
         return list(dict.fromkeys([self.default_tile, *untuned, *near]))
 
-    def _settle(self, search: ModelSearch, *, deadline: float = math.inf) -> Outcome | None:
-        """Measure the finalists again beside the default, in turns; the fastest is kept."""
+    def _settle(self, search: ModelSearch, *, deadline: float) -> Outcome | None:
+        """Measure the finalists again beside the default, in turns, in fewer rounds where `deadline` is near; the
+        fastest is kept.
+        """
         rounds = self.effort.rounds
-        if self.keeps_end:
+        if math.isfinite(deadline):
             left = (deadline - time.monotonic()) / self._settle_s(search, rounds=rounds)
             rounds = max(_FEWEST_ROUNDS, min(rounds, int(rounds * left)))
         runs = self.pool.run_in_turns(self._finalists(search), rounds=rounds)

@@ -59,7 +59,8 @@ def test_second_run_goes_on_where_the_first_stopped(device_context: Session, tmp
     assert set(store.measurements(key, CONNECTED)) > first
 
 
-def test_interrupt_keeps_what_was_found(device_context: Session, tmp_path: Path) -> None:
+@pytest.mark.parametrize("leaves_none", [True, False])
+def test_interrupt_keeps_what_was_found(device_context: Session, tmp_path: Path, leaves_none: bool) -> None:
     store = Store(tmp_path / "a.sqlite")
     calls = []
 
@@ -69,7 +70,7 @@ def test_interrupt_keeps_what_was_found(device_context: Session, tmp_path: Path)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tune(device_context, store, [CONNECTED_TASK], budget_s=30, progress=interrupt)
+        tune(device_context, store, [CONNECTED_TASK], budget_s=30, progress=interrupt, leaves_none=leaves_none)
     key = result_key(device_context.info, CONNECTED_TASK)
     assert len(store.measurements(key, CONNECTED)) == 3
     assert store.best(key, CONNECTED) is not None
