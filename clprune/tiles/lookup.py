@@ -109,7 +109,7 @@ class Lookup:
             best = found.best
             is_own = found.rank[1] == 0 and best.origin == MEASURED and best.key.problem == operation.key
             is_usable = best.time_ms is not None and _is_near(best, workload) and self._tile(found, offer) is not None
-            if is_own and is_usable:
+            if is_own and is_usable and best.kept_share > 0:
                 measured = (
                     offer.kernel.shortened(operation, workload, self._info) if best.measured_problem else operation
                 )
@@ -124,6 +124,7 @@ class Lookup:
         for found in self.ranked(offer):
             best, distance = found.best, found.rank[2]
             is_near = found.rank[0] in (_SHIPPED, _NEAR_SHIPPED) and distance <= FARTHEST_ESTIMATE
+            is_near = is_near and best.kept_share > 0  # nothing is in proportion to no work
             if is_near and best.time_ms is not None and self._tile(found, offer) is not None:
                 work = problem_work(offer.operation.key) / problem_work(best.measured_problem or best.key.problem)
                 return float(best.time_ms * work * offer.workload.kept_share / best.kept_share)
@@ -151,7 +152,7 @@ class Lookup:
         name, source_hash = kernel.name, kernel.source_hash()
         if (name, source_hash) not in self._winners:
             own = [best for best in self._store.all_best(kernel=name) if best.key.source_hash == source_hash]
-            self._winners[name, source_hash] = own + (self._table.of(name) if self._table else [])
+            self._winners[name, source_hash] = [*own, *(self._table.of(name) if self._table else ())]
         return self._winners[name, source_hash]
 
     def _rank(self, best: Best, wanted: Key, workload: Workload) -> Found:

@@ -17,8 +17,11 @@ from clprune.kernels.base import Kernel, Offer
 from clprune.kernels.tile import parameters_of
 
 #: Where a result came from: timed on its device, predicted without one, or read from a file of somebody else's, whose
-#: name may stand behind it: "imported from tiles.json"; or measured on a like device, in a table of clprune's.
-ORIGINS = MEASURED, OFFLINE, IMPORTED, SHIPPED = "measured", "offline", "imported", "shipped"
+#: name may stand behind it: "imported from tiles.json".
+ORIGINS = MEASURED, OFFLINE, IMPORTED = "measured", "offline", "imported"
+
+#: Measured on a like device, in a table of clprune's: what no database or file can claim.
+SHIPPED = "shipped"
 
 #: Why a candidate has no usable time, in the words of the T4 exchange format.
 INVALIDITIES = CORRECT, COMPILE, RUNTIME, CORRECTNESS, TIMEOUT, CONSTRAINTS = (
@@ -65,14 +68,14 @@ _EXPECTED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 class _Record:
-    """What every record does when it is made: refuse, with a TileError, what none of its fields can be."""
+    """What every record does when it is made: refuse, with a TileError, what none of the fields it is given can be."""
 
     __dataclass_fields__: dict[str, dataclasses.Field[Any]]
 
     def __post_init__(self) -> None:
         for name, field in self.__dataclass_fields__.items():
             expected = _EXPECTED.get(name) or _EXPECTED.get(str(field.type))
-            if expected is not None and not expected[1](getattr(self, name)):
+            if field.init and expected is not None and not expected[1](getattr(self, name)):
                 raise TileError(f"{name} is {shown(repr(getattr(self, name)))}; expected {expected[0]}")
 
 
@@ -124,6 +127,13 @@ class Best(_Record):
     timestamp: str = ""
     origin: str = MEASURED
     measured_problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShippedBest(Best):
+    """A winner of a table that comes with the library."""
+
+    origin: str = dataclasses.field(default=SHIPPED, init=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from clprune.errors import StoreError, TileError, UsageError, shown
 from clprune.json_input import mapping, read_json, required
 from clprune.kernels.base import Kernel, Offer
 from clprune.kernels.workload import Workload
-from clprune.tiles.records import SHIPPED, Best, Key, StoredDevice, parameters_from
+from clprune.tiles.records import Key, ShippedBest, StoredDevice, parameters_from
 
 FORMAT = "clprune tiles 1"
 TABLES = Path(__file__).resolve().parent / "tables"
@@ -67,9 +67,9 @@ class Table:
     name: str
     device_class: DeviceClass
     device: StoredDevice
-    best: tuple[Best, ...]
+    best: tuple[ShippedBest, ...]
 
-    def of(self, kernel: str) -> list[Best]:
+    def of(self, kernel: str) -> list[ShippedBest]:
         """The winners of one kernel."""
         return [best for best in self.best if best.key.kernel == kernel]
 
@@ -116,7 +116,7 @@ def _table(name: str, content: Mapping[str, Any]) -> Table:
     )
 
 
-def _best(device: StoredDevice, row: Mapping[str, Any]) -> Best:
+def _best(device: StoredDevice, row: Mapping[str, Any]) -> ShippedBest:
     workload = Workload(kept_share=required(row, "kept_share", float), unit_rows=required(row, "unit_rows", int))
     key = Key(
         device=device.device,
@@ -125,14 +125,13 @@ def _best(device: StoredDevice, row: Mapping[str, Any]) -> Best:
         problem=required(row, "problem", str),
         workload=workload.key,
     )
-    return Best(
+    return ShippedBest(
         key=key,
         kept_share=workload.kept_share,
         unit_rows=workload.unit_rows,
         tile=NO_TILE if row.get("tile") is None else json.dumps(mapping(row["tile"], "tile"), sort_keys=True),
         time_ms=required(row, "time_ms", float),
         default_time_ms=required(row, "default_time_ms", float),
-        origin=SHIPPED,
         measured_problem=required(row, "measured_problem", str) if "measured_problem" in row else "",
     )
 

@@ -159,8 +159,9 @@ def test_a_database_whose_columns_hold_anything(column: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("where", ["measurement", "best"])
-def test_unknown_origins_are_refused(where: str, tmp_path: Path) -> None:
-    """A word that nobody knows is not trusted more than one that everybody does."""
+@pytest.mark.parametrize("word", ["zzz", "shipped"])
+def test_origins_that_nobody_can_claim_are_refused(word: str, where: str, tmp_path: Path) -> None:
+    """A word that nobody knows is not trusted more than one that everybody does, nor the library's own."""
     kernel = kernel_by_name("connected")
     offer, tile = offer_of(kernel), kernel.gpu_tiles[0]
     path = tmp_path / "a.sqlite"
@@ -170,12 +171,16 @@ def test_unknown_origins_are_refused(where: str, tmp_path: Path) -> None:
         store.add_measurement(result_key(DEVICE, offer), tile, time_ms=1.0)
         document = to_document(from_store(store))
     own = document["results"][0]["clprune"]
-    (own if where == "measurement" else own["best"])["origin"] = "zzz"
-    with pytest.raises(StoreError, match=r"a\.json: results\[0\]: origin is 'zzz'; expected one of measured, offline"):
+    (own if where == "measurement" else own["best"])["origin"] = word
+    expected = rf"a\.json: results\[0\]: origin is '{word}'; expected one of measured, offline, imported$"
+    with pytest.raises(StoreError, match=expected):
         from_document(document, path="a.json")
     with sqlite3.connect(path) as connection:
-        connection.execute(f"UPDATE {where} SET origin='zzz'")
-    with Store(path) as store, pytest.warns(StoreWarning, match=f"1 rows of {where} make no sense .*origin is 'zzz'"):
+        connection.execute(f"UPDATE {where} SET origin=?", (word,))
+    with (
+        Store(path) as store,
+        pytest.warns(StoreWarning, match=f"1 rows of {where} make no sense .*origin is '{word}'"),
+    ):
         assert where == "measurement" or Lookup(store, DEVICE)(offer) is None
         list(store.all_measurements())
 

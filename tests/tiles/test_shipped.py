@@ -138,6 +138,8 @@ def test_times_choose_the_kernel_where_nothing_was_measured(folder: Path) -> Non
     assert lookup.estimate_ms(layer(28)) == pytest.approx(2.0 / 4)
     assert lookup.estimate_ms(layer(56, kept_share=0.5)) == pytest.approx(1.0)
     assert lookup.estimate_ms(layer(7)) is None
+    put(folder, row(direct, kept_share=0.0), row(layer(28)))  # of no work nothing can be said
+    assert Lookup(Store(None), DEVICE).estimate_ms(layer(56)) == pytest.approx(8.0)
 
 
 @pytest.mark.parametrize(
