@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from onnx import (
+    FunctionProto,
     ModelProto,
     NodeProto,
     TensorProto,
@@ -88,16 +89,21 @@ def parse_onnx(data: bytes, path: str | Path) -> ModelProto:
 
 def _count_nodes(model: ModelProto) -> int:
     """Nodes of the graph when its local functions, which may call each other, are inlined."""
-    bodies = {(function.domain, function.name): function.node for function in model.functions}
+    bodies = {_inlined_as(function, function.name): function.node for function in model.functions}
 
     @functools.cache  # a function that calls itself ends in a RecursionError
-    def nodes_of(function: tuple[str, str]) -> int:
+    def nodes_of(function: str) -> int:
         return count(bodies[function]) if function in bodies else 1
 
     def count(nodes: Iterable[NodeProto]) -> int:
-        return sum(nodes_of((node.domain, node.op_type)) + sum(map(count, _graphs_of(node))) for node in nodes)
+        return sum(nodes_of(_inlined_as(node, node.op_type)) + sum(map(count, _graphs_of(node))) for node in nodes)
 
     return count(model.graph.node)
+
+
+def _inlined_as(of: FunctionProto | NodeProto, name: str) -> str:
+    """The text by which onnx finds the function that a node calls: what differs may have the same."""
+    return "::".join(["" if of.domain == "ai.onnx" else of.domain, name, *([of.overload] if of.overload else [])])
 
 
 def _graphs_of(node: NodeProto) -> Iterator[Iterable[NodeProto]]:
