@@ -78,6 +78,8 @@ def _resize(importer: Importer, node: NodeProto) -> Feature:
         if [old.height * scales[0], old.width * scales[1]] != [height, width]:
             raise UsageError("is half_pixel_symmetric with sides that are rounded: expected whole ones")
         keys["coordinates"] = "half_pixel"
+    if height * width * old.channels > MAX_VALUES:
+        raise UsageError(f"makes {old.channels}x{height}x{width} values: expected at most {MAX_VALUES}")
     rows, columns = (
         Resampling(old=before, new=after, scale=scale, **keys)
         for before, after, scale in zip((old.height, old.width), (height, width), scales, strict=True)
@@ -87,8 +89,6 @@ def _resize(importer: Importer, node: NodeProto) -> Feature:
         return importer.delivered(importer.sketch.add("upsample", layer, stride=stride))
     given = {"scale_y": (rows, scales[0]), "scale_x": (columns, scales[1])}
     own: dict[str, Any] = {key: scale for key, (side, scale) in given.items() if scale != side.new / side.old}
-    if height * width * old.channels > MAX_VALUES:
-        raise UsageError(f"makes {old.channels}x{height}x{width} values: expected at most {MAX_VALUES}")
     return importer.delivered(importer.sketch.add("resize", layer, height=height, width=width, **keys, **own))
 
 
