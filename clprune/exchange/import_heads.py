@@ -17,11 +17,12 @@ from onnx import ModelProto
 
 from clprune.darknet.kinds.heads import Head
 from clprune.darknet.registry import find_kind
-from clprune.errors import ClpruneError
+from clprune.errors import ClpruneError, UsageError
 from clprune.exchange.boxes import BOX_OUTPUTS
 from clprune.exchange.read import metadata_of
 from clprune.exchange.sketch import read_options
 from clprune.exchange.write import own_fields
+from clprune.json_input import parse_json
 
 _WORD = re.compile(r"[A-Za-z0-9_]*")
 #: What heads are made of.
@@ -42,8 +43,8 @@ class FoundHead:
 def heads_of(model: ModelProto) -> dict[str, FoundHead]:
     """The heads of a file by the names of its outputs; none where its metadata say nothing that fits."""
     try:
-        described = json.loads(metadata_of(model, "heads"))
-    except (ValueError, RecursionError):
+        described = parse_json(metadata_of(model, "heads"))
+    except UsageError:
         return {}
     if not isinstance(described, dict):
         return {}

@@ -74,10 +74,14 @@ def test_heads_come_back(name: str, has_boxes: bool, tmp_path: Path, session: Se
             np.testing.assert_array_equal(answer, expected)
 
 
+deep = "[" * 500 + "]" * 500
+
+
 @pytest.mark.parametrize(
     "change",
     [
         lambda heads: "[" * 9999,
+        lambda heads: json.dumps({"yolo_2": heads["yolo_2"] | {"anchors": "deep"}}).replace('"deep"', deep),
         lambda heads: "[1]",
         lambda heads: json.dumps({"yolo_2": 3, "other": {}}),
         lambda heads: json.dumps({"yolo_2": heads["yolo_2"] | {"anchors": [[1, 2]]}}),
