@@ -18,7 +18,7 @@ from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
 from clprune.exchange.feature import PROBES, ZERO, Feature, Samples, is_square
 from clprune.exchange.importer import ChannelSum, Importer, Operators
-from clprune.exchange.read import attributes_of
+from clprune.exchange.read import MAX_VALUES, attributes_of
 
 SUMS = Operators()
 
@@ -78,9 +78,11 @@ def normalized(importer: Importer, name: str, x: Feature, other: Feature) -> Fea
     if (x.places == ZERO).any() or (other.places != x.places % (shape.height * shape.width)).any():
         return None
     if not known.is_square:
-        is_mean = name == "Sub" and other.samples is None and known.share * shape.channels == 1
+        is_mean = name == "Sub" and other.samples is None and known.share == 1 / shape.channels
         return replace(x, layer=centred(importer, x.layer)) if is_mean else None
-    epsilon = _epsilon_of(other.at_probes if name == "Div" else 1 / other.at_probes) if name != "Sub" else None
+    with np.errstate(divide="ignore", over="ignore"):
+        divisors = other.at_probes if name == "Div" else 1 / other.at_probes
+    epsilon = _epsilon_of(divisors) if name != "Sub" else None
     if epsilon is None:
         return None
     if known.share == 1 and epsilon < _LEAST_EPSILON:
@@ -91,6 +93,8 @@ def normalized(importer: Importer, name: str, x: Feature, other: Feature) -> Fea
 def centred(importer: Importer, layer: int) -> int:
     """The layer's output without the mean of its channels."""
     channels = importer.sketch.shape(layer).channels
+    if channels**2 > MAX_VALUES:
+        raise UsageError(f"takes the mean of {channels} channels from each: expected at most {MAX_VALUES} weights")
     centre = (np.eye(channels) - 1 / channels).astype(np.float32)
     values = LayerWeights(weights=centre.reshape(channels, channels, 1, 1), biases=np.zeros(channels, np.float32))
     return importer.sketch.add("convolutional", layer, filters=channels, size=1, activation="linear", values=values)

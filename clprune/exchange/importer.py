@@ -143,6 +143,7 @@ class Importer:
     def _whole(self, shape: Shape) -> Indices:
         """One array for all layers of a shape: most tensors are whole, and large."""
         if shape not in self._wholes:
+            self._hold(shape.elements)
             self._wholes[shape] = whole(shape)
         return self._wholes[shape]
 
@@ -236,10 +237,14 @@ class Importer:
         self.tensors.update((name, value) for name, value in zip(node.output, results, strict=False) if name)
 
     def _charge(self, node: NodeProto, results: Sequence[Array | Feature]) -> None:
-        """Count what is held from now on. Raises UsageError where all nodes together made too much of little."""
+        """Count what is held from now on; `_wholes` count where they are made. Raises UsageError as `_hold` does."""
         known = [*self._wholes.values(), *(_values(value) for value in self.inputs(node) if value is not None)]
         for found in map(_values, results):
-            self._left -= 0 if any(found is one for one in known) else found.size
+            self._hold(0 if any(found is one for one in known) else found.size)
+
+    def _hold(self, count: int) -> None:
+        """Count so many values more. Raises UsageError where all nodes together made too much of little."""
+        self._left -= count
         if self._left < 0:
             raise UsageError("and those before it make more values than could be held: expected a smaller model")
 

@@ -61,6 +61,22 @@ def kinds(model: Model) -> list[str]:
     return [layer.kind for layer in model.network.layers]
 
 
+@pytest.mark.parametrize("channels", [48, 49, 98])
+def test_a_mean_is_told_whatever_its_share_rounds_to(channels: int, tmp_path: Path, session: Session) -> None:
+    nodes = [node("ReduceMean", "x", "m", axes=[1]), node("Sub", "x m")]
+    found = clprune.convert(save(tmp_path / "m.onnx", nodes, shape=["N", channels, 3, 2]), out=tmp_path / "m",
+                            device=session)  # fmt: skip
+    assert (found.relative_error < 1e-5, kinds(found.model)) == (True, ["convolutional"])
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_sum_that_is_no_root(tmp_path: Path, session: Session) -> None:
+    """Its inverse is infinite where the sum is zero."""
+    nodes = [node("ReduceSumSquare", "x", "s", axes=[1]), node("Mul", "x s")]
+    path = save(tmp_path / "m.onnx", nodes)
+    assert clprune.convert(path, out=tmp_path / "m", device=session).relative_error < 1e-5
+
+
 # --- round trips ---
 
 

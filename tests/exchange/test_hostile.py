@@ -13,6 +13,7 @@ pytest.importorskip("onnxruntime", reason="ONNX files need clprune[onnx]")
 # what follows can be used only where onnx is
 import itertools
 
+import onnx
 from onnx import TensorProto, helper
 
 import clprune
@@ -66,6 +67,18 @@ def functions(path: Path, bodies: Sequence[Sequence[str]]) -> Path:
     return path
 
 
+def overloads(path: Path, call: Callable[[str], tuple[str, str]]) -> None:
+    """The same with one name for all functions, told apart by overloads; `call` says how one is called."""
+    functions(path, [["Relu"], *([f"F{number}"] * 2 for number in range(60))])
+    model = onnx.load(path)
+    for function in model.functions:
+        function.overload, function.name = function.name, "F"
+    for caller in [*model.graph.node, *(caller for function in model.functions for caller in function.node)]:
+        if caller.domain == "f":
+            caller.op_type, caller.overload = call(caller.op_type)
+    path.write_bytes(model.SerializeToString())
+
+
 SIZE = {"s": np.int64([1 << 24])}
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "doubled": (lambda path: save(path, concats(40)), r"\(Concat\) makes more than \d+ values"),
@@ -83,10 +96,18 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
               "makes 65536 parts and names 2"),
     "texts": (lambda path: save(path, [node("Cast", "c", "d", to=TensorProto.STRING), node("Add", "x d")],
                                 constants={"c": np.ones(4, "f4")}), "makes texts: expected numbers"),
+    "resized": (lambda path: save(path, [node("Resize", "x  s", mode="nearest")], shape=["N", 1, 1, 4096],
+                                  constants={"s": np.float32([1, 1, 1, 1e6])}),
+                r"\(Resize\) makes 1x1x4096000000 values: expected at most"),
+    "centred": (lambda path: save(path, [node("Conv", "x w", "c"), node("ReduceMean", "c", "m", axes=[1]),
+                                         node("Sub", "c m")], constants={"w": np.zeros((10_000, 3, 9, 8), "f4")}),
+                r"\(Sub\) takes the mean of 10000 channels from each: expected at most"),
     "nodes": (lambda path: save(path, [*(node("Identity", "x", f"i{number}") for number in range(40_000)),
                                        node("Relu", "x")]), "holds 40001 nodes: expected at most 32768"),
     "functions": (lambda path: functions(path, [["Relu"], *([f"F{number}"] * 2 for number in range(60))]),
                   "holds 1152921504606846976 nodes"),
+    "overloads": (lambda path: overloads(path, lambda name: ("F", name)), "holds 1152921504606846976 nodes"),
+    "named alike": (lambda path: overloads(path, lambda name: (f"F::{name}", "")), "holds 1152921504606846976 nodes"),
     "itself": (lambda path: functions(path, [["F0"]]), "local functions cannot be inlined"),
 }  # fmt: skip
 
@@ -98,6 +119,16 @@ def test_a_little_that_makes_much_is_refused(name: str, tmp_path: Path, session:
     with pytest.raises(ExchangeError, match=text) as found:
         clprune.convert(tmp_path / "model.onnx", out=tmp_path / "out", device=session)
     assert str(found.value).startswith(f"{tmp_path / 'model.onnx'}: ") and "\n" not in str(found.value)
+
+
+def test_outputs_of_layers_count(tmp_path: Path, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of another shape, of all values of a layer."""
+    monkeypatch.setattr("clprune.exchange.importer.MAX_VALUES", 300)
+    names = ["x", *(f"p{number}" for number in range(5)), "y"]
+    pools = [node("MaxPool", before, after, kernel_shape=[2, 2]) for before, after in itertools.pairwise(names)]
+    path = save(tmp_path / "model.onnx", pools)
+    with pytest.raises(ExchangeError, match=r"\(MaxPool\) and those before it make more values than could be held"):
+        clprune.convert(path, out=tmp_path / "out", device=session)
 
 
 def test_functions_of_functions_are_inlined(tmp_path: Path, session: Session) -> None:
