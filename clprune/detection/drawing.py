@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import colorsys
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -104,19 +105,30 @@ def _fitting_text(draw: ImageDraw.ImageDraw, found: Detection, image: Image.Imag
     """(a label in letters that can be drawn, its font and size): the name is shortened where the picture is narrower
     than its smallest text.
     """
-    name, share = found.name, f" {found.confidence:.0%}"
+    name, share = found.name[: image.width], f" {found.confidence:.0%}"  # hardly a letter is narrower than a pixel
     size = max(round(min(image.size) * _TEXT), _SMALLEST_TEXT)
     if font_for(name, size) is None:
         name = plain(name) or f"#{found.class_index}"
-    for length in range(len(name), -1, -1):
-        text = name + share if length == len(name) else name[:length] + "\N{HORIZONTAL ELLIPSIS}" * bool(length) + share
-        while True:
-            font = font_for(text, size) or ImageFont.load_default(size)
-            start, _, end, _ = draw.textbbox((0, 0), text, font=font)
-            width = round(end - start) + 2 * max(size // 5, 1)
-            if width <= image.width:
-                return text, font, size
-            if size <= _SMALLEST_TEXT:
-                break
-            size = max(size * image.width // width, _SMALLEST_TEXT)
-    return share.strip(), font, size
+    text = name + share
+    while (width := _label_width(draw, text, size)) > image.width and size > _SMALLEST_TEXT:
+        size = max(size * image.width // width, _SMALLEST_TEXT)
+    if width > image.width:
+
+        def shortened(length: int) -> str:
+            return f"{name[:length]}\N{HORIZONTAL ELLIPSIS}{share}" if length else share.strip()
+
+        lengths = range(1, len(name))
+        text = shortened(
+            bisect.bisect_right(lengths, image.width, key=lambda length: _label_width(draw, shortened(length), size))
+        )
+    return text, _font_of(text, size), size
+
+
+def _label_width(draw: ImageDraw.ImageDraw, text: str, size: int) -> int:
+    """Pixels of a label of letters of this size with its borders."""
+    start, _, end, _ = draw.textbbox((0, 0), text, font=_font_of(text, size))
+    return round(end - start) + 2 * max(size // 5, 1)
+
+
+def _font_of(text: str, size: int) -> Font:
+    return font_for(text, size) or ImageFont.load_default(size)
