@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 import unicodedata
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TypeAlias
 
 from PIL import ImageFont
 
 Font: TypeAlias = "ImageFont.FreeTypeFont | ImageFont.ImageFont"
 
-#: Files of Linux's, macOS's and Windows' fonts with many letters; Pillow looks where the system keeps them.
+#: Files of Linux's, macOS's and Windows' fonts with many letters.
 _FILES = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -38,16 +41,40 @@ def plain(text: str) -> str:
 
 @functools.cache
 def _names() -> tuple[str | None, ...]:
-    """Pillow's own font (None) and the files of `_FILES` that are here."""
-    return (None, *_found())
+    """Pillow's own font (None) and the paths of those of `_FILES` that the system has."""
+    found: dict[str, Path] = {}
+    for path in _installed():
+        if path.name in _FILES:
+            found.setdefault(path.name, path)
+    return (None, *(str(found[name]) for name in _FILES if name in found and _opens(found[name])))
 
 
-def _found() -> Iterator[str]:
-    for name in _FILES:
-        try:
-            yield str(ImageFont.truetype(name).path)
-        except OSError:
-            continue
+def _installed() -> Iterator[Path]:
+    """The files in the system's and the user's folders of fonts.
+
+    Pillow, given a name, looks in the working folder first, whose files may be anybody's.
+    """
+    for folder in _folders():
+        for place, _, files in os.walk(folder) if folder.is_absolute() else ():
+            yield from (Path(place, name) for name in files)
+
+
+def _folders() -> list[Path]:
+    if sys.platform == "win32":
+        return [Path(os.environ.get("WINDIR", ""), "fonts")]
+    if sys.platform == "darwin":
+        return [Path("/Library/Fonts"), Path("/System/Library/Fonts"), Path("~/Library/Fonts").expanduser()]
+    own = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
+    others = os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share"
+    return [Path(folder, "fonts") for folder in (own, *others.split(":"))]
+
+
+def _opens(path: Path) -> bool:
+    try:
+        ImageFont.truetype(path)
+    except OSError:
+        return False
+    return True
 
 
 @functools.lru_cache(maxsize=64)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from clprune import DataError, Detection, Detector, ImageError, MissingDependencyError, Model, UsageError, load_image
 from clprune.darknet.network import load_network
 from clprune.darknet.values import Weights
+from clprune.detection import drawing, lettering
 from clprune.detection.drawing import class_colour, crop_object, draw_objects
 from clprune.detection.lettering import font_for, plain
 from clprune.detection.video import Video, video_writer
@@ -139,6 +141,38 @@ def test_names_in_any_letters_on_any_picture(monkeypatch: pytest.MonkeyPatch) ->
         int((np.asarray(draw_objects(pixels, many)) == class_colour(number)).all(axis=2).sum()) for number in (0, 1)
     ]
     assert min(seen) > 100
+
+
+def test_long_names_are_cut_where_the_picture_ends_in_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image.new("RGB", (300, 200))
+    draw = ImageDraw.Draw(image)
+    texts: list[str] = []
+
+    def width(draw: ImageDraw.ImageDraw, text: str, size: int) -> int:
+        texts.append(text)
+        return label_width(draw, text, size)
+
+    label_width = drawing._label_width
+    monkeypatch.setattr(drawing, "_label_width", width)
+    text, _, size = drawing._fitting_text(draw, replace(object_at(0, 0, 1, 1), name="xi" * 100_000), image)
+    assert len(texts) < 16 and max(map(len, texts)) < 310
+    length = text.index("\N{HORIZONTAL ELLIPSIS}")
+    longer = ("xi" * 200)[: length + 1] + text[length:]
+    assert label_width(draw, text, size) <= image.width < label_width(draw, longer, size)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="folders of fonts are others elsewhere")
+def test_fonts_are_those_of_the_system_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never a file of the working folder, whoever put it there."""
+    for folder in (".", "fonts", "system/fonts/truetype"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "DejaVuSans.ttf").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", ".")
+    monkeypatch.setenv("XDG_DATA_DIRS", f"{tmp_path / 'system'}::.")
+    monkeypatch.setattr("clprune.detection.lettering._opens", lambda path: True)
+    expected = tmp_path / "system" / "fonts" / "truetype" / "DejaVuSans.ttf"
+    assert lettering._names.__wrapped__() == (None, str(expected))
 
 
 def test_crops_are_what_the_box_shows() -> None:
