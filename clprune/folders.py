@@ -32,21 +32,25 @@ def data_folder() -> Path:
     return Path(os.environ.get("CLPRUNE_DATA_DIR") or platformdirs.user_data_dir("clprune", appauthor=False))
 
 
+def own_cache_folder() -> Path | None:
+    """The cache, made where it was not; None where it cannot be written, or somebody else could write it, too."""
+    cache = cache_folder()
+    with suppress(OSError):
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return cache if os.access(cache, os.W_OK) and not stranger_at(cache) else None
+
+
 @contextmanager
 def scratch_folder(name: str) -> Iterator[Path]:
     """A folder of this user's alone that is gone afterwards: in the cache, or where that is not theirs a temporary one.
 
     A process that is killed leaves it; later ones take it away. Raises OSError.
     """
-    cache = cache_folder()
-    with suppress(OSError):
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    is_own = os.access(cache, os.W_OK) and not stranger_at(cache)
-    for left in cache.glob(f"{name}-*") if is_own else ():
+    place = own_cache_folder()
+    for left in place.glob(f"{name}-*") if place is not None else ():
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
                 shutil.rmtree(left)
-    place = cache if is_own else None
     with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=place, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 

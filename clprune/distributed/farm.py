@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import platform
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from clprune.algorithms import Algorithms
 from clprune.container.model import Model
 from clprune.device import DeviceInfo, device_key
 from clprune.distributed.devices import own_device
+from clprune.folders import own_cache_folder
 from clprune.kernels.base import Offer
 from clprune.opencl import Session
 from clprune.tiles.records import RUNTIME, Best, Key, Measurement, tile_text
@@ -161,8 +163,9 @@ def alone_on(device: DeviceInfo) -> Iterator[None]:
     except ImportError:  # not on every system
         yield
         return
-    # of a name and mode that nobody else's file or link can stand in the way of
-    path = Path(tempfile.gettempdir(), f"clprune-tuning-{os.getuid()}-{name}.lock")
+    # in the cache nobody else's file can stand in the way; other machines may share it
+    folder = own_cache_folder() or Path(tempfile.gettempdir())
+    path = folder / f"clprune-tuning-{platform.node()}-{os.getuid()}-{name}.lock"
     lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the system gives it back when the process ends, however it does

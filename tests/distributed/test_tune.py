@@ -11,12 +11,13 @@ import pytest
 pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
 
 from clprune.device import device_key
-from clprune.distributed.farm import MOST_DEATHS, Begun, Lost, ToldStore, deaths_of, keep
+from clprune.distributed.farm import MOST_DEATHS, Begun, Lost, ToldStore, alone_on, deaths_of, keep
 from clprune.opencl import Session
 from clprune.tiles.records import CORRECT, RUNTIME, Key, Measurement
 from clprune.tiles.store import Store, open_store
 from clprune.tiles.t4 import Results, read_t4
 from tests.cli.conftest import Run
+from tests.imaginary import imaginary_device
 
 KEY = Key(device="a", kernel="conv", source_hash="b", problem="c", workload="dense")
 
@@ -67,6 +68,18 @@ def test_a_lost_candidate_is_kept_until_more_is_known() -> None:
         assert {one.tile: one.invalidity for one in store.all_measurements()} == {"one": CORRECT, "two": RUNTIME}
         keep(store, [measured("two"), lost])
         assert {one.tile: one.time_ms for one in store.all_measurements()} == {"one": 1.0, "two": 1.0}
+
+
+def test_nobody_elses_file_is_in_the_way_of_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="the system has no such locks")
+    monkeypatch.setenv("CLPRUNE_CACHE_DIR", str(tmp_path / "cache"))
+    with alone_on(imaginary_device(type="cpu")):
+        (path,) = (tmp_path / "cache").iterdir()
+        assert path.match("clprune-tuning-*-cpu.lock")
+        with path.open("rb") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_what_was_known_is_not_told() -> None:
