@@ -24,8 +24,8 @@ _SCRATCH = re.compile(r"(/[\w/]*clprune-fuzz-\w+)+")
 #: A corpus does not grow beyond so many inputs: all of them are tried at the start.
 MAX_CORPUS = 2000
 
-#: Inputs in a row that were tried before, after which a target has no new ones.
-MOST_MISSES = 1000
+#: Mutations in a row that were tried before, after which a target has no new ones.
+MOST_REPEATS = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,6 @@ def fuzz(target: Target, *, seed: int, bounds: Bounds, folder: Path, say: Callab
     faults: dict[str, Path] = {}
     findings: list[str] = []
     signatures: set[str] = set()
-    inputs = misses = 0
     start = time.monotonic()
     readers = _Readers(target=target, bounds=bounds)
     scratch = tempfile.TemporaryDirectory(prefix="clprune-fuzz-", dir=scratch_folder())
@@ -111,6 +110,8 @@ def fuzz(target: Target, *, seed: int, bounds: Bounds, folder: Path, say: Callab
         for number in itertools.count():
             is_known = number < len(known)
             content = known[number] if is_known else _new_input(target, random, corpus, made)
+            if content is None:
+                break
             path.write_bytes(content)
             outcome = readers.handle(path)
             is_new = outcome.signature not in signatures
@@ -122,18 +123,14 @@ def fuzz(target: Target, *, seed: int, bounds: Bounds, folder: Path, say: Callab
             elif is_new and not is_known and len(corpus) < MAX_CORPUS:
                 corpus.append(content)
                 _keep(kept, content, target)
-            misses = 0 if is_known or len(made) > inputs else misses + 1
-            inputs = len(made)
-            if misses > MOST_MISSES:
-                break
-            if inputs == bounds.count or (bounds.seconds is not None and time.monotonic() - start > bounds.seconds):
+            if len(made) == bounds.count or (bounds.seconds is not None and time.monotonic() - start > bounds.seconds):
                 break
     finally:
         readers.close()
         scratch.cleanup()
     return Result(
         target=target.name,
-        inputs=inputs,
+        inputs=len(made),
         accepted=readers.accepted,
         on_device=readers.on_device,
         corpus=len(corpus),
@@ -143,14 +140,14 @@ def fuzz(target: Target, *, seed: int, bounds: Bounds, folder: Path, say: Callab
     )
 
 
-def _new_input(target: Target, random: Random, corpus: list[bytes], made: set[int]) -> bytes:
-    """One that is none of those `made` before, which it joins; after many tries any, which does not count."""
-    for _ in range(100):
+def _new_input(target: Target, random: Random, corpus: list[bytes], made: set[int]) -> bytes | None:
+    """One that is none of those `made` before, which it joins; None where the target has no more."""
+    for _ in range(MOST_REPEATS):
         content = target.mutate(random, random.choice(corpus), corpus)
         if hash(content) not in made:
-            break
-    made.add(hash(content))
-    return content
+            made.add(hash(content))
+            return content
+    return None
 
 
 def _load_corpus(target: Target, kept: Path) -> list[bytes]:
