@@ -148,6 +148,10 @@ class ModelSearch:
         timed = [(tile, time_ms) for tile, time_ms in self._known.items() if time_ms is not None]
         return sorted(timed, key=lambda item: item[1])[:count]
 
+    def is_invalid(self, tile: Any) -> bool:
+        """Whether it was tried, and has no time."""
+        return tile in self._known and self._known[tile] is None
+
     def ask(self) -> Any | None:
         """The next tile to measure. `expected_improvement` then says what share of the time the model hopes to save."""
         tile = self._next_in_queue()

@@ -322,11 +322,11 @@ class _Run:
         kernel, info = self.offer.kernel, self.session.info
         similar = similar_problems(self.store, self.key, kernel)
         default = kernel.default_for(self.operation, self.offer.workload, info)
-        known = self.found  # also what was shipped or predicted
+        present = (self.found or ())[:1]  # also what was shipped or predicted: nothing slower may take its place
         return ModelSearch(
             self.spaces.candidates(kernel, self.operation),
             parameters=kernel.parameters,
-            starts=[default, *(known or ())[:1], *starts_from(similar), *kernel.ranked_tiles(self.operation, info)],
+            starts=[*present, default, *starts_from(similar), *kernel.ranked_tiles(self.operation, info)],
             known={} if is_forced else self.store.measurements(self.key, kernel, origin=MEASURED),
             similar=similar,
             seed=seed,
@@ -375,11 +375,10 @@ class _Run:
         self.store.add_measurement(self.key, trial.tile, measured_problem=self.measured_problem, **facts)
 
     def _finalists(self, search: ModelSearch) -> list[Any]:
-        """The default, what was taken untuned, and the fastest few, which one of them may turn out to be."""
+        """The default and what was taken untuned, tried or not, and the fastest few, which one of them may be."""
         best = search.fastest(FINALISTS)
         near = [tile for tile, time_ms in best if time_ms <= FINALIST_RATIO * best[0][1]]
-        known = {tile for tile, _ in search.fastest(self.evaluations + FINALISTS)}
-        untuned = [tile for tile in (self.found or ())[:1] if tile in known]
+        untuned = [tile for tile in (self.found or ())[:1] if not search.is_invalid(tile)]
         return list(dict.fromkeys([self.default_tile, *untuned, *near]))
 
     def _settle(self, search: ModelSearch, *, deadline: float) -> Outcome | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,9 @@ from clprune.tiles.lookup import Lookup
 from clprune.tiles.records import result_key, tile_text
 from clprune.tiles.store import Store
 from clprune.tuning.effort import effort_by_name
+from clprune.tuning.pool import WorkerPool
 from clprune.tuning.tune import Outcome, TuneWarning, offers_to_tune, tune
-from tests.tuning.kernels import FRAGILE, UNLUCKY, OddOperation
+from tests.tuning.kernels import FRAGILE, UNLUCKY, OddOperation, OddTile
 
 PROBLEM = ConvProblem.square(batch=1, in_channels=3, in_height=11, in_width=9, out_channels=16, size=3, padding=1)
 CONV_TASK = Offer(kernel=CONV, operation=conv_operation(PROBLEM), workload=Workload(kept_share=0.25, unit_rows=8))
@@ -116,6 +118,29 @@ def test_default_is_not_blamed_for_the_end_of_its_workers(
     kills.write_text("0")
     (outcome,) = tune(device_context, store, [task], budget_s=0.0, workers=1)
     assert outcome.tile == UNLUCKY.cpu_tiles[0]
+
+
+def test_present_tile_is_tried_first_and_compared(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short the time: a default that was tuned must not hide a faster tile that was there before."""
+    store, task, present = Store(None), Offer(kernel=FRAGILE, operation=OddOperation()), OddTile(repeats=1)
+    store.add_device(device_context.info)
+    key = result_key(device_context.info, task)
+    store.set_best(key, present, workload=Workload(), time_ms=1.0, default_time_ms=2.0, origin="imported")
+    compared: list[object] = []
+    real = WorkerPool.run_in_turns
+
+    def run_in_turns(pool: WorkerPool, tiles: Sequence[object], *, rounds: int) -> dict[object, list[float]]:
+        compared.extend(tiles)
+        return real(pool, tiles, rounds=rounds)
+
+    monkeypatch.setattr(WorkerPool, "run_in_turns", run_in_turns)
+    tune(device_context, store, [task], budget_s=0.0, workers=1)
+    assert [item.tile for item in store.all_measurements()] == [tile_text(present)]
+    assert compared == [FRAGILE.cpu_tiles[0], present]
+    store.add_measurement(key, present, time_ms=None, invalidity="runtime")  # as known since
+    compared.clear()
+    tune(device_context, store, [task], budget_s=0.0, workers=1)
+    assert present not in compared
 
 
 def test_similar_problem_gives_the_first_tile(device_context: Session) -> None:
