@@ -88,20 +88,19 @@ class ConvolutionKernel(MatrixKernel[VectorTileT, ConvOperationT]):
         many results and whose rows do not.
         """
         tile = self.default_tile(operation, device)
-        if workload.is_dense or _keeps_units(tile, workload):
+        if workload.is_dense or self._keeps_units(tile, workload):
             return tile
         least = LEAST_HELD_SHARE * self.held_values(tile, operation)
         for other in self.ranked_tiles(operation, device):
             is_full = self.held_values(other, operation) >= least and not self._spills(other, operation, device)
-            if is_full and _keeps_units(other, workload):
+            if is_full and self._keeps_units(other, workload):
                 return self.spread(other, operation, device)
         return tile
 
-
-def _keeps_units(tile: Any, workload: Workload) -> bool:
-    """Whether the rows of a tile are whole units, or a part of one."""
-    rows, unit_rows = getattr(tile, "tile_m", 1), workload.unit_rows
-    return bool(rows % unit_rows == 0 or unit_rows % rows == 0)
+    def _keeps_units(self, tile: VectorTileT, workload: Workload) -> bool:
+        """Whether the rows that share a list of kept columns are whole units, or a part of one."""
+        rows, unit_rows = self.wavefront_rows(tile), workload.unit_rows
+        return rows % unit_rows == 0 or unit_rows % rows == 0
 
 
 class PositionKernel(ConvolutionKernel[PositionTileT, ConvOperation]):

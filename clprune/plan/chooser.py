@@ -8,14 +8,16 @@ from typing import Any
 
 from clprune.device import DeviceInfo
 from clprune.kernels.base import Choice, Offer
+from clprune.kernels.matrix import MatrixKernel
 from clprune.kernels.workload import Workload
 from clprune.plan.steps import Alternative, Chosen, Step
 
 #: Where a tile came from when no look-up found one.
 DEFAULT_ORIGIN, SAFE_ORIGIN = "default", "safe"
 
-#: What skipping costs, as a factor of the time of what is left; columns among which shares are told apart.
-_SKIPPING_COST, _COLUMNS = 2.0, 1000
+#: What skipping costs, as a factor of the time of what is left; the least share that is expected to be left, as inputs,
+#: results and launches take their time whatever was removed; columns among which shares are told apart.
+_SKIPPING_COST, _LEAST_SHARE, _COLUMNS = 2.0, 0.05, 1000
 
 #: Offer -> (tile, where it came from), or None.
 TileLookup = Callable[[Offer], "tuple[Any, str] | None"]
@@ -89,11 +91,12 @@ class Chooser:
 
     def _expected_ms(self, offer: Offer) -> float | None:
         """At most so long as it takes for dense weights, for what it multiplies of pruned ones, and again as long."""
-        if offer.workload.is_dense or self.times is None:
+        kernel = offer.kernel
+        if offer.workload.is_dense or self.times is None or not isinstance(kernel, MatrixKernel):
             return None
         dense_ms = self.times(replace(offer, workload=Workload()))
-        rows = getattr(self._tile(offer)[0], "tile_m", offer.workload.unit_rows)
-        share = offer.workload.kept_columns(_COLUMNS, tile_m=rows) / _COLUMNS
+        rows = kernel.wavefront_rows(self._tile(offer)[0])
+        share = max(_LEAST_SHARE, offer.workload.kept_columns(_COLUMNS, tile_m=rows) / _COLUMNS)
         return None if dense_ms is None else _SKIPPING_COST * share * dense_ms
 
     def _is_possible(self, offer: Offer) -> bool:

@@ -17,8 +17,11 @@ from clprune.kernels.catalogue import built_in_kernels
 from clprune.kernels.connected import connected_operation
 from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import ConvOperation, conv_operation
+from clprune.kernels.conv_tiled import CONV_TILED
+from clprune.kernels.sparse_conv import SPARSE_CONV
 from clprune.kernels.tile import Operation
 from clprune.kernels.workload import WeightForm, Workload
+from clprune.plan.chooser import Chooser
 from clprune.plan.offers import offers_for
 from clprune.plan.plan import make_plan
 from clprune.plan.steps import Chosen
@@ -245,6 +248,20 @@ def test_what_skips_is_preferred_to_what_was_measured_dense(network_of: Callable
     assert algorithm(2.0, kept=0.2) == "direct"
     assert algorithm(3.0, kept=0.2).startswith("winograd")
     assert algorithm(2.0, kept=0.4).startswith("winograd")
+    # However little is left, it takes some time.
+    assert algorithm(9.0, kept=0.01) == "direct"
+    assert algorithm(11.0, kept=0.01).startswith("winograd")
+
+
+def test_what_skips_has_the_rows_of_its_kernel() -> None:
+    """All rows of a work-group of `conv_tiled` share a list, and each row of `sparse` has one of its own."""
+    device, workload = imaginary_device(), Workload(kept_share=0.25, unit_rows=8)
+    forms = [Offer(kernel=kernel, operation=operation(), workload=workload) for kernel in (CONV_TILED, SPARSE_CONV)]
+    chooser = Chooser(device=device, times=lambda offer: 1.0)
+    assert CONV_TILED.wavefront_rows(forms[0].default_tile(device)) == 16
+    tiled_ms, sparse_ms = map(chooser._expected_ms, forms)
+    assert tiled_ms == pytest.approx(2 * (1 - 0.75**2), rel=0.01)
+    assert sparse_ms == pytest.approx(2 * 0.25)
 
 
 POOLED = """
