@@ -173,24 +173,22 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
         side = 2 if operation.pooled else 1
         return ConvChannelsTile(vector_width=width, vectors=1, tile_rows=side, tile_columns=side)
 
+    def ranked_tiles(self, operation: ConvOperation, device: DeviceInfo) -> list[ConvChannelsTile]:
+        """As everywhere; on CPUs with short vectors none that are longer than eight lanes."""
+        widest = 8 if wants_explicit_vectors(device) and 1 < vector_width(device) < 16 else 16
+        return [tile for tile in super().ranked_tiles(operation, device) if tile.vector_width <= widest]
+
     def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvChannelsTile:
         """Of the device's own tiles that fit, the one that computes the fewest vectors of results: those of lanes
         without a channel, and those that overlapping tiles compute twice, count as well.
         """
-        is_cpu = wants_explicit_vectors(device)
-        widest = 8 if is_cpu and 1 < vector_width(device) < 16 else 16
-        fitting = [
-            tile
-            for tile in self.own_tiles(device)
-            if tile.vector_width <= widest and self.rejection(tile, operation, device) is None
-        ]
 
         def cost(tile: ConvChannelsTile) -> tuple[bool, int]:
             is_emulated = has(device, EMULATED_LOCAL_MEMORY) and self.local_mem_bytes(tile, operation) > 0
             groups = self.launch(tile, operation).global_size[0] // tile.group_m
             return is_emulated, groups * tile.work_group_size * tile.result_vectors
 
-        return min(fitting, key=cost, default=self.safe_tile(operation))
+        return min(self.ranked_tiles(operation, device), key=cost, default=self.safe_tile(operation))
 
     def pack(self, tile: ConvChannelsTile, operation: ConvOperation, *, weights: LayerWeights) -> PackedColumns:
         """Kept columns of the weights `[out_channels, channels, size, size]` per row block.

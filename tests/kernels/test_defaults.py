@@ -10,6 +10,7 @@ from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem, Shape
 from clprune.kernels.base import Kernel, Offer
 from clprune.kernels.conv import CONV, ConvTile
+from clprune.kernels.conv_channels import CONV_CHANNELS
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.pointwise import POINTWISE, PointwiseOperation
 from clprune.kernels.winograd import WINOGRAD
@@ -68,6 +69,16 @@ def test_rows_of_a_tile_do_not_cut_units_in_two() -> None:
     assert [rows(unit_rows, AVX2) for unit_rows in (8, 6, 12, 16)] == [4, 6, 6, 4]
     assert rows(8, AVX2, kept_share=1.0) == 6
     assert [rows(unit_rows, AVX512) for unit_rows in (8, 4, 16)] == [8, 8, 8]
+
+
+@pytest.mark.parametrize("unit_rows", [8, 16, 32, 48, 64])
+@pytest.mark.parametrize("side", [7, 8, 14])
+def test_channels_fill_the_vectors_that_there_are(side: int, unit_rows: int) -> None:
+    """Also where units are as tall as tiles of 16 lanes."""
+    workload = Workload(kept_share=0.25, unit_rows=unit_rows)
+    offer = Offer(kernel=CONV_CHANNELS, operation=conv_operation(problem(side)), workload=workload)
+    assert offer.default_tile(AVX2).vector_width == 8
+    assert all(tile.vector_width == 8 for tile in CONV_CHANNELS.ranked_tiles(offer.operation, AVX2))
 
 
 @pytest.mark.parametrize("kernel", [WINOGRAD, WINOGRAD_FUSED])
