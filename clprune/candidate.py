@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from clprune.device import DeviceInfo
-from clprune.errors import BuildError, ConfigurationRejected, LaunchError, WrongAnswer
+from clprune.errors import BuildError, ConfigurationRejected, WrongAnswer
 from clprune.kernels.arguments import Case, Expected, Scratch
 from clprune.kernels.base import Kernel
 from clprune.kernels.tile import OperationT, TileT
 from clprune.kernels.workload import Workload
 from clprune.launching import BoundStages, bind_stages, build_stages, obstacle
 from clprune.opencl import Buffer, Session
+from clprune.precision import FLOAT32
 from clprune.tolerance import absolute_tolerance
 
-#: Small problems that a tile must solve, dense and pruned in turns: the largest that its constraints allow.
-MOST_OPERATIONS = 2
+#: Small problems that a tile must solve where its constraints allow as many, dense and pruned in turns.
+FEWEST_OPERATIONS = 2
 _WORKLOADS = (Workload(), Workload(kept_share=0.5, unit_rows=4))
 
 
@@ -112,19 +114,29 @@ def _compare(got: npt.NDArray[np.float32], expected: Expected) -> float:
 def gives_right_answers(session: Session, kernel: Kernel[Any, Any], tile: Any) -> bool:
     """Run `tile` on small problems against float64: for tiles that were tuned or predicted elsewhere.
 
-    False when the device refuses to build or run it, when an answer is wrong, and when no small problem allows it.
+    False when the device refuses to build it, when an answer is wrong, and when no small problem allows it. Raises
+    LaunchError when it cannot be run, which may pass: memory that others hold.
     """
     operations = small_operations(kernel, tile, session.info)
+    if len(operations) == 1:
+        operations *= len(_WORKLOADS)
     try:
-        for operation, workload in zip(operations, _WORKLOADS, strict=False):
+        for operation, workload in zip(operations, cycle(_WORKLOADS), strict=False):
             case = kernel.case(tile, operation, kernel.sample(operation, workload))
             verify(session, bind_case(session, kernel, tile, operation, case))
-    except (BuildError, LaunchError, ConfigurationRejected):
+    except (BuildError, ConfigurationRejected):
         return False
     return bool(operations)
 
 
 def small_operations(kernel: Kernel[Any, Any], tile: Any, device: DeviceInfo) -> list[Any]:
-    """At most MOST_OPERATIONS problems that `tile` may solve, the largest first."""
+    """Problems that `tile` may solve: the largest of each precision of products, as each is code of its own, and of the
+    others as make FEWEST_OPERATIONS; at most those that there are, the largest first.
+    """
     allowed = [operation for operation in kernel.probes(tile) if kernel.rejection(tile, operation, device) is None]
-    return sorted(allowed, key=lambda operation: -operation.flops)[:MOST_OPERATIONS]
+    allowed.sort(key=lambda operation: -operation.flops)
+    precisions = [getattr(operation, "precision", FLOAT32) for operation in allowed]
+    numbers = range(len(allowed))
+    ranked = sorted(numbers, key=lambda number: precisions[number] in precisions[:number])  # the first of each
+    chosen = sorted(ranked[: max(FEWEST_OPERATIONS, len(set(precisions)))])
+    return [allowed[number] for number in chosen]

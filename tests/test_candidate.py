@@ -7,14 +7,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from clprune.candidate import Candidate, bind_case, verify
+from clprune.candidate import Candidate, bind_case, gives_right_answers, small_operations, verify
 from clprune.errors import BuildError, ConfigurationRejected, WrongAnswer
-from clprune.kernels.arguments import Case
+from clprune.kernels.arguments import Case, Sample
+from clprune.kernels.conv_matrix import CONV_MATRIX, ConvMatrixTile
+from clprune.kernels.matrix_unit import FRAGMENTS
 from clprune.kernels.softmax import SoftmaxKernel, SoftmaxOperation, SoftmaxTile
 from clprune.kernels.workload import Workload
 from clprune.opencl import Kernel, Session
 from clprune.tolerance import FLOAT32_EPSILON, relative_tolerance
 from clprune.turns import in_turns
+from tests.covering import roomy_device
+from tests.tuning.kernels import ODD, OddKernel, OddOperation, OddTile
 
 OPERATION = SoftmaxOperation(count=3, length=7)
 TILE = SoftmaxTile(group_n=1)
@@ -87,6 +91,29 @@ def test_limits_of_the_built_kernel(device_context: Session, monkeypatch: pytest
         bind_case(
             device_context, kernel, tile, operation, kernel.case(tile, operation, kernel.sample(operation, Workload()))
         )
+
+
+def test_problems_of_every_precision() -> None:
+    tiles = (ConvMatrixTile(unit="mma", tile_m=32, tiles_n=4), ConvMatrixTile(unit="single", tile_m=16, tiles_n=4))
+    for tile in tiles:
+        allowed = {precision for unit, precision in FRAGMENTS if unit == tile.unit}
+        operations = small_operations(CONV_MATRIX, tile, roomy_device())
+        assert {operation.precision for operation in operations} == allowed
+        assert len(operations) == max(2, len(allowed))
+
+
+def test_the_only_problem_is_solved_dense_and_pruned(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    workloads: list[Workload] = []
+    real = OddKernel.sample
+
+    def sample(kernel: OddKernel, operation: OddOperation, workload: Workload) -> Sample:
+        workloads.append(workload)
+        return real(kernel, operation, workload)
+
+    monkeypatch.setattr(OddKernel, "sample", sample)
+    monkeypatch.setattr(OddKernel, "sample_operations", lambda kernel: (OddOperation(length=3),))
+    assert gives_right_answers(device_context, ODD, OddTile())
+    assert [workload.is_dense for workload in workloads] == [True, False]
 
 
 def test_candidates_are_timed_in_turns(device_context: Session) -> None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clprune.device import DeviceInfo
+from clprune.errors import LaunchError
 from clprune.kernels.base import Kernel, Offer
 from clprune.kernels.workload import Workload
 from clprune.tiles.distance import problem_work, shape_distance, workload_distance
@@ -85,6 +86,7 @@ class Lookup:
         self._devices = store.devices()
         self._winners: dict[tuple[str, str], list[Best]] = {}
         self._ranked: dict[Key, list[Found]] = {}
+        self._not_run: set[tuple[str, Any]] = set()
 
     def __call__(self, offer: Offer) -> tuple[Any, str] | None:
         for found in self.ranked(offer):
@@ -186,17 +188,26 @@ class Lookup:
         return 2 if self._device.is_same_architecture(other) else None
 
     def _is_right(self, kernel: Kernel[Any, Any], tile: Any) -> bool:
-        """The kept outcome of the test, or that of making it now; without an open device, trust until it is."""
+        """The kept outcome of the test, or that of making it now; without an open device, trust until it is.
+
+        What could not be run is not used, but tried again by the next look-up.
+        """
         known = self._store.is_right(self._info, kernel, tile)
         if known is not None or self._session is None:
             return known is not False
+        if (kernel.name, tile) in self._not_run:
+            return False
         from clprune.candidate import gives_right_answers
         from clprune.opencl import binary_cache
 
         # What runs without a database remembers all the same, where it keeps built kernels.
         note = binary_cache.entry_path(self._info, f"check {kernel.name} {kernel.source_hash()}", (tile_text(tile),))
         kept = {b"0": False, b"1": True}.get(binary_cache.load(note) or b"")
-        is_right = gives_right_answers(self._session, kernel, tile) if kept is None else kept
+        try:
+            is_right = gives_right_answers(self._session, kernel, tile) if kept is None else kept
+        except LaunchError:
+            self._not_run.add((kernel.name, tile))
+            return False
         if kept is None:
             binary_cache.store(note, str(int(is_right)).encode())
         self._store.set_right(self._info, kernel, tile, is_right=is_right)

@@ -8,6 +8,7 @@ import pytest
 
 from clprune.candidate import small_operations
 from clprune.device import DeviceInfo
+from clprune.errors import LaunchError
 from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.base import Offer
 from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTile, connected_operation
@@ -127,6 +128,26 @@ def test_tile_from_elsewhere_is_tried_once_before_it_is_used(
     monkeypatch.setattr("clprune.candidate.gives_right_answers", None)  # not asked again
     assert Lookup(store, info, session=device_context)(Offer(kernel=ODD, operation=what)) == answer
     assert Lookup(store, info)(Offer(kernel=ODD, operation=what)) == answer
+
+
+def test_what_could_not_be_run_is_tried_again(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory may be short for a moment: that says nothing of a tile, here or in the next process."""
+    store, info, chosen = Store(None), device_context.info, OddTile(repeats=2)
+    offer, calls = Offer(kernel=ODD, operation=OddOperation()), []
+    store.add_device(info)
+    store.set_best(result_key(info, offer), chosen, workload=DENSE, time_ms=1.0, default_time_ms=1.0, origin="imported")
+
+    def refused(*arguments: object) -> None:
+        calls.append(arguments)
+        raise LaunchError("out of memory")
+
+    with monkeypatch.context() as short:
+        short.setattr("clprune.candidate.verify", refused)
+        lookup = Lookup(store, info, session=device_context)
+        assert [lookup(offer), lookup(offer)] == [None, None]
+    assert len(calls) == 1
+    assert store.is_right(info, ODD, chosen) is None
+    assert Lookup(store, info, session=device_context)(offer) == (chosen, "tuned (imported)")
 
 
 def test_own_result_needs_no_trial(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
