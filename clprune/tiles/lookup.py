@@ -101,7 +101,7 @@ class Lookup:
         return None
 
     def time_ms(self, offer: Offer) -> float | None:
-        """Milliseconds measured with this device's own winner, or None.
+        """Milliseconds measured with this device's own winner, or None, also where another tile comes before it.
 
         That of a shortened layer is stretched by the work left out. A winner for nearly as many weights counts in
         proportion to them: between kernels that differ by more than that, the nearest sparsity decides rightly.
@@ -111,6 +111,8 @@ class Lookup:
             best = found.best
             is_own = found.rank[1] == 0 and best.origin == MEASURED and best.key.problem == operation.key
             is_usable = best.time_ms is not None and _is_near(best, workload) and self._tile(found, offer) is not None
+            if found.rank[0] < _NEAREST and not is_own and self._tile(found, offer) is not None:
+                return None  # this tile is used, whose time nobody measured here
             if is_own and is_usable and best.kept_share > 0:
                 measured = (
                     offer.kernel.shortened(operation, workload, self._info) if best.measured_problem else operation

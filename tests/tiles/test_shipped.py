@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,22 @@ def test_what_was_tuned_here_comes_first(folder: Path) -> None:
     assert find(layer(30), store=store) == (own, "tuned for n1 c64 h28 w28 m64 size3 padding1 dense")
     store.set_best(result_key(DEVICE, layer(56)), own, workload=Workload(), time_ms=1.0, default_time_ms=1.0)
     assert find(layer(56), store=store) == (own, "tuned")
+
+
+@pytest.mark.parametrize("tile", [TILE, None])
+def test_no_time_of_another_tile(folder: Path, tile: ConvTile | None) -> None:
+    """What was measured for nearly as many weights is not what a shipped tile, or the default, takes."""
+    store, offer = Store(None), layer(56, kept_share=0.25)
+    near = Workload(kept_share=0.24)
+    store.set_best(
+        result_key(DEVICE, replace(offer, workload=near)), TILE, workload=near, time_ms=1.0, default_time_ms=2.0
+    )
+    put(folder)
+    assert Lookup(store, DEVICE).time_ms(offer) == pytest.approx(0.25 / 0.24)
+    put(folder, row(offer, tile=tile))
+    assert Lookup(store, DEVICE).time_ms(offer) is None
+    store.set_best(result_key(DEVICE, offer), TILE, workload=offer.workload, time_ms=3.0, default_time_ms=4.0)
+    assert Lookup(store, DEVICE).time_ms(offer) == 3.0
 
 
 def test_a_class_is_family_lanes_and_caches(folder: Path) -> None:
