@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -76,7 +77,8 @@ def test_rows_of_a_tile_do_not_cut_units_in_two() -> None:
 def test_channels_fill_the_vectors_that_there_are(side: int, unit_rows: int) -> None:
     """Also where units are as tall as tiles of 16 lanes."""
     workload = Workload(kept_share=0.25, unit_rows=unit_rows)
-    offer = Offer(kernel=CONV_CHANNELS, operation=conv_operation(problem(side)), workload=workload)
+    operation = conv_operation(dataclasses.replace(problem(side), out_channels=96))  # of which the default takes 24
+    offer = Offer(kernel=CONV_CHANNELS, operation=operation, workload=workload)
     assert offer.default_tile(AVX2).vector_width == 8
     assert all(tile.vector_width == 8 for tile in CONV_CHANNELS.ranked_tiles(offer.operation, AVX2))
 
