@@ -114,13 +114,18 @@ def _tiles(
     ]
 
 
+def _rounding_group(tile: ConvMatrixTile) -> int:
+    """Work-items of a work-group that rounds inputs."""
+    return 1 if tile.unit == SINGLE else 64
+
+
 class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
     """See `templates/conv_matrix.cl.mako`."""
 
     name = "conv_matrix"
     can_add = True
     template = "conv_matrix"
-    generators = (window_variables, matrix_unit, _spread)
+    generators = (window_variables, matrix_unit, _spread, _rounding_group)
     tile_type = ConvMatrixTile
     computes = ConvOperation
     algorithm = "direct"
@@ -347,11 +352,6 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
 def stored_as(weights: LayerWeights, operation: ConvOperation) -> npt.NDArray[np.float32]:
     """The weights `[rows, columns]` that the layer's storage holds."""
     return decoded_matrix(weights, operation.storage)
-
-
-def _rounding_group(tile: ConvMatrixTile) -> int:
-    """Work-items of a work-group that rounds inputs."""
-    return 1 if tile.unit == SINGLE else 64
 
 
 def _input_range(operation: ConvOperation) -> tuple[int, int]:
