@@ -24,9 +24,6 @@ from clprune.kernels.winograd_operation import (
 )
 from clprune.packing.winograd import PackedWinograd, pack_winograd
 
-#: Registers of a work-item: the transforms of one tile need them, and a quarter of the warps still fits.
-MOST_REGISTERS = 128
-
 #: Numbers of work-groups that a tile may ask for.
 GROUPS = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -168,9 +165,6 @@ class WinogradFusedKernel(WinogradConvolutionKernel[WinogradFusedTile]):
 
     def spread(self, tile: WinogradFusedTile, operation: WinogradOperation, device: DeviceInfo) -> WinogradFusedTile:
         return dataclasses.replace(tile, groups=self._groups(tile, operation, device))
-
-    def build_options(self, device: DeviceInfo) -> tuple[str, ...]:
-        return quirks.register_options(device, MOST_REGISTERS)
 
     def _groups(self, tile: WinogradFusedTile, operation: WinogradOperation, device: DeviceInfo) -> int:
         """The smallest value that occupies all compute units, or else as many work-groups as there are passes for."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from clprune import quirks
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import UnsupportedLayerError, UsageError
@@ -261,6 +262,10 @@ def _is_worth_transforming(operation: ConvOperation) -> bool:
     return operation.problem.in_channels >= FEWEST_CHANNELS and operation.storage == FLOAT32
 
 
+#: Registers of a work-item: the transforms of one tile need them, and a quarter of the warps still fits.
+MOST_REGISTERS = 128
+
+
 class WinogradConvolutionKernel(ConvolutionKernel[VectorTileT, WinogradOperation]):
     """What both kernels share: when they are offered, seeded data in the Winograd domain, errors that the transforms
     amplify.
@@ -270,6 +275,9 @@ class WinogradConvolutionKernel(ConvolutionKernel[VectorTileT, WinogradOperation
     algorithm = "winograd"
     #: Whether one stage does everything.
     is_fused: ClassVar[bool]
+
+    def build_options(self, device: DeviceInfo) -> tuple[str, ...]:
+        return quirks.register_options(device, MOST_REGISTERS)
 
     def offers(self, request: Request) -> Sequence[Offer]:
         """Weights of the Winograd domain as they are, or spatial ones transformed, which leaves hardly any zeros."""

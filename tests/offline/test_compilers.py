@@ -143,8 +143,11 @@ def test_no_default_gpu_configuration_spills(name: str) -> None:
     """One architecture of each vendor here; `make offline-gpu` compiles for all of them."""
     architecture = architecture_by_name(name)
     rows = list(survey(toolchain_for(architecture), [architecture]))
+    device = imaginary_device(architecture)
     assert {row.subject.kernel.name for row in rows} == {
-        kernel.name for kernel in built_in_kernels() if kernel.gpu_tiles
+        kernel.name
+        for kernel in built_in_kernels()
+        if kernel.gpu_tiles and (kernel.name != "conv_matrix" or device.matrix_unit)
     }
     assert [row for row in rows if row.fails] == []
     poor = [row for row in rows if row.subject.is_default and row.occupancy.share < 0.25]

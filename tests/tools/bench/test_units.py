@@ -125,7 +125,9 @@ def test_fastest_unit_wins(network: Network) -> None:
 def test_unit_of_the_tile_where_nothing_is_tuned(network: Network) -> None:
     units = fastest_cuts(network, DEVICE, Store(None), PRUNED, unit_rows=ROWS)
     step = next(task for task in variant_tasks(network, DEVICE, [PRUNED], ROWS) if task.workload.kept_share == 0.25)
-    assert units[1] == Cut(unit=Unit(rows=step.kernel.default_tile(step.operation, DEVICE).tile_m))
+    assert units[1] == Cut(
+        unit=Unit(rows=step.kernel.default_for(step.operation, Workload(kept_share=0.25), DEVICE).tile_m)
+    )
 
 
 def test_pruned_in_units(network: Network) -> None:
