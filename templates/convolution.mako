@@ -130,6 +130,10 @@ ${vector_load(vector_width, pointer)}
             return f"pool(activate(c{i}_{2 * j}), activate(c{i}_{2 * j + 1}))"
         value = common.summed(store_width, f"activate(c{i}_{j})", f"out + (size_t){i} * y_channel_stride + out{j}")
         return f"as_{T}(as_{I}({value}) & keep{j})" if mapping == "flat" else value
+
+    def guard(i):
+        """Rows that are not there have no summand either."""
+        return f"if ({i} < block_rows) " if added else ""
 %>
 % for j in range(vectors):
     if (is_slot${j}) {
@@ -148,7 +152,7 @@ ${vector_load(vector_width, pointer)}
 % else:
             float ends[${tile_m * store_width}];  // a loop: code that rarely runs should not take long to compile
 % for i in range(tile_m):
-            ${vector_store(store_width, result(i, j), f"ends + {i * store_width}")}
+            ${guard(i)}${vector_store(store_width, result(i, j), f"ends + {i * store_width}")}
 % endfor
             for (int i = 0; i < block_rows; i++)
                 for (int lane = 0; lane < count${j}; lane++)
