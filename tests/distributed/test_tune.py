@@ -42,9 +42,11 @@ def test_the_command_with_workers(
     assert sorted(problem["kernel"] for problem in report["problems"]) == ["connected", "conv", "conv", "conv_channels"]
     with open_store() as store:
         kept = {(one.key, one.tile) for one in store.all_measurements()}
-        assert {best.key.device for best in store.all_best()} == {device_key(device_context.info)}
+        best = store.all_best()
+    assert {one.key.device for one in best} == {device_key(device_context.info)}
     written = read_t4(out)
-    assert {(one.key, one.tile) for one in written.measurements} == kept
+    # a default that was compared with the winner at last, and was faster, is a winner that was no candidate
+    assert {(one.key, one.tile) for one in written.measurements} == kept | {(one.key, one.tile) for one in best}
     assert len(written.best) == 4
     assert sum(problem["evaluations"] for problem in report["problems"]) == len(kept)
     result = run("tune", model, "--budget", "0.1", "--missing", *cluster)
