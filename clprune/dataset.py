@@ -18,6 +18,9 @@ from clprune.errors import ClpruneWarning, DataError, UsageError
 Pixels = NDArray[np.uint8]
 Indices = NDArray[np.int64] | Sequence[int] | slice
 
+#: In one image, as every detection is compared with each of its class: crowded data sets have some thousands.
+MOST_OBJECTS = 10_000
+
 
 class DataWarning(ClpruneWarning):
     """Files of a data set are left out, or taken in a way that may be a mistake; the text says which."""

@@ -151,14 +151,21 @@ def _matched(truth: Truth, detections: Sequence[Detection], *, iou: float, first
     """
     boxes = np.array([[one.center_x, one.center_y, one.width, one.height] for one in detections], np.float32)
     classes = np.array([one.class_index for one in detections], np.int64)
-    shares = np.zeros((len(truth.classes) + 1, len(detections)), np.float32)  # a last row for no object
-    for row, (number, box) in enumerate(zip(truth.classes, truth.boxes, strict=True)):
-        shares[row] = np.where(classes == number, overlap(box, boxes.reshape(-1, 4)), 0)
-    easy = shares.copy()
-    easy[:-1][truth.are_difficult] = 0
-    best, best_share = easy.argmax(axis=0), easy.max(axis=0)
+    best = np.zeros(len(detections), np.int64)
+    best_share = np.zeros(len(detections), np.float32)
+    is_near = np.zeros(len(detections), bool)
+    for number in np.unique(truth.classes):
+        of_class = np.flatnonzero(classes == number)
+        others = boxes.reshape(-1, 4)[of_class]
+        for row in np.flatnonzero(truth.classes == number):
+            shares = overlap(truth.boxes[row], others)
+            is_near[of_class] |= shares > np.float32(iou)
+            is_better = shares > best_share[of_class]
+            if not truth.are_difficult[row]:
+                better = of_class[is_better]
+                best[better], best_share[better] = row, shares[is_better]
     is_hit = best_share > np.float32(iou)
-    kept = is_hit | ~(shares > np.float32(iou)).any(axis=0)
+    kept = is_hit | ~is_near
     confidences = [one.confidence for one in detections]
     rows = [classes, confidences, np.where(is_hit, first + best, -1), np.where(is_hit, best_share, 0)]
     found: NDArray[np.float64] = np.stack([np.asarray(row, np.float64) for row in rows], axis=1)[kept]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clprune.dataset import DataWarning, Truth
+from clprune.dataset import MOST_OBJECTS, DataWarning, Truth
+from clprune.detection.coco_match import evaluate_image
 from clprune.detection.detector import Found
 from clprune.detection.truth import LabelledImages
 from clprune.errors import DataError, MissingDependencyError, shown
@@ -47,8 +49,11 @@ class CocoFile:
         self.images = LabelledImages(paths=_located(self.path, files), truths=tuple(truths))
 
     def _truth(self, image: Any) -> Truth:
-        objects, crowds = [], []
-        for one in self._coco.imgToAnns.get(image["id"], ()):
+        objects, crowds, own = [], [], self._coco.imgToAnns.get(image["id"], ())
+        if len(own) > MOST_OBJECTS:
+            message = f"image {shown(image['id'])} has {len(own)} annotations: expected at most {MOST_OBJECTS}"
+            raise DataError(message, path=self.path)
+        for one in own:
             left, top, width, height = one["bbox"]
             box = (left + width / 2) / image["width"], (top + height / 2) / image["height"]
             objects.append((self.classes[one["category_id"]], (*box, width / image["width"], height / image["height"])))
@@ -80,6 +85,7 @@ class CocoFile:
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = COCOeval(self._coco, self._coco.loadRes(results), "bbox")
             evaluation.params.imgIds = seen
+            evaluation.evaluateImg = functools.partial(evaluate_image, evaluation)
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from clprune.darknet.data_file import read_data_file
-from clprune.dataset import DataWarning, Truth
+from clprune.dataset import MOST_OBJECTS, DataWarning, Truth
 from clprune.errors import DataError, shown
 from clprune.files import read_lines
 
@@ -76,6 +76,8 @@ def _read_labels(path: Path, classes: int) -> Iterator[tuple[int, Sequence[float
     for number, line in enumerate(read_lines(path, expected="a class and a box per line"), start=1):
         if not line:
             continue
+        if number > MOST_OBJECTS:
+            raise DataError(f"more lines: expected at most {MOST_OBJECTS} objects in an image", path=path, line=number)
         try:
             index, *box = (float(word) for word in line.split())
         except ValueError:

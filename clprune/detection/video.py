@@ -44,11 +44,17 @@ class Video(Closing):
         with ExitStack() as stack:
             file = stack.enter_context(open_file(path, error=ImageError))
             try:
-                self._container = stack.enter_context(self._av.open(file, options=_ALONE))
+                # Opening a file decodes a frame where its header leaves something open, as reading it does later: none
+                # with more pixels than are allowed, whatever a header says.
+                most = {"max_pixels": str(self._options.max_pixels)}
+                self._container = stack.enter_context(self._av.open(file, options={**_ALONE, **most}))
             except (self._av.FFmpegError, OSError) as error:
                 raise ImageError(f"cannot be read as a video: {error.strerror or error}", path=path) from error
             if not self._container.streams.video:
                 raise ImageError("has no pictures: expected a video", path=path)
+            context = self._container.streams.video[0].codec_context
+            check_size(context.width, context.height, path=path, options=self._options)
+            context.options = {**context.options, **most}
             self._stack = stack.pop_all()
         self.rate: Fraction = self._container.streams.video[0].average_rate or self.DEFAULT_RATE
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 import clprune
 from clprune import DataError, Detection, Detector, MissingDependencyError
-from clprune.dataset import Truth
+from clprune.dataset import MOST_OBJECTS, Truth
 from clprune.detection import Found
 from clprune.detection.average_precision import average_precision, score
 from clprune.detection.coco import CocoFile
@@ -122,6 +123,45 @@ def test_as_pycocotools_counts(made: Path) -> None:
     assert half["AP50"] != statistics["AP50"]
 
 
+def test_matches_are_those_of_pycocotools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boxes of all sizes that overlap, some of them equal, with crowds and equal confidences."""
+    coco_eval = pytest.importorskip("pycocotools.cocoeval", reason="COCO's annotations need pycocotools").COCOeval
+    generator = np.random.default_rng(3)
+    document: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": [{"id": 0, "name": "a"}]}
+    results = []
+    for number in range(30):
+        Image.new("RGB", (400, 300)).save(tmp_path / f"{number}.png")
+        document["images"].append({"id": number, "file_name": f"{number}.png", "width": 400, "height": 300})
+        boxes = (generator.integers(1, 5, (number, 4)) * (40, 20, 60, 16)).tolist()
+        for box in boxes:
+            one = {"id": len(document["annotations"]), "image_id": number, "bbox": box, "category_id": 0}
+            document["annotations"].append({**one, "iscrowd": int(generator.random() < 0.2)})
+        moved = [np.array(box) + generator.integers(-1, 2, 4) * 4 for box in boxes * 2]
+        objects = [
+            Detection(
+                class_index=0, name="a", confidence=float(generator.integers(1, 6)) / 5, center_x=(x + w / 2) / 400,
+                center_y=(y + h / 2) / 300, width=w / 400, height=h / 300,
+            )
+            for x, y, w, h in moved
+        ]  # fmt: skip
+        results.append(Found(image="", width=400, height=300, detections=objects))
+    path = tmp_path / "instances_many.json"
+    path.write_text(json.dumps(document))
+    ours = CocoFile(path, names=("a",)).statistics(results)
+    monkeypatch.setattr("clprune.detection.coco.evaluate_image", coco_eval.evaluateImg)
+    assert ours == CocoFile(path, names=("a",)).statistics(results)
+    assert None not in ours.values() and len(set(ours.values())) > 8
+
+
+def test_no_image_has_more_objects_than_can_be_compared(made: Path) -> None:
+    pytest.importorskip("pycocotools", reason="COCO's annotations need pycocotools")
+    document = json.loads(made.read_text())
+    document["annotations"] += [{**document["annotations"][0], "id": 1000 + number} for number in range(MOST_OBJECTS)]
+    made.write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"image 100 has 10004 annotations: expected at most 10000"):
+        CocoFile(made, names=("dog", "cat", "emu"))
+
+
 def test_categories_by_name_by_order_or_not_at_all(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pycocotools", reason="COCO's annotations need pycocotools")
     assert CocoFile(made, names=("x", "emu", "cat", "dog")).classes == {7: 3, 9: 2, 12: 1}
@@ -221,6 +261,7 @@ def test_label_files(labelled: Path) -> None:
         ("\nx 0 0 1 1", ":2: 'x 0 0 1 1': expected a class"),
         ("3 0 0 1 1", ":1: class 3: expected 0 to 2, the network's classes"),
         ("0 0 0 1 nan", ":1: '0 0 0 1 nan': expected a class"),
+        ("0 0 0 1 1\n" * (MOST_OBJECTS + 1), ":10001: more lines: expected at most 10000 objects in an image"),
     ):
         label.write_text(text)
         with pytest.raises(DataError, match=message):

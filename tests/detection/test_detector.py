@@ -208,10 +208,32 @@ def test_videos_in_and_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ImageError, match=r"broken.mp4: cannot be read as a video"):
         Video(broken)  # a list: it would open other files, or addresses
     with pytest.raises(ImageError, match="64x48 are 3072 pixels"):
-        list(Video(path, options=ImageOptions(max_pixels=1000)))
+        Video(path, options=ImageOptions(max_pixels=1000))  # its header says so, and nothing is decoded
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'clprune\[video\]'"):
         Video(path)
+
+
+def test_frames_that_are_larger_than_the_header_says_are_not_decoded(tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="videos need PyAV")
+    parts = []
+    for width, height in ((64, 48), (640, 480)):
+        part = tmp_path / f"{width}.mpg"
+        with av.open(part, "w", format="mpeg") as container:
+            stream = container.add_stream("mpeg1video", rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for _ in range(8):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((height, width, 3), 90, np.uint8))))
+            container.mux(stream.encode())
+        parts.append(part.read_bytes())
+    both = tmp_path / "both.mpg"
+    both.write_bytes(parts[0] * 30 + parts[1])
+    with Video(both, options=ImageOptions(max_pixels=64 * 48)) as video:
+        shapes = []
+        with pytest.raises(ImageError, match=r"both.mpg: breaks off"):
+            shapes.extend(frame.shape for frame in video)
+    with Video(both) as video:
+        assert {frame.shape for frame in video} == {(48, 64, 3), (480, 640, 3)}
 
 
 def test_grey_networks_take_colour_images(tmp_path: Path) -> None:
