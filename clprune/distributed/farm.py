@@ -146,12 +146,14 @@ def deaths_of(told: Sequence[Any]) -> Counter[tuple[Key, str]]:
 
 def refine_on_worker(
     model: Model, known: Results, *, run: str, algorithms: Algorithms | None, effort: str
-) -> tuple[list[Refined], list[Best]]:
-    """The task of one worker of each kind at last: what changed when the winners ran in the network, and these."""
+) -> tuple[list[Refined], list[Measurement | Best]]:
+    """The task of one worker of each kind at last: what changed when the winners ran in the network, and these, with
+    measurements of those that were no candidates before.
+    """
     network, values, info = model.network, model.weights, own_device(run)
-    with alone_on(info), Session(info) as session, ToldStore(known) as store:
+    with alone_on(info), Session(info) as session, ToldStore(known, lambda item: None) as store:
         refined = refine_in_network(session, store, network, values, algorithms=algorithms, effort=effort)
-        return refined, store.all_best(device=device_key(info))
+        return refined, [*store.told, *store.all_best(device=device_key(info))]
 
 
 @contextmanager

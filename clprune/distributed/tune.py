@@ -170,9 +170,8 @@ class _Farm:
             futures[device_key(kind.info)] = future
         refined = {}
         for device, future in futures.items():
-            refined[device], winners = future.result()
-            for best in winners:
-                self.store.put_best(best)
+            refined[device], records = future.result()
+            keep(self.store, records)
         return refined
 
     def _submit(self, kind: _Kind, part: Part) -> None:

@@ -169,6 +169,7 @@ class WorkerPool(Closing):
         self.count = count or min(available_cores(), MOST_WORKERS)
         self._task = b""
         self._holders: dict[Any, int] = {}  # prepared tile -> number of the worker that holds it
+        self._prepared: dict[Any, Prepared] = {}  # what preparing tiles told
         self._losses: dict[Any, list[WorkerLost]] = {}  # tile -> how workers ended that were busy with it
         self._holders_lock = threading.Lock()
         self._locks = [threading.Lock() for _ in range(self.count)]  # one request at a time per worker
@@ -206,8 +207,8 @@ class WorkerPool(Closing):
     def set_task(self, kernel: Kernel[Any, Any], operation: Any, sample: Sample) -> None:
         """From now on candidates are tiles of `kernel` for `operation`, checked on `sample`."""
         self._task = pickle.dumps(("set_task", (kernel, operation, sample)), protocol=5)
-        self._holders.clear()
-        self._losses.clear()
+        for known in (self._holders, self._prepared, self._losses):
+            known.clear()
 
     def evaluate(self, tiles: Sequence[Any], *, best_ms: float | None, until: float = math.inf) -> list[Trial]:
         """Outcomes in the order of `tiles`; those that were timed stay prepared until `keep_only`. None is begun after
@@ -229,15 +230,16 @@ class WorkerPool(Closing):
             waiting = [tile for tile in tiles if tile not in outcomes]  # their worker was lost
         return [outcomes[tile] for tile in tiles if tile in outcomes]
 
-    def run_in_turns(self, tiles: Sequence[Any], *, rounds: int) -> dict[Any, list[float]]:
-        """Milliseconds of `rounds` runs of each tile, one after the other in turns, after one that only warms up.
+    def run_in_turns(self, tiles: Sequence[Any], *, rounds: int) -> list[Trial]:
+        """`rounds` runs of each tile, one after the other in turns, after one that only warms up; in the order of
+        `tiles`.
 
-        A tile that cannot be prepared or run any more has no entry; all others start anew without it.
+        A tile that cannot be prepared or run any more has no time; all others start anew without it.
         """
-        remaining = list(tiles)
+        remaining, failed = list(tiles), dict[Any, Trial]()
         while True:
-            outcomes = self._prepare_all([tile for tile in remaining if tile not in self._holders], None)
-            remaining = [tile for tile in remaining if tile not in outcomes]
+            failed |= self._prepare_all([tile for tile in remaining if tile not in self._holders], None)
+            remaining = [tile for tile in remaining if tile not in failed]
             lost: dict[Any, Trial | None] = {}
 
             def run(tile: Any, lost: dict[Any, Trial | None] = lost) -> float | None:
@@ -251,8 +253,22 @@ class WorkerPool(Closing):
 
             runs = in_turns([partial(run, tile) for tile in remaining], rounds=rounds)
             if not lost:
-                return {tile: times for tile, times in zip(remaining, runs, strict=True) if times}
-            remaining = [tile for tile in remaining if lost.get(tile) is None]
+                timed = {
+                    tile: self._timed(tile, runs_ms) for tile, runs_ms in zip(remaining, runs, strict=True) if runs_ms
+                }
+                return [trial for tile in tiles if (trial := failed.get(tile) or timed.get(tile))]
+            failed |= {tile: trial for tile, trial in lost.items() if trial is not None}
+            remaining = [tile for tile in remaining if tile not in failed]
+
+    def _timed(self, tile: Any, runs_ms: Sequence[float]) -> Trial:
+        known = self._prepared[tile]
+        return Trial(
+            tile=tile,
+            time_ms=min(runs_ms),
+            build_ms=known.build_ms,
+            runs_ms=tuple(runs_ms),
+            relative_error=known.relative_error,
+        )
 
     def wait_until_open(self) -> None:
         """Wait for the processes to open their devices. Raises NoDeviceError where they cannot."""
@@ -326,7 +342,7 @@ class WorkerPool(Closing):
                 answer = self._outcome(number, "prepare", tile, hopeless_ms)
                 if isinstance(answer, Prepared):
                     with self._holders_lock:
-                        self._holders[tile] = number
+                        self._holders[tile], self._prepared[tile] = number, answer
                 elif answer is not None:
                     outcomes[tile] = answer
 

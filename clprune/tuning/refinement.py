@@ -201,7 +201,9 @@ class _Measured:
 
 
 def _keep(store: Store, device: DeviceInfo, results: Sequence[_Measured]) -> None:
-    """Store each kernel's fastest tile with its milliseconds; steps of one problem count together."""
+    """Store each kernel's fastest tile with its milliseconds, as a candidate too if it was none; steps of one problem
+    count together.
+    """
     tried: dict[Key, dict[Any, list[float]]] = {}
     places: Counter[Key] = Counter()
     kernels: dict[Key, Kernel[Any, Any]] = {}
@@ -219,3 +221,5 @@ def _keep(store: Store, device: DeviceInfo, results: Sequence[_Measured]) -> Non
         if everywhere and store.best(key, kernels[key]) is not None:
             tile = min(everywhere, key=everywhere.__getitem__)
             store.move_best(key, tile, time_ms=everywhere[tile])
+            if tile not in store.measurements(key, kernels[key], origin=MEASURED):  # lent by another layer
+                store.add_measurement(key, tile, time_ms=everywhere[tile])

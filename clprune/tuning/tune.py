@@ -228,7 +228,7 @@ class _Tuner:
             deadline = start + (end_s - start) / (len(rivals) - place)
             outcome = run.tune(deadline=deadline, seed=self.seed, is_forced=self.is_forced)
             seconds = time.monotonic() - start
-            self.schedule.learn(seconds=seconds, tiles=run.evaluations, searching_s=run.searching_s)
+            self.schedule.learn(seconds=seconds, tiles=run.searched, searching_s=run.searching_s)
             self.number += 1
             if outcome is not None:
                 found.append((run, outcome))
@@ -267,6 +267,7 @@ class _Run:
     tile_s: float
     keeps_end: bool
     evaluations: int = 0
+    searched: int = 0
     searching_s: float = 0.0
     rejected: Counter[str] = field(default_factory=Counter)
 
@@ -356,7 +357,7 @@ class _Run:
             content = content + 1 if search.expected_improvement < self.effort.patience else 0
             if content >= 2:
                 break
-        self.searching_s = time.monotonic() - began
+        self.searched, self.searching_s = self.evaluations, time.monotonic() - began
 
     def _settle_s(self, search: ModelSearch, *, rounds: int = 0) -> float:
         """Seconds that the final comparison will take."""
@@ -383,20 +384,27 @@ class _Run:
 
     def _settle(self, search: ModelSearch, *, deadline: float) -> Outcome | None:
         """Measure the finalists again beside the default, in turns, in fewer rounds where `deadline` is near; the
-        fastest is kept.
+        fastest is kept. Those that the search had no time for, or not in its space, are evaluated by that.
         """
         rounds = self.effort.rounds
         if math.isfinite(deadline):
             left = (deadline - time.monotonic()) / self._settle_s(search, rounds=rounds)
             rounds = max(_FEWEST_ROUNDS, min(rounds, int(rounds * left)))
-        runs = self.pool.run_in_turns(self._finalists(search), rounds=rounds)
-        if not runs:
+        finalists = self._finalists(search)
+        known_tiles = self.store.measurements(self.key, self.offer.kernel, origin=MEASURED)
+        if new := [tile for tile in finalists if tile not in known_tiles]:
+            self.begun(self.key, new)
+        trials = self.pool.run_in_turns(finalists, rounds=rounds)
+        for trial in trials:
+            if trial.tile in new:
+                self._keep(trial)
+        times_ms = {trial.tile: trial.time_ms for trial in trials if trial.time_ms is not None}
+        if not times_ms:
             where = f"{self.offer.kernel.name} {self.offer.operation.key} on {self.session.info.name}"
             if not self.pool.has_losses:
                 raise LaunchError(f"{where}: no tile runs; `clprune verify` says more")
             warnings.warn(TuneWarning(f"{where} is not tuned: worker processes ended again and again"), stacklevel=2)
             return None
-        times_ms = {tile: min(times) for tile, times in runs.items()}
         winner = min(times_ms, key=times_ms.__getitem__)
         known = self.store.best(self.key, self.offer.kernel)
         if known is not None and known[0] == winner:
@@ -413,4 +421,7 @@ class _Run:
             was_known=self.evaluations == 0,
             measured_problem=self.measured_problem,
         )
-        return self._kept(outcome)
+        self._kept(outcome)
+        for _ in new:
+            self.report(outcome.time_ms)
+        return outcome

@@ -26,6 +26,7 @@ from clprune.tiles.records import Measurement
 from clprune.tiles.store import Store, open_store
 from tests.conformance.drivers import DRIVERS, find
 from tests.distributed import few_candidates
+from tests.distributed.test_tune import is_of_search
 
 pytestmark = pytest.mark.slow
 
@@ -86,10 +87,10 @@ def kill_who_measures(measuring: Path) -> None:
 
 
 def tried(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[Any, str], Measurement]:
-    """What the database in a folder has."""
+    """What the database in a folder has of searches."""
     monkeypatch.setenv("CLPRUNE_DATA_DIR", str(folder))
     with open_store() as store:
-        return {(one.key, one.tile): one for one in store.all_measurements()}
+        return {(one.key, one.tile): one for one in store.all_measurements() if is_of_search(one)}
 
 
 def test_a_farm_tries_what_single_runs_try(

@@ -41,6 +41,11 @@ def evaluate(pool: WorkerPool, *moods: str) -> list[Trial]:
     return outcomes
 
 
+def times_of(pool: WorkerPool, tiles: list[OddTile], *, rounds: int) -> dict[OddTile, int]:
+    """How many runs of each tile a comparison in turns gave."""
+    return {trial.tile: len(trial.runs_ms) for trial in pool.run_in_turns(tiles, rounds=rounds)}
+
+
 def test_refusals_have_the_words_of_the_exchange_format(pool: WorkerPool) -> None:
     outcomes = evaluate(pool, "syntax", "wrong", "stray")
     assert [outcome.invalidity for outcome in outcomes] == ["compile", "correctness", "correctness"]
@@ -124,7 +129,7 @@ def test_killed_three_times_in_a_row_is_not_the_tile(device_context: Session, ki
         assert (outcome.invalidity, file.read_text()) == ("correct", "0")
         pool.set_task(ODD, OPERATION, ODD.sample(OPERATION, Workload()))
         kills(2)
-        assert set(pool.run_in_turns([FINE, unlucky], rounds=2)) == {FINE, unlucky}
+        assert times_of(pool, [FINE, unlucky], rounds=2) == {FINE: 2, unlucky: 2}
         pool.set_task(ODD, OPERATION, ODD.sample(OPERATION, Workload()))
         kills(MOST_LOSSES_FROM_OUTSIDE)
         (outcome,) = evaluate(pool, "unlucky")
@@ -138,19 +143,20 @@ def test_worker_killed_between_requests_costs_no_candidate(device_context: Sessi
         evaluate(pool)
         for worker in pool._workers:
             worker.kill()
-        runs = pool.run_in_turns([FINE, SLOWER], rounds=2)
-        assert {tile: len(times) for tile, times in runs.items()} == {FINE: 2, SLOWER: 2}
+        assert times_of(pool, [FINE, SLOWER], rounds=2) == {FINE: 2, SLOWER: 2}
 
 
 def test_comparison_in_turns(pool: WorkerPool) -> None:
-    """Tiles that were not prepared yet, or whose worker was lost, are prepared; what cannot run has no entry."""
+    """Tiles that were not prepared yet, or whose worker was lost, are prepared; what cannot run has no time."""
     pool.keep_only([])
-    tiles = [FINE, OddTile(mood="crash"), SLOWER]
-    runs = pool.run_in_turns(tiles, rounds=3)
-    assert set(runs) == {FINE, SLOWER}
-    assert all(len(times) == 3 for times in runs.values())
-    runs = pool.run_in_turns([FINE, SLOWER], rounds=2)
-    assert set(runs) == {FINE, SLOWER}
+    crash = OddTile(mood="crash")
+    fine, lost, slower = pool.run_in_turns([FINE, crash, SLOWER], rounds=3)
+    assert (lost.tile, lost.time_ms, lost.invalidity, lost.is_lost) == (crash, None, "runtime", True)
+    assert [trial.tile for trial in (fine, slower)] == [FINE, SLOWER]
+    for trial in (fine, slower):
+        assert (len(trial.runs_ms), trial.time_ms, trial.relative_error) == (3, min(trial.runs_ms), 0.0)
+        assert trial.build_ms
+    assert times_of(pool, [FINE, SLOWER], rounds=2) == {FINE: 2, SLOWER: 2}
 
 
 def test_our_own_bugs_surface(device_context: Session) -> None:
@@ -177,4 +183,4 @@ def test_interrupt_does_not_wait_for_a_hanging_candidate_and_the_pool_can_go_on(
             pool.evaluate([OddTile(mood="hang")], best_ms=None)
         finally:
             pool.cancel()
-            assert set(pool.run_in_turns([FINE, SLOWER], rounds=1)) == {FINE, SLOWER}
+            assert times_of(pool, [FINE, SLOWER], rounds=1) == {FINE: 1, SLOWER: 1}

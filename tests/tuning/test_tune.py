@@ -21,6 +21,7 @@ from clprune.tiles.records import result_key, tile_text
 from clprune.tiles.store import Store
 from clprune.tuning.effort import effort_by_name
 from clprune.tuning.pool import WorkerPool
+from clprune.tuning.trial import Trial
 from clprune.tuning.tune import Outcome, TuneWarning, offers_to_tune, tune
 from tests.tuning.kernels import FRAGILE, UNLUCKY, OddOperation, OddTile
 
@@ -121,7 +122,9 @@ def test_default_is_not_blamed_for_the_end_of_its_workers(
 
 
 def test_present_tile_is_tried_first_and_compared(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However short the time: a default that was tuned must not hide a faster tile that was there before."""
+    """However short the time: a default that was tuned must not hide a faster tile that was there before. What is
+    compared at last is kept as tried.
+    """
     store, task, present = Store(None), Offer(kernel=FRAGILE, operation=OddOperation()), OddTile(repeats=1)
     store.add_device(device_context.info)
     key = result_key(device_context.info, task)
@@ -129,13 +132,16 @@ def test_present_tile_is_tried_first_and_compared(device_context: Session, monke
     compared: list[object] = []
     real = WorkerPool.run_in_turns
 
-    def run_in_turns(pool: WorkerPool, tiles: Sequence[object], *, rounds: int) -> dict[object, list[float]]:
+    def run_in_turns(pool: WorkerPool, tiles: Sequence[object], *, rounds: int) -> list[Trial]:
         compared.extend(tiles)
         return real(pool, tiles, rounds=rounds)
 
     monkeypatch.setattr(WorkerPool, "run_in_turns", run_in_turns)
-    tune(device_context, store, [task], budget_s=0.0, workers=1)
-    assert [item.tile for item in store.all_measurements()] == [tile_text(present)]
+    (outcome,) = tune(device_context, store, [task], budget_s=0.0, workers=1)
+    kept = {item.tile: item for item in store.all_measurements()}
+    assert list(kept) == [tile_text(present), tile_text(FRAGILE.cpu_tiles[0])]
+    assert all(item.runs_ms and item.build_ms and item.relative_error == 0.0 for item in kept.values())
+    assert outcome.evaluations == 2
     assert compared == [FRAGILE.cpu_tiles[0], present]
     store.add_measurement(key, present, time_ms=None, invalidity="runtime")  # as known since
     compared.clear()
