@@ -41,6 +41,7 @@ _BEGINNINGS = {
     b"<!doctype": "an HTML page (download the file itself)",
     b"<html": "an HTML page (download the file itself)",
     b"<?xml": "an XML file",
+    b"<svg": "an SVG drawing (export it as PNG)",
     b"pk\x03\x04": "a zip archive (unpack it; PyTorch's files are such, too)",
     b"\x1f\x8b": "a gzip file (unpack it)",
     b"\x89png": "a picture",

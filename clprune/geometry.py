@@ -66,6 +66,11 @@ class Window:
         return (self.top, self.left, self.bottom, self.right)
 
     @property
+    def inner(self) -> Window:
+        """The same over planes that have the border already."""
+        return replace(self, top=0, left=0, bottom=0, right=0)
+
+    @property
     def places(self) -> int:
         """Values under one window."""
         return self.size_y * self.size_x

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from clprune.errors import ImageError, UsageError
-from clprune.files import open_file
+from clprune.files import known_content, open_file
 
 FloatArray = NDArray[np.float32]
 Indices = NDArray[np.intp]
@@ -73,7 +73,7 @@ _GIANTS = threading.Lock()
 #: What Pillow's many decoders raise on broken files.
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, AttributeError,
-    AssertionError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError, MemoryError,
+    AssertionError, RuntimeError, SystemError, struct.error, zlib.error, Image.DecompressionBombError, MemoryError,
 )  # fmt: skip
 
 # What is wrong with a file is in our error; without a handler Python would print Pillow's own line, too.
@@ -203,7 +203,7 @@ def open_picture(
     """
     with (
         _opened(path) as file,
-        _named_errors(path),
+        _named_errors(path, start=_start(file)),
         _OwnLimit(),
         Image.open(file, formats=_FORMATS) as image,
     ):
@@ -212,9 +212,20 @@ def open_picture(
         if wanted is not None and width * height > DRAFT_PIXELS:
             image.draft(None, wanted(height, width)[::-1])  # None keeps the mode
         with _GIANTS if width * height > WHOLE_PIXELS else nullcontext():
-            orientation = _take_orientation(image)
+            orientation = _take_orientation(image) if image.format == "TIFF" else 1
             image.load()
+            if image.format == "TIFF":  # of one that is to be turned by 90 degrees, Pillow knew the size when turned
+                image._size = image.im.size
+            else:
+                orientation = _take_orientation(image)
         return Picture(image, orientation=orientation, path=path)
+
+
+def _start(file: BinaryIO) -> bytes:
+    """The first bytes of a file, which stays where it was."""
+    start = file.read(64)
+    file.seek(0)
+    return start
 
 
 def _opened(path: ImageFile) -> AbstractContextManager[BinaryIO]:
@@ -260,23 +271,25 @@ def _white_level(image: Image.Image, *, path: ImageFile) -> float | None:
 def _take_orientation(image: Image.Image) -> int:
     """The camera's orientation, 1 (upright) where the file has none or one that cannot be read.
 
-    Taken out of the metadata, because Pillow turns a TIFF file when it is loaded, which makes a copy.
+    Taken out of the metadata of a TIFF file before it is loaded, when Pillow would turn it, which makes a copy; looked
+    up in others afterwards: for a PNG file Pillow would load it, and take what is broken for black the second time.
     """
     try:
-        exif = image.getexif()
-        found = exif.pop(_ORIENTATION, 1)
+        found = image.getexif().pop(_ORIENTATION, 1)
     except _DECODE_ERRORS:
         return 1
     return found if isinstance(found, int) and found in _TURNS else 1
 
 
 @contextmanager
-def _named_errors(path: ImageFile) -> Iterator[None]:
-    """Make an ImageError of one line of whatever decoders raise."""
+def _named_errors(path: ImageFile, *, start: bytes = b"...") -> Iterator[None]:
+    """Make an ImageError of one line of whatever decoders raise, for a file with this `start`."""
     try:
         yield
     except UnidentifiedImageError as error:
-        raise ImageError("cannot be read as an image: of no known format", path=path) from error
+        found = (known_content(start) or "of no known format") if start else "empty"
+        found = "broken at its start" if found == "a picture" else found
+        raise ImageError(f"cannot be read as an image: {found}", path=path) from error
     except _DECODE_ERRORS as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"cannot be read as an image: {reason}", path=path) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import subprocess
@@ -117,6 +118,10 @@ def test_row_by_row_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     pixels = np.random.default_rng(orientation).integers(0, 256, (31, 17, 3), dtype=np.uint8)
     path = tmp_path / "a.png"
     Image.fromarray(pixels).save(path, exif=exif)
+    for name in ("a.tif", "packed.tif"):
+        packing = {"compression": "tiff_lzw"} if name == "packed.tif" else {}
+        Image.fromarray(pixels).save(tmp_path / name, exif=exif, **packing)
+        np.testing.assert_array_equal(load_image(tmp_path / name), load_image(path))
     upright = Image.open(path)
     methods = [None, 0, 3, 1, 5, 4, 6, 2]  # Pillow's numbers of Transpose
     method = methods[orientation - 1]
@@ -223,6 +228,63 @@ def test_what_pillow_would_hand_to_other_programs_is_no_picture(
     with pytest.raises(ImageError, match="of no known format"):
         load_image(path, channels=3)
     assert not (tmp_path / "ran").exists()
+
+
+def test_broken_pixels_are_not_black(tmp_path: Path) -> None:
+    """Whatever byte of its pixels is wrong, and whether or not there is metadata to look for."""
+    whole = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 4), dtype=np.uint8)).save(whole, "PNG")
+    path, refused = tmp_path / "a.png", 0
+    for place in range(41, 200, 13):
+        data = bytearray(whole.getvalue())
+        data[place] ^= 1
+        path.write_bytes(data)
+        try:
+            assert load_image(path).any()
+        except ImageError as error:
+            refused += 1
+            assert str(error).startswith(f"{path}: cannot be read as an image: ")
+    assert refused
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "empty"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", r"an SVG drawing \(export it as PNG\)"),
+        (b"<!DOCTYPE html><html></html>", "an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "broken at its start"),
+        (bytes(50), "of no known format"),
+    ],
+)
+def test_what_is_no_picture_is_called_what_it_is(tmp_path: Path, content: bytes, what: str) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=f"a.png: cannot be read as an image: {what}"):
+        load_image(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "options"),
+    [
+        ("a.jpg", "CMYK", {}), ("a.tif", "CMYK", {}), ("a.tif", "LAB", {}), ("a.tif", "YCbCr", {}), ("a.png", "LA", {}),
+        ("a.png", "1", {}), ("a.bmp", "1", {}), ("a.png", "P", {}), ("a.png", "P", {"transparency": 3}),
+        ("a.png", "P", {"transparency": bytes(range(0, 250, 25))}), ("a.png", "RGB", {"transparency": (1, 2, 3)}),
+        ("a.png", "RGBA", {}), ("a.webp", "RGBA", {"lossless": True}), ("a.gif", "P", {"save_all": True}),
+        ("a.png", "RGB", {"save_all": True}), ("a.webp", "RGB", {"save_all": True}), ("a.tif", "1", {}),
+    ],
+)  # fmt: skip
+def test_modes(tmp_path: Path, name: str, mode: str, options: dict[str, Any]) -> None:
+    """Alpha is left away, as darknet does, and of an animation the first frame counts."""
+    pixels = np.random.default_rng(1).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels).convert(mode)
+    others = {"append_images": [image.rotate(180)] * 2} if "save_all" in options else {}
+    image.save(tmp_path / name, **options, **others)
+    with Image.open(tmp_path / name) as saved:
+        is_p = saved.mode == "P" and "transparency" in saved.info
+        expected = np.asarray((saved.convert("RGBA") if is_p else saved).convert("RGB"))
+    np.testing.assert_allclose(load_image(tmp_path / name), expected.transpose(2, 0, 1) / 255, rtol=1e-6)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:

@@ -62,6 +62,18 @@ def signs(weights: FloatArray) -> FloatArray:
     return values.reshape(weights.shape)
 
 
+def for_bits(layer: Layer, weights: LayerWeights) -> LayerWeights:
+    """The folded weights of a convolution as they multiply inputs that are 0 for -1 and 1 for 1: a border of 0 is one
+    of -1 then. Raises UsageError where they leave float32.
+    """
+    values = weights.weights.astype(np.float64)
+    with np.errstate(over="ignore"):
+        doubled, biases = 2 * weights.weights, weights.biases - values.reshape(len(values), -1).sum(axis=1)
+    if not np.isfinite(doubled).all():
+        raise UsageError(f"{layer}: twice its weights are no float32: expected smaller ones for xnor")
+    return replace(weights, weights=doubled, biases=biases.astype(np.float32))
+
+
 def shortcut_scales(layer: Shortcut, weights: LayerWeights) -> FloatArray:
     """float32 `[summands, channels]`: what each channel of each summand is multiplied by (shortcut_multilayer_cpu)."""
     given = weights.weights.astype(np.float64).reshape(len(layer.sources), -1)

@@ -32,6 +32,9 @@ TEST_EVERY = 5
 #: Names of folders of a split, in upper or lower case; of several the first counts that holds classes.
 TRAIN_FOLDERS, TEST_FOLDERS = ("train", "training"), ("test", "val", "valid", "validation")
 
+#: Of folders in folders that are looked into.
+MOST_DEPTH = 32
+
 LAYOUTS = (
     "expected one sub-folder of images per class, PATH/CLASS/IMAGE, for two classes or more; or such folders for "
     "training and for testing, PATH/train/CLASS/IMAGE and PATH/test/CLASS/IMAGE (or val)"
@@ -117,6 +120,9 @@ def load_folder(request: Request, *, name: str, needs_splits: bool = False) -> D
     else:
         chosen = choose(len(paths), count=request.count, seed=request.seed)
         chosen = chosen[readable(paths[chosen], request)]
+    if not len(chosen) and layout.is_plain and len(paths):
+        few = f"{len(paths)} images of {len(classes)} classes, of which every {TEST_EVERY}th of a class is for testing"
+        raise DataError(f"{few}: none for {split}; expected more, or folders train and test", path=folder)
     if not len(chosen):
         raise DataError(f"no images for {split}: {LAYOUTS}", path=folder)
     images = ImageFiles(
@@ -148,8 +154,8 @@ def _held_out(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
     return held_out
 
 
-def _find_layout(root: Path) -> _Layout:
-    """Raises DataError for one that is not understood."""
+def _find_layout(root: Path, *, depth: int = 0) -> _Layout:
+    """Raises DataError for one that is not understood, such as more than MOST_DEPTH folders around everything."""
     folders = _folders(root)
     train, test = _of_split(folders, TRAIN_FOLDERS), _of_split(folders, TEST_FOLDERS)
     if train is not None and test is not None:
@@ -161,11 +167,15 @@ def _find_layout(root: Path) -> _Layout:
     holders = [folder for folder in full if not _has_images(folder, deep=False)]
     if len(full) == 1 and holders:  # a folder round it all, or a split without the other one
         _say(f"{root}: of its folders only {full[0].name} is used")
+        if depth == MOST_DEPTH:
+            raise DataError(f"is in {depth} folders that hold nothing else: {LAYOUTS}", path=root)
         if train is None and test is None:
-            return _find_layout(full[0])
+            return _find_layout(full[0], depth=depth + 1)
         return _Layout(train=train, test=test or train, is_plain=train is not None)
     if any(folder in holders for folder in (train, test)):
         raise DataError(f"found {_listed(full)} in it: {LAYOUTS}", path=root)
+    if holders:
+        _say(f"{root}: images lie in folders within {_listed(holders)}, and count as one class each")
     return _Layout(train=root, test=root, is_plain=True)
 
 
@@ -228,6 +238,9 @@ def images_below(folder: Path, skipped: Counter[str] | None = None, *, deep: boo
         if len(shown) < len(folders):
             skipped["hidden"] += len(folders) - len(shown)
         folders[:] = shown if deep else []
+        if len(Path(place).parts) - len(folder.parts) == MOST_DEPTH and folders:
+            skipped[f"more than {MOST_DEPTH} folders deep"] += len(folders)
+            folders.clear()
         for name in files:
             suffix = Path(name).suffix.lower()
             if _is_litter(name):

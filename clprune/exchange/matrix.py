@@ -32,8 +32,11 @@ def write_convolution(layer: Convolutional, site: Site) -> str:
     if values.winograd is not None:
         return _finish(layer, site, _winograd(layer, site.graph, x, values))
     x, weights = _coded(layer, site.graph, x, values)
-    sides = window_attributes(layer.own_window)
-    y = site.graph.add("Conv", x, weights, *_biases(layer, site), group=layer.groups, **sides)
+    window = layer.own_window
+    if layer.has_bit_border:
+        first, last = (0, window.top, window.left), (0, window.bottom, window.right)
+        x, window = site.graph.pad(x, before=first, after=last, value=-1), window.inner
+    y = site.graph.add("Conv", x, weights, *_biases(layer, site), group=layer.groups, **window_attributes(window))
     return blur(layer, site.graph, _finish(layer, site, y))
 
 

@@ -87,11 +87,15 @@ def _(layer: WindowPool, site: Site) -> None:
 
 
 def _signs(layer: Convolutional, site: Site) -> int:
-    """A tensor with the signs of the input, that of 0 negative."""
+    """A tensor with the signs of the input, that of 0 negative; where the border is to be -1, 0 stands for that in all
+    of it (`clprune.darknet.fold.for_bits`).
+    """
     signs = _new_tensor(site, layer.input, layer.own_window)
-    # whatever is multiplied by so much exceeds 1, and 0 becomes -1
-    operation = PointwiseOperation(input=site.x, output=site.draft.layouts[signs], activation="hardtan", is_scaled=True)
-    site.compute(operation, form=WeightForm(), output=signs, label="signs", constants=(SIGN_SCALE, -1.0))
+    # whatever is multiplied by so much exceeds what is cut off, and 0 becomes the least
+    activation, shift = ("hard_sigmoid", -4.0) if layer.has_bit_border else ("hardtan", -1.0)
+    layout = site.draft.layouts[signs]
+    operation = PointwiseOperation(input=site.x, output=layout, activation=activation, is_scaled=True)
+    site.compute(operation, form=WeightForm(), output=signs, label="signs", constants=(SIGN_SCALE, shift))
     return signs
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from clprune.darknet.fold import fold_batch_norm, shortcut_scales
+from clprune.darknet.fold import fold_batch_norm, for_bits, shortcut_scales
 from clprune.darknet.kinds.base import Layer
+from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.kinds.joins import Shortcut
 from clprune.darknet.network import Network
 from clprune.darknet.values import LayerWeights, Weights
@@ -100,7 +101,9 @@ def step_weights(step: Chosen, network: Network, weights: Weights) -> LayerWeigh
     if step.summand is not None and isinstance(step.layer, Shortcut):
         scale = shortcut_scales(step.layer, values)[step.summand][: step.operation.channels]
         return LayerWeights(weights=scale, biases=np.zeros_like(scale))
-    return fold_batch_norm(step.layer, values)
+    folded = fold_batch_norm(step.layer, values)
+    is_of_bits = isinstance(step.layer, Convolutional) and step.layer.has_bit_border
+    return for_bits(step.layer, folded) if is_of_bits else folded
 
 
 def layer_values(layer: Layer, network: Network, weights: Weights) -> LayerWeights:

@@ -178,9 +178,12 @@ class Convolution(Weighted):
         x, weights = self.coded(x)
         if self.layer.is_binary:
             weights = _signs(weights, weights.abs().mean((1, 2, 3), keepdim=True))
+        window = self.layer.own_window
         if self.layer.xnor:
             x = _signs(x, torch.ones_like(x))
-        y = _convolve(x, weights, self.layer.own_window, biases=self.biases, groups=self.layer.groups)
+        if self.layer.has_bit_border:
+            x, window = bordered(x, window, -1.0), window.inner
+        y = _convolve(x, weights, window, biases=self.biases, groups=self.layer.groups)
         return _blurred(self.layer, self.finish(y))
 
 

@@ -96,7 +96,7 @@ def test_networks(darknet: ctypes.CDLL, tmp_path: Path, layers: str) -> None:
     cfg.write_text(
         f"[net]\nheight=7\nwidth=9\nchannels=4\n[conv]\nfilters=9\nsize=3\npad=1\nactivation=linear\n{layers}"
     )
-    network = load_network(cfg)
+    network = load_network(cfg, dialect="pjreddie")
     weights, x = random_weights(network, seed=1), random_images(network, seed=2)
     write_weights(file, network, weights)
     darknet.load_network.restype = ctypes.c_void_p

@@ -148,6 +148,32 @@ def test_layouts_that_are_not_understood(tmp_path: Path, names: list[str], messa
         assert "PATH/train/CLASS/IMAGE and PATH/test/CLASS/IMAGE" in str(caught.value)
 
 
+def test_too_few_images_to_hold_any_out(tmp_path: Path) -> None:
+    write(tmp_path, "a/1.png", "b/1.png")
+    assert len(load(tmp_path, "train")) == 2
+    with pytest.raises(DataError, match=r"2 images of 2 classes, of which every 5th .*: none for test; expected more"):
+        load(tmp_path, "test")
+
+
+def test_folders_within_a_class_are_said(tmp_path: Path) -> None:
+    """They may be classes themselves, one folder too deep."""
+    write(tmp_path, "animals/cat/1.png", "animals/dog/1.png", "others/1.png")
+    with pytest.warns(DataWarning, match="images lie in folders within animals, and count as one class each"):
+        assert load(tmp_path, "train").class_names == ("animals", "others")
+
+
+def test_folders_without_end(tmp_path: Path) -> None:
+    """Neither the way to the classes nor that to an image is followed for ever."""
+    place = "/".join("d" * 900)
+    (tmp_path / place).mkdir(parents=True)
+    with pytest.raises(DataError, match=r"no images for train: .* 1 more than 32 folders deep"):
+        load(tmp_path, "train")
+    write(tmp_path, f"{'/'.join('d' * 31)}/1.png")
+    with warnings.catch_warnings(), pytest.raises(DataError, match="a single class, d"):
+        warnings.simplefilter("ignore")
+        load(tmp_path, "train")
+
+
 def test_test_classes_without_training_images_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/1.png", "test/z/1.png")
     with pytest.raises(DataError, match=r"test: classes of no training image: z; expected only those 2 .*, a, b"):

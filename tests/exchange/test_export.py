@@ -92,9 +92,10 @@ def test_joins(model_of: ModelOf, tmp_path: Path) -> None:
     check(model_of(JOINS), tmp_path)
 
 
-@pytest.mark.parametrize("key", ["binary", "xnor"])
-def test_binary_weights(key: str, model_of: ModelOf, tmp_path: Path) -> None:
-    check(model_of(NET + convolution(6, batch_normalize=1) + convolution(5, activation="relu", **{key: 1})), tmp_path)
+@pytest.mark.parametrize(("key", "dialect"), [("binary", "alexeyab"), ("xnor", "alexeyab"), ("xnor", "pjreddie")])
+def test_binary_weights(key: str, dialect: str, model_of: ModelOf, tmp_path: Path) -> None:
+    layers = convolution(6, batch_normalize=1) + convolution(5, activation="relu", **{key: 1})
+    check(model_of(f"{NET}dialect={dialect}\n{layers}"), tmp_path)
 
 
 def test_shared_weights(model_of: ModelOf, tmp_path: Path) -> None:

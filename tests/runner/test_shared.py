@@ -19,10 +19,13 @@ NET = "[net]\nheight=9\nwidth=11\nchannels=4\n"
 CONVOLUTION = "[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\nactivation=linear\n"
 
 
-@pytest.mark.parametrize("key", ["xnor", "binary"])
-def test_signs(runner_of: Callable[..., Runner], network_of: Callable[..., Network], key: str) -> None:
-    """The same as a convolution whose weights, and input, were replaced by hand."""
-    network, plain = network_of(NET + CONVOLUTION + f"{key}=1\n", batch=2), network_of(NET + CONVOLUTION, batch=2)
+@pytest.mark.parametrize(("key", "dialect"), [("xnor", "pjreddie"), ("xnor", "alexeyab"), ("binary", "alexeyab")])
+def test_signs(runner_of: Callable[..., Runner], network_of: Callable[..., Network], key: str, dialect: str) -> None:
+    """The same as a convolution whose weights, input and border were replaced by hand."""
+    network = network_of(f"{NET}dialect={dialect}\n{CONVOLUTION}{key}=1\n", batch=2)
+    has_bits = (key, dialect) == ("xnor", "alexeyab")
+    bordered = NET.replace("9", "11").replace("=11\nchannels", "=13\nchannels") + CONVOLUTION.replace("pad=1", "pad=0")
+    plain = network_of(bordered if has_bits else NET + CONVOLUTION, batch=2)
     weights, x = random_weights(network, seed=1), images(network, 2)
     x[:, :, 0] = 0
     layer = weights.layers[0]
@@ -30,6 +33,8 @@ def test_signs(runner_of: Callable[..., Runner], network_of: Callable[..., Netwo
     signs = np.where(layer.weights > 0, 1, -1) * np.abs(layer.weights).mean(axis=(1, 2, 3), keepdims=True)
     by_hand = replace(weights, layers=(replace(layer, weights=signs.astype(np.float32)),))
     inputs = np.where(x > 0, 1, -1).astype(np.float32) if key == "xnor" else x
+    if has_bits:
+        inputs = np.pad(inputs, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-1)
     (expected,) = reference_answers(plain, by_hand, inputs)
     (found,) = reference_answers(network, weights, x)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

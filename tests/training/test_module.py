@@ -17,6 +17,7 @@ from clprune.darknet.activations import activate as reference_activate
 from clprune.darknet.fold import fold_batch_norm
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import UnsupportedLayerError, UsageError
+from clprune.runner.reference import reference_answers
 from clprune.training import NetworkModule, load_module, store_weights
 from clprune.training.activations import activate
 from tests.training.networks import network_of
@@ -88,6 +89,15 @@ def test_a_small_network_equals_its_folded_weights(tmp_path: Path) -> None:
     features = reference_activate("leaky", features).reshape(2, -1)
     expected = reference_activate("logistic", features @ folded[1].weights.T.astype(np.float64) + folded[1].biases)
     assert_allclose(run(load_module(network, weights), images), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dialect", ["pjreddie", "alexeyab"])
+def test_signs_of_inputs_and_their_border(tmp_path: Path, dialect: str) -> None:
+    layer = "[convolutional]\nxnor=1\nbatch_normalize=1\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=leaky\n"
+    network = network_of(tmp_path, f"{NET}dialect={dialect}\n{layer}")
+    weights, images = random_weights(network, seed=4), images_of(2, 2, 5, 7)
+    (expected,) = reference_answers(replace(network, batch=2), weights, images)
+    assert_allclose(run(load_module(network, weights), images), expected.reshape(2, -1), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

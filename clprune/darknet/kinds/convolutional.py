@@ -34,9 +34,9 @@ class Convolutional(WindowedLayer, MatrixLayer):
     The border is zeros: `padding` pixels on each side, or half the size with `pad`, times `dilation` (AlexeyAB).
 
     `binary` and `xnor`: each weight is its sign (that of 0 is negative) times the mean magnitude of its filter; with
-    `xnor` inputs are their signs too. The border stays zero, as in pjreddie's code and in all training; the one-bit
-    products of AlexeyAB's CPU inference take it for -1. `shares` is the layer whose values it computes with
-    (`share_index`). Of `numload` filters, where not 0, values are in a weights file (pjreddie).
+    `xnor` inputs are their signs too. The border is zero, as in pjreddie's code and in all training; of one-bit inputs
+    (`has_bit_border`) it is -1. `shares` is the layer whose values it computes with (`share_index`). Of `numload`
+    filters, where not 0, values are in a weights file (pjreddie).
     """
 
     names = ("convolutional", "conv")
@@ -53,11 +53,18 @@ class Convolutional(WindowedLayer, MatrixLayer):
     xnor: bool = boolean()
     numload: int = integer(0, minimum=0)
     shares: int | None = None
+    #: Whether it is `xnor` in a fork whose inference multiplies bits, AlexeyAB's and hank-ai's, which take a border for
+    #: -1 (forward_convolutional_layer of AlexeyAB's convolutional_layer.c, for equal strides; dilated ones it counts
+    #: wrongly).
+    has_bit_border: bool = False
 
     @classmethod
     def from_section(cls, place: Place) -> Convolutional:
         layer = super().from_section(place)
         assert isinstance(layer, cls)
+        window, is_told = layer.window, place.section.dialect != "pjreddie"
+        is_even = window.stride_y == window.stride_x and window.dilation_y == window.dilation_x == 1
+        layer = replace(layer, has_bit_border=layer.xnor and is_told and is_even and any(window.padding))
         if "share_index" not in place.section.options:
             return layer
         try:
