@@ -40,19 +40,23 @@ class PlanBuilder(Draft):
         """Plan every layer: the convolutional part image by image where `by_image`, the rest for the whole batch."""
         layers, batch = self.network.layers, self.network.batch
         end = image_part_end(self.network, self.fused) if self.by_image and batch > 1 else 0
-        if not end:  # images of parts of tensors would be parts of parts
-            self.parts = parts_of_tensors(self.network, self.fused)
+        boundary = self.aliases[end - 1]  # the input's where all is for the whole batch
+        parts = parts_of_tensors(self.network, self.fused)
+        if end:  # an image of a part of a tensor would be a part of a part
+            parts = {part: place for part, place in parts.items() if boundary not in (part, place[0])}
+        self.parts = {part: place for part, place in parts.items() if max(part, place[0]) >= end}
         whole = assign_layouts(self.network, self.fused, batch=batch, parts=self.parts)
-        names = {tensor: tensor for tensor in whole if end == 0 or tensor >= self.aliases[end - 1]}
+        names = {tensor: tensor for tensor in whole if end == 0 or tensor >= boundary}
         check_tensors(self.network, [whole[tensor] for tensor in {NETWORK_INPUT, *names}])
         if end:
-            boundary = self.aliases[end - 1]
             self.layouts |= {tensor: whole[tensor] for tensor in (NETWORK_INPUT, boundary)}
             check_memory(self.network, self.device, [layout.size_bytes for layout in self.layouts.values()])
-            single = assign_layouts(self.network, self.fused, batch=1)
+            own_parts = {part: place for part, place in parts.items() if part not in self.parts}
+            single = assign_layouts(self.network, self.fused, batch=1, parts=own_parts)
             inside = sorted({self.aliases[layer.index] for layer in layers[:end] if layer.index in self.aliases})
             for image in range(batch):
                 own = {tensor: self.new_tensor(single[tensor]) for tensor in inside if tensor != boundary}
+                self.parts |= {own[part]: (own[tensor], first) for part, (tensor, first) in own_parts.items()}
                 views = {tensor: self._view(tensor, image) for tensor in (boundary, NETWORK_INPUT)}
                 self._add_layers(layers[:end], Part(batch=1, image=image, names=own | views))
         self.layouts |= {tensor: whole[tensor] for tensor in names}

@@ -161,7 +161,7 @@ def _(layer: Softmax, site: Site) -> None:
 @lower.register
 def _(layer: Route, site: Site) -> None:
     parts, first = site.draft.parts, 0
-    if layer.groups > 1 and layer.index in parts and parts[layer.index][0] in site.inputs:
+    if layer.groups > 1 and site.output in parts and parts[site.output][0] in site.inputs:
         return  # it is a part of its source
     for source in site.inputs:
         layout = site.draft.layouts[source]
@@ -173,7 +173,7 @@ def _(layer: Route, site: Site) -> None:
             from_channel=layer.group_id * count,
             channel_count=count if layer.groups > 1 else None,
         )
-        if parts.get(source) != (layer.index, first):
+        if parts.get(source) != (site.output, first):
             site.compute(operation, inputs=(source,))
         first += count
 

@@ -192,6 +192,20 @@ def test_images_of_a_batch_go_one_by_one_where_activations_spill_the_caches(
     assert make_plan(network, LARGE_GPU).views == {}
 
 
+def test_routes_of_images_that_go_one_by_one_are_no_copies_either(
+    network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clprune.plan.batching.CACHED_BYTES", 0)
+    convolution = "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=relu\n"
+    joined = convolution * 2 + "[route]\nlayers=-2,-1\n"
+    text = "[net]\nheight=8\nwidth=8\nchannels=3\n" + joined + joined + "[route]\nlayers=-1\ngroups=2\ngroup_id=1\n"
+    plan = make_plan(network_of(text + convolution + "[avgpool]\n", batch=2), DEVICES["CPU"])
+    assert {step.image for step in plan.steps} >= {0, 1}
+    assert "route" not in {step.label for step in plan.steps if step.image is not None}
+    firsts = sorted(view.first_channel for view in plan.views.values() if view.image is None)
+    assert firsts == sorted(2 * [0, 4, 0, 4, 4])
+
+
 SPLIT = """\
 [net]
 height=16

@@ -110,20 +110,30 @@ def survey_folders(  # noqa: PLR0917 - click gives them by name
     rounds=3,
     device=None,
     seed=0,
+    resume={"default": False, "help": "Keep the rows of an earlier run for other cfgs."},
     out=RESULTS / "darknet.json",
 )
 def compare_library(  # noqa: PLR0917 - click gives them by name
-    folder: Path, cfgs: Sequence[Path], name: str, side: int, rounds: int, device: str | None, seed: int, out: Path
+    folder: Path,
+    cfgs: Sequence[Path],
+    name: str,
+    side: int,
+    rounds: int,
+    device: str | None,
+    seed: int,
+    resume: bool,
+    out: Path,
 ) -> None:
     """Each layer of CFGS against the library in FOLDER, and both timed."""
     info = choose(device)
-    rows = []
+    title = f"Against {name}, {info.platform_name}"
+    rows: dict[str, Sequence[object]] = {row[0]: row for row in _rows(out, title)} if resume else {}
     for cfg in cfgs:
         try:
-            rows.append(_compare(cfg, folder=folder, side=side, device=info.selector, rounds=rounds, seed=seed))
+            rows[cfg.stem] = _compare(cfg, folder=folder, side=side, device=info.selector, rounds=rounds, seed=seed)
         except ClpruneError as error:
-            rows.append((cfg.stem, "", "", "", str(error).replace(str(cfg.parent), ""), "", "", ""))
-        say("  ".join(map(str, rows[-1])))
+            rows[cfg.stem] = (cfg.stem, "", "", "", str(error).replace(str(cfg.parent), ""), "", "", "")
+        say("  ".join(map(str, rows[cfg.stem])))
     columns = (
         "cfg",
         "input",
@@ -135,8 +145,7 @@ def compare_library(  # noqa: PLR0917 - click gives them by name
         "ratio",
     )
     text = f"OpenCL: {device_text(info)}, default or tuned tiles. {rounds} rounds in turns, best times; seed {seed}."
-    section = make_section(PACKAGES, text=text, parts=[table_of(columns, rows)], rounds=rounds)
-    title = f"Against {name}, {info.platform_name}"
+    section = make_section(PACKAGES, text=text, parts=[table_of(columns, list(rows.values()))], rounds=rounds)
     show(title, section["parts"])
     write_section(out, title, section, heading=HEADING)
 
@@ -183,7 +192,7 @@ def _fork(folder: Path) -> str:
 def _rows(out: Path, title: str) -> list[list[str]]:
     """The rows that an earlier run wrote."""
     section = read_sections(out).get(title)
-    return section["parts"][1]["rows"] if section else []
+    return section["parts"][-1]["rows"] if section else []
 
 
 def _survey_process(cfg: Path, *, side: int, device: str, seed: int) -> dict[str, Any]:
