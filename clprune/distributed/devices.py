@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import cast
 
-from distributed import Client, Worker, WorkerPlugin, get_worker
+from distributed import Client, Scheduler, Worker, WorkerPlugin, get_worker
 
 from clprune.device import DeviceInfo, device_key
 from clprune.errors import NoDeviceError
@@ -53,6 +53,14 @@ class _Announcement(WorkerPlugin):
         else:
             await worker.set_resources(**{_resource_of(self._run, self.found): 1})
 
+    def teardown(self, worker: Worker) -> None:
+        """Take the resource back, for which Dask has no call, unless something still runs on it or is to."""
+        state = worker.state
+        unfinished = (task for task in state.tasks.values() if task.state not in ("memory", "error"))
+        busy = {resource for task in unfinished for resource in task.resource_restrictions or ()}
+        for resource in [one for one in state.total_resources if one.startswith(self._run) and one not in busy]:
+            del state.total_resources[resource], state.available_resources[resource]
+
 
 @contextmanager
 def announced(client: Client, *, selection: str | None) -> Iterator[Announced]:
@@ -74,11 +82,31 @@ def announced(client: Client, *, selection: str | None) -> Iterator[Announced]:
     finally:
         with suppress(Exception):  # the scheduler may have ended
             client.unregister_worker_plugin(name)
+            client.run_on_scheduler(_forgetting(name))
 
 
 def own_device(name: str) -> DeviceInfo:
     """The device that the worker of this task announced under the `name` of a run."""
     return cast(DeviceInfo, cast(_Announcement, get_worker().plugins[name]).found)
+
+
+def _forgetting(name: str) -> Callable[[Scheduler], None]:
+    """What makes a scheduler forget the resources of a run that nothing uses.
+
+    It goes there with its code, as functions of functions do: a scheduler may have no clprune.
+    """
+
+    def forget(dask_scheduler: Scheduler) -> None:
+        for worker in dask_scheduler.workers.values():
+            busy = {resource for task in worker.processing for resource in task.resource_restrictions or ()}
+            for resource in [one for one in worker.resources if one.startswith(name) and one not in busy]:
+                del worker.resources[resource]
+                worker.used_resources.pop(resource, None)
+                dask_scheduler.resources[resource].pop(worker.address, None)
+        for resource in [one for one, has in dask_scheduler.resources.items() if one.startswith(name) and not has]:
+            del dask_scheduler.resources[resource]
+
+    return forget
 
 
 def _resource_of(name: str, device: DeviceInfo) -> str:

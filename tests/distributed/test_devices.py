@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,9 +45,44 @@ def plugins(client: Any) -> set[str]:
     return {name for names in client.run(lambda dask_worker: list(dask_worker.plugins)).values() for name in names}
 
 
+def resources(client: Any) -> set[str]:
+    """What workers have, by themselves and by their scheduler."""
+    own = client.run(lambda dask_worker: {*dask_worker.state.total_resources, *dask_worker.state.available_resources})
+    known = client.run_on_scheduler(
+        lambda dask_scheduler: {
+            *dask_scheduler.resources,
+            *(one for worker in dask_scheduler.workers.values() for one in (*worker.resources, *worker.used_resources)),
+        }
+    )
+    return set().union(known, *own.values())
+
+
+def wait_to_be_told(submitted: Any) -> None:
+    """Run until the file is there."""
+    while not submitted.exists():
+        time.sleep(0.05)
+
+
+@pytest.mark.usefixtures("imaginary")
+def test_nothing_of_a_run_stays_on_workers(client: Any, tmp_path: Path) -> None:
+    """But what a task is busy with still, for which there must be something to give back."""
+    before, end = resources(client), tmp_path / "end"
+    with announced(client, selection=None) as run:
+        assert len(resources(client) - before) == 1
+    assert resources(client) == before
+    with announced(client, selection=None) as run:
+        busy = client.submit(wait_to_be_told, end, resources=run.resources(FOUND[None]), pure=False)
+        while not any(client.processing().values()):
+            time.sleep(0.05)
+    end.touch()
+    busy.result()
+    assert client.submit(int, "7").result() == 7
+    assert len(resources(client) - before) == 1
+
+
 @pytest.mark.usefixtures("imaginary")
 def test_two_clients_at_once_select_devices_of_their_own(client: Any, other: Any) -> None:
-    before = plugins(client)
+    before, held = plugins(client), resources(client)
 
     def own(run: Any, of: Any) -> DeviceInfo:
         (device,) = run.devices
@@ -60,7 +96,8 @@ def test_two_clients_at_once_select_devices_of_their_own(client: Any, other: Any
         # the end of one takes nothing from the other
         assert own(first, client) == FOUND[None]
         assert plugins(client) - before == {first.name}
-    assert plugins(client) == before
+        assert {resource.rpartition("-")[0] for resource in resources(client) - held} == {first.name}
+    assert (plugins(client), resources(client)) == (before, held)
 
 
 @pytest.mark.usefixtures("imaginary")
