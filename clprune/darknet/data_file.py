@@ -34,7 +34,7 @@ class DataFile:
 
     def integer(self, key: str, default: int) -> int:
         """The value of `key`. Raises DataError unless it is a whole number from 1 on."""
-        text = self.options.get(key, str(default))
+        text = self.options.get(key, str(default)).partition("#")[0].strip()
         if not text.isdecimal() or len(text) > 9 or int(text) < 1:
             raise DataError(f"{key}={shown(text)}: expected a whole number from 1 on", path=self.path)
         return int(text)

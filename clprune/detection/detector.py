@@ -61,7 +61,7 @@ class Detector:
     """Finds objects: `detector(image)` gives those of one image, best first.
 
     An image is a path, a PIL image or an array uint8 `[H, W, 3]`. `model` and `weights` are as for `Runner`, `names` is
-    a file of class names, by default that beside the weights or the cfg. `threshold` to `in_pixels` are those of
+    a file of class names, by default that beside the weights or the cfg. `threshold` to `in_order` are those of
     `clprune.detection.DetectionOptions`, `image_options` limit what image files are read. Use it as a context manager,
     or call `close()`.
 
@@ -87,6 +87,7 @@ class Detector:
         hierarchy: float = 0.5,
         class_map: Sequence[int] = (),
         in_pixels: bool = False,
+        in_order: bool = False,
         image_options: ImageOptions | None = None,
         batch: int = 1,
         device: str | None = None,
@@ -99,7 +100,7 @@ class Detector:
             model = replace(model, names_path=Path(names))
         self.options = DetectionOptions(
             threshold=threshold, nms=nms, resize=resize, dialect=dialect or model.dialect.name, hierarchy=hierarchy,
-            class_map=tuple(class_map), in_pixels=in_pixels,
+            class_map=tuple(class_map), in_pixels=in_pixels, in_order=in_order,
         )  # fmt: skip
         self.network = model.network
         self.names = model.first_names(len(class_map) or model.network.classes)

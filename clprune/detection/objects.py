@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clprune.darknet.network import Network
 from clprune.detection.decode import Candidates, FloatArray, decode
 from clprune.detection.options import DetectionOptions
-from clprune.detection.suppression import distance_power, suppress
+from clprune.detection.suppression import distance_power, sorted_as_darknet, suppress
 from clprune.errors import ClpruneError
 from clprune.image import scaled_size
 
@@ -48,7 +48,8 @@ def find_objects(
     size: tuple[int, int],
     options: DetectionOptions,
 ) -> list[Detection]:
-    """The objects of one image, best first, of `outputs`: float32 `[C, H, W]` of each output layer of `network`.
+    """The objects of one image, best first unless `options` say otherwise, of `outputs`: float32 `[C, H, W]` of each
+    output layer of `network`.
 
     `size` is the image's (height, width) in pixels. Raises UsageError for a network without heads, and ClpruneError
     for outputs or boxes that are not finite.
@@ -69,7 +70,11 @@ def find_objects(
     placed = Candidates(boxes=boxes * scale, probabilities=candidates.probabilities)
     kept = suppress(placed, threshold=options.nms, distance_power=power)
     rows, classes = np.nonzero(kept)
-    order = np.argsort(-kept[rows, classes], kind="stable")
+    if options.in_order:
+        places = np.argsort(sorted_as_darknet(candidates.probabilities))  # of each box in that order
+        order = np.lexsort((classes, places[rows]))
+    else:
+        order = np.argsort(-kept[rows, classes], kind="stable")
     return [
         _detection(int(number), names[number], float(kept[row, number]), boxes[row])
         for row, number in zip(rows[order], classes[order], strict=True)

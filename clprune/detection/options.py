@@ -21,7 +21,7 @@ class DetectionOptions:
     the fork whose rules hold: `nms_kind` is AlexeyAB's alone, and a tree of classes is read in two ways, down to
     `hierarchy`. `class_map` are the classes to report of such a tree, in their order. `in_pixels` measures overlaps
     there, as darknet's `detector valid` does, and not in shares of the image: distances are others in an image that is
-    no square.
+    no square. `in_order` leaves objects as darknet's functions leave boxes, not best first.
     """
 
     threshold: float = 0.25
@@ -31,6 +31,7 @@ class DetectionOptions:
     hierarchy: float = 0.5
     class_map: tuple[int, ...] = ()
     in_pixels: bool = False
+    in_order: bool = False
 
     def __post_init__(self) -> None:
         for name in ("threshold", "nms", "hierarchy"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clprune.darknet.kinds import heads
 from clprune.darknet.kinds.base import Layer
@@ -36,6 +37,16 @@ def suppress(candidates: Candidates, *, threshold: float, distance_power: float 
             of_class[others[is_over]] = 0
             waiting = others[~is_over]
     return kept
+
+
+def sorted_as_darknet(probabilities: FloatArray) -> NDArray[np.intp]:
+    """The order in which darknet's suppression leaves boxes, of `[n, classes]` before it: it sorts them by one class
+    after the other.
+    """
+    order = np.arange(len(probabilities))
+    for of_class in probabilities.T:
+        order = order[np.argsort(-of_class[order], kind="stable")]
+    return order
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # as in C

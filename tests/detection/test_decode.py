@@ -126,6 +126,26 @@ def test_objects_are_those_of_darknets_loops(tmp_path: Path, name: str) -> None:
         assert [one.center_x, one.center_y, one.width, one.height] == pytest.approx(box, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ["yolo", "diou", "region"])
+def test_objects_in_darknets_order(tmp_path: Path, name: str) -> None:
+    """do_nms_sort, word for word: all boxes are sorted anew for each class, whatever was suppressed before."""
+    network = network_of(tmp_path, name)
+    values, power = head_values(network, seed=5), {"diou": 0.3}.get(name)
+    boxes = [(box, [p if p > 0.2 else 0.0 for p in each]) for box, each in darknets_boxes(network, values)]
+    for number in range(3):
+        boxes.sort(key=lambda item: -item[1][number])
+        for place, (box, each) in enumerate(boxes):
+            for other, others in boxes[place + 1 :]:
+                if each[number] and darknets_overlap(box, other, power) > 0.45:
+                    others[number] = 0.0
+    expected = [(number, p) for _, each in boxes for number, p in enumerate(each) if p]
+    options = DetectionOptions(threshold=0.2, in_order=True)
+    found = find_objects(network, [values], names=["a", "b", "c"], size=(50, 70), options=options)
+    assert [one.class_index for one in found] == [number for number, _ in expected]
+    assert [one.confidence for one in found] == pytest.approx([p for _, p in expected], rel=1e-5)
+    assert [p for _, p in expected] != sorted((p for _, p in expected), reverse=True)
+
+
 def test_other_dialects_take_the_plain_iou(tmp_path: Path) -> None:
     network = network_of(tmp_path, "greedy")
     values = head_values(network, seed=4)

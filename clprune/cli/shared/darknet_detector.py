@@ -48,9 +48,10 @@ def test(words: Words) -> bool:
             seconds = found.seconds
             time = f"{seconds:f} seconds" if words.dialect == "pjreddie" else f"{1000 * seconds:f} milli-seconds"
             boxes = _boxes(found.detections)
-            if words.dialect != "pjreddie":  # else in the order of the boxes
+            if words.dialect != "pjreddie":  # from left to right, the surest class of each before its others
                 boxes.sort(key=lambda box: box[0].center_x - box[0].width / 2)
-            shown = [one for box in boxes for one in sorted(box, key=lambda one: -one.confidence)]
+                boxes = [_surest_first(box) for box in boxes]
+            shown = [one for box in boxes for one in box]
             lines = (text_line(found, one, boxes="-ext_output" in words.flags) for one in shown)
             print_line("\n".join([f"{found.image}: Predicted in {time}.", *lines]))
             _write_predictions(found)
@@ -150,7 +151,7 @@ def _detector(words: Words, *, threshold: float, nms: float, **options: Any) -> 
 
     return Detector(
         *words.model, names=words.data.file("names", "labels"), threshold=threshold, nms=nms, resize=_resize(words),
-        dialect=words.dialect, hierarchy=words.number("-hier", 0.5), device=words.device,
+        dialect=words.dialect, in_order=True, hierarchy=words.number("-hier", 0.5), device=words.device,
         **options,
     )  # fmt: skip
 
@@ -167,9 +168,13 @@ def _boxes(detections: Sequence[Detection]) -> list[list[Detection]]:
     return list(boxes.values())
 
 
-def _sorted_boxes(detections: Sequence[Detection]) -> list[list[Detection]]:
-    """The same as sorting by one class after another leaves them: so darknet writes boxes to files."""
-    return _boxes(sorted(detections, key=lambda one: (-one.class_index, -one.confidence)))
+def _surest(box: Sequence[Detection]) -> Detection:
+    return max(box, key=lambda one: one.confidence)
+
+
+def _surest_first(box: Sequence[Detection]) -> list[Detection]:
+    best = _surest(box)
+    return [best, *(one for one in box if one is not best)]
 
 
 def _record(found: Found, number: int) -> str:
@@ -178,8 +183,7 @@ def _record(found: Found, number: int) -> str:
         f'  {{"class_id":{one.class_index}, "name":{json.dumps(one.name, ensure_ascii=False)}, '
         f'"relative_coordinates":{{"center_x":{one.center_x:f}, "center_y":{one.center_y:f}, '
         f'"width":{one.width:f}, "height":{one.height:f}}}, "confidence":{one.confidence:f}}}'
-        for box in _sorted_boxes(found.detections)
-        for one in reversed(box)
+        for one in found.detections
     )
     image = json.dumps(click.format_filename(str(found.image)), ensure_ascii=False)
     return f'{{\n "frame_id":{number}, \n "filename":{image}, \n "objects": [ \n{objects}\n ] \n}}'
@@ -198,10 +202,10 @@ def _write_labels(found: Found) -> None:
     """The surest class of each box as the image's label file."""
     from clprune.detection.truth import label_path
 
-    boxes = _sorted_boxes(found.detections)
+    boxes = _boxes(found.detections)
     text = "".join(
         f"{one.class_index} {one.center_x:2.4f} {one.center_y:2.4f} {one.width:2.4f} {one.height:2.4f}\n"
-        for one in (max(box, key=lambda one: one.confidence) for box in boxes)
+        for one in map(_surest, boxes)
     )
     write_atomically(label_path(Path(str(found.image))), text)
 
@@ -222,6 +226,7 @@ def _corners(found: Found, one: Detection, *, first: int = 0) -> tuple[float, fl
 
 
 def _coco_lines(found: Found) -> Iterator[str]:
+    # AlexeyAB's looks for the number at the name's beginning alone, and takes 0 for COCO_val2014_000000000042
     image = base_name(Path(str(found.image))).rpartition("_")[2]
     number = int("0" + "".join(itertools.takewhile(str.isdecimal, image)))
     for one in found.detections:
