@@ -19,6 +19,15 @@ from clprune.unit import Unit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Thin:
+    """A model that lost channels, or none: then with no text of its own."""
+
+    model: Model
+    cfg_text: str | None
+    reference: Reference
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Applied:
     """The `model` of a `selection` before any retraining, its `masks`, the `bits` of layers that are to be stored in
     fewer, and how far its answers are then from the dense model's on the calibration images, as in
@@ -32,39 +41,63 @@ class Applied:
     divergence: float
 
 
-def apply(selection: Selection, table: Table, model: Model, reference: Reference, images: DataSet) -> Applied:
-    """Prune `model` as `selection` says; `reference` is that of `model` and `images`. Raises UsageError."""
-    thin, text, base = model, None, reference
-    if any(selection.channels):
+@dataclass(kw_only=True, eq=False)
+class Applier:
+    """Prunes `model` as selections from `table` say; `reference` is that of `model` and `images`.
+
+    What lost the same channels before is held: a search asks for it again.
+    """
+
+    table: Table
+    model: Model
+    reference: Reference
+    images: DataSet
+    _thin: tuple[object, _Thin] | None = None
+
+    def __call__(self, selection: Selection, *, is_quick: bool = False) -> Applied:
+        """The model of a selection; `is_quick`, one to be judged, see `Reference.refit`. Raises UsageError."""
+        held = (selection.channels, is_quick)
+        if self._thin is None or self._thin[0] != held:
+            self._thin = None  # two would fill the memory
+            self._thin = held, self._without_channels(selection.channels, is_quick=is_quick)
+        thin = self._thin[1]
+        network = thin.model.network
+        chosen = {index: self.table.entries[index][place] for index, place in selection.entries.items()}
+        options = {index: entry.options for index, entry in chosen.items() if entry.options is not None}
+        bits = {index: entry.bits for index, entry in chosen.items() if entry.bits != FLOAT_BITS}
+        weights = in_domain(thin.model, options)
+        layers = prune_layers(network, weights, options)
+        refitted = thin.reference.refit(removed(weights, layers), masks_of(layers), is_quick=is_quick)
+        answers = refitted.answers
+        if bits:
+            coded = rounded(network, refitted.weights, bits)
+            answers = thin.reference.refit(coded, {}, only=()).answers
+        return Applied(
+            selection=selection,
+            model=Model(
+                network=with_prune_options(network, options),
+                weights=refitted.weights,
+                cfg_text=annotate_cfg(self.model.path, options, text=thin.cfg_text),
+                names_path=self.model.names_file,
+            ),
+            masks=masks_of(layers),
+            bits=bits,
+            divergence=self.reference.divergence_of(answers),
+        )
+
+    def _without_channels(self, channels: tuple[int, ...], *, is_quick: bool) -> _Thin:
+        if not any(channels):
+            return _Thin(model=self.model, cfg_text=None, reference=self.reference)
         plan = {
-            producer: PruneOptions(method="filter", unit=Unit(rows=1), sparsity=table.channel_shares[place])
-            for group, place in zip(table.groups, selection.channels, strict=True)
+            producer: PruneOptions(method="filter", unit=Unit(rows=1), sparsity=self.table.channel_shares[place])
+            for group, place in zip(self.table.groups, channels, strict=True)
             for producer in group.producers
             if place
         }
+        model = self.model
         masks = masks_of(prune_layers(model.network, model.weights, plan))
         cleared = clear_channels(model.network, model.weights, masks)
-        small = shrink_network(model.network, reference.refit(cleared, masks).weights, masks)
-        thin, text = replace(model, network=small.network, weights=small.weights), small.cfg_text
-        base = Reference(thin.network, thin.weights, images)
-    chosen = {index: table.entries[index][place] for index, place in selection.entries.items()}
-    options = {index: entry.options for index, entry in chosen.items() if entry.options is not None}
-    bits = {index: entry.bits for index, entry in chosen.items() if entry.bits != FLOAT_BITS}
-    weights = in_domain(thin, options)
-    layers = prune_layers(thin.network, weights, options)
-    refitted = base.refit(removed(weights, layers), masks_of(layers))
-    answers = refitted.answers
-    if bits:
-        answers = base.refit(rounded(thin.network, refitted.weights, bits), {}, only=()).answers
-    return Applied(
-        selection=selection,
-        model=Model(
-            network=with_prune_options(thin.network, options),
-            weights=refitted.weights,
-            cfg_text=annotate_cfg(model.path, options, text=text),
-            names_path=model.names_file,
-        ),
-        masks=masks_of(layers),
-        bits=bits,
-        divergence=reference.divergence_of(answers),
-    )
+        refitted = self.reference.refit(cleared, masks, is_quick=is_quick)
+        small = shrink_network(model.network, refitted.weights, masks)
+        thin = replace(model, network=small.network, weights=small.weights)
+        return _Thin(model=thin, cfg_text=small.cfg_text, reference=Reference(thin.network, thin.weights, self.images))

@@ -10,6 +10,7 @@ from clprune.container.model import Model
 from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.values import Weights
 from clprune.errors import UsageError
+from clprune.fitting.anchors import loss_at
 from clprune.fitting.kinds import BETWEEN_SHARES, CHANNEL_SHARES, MEASURED_SHARES, Kind, Way, ways_of
 from clprune.fitting.record import Record
 from clprune.fitting.stored import FLOAT_BITS, rounded, stored
@@ -27,8 +28,14 @@ from clprune.tiles.lookup import Lookup
 from clprune.tiles.store import Store
 from clprune.training.refit import Reference
 
+#: Multiplications by which every way of every layer is judged in the whole network, at most; else the ways of one kind
+#: are, and those of others by how far they bring the layer itself from what it put out.
+MOST_JUDGED = 4e12
+
 #: The share for which the tile that gives a kind its rows is looked up.
 ROWS_SHARE = 0.75
+
+Anchors = list[tuple[float, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,15 +131,22 @@ class Builder:
                     loss = self._stored_loss(index, bits)
                     entries[index].append(Entry(options=None, time_ms=time_ms, loss=loss, bits=bits))
         kinds = [kind for kind in self.kinds if not kind.removes_channels]
+        anchors = self._anchors(kinds) if kinds else {}
         for number, kind in enumerate(kinds):
             self.tell("losses", number, len(kinds), str(kind))
             for bits in (FLOAT_BITS, *self.bits):
-                for index, curve in self._curves(kind, bits, entries, times).items():
+                for index, curve in self._curves(kind, bits, entries, times, anchors=anchors if number else {}).items():
                     entries[index] += [*curve.values(), *_between(curve)]
         return {index: tuple(found) for index, found in entries.items()}
 
     def _curves(
-        self, kind: Kind, bits: int, entries: Mapping[int, list[Entry]], times: Mapping[str, Mapping[int, float]]
+        self,
+        kind: Kind,
+        bits: int,
+        entries: Mapping[int, list[Entry]],
+        times: Mapping[str, Mapping[int, float]],
+        *,
+        anchors: Mapping[int, Anchors],
     ) -> dict[int, dict[float, Entry]]:
         """By layer and share what is not among `entries` yet and may be of use."""
         curves: dict[int, dict[float, Entry]] = {}
@@ -144,13 +158,15 @@ class Builder:
                 # what is no faster than the dense layer need not be judged
                 if known or time_ms >= entries[index][0].time_ms:
                     continue
-                loss, is_float = self._layer_loss(pruned), bits == FLOAT_BITS
+                by_error = loss_at(anchors[index], self._layer_error(pruned)) if index in anchors else None
+                loss = self._layer_loss(pruned) if by_error is None else by_error
+                is_float = bits == FLOAT_BITS
                 curves.setdefault(index, {})[share] = Entry(
                     options=pruned.options,
                     time_ms=time_ms,
                     loss=loss if is_float else loss + self._stored_loss(index, bits),
                     bits=bits,
-                    is_loss_measured=is_float,
+                    is_loss_measured=is_float and by_error is None,
                 )
         return curves
 
@@ -163,6 +179,17 @@ class Builder:
 
         return float(self.record.get("losses", f"{index} {bits} bits", find))
 
+    def _anchors(self, kinds: list[Kind]) -> dict[int, Anchors]:
+        """By layer, errors and losses of the first kind, where judging all kinds would take too long."""
+        passes = sum(self.reference.work_from(layer.index) for layer in self.model.network.matrix_layers)
+        if passes * len(kinds) * len(MEASURED_SHARES) <= MOST_JUDGED:
+            return {}
+        self.tell("losses", 0, len(kinds), str(kinds[0]))
+        found: dict[int, Anchors] = {}
+        for pruned in (pruned for share in MEASURED_SHARES for pruned in self._pruned(kinds[0], share)):
+            found.setdefault(pruned.index, []).append((self._layer_error(pruned), self._layer_loss(pruned)))
+        return found
+
     def _layer_loss(self, pruned: PrunedLayer) -> float:
         """Of the answer, with this layer alone pruned and fitted."""
         name = f"{pruned.index} {Entry(options=pruned.options, time_ms=0)}"
@@ -172,6 +199,13 @@ class Builder:
             return self.reference.refit(weights, {pruned.index: pruned.mask}, only={pruned.index}).divergence
 
         return float(self.record.get("losses", name, find))
+
+    def _layer_error(self, pruned: PrunedLayer) -> float:
+        name = f"{pruned.index} {Entry(options=pruned.options, time_ms=0)}"
+        weights = removed(self.model.weights, [pruned])
+        return float(
+            self.record.get("errors", name, lambda: self.reference.layer_error(weights, pruned.mask, pruned.index))
+        )
 
     def _groups(self, thin: list[tuple[Kind, float]]) -> tuple[Group, ...]:
         network, weights = self.model.network, self.model.weights

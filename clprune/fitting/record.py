@@ -14,7 +14,7 @@ from clprune.errors import FileError, UsageError, shown
 from clprune.files import write_atomically
 from clprune.json_input import mapping, read_json, required
 
-VERSION = 1
+VERSION = 2
 
 #: Far above what is measured: milliseconds, losses, rows of a unit, selections tried on the device.
 MOST_MS, MOST_LOSS, MOST_ROWS, MOST_ATTEMPTS = 1e9, 1e30, 1 << 16, 1 << 16
@@ -115,7 +115,8 @@ def _check_chosen(value: Any, what: str, layers: Sequence[str]) -> None:
 
 #: What every section holds of a name, and is checked by.
 _SECTIONS: Mapping[str, Callable[[Any, str, Sequence[str]], None]] = {
-    "times": _check_time, "rows": _check_rows, "losses": _check_loss, "answers": _check_loss, "chosen": _check_chosen,
+    "times": _check_time, "rows": _check_rows, "losses": _check_loss, "errors": _check_loss,
+    "answers": _check_loss, "chosen": _check_chosen,
 }  # fmt: skip
 
 

@@ -19,16 +19,18 @@ from numpy.typing import NDArray
 
 from clprune.pruning.unit import Mask
 
+Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 #: Of the mean diagonal entry of G: few inputs say little about many weights.
 DAMPING = 0.01
 
-#: Multiplications for which systems of equations are solved one by one; beyond, conjugate gradients take all rows.
-MOST_EXACT = 2e11
+#: Multiplications for which systems of equations are solved one by one in any case; beyond, where that takes fewer than
+#: conjugate gradients for all rows, which are in float32 and no factorization: as if half as many.
+MOST_EXACT = 2e9
 
 #: Conjugate gradients end when every row's residual has become this much smaller, or after so many steps.
-TOLERANCE, STEPS = 1e-4, 60
+TOLERANCE, STEPS = 1e-3, 40
 
 
 def solve_rows(gram: Float64, right: Float64, mask: Mask, *, damping: float = DAMPING) -> Float64:
@@ -41,8 +43,9 @@ def solve_rows(gram: Float64, right: Float64, mask: Mask, *, damping: float = DA
     kept = np.unpackbits(patterns, axis=1, count=mask.shape[1]).astype(np.bool_)
     if not np.trace(gram) > 0:
         return np.zeros_like(right)
-    if float((kept.sum(axis=1, dtype=np.float64) ** 3).sum()) > MOST_EXACT:
-        return _conjugate_gradients(ridged, np.where(mask, right, 0), mask)
+    if not _is_exact(kept, rows=len(mask)):
+        single = ridged.astype(np.float32), np.where(mask, right, 0).astype(np.float32)
+        return _conjugate_gradients(*single, mask).astype(np.float64)
     solved = np.zeros_like(right)
     for number, pattern in enumerate(kept):
         chosen, columns = np.flatnonzero(rows.reshape(-1) == number), np.flatnonzero(pattern)
@@ -52,7 +55,13 @@ def solve_rows(gram: Float64, right: Float64, mask: Mask, *, damping: float = DA
     return solved
 
 
-def _conjugate_gradients(ridged: Float64, right: Float64, mask: Mask) -> Float64:
+def _is_exact(kept: Mask, *, rows: int) -> bool:
+    """Whether the systems of the patterns `kept` `[patterns, K]` are solved one by one, for so many rows in all."""
+    multiplications = float((kept.sum(axis=1, dtype=np.float64) ** 3).sum())
+    return bool(multiplications <= max(MOST_EXACT, STEPS / 2 * rows * kept.shape[1] ** 2))
+
+
+def _conjugate_gradients(ridged: Float32, right: Float32, mask: Mask) -> Float32:
     """The same for every row at once, to `TOLERANCE`: single weights make a pattern of every row."""
     diagonal = ridged.diagonal()
     solved, residual = np.zeros_like(right), right
@@ -63,11 +72,11 @@ def _conjugate_gradients(ridged: Float64, right: Float64, mask: Mask) -> Float64
         if (product <= enough).all():
             break
         image = np.where(mask, direction @ ridged, 0)
-        step = product / np.maximum((direction * image).sum(axis=1), 1e-300)
+        step = product / np.maximum((direction * image).sum(axis=1), 1e-30)
         solved = solved + step[:, None] * direction
         residual = residual - step[:, None] * image
         conditioned = residual / diagonal
         after = (residual * conditioned).sum(axis=1)
-        direction = conditioned + (after / np.maximum(product, 1e-300))[:, None] * direction
+        direction = conditioned + (after / np.maximum(product, 1e-30))[:, None] * direction
         product = after
     return solved

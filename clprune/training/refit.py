@@ -9,6 +9,7 @@ of an output place (i, j) of a tile are A^T_ij,xi (B^T d B)_xi,c.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clprune.darknet.kinds.base import Layer, MatrixLayer
+from clprune.darknet.kinds.base import Layer, MatrixLayer, WeightedLayer
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, check_data
 from clprune.darknet.values import LayerWeights, Weights
@@ -36,10 +37,16 @@ from clprune.winograd.transforms import transform_matrices
 MOST_COLUMNS = 4608
 
 #: Places of images by which a layer is fitted: at least so many, and so many for each column.
-SAMPLES, SAMPLES_PER_COLUMN = 8_192, 8
+SAMPLES, SAMPLES_PER_COLUMN = 8_192, 4
 
 #: Images that layers are fitted on, and the values of all their layers that are held at most.
 CALIBRATION_IMAGES, MOST_VALUES = 256, 1 << 29
+
+#: Multiplications for the images by which one change is judged, at most, but for the fewest images.
+JUDGED_WORK, FEWEST_JUDGED = 2e11, 8
+
+#: Bytes of fitted layers that are held, since a search asks for the same ones again.
+HELD_BYTES = 1 << 29
 
 #: How far answers are at most from those of the dense network.
 MOST_DIVERGENCE = 1e30
@@ -72,11 +79,17 @@ class _Sums:
     mean: NDArray[np.float64]
     dense_mean: NDArray[np.float64]
 
+    def without(self, gone: NDArray[np.bool_]) -> _Sums:
+        """Those of the same inputs but for columns that are zero now."""
+        kept = (~gone).astype(np.float64)
+        return replace(self, gram=self.gram * np.outer(kept, kept), cross=self.cross * kept, mean=self.mean * kept)
+
 
 class Reference:
     """A dense network with what its layers put out for some images: what pruned ones are fitted to and compared with.
 
-    Raises UsageError where images and network do not fit, and UnsupportedLayerError for layers without a module.
+    Where running all images takes long, a change of one layer is judged by the first of them. Raises
+    UsageError where images and network do not fit, and UnsupportedLayerError for layers without a module.
     """
 
     @torch.no_grad()
@@ -91,26 +104,41 @@ class Reference:
         for layer, torch_layer in zip(network.layers, self._module.layers, strict=True):
             self.outputs[layer.index] = _run(torch_layer, [self.outputs[source] for source in layer.sources])
         self.answers = self._answers(self.outputs)
+        wanted = max(FEWEST_JUDGED, int(JUDGED_WORK // max(sum(map(_work, network.layers)), 1)))
+        self._judged = min(len(batches), -(-wanted // count))
         self._sums: dict[tuple[int, int | None], _Sums] = {}
+        self._fitted: dict[bytes, LayerWeights] = {}
+
+    def work_from(self, index: int) -> int:
+        """Multiplications by which a change of layer `index` is judged."""
+        return sum(map(_work, self.network.layers[index:])) * sum(map(len, self.outputs[-1][: self._judged]))
 
     @torch.no_grad()
-    def refit(self, pruned: Weights, masks: Masks, *, only: Collection[int] | None = None) -> Refitted:
+    def refit(
+        self, pruned: Weights, masks: Masks, *, only: Collection[int] | None = None, is_quick: bool = False
+    ) -> Refitted:
         """Fit the layers of `masks`, and those whose inputs they change, or of all these the layers `only`.
 
-        `pruned` are weights of this network with zeros where `masks` are False.
+        `pruned` are weights of this network with zeros where `masks` are False. `only` some, or `is_quick`, it is done
+        by the images that judge one change, of which then are the answers; `is_quick`, each layer is fitted as if it
+        alone were pruned.
         """
-        values = list(pruned.layers)
-        found: dict[int, Batches] = {-1: self.outputs[-1]}
+        values, part = list(pruned.layers), slice(self._judged if is_quick or only is not None else None)
+        outputs = {index: batches[part] for index, batches in self.outputs.items()}
+        found: dict[int, Batches] = {-1: outputs[-1]}
         for layer, torch_layer, dense in zip(
             self.network.layers, self._module.layers, self.weights.layers, strict=True
         ):
             inputs, own = [found[source] for source in layer.sources], values[layer.index]
-            is_same = all(found[source] is self.outputs[source] for source in layer.sources)
+            is_same = all(found[source] is outputs[source] for source in layer.sources)
             is_meant = (layer.index in masks or not is_same) and (only is None or layer.index in only)
             if is_meant and own is not None and isinstance(layer, MatrixLayer) and _can_be_fitted(layer, own.winograd):
-                own = values[layer.index] = self._fit(layer, own, inputs[0], masks)
+                before = outputs[layer.sources[0]]
+                own = values[layer.index] = self._fit(
+                    layer, own, masks.get(layer.index), inputs[0], before, is_quick=is_quick
+                )
             if is_same and own is dense:
-                found[layer.index] = self.outputs[layer.index]
+                found[layer.index] = outputs[layer.index]
             else:
                 runs = torch_layer if own is None or own is dense else load_layer(layer, own).eval()
                 found[layer.index] = _run(runs, inputs)
@@ -119,19 +147,62 @@ class Reference:
         return Refitted(weights=weights, answers=answers, divergence=self.divergence_of(answers))
 
     def divergence_of(self, answers: NDArray[np.float64]) -> float:
-        """How far answers `[N, outputs]` for the same images are from the dense network's, as `Refitted` has it."""
-        given, dense = torch.from_numpy(answers), torch.from_numpy(self.answers)
+        """How far answers `[N, outputs]` for the first N images are from the dense network's, as `Refitted` has it."""
+        given, dense = torch.from_numpy(answers), torch.from_numpy(self.answers[: len(answers)])
         is_head = self.network.output_layers[0].is_head
         loss = heads_loss(self.network, given, dense) if is_head else distillation_loss(given, dense, temperature=1)
         # answers that are not finite are as far as can be
         return min(max(float(loss), 0.0), MOST_DIVERGENCE) if loss.isfinite() else MOST_DIVERGENCE
 
-    def _fit(self, layer: MatrixLayer, values: LayerWeights, inputs: Batches, masks: Masks) -> LayerWeights:
+    @torch.no_grad()
+    def layer_error(self, pruned: Weights, mask: NDArray[np.bool_], index: int) -> float:
+        """How far what layer `index` puts out is from what it was, once it alone is pruned and fitted: squares,
+        relative to its own, on the images that judge one change. `pruned` and its `mask` are as for `refit`.
+        """
+        layer, values = self.network.layers[index], pruned.layers[index]
+        assert isinstance(layer, MatrixLayer) and values is not None
+        inputs = [self.outputs[source][: self._judged] for source in layer.sources]
+        if _can_be_fitted(layer, values.winograd):
+            values = self._fit(layer, values, mask, inputs[0], inputs[0])
+        found, dense = _run(load_layer(layer, values).eval(), inputs), self.outputs[index][: self._judged]
+        lost = sum(float((one - other).square().sum()) for one, other in zip(found, dense, strict=True))
+        return lost / max(sum(float(one.square().sum()) for one in dense), 1e-30)
+
+    def _fit(
+        self,
+        layer: MatrixLayer,
+        values: LayerWeights,
+        mask: NDArray[np.bool_] | None,
+        inputs: Batches,
+        dense: Batches,
+        *,
+        is_quick: bool = False,
+    ) -> LayerWeights:
+        """For `inputs` in place of the `dense` network's."""
+        if inputs is not dense:
+            gone = None if values.winograd is not None else _columns_gone(layer, inputs, dense)
+            if gone is not None:
+                return self._solved(layer, values, mask, self._dense_sums(layer, None).without(gone))
+            if not is_quick:
+                return self._solved(layer, values, mask, _sums(layer, values.winograd, inputs, dense))
+            if mask is None:
+                return values
+        digest = hashlib.sha256(f"{layer.index} {values.winograd}".encode())
+        for array in (values.weights, np.ones(1) if mask is None else mask):
+            digest.update(array.tobytes())
+        if digest.digest() not in self._fitted:
+            if sum(held.weights.nbytes for held in self._fitted.values()) > HELD_BYTES:
+                self._fitted.clear()
+            sums = self._dense_sums(layer, values.winograd)
+            self._fitted[digest.digest()] = self._solved(layer, values, mask, sums)
+        return self._fitted[digest.digest()]
+
+    def _solved(
+        self, layer: MatrixLayer, values: LayerWeights, mask: NDArray[np.bool_] | None, sums: _Sums
+    ) -> LayerWeights:
         dense = layer_values(self.weights, layer.index)
         if values.winograd is not None:
             dense = transformed(layer, dense, winograd=values.winograd)
-        sums = self._sums_of(layer, values.winograd, inputs)
-        mask = masks.get(layer.index)
         kept = np.ones(_rows(values, values.weights).shape, np.bool_) if mask is None else _rows(values, mask)
         target, start = (_rows(each, each.weights).astype(np.float64) for each in (dense, values))
         change = solve_rows(sums.gram, target @ sums.cross - start @ sums.gram, kept)
@@ -139,12 +210,9 @@ class Reference:
         constant = np.where(kept.any(axis=1), target @ sums.dense_mean - (start + change) @ sums.mean, 0)
         return _with_rows(values, start + change, constant.astype(np.float32))
 
-    def _sums_of(self, layer: MatrixLayer, winograd: int | None, inputs: Batches) -> _Sums:
-        """Of dense inputs they are kept: every choice of a layer that is pruned alone has the same."""
-        dense = self.outputs[layer.sources[0]]
-        if inputs is not dense:
-            return _sums(layer, winograd, inputs, dense)
-        key = (layer.index, winograd)
+    def _dense_sums(self, layer: MatrixLayer, winograd: int | None) -> _Sums:
+        """Of the dense network's inputs, of all images: every choice of a layer that is pruned alone has the same."""
+        dense, key = self.outputs[layer.sources[0]], (layer.index, winograd)
         if key not in self._sums:
             self._sums[key] = _sums(layer, winograd, dense, dense)
         return self._sums[key]
@@ -173,6 +241,10 @@ def calibration_images(network: Network, data: DataSet, *, count: int = CALIBRAT
 def _run(module: Any, inputs: list[Batches]) -> Batches:
     # a copy, because activations may be computed in place
     return [module(*(part.clone() for part in parts)) for parts in zip(*inputs, strict=True)]
+
+
+def _work(layer: Layer) -> int:
+    return layer.problem(1).flops // 2 if isinstance(layer, WeightedLayer) else 0
 
 
 def _column_values(layer: Layer) -> int:
@@ -208,6 +280,21 @@ def _with_rows(values: LayerWeights, rows: NDArray[np.float64], constant: NDArra
     if values.mean is not None:
         return replace(values, weights=weights, mean=values.mean - constant, coding=None)
     return replace(values, weights=weights, biases=values.biases + constant, coding=None)
+
+
+def _columns_gone(layer: MatrixLayer, inputs: Batches, dense: Batches) -> NDArray[np.bool_] | None:
+    """Columns `[K]` that are zero because channels are gone, where nothing else is another one; else None."""
+    pairs = [
+        (found.flatten(2), other.flatten(2)) for found, other in zip(inputs, dense, strict=True) if found.dim() > 2
+    ]
+    if not pairs:
+        return None
+    same = torch.stack([(found == other).all(2).all(0) for found, other in pairs]).all(0)
+    zero = torch.stack([(found == 0).all(2).all(0) for found, _ in pairs]).all(0)
+    if not bool((same | zero).all()):
+        return None
+    gone: NDArray[np.bool_] = (~same).numpy()
+    return np.repeat(gone, layer.matrix_shape(None)[1] // len(gone))
 
 
 def _sums(layer: MatrixLayer, winograd: int | None, inputs: Batches, dense: Batches) -> _Sums:

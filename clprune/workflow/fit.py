@@ -270,6 +270,7 @@ class _Fitting:
     def build(self, kinds: tuple[Any, ...], bits: tuple[int, ...]) -> None:
         """Measure the table, or what its record lacks."""
         self.ways = ", ".join(map(str, (*kinds, *bits)))
+        from clprune.fitting.apply import Applier
         from clprune.fitting.build import Builder
         from clprune.fitting.record import Record, images_hash, model_hash
         from clprune.training.refit import Reference, calibration_images
@@ -287,6 +288,7 @@ class _Fitting:
             model=self.dense, session=self.session, store=self.store, reference=self.reference, record=self.record,
             kinds=kinds, bits=bits, tune_s=self.tune_s, progress=self.progress,
         ).table()  # fmt: skip
+        self._apply = Applier(table=self.table, model=self.dense, reference=self.reference, images=self.calibration)
 
     def check(self, target: Target) -> None:
         """Raise UsageError for a budget that no choice reaches by the table."""
@@ -309,7 +311,7 @@ class _Fitting:
             selection, attempts = self.table.named(chosen["name"]), int(chosen["attempts"])
         except UsageError as error:
             raise self.record.refused(f"chosen: {error}") from error
-        applied = self._applied(selection)
+        applied = self._apply(selection)
         trained, losses = self._retrained(applied, prefix)
         model = stored(trained, applied.bits)
         proof = prove(self.session, self.dense, model, self.held_out)
@@ -374,7 +376,7 @@ class _Fitting:
         """Of agreement with the dense network on the images that layers are fitted on."""
         from clprune.fitting.stored import stored
 
-        applied = self._applied(selection)
+        applied = self._judged(selection)
         fitted = stored(applied.model, applied.bits)
         return 100 * (1 - agreement(self.session, self.dense, fitted, self.calibration))
 
@@ -388,18 +390,17 @@ class _Fitting:
             self._tell("search", tried, self.tries)
             tried += 1
             return float(
-                self.record.get("answers", self.table.name(selection), lambda: self._applied(selection).divergence)
+                self.record.get("answers", self.table.name(selection), lambda: self._judged(selection).divergence)
             )
 
         found = search(self.table, budget_ms=budget_ms, evaluate=evaluate, tries=self.tries, seed=self.seed)
         if found is None:
             raise UsageError(f"no choice takes {budget_ms:.3g} ms by the table: expected a longer budget")
-        return self._applied(found[0])
+        return self._apply(found[0])
 
-    def _applied(self, selection: Selection) -> Applied:
-        from clprune.fitting.apply import apply
-
-        return apply(selection, self.table, self.dense, self.reference, self.calibration)
+    def _judged(self, selection: Selection) -> Applied:
+        """What the selection makes of the model, near enough to be judged: every layer fitted as if it were alone."""
+        return self._apply(selection, is_quick=True)
 
     def _try(self, model: Model) -> tuple[float, float]:
         """(dense ms, fitted ms) in turns, with tiles for what the model has become."""

@@ -13,8 +13,8 @@ from clprune.pruning.least_squares import solve_rows
 @pytest.mark.parametrize("is_exact", [True, False])
 def test_it_is_least_squares_on_the_inputs(monkeypatch: pytest.MonkeyPatch, is_exact: bool) -> None:
     if not is_exact:
-        monkeypatch.setattr(least_squares, "MOST_EXACT", 0)
-        monkeypatch.setattr(least_squares, "TOLERANCE", 1e-9)
+        monkeypatch.setattr(least_squares, "_is_exact", lambda kept, rows: False)
+        monkeypatch.setattr(least_squares, "TOLERANCE", 1e-7)
     random = np.random.default_rng(0)
     x, dense = random.standard_normal((13, 200)), random.standard_normal((7, 13))
     x[3] = x[2] + 0.1 * x[3]  # inputs that can stand for each other
@@ -26,7 +26,7 @@ def test_it_is_least_squares_on_the_inputs(monkeypatch: pytest.MonkeyPatch, is_e
     assert not change[~mask].any()
     for row, kept in enumerate(mask):
         expected, *_ = np.linalg.lstsq(x[kept].T, x.T @ dense[row], rcond=None)
-        assert_allclose((start + change)[row, kept], expected, atol=1e-5)
+        assert_allclose((start + change)[row, kept], expected, atol=1e-5 if is_exact else 1e-4)  # the latter in float32
 
 
 def test_few_inputs_leave_weights_near_where_they_were() -> None:
