@@ -258,6 +258,13 @@ def takes_wide_shuffles(device: DeviceInfo) -> bool:
     return device.type == "cpu" and not has(device, WIDE_SHUFFLES)
 
 
+def loads_vectors_of_any_place(device: DeviceInfo) -> bool:
+    """Whether four float32 values at any multiple of four bytes are one load: NVIDIA's GPUs want 16 bytes' alignment,
+    and compilers make four loads of them there.
+    """
+    return "nvidia" not in device.vendor.lower()
+
+
 def takes_vector_subscripts(device: DeviceInfo) -> bool:
     """Whether lanes of a vector are to be chosen by clang's subscripts, v[i.s0], rather than shuffle(): of 16 floats
     Intel's CPU runtime 2026.22.10 makes one instruction of subscripts and 14 of shuffle(), which it takes apart into

@@ -20,6 +20,7 @@
 ## vector_width  positions per vector (4);  vectors: slots of positions per work-item, each a vector, or two of a pooled layer
 ## group_m, group_n  work-items of a work-group along row blocks and along positions
 ## tile_k        columns of a chunk
+## stage_width   positions that a work-item fetches at once: 4 where loads of vectors need no alignment (AMD), strides of 1
 ## mapping       "flat" or "rows";  sweep: see conv.cl.mako
 ##
 ## Source: the register tile and both stages are those of dense matrix products on GPUs (Volkov & Demmel, SC 2008; Nath,
@@ -34,13 +35,17 @@
     group_rows, items = group_m * tile_m, group_m * group_n
     run = group_n * vector_width  # positions of one part
     width = len(parts) * run  # positions that a column is staged for
-    # A work-item stages some positions of every column, or one position of every few columns.
-    staged_positions, column_step = max(1, width // items), max(1, items // width)
+    # A work-item stages some positions of every column, or stage_width of them of every few columns.
+    staged_positions, column_step = max(1, width // (items * stage_width)), max(1, items * stage_width // width)
+    lanes_per_column = width // stage_width
     staged_columns = range(0, tile_k, column_step)
     weight_width = min(4, max(1, group_rows * tile_k // items))
     weight_steps = range(0, group_rows * tile_k, weight_width * items)
     W = vector_type("float", weight_width)
     store_width = vector_width // row_step
+    X = vector_type("float", stage_width)
+    # AMD's warps of 64 work-items then fetch one column each, whose offset is a scalar to them.
+    is_column_of_warp = column_step > 1 and lanes_per_column % 64 == 0
 %>
 ${common.multiply_add_macro()}
 ${common.activation_function(activation, vector_width)}
@@ -49,11 +54,27 @@ ${common.partial_store_function(store_width)}
 % if pooled:
 ${convolution.pool_function()}
 % endif
-## One input. AMD's loads add 32 bits of a work-item to a base that the warp shares, so that a sum in 64 bits is not needed.
+## Inputs at one offset. AMD's loads add 32 bits of a work-item to a base that the warp shares, so that a sum in 64 bits is
+## not needed.
 #ifdef __AMDGCN__
+% if stage_width == 1:
 #define INPUT(offset, place) (*(__global const float *)((__global const char *)x + ((uint)(offset) * 4u + (place) * 4u)))
+% else:
+#define INPUT(offset, place) vload${stage_width}(0, (__global const float *)((__global const char *)x + ((uint)(offset) * 4u + (place) * 4u)))
+% endif
 #else
+% if stage_width == 1:
 #define INPUT(offset, place) (x + (offset))[place]
+% else:
+#define INPUT(offset, place) vload${stage_width}(0, (x + (offset)) + (place))
+% endif
+#endif
+## Packed multiply-adds read either half of a pair of registers, but LLVM copies the halves of a vector's second pair to
+## registers of their own: 32 copies for 512 multiply-adds. Hidden from it, the pair is read as it is.
+#if defined(__gfx90a__) || defined(__gfx940__) || defined(__gfx941__) || defined(__gfx942__) || defined(__gfx950__)
+#define PAIR(name) __asm__("" : "+v"(name))
+#else
+#define PAIR(name)
 #endif
 ## Where staged position `q` of the work-group is read, from x.
 <%def name="input_place(q)" filter="trim">
@@ -105,7 +126,11 @@ inline int place_of(const int q, const int n_group, const int slot_count, const 
 <%def name="stage(half)">
 % for k in staged_columns:
 % for n in range(staged_positions):
+% if stage_width == 1:
     staged_x[${half * tile_k * width + k * width + n * items} + ${"item" if column_step == 1 else f"staged_column * {width} + staged_position"}] = next_x${k}_${n};
+% else:
+    *(__local ${X} *)(staged_x + ${half * tile_k * width + k * width + n * items * stage_width} + item * ${stage_width}) = next_x${k}_${n};
+% endif
 % endfor
 % endfor
 % for step, start in enumerate(weight_steps):
@@ -121,12 +146,14 @@ inline int place_of(const int q, const int n_group, const int slot_count, const 
             for (int k = ${half * tile_k}; k < ${(half + 1) * tile_k}; k++) {
 % for i in range(0, tile_m, 4):
                 const float4 a${i} = tile_w[k * ${group_rows // 4} + ${i // 4}];
+                float2 a${i}_lo = a${i}.lo, a${i}_hi = a${i}.hi;
+                PAIR(a${i}_hi);
 % endfor
 % for v in parts:
                 const ${T} b${v} = tile_x[k * ${width // 4} + ${v * run // 4}];
 % endfor
 % for i in rows:
-                { const ${T} a = (${T})(a${i // 4 * 4}.s${i % 4});
+                { const ${T} a = (${T})(a${i // 4 * 4}_${"hi" if i % 4 > 1 else "lo"}.s${i % 2});
 % for v in parts:
                 c${i}_${v} = MULTIPLY_ADD(a, b${v}, c${i}_${v});
 % endfor
@@ -163,11 +190,20 @@ void conv_tiled(__global const float *restrict x,
     __global const int *group_list = offsets + blocks[m_group * ${group_m * 6}];
     const int item = local_m * ${group_n} + local_n;
 % if column_step > 1:
-    const int staged_column = item / ${width}, staged_position = item - staged_column * ${width};
+% if is_column_of_warp:
+#ifdef __AMDGCN__
+    const int staged_column = __builtin_amdgcn_readfirstlane(item / ${lanes_per_column});
+#else
+    const int staged_column = item / ${lanes_per_column};
+#endif
+% else:
+    const int staged_column = item / ${lanes_per_column};
+% endif
+    const int staged_position = ${"item - staged_column * " + str(width) if stage_width == 1 else f"item % {lanes_per_column} * {stage_width}"};
     const uint place0 = ${input_place("staged_position")};
 % else:
 % for n in range(staged_positions):
-    const uint place${n} = ${input_place(f"(item + {n * items})")};
+    const uint place${n} = ${input_place(f"(item + {n * items})" + (f" * {stage_width}" if stage_width > 1 else ""))};
 % endfor
 % endif
     __global const ${storages.stored_type()} *w = weights + blocks[m_group * ${group_m * 6} + 2] + item * ${weight_width};
@@ -182,19 +218,21 @@ void conv_tiled(__global const float *restrict x,
     __local const float4 *tile_x = (__local const float4 *)staged_x + local_n;
     __local const float4 *tile_w = (__local const float4 *)staged_w + local_m * ${tile_m // 4};
     if (columns > 0) {
-        float ${", ".join(f"next_x{k}_{n}" for k in staged_columns for n in range(staged_positions))};
+        ${X} ${", ".join(f"next_x{k}_{n}" for k in staged_columns for n in range(staged_positions))};
         ${W} ${", ".join(f"next_w{number}" for number, _ in enumerate(weight_steps))};
         ${fetch(0)}
         ${stage(0)}
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int left = columns; ; left -= ${2 * tile_k}) {
+        ## The loop ends behind all of its work: LLVM for AMD moves products across a branch that stands between.
+        int left = columns;
+        do {
             ${turn(0)}
             if (left <= ${tile_k}) break;
             ${turn(1)}
-            if (left <= ${2 * tile_k}) break;
             group_list += ${2 * tile_k};
             w += ${2 * tile_k * group_rows};
-        }
+            left -= ${2 * tile_k};
+        } while (left > 0);
     }
 % if storage == "int8":
 % for i in rows:

@@ -40,6 +40,7 @@ class ConvTiledTile:
     mapping: str = field(default="flat", metadata=values("flat", "rows"))
     sweep: int = field(default=0, metadata=values(0, 1, 4))
     vector_width: int = field(default=4, metadata=values(4))
+    stage_width: int = field(default=1, metadata=values(1, 4, cpu=(1,)))
 
     @property
     def work_group_size(self) -> int:
@@ -64,8 +65,15 @@ class ConvTiledTile:
     def shares_evenly(self) -> bool:
         """Every work-item stages equally many weights, and inputs of a chunk."""
         staged, items = self.tile_k * self.staged_positions, self.work_group_size
-        return staged % items == 0 and self.tile_k * self.rows % items == 0
+        return staged % (items * self.stage_width) == 0 and self.tile_k * self.rows % items == 0
 
+
+_SIDES: tuple[dict[str, int], ...] = (
+    {"tile_m": 8, "vectors": 2, "group_m": 8, "group_n": 32},
+    {"tile_m": 4, "vectors": 2, "group_m": 8, "group_n": 16},
+    {"tile_m": 4, "vectors": 1, "group_m": 4, "group_n": 16},
+    {"tile_m": 4, "vectors": 2, "group_m": 4, "group_n": 16},
+)
 
 #: Registers of a work-item, of which a GPU with 64 Ki per compute unit gives 16 warps.
 MOST_REGISTERS = 128
@@ -113,6 +121,10 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
             reason="fused pooling needs two vectors for the two rows of a window",
             holds=lambda t, o: t.vectors % o.row_step == 0,
         ),
+        Constraint(
+            reason="vectors of inputs are fetched where neighbours are, at stride 1",
+            holds=lambda t, o: t.stage_width == 1 or o.problem.window.stride_x == 1,
+        ),
         LONG_SWEEP,
         Constraint(
             reason="inputs beyond 4 GiB are out of reach of 32 bits", holds=lambda t, o: o.input.elements < 2**30
@@ -125,14 +137,12 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
     cpu_tiles = (ConvTiledTile(tile_m=8, vectors=2, group_m=1, group_n=1),)
     # By the hot loops of clprune.offline: 8x8 results and 128 registers, which leave room for a quarter of the warps.
     # Tiles of fewer positions follow, for layers that do not fill a card otherwise (see `default_tile`).
-    gpu_tiles = (
-        ConvTiledTile(tile_m=8, vectors=2, group_m=8, group_n=32),
-        ConvTiledTile(tile_m=8, vectors=2, group_m=8, group_n=32, mapping="rows"),
-        ConvTiledTile(tile_m=4, vectors=2, group_m=8, group_n=16),
-        ConvTiledTile(tile_m=4, vectors=2, group_m=8, group_n=16, mapping="rows"),
-        ConvTiledTile(tile_m=4, vectors=1, group_m=4, group_n=16),
-        ConvTiledTile(tile_m=4, vectors=1, group_m=4, group_n=16, mapping="rows"),
-        ConvTiledTile(tile_m=4, vectors=2, group_m=4, group_n=16, mapping="rows"),
+    gpu_tiles = tuple(
+        ConvTiledTile(**sides, mapping=mapping, stage_width=stage_width)
+        for sides in _SIDES
+        for mapping in ("flat", "rows")
+        for stage_width in (4, 1)
+        if ConvTiledTile(**sides, mapping=mapping, stage_width=stage_width).shares_evenly
     )
 
     def offers(self, request: Request) -> Sequence[Offer]:
@@ -149,6 +159,11 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
         skips = kept <= MOST_EXTRA_COLUMNS * kept_alone
         rank = Rank.SPECIAL + 5 if skips else Rank.DOUBTFUL
         return (self.offer(request, label="direct tiled", rank=rank, is_likely=skips),)
+
+    def own_tiles(self, device: DeviceInfo) -> Sequence[ConvTiledTile]:
+        """As everywhere; inputs are fetched one by one where vectors of any place are."""
+        widest = 4 if quirks.loads_vectors_of_any_place(device) else 1
+        return [tile for tile in super().own_tiles(device) if tile.stage_width <= widest]
 
     def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvTiledTile:
         """As everywhere; of the tiles that fit, the first that gives every compute unit a work-group."""

@@ -45,8 +45,10 @@ class InnerLoop:
 
     @property
     def share(self) -> float:
-        """Multiply-adds, or instructions of matrix units, among the instructions that vectors take part in: scalar ones
-        are issued beside those (AMD). 0 without any.
+        """Multiply-adds, or instructions of matrix units, among the instructions that vectors take part in, 0 without
+        any. A packed multiply-add counts as one, as it takes one place: the share is one of the device's peak, which
+        counts packed ones. Local and global loads count, though AMD's may be issued beside vector arithmetic; scalar
+        instructions, which always are, do not.
         """
         of_vectors = self.instructions - self.scalars - self.scalar_loads
         return (self.fma_instructions + self.matrix_instructions) / of_vectors if of_vectors else 0.0

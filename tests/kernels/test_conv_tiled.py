@@ -46,8 +46,10 @@ def rows(tile: ConvTiledTile) -> ConvTiledTile:
         (rows(SMALL), conv(31, 6, 38, batch=2, pooled=True)),
         (ConvTiledTile(tile_m=4, vectors=1, group_m=4, group_n=16, tile_k=16), conv(33, 3, 31, groups=3)),
         (ConvTiledTile(tile_m=8, vectors=2, group_m=8, group_n=32), conv(67, 9, 61)),
+        (ConvTiledTile(tile_m=8, vectors=2, group_m=8, group_n=32, stage_width=4), conv(67, 9, 61)),
+        (rows(ConvTiledTile(tile_m=4, vectors=2, group_m=4, group_n=16, stage_width=4)), conv(31, 6, 38, pooled=True)),
     ],
-    ids=["flat", "strided", "pooled", "grouped", "two row groups"],
+    ids=["flat", "strided", "pooled", "grouped", "two row groups", "inputs in fours", "inputs in fours, pooled"],
 )
 def test_right(device_context: Session, tile: ConvTiledTile, operation: ConvOperation, workload: Workload) -> None:
     CONV_TILED.check(tile, operation, device_context.info)
@@ -97,10 +99,22 @@ def test_is_for_gpus_and_layers_with_channels() -> None:
 
 
 def test_default_tile_gives_every_compute_unit_a_work_group() -> None:
-    device = card(architecture_by_name("sm_90"))
+    device = card(architecture_by_name("gfx90a"))
     large, small = conv(64, 224, 224), conv(512, 14, 14)
     assert CONV_TILED.default_tile(large, device) == CONV_TILED.gpu_tiles[0]
     tile = CONV_TILED.default_tile(small, device)
     assert tile.work_group_size < CONV_TILED.gpu_tiles[0].work_group_size
     launch = CONV_TILED.launch(tile, small)
     assert launch.global_size[0] // launch.local_size[0] > 100
+
+
+def test_inputs_are_fetched_one_by_one_on_nvidia() -> None:
+    """Its vectors want an alignment that offsets do not keep."""
+    operation = conv(64, 224, 224)
+    widths = {
+        name: CONV_TILED.default_tile(operation, card(architecture_by_name(name))).stage_width
+        for name in ("sm_90", "gfx90a", "gfx1100")
+    }
+    assert widths == {"sm_90": 1, "gfx90a": 4, "gfx1100": 4}
+    strided = conv(64, 224, 224, stride=2)
+    assert CONV_TILED.default_tile(strided, card(architecture_by_name("gfx90a"))).stage_width == 1
