@@ -15,16 +15,20 @@
 ##          group_m row blocks have one list and one set of values
 ##          offsets: lists of input offsets, filled up to whole chunks
 ##          weights[list entry][group_m * tile_m]: zeros for rows and columns that only fill up; bias, scales[row]
+##          part_sums[split][work-group][result vector][work-item]: vectors of four, where splits > 1
 ##
 ## tile_m        output channels per work-item, a multiple of 4
 ## vector_width  positions per vector (4);  vectors: slots of positions per work-item, each a vector, or two of a pooled layer
 ## group_m, group_n  work-items of a work-group along row blocks and along positions
 ## tile_k        columns of a chunk
 ## stage_width   positions that a work-item fetches at once: 4 where loads of vectors need no alignment (AMD), strides of 1
+## splits        work-groups that share the columns of a list, for layers of few positions: each multiplies some of its chunks,
+##               and conv_tiled_add adds up what they found, in their order, so that sums do not depend on who came first
 ## mapping       "flat" or "rows";  sweep: see conv.cl.mako
 ##
 ## Source: the register tile and both stages are those of dense matrix products on GPUs (Volkov & Demmel, SC 2008; Nath,
-## Tomov, Dongarra, IJHPCA 2010; NVIDIA's CUTLASS); inputs gathered by offsets as in Escort (arXiv:1802.10280).
+## Tomov, Dongarra, IJHPCA 2010; NVIDIA's CUTLASS, with its split of K); inputs gathered by offsets as in Escort
+## (arXiv:1802.10280).
 <%namespace name="common" file="common.mako"/>
 <%namespace name="convolution" file="convolution.mako"/>
 <%namespace name="storages" file="storage.mako"/>
@@ -126,16 +130,19 @@ inline int place_of(const int q, const int n_group, const int slot_count, const 
 <%def name="stage(half)">
 % for k in staged_columns:
 % for n in range(staged_positions):
-% if stage_width == 1:
-    staged_x[${half * tile_k * width + k * width + n * items} + ${"item" if column_step == 1 else f"staged_column * {width} + staged_position"}] = next_x${k}_${n};
-% else:
     *(__local ${X} *)(staged_x + ${half * tile_k * width + k * width + n * items * stage_width} + item * ${stage_width}) = next_x${k}_${n};
-% endif
 % endfor
 % endfor
 % for step, start in enumerate(weight_steps):
     *(__local ${W} *)(staged_w + ${half * tile_k * group_rows + start} + item * ${weight_width}) = next_w${step};
 % endfor
+</%def>
+## The first result of this work-item among the sums of the first split, and vectors of a split.
+<%def name="part_sums(qualifier='')" filter="trim">
+(__global ${qualifier}${T} *)part_sums + (size_t)group * ${tile_m * len(parts) * items} + item
+</%def>
+<%def name="split_size()" filter="trim">
+get_num_groups(0) * ${tile_m * len(parts) * items}
 </%def>
 ## Multiplies the chunk in a half of local memory, and brings the next one to the other half. Behind the last chunk comes
 ## the beginning of another list, or fill: it is not used.
@@ -177,6 +184,9 @@ void conv_tiled(__global const float *restrict x,
                 __global const float *restrict bias,
                 __global const char *restrict valid,
                 __global float *restrict y,
+% if splits > 1:
+                __global float *restrict part_sums,
+% endif
                 const int block_count,
                 ${convolution.position_parameters()})
 {
@@ -186,8 +196,16 @@ void conv_tiled(__global const float *restrict x,
 % endif
     ${convolution.work_group()}
     ## The first row block's, which all have: a work-group's own, so that GPUs with scalar units load it once per warp.
+% if splits == 1:
     const int columns = blocks[m_group * ${group_m * 6} + 1];
     __global const int *group_list = offsets + blocks[m_group * ${group_m * 6}];
+% else:
+    const int all_columns = blocks[m_group * ${group_m * 6} + 1];
+    const int columns_each = (all_columns / ${tile_k} + ${splits - 1}) / ${splits} * ${tile_k};
+    const int first_column = min((int)get_group_id(2) * columns_each, all_columns);
+    const int columns = min(columns_each, all_columns - first_column);
+    __global const int *group_list = offsets + blocks[m_group * ${group_m * 6}] + first_column;
+% endif
     const int item = local_m * ${group_n} + local_n;
 % if column_step > 1:
 % if is_column_of_warp:
@@ -199,18 +217,20 @@ void conv_tiled(__global const float *restrict x,
 % else:
     const int staged_column = item / ${lanes_per_column};
 % endif
-    const int staged_position = ${"item - staged_column * " + str(width) if stage_width == 1 else f"item % {lanes_per_column} * {stage_width}"};
+    const int staged_position = (item - staged_column * ${lanes_per_column}) * ${stage_width};
     const uint place0 = ${input_place("staged_position")};
 % else:
 % for n in range(staged_positions):
     const uint place${n} = ${input_place(f"(item + {n * items})" + (f" * {stage_width}" if stage_width > 1 else ""))};
 % endfor
 % endif
-    __global const ${storages.stored_type()} *w = weights + blocks[m_group * ${group_m * 6} + 2] + item * ${weight_width};
+    __global const ${storages.stored_type()} *w = weights + blocks[m_group * ${group_m * 6} + 2]${f" + first_column * {group_rows}" if splits > 1 else ""} + item * ${weight_width};
 % for i in rows:
+% if splits == 1:
     const float bias${i} = bias[block * ${tile_m} + ${i}];
+% endif
 % for v in parts:
-    ${T} c${i}_${v} = (${T})(${c_float(0) if storage == "int8" else f"bias{i}"});
+    ${T} c${i}_${v} = (${T})(${c_float(0) if storage == "int8" or splits > 1 else f"bias{i}"});
 % endfor
 % endfor
     __local float staged_x[${2 * tile_k * width}] __attribute__((aligned(16)));
@@ -234,6 +254,72 @@ void conv_tiled(__global const float *restrict x,
             left -= ${2 * tile_k};
         } while (left > 0);
     }
+% if splits > 1:
+    __global ${T} *const found = ${part_sums()} + (size_t)get_group_id(2) * ${split_size()};
+% for i in rows:
+% for v in parts:
+    found[${(i * len(parts) + v) * items}] = c${i}_${v};
+% endfor
+% endfor
+}
+## Adds up what the splits found: a work-group of it one row of each row block of a work-group above.
+__kernel ${work_group_attributes(group_n, group_m, 1)}
+void conv_tiled_add(__global const float *restrict part_sums,
+% if added:
+                    __global const float *restrict other,
+                    const int other_shift,
+% endif
+                    ${storages.storage_parameters()},
+                    __global const int *restrict offsets,
+                    __global const int *restrict blocks,
+                    __global const float *restrict bias,
+                    __global const char *restrict valid,
+                    __global float *restrict y,
+                    const int block_count,
+                    ${convolution.position_parameters()})
+{
+% if added:
+    __global float *const y_start = y;
+    other += other_shift;
+% endif
+    ${convolution.work_group()}
+    __global const float *x = part_sums;  // which positions() moves to the first slot; nothing is read there
+    const int item = local_m * ${group_n} + local_n, row = get_group_id(2);
+    __global const ${T} *found = ${part_sums("const ")} + row * ${len(parts) * items};
+% for v in parts:
+    ${T} c0_${v} = found[${v * items}];
+% endfor
+#pragma unroll 4
+    for (int split = 1; split < ${splits}; split++) {
+        found += ${split_size()};
+% for v in parts:
+        c0_${v} += found[${v * items}];
+% endfor
+    }
+% if storage != "int8":
+% for v in parts:
+    c0_${v} += (${T})(bias[block * ${tile_m} + row]);
+% endfor
+% else:
+    const ${T} scale = (${T})(scales[block * ${tile_m} + row]), shift = (${T})(bias[block * ${tile_m} + row]);
+% for v in parts:
+    c0_${v} = MULTIPLY_ADD(c0_${v}, scale, shift);
+% endfor
+% endif
+## Of the rows that store() writes there is the first one.
+% for i in rows[1:]:
+% for v in parts:
+    const ${T} c${i}_${v} = (${T})(${c_float(0)});
+% endfor
+% endfor
+    ${convolution.positions()}
+    const int row_descriptor[6] = {0, 0, 0, descriptor[3] + row, min(max(descriptor[4] - row, 0), 1), 0};
+    {
+    const int *descriptor = row_descriptor;
+    ${convolution.store()}
+    }
+}
+% else:
 % if storage == "int8":
 % for i in rows:
     { const ${T} scale = (${T})(scales[block * ${tile_m} + ${i}]), shift = (${T})(bias${i});
@@ -246,3 +332,4 @@ void conv_tiled(__global const float *restrict x,
     ${convolution.positions()}
     ${convolution.store()}
 }
+% endif

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,11 +11,11 @@ from clprune import quirks
 from clprune.architecture import Architecture
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
-from clprune.geometry import ceil_div
-from clprune.kernels.arguments import Arguments, Launch
+from clprune.geometry import ConvProblem, ceil_div
+from clprune.kernels.arguments import Arguments, Launch, Scratch, Stage
 from clprune.kernels.base import Offer, Rank, Request
 from clprune.kernels.conv import CONV, many_channels
-from clprune.kernels.conv_operation import LONG_SWEEP, POSITION_CONSTRAINTS, ConvOperation
+from clprune.kernels.conv_operation import LONG_SWEEP, POSITION_CONSTRAINTS, ConvOperation, conv_operation
 from clprune.kernels.convolution import PositionKernel
 from clprune.kernels.demand import Demand
 from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, column_lists, weight_arguments
@@ -41,6 +42,7 @@ class ConvTiledTile:
     sweep: int = field(default=0, metadata=values(0, 1, 4))
     vector_width: int = field(default=4, metadata=values(4))
     stage_width: int = field(default=1, metadata=values(1, 4, cpu=(1,)))
+    splits: int = field(default=1, metadata=values(1, 2, 3, 4, 6, 8, 12, 16, cpu=(1,)))
 
     @property
     def work_group_size(self) -> int:
@@ -85,11 +87,38 @@ FEWEST_CHANNELS = 32
 MOST_EXTRA_COLUMNS = 1.5
 
 
+#: Chunks of columns that a work-group has at least where several share a list.
+FEWEST_CHUNKS = 4
+
+#: Work-groups at most that share lists: more fill any card without, and their sums take memory.
+MOST_SPLIT_GROUPS = 1024
+
+#: What the sums of a split cost, in columns of K: their way to the last cache and back, on the cards of
+#: clprune.offline 17 to 49 times what a multiply-add takes.
+SPLIT_COLUMNS = 48
+
+#: Share of the time that a device computes for which a launch counts as filling it.
+FULL_SHARE = 0.7
+
+
 def _groups(tile: ConvTiledTile, operation: ConvOperation) -> int:
-    """Work-groups of a launch."""
+    """Work-groups of a launch, those counted once that share columns."""
     problem = operation.problem
     row_groups = problem.groups * ceil_div(problem.group_out_channels, tile.rows)
     return row_groups * ceil_div(operation.slots(tile), tile.vectors // operation.row_step * tile.group_n)
+
+
+def _splits_well(tile: ConvTiledTile, operation: ConvOperation) -> bool:
+    chunks = operation.problem.columns // tile.tile_k
+    few = _groups(tile, operation) * tile.splits <= MOST_SPLIT_GROUPS
+    return tile.splits == 1 or (few and chunks >= FEWEST_CHUNKS * tile.splits)
+
+
+def _full_share(tile: ConvTiledTile, operation: ConvOperation, compute_units: int) -> float:
+    """Of the time that `compute_units` take, which get equal work-groups one by one, what they compute."""
+    groups, columns = _groups(tile, operation) * tile.splits, operation.problem.columns
+    rounds = ceil_div(groups, compute_units) * compute_units / groups
+    return columns / (columns * rounds + (SPLIT_COLUMNS * tile.splits if tile.splits > 1 else 0))
 
 
 class ConvTiledKernel(PositionKernel[ConvTiledTile]):
@@ -126,6 +155,7 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
             holds=lambda t, o: t.stage_width == 1 or o.problem.window.stride_x == 1,
         ),
         LONG_SWEEP,
+        Constraint(reason="columns are shared out where work-groups are few and columns many", holds=_splits_well),
         Constraint(
             reason="inputs beyond 4 GiB are out of reach of 32 bits", holds=lambda t, o: o.input.elements < 2**30
         ),
@@ -166,11 +196,19 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
         return [tile for tile in super().own_tiles(device) if tile.stage_width <= widest]
 
     def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvTiledTile:
-        """As everywhere; of the tiles that fit, the first that gives every compute unit a work-group."""
-        valid = [tile for tile in self.own_tiles(device) if self.rejection(tile, operation, device) is None]
-        full = (tile for tile in valid if _groups(tile, operation) >= device.compute_units)
-        most = max(valid, key=lambda tile: _groups(tile, operation), default=self.safe_tile(operation))
-        return next(full, most)
+        """As everywhere; of the tiles that fit, the first that keeps the device busy, its columns shared out where that
+        serves it. Where none does, the one that comes nearest.
+        """
+        best, best_share = self.safe_tile(operation), 0.0
+        for tile in self.own_tiles(device):
+            for splits in self.parameters["splits"]:
+                split = dataclasses.replace(tile, splits=splits)
+                if self.rejection(split, operation, device) is None:
+                    share = _full_share(split, operation, device.compute_units)
+                    best, best_share = (split, share) if share > best_share else (best, best_share)
+            if best_share >= FULL_SHARE:
+                return best
+        return best
 
     def build_options(self, device: DeviceInfo) -> tuple[str, ...]:
         return quirks.register_options(device, MOST_REGISTERS)
@@ -179,17 +217,22 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
         self, tile: ConvTiledTile, operation: ConvOperation, workload: Workload, architecture: Architecture
     ) -> Demand:
         problem, items = operation.problem, tile.work_group_size
-        groups = _groups(tile, operation)
+        groups = _groups(tile, operation) * tile.splits
         kept = workload.kept_columns(problem.columns, tile_m=tile.rows)
         inputs, weights = tile.staged_positions / items, tile.rows / items
         lanes = min(items, architecture.warp_size)
         stride = problem.window.stride_x
         cache_clocks = inputs * architecture.load_clocks(lanes=lanes, width=1, stride=stride)
         cache_clocks += weights / 4 * architecture.load_clocks(lanes=lanes, width=4)
-        chunks = ceil_div(kept, tile.tile_k)
+        chunks = ceil_div(ceil_div(kept, tile.tile_k), tile.splits)
         bytes_per_chunk = 4.0 * tile.tile_k * (tile.staged_positions + tile.rows + 1)
         x_bytes, y_bytes = 4.0 * operation.input.elements, 4.0 * operation.output.elements
         weight_bytes = 4.0 * kept * problem.out_channels
+        # Sums are written and read once each, from the last cache if they fit there.
+        sum_bytes = 8.0 * tile.splits * self._results(tile, operation) if tile.splits > 1 else 0.0
+        memory_bytes = (
+            x_bytes + y_bytes + weight_bytes + (sum_bytes if sum_bytes > architecture.shared_cache_bytes else 0)
+        )
         return Demand(
             groups=groups,
             work_group_size=items,
@@ -201,8 +244,8 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
             local_bytes=4 * (tile.tile_m + tile.results // tile.tile_m),
             local_mem_bytes=self.local_mem_bytes(tile, operation),
             staged_columns=0,  # the next chunk is on its way meanwhile
-            memory_bytes=x_bytes + y_bytes + weight_bytes,
-            shared_cache_bytes=groups * chunks * bytes_per_chunk + y_bytes,
+            memory_bytes=memory_bytes,
+            shared_cache_bytes=groups * chunks * bytes_per_chunk + y_bytes + sum_bytes,
             streams=False,
             registers=tile.results
             + tile.results // tile.tile_m
@@ -216,10 +259,31 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
         return 2 * 4 * tile.tile_k * (tile.staged_positions + tile.rows)
 
     def launch(self, tile: ConvTiledTile, operation: ConvOperation) -> Launch:
-        return Launch(
-            global_size=(_groups(tile, operation) * tile.group_n, tile.group_m),
-            local_size=(tile.group_n, tile.group_m),
-        )
+        return self._launch(tile, operation, depth=tile.splits)
+
+    def _launch(self, tile: ConvTiledTile, operation: ConvOperation, *, depth: int) -> Launch:
+        """Work-groups as `_groups` says, and so many of them behind each other."""
+        sides = (_groups(tile, operation) * tile.group_n, tile.group_m)
+        if depth == 1:
+            return Launch(global_size=sides, local_size=(tile.group_n, tile.group_m))
+        return Launch(global_size=(*sides, depth), local_size=(tile.group_n, tile.group_m, 1))
+
+    def stages(self, tile: ConvTiledTile, operation: ConvOperation) -> tuple[Stage, ...]:
+        """Multiply; where columns are shared out, add up."""
+        if tile.splits == 1:
+            return super().stages(tile, operation)
+        addition = self._launch(tile, operation, depth=tile.tile_m)
+        return (*super().stages(tile, operation), Stage(name="conv_tiled_add", launch=addition))
+
+    def scratch(self, tile: ConvTiledTile, operation: ConvOperation) -> dict[str, Scratch]:
+        """The sums of those that share columns."""
+        if tile.splits == 1:
+            return {}
+        return {"part_sums": Scratch(elements=tile.splits * self._results(tile, operation))}
+
+    def _results(self, tile: ConvTiledTile, operation: ConvOperation) -> int:
+        """Of all work-items, fill included."""
+        return _groups(tile, operation) * tile.work_group_size * tile.results
 
     def variables(self, tile: ConvTiledTile, operation: ConvOperation) -> dict[str, Any]:
         return {
@@ -250,7 +314,13 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
 
     def arguments(self, tile: ConvTiledTile, operation: ConvOperation, packed: PackedColumns) -> Arguments:
         blocks = {"block_count": len(packed.blocks)}
-        return {**weight_arguments(packed), **blocks, **operation.position_arguments(tile), **operation.sum_arguments}
+        return {
+            **self.scratch(tile, operation),
+            **weight_arguments(packed),
+            **blocks,
+            **operation.position_arguments(tile),
+            **operation.sum_arguments,
+        }
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
         """Those of `conv` with at least three output channels per group, of whose storages it has all but codebooks."""
@@ -262,7 +332,15 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
 
     def probes(self, tile: ConvTiledTile) -> tuple[ConvOperation, ...]:
         """The samples, and more output channels than work-groups sweep over."""
-        return (*self.sample_operations(), *many_channels(tile.rows * max(tile.sweep, 1)))
+        many = many_channels(tile.rows * max(tile.sweep, 1))
+        if tile.splits == 1:
+            return (*self.sample_operations(), *many)
+        channels = ceil_div(FEWEST_CHUNKS * tile.splits * tile.tile_k, 9)
+        deep = ConvProblem.square(
+            batch=2, in_channels=channels, in_height=6, in_width=10, out_channels=tile.rows // 2 + 1, size=3, padding=1
+        )
+        pooled = conv_operation(deep, activation="leaky", pooled=True)
+        return (*many, conv_operation(deep, activation="relu"), pooled)
 
 
 CONV_TILED = ConvTiledKernel()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,10 @@ def rows(tile: ConvTiledTile) -> ConvTiledTile:
     return ConvTiledTile(**{**vars(tile), "mapping": "rows"})
 
 
+def split(tile: ConvTiledTile, splits: int) -> ConvTiledTile:
+    return ConvTiledTile(**{**vars(tile), "splits": splits})
+
+
 @pytest.mark.parametrize("workload", [DENSE, UNITS, NOTHING], ids=lambda workload: workload.key)
 @pytest.mark.parametrize(
     ("tile", "operation"),
@@ -48,8 +54,20 @@ def rows(tile: ConvTiledTile) -> ConvTiledTile:
         (ConvTiledTile(tile_m=8, vectors=2, group_m=8, group_n=32), conv(67, 9, 61)),
         (ConvTiledTile(tile_m=8, vectors=2, group_m=8, group_n=32, stage_width=4), conv(67, 9, 61)),
         (rows(ConvTiledTile(tile_m=4, vectors=2, group_m=4, group_n=16, stage_width=4)), conv(31, 6, 38, pooled=True)),
+        (split(SMALL, 2), conv(17, 5, 33, channels=8)),
+        (split(rows(SMALL), 16), conv(31, 6, 38, batch=2, channels=57, pooled=True)),
     ],
-    ids=["flat", "strided", "pooled", "grouped", "two row groups", "inputs in fours", "inputs in fours, pooled"],
+    ids=[
+        "flat",
+        "strided",
+        "pooled",
+        "grouped",
+        "two row groups",
+        "inputs in fours",
+        "inputs in fours, pooled",
+        "two splits",
+        "16 splits, pooled",
+    ],
 )
 def test_right(device_context: Session, tile: ConvTiledTile, operation: ConvOperation, workload: Workload) -> None:
     CONV_TILED.check(tile, operation, device_context.info)
@@ -98,14 +116,25 @@ def test_is_for_gpus_and_layers_with_channels() -> None:
     assert CONV_TILED.offers(of_codes) == ()
 
 
-def test_default_tile_gives_every_compute_unit_a_work_group() -> None:
-    device = card(architecture_by_name("gfx90a"))
-    large, small = conv(64, 224, 224), conv(512, 14, 14)
-    assert CONV_TILED.default_tile(large, device) == CONV_TILED.gpu_tiles[0]
+@pytest.mark.parametrize("name", ["sm_80", "sm_90", "gfx90a", "gfx1100"])
+def test_default_tile_fills_the_card(name: str) -> None:
+    """With its columns shared out where positions are few; a layer with few columns takes smaller tiles for that."""
+    device = card(architecture_by_name(name))
+    first = CONV_TILED.own_tiles(device)[0]
+    assert CONV_TILED.default_tile(conv(64, 224, 224, channels=64), device) == first
+    small = conv(512, 14, 14, channels=512)
     tile = CONV_TILED.default_tile(small, device)
-    assert tile.work_group_size < CONV_TILED.gpu_tiles[0].work_group_size
-    launch = CONV_TILED.launch(tile, small)
-    assert launch.global_size[0] // launch.local_size[0] > 100
+    groups = np.prod(CONV_TILED.launch(tile, small).global_size) // tile.work_group_size
+    assert tile.splits > 1
+    assert groups / (-(-groups // device.compute_units) * device.compute_units) >= 0.8
+    assert tile == dataclasses.replace(first, splits=tile.splits)
+    shallow = CONV_TILED.default_tile(conv(512, 14, 14, channels=8), device)
+    assert shallow.work_group_size < first.work_group_size
+
+
+def test_columns_are_shared_out_only_where_there_are_many() -> None:
+    reason = CONV_TILED.rejection(split(SMALL, 16), conv(17, 5, 33), GPU)
+    assert reason == "columns are shared out where work-groups are few and columns many"
 
 
 def test_inputs_are_fetched_one_by_one_on_nvidia() -> None:
