@@ -121,6 +121,25 @@ def _full_share(tile: ConvTiledTile, operation: ConvOperation, compute_units: in
     return columns / (columns * rounds + (SPLIT_COLUMNS * tile.splits if tile.splits > 1 else 0))
 
 
+def local_accesses(tile: ConvTiledTile, warp_size: int) -> tuple[tuple[list[int], int, float], ...]:
+    """What a warp wants of local memory: words at which its lanes begin, words of each lane, times per column. Inputs
+    and weights that are multiplied, then those that are staged.
+    """
+    items = tile.work_group_size
+    lanes = range(min(warp_size, items))
+    weight_width = min(4, max(1, tile.rows * tile.tile_k // items))
+    return (
+        ([lane % tile.group_n * 4 for lane in lanes], 4, tile.vectors * tile.vector_width / 4),
+        ([lane // tile.group_n * tile.tile_m for lane in lanes], 4, tile.tile_m / 4),
+        (
+            [lane * tile.stage_width for lane in lanes],
+            tile.stage_width,
+            tile.staged_positions / items / tile.stage_width,
+        ),
+        ([lane * weight_width for lane in lanes], weight_width, tile.rows / items / weight_width),
+    )
+
+
 class ConvTiledKernel(PositionKernel[ConvTiledTile]):
     """See `templates/conv_tiled.cl.mako`."""
 
@@ -219,10 +238,10 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
         problem, items = operation.problem, tile.work_group_size
         groups = _groups(tile, operation) * tile.splits
         kept = workload.kept_columns(problem.columns, tile_m=tile.rows)
-        inputs, weights = tile.staged_positions / items, tile.rows / items
+        inputs, weights, width = tile.staged_positions / items, tile.rows / items, tile.stage_width
         lanes = min(items, architecture.warp_size)
         stride = problem.window.stride_x
-        cache_clocks = inputs * architecture.load_clocks(lanes=lanes, width=1, stride=stride)
+        cache_clocks = inputs / width * architecture.load_clocks(lanes=lanes, width=width, stride=stride)
         cache_clocks += weights / 4 * architecture.load_clocks(lanes=lanes, width=4)
         chunks = ceil_div(ceil_div(kept, tile.tile_k), tile.splits)
         bytes_per_chunk = 4.0 * tile.tile_k * (tile.staged_positions + tile.rows + 1)
@@ -239,9 +258,13 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
             columns=chunks * tile.tile_k,
             columns_per_turn=tile.tile_k,
             fmas=tile.results,
-            load_instructions=2 * (inputs + weights / 4) + (tile.tile_m + tile.results // tile.tile_m) / 4,
+            load_instructions=2 * (inputs / width + weights / 4) + (tile.tile_m + tile.results // tile.tile_m) / 4,
             cache_clocks=cache_clocks,
             local_bytes=4 * (tile.tile_m + tile.results // tile.tile_m),
+            local_clocks=sum(
+                times * architecture.local_clocks(words, width=width)
+                for words, width, times in local_accesses(tile, architecture.warp_size)
+            ),
             local_mem_bytes=self.local_mem_bytes(tile, operation),
             staged_columns=0,  # the next chunk is on its way meanwhile
             memory_bytes=memory_bytes,

@@ -19,7 +19,8 @@ class Demand:
     `groups` work-groups of `work_group_size` items; each item walks through `columns` columns of K, of which
     `columns_per_turn` are loaded before any is used. Per column and item: `fmas` multiply-adds. Per column and warp:
     `load_instructions`, `cache_clocks` of the first-level cache (uncoalesced loads take more) and `local_bytes` per
-    item of local memory. `staged_columns`: columns between two barriers, 0 without staging.
+    item of local memory; `local_clocks` of it, loads and stores, where a kernel has worked out which banks they meet,
+    else 0. `staged_columns`: columns between two barriers, 0 without staging.
     `memory_bytes` must come from or go to global memory, `shared_cache_bytes` pass the last cache.
     `streams`: what each turn waits for comes from global memory, not from a cache.
     `registers`: a guess of registers per item, for before the compiler has counted them.
@@ -40,3 +41,4 @@ class Demand:
     streams: bool
     registers: int
     other_instructions: int = _USUAL_OVERHEAD
+    local_clocks: float = 0.0

@@ -33,6 +33,7 @@ _NVIDIA: dict[str, Any] = {
     "cache_bytes_per_clock": 128,
     "local_bytes_per_clock": 128,
     "has_one_load_path": True,
+    "merges_local_loads": True,
     "has_vector_loads": False,
     "has_scalar_loads": False,
     "cache_latency_clocks": 80,
@@ -51,6 +52,7 @@ _AMD: dict[str, Any] = {
     "fma_lanes": 64,
     "local_bytes_per_clock": 128,
     "has_one_load_path": False,
+    "merges_local_loads": False,
     "has_vector_loads": True,
     "has_scalar_loads": True,
     "cache_latency_clocks": 200,
@@ -99,7 +101,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     ),
     Architecture(
         name="gfx90a", card="Instinct MI210", **_GCN,
-        warps_per_scheduler=8, registers_per_scheduler=512, register_granule=8,
+        warps_per_scheduler=8, registers_per_scheduler=512, register_granule=8, fmas_per_lane=2,
         compute_units=104, clock_mhz=1700, global_mem_bytes=64 * _GIB, global_bytes_per_s=1638e9,
         shared_cache_bytes=8 * _MIB, shared_cache_bytes_per_s=4.0e12,
     ),
@@ -111,7 +113,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     ),
     Architecture(
         name="gfx1100", card="Radeon RX 7900 XTX", **_RDNA,
-        registers_per_scheduler=1536, register_granule=24,
+        registers_per_scheduler=1536, register_granule=24, fmas_per_lane=2,
         compute_units=96, clock_mhz=2500, global_mem_bytes=24 * _GIB, global_bytes_per_s=960e9,
         shared_cache_bytes=96 * _MIB, shared_cache_bytes_per_s=3.0e12,
     ),

@@ -22,6 +22,7 @@ from clprune.kernels.arguments import Launch
 from clprune.offline.report import Report, amd_report, nvidia_report
 
 _CLANGS = ("clang-15", "clang-16", "clang-17", "clang-18", "clang-19", "clang-20", "clang")
+_MCAS = tuple(name.replace("clang", "llvm-mca") for name in _CLANGS)
 _LIBCLC_FOLDERS = ("/usr/lib/clc", "/usr/share/clc", "/usr/libexec/clc")
 _ROCM_FOLDERS = ("/usr/lib/x86_64-linux-gnu/amdgcn/bitcode", "/usr/lib/aarch64-linux-gnu/amdgcn/bitcode",
                  "/usr/lib/amdgcn/bitcode", "/opt/rocm/amdgcn/bitcode")  # fmt: skip
@@ -37,6 +38,9 @@ _REGISTERS = "-cl-nv-maxrregcount="
 
 _TIMEOUT_S = 120
 
+#: Turns that llvm-mca looks at, the first of which has to fill the pipeline.
+_TURNS = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class Toolchain:
@@ -50,6 +54,7 @@ class Toolchain:
     rocm: Path | None
     ptxas: Path | None
     nvdisasm: Path | None = None
+    mca: Path | None = None
 
     def missing(self, architecture: Architecture) -> str | None:
         """What to install before kernels can be compiled for `architecture`, or None."""
@@ -80,6 +85,9 @@ class Toolchain:
         if self.ptxas is not None:
             match = re.search(r"release [\d.]+, V[\d.]+", _output([str(self.ptxas), "--version"]))
             found["ptxas"] = match[0] if match else "unknown version"
+        if self.mca is not None:
+            match = re.search(r"LLVM version [\d.]+", _output([str(self.mca), "--version"]))
+            found["llvm-mca"] = match[0] if match else "unknown version"
         if self.nvdisasm is not None:
             match = re.search(r"V[\d.]+", _output([str(self.nvdisasm), "--version"]))
             found["nvdisasm"] = match[0] if match else "unknown version"
@@ -94,6 +102,7 @@ def find_toolchain() -> Toolchain:
         rocm=next((path.parent for path in [_first_file(_ROCM_FOLDERS, "ocml.bc")] if path is not None), None),
         ptxas=_find_nvidia("ptxas"),
         nvdisasm=_find_nvidia("nvdisasm"),
+        mca=next((Path(path) for name in _MCAS if (path := shutil.which(name))), None),
     )
 
 
@@ -112,6 +121,26 @@ def compile_kernel(
         if architecture.name.startswith("sm_"):
             return _compile_nvidia(toolchain, architecture, file, launch, options)
         return _compile_amd(toolchain, architecture, file, options)
+
+
+def clocks_of_one_warp(toolchain: Toolchain, architecture: Architecture, report: Report) -> float | None:
+    """Clocks of a turn of the report's hot loop where a warp is alone on its scheduler, as llvm-mca says; None without
+    it and for what it does not know: NVIDIA's code, and pairs of instructions (RDNA 3), which it issues one by one.
+    """
+    if toolchain.mca is None or not report.hot_lines or any("v_dual_" in line for line in report.hot_lines):
+        return None
+    code = "\n".join(line for line in report.hot_lines if "branch" not in line)
+    command = [str(toolchain.mca), "-mtriple=amdgcn-amd-amdhsa", f"-mcpu={architecture.name}", f"-iterations={_TURNS}"]
+    result = subprocess.run(
+        [*command, "-instruction-info=false", "-resource-pressure=false"],
+        input=code,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
+    match = re.search(r"Total Cycles:\s+(\d+)", result.stdout)
+    return int(match[1]) / _TURNS if match else None
 
 
 def _compile_nvidia(

@@ -50,8 +50,13 @@ class InnerLoop:
         counts packed ones. Local and global loads count, though AMD's may be issued beside vector arithmetic; scalar
         instructions, which always are, do not.
         """
-        of_vectors = self.instructions - self.scalars - self.scalar_loads
+        of_vectors = self.vector_instructions
         return (self.fma_instructions + self.matrix_instructions) / of_vectors if of_vectors else 0.0
+
+    @property
+    def vector_instructions(self) -> int:
+        """All but the scalar ones."""
+        return self.instructions - self.scalars - self.scalar_loads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,35 +85,51 @@ def hot_loop(text: str, language: Language) -> InnerLoop:
     """The loop with the most multiply-adds (or matrix instructions) among those that hold no other loop with any; of a
     text without such a loop, the whole of it.
     """
+    return _mix(_hot_program(text, language))
+
+
+def hot_lines(text: str, language: Language) -> tuple[str, ...]:
+    """The same loop as it stands in the text: its instructions, waiting included."""
+    return tuple(line for line, _ in _hot_program(text, language))
+
+
+#: Lines with what they do, None for no work.
+Program = list[tuple[str, Instruction | None]]
+
+
+def _hot_program(text: str, language: Language) -> Program:
     labels: dict[str, int] = {}
-    program: list[Instruction] = []
+    program: Program = []
     ends: dict[int, int] = {}
     for line in text.splitlines():
         if match := language.label.match(line):
             labels[match[1]] = len(program)
         elif match := language.instruction.match(line):
             name, operands = match.groups()
-            if (found := language.classify(name, operands)) is not None:
-                program.append(found)
+            program.append((line, language.classify(name, operands)))
             branch = language.target.search(f"{name} {operands}")
             if branch is not None and branch[1] in labels:
                 ends[labels[branch[1]]] = len(program)
-    loops = [mix for mix in _innermost(program, ends) if mix.fmas]
-    return max(loops, key=lambda mix: mix.fmas, default=_mix(program))
+    start, end = max(_innermost(program, ends), key=lambda part: _fmas(program, part), default=(0, len(program)))
+    return program[start:end]
 
 
-def _innermost(program: list[Instruction], ends: dict[int, int]) -> list[InnerLoop]:
-    """Of each loop (start -> end) that holds no other with products, what it is made of."""
-    mixes = {start: _mix(program[start:end]) for start, end in ends.items()}
-
-    def holds_another(start: int) -> bool:
-        inside = (other for other in ends if start <= other and ends[other] <= ends[start] and other != start)
-        return any(mixes[other].fmas for other in inside)
-
-    return [mix for start, mix in mixes.items() if not holds_another(start)]
+def _fmas(program: Program, part: tuple[int, int]) -> int:
+    return sum(found.fmas for _, found in program[part[0] : part[1]] if found is not None)
 
 
-def _mix(instructions: list[Instruction]) -> InnerLoop:
+def _innermost(program: Program, ends: dict[int, int]) -> list[tuple[int, int]]:
+    """Beginning and end of each loop (start -> end) with products that holds no other with any."""
+    loops = [part for part in ends.items() if _fmas(program, part)]
+
+    def holds_another(part: tuple[int, int]) -> bool:
+        return any(part[0] <= other[0] and other[1] <= part[1] and other[0] != part[0] for other in loops)
+
+    return [part for part in loops if not holds_another(part)]
+
+
+def _mix(program: Program) -> InnerLoop:
+    instructions = [found for _, found in program if found is not None]
     counts = Counter(instruction.kind for instruction in instructions)
     return InnerLoop(
         fmas=sum(instruction.fmas for instruction in instructions),

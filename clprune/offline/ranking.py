@@ -11,6 +11,9 @@ once as fit, so in r = ceil(g / resident) rounds. One column of K of all of them
   per turn of the inner loop; with staging, the whole work-group's turn and the latency of the staged loads between
   barriers. Other work-groups hide it.
 
+What the longest of these alone would leave of the card's peak is the predicted share of it (`Estimate.share_of_peak`):
+the least of the limits by multiply-adds, issue, local memory, first-level cache, shared cache, memory and latency.
+
 "The longest" is the 3-norm, since nothing overlaps perfectly. Both roundings are where small layers lose. The result is
 the longest (again) of that, the bytes through the shared cache and the bytes of global memory over their bandwidths.
 
@@ -25,7 +28,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -52,15 +55,29 @@ COMPILED = 12
 MULTIPLY_ADDS, ISSUE, LOADS, LATENCY, SHARED_CACHE, MEMORY = (
     "multiply-adds", "issue", "loads", "latency", "shared cache", "memory",
 )  # fmt: skip
+LOCAL_MEMORY, CACHE = "local memory", "first-level cache"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Estimated milliseconds of one launch, what bounds them, and how full the compute units are."""
+    """Estimated milliseconds of one launch, what bounds them, and how full the compute units are.
+
+    `limits`: milliseconds that each resource would take on its own.
+    """
 
     time_ms: float
     bound: str
     occupancy: Occupancy
+    limits: Mapping[str, float]
+
+    @property
+    def limit(self) -> str:
+        """The resource that takes longest."""
+        return max(self.limits, key=self.limits.__getitem__)
+
+    def share_of_peak(self, architecture: Architecture, multiply_adds: float) -> float:
+        """What is left of the card's peak where nothing but `limit` slows the launch, which has so many to do."""
+        return multiply_adds / architecture.multiply_adds_per_s / (1e-3 * self.limits[self.limit])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +106,11 @@ def estimate(architecture: Architecture, demand: Demand, report: Report | None =
     clocks = _column_clocks(architecture, demand, report)
     groups = ceil_div(demand.groups, architecture.compute_units)
     rounds = ceil_div(groups, resident.groups)
-    parts = {name: groups * clocks.by_resource[name] for name in clocks.by_resource} | {LATENCY: rounds * clocks.chain}
+    parts = {name: groups * part for name, part in clocks.by_resource.items()} | {LATENCY: rounds * clocks.chain}
+    limits_s = {name: demand.columns * part / architecture.clock_hz for name, part in parts.items()}
+    loads_s = demand.columns * groups / architecture.clock_hz
+    limits_s |= {name: loads_s * part for name, part in clocks.loads.items()}
+    del limits_s[LOADS]  # which consists of what `loads` names
     # The beginning and the end of every round wait for memory once each.
     waiting = 2 * rounds * architecture.memory_latency_clocks
     unit_s = (demand.columns * _longest(*parts.values()) + waiting) / architecture.clock_hz
@@ -98,8 +119,13 @@ def estimate(architecture: Architecture, demand: Demand, report: Report | None =
         SHARED_CACHE: demand.shared_cache_bytes / architecture.shared_cache_bytes_per_s,
         MEMORY: demand.memory_bytes / architecture.global_bytes_per_s,
     }
+    limits_s[LATENCY] += waiting / architecture.clock_hz
+    limits_s |= {name: bounds[name] for name in (SHARED_CACHE, MEMORY)}
     return Estimate(
-        time_ms=_longest(*bounds.values()) * 1e3, bound=max(bounds, key=bounds.__getitem__), occupancy=resident
+        time_ms=_longest(*bounds.values()) * 1e3,
+        bound=max(bounds, key=bounds.__getitem__),
+        occupancy=resident,
+        limits={name: 1e3 * limit_s for name, limit_s in limits_s.items()},
     )
 
 
@@ -110,30 +136,38 @@ def _longest(*values: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class _ColumnClocks:
-    """Clocks per column of K: of one work-group for each of a unit's resources, and of the chain that waits."""
+    """Clocks per column of K: of one work-group for each of a unit's resources, and of the chain that waits.
+
+    `loads` are those of local memory and of the cache, together where they share a path.
+    """
 
     by_resource: dict[str, float]
+    loads: dict[str, float]
     chain: float
 
 
 def _column_clocks(architecture: Architecture, demand: Demand, report: Report | None) -> _ColumnClocks:
     warps = ceil_div(demand.work_group_size, architecture.warp_size)
     instructions = demand.fmas + demand.load_instructions + demand.other_instructions
+    issued = instructions
     columns_per_turn = float(demand.columns_per_turn)
     local_bytes, packed = float(demand.local_bytes), 1.0
     if report is not None and report.loop.fmas:
         columns_per_turn = max(1.0, report.loop.fmas / demand.fmas)
         instructions = report.loop.instructions / columns_per_turn
+        issued = report.loop.vector_instructions / columns_per_turn
         local_bytes = report.loop.local_bytes / columns_per_turn
         packed = report.loop.fmas / (report.loop.fma_instructions + report.loop.matrix_instructions)
-    local_clocks = architecture.warp_size * local_bytes / architecture.local_bytes_per_clock
+    local_clocks = demand.local_clocks or architecture.warp_size * local_bytes / architecture.local_bytes_per_clock
     if architecture.has_one_load_path:
         load_clocks = demand.cache_clocks + local_clocks
+        loads = {f"{LOCAL_MEMORY} and {CACHE}": warps * load_clocks}
     else:
         load_clocks = max(demand.cache_clocks, local_clocks)
+        loads = {LOCAL_MEMORY: warps * local_clocks, CACHE: warps * demand.cache_clocks}
     by_resource = {
         MULTIPLY_ADDS: warps * demand.fmas / packed * architecture.warp_size / architecture.fma_lanes,
-        ISSUE: warps * instructions / architecture.issue_per_clock,
+        ISSUE: warps * issued / architecture.issue_per_clock,
         LOADS: warps * load_clocks,
     }
     # An offset is loaded first, then what lies there.
@@ -143,7 +177,7 @@ def _column_clocks(architecture: Architecture, demand: Demand, report: Report | 
     chain += instructions * architecture.schedulers / architecture.issue_per_clock
     if demand.staged_columns:
         chain = max(chain, *by_resource.values()) + architecture.memory_latency_clocks / demand.staged_columns
-    return _ColumnClocks(by_resource=by_resource, chain=chain)
+    return _ColumnClocks(by_resource=by_resource, loads=loads, chain=chain)
 
 
 def preselect(architecture: Architecture, offer: Offer, *, count: int = COMPILED) -> list[Ranked]:

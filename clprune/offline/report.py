@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from clprune.errors import BuildError
-from clprune.offline.loops import AMD, PTX, SASS, InnerLoop, hot_loop
+from clprune.offline.loops import AMD, PTX, SASS, InnerLoop, hot_lines, hot_loop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Report:
 
     `registers` are vector registers per work-item, `scalar_registers` those shared by a warp (0 on NVIDIA, which does
     not say). `spill_bytes`: stored and loaded per work-item because registers ran out. `scratch_bytes`: private memory
-    per work-item, spills included.
+    per work-item, spills included. `hot_lines`: the assembly of `loop`, for tools that take LLVM's.
     """
 
     registers: int
@@ -27,6 +27,7 @@ class Report:
     spill_bytes: int
     scratch_bytes: int
     loop: InnerLoop
+    hot_lines: tuple[str, ...] = ()
 
     @property
     def uses_private_memory(self) -> bool:
@@ -75,4 +76,5 @@ def amd_report(*, assembly: str) -> Report:
         spill_bytes=4 * (fact("vgpr_spill_count") + fact("sgpr_spill_count")) if scratch else 0,
         scratch_bytes=scratch,
         loop=hot_loop(assembly, AMD),
+        hot_lines=hot_lines(assembly, AMD),
     )

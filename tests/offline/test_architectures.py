@@ -24,8 +24,22 @@ def test_the_seven_that_are_supported() -> None:
 )
 def test_peaks_are_the_data_sheets(name: str, teraflops: float) -> None:
     found = architecture_by_name(name)
-    peak = 2.0 * found.fma_lanes * found.compute_units * found.clock_hz  # a multiply-add counts as two
+    # a multiply-add counts as two; a data sheet's vector figure of CDNA 2 is without packed ones
+    peak = 2.0 * found.multiply_adds_per_s / found.fmas_per_lane
     assert peak / 1e12 == pytest.approx(teraflops, rel=0.01)
+
+
+def test_banks_of_local_memory() -> None:
+    """32 banks of one word; NVIDIA's serve a whole warp together, AMD's as many lanes as 128 bytes are for."""
+    nvidia, amd = architecture_by_name("sm_90"), architecture_by_name("gfx90a")
+    neighbours, everyone, columns = list(range(0, 128, 4)), [0] * 32, list(range(0, 32 * 32, 32))
+    for architecture, warp_clocks in ((nvidia, (4, 1)), (amd, (4, 4))):
+        assert architecture.local_clocks(neighbours, width=4) == warp_clocks[0]
+        assert architecture.local_clocks(everyone, width=4) == warp_clocks[1]
+        assert architecture.bank_conflicts(neighbours, width=4) == architecture.bank_conflicts(everyone, width=4) == 0
+        # one bank for all 32 lanes: a clock each
+        assert architecture.local_clocks(columns, width=1) == 32
+        assert architecture.bank_conflicts(columns, width=1) == 31
 
 
 @each_architecture

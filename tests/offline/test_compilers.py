@@ -16,11 +16,12 @@ from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.conv_tiled import CONV_TILED
 from clprune.offline.architectures import ARCHITECTURES, architecture_by_name, imaginary_device
-from clprune.offline.compilers import Toolchain, compile_kernel, find_toolchain
+from clprune.offline.compilers import Toolchain, clocks_of_one_warp, compile_kernel, find_toolchain
 from clprune.offline.occupancy import occupancy
 from clprune.offline.ranking import Compiler
 from tests.offline.fakes import NOTHING
 from tests.offline.test_report import recorded
+from tools.offline.prediction import network_share, predictions
 from tools.offline.survey import survey
 
 LAUNCH = Launch(global_size=(64,), local_size=(64,))
@@ -137,6 +138,30 @@ def test_hot_loop_of_the_tiled_convolution(name: str, least: float, *, is_pooled
     assert resident.share >= 0.25
     if name.startswith("gfx") or toolchain.nvdisasm is not None:
         assert report.loop.share >= least
+
+
+def test_clocks_of_one_warp() -> None:
+    """Of a loop of LLVM's, where its llvm-mca is there; of NVIDIA's code it knows nothing."""
+    architecture = architecture_by_name("gfx90a")
+    toolchain = toolchain_for(architecture)
+    report = compile_kernel(toolchain, architecture, source=recorded("dot.cl"), launch=LAUNCH)
+    if toolchain.mca is not None:
+        clocks = clocks_of_one_warp(toolchain, architecture, report)
+        assert clocks is not None
+        assert clocks >= report.loop.instructions
+    assert clocks_of_one_warp(dataclasses.replace(toolchain, mca=None), architecture, report) is None
+    assert clocks_of_one_warp(toolchain, architecture, dataclasses.replace(report, hot_lines=())) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sm_90", "gfx90a"])
+def test_predicted_share_of_vgg16(name: str) -> None:
+    """Batch 8, a quarter of the columns kept: a prediction, of which the page names what limits it."""
+    architecture = architecture_by_name(name)
+    found = list(predictions(toolchain_for(architecture), architecture))
+    assert all(not prediction.report.uses_private_memory for prediction in found)
+    assert all(prediction.estimate.occupancy.share >= 0.25 for prediction in found)
+    assert network_share(found) >= 0.7
 
 
 @pytest.mark.slow

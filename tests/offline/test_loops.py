@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clprune.offline.loops import AMD, PTX, SASS, InnerLoop, hot_loop
+from clprune.offline.loops import AMD, PTX, SASS, InnerLoop, hot_lines, hot_loop
 from tests.offline.test_report import recorded
 
 # A loop over chunks that holds a loop with the products; the outer one also fills local memory.
@@ -32,6 +32,11 @@ def test_machine_code_of_nvidia() -> None:
     assert (loop.global_loads, loop.local_stores, loop.barriers, loop.matrix_instructions) == (65, 1, 2, 0)
     assert loop.share == 64 / loop.instructions
     assert hot_loop(recorded("dot.ptx"), PTX).fmas == 4
+
+
+def test_the_lines_of_the_loop() -> None:
+    lines = [line.split("*/")[1].strip() for line in hot_lines(NESTED, SASS)]
+    assert [line.split()[0] for line in lines] == ["LDS.128", "FFMA", "@P0", "@!P0"]
 
 
 def test_innermost_loop_with_products() -> None:

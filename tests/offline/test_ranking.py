@@ -118,6 +118,19 @@ def test_multiply_adds_bound_where_units_issue_more_than_they_compute() -> None:
     assert estimate(architecture_by_name("sm_80"), demand).bound == ranking.MULTIPLY_ADDS
 
 
+def test_share_of_peak_is_what_the_slowest_resource_leaves() -> None:
+    """132 units with three work-groups of four warps each: a multiply-add of every lane per clock and scheduler."""
+    demand = dataclasses.replace(DEMAND, groups=396, cache_clocks=1, local_clocks=2)
+    found = estimate(NVIDIA, demand)
+    multiply_adds = float(demand.groups * demand.work_group_size * demand.columns * demand.fmas)
+    assert found.limit == ranking.ISSUE
+    issued = demand.fmas + demand.load_instructions + demand.other_instructions
+    assert found.share_of_peak(NVIDIA, multiply_adds) == pytest.approx(demand.fmas / issued)
+    assert found.limits["local memory and first-level cache"] == pytest.approx(3 * 4 * 3 * 576 / NVIDIA.clock_hz * 1e3)
+    half = dataclasses.replace(demand, groups=397)
+    assert estimate(NVIDIA, half).share_of_peak(NVIDIA, multiply_adds) == pytest.approx(0.75 * demand.fmas / issued)
+
+
 def test_what_fits_nowhere_is_rejected() -> None:
     with pytest.raises(ConfigurationRejected, match="no work-group fits on a compute unit of sm_90: local memory"):
         estimate(NVIDIA, dataclasses.replace(DEMAND, local_mem_bytes=64 * 1024))

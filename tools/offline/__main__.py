@@ -22,15 +22,24 @@ import clprune
 from clprune.files import write_atomically
 from clprune.kernels.workload import Workload
 from clprune.offline.architectures import ARCHITECTURES, imaginary_device
-from clprune.offline.compilers import Toolchain, find_toolchain
+from clprune.offline.compilers import Toolchain, clocks_of_one_warp, find_toolchain
 from clprune.offline.ranking import Estimate, estimate
 from tools import RESULTS
 from tools.bench.machine import today
 from tools.bench.report import markdown_table
+from tools.offline.prediction import (
+    BATCH,
+    KEPT_SHARE,
+    Prediction,
+    conflict_clocks,
+    main_limit,
+    network_share,
+    predictions,
+)
 from tools.offline.survey import Row, lane_distance, survey
 from tools.terminal import COUNT, options, run_command
 
-PACKAGES = ("clang-15", "libclc-15", "rocm-device-libs")
+PACKAGES = ("clang-15", "llvm-15", "libclc-15", "rocm-device-libs")
 #: Of the hot loop: share of multiply-adds, how many one turn has, loads per multiply-add, barriers of a turn.
 LOOP_COLUMNS = ("multiply-adds", "per turn", "loads each", "barriers")
 
@@ -93,6 +102,7 @@ def _document(toolchain: Toolchain, rows: Sequence[Row]) -> str:
         *("## Worst default configuration of each kernel", SUMMARY, _summary(rows)),
         *("## Default configurations that are poor somewhere", _poor(rows)),
         *("## Hot loops of the default tiles", HOT_LOOPS, _hot_loops(rows)),
+        *("## Predicted share of peak", PREDICTIONS, _predictions(toolchain)),
         *("## Estimated times", ESTIMATES, _estimates(rows)),
     ]
     for architecture in ARCHITECTURES:
@@ -116,6 +126,17 @@ HOT_LOOPS = (
     "longer knows sm_70, whose PTX is read): the share of multiply-adds among the instructions that vectors take part "
     "in, then registers and occupancy. Packed multiply-adds (gfx90a) and pairs of them (gfx1100) count as one "
     "instruction; scalar instructions, which AMD's issue beside vector ones, and waiting do not count."
+)
+PREDICTIONS = (
+    f"Predicted, not measured: VGG16-224, batch {BATCH}, {1 - KEPT_SHARE:.0%} of the weights removed in units of the "
+    "tile's rows, float32, each layer by the default tile of `conv_tiled`. A layer's share of the card's float32 peak "
+    "(packed and paired multiply-adds included) is what its slowest resource alone would leave of it: multiply-adds, "
+    "issue, local memory, first-level cache, shared cache, memory or the latency of a warp's turn "
+    "(`clprune/offline/ranking.py`); the counts of work-groups include that the last round of a card is not full. "
+    "*splits*: work-groups that share the columns of a list. The layers' times added up give the last lines, and the "
+    "same for dense weights. Bank conflicts are counted from the addresses of a warp's lanes "
+    "(`Architecture.bank_conflicts`). llvm-mca's clocks are those of one warp that is alone on its scheduler, with "
+    "nothing to hide what it waits for."
 )
 ESTIMATES = (
     "Milliseconds by the model of `clprune/offline/ranking.py`, for dense weights: the default tile (what bounds "
@@ -187,6 +208,43 @@ def _hot_loops(rows: Sequence[Row]) -> str:
 
 def _loop_text(row: Row) -> str:
     return f"{row.report.loop.share:.0%} / {row.report.registers} / {row.occupancy.share:.0%}"
+
+
+def _predictions(toolchain: Toolchain) -> str:
+    """Per layer and architecture the share and its limit, then the network's, then facts of the first tile's loop."""
+    names = [architecture.name for architecture in ARCHITECTURES]
+    pruned = [list(predictions(toolchain, architecture)) for architecture in ARCHITECTURES]
+    dense = [list(predictions(toolchain, architecture, kept_share=1.0)) for architecture in ARCHITECTURES]
+    lines = [
+        [_brief(layer[0].operation.key), *(_prediction_text(prediction) for prediction in layer)]
+        for layer in zip(*pruned, strict=True)
+    ]
+    lines += [
+        [name, *(f"{network_share(found):.0%} ({main_limit(found)})" for found in by_architecture)]
+        for name, by_architecture in (("all layers", pruned), ("all layers, dense", dense))
+    ]
+    facts = [_loop_facts(toolchain, found[1]) for found in pruned]
+    loop = [[name, *(each[name] for each in facts)] for name in facts[0]]
+    return "\n\n".join((_table(["layer", *names], lines), _table(["of the second layer", *names], loop)))
+
+
+def _prediction_text(prediction: Prediction) -> str:
+    splits = f", {prediction.tile.splits} splits" if prediction.tile.splits > 1 else ""
+    return f"{prediction.share:.0%} ({prediction.estimate.limit}{splits})"
+
+
+def _loop_facts(toolchain: Toolchain, prediction: Prediction) -> dict[str, str]:
+    report, architecture = prediction.report, prediction.architecture
+    clocks = clocks_of_one_warp(toolchain, architecture, report)
+    turn = f"{clocks:.0f} for {report.loop.fma_instructions}" if clocks else "-"
+    return {
+        "multiply-adds among instructions": f"{report.loop.share:.1%}",
+        "registers": str(report.registers),
+        "spills, scratch": f"{report.spill_bytes}, {report.scratch_bytes}",
+        "occupancy": f"{prediction.estimate.occupancy.share:.0%}",
+        "bank conflicts, clocks per column": f"{conflict_clocks(prediction.tile, architecture):g}",
+        "llvm-mca, clocks a turn for its multiply-adds": turn,
+    }
 
 
 def _estimates(rows: Sequence[Row]) -> str:

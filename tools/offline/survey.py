@@ -172,12 +172,15 @@ def _combinations(architecture: Architecture) -> Iterator[tuple[Kernel[Any, Any]
     device = imaginary_device(architecture)
     more: dict[str, Sequence[Any]] = {CONV.name: MORE_CONV_TILES, CONNECTED.name: MORE_CONNECTED_TILES}
     for kernel in built_in_kernels():
-        own = kernel.own_tiles(device)
-        tiles = dict.fromkeys([*own, *more.get(kernel.name, ())])
-        for tile in tiles:
-            for operation in representative_operations(kernel):
-                if kernel.rejection(tile, operation, device) is None:
-                    yield kernel, tile, tile in own, operation
+        own, operations = kernel.own_tiles(device), representative_operations(kernel)
+        # A default may be one of the kernel's own with something changed for the device; a kernel without any has none.
+        defaults = {operation: kernel.default_tile(operation, device) for operation in operations if own}
+        named = dict.fromkeys([*own, *more.get(kernel.name, ())])
+        for tile in dict.fromkeys([*named, *defaults.values()]):
+            for operation in operations:
+                is_default = tile in own or defaults.get(operation) == tile
+                if (is_default or tile in named) and kernel.rejection(tile, operation, device) is None:
+                    yield kernel, tile, is_default, operation
 
 
 def survey(toolchain: Toolchain, architectures: Sequence[Architecture], *, workers: int | None = None) -> Iterator[Row]:
