@@ -121,7 +121,7 @@ def test_default_tile_fills_the_card(name: str) -> None:
     """With its columns shared out where positions are few; a layer with few columns takes smaller tiles for that."""
     device = card(architecture_by_name(name))
     first = CONV_TILED.own_tiles(device)[0]
-    assert CONV_TILED.default_tile(conv(64, 224, 224, channels=64), device) == first
+    assert CONV_TILED.default_tile(conv(64, 224, 224, channels=64, batch=8), device) == first
     small = conv(512, 14, 14, channels=512)
     tile = CONV_TILED.default_tile(small, device)
     groups = np.prod(CONV_TILED.launch(tile, small).global_size) // tile.work_group_size
