@@ -10,6 +10,7 @@ import os
 import pickle
 import platform
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -145,14 +146,15 @@ def deaths_of(told: Sequence[Any]) -> Counter[tuple[Key, str]]:
 
 
 def refine_on_worker(
-    model: Model, known: Results, *, run: str, algorithms: Algorithms | None, effort: str
+    model: Model, known: Results, *, run: str, algorithms: Algorithms | None, effort: str, seconds: float
 ) -> tuple[list[Refined], list[Measurement | Best]]:
-    """The task of one worker of each kind at last: what changed when the winners ran in the network, and these, with
-    measurements of those that were no candidates before.
+    """The task of one worker of each kind at last: what changed when the winners ran in the network for so many
+    seconds, and these, with measurements of those that were no candidates before.
     """
     network, values, info = model.network, model.weights, own_device(run)
     with alone_on(info), Session(info) as session, ToldStore(known, lambda item: None) as store:
-        refined = refine_in_network(session, store, network, values, algorithms=algorithms, effort=effort)
+        until = time.monotonic() + seconds
+        refined = refine_in_network(session, store, network, values, algorithms=algorithms, effort=effort, until=until)
         return refined, [*store.told, *store.all_best(device=device_key(info))]
 
 

@@ -37,6 +37,7 @@ from clprune.workflow.inputs import ModelLike
 from clprune.workflow.tune import (
     Tried,
     TuneResult,
+    seconds_to_refine,
     store_to_keep,
     stored_problem,
     tuning_input,
@@ -58,6 +59,7 @@ class _Kind:
     info: DeviceInfo
     offers: list[Offer]
     parts: list[tuple[list[Offer], float]]
+    refining_s: float
     waiting: dict[Future[Any], Part] = field(default_factory=dict)
     tried: list[Tried] = field(default_factory=list)
 
@@ -99,8 +101,10 @@ def tune(
             offers = offers_to_tune(plan.steps, likely_only=level.likely_only)
             offers = without_tuned(store, info, offers) if missing else offers
             seconds = level.budget_seconds(len(offers)) if budget_s is None else budget_s
-            parts = list(_parts(offers, seconds=seconds, workers=max(workers.count_workers(info), 1)))
-            kinds.append(_Kind(info=info, offers=offers, parts=parts))
+            refining_s = 0.0 if values is None else seconds_to_refine(seconds)
+            count = max(workers.count_workers(info), 1)
+            parts = list(_parts(offers, seconds=seconds - refining_s, workers=count))
+            kinds.append(_Kind(info=info, offers=offers, parts=parts, refining_s=refining_s))
         farm = _Farm(client=client, workers=workers, store=store, kinds=kinds, progress=progress)
         with scheduler_errors(client):
             interrupted = farm.run(effort=level, seed=seed, force=force)
@@ -162,8 +166,9 @@ class _Farm:
     def refine(self, model: Model, *, algorithms: Algorithms | None, effort: str) -> dict[str, list[Refined]]:
         """Run the winners and their closest rivals in the network, on a device of each kind -> what changed there."""
         futures = {}
-        for kind in (kind for kind in self.kinds if kind.tried):
-            task = partial(refine_on_worker, run=self.workers.name, algorithms=algorithms, effort=effort)
+        for kind in (kind for kind in self.kinds if kind.tried and kind.refining_s):
+            settings = partial(refine_on_worker, run=self.workers.name, algorithms=algorithms, effort=effort)
+            task = partial(settings, seconds=kind.refining_s)
             resources = self.workers.resources(kind.info)
             content, known = self.client.scatter([model, self._known(kind, kind.offers)], hash=False)
             future = self.client.submit(task, content, known, resources=resources, pure=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,11 +76,12 @@ class BoundPlan:
             step.bound.enqueue()
 
 
-def bind_plan(session: Session, plan: Plan, weights: Weights) -> BoundPlan:
+def bind_plan(session: Session, plan: Plan, weights: Weights, *, check: Callable[[], None] | None = None) -> BoundPlan:
     """Upload `weights` packed for the plan's tiles and bind every kernel.
 
     Where a built kernel's own limits forbid its tile, or the driver does not build it, the step runs with the safe tile
-    and its `tile_origin` says why; the returned plan has these steps.
+    and its `tile_origin` says why; the returned plan has these steps. `check` is called before each step: what it
+    raises ends the binding.
 
     Raises BuildError, LaunchError (too little memory, a limit of the built kernel), UsageError (a layer without
     weights).
@@ -91,7 +92,7 @@ def bind_plan(session: Session, plan: Plan, weights: Weights) -> BoundPlan:
         content = np.zeros(plan.layouts[tensor].elements, np.float32)
         view(content, plan.layouts[tensor])[:] = layer_values(layer, plan.network, weights).weights
         session.write(tensors[tensor], content)
-    binder = _Binder(session=session, plan=plan, weights=weights, tensors=tensors)
+    binder = _Binder(session=session, plan=plan, weights=weights, tensors=tensors, check=check)
     prepared = binder.prepare_all(plan.steps)
     scratch = _shared_scratch(session, [item.arguments for item in prepared])
     steps = tuple(binder.bind(item, scratch) for item in prepared)
@@ -100,12 +101,19 @@ def bind_plan(session: Session, plan: Plan, weights: Weights) -> BoundPlan:
     return BoundPlan(plan=plan, steps=steps, tensors=tensors, scratch=scratch)
 
 
-def bind_others(session: Session, bound: BoundPlan, weights: Weights, steps: Sequence[Chosen]) -> tuple[BoundStep, ...]:
+def bind_others(
+    session: Session,
+    bound: BoundPlan,
+    weights: Weights,
+    steps: Sequence[Chosen],
+    *,
+    check: Callable[[], None] | None = None,
+) -> tuple[BoundStep, ...]:
     """Other forms of some of a bound plan's steps, on its tensors and, where it is large enough, its scratch memory.
 
-    Raises what `bind_plan` raises.
+    `check` is as in `bind_plan`, what is raised too.
     """
-    binder = _Binder(session=session, plan=bound.plan, weights=weights, tensors=bound.tensors)
+    binder = _Binder(session=session, plan=bound.plan, weights=weights, tensors=bound.tensors, check=check)
     prepared = binder.prepare_all(steps)
     scratch = _shared_scratch(session, [item.arguments for item in prepared], known=bound.scratch)
     return tuple(binder.bind(item, scratch) for item in prepared)
@@ -137,6 +145,7 @@ class _Binder:
     plan: Plan
     weights: Weights
     tensors: Mapping[int, Buffer]
+    check: Callable[[], None] | None = None
     packed: dict[tuple[Layer | None, int | None, bool, Choice], Future[PackedArrays]] = field(default_factory=dict)
     copied: dict[Hashable, tuple[Buffer, Any]] = field(default_factory=dict)
     copied_bytes: int = 0
@@ -152,6 +161,8 @@ class _Binder:
             for number, (step, stages) in enumerate(built):
                 for later, _ in built[number + len(packed) : number + 1 + PACKED_AHEAD]:
                     packed.append(self._packed(later, threads))
+                if self.check is not None:
+                    self.check()
                 prepared.append(self._prepare(step, stages, packed.popleft().result()))
         return prepared
 

@@ -14,7 +14,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -42,6 +42,19 @@ RIVAL_RATIO, OWN_RATIO = 1.7, 1.15
 #: Contenders of a layer beside what the plan has.
 MOST_CONTENDERS = 6
 
+#: Rounds without which a comparison says nothing: it is not begun where there is no time for them.
+FEWEST_ROUNDS = 3
+
+
+class OutOfTime(Exception):
+    """The seconds for comparing in the network are over."""
+
+
+def check_time(until: float) -> None:
+    """Raise OutOfTime after `until`, by time.monotonic()."""
+    if time.monotonic() > until:
+        raise OutOfTime
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refined:
@@ -66,32 +79,43 @@ def refine(
     """Measure the contenders of every step of `plan` in the network and keep the fastest of each kernel in `store`.
 
     `most` contenders per step, each in `rounds` runs. Only times count: padding that a contender would need cleared may
-    not be. A device without memory for the contenders ends it early, and so does the time `until`, by
-    time.monotonic(), where another wave would not be over by then. Raises what `bind_plan` raises.
+    not be. A device without memory for the contenders ends it early, and so does the time `until`, by time.monotonic():
+    nothing is begun that would not be over by then, rounds that are left fall out, and what was compared before counts.
+    Raises what `bind_plan` raises.
     """
-    start = time.monotonic()
-    bound = bind_plan(session, plan, weights)
+    start, check = time.monotonic(), partial(check_time, until)
+    try:
+        bound = bind_plan(session, plan, weights, check=check)
+    except OutOfTime:
+        return []
+    binding_s = time.monotonic() - start  # binding contenders will take as long
     steps = bound.plan.steps
     lists = [contenders(step, store, session.info, most=most, beside=steps) for step in steps]
     x = np.random.default_rng(0).random(plan.layouts[plan.host_input].elements, np.float32)
     own_ms: list[list[float]] = [[] for _ in lists]
     ratios: list[list[float]] = [[] for _ in lists]
-    wave_s = time.monotonic() - start  # binding contenders takes as long as binding the plan did
-    for wave in range(max(map(len, lists), default=0)):
+    if not any(lists) or time.monotonic() + binding_s > until:
+        return []
+    run_s = sum(_times_ms(session, bound, bound.steps, x)) / 1e3
+    for wave in range(max(map(len, lists))):
         start = time.monotonic()
-        if start + wave_s > until:
+        if start + binding_s + 2 * FEWEST_ROUNDS * run_s > until:
             break
         try:
-            others = _wave(session, bound, weights, [items[wave : wave + 1] for items in lists])
-            contestants = [partial(_times_ms, session, bound, steps, x) for steps in (bound.steps, others)]
-            own, other = (list(zip(*runs, strict=True)) for runs in in_turns(contestants, rounds=rounds, warmup=0))
-        except LaunchError:
-            break  # no memory for second copies of the weights: what was measured so far counts
+            picked = [items[wave : wave + 1] for items in lists]
+            others = _wave(session, bound, weights, picked, check=check)
+            binding_s = time.monotonic() - start
+            contestants = [partial(_timely, until - run_s, session, bound, steps, x) for steps in (bound.steps, others)]
+            runs = in_turns(contestants, rounds=rounds, warmup=0)
+        except (LaunchError, OutOfTime):
+            break  # no memory for second copies of the weights, or no time: what was measured so far counts
+        if min(map(len, runs)) < min(FEWEST_ROUNDS, rounds):
+            break
+        own, other = (list(zip(*times, strict=True)) for times in runs)
         for number, items in enumerate(lists):
             own_ms[number] += own[number]
             if wave < len(items):
                 ratios[number].append(min(other[number]) / min(own[number]))
-        wave_s = time.monotonic() - start
     results = [
         _Measured(step=step, contenders=choices[: len(found)], own_ms=times, ratios=found)
         for step, choices, times, found in zip(bound.plan.steps, lists, own_ms, ratios, strict=True)
@@ -155,15 +179,27 @@ def _times_of(offer: Offer, store: Store, device: DeviceInfo) -> dict[Any, float
     return {tile: ms for tile, ms in times_ms.items() if offer.rejection(tile, device) is None}
 
 
-def _wave(session: Session, bound: BoundPlan, weights: Weights, picked: Sequence[Sequence[Choice]]) -> list[BoundStep]:
+def _wave(
+    session: Session,
+    bound: BoundPlan,
+    weights: Weights,
+    picked: Sequence[Sequence[Choice]],
+    *,
+    check: Callable[[], None],
+) -> list[BoundStep]:
     """The plan's steps with contenders in place of those that have one."""
     steps = {
         number: dataclasses.replace(bound.plan.steps[number], choice=choice)
         for number, choices in enumerate(picked)
         for choice in choices
     }
-    others = dict(zip(steps, bind_others(session, bound, weights, list(steps.values())), strict=True))
+    others = dict(zip(steps, bind_others(session, bound, weights, list(steps.values()), check=check), strict=True))
     return [others.get(number, step) for number, step in enumerate(bound.steps)]
+
+
+def _timely(until: float, *run: Any) -> list[float] | None:
+    """One run's times, None where none may begin any more."""
+    return None if time.monotonic() > until else _times_ms(*run)
 
 
 def _times_ms(session: Session, bound: BoundPlan, steps: Sequence[BoundStep], x: Any) -> list[float]:

@@ -28,7 +28,7 @@ from clprune.tiles.lookup import Lookup
 from clprune.tiles.records import result_key
 from clprune.tiles.store import Store, open_store
 from clprune.tuning.effort import DEFAULT_EFFORT, effort_by_name
-from clprune.tuning.refinement import Refined, refine
+from clprune.tuning.refinement import OutOfTime, Refined, check_time, refine
 from clprune.tuning.tune import Begun, Moment, offers_to_tune, places_of
 from clprune.tuning.tune import tune as search
 from clprune.workflow.inputs import Device, ModelLike, as_model, opened
@@ -143,14 +143,13 @@ def tune(
             offers = without_tuned(store, session.info, offers)
         seconds = level.budget_seconds(len(offers)) if budget_s is None else budget_s
         end = start + seconds
-        refines = values is not None and seconds >= FEWEST_SECONDS_TO_REFINE
-        refining_s = min(REFINING_SHARE * seconds, MOST_SECONDS_TO_REFINE) if refines else 0.0
+        refining_s = 0.0 if values is None else seconds_to_refine(seconds)
         tried, interrupted = tune_offers(
             session, store, offers, effort=effort, budget_s=end - refining_s - time.monotonic(), seed=seed,
             force=force, progress=progress, leaves_none=False, places=places_of(plan.steps),
         )  # fmt: skip
         refined: list[Refined] = []
-        if values is not None and refines and tried and not interrupted and time.monotonic() < end:
+        if values is not None and refining_s and tried and not interrupted and time.monotonic() < end:
             try:
                 refined = refine_in_network(
                     session, store, network, values, algorithms=algorithms, effort=effort, until=end
@@ -168,6 +167,12 @@ def tune(
             refined=tuple(refined),
             problems=tuple(problem for problem in problems if problem is not None),
         )
+
+
+def seconds_to_refine(budget_s: float) -> float:
+    """Seconds of a budget for comparing in the network."""
+    is_enough = budget_s >= FEWEST_SECONDS_TO_REFINE
+    return min(REFINING_SHARE * budget_s, MOST_SECONDS_TO_REFINE) if is_enough else 0.0
 
 
 def store_to_keep(*, kept: bool) -> Store:
@@ -276,13 +281,21 @@ def refine_in_network(
     time.monotonic(), where there is an end.
     """
     level, lookup = effort_by_name(effort), Lookup(store, session.info, session=session)
-    plan = make_plan(
-        network,
-        session.info,
-        forms=weights_forms(network, weights),
-        lookup=lookup,
-        times=lookup.time_ms,
-        estimates=lookup.estimate_ms,
-        algorithms=algorithms,
-    )
+
+    def timely_lookup(offer: Offer) -> tuple[Any, str] | None:
+        check_time(until)  # tiles from elsewhere are verified by that
+        return lookup(offer)
+
+    try:
+        plan = make_plan(
+            network,
+            session.info,
+            forms=weights_forms(network, weights),
+            lookup=timely_lookup,
+            times=lookup.time_ms,
+            estimates=lookup.estimate_ms,
+            algorithms=algorithms,
+        )
+    except OutOfTime:
+        return []
     return refine(session, store, plan, weights, rounds=level.rounds, most=level.contenders, until=until)

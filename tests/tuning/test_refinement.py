@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from clprune.tiles.records import result_key
 from clprune.tiles.store import Store
 from clprune.tuning import refinement
 from clprune.tuning.refinement import contenders, refine
+from clprune.workflow.tune import refine_in_network
 from tests.imaginary import imaginary_device
 
 
@@ -140,12 +144,66 @@ def test_device_without_memory_for_contenders_keeps_its_winners(
     plan = tuned_plan(network, device_context, store)
     before = store.all_best()
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **settings: Any) -> None:
         raise LaunchError("cannot allocate")
 
     monkeypatch.setattr(refinement, "bind_others", refuse)
     assert refine(device_context, store, plan, random_weights(network, seed=0), rounds=1) == []
     assert store.all_best() == before
+
+
+@dataclass
+class SlowNetwork:
+    """A clock by which a step takes half a second to bind and a run one."""
+
+    now: float = 0.0
+    runs: int = 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def bind(self, real: Callable[..., Any], *arguments: Any, check: Callable[[], None]) -> Any:
+        def check_slowly() -> None:
+            check()
+            self.now += 0.5
+
+        return real(*arguments, check=check_slowly)
+
+    def times_ms(self, session: Session, bound: Any, steps: Sequence[Any], x: Any) -> list[float]:
+        self.now, self.runs = self.now + 1.0, self.runs + 1
+        return [1000.0 / len(steps)] * len(steps)
+
+
+def test_no_second_is_spent_that_is_not_there(
+    device_context: Session, network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for a plan, nor for contenders or rounds; and what is begun says something."""
+    network = network_of()
+    weights, runs = random_weights(network, seed=0), []
+    binders = {name: getattr(refinement, name) for name in ("bind_plan", "bind_others")}
+    for seconds in (0.1, *range(2, 30), 1000):
+        slow, store = SlowNetwork(), Store(None)
+        plan = tuned_plan(network, device_context, store)
+        monkeypatch.setattr(refinement, "time", slow)
+        monkeypatch.setattr(refinement, "_times_ms", slow.times_ms)
+        for name, real in binders.items():
+            monkeypatch.setattr(refinement, name, partial(slow.bind, real))
+        refine(device_context, store, plan, weights, rounds=10, most=1, until=float(seconds))
+        assert slow.now <= seconds + 0.5
+        runs.append(slow.runs)
+    assert runs == sorted(runs)
+    assert runs[0] == 0  # the plan was not even bound
+    assert all(count <= 1 or count >= 1 + 2 * refinement.FEWEST_ROUNDS for count in runs)
+    assert runs[-1] == 1 + 2 * 10
+
+
+def test_late_network_has_no_tiles_of_elsewhere_verified(
+    device_context: Session, network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = network_of()
+    monkeypatch.setattr(Lookup, "__call__", lambda *_: pytest.fail("a tile was looked up"))
+    weights, until = random_weights(network, seed=0), time.monotonic() - 1
+    assert refine_in_network(device_context, Store(None), network, weights, until=until) == []
 
 
 def test_moving_a_winner_that_is_not_there_changes_nothing(
