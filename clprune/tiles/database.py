@@ -186,16 +186,18 @@ class Database(Closing):
 
     def _rename_hashes(self, connection: sqlite3.Connection) -> None:
         """What was kept under earlier hashes of sources that are still the same stays valid: where there is a winner
-        under one and the file can be written, all is given the hash of today.
+        under one and the file can be written, all is given the hash of today. Not so the outcomes of checks: a source
+        that is as fast, or the same for most tiles, may still be wrong where that one was right.
         """
         renamed = [(known[-1], kernel, earlier) for kernel, known in EARLIER_HASHES.items() for earlier in known[:-1]]
         earlier_keys = {(kernel, earlier) for _, kernel, earlier in renamed}
         if earlier_keys.isdisjoint(connection.execute("SELECT DISTINCT kernel, source_hash FROM best")):
             return
         with suppress(sqlite3.OperationalError), self._transaction(connection):
-            for table in ("measurement", "best", "checked"):
+            for table in ("measurement", "best"):
                 statement = f"UPDATE OR IGNORE {table} SET source_hash=? WHERE kernel=? AND source_hash=?"
                 connection.executemany(statement, renamed)
+            connection.executemany("DELETE FROM checked WHERE kernel=? AND source_hash=?", list(earlier_keys))
 
     def _adopt(self, connection: sqlite3.Connection) -> bool:
         """Another installation's file becomes this one's: nothing in it was measured or checked here. Returns whether

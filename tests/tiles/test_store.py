@@ -18,7 +18,7 @@ from clprune.kernels.earlier_hashes import EARLIER_HASHES
 from clprune.kernels.workload import Workload
 from clprune.tiles.database import SCHEMA_VERSION, StoreWarning
 from clprune.tiles.lookup import Lookup
-from clprune.tiles.records import Key, result_key
+from clprune.tiles.records import Key, result_key, tile_text
 from clprune.tiles.store import DATABASE_NAME, Store, open_store, open_store_for_lookups
 from tests.imaginary import imaginary_device
 
@@ -179,6 +179,26 @@ def test_results_under_earlier_hashes_stay_valid_but_not_stale_ones(tmp_path: Pa
     assert store.best(now, KERNEL) == (TILES[0], 1.0)
     assert store.measurements(now, KERNEL) == {TILES[0]: 1.0}
     assert len(store.all_best()) == 2
+
+
+def test_check_of_an_earlier_source_says_nothing_of_todays(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    earlier = EARLIER_HASHES[KERNEL.name][0]
+    with Store(path) as store:
+        store.set_best(
+            dataclasses.replace(key(), source_hash=earlier),
+            TILES[0],
+            workload=DENSE,
+            time_ms=1.0,
+            default_time_ms=2.0,
+        )
+        store.set_right(DEVICE, KERNEL, TILES[0], is_right=True)
+        store.set_right(DEVICE, KERNEL, TILES[1], is_right=True)
+        store.write("UPDATE checked SET source_hash=? WHERE tile=?", (earlier, tile_text(TILES[0])))
+    with Store(path) as store:
+        assert store.best(key(), KERNEL) == (TILES[0], 1.0)
+        assert [store.is_right(DEVICE, KERNEL, tile) for tile in TILES[:2]] == [None, True]
+        assert len(store.select("tile", "checked")) == 1
 
 
 def test_not_a_database(tmp_path: Path) -> None:
