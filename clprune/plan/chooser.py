@@ -19,6 +19,9 @@ DEFAULT_ORIGIN, SAFE_ORIGIN = "default", "safe"
 #: results and launches take their time whatever was removed; columns among which shares are told apart.
 _SKIPPING_COST, _LEAST_SHARE, _COLUMNS = 2.0, 0.05, 1000
 
+#: A tile that skips no less than this of what another does is taken if it is known to be fast for dense weights.
+_NEARLY_ALL = 0.8
+
 #: Offer -> (tile, where it came from), or None.
 TileLookup = Callable[[Offer], "tuple[Any, str] | None"]
 
@@ -81,33 +84,65 @@ class Chooser:
     def _skipping(self, best: Offer, reason: str, times_ms: Mapping[Offer, float | None]) -> tuple[Offer, str]:
         """Of pruned weights, what was not measured but must be faster than the measured `best`, by its dense time."""
         time_ms = times_ms[best]
-        if time_ms is None:
-            return best, reason
         expected = {offer: self._expected_ms(offer) for offer, measured in times_ms.items() if measured is None}
-        faster, _ = _fastest(expected)
-        if faster is None or not (expected[faster] or 0.0) < time_ms:
+        faster, count = _fastest(expected)
+        if faster is None:
+            return best, reason
+        if time_ms is None:
+            return faster, f"not measured: the fastest of {count} measured with dense weights, of which it skips some"
+        if not (expected[faster] or 0.0) < time_ms:
             return best, reason
         return faster, f"not measured, but expected to be faster than all {_fastest(times_ms)[1]} measured: it skips"
 
     def _expected_ms(self, offer: Offer) -> float | None:
-        """At most so long as it takes for dense weights, for what it multiplies of pruned ones, and again as long."""
-        kernel = offer.kernel
-        if offer.workload.is_dense or self.times is None or not isinstance(kernel, MatrixKernel):
+        """At most so long as it takes for what it multiplies of dense weights, and again as long, but never longer than
+        for all of them.
+        """
+        dense_ms = self._dense_ms(offer)
+        if dense_ms is None:
             return None
-        dense_ms = self.times(replace(offer, workload=Workload()))
-        rows = kernel.wavefront_rows(self._tile(offer)[0])
-        share = max(_LEAST_SHARE, offer.workload.kept_columns(_COLUMNS, tile_m=rows) / _COLUMNS)
-        return None if dense_ms is None else _SKIPPING_COST * share * dense_ms
+        share = max(_LEAST_SHARE, self._multiplied(offer, self._tile(offer)[0]))
+        return min(_SKIPPING_COST * share, 1.0) * dense_ms
+
+    def _dense_ms(self, offer: Offer) -> float | None:
+        """Milliseconds that were measured on this device where nothing is removed from the weights."""
+        if offer.workload.is_dense or self.times is None or not isinstance(offer.kernel, MatrixKernel):
+            return None
+        return self.times(_dense(offer))
+
+    def _multiplied(self, offer: Offer, tile: Any) -> float:
+        """The share of columns that a tile multiplies, 0 to 1."""
+        rows = offer.kernel.wavefront_rows(tile) if isinstance(offer.kernel, MatrixKernel) else 1
+        return offer.workload.kept_columns(_COLUMNS, tile_m=rows) / _COLUMNS
 
     def _is_possible(self, offer: Offer) -> bool:
         return offer.rejection(offer.kernel.safe_tile(offer.operation), self.device) is None
 
     def _tile(self, offer: Offer) -> tuple[Any, str]:
-        found = self.lookup(offer) if self.lookup else None
-        if found is not None and offer.rejection(found[0], self.device) is None:
+        """What was found for it. Where that was measured for other weights alone, the fastest tile of dense ones, if it
+        skips nearly as much: with that, pruned weights never take longer than dense ones.
+        """
+        found = self._found(offer)
+        if self._dense_ms(offer) is not None and self.times is not None and self.times(offer) is None:
+            dense = self._found(_dense(offer))
+            if dense is not None and (
+                found is None
+                or 1 - self._multiplied(offer, dense[0]) >= _NEARLY_ALL * (1 - self._multiplied(offer, found[0]))
+            ):
+                return dense[0], f"{dense[1]} for dense weights"
+        if found is not None:
             return found
         tile = offer.default_tile(self.device)
         return tile, SAFE_ORIGIN if tile == offer.kernel.safe_tile(offer.operation) else DEFAULT_ORIGIN
+
+    def _found(self, offer: Offer) -> tuple[Any, str] | None:
+        """What the look-up knows that can run it here."""
+        found = self.lookup(offer) if self.lookup else None
+        return found if found is not None and offer.rejection(found[0], self.device) is None else None
+
+
+def _dense(offer: Offer) -> Offer:
+    return replace(offer, workload=Workload())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -253,6 +253,34 @@ def test_what_skips_is_preferred_to_what_was_measured_dense(network_of: Callable
     assert algorithm(11.0, kept=0.01).startswith("winograd")
 
 
+def test_pruned_weights_never_take_longer_than_dense_ones(network_of: Callable[..., Network]) -> None:
+    """Nothing was measured for them: kernel and tile of the dense layer are taken, unless they hardly skip."""
+    network = network_of(NETWORK)
+    dense_tile = replace(CONV.default_tile(operation(), CPU), tile_m=16, vectors=1)
+
+    def step(*, kept: float, unit_rows: int) -> Chosen:
+        def lookup(offer: Offer) -> tuple[Any, str] | None:
+            if offer.kernel is CONV and offer.workload.is_dense:
+                return dense_tile, "tuned"
+            return offer.kernel.default_tile(offer.operation, CPU), "tuned for something else"
+
+        def times(offer: Offer) -> float | None:
+            return {"conv": 1.0, "conv_channels": 3.0}.get(offer.kernel.name) if offer.workload.is_dense else None
+
+        form = WeightForm(workload=Workload(kept_share=kept, unit_rows=unit_rows))
+        algorithms = Algorithms(names=("direct",))
+        (found,) = make_plan(network, CPU, forms={0: form}, lookup=lookup, times=times, algorithms=algorithms).steps
+        return found
+
+    for kept in (0.9, 0.6, 0.2):
+        found = step(kept=kept, unit_rows=32)
+        assert (found.kernel, found.tile, found.tile_origin) == (CONV, dense_tile, "tuned for dense weights")
+        assert found.reason.startswith("not measured: the fastest of 2 measured with dense weights")
+    # 16 rows together need nearly all columns of which two units of 8 rows lose half each
+    found = step(kept=0.5, unit_rows=8)
+    assert (found.kernel, found.tile_origin) == (CONV, "tuned for something else")
+
+
 def test_what_skips_has_the_rows_of_its_kernel() -> None:
     """All rows of a work-group of `conv_tiled` share a list, and each row of `sparse` has one of its own."""
     device, workload = imaginary_device(), Workload(kept_share=0.25, unit_rows=8)
