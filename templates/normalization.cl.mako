@@ -1,10 +1,10 @@
 ## Local response normalization across channels, with the sums that darknet makes.
 ##
 ##   y[n, c, p] = x[n, c, p] * (kappa + alpha * S)^-beta
-##   S = sum of x[n, k, p]^2 over k = c - before ... c + after, without channel `after`
+##   S = sum of x[n, k, p]^2 over k = c - before ... c + after, without channel `skipped`
 ##
 ## darknet's running sum begins without the square of channel `after`, and carries that on to all channels
-## (normalization_layer.c): S may lack a channel's square that it never had.
+## (normalization_layer.c): S may lack a channel's square that it never had. -1: it lacks none.
 ##
 ## Layout   see clprune/layout.py
 ## vector_width   positions of a row that a work-item computes at once
@@ -20,6 +20,7 @@ void normalization(__global const float *restrict x,
                    const int channels,
                    const int before,
                    const int after,
+                   const int skipped,
                    const float alpha,
                    const float beta,
                    const float kappa,
@@ -41,12 +42,13 @@ void normalization(__global const float *restrict x,
     x += x_origin + (size_t)image * x_image_stride + row * x_pitch + column;
     y += y_origin + (size_t)image * y_image_stride + row * y_pitch + column;
     ${T} missing = (${T})(${c_float(0)});
-    if (after < channels) missing = ${vector_load(vector_width, "x + (size_t)after * x_channel_stride")};
+    const bool has_skipped = skipped >= 0 && skipped < channels;
+    if (has_skipped) missing = ${vector_load(vector_width, "x + (size_t)skipped * x_channel_stride")};
     for (int c = get_global_id(2) * ${tile_channels}; c < end; c++) {
         ${T} sum = (${T})(${c_float(0)});
         bool has_missing = false;
         for (int k = max(c - before, 0); k <= min(c + after, channels - 1); k++) {
-            if (k == after) { has_missing = true; continue; }
+            if (k == skipped) { has_missing = true; continue; }
             const ${T} v = ${vector_load(vector_width, "x + (size_t)k * x_channel_stride")};
             sum = MULTIPLY_ADD(v, v, sum);
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,8 @@ from clprune.darknet.kinds.base import Layer
 from clprune.darknet.kinds.functions import Activation, Implicit, L2Norm
 from clprune.darknet.kinds.heads import Yolo
 from clprune.darknet.kinds.joins import Product, Route, Shortcut
-from clprune.darknet.kinds.planes import Crop, Reorg, Resize, Upsample
+from clprune.darknet.kinds.normalization import GroupNorm
+from clprune.darknet.kinds.planes import Crop, Pad, Reorg, Resize, Upsample
 from clprune.darknet.values import LayerWeights
 
 FloatArray = npt.NDArray[np.float64]
@@ -104,6 +106,39 @@ def _(layer: Resize, sources: Sources, values: LayerWeights | None) -> FloatArra
         upper = (1 - column + left) * x[:, :, top, left] + (column - left) * x[:, :, top, right]
         lower = (1 - column + left) * x[:, :, bottom, left] + (column - left) * x[:, :, bottom, right]
         result[:, :, i, j] = (1 - row + top) * upper + (row - top) * lower
+    return result
+
+
+@answer.register
+def _(layer: GroupNorm, sources: Sources, values: LayerWeights | None) -> FloatArray:
+    """Group by group, image by image."""
+    assert values is not None
+    result = np.empty_like(sources[0])
+    size = layer.input.channels // layer.groups
+    for image, first in itertools.product(range(len(result)), range(0, layer.input.channels, size)):
+        part = sources[0][image, first : first + size]
+        deviation = np.sqrt(np.mean((part - part.mean()) ** 2) + layer.epsilon)
+        for channel in range(size):
+            normalized = (part[channel] - part.mean()) / deviation
+            result[image, first + channel] = (
+                values.weights[first + channel] * normalized + values.biases[first + channel]
+            )
+    return result
+
+
+@answer.register
+def _(layer: Pad, sources: Sources, values: LayerWeights | None) -> FloatArray:
+    """Value by value."""
+    x, result = sources[0], np.zeros((len(sources[0]), *layer.output.dimensions))
+    sides = x.shape[2:]
+    for i, j in np.ndindex(*result.shape[2:]):
+        place = [i - layer.top, j - layer.left]
+        if layer.mode == "reflect":
+            place = [side - 1 - abs(side - 1 - abs(at)) for at, side in zip(place, sides, strict=True)]
+        if layer.mode == "edge":
+            place = [min(max(at, 0), side - 1) for at, side in zip(place, sides, strict=True)]
+        if all(0 <= at < side for at, side in zip(place, sides, strict=True)):
+            result[:, :, i, j] = x[:, :, place[0], place[1]]
     return result
 
 

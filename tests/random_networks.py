@@ -86,6 +86,14 @@ class _Writer:
             height, width = self.random.randint(1, 2 * height), self.random.randint(1, 2 * width)
             self.add("resize", (channels, height, width), height=height, width=width)
             return
+        if self.random.random() < 0.4:
+            sides = {key: self.random.randint(0, 1) for key in ("top", "left", "bottom", "right")}
+            mode = self.random.choice(("zeros", "edge", "reflect"))
+            if mode == "reflect" and min(height, width) < 2:
+                return
+            shape = (channels, height + sides["top"] + sides["bottom"], width + sides["left"] + sides["right"])
+            self.add("pad", shape, mode=mode, **sides)
+            return
         self.add("upsample", (channels, 2 * height, 2 * width), stride=2, scale=self.random.choice((1, 0.5)))
 
     def route(self) -> None:
@@ -139,8 +147,14 @@ class _Writer:
             self.add("crop", (channels, *sides.values()), **sides, noadjust=self.random.choice((0, 1)))
 
     def same(self) -> None:
-        name = self.random.choice(("batchnorm", "dropout", "activation", "l2norm", "logistic", "empty"))
-        self.add(name, self.shape, **({"activation": "tanh"} if name == "activation" else {}))
+        name = self.random.choice(("batchnorm", "groupnorm", "dropout", "activation", "l2norm", "logistic", "empty"))
+        divisors = [count for count in range(1, self.shape[0] + 1) if self.shape[0] % count == 0]
+        # a small epsilon makes rounding large where a group's values are nearly equal
+        options = {
+            "activation": {"activation": "tanh"},
+            "groupnorm": {"groups": divisors[len(divisors) // 2], "epsilon": 0.1},
+        }
+        self.add(name, self.shape, **options.get(name, {}))
 
     def yolo(self) -> None:
         boxes, classes = self.random.choice((1, 2)), self.random.randint(1, 4)

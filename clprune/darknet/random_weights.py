@@ -11,6 +11,7 @@ import numpy as np
 from clprune.darknet.kinds.base import Layer, WeightedLayer
 from clprune.darknet.kinds.functions import Implicit
 from clprune.darknet.kinds.joins import Shortcut
+from clprune.darknet.kinds.normalization import GroupNorm
 from clprune.darknet.network import Network
 from clprune.darknet.values import FloatArray, LayerWeights, Weights
 from clprune.errors import UsageError
@@ -58,7 +59,11 @@ def _random_array(
     if isinstance(layer, WeightedLayer) and name == "weights":
         variance = (2.0 if layer.activation in RECTIFIERS else 1.0) / layer.columns
         values *= np.float32(gain * math.sqrt(variance))
-    elif name == "scales" or isinstance(layer, Shortcut | Implicit):
+    elif (
+        name == "scales"
+        or isinstance(layer, Shortcut | Implicit)
+        or (isinstance(layer, GroupNorm) and name == "weights")
+    ):
         values = 1 + np.float32(0.1) * values
     elif name == "variance":
         values = generator.uniform(0.8, 1.25, shape).astype(np.float32)

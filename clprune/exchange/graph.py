@@ -62,10 +62,15 @@ class Graph:
         places = (first, end, (1, 2, 3), steps)
         return self.add("Slice", x, *(self.integers(*values) for values in places))
 
-    def pad(self, x: str, *, before: Sequence[int], after: Sequence[int], value: float = 0) -> str:
-        """Planes with `value` around them, by channel, row and column."""
+    def pad(
+        self, x: str, *, before: Sequence[int], after: Sequence[int], value: float = 0, mode: str = "constant"
+    ) -> str:
+        """Planes with `value`, or what `mode` says, around them, by channel, row and column."""
         around = [self.number(value)] if value else []
-        return self.add("Pad", x, self.integers(0, *before, 0, *after), *around) if any((*before, *after)) else x
+        given: dict[str, Any] = {} if mode == "constant" else {"mode": mode}
+        if not any((*before, *after)):
+            return x
+        return self.add("Pad", x, self.integers(0, *before, 0, *after), *around, **given)
 
     def planes(self, x: str, shape: Shape) -> str:
         """`x` as `[N, C, H, W]`."""

@@ -16,6 +16,7 @@ from clprune.exchange.import_heads import FoundHead, default_outputs, heads_of
 from clprune.exchange.import_matrices import MATRICES
 from clprune.exchange.import_moves import MOVES
 from clprune.exchange.import_sums import SUMS
+from clprune.exchange.import_transposed import TRANSPOSED
 from clprune.exchange.import_windows import WINDOWS
 from clprune.exchange.importer import Importer, Operators
 from clprune.exchange.read import MAX_VALUES, Array, constants_of, needed_nodes
@@ -63,7 +64,7 @@ def import_graph(
         places = places.reshape(1, -1)
     tensors: dict[str, Array | Feature] = {**known, given[0].name: Feature(layer=-1, places=places)}
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
-    operators = Operators({**MOVES, **FUNCTIONS, **MATRICES, **SUMS, **WINDOWS})
+    operators = Operators({**MOVES, **FUNCTIONS, **MATRICES, **SUMS, **TRANSPOSED, **WINDOWS})
     importer = Importer(path=path, opset=opset, sketch=sketch, operators=operators, tensors=tensors)
     heads = heads_of(model)
     wanted = tuple(dict.fromkeys(outputs)) or default_outputs(model, heads)

@@ -56,6 +56,37 @@ def _layer_normalization(importer: Importer, node: NodeProto) -> Feature:
     return replace(feature, layer=importer.sketch.add_affine(layer, factors=scales, offsets=biases))
 
 
+@MATRICES.of("InstanceNormalization", "GroupNormalization")
+def _group_normalization(importer: Importer, node: NodeProto) -> Feature:
+    """Groups are runs of channels, however the tensor is folded."""
+    feature, attributes = importer.applied(importer.feature(node)), attributes_of(node)
+    shape, sides = importer.sketch.shape(feature.layer), feature.places.shape
+    groups = attributes.get("num_groups", 0) if node.op_type == "GroupNormalization" else sides[1]
+    is_whole = np.array_equal(feature.places.reshape(-1), np.arange(shape.elements))
+    if not is_whole or groups < 1 or shape.channels % groups:
+        raise UsageError(f"normalizes {groups} parts of {shape}: expected runs of its channels")
+    arrays = [importer.floats(node, index) for index in (1, 2)]
+    if any(array.ndim != 1 or len(array) not in (groups, shape.channels) for array in arrays):
+        raise UsageError(f"has scales of shape {arrays[0].shape}: expected {groups}, or {shape.channels}")
+    weights, biases = (np.repeat(array, shape.channels // len(array)) for array in arrays)
+    layer = importer.sketch.add(
+        "groupnorm", feature.layer, groups=groups, epsilon=attributes.get("epsilon", 1e-5),
+        values=LayerWeights(weights=weights, biases=biases),
+    )  # fmt: skip
+    return replace(feature, layer=layer)
+
+
+@MATRICES.of("LRN")
+def _local_response_normalization(importer: Importer, node: NodeProto) -> Feature:
+    attributes = attributes_of(node)
+    size, bias = attributes.get("size", 0), attributes.get("bias", 1.0)
+    layer = importer.planes(importer.feature(node))
+    if not 1 <= size <= 2 * importer.sketch.shape(layer).channels + 1:
+        raise UsageError(f"has size={size}: expected 1 to twice the channels")
+    facts = {"alpha": attributes.get("alpha", 1e-4) / size, "beta": attributes.get("beta", 0.75), "kappa": bias}
+    return importer.delivered(importer.sketch.add("normalization", layer, size=size, full=1, **facts))
+
+
 @MATRICES.of("Softmax")
 def _softmax(importer: Importer, node: NodeProto) -> Feature:
     feature = importer.resolved(importer.feature(node))

@@ -16,6 +16,7 @@ from clprune.darknet.resample import COORDINATES, ROUNDING, TAPS, Resampling
 from clprune.errors import UsageError
 from clprune.exchange.feature import LOWEST, ZERO, Feature
 from clprune.exchange.importer import Importer, Operators
+from clprune.exchange.parts import add_pad
 from clprune.exchange.read import MAX_VALUES, Array, attributes_of, evaluate, largest_result
 from clprune.geometry import Shape
 
@@ -53,16 +54,38 @@ def moved(feature: Feature, places: Array) -> Feature:
 @MOVES.of("Pad")
 def _pad(importer: Importer, node: NodeProto) -> Feature:
     feature = importer.applied(importer.feature(node))
-    pads, rank = importer.option(node, "pads", 1, []), feature.places.ndim
-    value = np.min(importer.option(node, "value", 2, 0.0))
-    is_constant = attributes_of(node).get("mode", "constant") == "constant"
-    kind = {0.0: ZERO, -np.inf: LOWEST}.get(float(value)) if is_constant else None
-    if len(node.input) > 3 or len(pads) != 2 * rank or min(pads) < 0 or kind is None:
-        raise UsageError("is supported with a border of zeros or -inf, said for all axes, only")
-    widths = list(zip(pads[:rank], pads[rank:], strict=True))
-    if math.prod(side + sum(width) for side, width in zip(feature.places.shape, widths, strict=True)) > MAX_VALUES:
-        raise UsageError(f"makes a tensor of more than {MAX_VALUES} values")
-    return replace(feature, places=np.pad(feature.places, widths, constant_values=kind))
+    mode, value = attributes_of(node).get("mode", "constant"), float(np.min(importer.option(node, "value", 2, 0.0)))
+    widths = _pad_widths(importer, node, feature)
+    kind = {0.0: ZERO, -np.inf: LOWEST}.get(value) if mode == "constant" else None
+    if kind is not None:
+        kept = tuple(
+            slice(max(-before, 0), side - max(-after, 0))
+            for side, (before, after) in zip(feature.places.shape, widths, strict=True)
+        )
+        around = [(max(before, 0), max(after, 0)) for before, after in widths]
+        return replace(feature, places=np.pad(feature.places[kept], around, constant_values=kind))
+    known = {"constant": "zeros", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+    if mode not in known or len(widths) != 4 or any(map(any, widths[:2])) or not np.isfinite(value):
+        raise UsageError(f"is {mode} around axes {widths}: expected one of {', '.join(known)}, of rows and columns")
+    layer, (top, bottom), (left, right) = importer.planes(feature), *widths[2:]
+    if mode == "constant":
+        layer = importer.affine(layer, 1.0, -value)
+    layer = add_pad(importer.sketch, layer, (top, left, bottom, right), known[mode])
+    return importer.delivered(importer.affine(layer, 1.0, value) if mode == "constant" else layer)
+
+
+def _pad_widths(importer: Importer, node: NodeProto, feature: Feature) -> list[tuple[int, int]]:
+    """(before, after) of each axis. Raises UsageError for what cannot be."""
+    pads, sides = importer.option(node, "pads", 1, importer.option(node, "paddings", 1, [])), feature.places.shape
+    axes = [axis % len(sides) for axis in importer.option(node, "axes", 3, range(len(sides)))]
+    if len(pads) != 2 * len(axes) or max(map(abs, pads), default=0) > MAX_VALUES:
+        raise UsageError(f"has pads={pads}: expected {2 * len(axes)}")
+    given = dict(zip(axes, zip(pads[: len(axes)], pads[len(axes) :], strict=True), strict=True))
+    widths = [given.get(axis, (0, 0)) for axis in range(len(sides))]
+    made = [side + sum(width) for side, width in zip(sides, widths, strict=True)]
+    if min(made) < 1 or widths[0] != (0, 0) or math.prod(made) > MAX_VALUES:
+        raise UsageError(f"makes a tensor {made}: expected one image, at most {MAX_VALUES} values")
+    return widths
 
 
 @MOVES.of("Resize", "Upsample")

@@ -55,6 +55,9 @@ def _average_pool(importer: Importer, node: NodeProto) -> Feature:
     feature, attributes = importer.feature(node), attributes_of(node)
     size = attributes.get("kernel_shape", [])
     layer, border = _bordered(importer, node)
+    counts = attributes.get("count_include_pad", 0)
+    if any(border) and ((not counts and any(attributes.get("pads", []))) or attributes.get("ceil_mode")):
+        layer, border = importer.planes(importer.applied(feature)), (0, 0, 0, 0)
     shape = importer.sketch.shape(layer)
     options = _window(node, shape, size, border, is_pool=True)
     has_border = any(value for key, value in options.items() if key.startswith("padding"))
@@ -62,10 +65,7 @@ def _average_pool(importer: Importer, node: NodeProto) -> Feature:
         return importer.delivered(importer.sketch.add("avgpool", layer))
     if not has_border and options.get("size") == options.get("stride") == 1:
         return feature
-    counts = attributes.get("count_include_pad", 0)
-    if any(border) and not counts and any(attributes.get("pads", [])):
-        raise UsageError("counts a border of a Pad and not its own")
-    if has_border and attributes.get("ceil_mode") and (counts or any(border)):
+    if has_border and attributes.get("ceil_mode") and counts:
         raise UsageError("rounds up its size and counts its border: expected one of both")
     if has_border and (counts or any(border)):
         options["count_border"] = 1
@@ -111,8 +111,8 @@ def _bordered(importer: Importer, node: NodeProto, *, kind: int = ZERO) -> tuple
     is_border = feature.places < 0
     if feature.places.ndim != 4 or not is_border.any():
         return importer.planes(feature), (0, 0, 0, 0)
-    if (feature.places[is_border] != kind).any():
-        raise UsageError("takes a maximum over zeros of a Pad, or sums over another border than zeros")
+    if (feature.places[is_border] != kind).any():  # a maximum over zeros
+        return importer.planes(feature), (0, 0, 0, 0)
     core, border = border_of(feature.places)
     return importer.planes(replace(feature, places=core)), border
 

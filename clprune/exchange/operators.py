@@ -14,9 +14,10 @@ from clprune.darknet.kinds.convolutional import Convolutional, Local
 from clprune.darknet.kinds.functions import Activation, Cost, Dropout, Empty, Implicit, L2Norm, Output, Softmax
 from clprune.darknet.kinds.heads import ChannelRun, Head, runs_of
 from clprune.darknet.kinds.joins import Product, Route, Shortcut
-from clprune.darknet.kinds.normalization import BatchNorm, Normalization
-from clprune.darknet.kinds.planes import Crop, Reorg, Resize, Upsample
+from clprune.darknet.kinds.normalization import BatchNorm, GroupNorm, Normalization
+from clprune.darknet.kinds.planes import Crop, Pad, Reorg, Resize, Upsample
 from clprune.darknet.kinds.pools import AvgPool, WindowPool
+from clprune.darknet.reorder import BORDERS
 from clprune.errors import UnsupportedLayerError
 from clprune.exchange.activations import activate
 from clprune.exchange.graph import Graph, Site
@@ -63,13 +64,34 @@ def _(layer: BatchNorm, site: Site) -> str:
 def _(layer: Normalization, site: Site) -> str:
     """Sums over neighbouring channels as a convolution; darknet's begin without channel size // 2 and carry that on."""
     graph, (x,), channels = site.graph, site.planes, layer.input.channels
+    if layer.full and layer.size % 2 and layer.kappa >= 1e-3:  # what the operator takes everywhere
+        facts: dict[str, Any] = {"alpha": layer.alpha * layer.size, "beta": layer.beta, "bias": layer.kappa}
+        return graph.add("LRN", x, size=layer.size, **facts)
     before, after = (layer.size - 1) // 2, layer.size // 2
     sums = np.tri(channels, k=after, dtype=np.float32) - np.tri(channels, k=-before - 1, dtype=np.float32)
-    sums[:, after : after + 1] -= 1
+    if not layer.full:
+        sums[:, after : after + 1] -= 1
     weights = graph.constant((layer.alpha * sums).astype(np.float32).reshape(channels, channels, 1, 1))
     kappa = graph.constant(np.full(channels, layer.kappa, np.float32))
     squares = graph.add("Conv", graph.add("Mul", x, x), weights, kappa)
     return graph.add("Mul", x, graph.add("Pow", squares, graph.number(-layer.beta)))
+
+
+@write_layer.register
+def _(layer: GroupNorm, site: Site) -> str:
+    """Each group as one channel of an instance normalization."""
+    graph, (x,), values, shape = site.graph, site.planes, site.values, layer.input
+    assert values is not None
+    is_own = layer.groups == shape.channels
+    arrays = (values.weights, values.biases) if is_own else (np.ones(layer.groups), np.zeros(layer.groups))
+    given = [graph.constant(array.astype(np.float32)) for array in arrays]
+    x = x if is_own else graph.reshape(x, layer.groups, shape.elements // layer.groups)
+    y = graph.add("InstanceNormalization", x, *given, epsilon=layer.epsilon)
+    if is_own:
+        return y
+    y = graph.reshape(y, *shape.dimensions)
+    factors, offsets = (graph.constant(array.reshape(-1, 1, 1)) for array in (values.weights, values.biases))
+    return graph.add("Add", graph.add("Mul", y, factors), offsets)
 
 
 @write_layer.register
@@ -139,6 +161,24 @@ def _(layer: Crop, site: Site) -> str:
     top, left = (layer.input.height - height) // 2, (layer.input.width - width) // 2
     y = graph.slice(site.planes[0], first=(0, top, left), end=(channels, top + height, left + width))
     return y if layer.noadjust else graph.add("Sub", graph.add("Mul", y, graph.number(2)), graph.number(1))
+
+
+@write_layer.register
+def _(layer: Pad, site: Site) -> str:
+    graph, shape = site.graph, layer.input
+    border = (layer.top, layer.left, layer.bottom, layer.right)
+    top, left, bottom, right = (max(-side, 0) for side in border)
+    x = site.planes[0]
+    if any((top, left, bottom, right)):
+        x = graph.slice(x, first=(0, top, left), end=(shape.channels, shape.height - bottom, shape.width - right))
+    before, after = ((0, *(max(side, 0) for side in sides)) for sides in (border[:2], border[2:]))
+    if layer.mode != "wrap":
+        return graph.pad(x, before=before, after=after, mode=BORDERS[layer.mode])
+    for axis, (first, last) in enumerate(zip(before[1:], after[1:], strict=True), 2):  # versions before 19 lack it
+        length = (layer.input.height - top - bottom, layer.input.width - left - right)[axis - 2]
+        order = np.arange(-first, length + last) % length
+        x = graph.add("Gather", x, graph.integers(*order), axis=axis) if first or last else x
+    return x
 
 
 @write_layer.register

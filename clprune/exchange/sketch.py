@@ -113,6 +113,10 @@ def read_options(kind: type[Layer], options: Mapping[str, Any]) -> dict[str, Any
 
 def _joined(first: Part, second: Part) -> Part | None:
     """One part that computes `second` of `first`, None where there is none."""
+    if first.section == "groupnorm" and second.is_affine and first.values is not None and second.values is not None:
+        factors = second.values.weights.reshape(-1)
+        biases = first.values.biases * factors + second.values.biases
+        return replace(first, values=replace(first.values, weights=first.values.weights * factors, biases=biases))
     if not first.activates("linear"):
         return None
     if second.section == "activation":

@@ -32,7 +32,7 @@ class NormalizationTile:
 
 @dataclass(frozen=True, kw_only=True)
 class NormalizationOperation:
-    """The sums of channel c run from c - `before` to c + `after`."""
+    """The sums of channel c run from c - `before` to c + `after`; all lack channel `skipped`, if there is one."""
 
     input: Layout
     output: Layout
@@ -41,6 +41,7 @@ class NormalizationOperation:
     alpha: float
     beta: float
     kappa: float
+    skipped: int
 
     @property
     def key(self) -> str:
@@ -82,6 +83,7 @@ class NormalizationKernel(Kernel[NormalizationTile, NormalizationOperation]):
             alpha=layer.alpha,
             beta=layer.beta,
             kappa=layer.kappa,
+            skipped=layer.skipped,
         )
 
     def launch(self, tile: NormalizationTile, operation: NormalizationOperation) -> Launch:
@@ -96,7 +98,7 @@ class NormalizationKernel(Kernel[NormalizationTile, NormalizationOperation]):
     def arguments(self, tile: NormalizationTile, operation: NormalizationOperation, packed: PackedArrays) -> Arguments:
         shape = operation.output.shape
         return {
-            **{name: getattr(operation, name) for name in ("before", "after", "alpha", "beta", "kappa")},
+            **{name: getattr(operation, name) for name in ("before", "after", "skipped", "alpha", "beta", "kappa")},
             "channels": shape.channels,
             "rows_per_image": shape.height,
             "out_width": shape.width,
@@ -110,7 +112,7 @@ class NormalizationKernel(Kernel[NormalizationTile, NormalizationOperation]):
         x = inputs[0].astype(np.float64)
         squares, channels = x * x, x.shape[1]
         sums = np.empty_like(x)
-        running = squares[:, : operation.after].sum(axis=1)
+        running = squares[:, : operation.after + (operation.skipped < 0)].sum(axis=1)
         for channel in range(channels):
             first, last = channel - operation.before - 1, channel + operation.after
             if channel and first >= 0:
@@ -129,10 +131,16 @@ class NormalizationKernel(Kernel[NormalizationTile, NormalizationOperation]):
         padded = padded_layout(batch=2, shape=wide, pitch=39, padding=2)
         plain = contiguous_layout(batch=2, shape=wide)
         few = contiguous_layout(batch=1, shape=small)
-        sizes = ((padded, plain, 2, 2, 1e-4, 1.0), (plain, padded, 1, 2, 0.01, 2.0), (few, few, 4, 5, 0.5, 1.0))
+        sizes = (
+            (padded, plain, 2, 2, 1e-4, 1.0, 2),
+            (plain, padded, 1, 2, 0.01, 2.0, -1),
+            (few, few, 4, 5, 0.5, 1.0, 5),
+        )
         return tuple(
-            NormalizationOperation(input=x, output=y, before=before, after=after, alpha=alpha, beta=0.75, kappa=kappa)
-            for x, y, before, after, alpha, kappa in sizes
+            NormalizationOperation(
+                input=x, output=y, before=before, after=after, alpha=alpha, beta=0.75, kappa=kappa, skipped=skipped
+            )
+            for x, y, before, after, alpha, kappa, skipped in sizes
         )
 
 

@@ -297,6 +297,8 @@ class PointwiseKernel(Kernel[PointwiseTile, PointwiseOperation]):
             (Shape(channels=16, height=3, width=2), Reorder(kind="reorg", shape=square, stride=2)),
             (Shape(channels=1, height=12, width=8), Reorder(kind="reorg", shape=square, stride=2, reverse=True)),
             (Shape(channels=99, height=1, width=1), Reorder(kind="pad", shape=square, extra=3)),
+            (Shape(channels=4, height=9, width=4), Reorder(kind="zeros", shape=square, border=(1, -1, 2, 1))),
+            (Shape(channels=4, height=5, width=8), Reorder(kind="reflect", shape=square, border=(2, 1, -3, 3))),
         )
         reordered = (
             PointwiseOperation(input=spread, output=contiguous_layout(batch=2, shape=shape), order=order)

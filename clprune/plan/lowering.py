@@ -18,7 +18,7 @@ from clprune.darknet.kinds.functions import Activation, Implicit, L2Norm, Softma
 from clprune.darknet.kinds.heads import runs_of
 from clprune.darknet.kinds.joins import Product, Route, Shortcut
 from clprune.darknet.kinds.normalization import BatchNorm
-from clprune.darknet.kinds.planes import Crop, Reorg, Upsample
+from clprune.darknet.kinds.planes import Crop, Pad, Reorg, Upsample
 from clprune.darknet.kinds.pools import MaxPool, WindowPool
 from clprune.darknet.kinds.windowed import WindowedLayer
 from clprune.darknet.values import LayerWeights
@@ -231,8 +231,9 @@ def _(layer: Product, site: Site) -> None:
     site.compute(operation, inputs=(other, factor))
 
 
-@lower.register
-def _(layer: Reorg, site: Site) -> None:
+@lower.register(Pad)
+@lower.register(Reorg)
+def _(layer: Pad | Reorg, site: Site) -> None:
     site.compute(PointwiseOperation(input=site.x, output=site.y, order=layer.order))
 
 

@@ -253,6 +253,26 @@ class Implicit(OwnWeights):
         return self.weights.expand(len(x), *self.weights.shape)
 
 
+class GroupNorm(OwnWeights):
+    """`[groupnorm]`."""
+
+    layer: normalization.GroupNorm
+
+    def __init__(self, layer: normalization.GroupNorm) -> None:
+        super().__init__(layer)
+        self.biases = nn.Parameter(torch.zeros(layer.input.channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.group_norm(x, self.layer.groups, self.weights, self.biases, self.layer.epsilon)
+
+    def load(self, values: LayerWeights) -> None:
+        super().load(values)
+        _copy(self.biases, values.biases)
+
+    def store(self) -> LayerWeights:
+        return replace(super().store(), biases=_array(self.biases))
+
+
 class WeightedShortcut(OwnWeights):
     """`[shortcut]` whose summands have weights."""
 
@@ -332,6 +352,7 @@ make_layer.register(convolutional.Convolutional, Convolution)
 make_layer.register(convolutional.Local, LocalConvolution)
 make_layer.register(connected.Connected, Connected)
 make_layer.register(normalization.BatchNorm, lambda layer: Normalize(layer.input.channels))
+make_layer.register(normalization.GroupNorm, GroupNorm)
 make_layer.register(functions.Implicit, Implicit)
 make_layer.register(functions.Dropout, Dropout)
 make_layer.register(functions.Cost, lambda layer: nn.Identity())
@@ -379,8 +400,9 @@ def _normalization(layer: normalization.Normalization, x: Tensor) -> Tensor:
     squares, before, after = x * x, (layer.size - 1) // 2, layer.size // 2
     sums = functional.pad(squares.cumsum(1), (0, 0, 0, 0, before + 1, after), value=0)
     sums[:, before + 1 + x.shape[1] :] = sums[:, before + x.shape[1], None]
-    # darknet's running sum begins without channel `after` and carries that on
-    sums = sums[:, layer.size :] - sums[:, : -layer.size] - squares[:, after : after + 1].sum(1, keepdim=True)
+    sums = sums[:, layer.size :] - sums[:, : -layer.size]
+    if not layer.full:  # darknet's running sum begins without channel `after` and carries that on
+        sums = sums - squares[:, after : after + 1].sum(1, keepdim=True)
     return x * (layer.kappa + layer.alpha * sums) ** -layer.beta
 
 
@@ -423,6 +445,14 @@ def _add(layer: joins.Shortcut, previous: Tensor, other: Tensor) -> Tensor:
 @_computes(joins.Product)
 def _product(layer: joins.Product, previous: Tensor, other: Tensor) -> Tensor:
     return activate(layer.activation, previous * other)
+
+
+@_computes(planes.Pad)
+def _pad(layer: planes.Pad, x: Tensor) -> Tensor:
+    x = functional.pad(x, [min(side, 0) for side in (layer.left, layer.right, layer.top, layer.bottom)])
+    border = [max(side, 0) for side in (layer.left, layer.right, layer.top, layer.bottom)]
+    modes = {"zeros": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
+    return functional.pad(x, border, mode=modes[layer.mode])
 
 
 @_computes(planes.Reorg)

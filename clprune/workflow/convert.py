@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from clprune.darknet.network import load_network
 from clprune.darknet.random_weights import random_images
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
-from clprune.errors import CfgError, ExchangeError
+from clprune.errors import CfgError, ClpruneWarning, ExchangeError
 from clprune.opencl import Session
 from clprune.plan.capacity import check_network
 from clprune.runner import Runner
@@ -34,6 +35,10 @@ Answers = Sequence[npt.NDArray[Any]]
 LIMIT, HALF_LIMIT = 1e-3, 3e-2
 
 _TORCHVISION = "torchvision:"
+
+
+class ConvertWarning(ClpruneWarning):
+    """The converted model computes something else than its file on purpose; the text says what."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,11 +167,15 @@ def _from_module(
 def _from_onnx(
     path: Path, session: Session, *, output: str | Sequence[str], size: tuple[int, int] | None
 ) -> tuple[Model, float]:
+    from clprune.exchange.codes import with_float_activations
     from clprune.exchange.import_graph import import_graph
     from clprune.exchange.read import class_names_of, has_halves, read_onnx
     from clprune.exchange.runtime import run_tensors
 
     graph = read_onnx(path)
+    if with_float_activations(graph, path):
+        message = "its activations are codes: read as float, with the values that its weights' codes stand for"
+        warnings.warn(ConvertWarning(f"{path}: {message}"), stacklevel=3)
     imported = import_graph(graph, path, outputs=[output] if isinstance(output, str) else output, size=size)
     model = make_model(imported, str(path))
     names = class_names_of(graph)

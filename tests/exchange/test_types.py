@@ -44,12 +44,11 @@ def test_inputs_and_outputs_of_float32(dtype: int, tmp_path: Path, session: Sess
     assert clprune.convert(path, out=tmp_path / "m", device=session).relative_error < 1e-2
 
 
-@pytest.mark.parametrize("operator", ["QuantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"])
+@pytest.mark.filterwarnings("ignore:.*its activations are codes")
+@pytest.mark.parametrize("operator", ["QLinearReduceMean", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"])
 def test_activations_of_few_bits_are_one_line(operator: str, tmp_path: Path, session: Session) -> None:
     constants = {"s": np.float32(0.1), "z": np.uint8(0)}
     path = save(tmp_path / "m.onnx", [node(operator, "x s z", "q"), node("Relu", "q")], constants=constants)
-    with pytest.raises(
-        ExchangeError, match=rf"\({operator}\) is not supported: expected activations of float"
-    ) as found:
+    with pytest.raises(ExchangeError, match=rf"{operator}|ONNX Runtime refuses it") as found:
         clprune.convert(path, out=tmp_path / "m", device=session)
     assert "\n" not in str(found.value)

@@ -362,6 +362,7 @@ def _with_changed_parts(random: Random, data: bytes, corpus: Any) -> bytes:
 
 def _handle_onnx(path: Path, session: Session | None) -> str:
     """Read, and on a device converted as a whole."""
+    from clprune.exchange.codes import with_float_activations
     from clprune.exchange.import_graph import import_graph
     from clprune.exchange.read import read_onnx
     from clprune.workflow.convert import convert, make_model
@@ -369,7 +370,9 @@ def _handle_onnx(path: Path, session: Session | None) -> str:
     if session is not None:
         with tempfile.TemporaryDirectory(prefix="clprune-fuzz-") as folder:
             return f"{convert(path, out=Path(folder) / 'a', device=session).relative_error < 1e-4}"
-    model = make_model(import_graph(read_onnx(path), path), str(path))
+    graph = read_onnx(path)
+    with_float_activations(graph, path)
+    model = make_model(import_graph(graph, path), str(path))
     return " ".join(layer.kind for layer in model.network.layers)
 
 

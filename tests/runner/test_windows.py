@@ -27,11 +27,21 @@ NETWORKS = {
         [maxpool]\nmaxpool_depth=1\nout_channels=3
         [convolutional]\nfilters=5\nsize=1\nactivation=linear
         [local_avgpool]\nsize=3\nstride=2""",
+    "borders": """
+        [pad]\ntop=2\nright=-3\nmode=reflect
+        [convolutional]\nfilters=12\nsize=3\nbatch_normalize=1\nactivation=linear
+        [groupnorm]\ngroups=3
+        [pad]\nleft=1\nbottom=4
+        [groupnorm]\ngroups=12\nepsilon=0.01
+        [pad]\ntop=-1\nleft=3\nmode=edge
+        [convolutional]\nfilters=5\nsize=1\nactivation=leaky
+        [pad]\ntop=1\nleft=2\nmode=wrap
+        [groupnorm]""",
     "local": """
         [convolutional]\nfilters=9\nsize=1\nactivation=leaky
         [normalization]\nsize=4\nalpha=0.1
         [local]\nfilters=5\nsize=3\npad=1\nstride=2\nactivation=leaky
-        [lrn]
+        [lrn]\nfull=1\nalpha=0.1
         [local]\nfilters=3\nsize=2\nactivation=linear""",
 }
 

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clprune.darknet.kinds.base import Keys, Layer, OptionError, boolean, flat, integer, number, word
-from clprune.darknet.reorder import Reorder
+from clprune.darknet.reorder import BORDERS, Reorder
 from clprune.darknet.resample import COORDINATES, ROUNDING, TAPS, Resampling
 from clprune.geometry import Shape
+
+#: Rows or columns of a border, and of what is cut off.
+MOST_BORDER = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +93,43 @@ class Resize(Layer):
             old=old, new=new, mode=self.mode, coordinates=self.coordinates, scale=scale or new / old,
             rounding=self.rounding, cubic=self.cubic,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pad(Layer):
+    """clprune's own: planes with a border of `mode` around them; so many rows or columns less where it is negative.
+
+    A border of zeros may have any width, others are taken from the planes, as the operator Pad of ONNX does it.
+    """
+
+    names = ("pad",)
+    carries_channels = True
+
+    top: int = integer(0, minimum=-MOST_BORDER)
+    left: int = integer(0, minimum=-MOST_BORDER)
+    bottom: int = integer(0, minimum=-MOST_BORDER)
+    right: int = integer(0, minimum=-MOST_BORDER)
+    mode: str = word(BORDERS, "zeros")
+
+    def output_shape(self, shapes: Sequence[Shape]) -> Shape:
+        sides = []
+        for length, (before, after) in zip(
+            (self.input.height, self.input.width), (("top", "bottom"), ("left", "right")), strict=True
+        ):
+            borders = {key: getattr(self, key) for key in (before, after)}
+            kept = length + sum(min(border, 0) for border in borders.values())
+            limit = {"zeros": MOST_BORDER, "edge": MOST_BORDER, "reflect": kept - 1, "wrap": kept}[self.mode]
+            for key, border in borders.items():
+                if kept < 1 or border > limit:
+                    message = f"{key}={border} of {self.input}: expected something to stay, and at most {limit}"
+                    raise OptionError(message, key=key)
+            sides.append(length + sum(borders.values()))
+        return replace(self.input, height=sides[0], width=sides[1])
+
+    @property
+    def order(self) -> Reorder:
+        """Where each value comes from."""
+        return Reorder(kind=self.mode, shape=self.input, border=(self.top, self.left, self.bottom, self.right))
 
 
 @dataclass(frozen=True, kw_only=True)
