@@ -1,0 +1,38 @@
+"""The page of converted models that were pruned, for a small one and a few images."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("sklearn", reason="digits-on-photos needs scikit-learn")
+if importlib.util.find_spec("torchvision") is None:
+    pytest.skip("torchvision is not installed", allow_module_level=True)
+
+from tools import pruned_models
+from tools.pruned_models import Way, main
+
+
+@pytest.mark.slow
+def test_a_row_for_each_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruned_models, "WAYS", (Way(method="filter", sparsity=0.5), Way(method="bcbp", sparsity=0.8)))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    out, few = (
+        tmp_path / "pruned.json",
+        ["--images", "16", "--dense-images", "16", "--epochs", "1", "--dense-epochs", "1"],
+    )
+    quick = ["--tune", "1", "--tune-pruned", "1", "--rounds", "2", "--work", str(tmp_path / "work"), "--out", str(out)]
+    done = CliRunner().invoke(main, ["--names", "shufflenet_v2_x0_5", *few, *quick])
+    assert done.exit_code == 0, done.output
+    (section,) = json.loads(out.read_text())["sections"].values()
+    dense, narrow, sparse = section["parts"][0]["rows"]
+    assert (dense[0], narrow[:3]) == ("dense", ["filter", "channel", "50% of channels"])
+    assert sparse[:3] == ["bcbp", "tile", "80% of units"]
+    assert float(narrow[7]) > 0
+    assert out.with_suffix(".md").read_text().startswith("# Converted models, pruned")
