@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,12 +94,18 @@ def _softmax(importer: Importer, node: NodeProto) -> Feature:
     feature = replace(feature, samples=None) if line and line[0] > 0 else importer.applied(feature)
     sides, elements = feature.places.shape, importer.sketch.shape(feature.layer).elements
     axis = attributes_of(node).get("axis", 1 if importer.opset < 13 else -1) % len(sides)
+    temperature = {"temperature": 1 / line[0]} if line and line[0] > 0 and line[0] != 1 else {}
+    if importer.opset >= 13 and math.prod(sides) > sides[axis]:
+        if len(sides) == 4 and axis == 1:
+            layer = importer.sketch.add("softmax", importer.planes(feature), spatial=1, **temperature)
+            return importer.delivered(layer)
+        if axis == len(sides) - 1 and importer.is_channels_last(feature):
+            return replace(feature, layer=importer.sketch.add("softmax", feature.layer, spatial=1, **temperature))
     length = math.prod(sides[axis:])
     is_run = np.array_equal(feature.places.reshape(-1), np.arange(elements))
     if not is_run or (importer.opset >= 13 and length != sides[axis]):
         raise UsageError(f"goes along axis {axis} of {list(sides)}: expected runs of neighbouring values")
-    options: dict[str, Any] = {"groups": elements // length, "temperature": 1 / line[0] if line and line[0] > 0 else 1}
-    options = {key: value for key, value in options.items() if value != 1}
+    options = temperature if length == elements else {"groups": elements // length, **temperature}
     return replace(feature, layer=importer.sketch.add("softmax", feature.layer, **options))
 
 

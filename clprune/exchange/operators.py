@@ -96,12 +96,12 @@ def _(layer: GroupNorm, site: Site) -> str:
 
 @write_layer.register
 def _(layer: Softmax, site: Site) -> str:
-    graph, x = site.graph, site.graph.vector(site.x)
+    graph, x = site.graph, site.planes[0] if layer.spatial else site.graph.vector(site.x)
     if layer.temperature != 1:
         x = graph.add("Div", x, graph.number(layer.temperature))
     if layer.tree is not None:
         return _write_runs(graph, x, runs_of([(size, "softmax", 1.0) for size in layer.tree.group_sizes]))
-    if layer.groups == 1:
+    if layer.groups == 1:  # of planes or of a vector
         return graph.add("Softmax", x, axis=1)
     groups = graph.reshape(x, layer.groups, layer.input.elements // layer.groups)
     return graph.add("Flatten", graph.add("Softmax", groups, axis=2), axis=1)

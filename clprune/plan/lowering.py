@@ -142,8 +142,9 @@ def _(layer: Connected, site: Site) -> None:
 
 @lower.register
 def _(layer: Softmax, site: Site) -> None:
-    if layer.tree is not None:
-        runs = runs_of([(size, "softmax", 1.0) for size in layer.tree.group_sizes])
+    if layer.tree is not None or layer.spatial:
+        sizes = [layer.input.channels] if layer.tree is None else layer.tree.group_sizes
+        runs = runs_of([(size, "softmax", 1.0) for size in sizes])
         site.compute(HeadOperation(input=site.x, output=site.y, runs=runs, temperature=layer.temperature))
         return
     count, length = site.batch * layer.groups, layer.input.elements // layer.groups

@@ -504,6 +504,8 @@ def _crop(layer: planes.Crop, x: Tensor) -> Tensor:
 @_computes(functions.Softmax)
 def _softmax(layer: functions.Softmax, x: Tensor) -> Tensor:
     x = x.contiguous() / layer.temperature
+    if layer.spatial:
+        return functional.softmax(x, 1)
     if layer.tree is not None:
         return _by_run(x, heads.runs_of([(size, "softmax", 1.0) for size in layer.tree.group_sizes]))
     return functional.softmax(x.view(len(x), layer.groups, -1), 2).view(x.shape)

@@ -96,6 +96,7 @@ CASES: dict[str, tuple[Any, list[str]]] = {
     "gelu": (After(lambda x: functional.gelu(x, approximate="tanh")), []),
     "shuffled": (After(lambda x, layer: layer(x), nn.PixelShuffle(2)), ["convolutional", "convolutional", "reorg"]),
     "focus": (After(focus, nn.Conv2d(32, 4, 1)), []),
+    "classes of places": (After(lambda x: (x * 2).softmax(1)), ["convolutional", "softmax"]),
     "every other": (After(lambda x: functional.relu(x[:, 1:, 1::2, ::3])), []),
 }
 
@@ -118,7 +119,7 @@ def test_layer_normalization_of_any_version(opset: int, tmp_path: Path, session:
 @pytest.mark.parametrize(
     ("module", "text"),
     [
-        (After(lambda x: x.softmax(1)), "goes along axis 1 .*expected runs of neighbouring values"),
+        (After(lambda x: x.softmax(2)), "goes along axis 2 .*expected runs of neighbouring values"),
         (After(functional.softplus), "comes after operators that no activation of clprune equals"),
         (After(lambda x: x.mean(2, keepdim=True)), r"takes axes \[2\] of .*: expected height and width, or channels"),
         (After(lambda x: x.sum(1)), "has keepdims=0: expected 1"),

@@ -68,10 +68,15 @@ def test_modules_there_and_back(tmp_path: Path, session: Session) -> None:
                             "groupnorm"]  # fmt: skip
     with clprune.Runner(clprune.load_model(model.save(tmp_path / "m")[0], batch=2), session=session) as runner:
         ours = runner(x.numpy())
+    packed = clprune.load_model(model.save(tmp_path / "packed", file_format="packed")[0])
+    for old, new in zip(model.weights.layers, packed.weights.layers, strict=True):
+        assert (old is None) == (new is None)
+        assert old is None or (np.array_equal(old.weights, new.weights) and np.array_equal(old.biases, new.biases))
     back = clprune.to_torch(model)
     with torch.no_grad():
         theirs = module(x).numpy()
-        assert np.abs(ours.reshape(theirs.shape) - theirs).max() < 1e-5 * np.abs(theirs).max()
+        theirs = theirs.reshape(ours.shape)
+        assert np.abs(ours - theirs).max() < 1e-5 * np.abs(theirs).max()
         assert np.abs(back(x).numpy() - theirs).max() < 1e-5 * np.abs(theirs).max()
     assert sum(parameter.requires_grad for parameter in back.parameters()) == 10
 

@@ -36,7 +36,8 @@ NETWORKS = {
         [pad]\ntop=-1\nleft=3\nmode=edge
         [convolutional]\nfilters=5\nsize=1\nactivation=leaky
         [pad]\ntop=1\nleft=2\nmode=wrap
-        [groupnorm]""",
+        [groupnorm]
+        [softmax]\nspatial=1\ntemperature=0.5""",
     "local": """
         [convolutional]\nfilters=9\nsize=1\nactivation=leaky
         [normalization]\nsize=4\nalpha=0.1
@@ -58,5 +59,5 @@ def test_windows(runner_of: Callable[..., Runner], network_of: Callable[..., Net
         assert all(error.is_within for error in verify_network(runner, weights, x))
         found = runner(x)
     with torch.no_grad():
-        expected = load_module(network, weights).eval()(torch.from_numpy(x)).numpy()
+        expected = load_module(network, weights, answers=True).eval()(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

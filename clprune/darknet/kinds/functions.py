@@ -99,16 +99,17 @@ class Dropout(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Softmax(Layer):
-    """Softmax over each of `groups` equal runs of the flattened input, or each group of classes of the `tree` file, of
-    values divided by `temperature`.
+    """Softmax over each of `groups` equal runs of the flattened input, each group of classes of the `tree` file, or,
+    `spatial`, the channels of each place, of values divided by `temperature`.
     """
 
     names = ("softmax", "soft")
-    keys = Keys(read="tree", silent="noloss", neutral={"spatial": 0})
+    keys = Keys(read="tree", silent="noloss")
     takes_vector = True
 
     groups: int = integer()
     temperature: float = number(1.0)
+    spatial: bool = boolean()
     tree: Tree | None = None
 
     @classmethod
@@ -122,6 +123,8 @@ class Softmax(Layer):
             raise OptionError(f"groups={self.groups} does not divide the {self.input.elements} inputs", key="groups")
         if self.temperature <= 0:
             raise OptionError(f"temperature={self.temperature:g}: expected more than 0", key="temperature")
+        if self.spatial and (self.tree is not None or self.groups > 1):
+            raise OptionError("spatial=1 with groups or a tree: expected one of them", key="spatial")
 
 
 @dataclass(frozen=True, kw_only=True)
