@@ -89,6 +89,15 @@ def is_square(samples: Samples) -> bool:
         return bool((np.abs(samples - PROBES**2) <= _TOLERANCE * (1 + PROBES**2)).all())
 
 
+def exponential_of(samples: Samples) -> tuple[float, float] | None:
+    """(a, b) where they are `a * elu(x) + b * relu(x)`: an ELU of another alpha, or a SELU."""
+    low, one = float(samples[PROBES == -1][0]), float(samples[PROBES == 1][0])
+    share = low / np.expm1(-1)
+    with np.errstate(over="ignore"):
+        made = share * activate("elu", PROBES) + (one - share) * np.maximum(PROBES, 0)
+    return (share, one - share) if share and np.isfinite(one) and _are_close(samples, made) else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class BrokenLine:
     """`slope * x + offset`, plus `change * max(x - place, 0)` for each of `corners` (place, change)."""
@@ -106,12 +115,15 @@ def broken_line_of(samples: Samples) -> BrokenLine | None:
         return None
     slopes = np.diff(y) / np.diff(x)
     same = np.abs(np.diff(slopes)) <= 1e-5 * (1 + np.abs(slopes[1:]))
-    # three points on a line make one; each is kept as (slope, offset), lines of one slope and offset as one
-    lines: list[tuple[float, float]] = []
+    # three points on a line make one, (slope, offset); of neighbours that are alike the middle one counts: those at the
+    # ends begin or end at a corner, which constants rounded to float32 move a little
+    alike: list[list[tuple[float, float]]] = []
     for index in np.flatnonzero(same):
         line = (float(slopes[index]), float(y[index] - slopes[index] * x[index]))
-        if not lines or not np.allclose(line, lines[-1], rtol=1e-4, atol=1e-4):
-            lines.append(line)
+        if not alike or not np.allclose(line, alike[-1][-1], rtol=1e-4, atol=1e-4):
+            alike.append([])
+        alike[-1].append(line)
+    lines = [group[len(group) // 2] for group in alike]
     corners = []
     for (slope, offset), (next_slope, next_offset) in itertools.pairwise(lines):
         if slope == next_slope:

@@ -26,7 +26,7 @@ SUMS = Operators()
 _LEAST_EPSILON = 1e-12
 
 
-@SUMS.of("ReduceSum", "ReduceL2", "ReduceSumSquare")
+@SUMS.of("ReduceL2", "ReduceSumSquare")
 def _sum(importer: Importer, node: NodeProto) -> Feature:
     return channel_sum(importer, node, is_mean=False)
 
@@ -40,8 +40,6 @@ def channel_sum(importer: Importer, node: NodeProto, *, is_mean: bool) -> Featur
     last = np.moveaxis(np.arange(shape.elements).reshape(1, *shape.dimensions), 1, -1)
     if len(axes) != 1 or places.size != last.size or not np.array_equal(places.reshape(-1), last.reshape(-1)):
         raise UsageError(f"takes axes {axes} of {list(feature.places.shape)}: expected height and width, or channels")
-    if not attributes_of(node).get("keepdims", 1):
-        raise UsageError("has keepdims=0: expected 1, planes of one channel")
     is_root, squares = node.op_type == "ReduceL2", node.op_type in ("ReduceL2", "ReduceSumSquare")
     base = importer.applied(feature) if squares else feature
     if squares:
@@ -56,7 +54,10 @@ def channel_sum(importer: Importer, node: NodeProto, *, is_mean: bool) -> Featur
         squares = is_square(feature.samples)
         of = replace(feature, samples=None, otherwise=None) if squares else importer.applied(feature)
     importer.sums[layer] = ChannelSum(of=of, share=share, is_square=squares)
-    sides = [1 if axis == axes[0] else side for axis, side in enumerate(feature.places.shape)]
+    keeps = attributes_of(node).get("keepdims", 1)
+    sides = [
+        1 if axis == axes[0] else side for axis, side in enumerate(feature.places.shape) if keeps or axis != axes[0]
+    ]
     made = importer.delivered(layer, np.arange(shape.height * shape.width, dtype=np.int32).reshape(sides))
     with np.errstate(invalid="ignore"):
         return replace(made, samples=np.sqrt(PROBES)) if is_root else made

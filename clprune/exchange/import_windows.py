@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto
+from onnx import NodeProto, helper
 
 from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
 from clprune.exchange.feature import LOWEST, ZERO, Feature, border_of
 from clprune.exchange.import_sums import channel_sum
 from clprune.exchange.importer import Importer, Operators
+from clprune.exchange.parts import add_pad
 from clprune.exchange.read import attributes_of
 from clprune.geometry import Shape
 
@@ -55,9 +56,15 @@ def _average_pool(importer: Importer, node: NodeProto) -> Feature:
     feature, attributes = importer.feature(node), attributes_of(node)
     size = attributes.get("kernel_shape", [])
     layer, border = _bordered(importer, node)
-    counts = attributes.get("count_include_pad", 0)
-    if any(border) and ((not counts and any(attributes.get("pads", []))) or attributes.get("ceil_mode")):
+    pads = attributes.get("pads", [0, 0, 0, 0])
+    counts = attributes.get("count_include_pad", 0) and any(pads)
+    if any(border) and ((not counts and any(pads)) or attributes.get("ceil_mode")):
         layer, border = importer.planes(importer.applied(feature)), (0, 0, 0, 0)
+    if counts and attributes.get("ceil_mode") and len(pads) == 4 and min(pads) >= 0:
+        # its own border counts, what is added for the last window does not: the first becomes a layer
+        layer = add_pad(importer.sketch, layer, pads)
+        node = helper.make_node("AveragePool", [], [], **{**attributes, "pads": [0, 0, 0, 0]})
+        counts = 0
     shape = importer.sketch.shape(layer)
     options = _window(node, shape, size, border, is_pool=True)
     has_border = any(value for key, value in options.items() if key.startswith("padding"))
@@ -65,19 +72,17 @@ def _average_pool(importer: Importer, node: NodeProto) -> Feature:
         return importer.delivered(importer.sketch.add("avgpool", layer))
     if not has_border and options.get("size") == options.get("stride") == 1:
         return feature
-    if has_border and attributes.get("ceil_mode") and counts:
-        raise UsageError("rounds up its size and counts its border: expected one of both")
     if has_border and (counts or any(border)):
         options["count_border"] = 1
     return importer.delivered(importer.sketch.add("local_avgpool", layer, **options))
 
 
-@WINDOWS.of("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax")
+@WINDOWS.of("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "ReduceSum")
 def _of_planes(importer: Importer, node: NodeProto) -> Feature:
     """The mean or maximum of each channel, wherever its places went, or of all channels at each place."""
     given, attributes = importer.feature(node), attributes_of(node)
     places, rank = given.places, given.places.ndim
-    is_global, is_mean = node.op_type.startswith("Global"), node.op_type in ("GlobalAveragePool", "ReduceMean")
+    is_global, is_mean = node.op_type.startswith("Global"), not node.op_type.endswith(("Max", "MaxPool"))
     axes = list(range(2, rank)) if is_global else importer.option(node, "axes", 1, list(range(rank)))
     axes = sorted(axis % rank for axis in axes)
     shape = importer.sketch.shape(given.layer)
@@ -85,6 +90,9 @@ def _of_planes(importer: Importer, node: NodeProto) -> Feature:
     plane = shape.height * shape.width
     rows = np.sort(places.transpose(*kept, *axes).reshape(-1, math.prod(places.shape[axis] for axis in axes)), axis=1)
     if 0 in axes or not np.array_equal(rows, rows[:, :1] // plane * plane + np.arange(plane)):
+        is_side = rank == 4 and axes in ([2], [3]) and not importer.is_channels_last(given)
+        if is_side and node.op_type != "ReduceSum":
+            return _over_one_side(importer, node, axes[0], is_mean=is_mean)
         return _over_channels(importer, node, axes, is_mean=is_mean)
     feature = importer.applied(given)
     keeps = is_global or attributes.get("keepdims", 1)
@@ -92,14 +100,26 @@ def _of_planes(importer: Importer, node: NodeProto) -> Feature:
     size = {"size_y": shape.height, "size_x": shape.width, "stride": 1, "padding": 0}
     options: dict[str, Any] = {} if is_mean else size
     layer = importer.sketch.add("avgpool" if is_mean else "maxpool", feature.layer, **options)
+    if node.op_type == "ReduceSum":
+        layer = importer.affine(layer, plane, 0.0)
     return importer.delivered(layer, (rows[:, 0] // plane).reshape(sides))
+
+
+def _over_one_side(importer: Importer, node: NodeProto, axis: int, *, is_mean: bool) -> Feature:
+    """The mean or maximum of each row, or of each column: windows as long."""
+    layer = importer.planes(importer.feature(node))
+    shape = importer.sketch.shape(layer)
+    size = {"size_y": shape.height, "size_x": 1} if axis == 2 else {"size_y": 1, "size_x": shape.width}
+    kind = "local_avgpool" if is_mean else "maxpool"
+    made = importer.delivered(importer.sketch.add(kind, layer, **size, stride=1, padding=0))
+    return made if attributes_of(node).get("keepdims", 1) else replace(made, places=made.places.squeeze(axis))
 
 
 def _over_channels(importer: Importer, node: NodeProto, axes: list[int], *, is_mean: bool) -> Feature:
     """The mean or maximum of all channels at each place."""
     feature = importer.feature(node)
     if is_mean and len(axes) == 1:
-        return channel_sum(importer, node, is_mean=True)
+        return channel_sum(importer, node, is_mean=node.op_type == "ReduceMean")
     if is_mean or axes != [1] or feature.places.ndim != 4 or not attributes_of(node).get("keepdims", 1):
         raise UsageError(f"takes axes {axes} of {list(feature.places.shape)}: expected height and width, or channels")
     return importer.delivered(importer.sketch.add("maxpool", importer.planes(feature), maxpool_depth=1, out_channels=1))

@@ -24,6 +24,7 @@ from clprune.exchange.feature import (
     activation_of,
     broken_line_of,
     channels_last,
+    exponential_of,
     is_square,
     line_of,
     whole,
@@ -159,6 +160,8 @@ class Importer:
                 return self.resolved(feature.otherwise())
             except UsageError:
                 pass  # what is open may be computed all the same
+        if exponential_of(feature.at_probes) is not None:
+            return feature
         if is_square(feature.at_probes) or broken_line_of(feature.at_probes) is not None:
             return feature
         raise UsageError("comes after operators that no activation of clprune equals")
@@ -178,6 +181,10 @@ class Importer:
             layer = self.affine(layer, *straight)
         elif name is not None:
             layer = self.sketch.add("activation", layer, activation=name) if name != "linear" else layer
+        elif (shares := exponential_of(feature.at_probes)) is not None:
+            parts = [self.sketch.add("activation", layer, activation=way) for way in ("elu", "relu")]
+            parts = [self.affine(part, share, 0.0) for part, share in zip(parts, shares, strict=True)]
+            layer = self.sketch.add("shortcut", *parts, activation="linear")
         elif is_square(feature.at_probes):
             layer = self.sketch.add("sam", layer, layer, activation="linear")
         else:

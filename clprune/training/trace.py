@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,18 @@ class Trace:
     constants: dict[str, npt.NDArray[np.float32]]
     images: npt.NDArray[np.float32]
     answers: tuple[npt.NDArray[np.float32], ...]
+
+
+@contextlib.contextmanager
+def _without_log() -> Iterator[None]:
+    """The exporter prints the whole graph that it fails at on stdout, from C++, unless its log is off."""
+    core: Any = torch._C
+    was_on = core._jit_is_onnx_log_enabled()
+    core._jit_set_onnx_log_enabled(False)
+    try:
+        yield
+    finally:
+        core._jit_set_onnx_log_enabled(was_on)
 
 
 class _Normalized(nn.Module):
@@ -75,7 +88,7 @@ def trace(
     traced = copy.deepcopy(module, {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}).eval()
     images, file = example_input[:1].detach().cpu(), io.BytesIO()
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), warnings.catch_warnings(), _without_log():
             warnings.simplefilter("ignore")
             answers = traced(images)
             torch.onnx.utils.export(

@@ -178,18 +178,23 @@ def test_a_module_becomes_a_network_that_darknets_layers_make(session: Session) 
         np.testing.assert_allclose(runner(images.numpy()), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_modules_that_cannot_be_had_are_one_line(session: Session) -> None:
+def test_modules_that_cannot_be_had_are_one_line(session: Session, capfd: pytest.CaptureFixture[str]) -> None:
     torch = pytest.importorskip("torch", reason="modules need PyTorch")
     nn = torch.nn
     for made, text in (
         (nn.Conv2d(4, 4, 3), r"Conv2d: cannot be traced: RuntimeError"),
         (nn.ReflectionPad1d((1, 1)), r"\(Pad\) .*, expected: rows and columns|Pad1d"),
         (nn.LPPool2d(3, 2), r"expected|supported"),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(5)),
+            "cannot be traced: .*output size that are not factor",
+        ),
         (nn.LSTM(8, 3), r"LSTM: .*"),
     ):
         with pytest.raises(ExchangeError, match=text) as found:
             clprune.from_torch(made, torch.rand(1, 3, 8, 8), device=session)
         assert "\n" not in str(found.value)
+    assert "graph(" not in capfd.readouterr().out  # which the exporter would print
     with pytest.raises(clprune.UsageError, match=r"expected float32 \[N, C, H, W\]"):
         clprune.from_torch(nn.ReLU(), torch.rand(3, 8, 8), device=session)
 
