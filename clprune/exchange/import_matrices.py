@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,8 @@ def _layer_normalization(importer: Importer, node: NodeProto) -> Feature:
 def _group_normalization(importer: Importer, node: NodeProto) -> Feature:
     """Groups are runs of channels, however the tensor is folded."""
     feature, attributes = importer.applied(importer.feature(node)), attributes_of(node)
+    if feature.places.ndim == 4:
+        feature = importer.delivered(importer.planes(feature))
     shape, sides = importer.sketch.shape(feature.layer), feature.places.shape
     groups = attributes.get("num_groups", 0) if node.op_type == "GroupNormalization" else sides[1]
     is_whole = np.array_equal(feature.places.reshape(-1), np.arange(shape.elements))
@@ -82,7 +85,11 @@ def _local_response_normalization(importer: Importer, node: NodeProto) -> Featur
     layer = importer.planes(importer.feature(node))
     if not 1 <= size <= 2 * importer.sketch.shape(layer).channels + 1:
         raise UsageError(f"has size={size}: expected 1 to twice the channels")
-    facts = {"alpha": attributes.get("alpha", 1e-4) / size, "beta": attributes.get("beta", 0.75), "kappa": bias}
+    facts: dict[str, Any] = {
+        "alpha": attributes.get("alpha", 1e-4) / size,
+        "beta": attributes.get("beta", 0.75),
+        "kappa": bias,
+    }
     return importer.delivered(importer.sketch.add("normalization", layer, size=size, full=1, **facts))
 
 
@@ -94,7 +101,7 @@ def _softmax(importer: Importer, node: NodeProto) -> Feature:
     feature = replace(feature, samples=None) if line and line[0] > 0 else importer.applied(feature)
     sides, elements = feature.places.shape, importer.sketch.shape(feature.layer).elements
     axis = attributes_of(node).get("axis", 1 if importer.opset < 13 else -1) % len(sides)
-    temperature = {"temperature": 1 / line[0]} if line and line[0] > 0 and line[0] != 1 else {}
+    temperature: dict[str, Any] = {"temperature": 1 / line[0]} if line and line[0] > 0 and line[0] != 1 else {}
     if importer.opset >= 13 and math.prod(sides) > sides[axis]:
         if len(sides) == 4 and axis == 1:
             layer = importer.sketch.add("softmax", importer.planes(feature), spatial=1, **temperature)

@@ -107,7 +107,8 @@ def _transposed(importer: Importer, node: NodeProto) -> Any:
         layer = importer.sketch.add("reorg", layer, stride=stride, reverse=1)
     whole = importer.delivered(layer)
     ends = [side.start + side.outputs for side in sides]
-    return replace(whole, places=whole.places[:, :, rows.start : ends[0], columns.start : ends[1]])
+    wanted = replace(whole, places=whole.places[:, :, rows.start : ends[0], columns.start : ends[1]])
+    return importer.delivered(importer.planes(wanted))  # whatever follows may fold it, as group normalization does
 
 
 def _sides(attributes: dict[str, Any], shape: Shape, size: Sequence[int]) -> list[_Side]:

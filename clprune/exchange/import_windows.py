@@ -109,7 +109,7 @@ def _over_one_side(importer: Importer, node: NodeProto, axis: int, *, is_mean: b
     """The mean or maximum of each row, or of each column: windows as long."""
     layer = importer.planes(importer.feature(node))
     shape = importer.sketch.shape(layer)
-    size = {"size_y": shape.height, "size_x": 1} if axis == 2 else {"size_y": 1, "size_x": shape.width}
+    size: dict[str, Any] = {"size_y": shape.height, "size_x": 1} if axis == 2 else {"size_y": 1, "size_x": shape.width}
     kind = "local_avgpool" if is_mean else "maxpool"
     made = importer.delivered(importer.sketch.add(kind, layer, **size, stride=1, padding=0))
     return made if attributes_of(node).get("keepdims", 1) else replace(made, places=made.places.squeeze(axis))

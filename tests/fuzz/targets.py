@@ -318,6 +318,33 @@ def _onnx_seeds(folder: Path) -> None:
         network = load_network(cfg)
         export(Model(network=network, weights=random_weights(network, seed=1)), onnx=folder / f"{name}.onnx")
         cfg.unlink()
+    (folder / "others.onnx").write_bytes(_other_operators())
+
+
+def _other_operators() -> bytes:
+    """A model of operators that no export writes: codes, a transposed convolution, borders, normalization."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "step", "zero"], ["d"]),
+        helper.make_node("ConvTranspose", ["d", "w"], ["t"], strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 0]),
+        helper.make_node("InstanceNormalization", ["t", "s", "s"], ["i"], epsilon=1e-3),
+        helper.make_node("Pad", ["i", "p"], ["b"], mode="reflect"),
+        helper.make_node("AveragePool", ["b"], ["a"], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, ceil_mode=1),
+        helper.make_node("LRN", ["a"], ["l"], size=3),
+        helper.make_node("Softmax", ["l"], ["y"], axis=1),
+    ]
+    values = {
+        "step": np.float32(0.1), "zero": np.uint8(0), "w": np.linspace(-1, 1, 96, dtype=np.float32).reshape(3, 2, 4, 4),
+        "s": np.float32([1, 2]), "p": np.int64([0, 0, 1, 0, 0, 0, 2, 1]),
+    }  # fmt: skip
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()]
+    ends = [helper.make_tensor_value_info(*end) for end in (("x", TensorProto.FLOAT, [1, 3, 5, 6]),
+                                                            ("y", TensorProto.FLOAT, None))]  # fmt: skip
+    graph = helper.make_graph(nodes, "graph", ends[:1], ends[1:], tensors)
+    content: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
+    return content
 
 
 def _mutated_onnx(random: Random, data: bytes, corpus: Any) -> bytes:

@@ -64,6 +64,6 @@ class GroupNorm(Layer):
         if self.input.channels % self.groups:
             message = f"groups={self.groups} does not divide the {self.input.channels} channels: expected a divisor"
             raise OptionError(message, key="groups")
-        if not 0 < self.epsilon < 1e6:
-            raise OptionError(f"epsilon={self.epsilon:g}: expected more than 0", key="epsilon")
+        if not 1e-9 <= self.epsilon <= 1e6:  # less turns the rounding of equal values into answers
+            raise OptionError(f"epsilon={self.epsilon:g}: expected 1e-9 to 1e6", key="epsilon")
         return self.input
