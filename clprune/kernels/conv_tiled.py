@@ -24,6 +24,8 @@ from clprune.kernels.windows import window_variables
 from clprune.kernels.workload import Workload
 from clprune.packing.columns import PackedColumns, divided
 
+_SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConvTiledTile:
@@ -42,7 +44,7 @@ class ConvTiledTile:
     sweep: int = field(default=0, metadata=values(0, 1, 4))
     vector_width: int = field(default=4, metadata=values(4))
     stage_width: int = field(default=1, metadata=values(1, 4, cpu=(1,)))
-    splits: int = field(default=1, metadata=values(1, 2, 3, 4, 6, 8, 12, 16, cpu=(1,)))
+    splits: int = field(default=1, metadata=values(*_SPLITS, cpu=(1,)))
 
     @property
     def work_group_size(self) -> int:
@@ -220,7 +222,7 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
         """
         best, best_share = self.safe_tile(operation), 0.0
         for tile in self.own_tiles(device):
-            for splits in self.parameters["splits"]:
+            for splits in _SPLITS:
                 split = dataclasses.replace(tile, splits=splits)
                 if self.rejection(split, operation, device) is None:
                     share = _full_share(split, operation, device.compute_units)
