@@ -29,23 +29,25 @@ DAMPING = 0.01
 #: conjugate gradients for all rows, which are in float32 and no factorization: as if half as many.
 MOST_EXACT = 2e9
 
-#: Conjugate gradients end when every row's residual has become this much smaller, or after so many steps.
-TOLERANCE, STEPS = 1e-3, 40
+#: Conjugate gradients end when every row's residual has become this much smaller, or after so many steps. The few give
+#: about 1.5 times the least error, for every mask alike (VGG16's layers of 512 channels): enough to rank masks.
+TOLERANCE, STEPS, FEW_STEPS = 1e-3, 40, 12
 
 
-def solve_rows(gram: Float64, right: Float64, mask: Mask, *, damping: float = DAMPING) -> Float64:
+def solve_rows(gram: Float64, right: Float64, mask: Mask, *, damping: float = DAMPING, steps: int = STEPS) -> Float64:
     """The D `[M, K]` of the formula, zero where `mask` `[M, K]` is False; `gram` is G `[K, K]`, `right` `[M, K]`.
 
     Rows that keep the same columns, as those of one row block do, share one system of equations.
     """
-    ridged = gram + damping * float(np.mean(gram.diagonal())) * np.eye(len(gram))
+    ridged = gram.copy()
+    ridged.flat[:: len(gram) + 1] += damping * float(np.mean(gram.diagonal()))
     patterns, rows = np.unique(np.packbits(mask, axis=1), axis=0, return_inverse=True)
     kept = np.unpackbits(patterns, axis=1, count=mask.shape[1]).astype(np.bool_)
     if not np.trace(gram) > 0:
         return np.zeros_like(right)
-    if not _is_exact(kept, rows=len(mask)):
+    if not _is_exact(kept, rows=len(mask), steps=steps):
         single = ridged.astype(np.float32), np.where(mask, right, 0).astype(np.float32)
-        return _conjugate_gradients(*single, mask).astype(np.float64)
+        return _conjugate_gradients(*single, mask, steps=steps).astype(np.float64)
     solved = np.zeros_like(right)
     for number, pattern in enumerate(kept):
         chosen, columns = np.flatnonzero(rows.reshape(-1) == number), np.flatnonzero(pattern)
@@ -55,20 +57,20 @@ def solve_rows(gram: Float64, right: Float64, mask: Mask, *, damping: float = DA
     return solved
 
 
-def _is_exact(kept: Mask, *, rows: int) -> bool:
+def _is_exact(kept: Mask, *, rows: int, steps: int) -> bool:
     """Whether the systems of the patterns `kept` `[patterns, K]` are solved one by one, for so many rows in all."""
     multiplications = float((kept.sum(axis=1, dtype=np.float64) ** 3).sum())
-    return bool(multiplications <= max(MOST_EXACT, STEPS / 2 * rows * kept.shape[1] ** 2))
+    return bool(multiplications <= max(MOST_EXACT, steps / 2 * rows * kept.shape[1] ** 2))
 
 
-def _conjugate_gradients(ridged: Float32, right: Float32, mask: Mask) -> Float32:
+def _conjugate_gradients(ridged: Float32, right: Float32, mask: Mask, *, steps: int) -> Float32:
     """The same for every row at once, to `TOLERANCE`: single weights make a pattern of every row."""
     diagonal = ridged.diagonal()
     solved, residual = np.zeros_like(right), right
     direction = conditioned = residual / diagonal
     product = (residual * conditioned).sum(axis=1)
     enough = TOLERANCE**2 * product
-    for _ in range(STEPS):
+    for _ in range(steps):
         if (product <= enough).all():
             break
         image = np.where(mask, direction @ ridged, 0)

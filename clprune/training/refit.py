@@ -24,7 +24,7 @@ from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, check_data
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.dataset import DataSet
-from clprune.pruning.least_squares import solve_rows
+from clprune.pruning.least_squares import FEW_STEPS, STEPS, solve_rows
 from clprune.pruning.network import Masks, layer_values
 from clprune.pruning.winograd import transformed
 from clprune.training.distillation import distillation_loss, heads_loss
@@ -123,7 +123,12 @@ class Reference:
         by the images that judge one change, of which then are the answers; `is_quick`, each layer is fitted as if it
         alone were pruned.
         """
-        values, part = list(pruned.layers), slice(self._judged if is_quick or only is not None else None)
+        judges = is_quick or only is not None
+        values, part, steps = (
+            list(pruned.layers),
+            slice(self._judged if judges else None),
+            FEW_STEPS if judges else STEPS,
+        )
         outputs = {index: batches[part] for index, batches in self.outputs.items()}
         found: dict[int, Batches] = {-1: outputs[-1]}
         for layer, torch_layer, dense in zip(
@@ -135,7 +140,7 @@ class Reference:
             if is_meant and own is not None and isinstance(layer, MatrixLayer) and _can_be_fitted(layer, own.winograd):
                 before = outputs[layer.sources[0]]
                 own = values[layer.index] = self._fit(
-                    layer, own, masks.get(layer.index), inputs[0], before, is_quick=is_quick
+                    layer, own, masks.get(layer.index), inputs[0], before, is_quick=is_quick, steps=steps
                 )
             if is_same and own is dense:
                 found[layer.index] = outputs[layer.index]
@@ -163,7 +168,7 @@ class Reference:
         assert isinstance(layer, MatrixLayer) and values is not None
         inputs = [self.outputs[source][: self._judged] for source in layer.sources]
         if _can_be_fitted(layer, values.winograd):
-            values = self._fit(layer, values, mask, inputs[0], inputs[0])
+            values = self._fit(layer, values, mask, inputs[0], inputs[0], steps=FEW_STEPS)
         found, dense = _run(load_layer(layer, values).eval(), inputs), self.outputs[index][: self._judged]
         lost = sum(float((one - other).square().sum()) for one, other in zip(found, dense, strict=True))
         return lost / max(sum(float(one.square().sum()) for one in dense), 1e-30)
@@ -176,36 +181,45 @@ class Reference:
         inputs: Batches,
         dense: Batches,
         *,
+        steps: int,
         is_quick: bool = False,
     ) -> LayerWeights:
         """For `inputs` in place of the `dense` network's."""
         if inputs is not dense:
             gone = None if values.winograd is not None else _columns_gone(layer, inputs, dense)
             if gone is not None:
-                return self._solved(layer, values, mask, self._dense_sums(layer, None).without(gone))
+                return self._solved(layer, values, mask, self._dense_sums(layer, None).without(gone), steps=steps)
             if not is_quick:
-                return self._solved(layer, values, mask, _sums(layer, values.winograd, inputs, dense))
+                return self._solved(layer, values, mask, _sums(layer, values.winograd, inputs, dense), steps=steps)
             if mask is None:
                 return values
-        digest = hashlib.sha256(f"{layer.index} {values.winograd}".encode())
+        digest = hashlib.sha256(f"{layer.index} {values.winograd} {steps}".encode())
         for array in (values.weights, np.ones(1) if mask is None else mask):
             digest.update(array.tobytes())
         if digest.digest() not in self._fitted:
             if sum(held.weights.nbytes for held in self._fitted.values()) > HELD_BYTES:
                 self._fitted.clear()
             sums = self._dense_sums(layer, values.winograd)
-            self._fitted[digest.digest()] = self._solved(layer, values, mask, sums)
+            self._fitted[digest.digest()] = self._solved(layer, values, mask, sums, steps=steps)
         return self._fitted[digest.digest()]
 
     def _solved(
-        self, layer: MatrixLayer, values: LayerWeights, mask: NDArray[np.bool_] | None, sums: _Sums
+        self,
+        layer: MatrixLayer,
+        values: LayerWeights,
+        mask: NDArray[np.bool_] | None,
+        sums: _Sums,
+        *,
+        steps: int,
     ) -> LayerWeights:
         dense = layer_values(self.weights, layer.index)
         if values.winograd is not None:
             dense = transformed(layer, dense, winograd=values.winograd)
         kept = np.ones(_rows(values, values.weights).shape, np.bool_) if mask is None else _rows(values, mask)
         target, start = (_rows(each, each.weights).astype(np.float64) for each in (dense, values))
-        change = solve_rows(sums.gram, target @ sums.cross - start @ sums.gram, kept)
+        is_dense = sums.cross is sums.gram
+        right = (target - start) @ sums.gram if is_dense else target @ sums.cross - start @ sums.gram
+        change = solve_rows(sums.gram, right, kept, steps=steps)
         # a row that keeps nothing is a channel that is gone: no constant takes its place
         constant = np.where(kept.any(axis=1), target @ sums.dense_mean - (start + change) @ sums.mean, 0)
         return _with_rows(values, start + change, constant.astype(np.float32))
@@ -304,18 +318,16 @@ def _sums(layer: MatrixLayer, winograd: int | None, inputs: Batches, dense: Batc
     gram, cross, mean, dense_mean = (np.zeros(()) for _ in range(4))
     for found, expected in zip(inputs, dense, strict=True):
         x = _columns(layer, winograd, found, wanted)
-        d = x if found is expected else _columns(layer, winograd, expected, wanted)
-        product = (x @ x.T).double().numpy()
-        gram, cross = gram + product, cross + (product if d is x else (d @ x.T).double().numpy())
+        d = x if inputs is dense else _columns(layer, winograd, expected, wanted)
+        gram = gram + (x @ x.T).double().numpy()
+        if d is not x:
+            cross = cross + (d @ x.T).double().numpy()
         mean, dense_mean = mean + x.double().sum(1).numpy(), dense_mean + d.double().sum(1).numpy()
         count += x.shape[1]
     mean, dense_mean = mean / count, dense_mean / count
-    return _Sums(
-        gram=gram - count * np.outer(mean, mean),
-        cross=cross - count * np.outer(dense_mean, mean),
-        mean=mean,
-        dense_mean=dense_mean,
-    )
+    gram = gram - count * np.outer(mean, mean)
+    cross = gram if inputs is dense else cross - count * np.outer(dense_mean, mean)
+    return _Sums(gram=gram, cross=cross, mean=mean, dense_mean=dense_mean)
 
 
 def _columns(layer: MatrixLayer, winograd: int | None, x: Tensor, wanted: int) -> Tensor:

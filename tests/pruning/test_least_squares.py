@@ -13,7 +13,7 @@ from clprune.pruning.least_squares import solve_rows
 @pytest.mark.parametrize("is_exact", [True, False])
 def test_it_is_least_squares_on_the_inputs(monkeypatch: pytest.MonkeyPatch, is_exact: bool) -> None:
     if not is_exact:
-        monkeypatch.setattr(least_squares, "_is_exact", lambda kept, rows: False)
+        monkeypatch.setattr(least_squares, "_is_exact", lambda kept, rows, steps: False)
         monkeypatch.setattr(least_squares, "TOLERANCE", 1e-7)
     random = np.random.default_rng(0)
     x, dense = random.standard_normal((13, 200)), random.standard_normal((7, 13))
