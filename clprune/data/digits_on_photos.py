@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from clprune.data.resize import resize_bilinear
 from clprune.data.scikit import DIGIT_NAMES, load_digits, load_photos
-from clprune.data.source import TEST_STREAM, DataSource, Request
+from clprune.data.source import TEST_STREAM, DataSource, Request, check_drawn
 from clprune.dataset import DataSet
 
 #: Images of an epoch, and held-out images, where no count is given.
@@ -89,6 +89,7 @@ def compose(originals: Originals, *, count: int, seed: int, stream: int) -> tupl
 
     `seed` and `stream` (train and test use different ones, and every epoch its own) name the random stream.
     """
+    check_drawn(count=count, height=IMAGE_SIDE, width=IMAGE_SIDE)
     images = np.empty((count, 3, IMAGE_SIDE, IMAGE_SIDE), np.uint8)
     labels = np.empty(count, np.int64)
     for start in range(0, count, BLOCK_IMAGES):
@@ -317,6 +318,7 @@ def _load(request: Request) -> DataSet:
 
 
 def _drawn(originals: Originals, request: Request, stream: int) -> DataSet:
+    check_drawn(count=request.count or TRAIN_COUNT, height=request.height, width=request.width)
     images, labels = compose(originals, count=request.count or TRAIN_COUNT, seed=request.seed, stream=stream)
     images = resize_bilinear(images, height=request.height, width=request.width)
     return DataSet(name="digits-on-photos", images=images, labels=labels, class_names=DIGIT_NAMES)

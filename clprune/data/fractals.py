@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from clprune.data.source import TEST_STREAM, DataSource, Request
+from clprune.data.source import TEST_STREAM, DataSource, Request, check_drawn
 from clprune.dataset import DataSet
 
 #: Pictures where no count is given.
@@ -28,6 +28,7 @@ _MAPS = 4
 
 def draw_fractals(*, count: int, height: int, width: int, seed: int, stream: int) -> NDArray[np.uint8]:
     """Draw uint8 `[count, 3, height, width]`, which follow from `seed` and `stream`."""
+    check_drawn(count=count, height=height, width=width)
     images = np.empty((count, 3, height, width), np.uint8)
     for index in range(count):
         random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, stream, index])))

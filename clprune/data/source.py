@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from clprune.dataset import DataSet
+from clprune.errors import UsageError
 from clprune.image import ImageOptions
 from clprune.progress import OnProgress
 
@@ -18,6 +21,15 @@ ENTRY_POINTS = "clprune.data_sets"
 BOX_DATA = ("darknet:FILE.data", "coco:FILE.json")
 #: What draws test images at random draws from this stream on: epochs count theirs from 0, so that none meets it.
 TEST_STREAM = 1 << 20
+
+
+def check_drawn(*, count: int, height: int, width: int) -> None:
+    """Raise UsageError for RGB images, drawn all at once, that are more than the machine's memory."""
+    needed = count * 3 * height * width
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else sys.maxsize
+    if needed > memory:
+        found = f"{count} images of {height}x{width} pixels take {needed} bytes, of which this machine has {memory}"
+        raise UsageError(f"{found}: expected fewer (--count), or smaller ones")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clprune.data.resize import resize_bilinear
-from clprune.data.source import TEST_STREAM, DataSource, Request
+from clprune.data.source import TEST_STREAM, DataSource, Request, check_drawn
 from clprune.dataset import DataSet
 
 CLASSES = 10
@@ -24,6 +24,7 @@ def draw_synthetic(
 
     The noise follows from `seed` and `stream`; the classes' patterns are always the same.
     """
+    check_drawn(count=count, height=height, width=width)
     patterns = np.random.Generator(np.random.PCG64(PATTERN_SEED)).random((CLASSES, 3, _PATTERN_SIDE, _PATTERN_SIDE))
     enlarged = resize_bilinear((patterns * 255).astype(np.uint8), height=height, width=width).astype(np.float32)
     random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, stream])))

@@ -87,6 +87,13 @@ def test_bad_options_are_refused(options: dict[str, object]) -> None:
         load_data("synthetic", **{"split": "test", "height": 8, "width": 8, **options})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("spec", ["synthetic", "fractals", "digits-on-photos"])
+@pytest.mark.parametrize(("count", "side"), [(10**22, 8), (8, 2**31 - 1)])
+def test_more_than_memory_holds_is_refused_before_it_is_drawn(spec: str, count: int, side: int) -> None:
+    with pytest.raises(UsageError, match=rf"{count} images of .* pixels take \d+ bytes, .* expected fewer \(--count\)"):
+        load_data(spec, split="train", height=side, width=side, count=count)
+
+
 def test_a_folder_with_splits(tmp_path: Path) -> None:
     write_image(tmp_path / "train" / "cat" / "a.png", (255, 0, 0))
     write_image(tmp_path / "train" / "dog" / "b.png", (0, 255, 0))
