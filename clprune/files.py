@@ -171,6 +171,8 @@ def atomic_writer(path: str | Path) -> Iterator[BinaryIO]:
     device that would be replaced like one.
     """
     target = Path(os.path.realpath(path))
+    if not target.name:
+        raise FileError("cannot be written: expected a name", path=path)
     _check_replaceable(target, path)
     temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
     try:

@@ -10,6 +10,7 @@ import click
 from clprune.cli.shared.bulk import cluster_options, take_cluster
 from clprune.cli.shared.model import batch_option, model_argument, weights_argument
 from clprune.cli.shared.options import (
+    FiniteRange,
     NamesOption,
     data_image_options,
     detection_options,
@@ -39,9 +40,7 @@ def _data_names() -> Iterable[str]:
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="Images to draw. Default: all held out.")
 @data_image_options
 @detection_options
-@click.option(
-    "--iou", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Least overlap of a detection."
-)
+@click.option("--iou", type=FiniteRange(0, 1), default=0.5, show_default=True, help="Least overlap of a detection.")
 @click.option(
     "--points", type=click.Choice(["0", "11", "101"]), default="0", show_default=True,
     help="Points of recall at which precision is averaged: 11 as PascalVOC 2007, 101 as COCO; 0: the whole curve.",

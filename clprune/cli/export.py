@@ -17,8 +17,8 @@ DYNAMIC: Literal["dynamic"] = "dynamic"
 def _parse_batch(context: click.Context, parameter: click.Parameter, value: str) -> int | Literal["dynamic"]:
     if value == DYNAMIC:
         return DYNAMIC
-    if not value.isascii() or not value.isdigit() or int(value) < 1:
-        raise click.BadParameter(f"{value}: expected a whole number of at least 1, or {DYNAMIC}")
+    if not value.isascii() or not value.isdigit() or len(value) > 9 or int(value) < 1:
+        raise click.BadParameter(f"{value}: expected a whole number of at least 1, below 10^9, or {DYNAMIC}")
     return int(value)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clprune.cli.shared.model import batch_option, data_option, model_argument, seed_option, weights_argument
-from clprune.cli.shared.options import data_image_options, device_option, json_option, take_image_options
+from clprune.cli.shared.options import FiniteRange, data_image_options, device_option, json_option, take_image_options
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table
 from clprune.cli.shared.training import take_path
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--learning-rate", type=float, metavar="R", default=0.02, show_default=True, help="Its peak.")
 @click.option(
-    "--tune-s", type=click.FloatRange(min=0), metavar="S", default=300.0, show_default=True,
+    "--tune-s", type=FiniteRange(min=0), metavar="S", default=300.0, show_default=True,
     help="Seconds of tuning in all for the table, and at most for each choice tried, where tiles are missing.",
 )  # fmt: skip
 @click.option(

@@ -16,7 +16,7 @@ from clprune.cli.shared.model import (
     unit_option,
     weights_argument,
 )
-from clprune.cli.shared.options import data_image_options, device_option, json_option, take_image_options
+from clprune.cli.shared.options import FiniteRange, data_image_options, device_option, json_option, take_image_options
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table
 from clprune.cli.shared.training import (
@@ -65,7 +65,7 @@ SLOWEST_GAIN = 1.05
 )  # fmt: skip
 @click.option("--permute", is_flag=True, help="Reorder output channels first, so that rows with like patterns meet.")
 @click.option(
-    "--winograd-learning-rate", type=click.FloatRange(min=0, min_open=True), metavar="F", default=1.0,
+    "--winograd-learning-rate", type=FiniteRange(min=0, min_open=True), metavar="F", default=1.0,
     show_default=True, help="What multiplies --learning-rate for weights in the Winograd domain.",
 )  # fmt: skip
 @click.option("--report", metavar="FILE.html", help="Write a page with plots there.")

@@ -12,7 +12,7 @@ import click
 from clprune.cli.shared.bulk import cluster_options, take_cluster
 from clprune.cli.shared.errors import STATUS_INTERRUPTED
 from clprune.cli.shared.model import batch_option, model_argument, seed_option, weights_argument
-from clprune.cli.shared.options import algorithm_options, device_option, json_option, take_algorithms
+from clprune.cli.shared.options import FiniteRange, algorithm_options, device_option, json_option, take_algorithms
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table, stdout_console, tile_text
 from clprune.errors import UsageError
@@ -43,7 +43,7 @@ IN_MEMORY = "memory, which ends now"
 @click.option(
     "--budget",
     "budget_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="SECONDS",
     help="Seconds to spend, shared among the problems, in place of the effort's own.",
 )

@@ -15,7 +15,7 @@ from clprune.darknet.dialect import ToldDialect
 from clprune.darknet.names import read_names
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.values import Weights
-from clprune.errors import DataError, UsageError
+from clprune.errors import DataError, FileError, UsageError
 from clprune.files import check_writable, write_atomically
 
 FileFormat = Literal["darknet", "packed"]
@@ -157,6 +157,8 @@ def _told_by_header(network: Network, weights: Weights) -> Network:
 def output_path(prefix: str | Path, suffix: str) -> Path:
     """PREFIX with `suffix`, whether or not PREFIX came with one. Raises FileError when it could not be written."""
     path = Path(prefix)
+    if path.name in ("", ".."):
+        raise FileError("cannot be written: expected a name, to which suffixes are added", path=path)
     stem = path.with_suffix("") if path.suffix in _OUTPUT_SUFFIXES else path
     return check_writable(stem.with_name(stem.name + suffix))
 

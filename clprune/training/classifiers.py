@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,15 @@ from torch import Tensor, nn
 from clprune.errors import ExchangeError, UsageError, WeightsError, shown
 from clprune.files import open_file
 from clprune.training.vision import import_torchvision
+
+#: ImageNet has 21,841; the layer of so many takes up to 2 GB.
+MOST_CLASSES = 1 << 17
+
+#: What reading a broken or hostile file raises.
+_LOAD_ERRORS = (
+    SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+    ArithmeticError, AssertionError, MemoryError, OSError, SyntaxError, ImportError, struct.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,20 +87,32 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
                 state: Any = load_file(path)
             else:
                 state = torch.load(file, map_location="cpu", weights_only=True)
-        except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        except _LOAD_ERRORS as error:
             message = f"no state dict that can be read safely: {shown(str(error).strip(), 200)}"
             raise WeightsError(message, path=path) from error
     if isinstance(state, dict):
         state = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), dict)), state)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
         raise WeightsError("holds no state dict: expected tensors by name", path=path)
+    for name, value in state.items():
+        if not _is_whole(value):
+            raise WeightsError(f"tensor {shown(str(name))} is not in it value by value: expected plain ones", path=path)
     return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def _is_whole(value: Tensor) -> bool:
+    """Whether the file has all values of a tensor: one may repeat a single value without end, or promise others."""
+    is_plain = value.device.type == "cpu" and value.layout == torch.strided and not value.is_quantized
+    return is_plain and value.nbytes <= value.untyped_storage().nbytes()
 
 
 def _with_state(builder: Any, state: dict[str, Tensor], path: str | Path) -> nn.Module:
     """The model that `builder` makes, with `state` in it; as many classes as its last tensor has values."""
     known = inspect.signature(builder).parameters
-    options: dict[str, Any] = {"num_classes": len(list(state.values())[-1].reshape(-1))}
+    options: dict[str, Any] = {"num_classes": list(state.values())[-1].numel()}
+    if not 1 <= options["num_classes"] <= MOST_CLASSES:
+        found = f"its last tensor has {options['num_classes']} values"
+        raise WeightsError(f"{found}: expected one of each class, at most {MOST_CLASSES}", path=path)
     if "GoogLeNet" in str(known["weights"]) or "Inception" in str(known["weights"]):
         # as with torchvision's own weights; the auxiliary classifiers matter to training alone
         options |= {"transform_input": True, "aux_logits": False, "init_weights": False}

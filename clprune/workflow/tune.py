@@ -16,7 +16,7 @@ from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
-from clprune.errors import StoreError
+from clprune.errors import StoreError, UsageError
 from clprune.geometry import problem_text
 from clprune.kernels.base import Offer
 from clprune.kernels.workload import WeightForm
@@ -131,6 +131,8 @@ def tune(
     >>> len(result.problems) > 0, result.interrupted
     (True, False)
     """
+    if budget_s is not None and not 0 <= budget_s < math.inf:
+        raise UsageError(f"a budget of {budget_s} seconds: expected a finite one")
     start = time.monotonic()
     network, forms, values = tuning_input(model, weights, batch=batch, dialect=dialect)
     level = effort_by_name(effort)

@@ -87,6 +87,18 @@ def test_wrong_usage(arguments: list[str], named: str, hint: str, capsys: pytest
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "1e400"])
+@pytest.mark.parametrize(
+    "words", ["tune a.cfg --budget", "fit a.cfg --out b --tune-s", "eval a.cfg --iou", "prune a.cfg --temperature"]
+)
+def test_numbers_are_finite(words: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*words.split(), value])
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"Invalid value for '{words.rsplit(maxsplit=1)[-1]}': " in line
+
+
 def test_no_arguments_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([])

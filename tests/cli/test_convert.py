@@ -39,11 +39,17 @@ def test_a_state_dict_of_torchvisions(run: Run, tmp_path: Path) -> None:
     assert model.network.layers[0].arrays["weights"] == (3, 1, 1, 1)
     state["more"] = state.pop("classifier.1.bias")
     torch.save(state, tmp_path / "other.pt")
+    torch.save({"a": torch.zeros(1).expand(1 << 40)}, tmp_path / "repeats.pt")
+    torch.save({"a": torch.empty(1 << 40, device="meta")}, tmp_path / "promises.pt")
+    torch.save({"a": torch.zeros((1 << 17) + 1, dtype=torch.uint8)}, tmp_path / "many.pt")
     (tmp_path / "bad.pt").write_bytes(b"\x80\x04cos\nsystem\n(S'true'\ntR.")
     for name, text in (
         ("other.pt", "does not fit SqueezeNet: "),
         ("bad.pt", "no state dict that can be read safely"),
         ("no.pt", "no such file"),
+        ("repeats.pt", "tensor a is not in it value by value"),
+        ("promises.pt", "tensor a is not in it value by value"),
+        ("many.pt", "its last tensor has 131073 values: expected one of each class, at most 131072"),
     ):
         result = run(*arguments, tmp_path / name)
         assert (result.status, text in result.error) == (1, True), result.error

@@ -96,6 +96,28 @@ def test_folder_that_cannot_be_made(
     check_failure(run, command, "Not a directory")
 
 
+@pytest.mark.parametrize("name", ["", "/", ".", "sub/.."])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("quantize", "small.cfg", "--random-weights", "--out"), ("convert", "small.onnx", "--out"),
+        ("train", "small.cfg", "--data", "synthetic", "--epochs", "1", "--out"), ("db", "export"),
+        ("prune", "small.cfg", "--data", "synthetic", "--epochs", "1", "--sparsity", "0.5", "--out"),
+        ("fit", "small.cfg", "--data", "synthetic", "--speed-up", "2", "--out"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_names_that_are_none(run: Run, folder: Path, command: tuple[str, ...], name: str) -> None:
+    if command[0] in ("train", "prune", "fit"):
+        pytest.importorskip("torch", reason="trains")
+    if command[0] == "convert":
+        pytest.importorskip("onnxruntime", reason="ONNX files need clprune[onnx]")
+    (folder.parent / "sub").mkdir()
+    result = run(*command, name)
+    assert result.status == 1
+    assert "cannot be written" in result.error
+
+
 @each_writing
 @pytest.mark.usefixtures("results")
 def test_full_disk(run: Run, small_disk: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ AlexeyAB's is built from github.com/AlexeyAB/darknet, into the folder itself:
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -127,6 +128,7 @@ def compare_library(  # noqa: PLR0917 - click gives them by name
     """Each layer of CFGS against the library in FOLDER, and both timed."""
     info = choose(device)
     title = f"Against {name}, {info.platform_name}"
+    load = os.getloadavg()[0]
     rows: dict[str, Sequence[object]] = {row[0]: row for row in _rows(out, title)} if resume else {}
     for cfg in cfgs:
         try:
@@ -145,6 +147,7 @@ def compare_library(  # noqa: PLR0917 - click gives them by name
         "ratio",
     )
     text = f"OpenCL: {device_text(info)}, default or tuned tiles. {rounds} rounds in turns, best times; seed {seed}."
+    text += f" Load of the machine before: {load:.1f}."
     section = make_section(PACKAGES, text=text, parts=[table_of(columns, list(rows.values()))], rounds=rounds)
     show(title, section["parts"])
     write_section(out, title, section, heading=HEADING)

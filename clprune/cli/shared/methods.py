@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clprune.cli.shared.options import FiniteRange
+
 if TYPE_CHECKING:
     from clprune.pruning.options import Option, Options
 
@@ -53,7 +55,7 @@ def _kind(option: Option) -> Any:
     if lowest is None and option.most is None:
         return option.type
     bounds: dict[str, Any] = {"min": lowest, "max": option.most, "min_open": option.above is not None}
-    return click.IntRange(**bounds) if option.type is int else click.FloatRange(**bounds)
+    return click.IntRange(**bounds) if option.type is int else FiniteRange(**bounds)
 
 
 def take_given(options: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -22,6 +23,16 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
         return function
 
     return decorate
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers, none of which is infinite or NaN: that one is in every range to click."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 class NamesOption(click.Option):
@@ -61,7 +72,7 @@ algorithm_options = together(
     ),
     click.option(
         "--max-error",
-        type=click.FloatRange(min=0, min_open=True),
+        type=FiniteRange(min=0, min_open=True),
         metavar="E",
         help="Largest relative error of a layer with which an algorithm may replace the direct one. Default: "
         f"{DEFAULT_MAX_ERROR}, or what the precision costs.",
@@ -124,14 +135,14 @@ dialect_option = click.option(
 detection_options = together(
     click.option(
         "--threshold",
-        type=click.FloatRange(0, 1),
+        type=FiniteRange(0, 1),
         default=0.25,
         show_default=True,
         help="Least confidence of an object.",
     ),
     click.option(
         "--nms",
-        type=click.FloatRange(0, 1),
+        type=FiniteRange(0, 1),
         default=0.45,
         show_default=True,
         help="Overlap from which on the surer of two boxes of a class stays alone; 0: never.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from clprune.cli.shared.options import Command, together
+from clprune.cli.shared.options import Command, FiniteRange, together
 
 if TYPE_CHECKING:
     from clprune.darknet.network import Network
@@ -34,9 +34,9 @@ def recipe_options(*, learning_rate: float, epochs_required: bool = True) -> Cal
                      help="Shift images by up to N pixels."),
         click.option("--flip", is_flag=True, help="Mirror half of the images."),
         click.option("--optimiser", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True),
-        click.option("--weight-decay", type=click.FloatRange(min=0), metavar="R", default=5e-4, show_default=True,
+        click.option("--weight-decay", type=FiniteRange(min=0), metavar="R", default=5e-4, show_default=True,
                      help="Of weights, not of biases and normalization."),
-        click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), metavar="SHARE", default=0.1,
+        click.option("--label-smoothing", type=FiniteRange(0, 1, max_open=True), metavar="SHARE", default=0.1,
                      show_default=True, help="Share of the target spread over all classes."),
         click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto",
                      show_default=True, help="auto: bfloat16 where the device multiplies it natively."),
@@ -47,9 +47,9 @@ def recipe_options(*, learning_rate: float, epochs_required: bool = True) -> Cal
 
 #: What `take_distillation` takes.
 distillation_options = together(
-    click.option("--distillation", type=click.FloatRange(0, 1), metavar="SHARE", default=0.0, show_default=True,
+    click.option("--distillation", type=FiniteRange(0, 1), metavar="SHARE", default=0.0, show_default=True,
                  help="Share of the loss by which retraining learns the given model's answers."),
-    click.option("--temperature", type=click.FloatRange(min=0, min_open=True), metavar="T", default=4.0,
+    click.option("--temperature", type=FiniteRange(min=0, min_open=True), metavar="T", default=4.0,
                  show_default=True, help="--distillation: what softens those answers."),
 )  # fmt: skip
 
