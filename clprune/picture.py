@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
@@ -66,6 +67,9 @@ MAX_ASPECT_RATIO = 1000.0
 DRAFT_PIXELS = 1 << 26
 #: Larger pictures are converted row by row, as rows are needed.
 WHOLE_PIXELS = 1 << 24
+
+#: Larger files are not read at once before they are decoded.
+WHOLE_BYTES = 1 << 26
 
 #: Held while one of those is decoded, so that threads do not have many of them at once.
 _GIANTS = threading.Lock()
@@ -228,8 +232,16 @@ def _start(file: BinaryIO) -> bytes:
     return start
 
 
-def _opened(path: ImageFile) -> AbstractContextManager[BinaryIO]:
-    return io.BytesIO(path.data) if isinstance(path, ImageBytes) else open_file(path, error=ImageError)
+@contextmanager
+def _opened(path: ImageFile) -> Iterator[BinaryIO]:
+    """The file; one that is not large out of memory, where a decoder that is told to read gigabytes of it takes no room
+    for what is not there.
+    """
+    if isinstance(path, ImageBytes):
+        yield io.BytesIO(path.data)
+        return
+    with open_file(path, error=ImageError) as file:
+        yield io.BytesIO(file.read()) if os.fstat(file.fileno()).st_size <= WHOLE_BYTES else file
 
 
 def check_size(width: int, height: int, *, path: ImageFile, options: ImageOptions) -> None:

@@ -247,6 +247,14 @@ def test_broken_pixels_are_not_black(tmp_path: Path) -> None:
     assert refused
 
 
+def test_no_room_is_taken_for_what_a_file_has_not(tmp_path: Path) -> None:
+    """Chunks of a PNG file say how long they are: up to 2 GiB, for which a reader of files would take memory."""
+    path = tmp_path / "a.png"
+    path.write_bytes(bytes(100))
+    with picture._opened(path) as file:
+        assert len(file.read(1 << 62)) == 100
+
+
 @pytest.mark.parametrize(
     ("content", "what"),
     [
