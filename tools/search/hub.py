@@ -2,11 +2,13 @@
 
     git clone https://github.com/AutoTuningAssociation/benchmark_hub
     pip install -r tools/search/requirements.txt
-    python -m tools.search.hub --hub benchmark_hub [--repeats N] [--strategy NAME ...] [--work FOLDER] [--out FILE.md]
+    python -m tools.search.hub --hub benchmark_hub [--repeats N] [--strategy NAME ...] [--minutes M] [--work FOLDER]
+        [--out FILE.md]
 
 Convolution and dedispersion on six GPUs. Every strategy gets the same simulated seconds on a space and is scored as the
-hub scores (`tools/search/hub_score.py`). The work folder keeps every simulated search: what was ended, or shall have
-more repeats, goes on from there; with another version of a search, take another folder.
+hub scores (`tools/search/hub_score.py`). All get their first repeats before any gets more. The work folder keeps every
+simulated search: what was ended, or shall have more repeats, goes on from there; with another version of a search, take
+another folder.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,8 +29,8 @@ from clprune.files import write_atomically
 from tools.bench.machine import circumstances
 from tools.bench.report import markdown_table
 from tools.search.hub_score import END, Scale
-from tools.search.hub_space import OWN, simulate, unpack
-from tools.terminal import counter, options, run_command, say
+from tools.search.hub_space import EVALUATIONS, OWN, simulate, unpack
+from tools.terminal import SECONDS, counter, options, run_command
 
 #: Kernel Tuner's strategies for one objective, in the words of its documentation; the last two were generated.
 KERNEL_TUNER = (
@@ -48,6 +51,10 @@ KERNEL_TUNER = (
     "hybrid_vndx",
     "adaptive_tabu_greywolf",
 )
+
+#: Repeats at most, of strategies whose own computing takes minutes on some spaces.
+MOST_REPEATS = {"hybrid_vndx": 10, "bayes_opt": 10}
+_ROUND = 5  # repeats that everything gets before anything gets more
 GOAL = 0.05  # that clprune shall be ahead by, on the mean over the spaces
 _PACKAGES = ("kernel_tuner", "autotuning_methodology", "numpy", "scipy", "scikit-learn")
 
@@ -68,27 +75,54 @@ class Outcome:
 
     strategy: str
     space: str
+    repeats: int
     score: float
     evaluations: float
     slowdown: float
 
 
-def measure(scale: Scale, strategy: str, *, repeats: int, seed: int, work: Path) -> Outcome:
-    """Simulate what the work folder has not yet, and score."""
-    path = work / f"{strategy}-{scale.space.name.replace(' ', '-')}-{seed}.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    tick = counter(f"{strategy}, {scale.space.name}", repeats - len(lines))
-    for number in range(len(lines), repeats):
-        run = simulate(scale.space, strategy, seed=seed + number, seconds=scale.budget_seconds)
-        lines.append(json.dumps(run))
-        write_atomically(path, "".join(line + "\n" for line in lines))
-        tick()
-    runs = [json.loads(line) for line in lines[:repeats]]
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """The simulated searches of one strategy on one space, in a file of the work folder."""
+
+    scale: Scale
+    strategy: str
+    seed: int
+    work: Path
+
+    @property
+    def _path(self) -> Path:
+        return self.work / f"{self.strategy}-{self.scale.space.name.replace(' ', '-')}-{self.seed}.jsonl"
+
+    def lines(self) -> list[str]:
+        """One of JSON per search."""
+        return self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+
+    def add(self, repeats: int, *, end_s: float) -> None:
+        """Simulate what is missing to so many; none is begun after `end_s` of the monotonic clock."""
+        lines, space = self.lines(), self.scale.space
+        tick = counter(f"{self.strategy}, {space.name}", repeats - len(lines))
+        for number in range(len(lines), repeats):
+            if time.monotonic() > end_s:
+                return
+            run = simulate(space, self.strategy, seed=self.seed + number, seconds=self.scale.budget_seconds)
+            lines.append(json.dumps(run))
+            write_atomically(self._path, "".join(line + "\n" for line in lines))
+            tick()
+
+
+def measure(kept: Kept, *, repeats: int) -> Outcome | None:
+    """Score the first so many simulated searches, or all that there are. None where there is none."""
+    scale, strategy = kept.scale, kept.strategy
+    runs = [json.loads(line) for line in kept.lines()[:repeats]]
+    if not runs:
+        return None
     best = float(scale.statistics.total_performance_absolute_optimum())
     seen = [min((time_ms for _, time_ms in run if time_ms is not None), default=best) for run in runs]
     return Outcome(
         strategy=strategy,
         space=scale.space.name,
+        repeats=len(runs),
         score=scale.score(runs, name=strategy),
         evaluations=statistics.fmean(map(len, runs)),
         slowdown=statistics.fmean(time_ms / best for time_ms in seen),
@@ -102,7 +136,8 @@ def report(document: Mapping[str, Any]) -> str:
     rows = []
     for name, one in ranked(document).items():
         cells = [f"{one[space]['score']:.3f}" for space in spaces]
-        rows.append((name, *(f"{mean_score(one, which):.3f}" for which in (spaces, chosen_on)), *cells))
+        repeats = min(one[space]["repeats"] for space in spaces)
+        rows.append((name, repeats, *(f"{mean_score(one, which):.3f}" for which in (spaces, chosen_on)), *cells))
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     facts = [
         (
@@ -126,14 +161,16 @@ def report(document: Mapping[str, Any]) -> str:
         f"{document['date']}; Python {document['machine']['python']}, {versions}. No device is used: convolution and "
         "dedispersion as recorded on six GPUs ([benchmark_hub](https://github.com/AutoTuningAssociation/"
         "benchmark_hub)), replayed by Kernel Tuner in its simulation mode. Its strategies have their default "
-        "options, which are tuned ones for the genetic algorithm. clprune's search is the one of `clprune tune`, "
+        "options, which are tuned ones for the genetic algorithm, but those that would end after 100 evaluations, "
+        f"whatever is left of the budget, may go on, bayes_opt to {EVALUATIONS['bayes_opt']}. Strategies whose own "
+        "computing takes minutes have fewer repeats. clprune's search is the one of `clprune tune`, "
         "without starting tiles or other spaces known, asked for one configuration after the other.",
         "The score is the hub's own (`autotuning_methodology`): 0 is random search as calculated, 1 is the best "
         f"configuration at once; the mean over the simulated time in which random search gets from 1 % to {END:.0%} of "
         "the way from the median to the best. A row's mean is over all spaces; that in the next column is over those "
         "marked *, the only ones on which settings of clprune's search were chosen. The goal is to be ahead of every "
         f"strategy of Kernel Tuner by {GOAL}: of the {len(rows) - 1} here it is by {lead(document):.3f}.",
-        markdown_table(("strategy", "mean", "mean of *", *short), rows),
+        markdown_table(("strategy", "repeats", "mean", "mean of *", *short), rows),
         "The spaces: `random` is how many evaluations random search needs to the end of that time, on average.",
         markdown_table(("space", "configurations", "failing", "median / best", "random", "budget, s"), facts),
         "Best time seen within the budget over the best of the space, mean over repeats, and how many results there "
@@ -183,11 +220,19 @@ def facts_of(scale: Scale) -> dict[str, Any]:
     seed=0,
     chosen={"flag": "--strategy", "multiple": True, "help": "Only these [default: clprune's, all of Kernel Tuner's]."},
     wanted={"flag": "--space", "multiple": True, "help": "Only these, as 'convolution A100' [default: all twelve]."},
+    minutes={"type": SECONDS, "help": "Begin no simulation after these; score what there is."},
     work=Path("build/hub"),
     out={"help": "Markdown file to write, and the figures as JSON beside it."},
 )
 def main(  # noqa: PLR0917 - click gives them by name
-    hub: Path, repeats: int, seed: int, chosen: tuple[str, ...], wanted: tuple[str, ...], work: Path, out: Path | None
+    hub: Path,
+    repeats: int,
+    seed: int,
+    chosen: tuple[str, ...],
+    wanted: tuple[str, ...],
+    minutes: float | None,
+    work: Path,
+    out: Path | None,
 ) -> None:
     """Print the table."""
     try:
@@ -200,11 +245,16 @@ def main(  # noqa: PLR0917 - click gives them by name
         ) from error
     assert autotuning_methodology and kernel_tuner
     scales = [Scale(space=space) for space in unpack(hub, work) if not wanted or space.name in wanted]
-    outcomes = []
-    for strategy in chosen or (OWN, *KERNEL_TUNER):
-        for scale in scales:
-            outcomes.append(measure(scale, strategy, repeats=repeats, seed=seed, work=work))
-            say(f"{strategy}, {scale.space.name}: {outcomes[-1].score:.3f}")
+    end_s = math.inf if minutes is None else time.monotonic() + minutes * 60
+    every = [
+        Kept(scale=scale, strategy=strategy, seed=seed, work=work)
+        for strategy in chosen or (OWN, *KERNEL_TUNER)
+        for scale in scales
+    ]
+    for so_many in (*range(_ROUND, repeats, _ROUND), repeats):
+        for kept in every:
+            kept.add(min(so_many, MOST_REPEATS.get(kept.strategy, so_many)), end_s=end_s)
+    outcomes = [outcome for kept in every if (outcome := measure(kept, repeats=repeats)) is not None]
     document = {
         **circumstances(_PACKAGES),
         "repeats": repeats,

@@ -33,6 +33,13 @@ from tools.search.recording import tile_type
 KERNELS = {"convolution": "convolution_milo", "dedispersion": "dedispersion_milo"}
 DEVICES = ("A100", "A4000", "A6000", "MI250X", "W6600", "W7800")
 
+#: Strategies that end after 100 evaluations unless they are told otherwise: how many they may make. The time that one
+#: of bayes_opt takes grows with the square of their number and more.
+EVALUATIONS = {
+    **dict.fromkeys(("mls", "greedy_mls", "ordered_greedy_mls", "greedy_ils"), 1_000_000),
+    "bayes_opt": 500,
+}
+
 #: What clprune's search is called among Kernel Tuner's strategies.
 OWN = "clprune"
 
@@ -133,6 +140,7 @@ def simulate(space: HubSpace, strategy: str, *, seed: int, seconds: float) -> li
     """
     from kernel_tuner import interface
 
+    limit = {"max_fevals": EVALUATIONS[strategy]} if strategy in EVALUATIONS else {}
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 -- what Kernel Tuner draws from
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _time_of_the_cpu(interface):
@@ -143,7 +151,7 @@ def simulate(space: HubSpace, strategy: str, *, seed: int, seconds: float) -> li
             simulation_mode=True,
             iterations=_RUNS,
             strategy=OwnStrategy(seed=seed) if strategy == OWN else strategy,
-            strategy_options={"time_limit": seconds},
+            strategy_options={"time_limit": seconds} | limit,
         )
     return [_try(result) for result in results["results"]]
 

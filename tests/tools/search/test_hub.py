@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from clprune.errors import DataError
-from tools.search.hub import lead, mean_score, ranked, report
-from tools.search.hub_space import DEVICES, KERNELS, OWN, unpack
+from tools.search import hub as hub_module
+from tools.search.hub import Kept, lead, mean_score, ranked, report
+from tools.search.hub_score import Scale
+from tools.search.hub_space import DEVICES, KERNELS, OWN, HubSpace, Try, unpack
 
 ENTRY = {"block": 1, "compile_time": 5.0, "verification_time": 0, "benchmark_time": 2.0, "framework_time": 1.0}
 
@@ -57,7 +61,7 @@ def test_a_file_that_is_only_a_pointer_is_refused(hub: Path, tmp_path: Path) -> 
 
 
 def outcome(strategy: str, space: str, score: float) -> dict[str, Any]:
-    return {"strategy": strategy, "space": space, "score": score, "evaluations": 10.0, "slowdown": 1.01}
+    return {"strategy": strategy, "space": space, "repeats": 2, "score": score, "evaluations": 10.0, "slowdown": 1.01}
 
 
 def test_the_report_ranks_what_ran_everywhere() -> None:
@@ -78,3 +82,22 @@ def test_the_report_ranks_what_ran_everywhere() -> None:
     text = report(document)
     assert "by 0.100" in text
     assert "| convolution A4000 * |" in text
+    assert "| mls | 2 | 0.500 |" in text
+
+
+def test_a_search_that_is_kept_is_not_simulated_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    def simulated(space: HubSpace, strategy: str, *, seed: int, seconds: float) -> list[Try]:
+        seeds.append(seed)
+        return [((1.0,) * 5, None)]
+
+    monkeypatch.setattr(hub_module, "simulate", simulated)
+    space = HubSpace(kernel="convolution", device="A100", folder=tmp_path)
+    scale = cast(Scale, SimpleNamespace(space=space, budget_seconds=7.0))
+    kept = Kept(scale=scale, strategy="mls", seed=10, work=tmp_path)
+    kept.add(2, end_s=math.inf)
+    kept.add(3, end_s=math.inf)
+    kept.add(9, end_s=-math.inf)
+    assert seeds == [10, 11, 12]
+    assert len(kept.lines()) == 3
