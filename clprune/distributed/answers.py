@@ -58,6 +58,7 @@ class AnswerFile(Closing):
             self._file = io.FileIO(self.path, "a+")
         except OSError as error:
             raise FileError(f"cannot be written: {error.strerror}", path=self.path) from error
+        self._is_finished = False
         self._digests, self._counts = self._answered()
         #: Images that had an answer before.
         self.answered = int(self._counts.sum())
@@ -101,6 +102,7 @@ class AnswerFile(Closing):
 
     def finish(self) -> None:
         """Make of the lines what was asked for."""
+        self._is_finished = True
         if self.path == self._target:
             return
         import pyarrow
@@ -124,7 +126,9 @@ class AnswerFile(Closing):
                 yield pyarrow.table({name: [row.get(name) for row in rows] for name in names}, schema=schema)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. One without a line is removed unless it is finished: it would stand in the next try's way."""
+        if not self._is_finished and not self._file.closed and not self._file.seek(0, os.SEEK_END):
+            self.path.unlink(missing_ok=True)
         self._file.close()
 
 

@@ -22,8 +22,14 @@ from clprune.errors import WorkerError
 #: Parts grow until a worker is busy with one for so long: per thread of all workers, at least and at most. Scheduler
 #: and client spend milliseconds on each; and at the end some workers wait for the last parts of others, the longer the
 #: larger.
-SECONDS_PER_THREAD, LEAST_SECONDS, MOST_SECONDS = 0.1, 0.25, 2.0
+SECONDS_PER_THREAD, LEAST_SECONDS, MOST_SECONDS = 0.1, 0.25, 1.5
 MOST_ITEMS, MOST_BYTES = 1024, 1 << 23
+
+#: Bytes of items under way, beyond which no other part is begun: client, scheduler and worker each hold copies of them.
+MOST_BYTES_UNDER_WAY = 1 << 27
+
+#: How much larger parts become at once, by the time that one took: the next may take longer.
+MOST_GROWTH = 8
 
 #: Parts under way per thread of the workers: in input order the slowest of them holds back all.
 PARTS_PER_THREAD = {True: 4, False: 2}
@@ -113,6 +119,7 @@ class _Run(Generic[Opened, Item, Result]):
     in_order: bool
     #: What is under way, the oldest first.
     waiting: dict[Future[Any], Sequence[Item]] = field(default_factory=dict)
+    _bytes: int = 0
     _submitted: int = 0
     _limit: int = 0
     _part_seconds: float = LEAST_SECONDS
@@ -121,7 +128,8 @@ class _Run(Generic[Opened, Item, Result]):
     def results(self) -> Iterator[Result]:
         completed = as_completed(loop=self.client.loop)
         while True:
-            while len(self.waiting) < self._most_parts() and (part := self._next_part()):
+            while self._may_begin() and (part := self._next_part()):
+                self._bytes += self._size_bytes(part)
                 future = self._submit(part)
                 self.waiting[future] = part
                 if not self.in_order:
@@ -130,11 +138,18 @@ class _Run(Generic[Opened, Item, Result]):
                 return
             future = next(iter(self.waiting)) if self.in_order else next(completed)
             yield from self._results_of(future, self.waiting[future])
-            del self.waiting[future]
+            self._bytes -= self._size_bytes(self.waiting.pop(future))
 
     def _submit(self, part: Sequence[Item]) -> Future[Any]:
         self._submitted += 1
         return self.client.submit(_work, self.name, part, key=f"{self.name}-{self._submitted}", pure=False)
+
+    def _may_begin(self) -> bool:
+        most = self._most_parts()
+        return not self.waiting or (len(self.waiting) < most and self._bytes < MOST_BYTES_UNDER_WAY)
+
+    def _size_bytes(self, part: Sequence[Item]) -> int:
+        return sum(map(self.job.size_bytes, part))
 
     def _most_parts(self) -> int:
         if time.monotonic() - self._counted_s > _COUNT_SECONDS:
@@ -145,8 +160,8 @@ class _Run(Generic[Opened, Item, Result]):
 
     def _next_part(self) -> Sequence[Item]:
         part: list[Item] = []
-        size_bytes = 0
-        while len(part) < self.size and size_bytes < MOST_BYTES:
+        size_bytes, most_bytes = 0, min(MOST_BYTES, MOST_BYTES_UNDER_WAY // self._limit)
+        while len(part) < self.size and size_bytes < most_bytes:
             try:
                 part.append(next(self.items))
             except StopIteration:
@@ -165,5 +180,6 @@ class _Run(Generic[Opened, Item, Result]):
             futures = [self._submit([item]) for item in part]
             return [result for one, item in zip(futures, part, strict=True) for result in self._results_of(one, [item])]
         if seconds < self._part_seconds / 2 and len(part) >= self.size:
-            self.size = min(2 * self.size, MOST_ITEMS)
+            growth = min(self._part_seconds / max(seconds, 1e-9), MOST_GROWTH)
+            self.size = min(int(growth * self.size), MOST_ITEMS)
         return results  # type: ignore[no-any-return]

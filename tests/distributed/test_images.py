@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +203,28 @@ def test_wrong_usage(run: Run, model: Path, images: list[Path]) -> None:
         assert (result.status, text in result.error) == (2, True)
     result = run("infer", model, images[0], "--scheduler", "nonsense://here")
     assert (result.status, "`dask scheduler` prints it" in result.error) == (1, True)
+    table = model.with_name("paths.parquet")
+    parquet.write_table(pyarrow.table({"file": [str(images[0])]}), table)
+    result = run("infer", model, table, "--workers", "1", "--out", table)
+    assert (result.status, "is one of the sources" in result.error) == (2, True)
+
+
+def test_an_address_of_another_service(run: Run, model: Path, images: list[Path]) -> None:
+    """Such as the scheduler's own dashboard. A try without an answer leaves no file in the next one's way."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        address, out = f"tcp://127.0.0.1:{server.getsockname()[1]}", model.with_name("answers.jsonl")
+        result = run("infer", model, images[0], "--scheduler", address, "--out", out)
+        server.shutdown(socket.SHUT_RDWR)
+    assert (result.status, "another service does" in result.error) == (1, True)
+    assert "answers are kept" not in result.err
+    assert not out.exists()

@@ -88,6 +88,16 @@ def test_parts_are_bounded_by_what_their_items_take(client: Any, size_bytes: int
     assert len(found) == 48 and max(found) == most
 
 
+def test_parts_under_way_are_bounded_by_what_they_take(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two workers may have nine parts under way: of large items, no more than the bytes allow."""
+    monkeypatch.setattr("clprune.distributed.jobs.MOST_BYTES_UNDER_WAY", 100)
+    read = itertools.count()
+    results = run_job(client, replace(JOB, size_bytes=lambda item: 40), read)
+    assert list(itertools.islice(results, 20)) == list(range(0, 40, 2))
+    results.close()
+    assert next(read) <= 20 + 3
+
+
 def test_images_on_their_way_are_counted() -> None:
     """Arrays and bytes travel whole, of files the paths."""
     pixels = np.zeros((5, 3, 8, 8), np.uint8)

@@ -2,14 +2,16 @@
 
     python -m tools.bench.cluster [--device D] [--images N] [--rounds N] [--simulated N] [--paths N]
 
-First simulated ones, threads of this process with a stand-in device that sleeps: how much longer all took than the
-sleeping, and how the memory of client, scheduler and workers grew. Then real ones: images per second of one worker and
-of two, of one thread each, and of the plain command with two threads, from PNG files. The figures mean something only
-on a machine that does nothing else.
+First simulated ones, in one process, with a stand-in device that sleeps: how much longer all took than the sleeping,
+and how the memory of client and scheduler, which are this process, grew. Then real ones: images per second of one
+worker and of two, of one thread each, and of the plain command with two threads, from PNG files. The figures mean
+something only on a machine that does nothing else.
 """
 
 from __future__ import annotations
 
+import asyncio
+import multiprocessing
 import os
 import tempfile
 import time
@@ -21,7 +23,7 @@ from typing import Any
 import click
 import dask
 import numpy as np
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Worker
 from PIL import Image
 
 from clprune import Runner, distributed
@@ -122,31 +124,50 @@ def _sleep(device: _StandIn, items: Sequence[str]) -> Sequence[str]:
     return items
 
 
+def _be_workers(address: str, count: int) -> None:
+    """So many workers of one thread, in this process, until it is ended."""
+
+    async def work() -> None:
+        options = {"nthreads": 1, "dashboard": False, "memory_limit": 0, "host": "127.0.0.1", "silence_logs": 50}
+        workers = [await Worker(address, **options) for _ in range(count)]
+        await asyncio.gather(*(worker.finished() for worker in workers))
+
+    # profilers and monitors of a hundred are all that one process would do
+    dask.config.set({"distributed.worker.profile.enabled": False, "distributed.admin.system-monitor.interval": "60s"})
+    asyncio.run(work())
+
+
 def simulate(*, workers: int, paths: int) -> dict[str, float]:
-    """Seconds for so many paths, the seconds of sleeping per worker, and megabytes in use early and at the end."""
+    """Seconds for so many paths, the seconds of sleeping per worker, and this process's megabytes early and at the end.
+
+    This process is client and scheduler; the workers share another.
+    """
     job: Job[_StandIn, str, str] = Job(open=_StandIn, answer=_sleep, lost=lambda item, error: item, size_bytes=len)
-    dask.config.set(
-        {  # 100 profilers and monitors in one process are all it does
-            "distributed.worker.profile.enabled": False,
-            "distributed.admin.system-monitor.interval": "60s",
-        }
-    )
-    cluster = LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=False,
-        dashboard_address=None,
-        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-        memory_limit=0,
-    )
-    with cluster, Client(cluster) as client:
-        images = (f"/images/{number}.png" for number in range(paths))
-        begin, done, early = time.perf_counter(), 0, 0.0
-        for _ in run_job(client, job, images, first_items=BATCH_PATHS, in_order=False):
-            done += 1
-            if done == paths // 4:
-                early = _resident_mb()
-        seconds = time.perf_counter() - begin
+    scheduler = {"dashboard_address": "127.0.0.1:0"}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        dask.config.set({"temporary-directory": folder}),
+        LocalCluster(
+            n_workers=0, processes=False, protocol="tcp", dashboard_address=None, scheduler_kwargs=scheduler
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        process = multiprocessing.get_context("spawn").Process(
+            target=_be_workers, args=(cluster.scheduler_address, workers)
+        )
+        process.start()
+        try:
+            client.wait_for_workers(workers, timeout=300)
+            images = (f"/images/{number}.png" for number in range(paths))
+            begin, done, early = time.perf_counter(), 0, 0.0
+            for _ in run_job(client, job, images, first_items=BATCH_PATHS, in_order=False):
+                done += 1
+                if done == paths // 4:
+                    early = _resident_mb()
+            seconds = time.perf_counter() - begin
+        finally:
+            process.kill()
+            process.join()
         assert done == paths
         asleep_s = paths / BATCH_PATHS * BATCH_SECONDS / workers
         return {"seconds": seconds, "asleep_s": asleep_s, "early_mb": early, "late_mb": _resident_mb()}

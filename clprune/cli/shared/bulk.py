@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,7 @@ import click
 from clprune.cli.shared.errors import STATUS_FAILURE, STATUS_INTERRUPTED
 from clprune.cli.shared.options import together
 from clprune.cli.shared.progress import show_progress
-from clprune.errors import WorkerError
+from clprune.errors import ClpruneError, UsageError
 from clprune.files import paths_in
 from clprune.progress import Progress
 
@@ -89,6 +90,8 @@ class Bulk:
         from clprune.distributed.answers import AnswerFile
         from clprune.distributed.sources import count_images, images_in
 
+        if self.out is not None and any(_is_same(source, self.out) for source in sources):
+            raise UsageError(f"--out {self.out} is one of the sources: expected a file of its own")
         images = images_in(sources) if sources else paths_in(sys.stdin.buffer, name="standard input")
         file = None if self.out is None else AnswerFile(self.out, resume=self.resume)
         with file or nullcontext(), show_progress() as progress:
@@ -104,17 +107,24 @@ class Bulk:
                             show(answer)
                         counts.add(is_failure=answer.error is not None)
                         progress(counts.event())
-            except (KeyboardInterrupt, WorkerError) as error:
                 if file:
+                    file.finish()
+            except (KeyboardInterrupt, ClpruneError) as error:
+                if file and counts.before + counts.done:
                     kept = f"{counts.before + counts.done} answers are kept in {file.path}"
                     click.echo(f"clprune: {kept}; the same command with --resume goes on from there", err=True)
-                if isinstance(error, WorkerError):
+                if isinstance(error, ClpruneError):
                     raise
                 return STATUS_INTERRUPTED
-            if file:
-                file.finish()
         click.echo(f"clprune: {counts.done - counts.failures} of {counts.done} images{counts.rate_text()}", err=True)
         return STATUS_FAILURE if counts.failures else 0
+
+
+def _is_same(one: str, other: str) -> bool:
+    try:
+        return Path(one).samefile(other)
+    except (OSError, ValueError):
+        return False
 
 
 @dataclass(kw_only=True)
