@@ -23,6 +23,10 @@ PARQUET_SUFFIX = ".parquet"
 #: Rows of a Parquet file that are held at once, of paths and of image files, and bytes of these where a row has less.
 _ROWS_OF_PATHS, _ROWS_OF_IMAGES, _BYTES_OF_IMAGES = 4096, 64, 1 << 26
 
+#: A column that unpacks to more than so many times its bytes in the file is no images, which hardly shrink: its pages,
+#: each of which is unpacked whole, could be of any size. Smaller ones may.
+_MOST_GROWTH, _LEAST_BOUNDED_BYTES = 64, 1 << 28
+
 
 def as_images(source: str | Path | Iterable[ImageFile]) -> Iterable[ImageFile]:
     """A path as `images_in` reads it; anything else as it is."""
@@ -85,6 +89,7 @@ def _in_parquet(path: Path) -> Iterator[ImageFile]:
     with _parquet(path) as table:
         data, names = _columns(table.schema_arrow, path)
         columns = [column for column in (data, names) if column is not None]
+        _check_growth(table.metadata, columns, path)
         rows, number = _ROWS_OF_PATHS if data is None else _rows_of_images(table.metadata), 0
         for batch in table.iter_batches(rows, columns=columns):
             parts = {name: _column(batch, name.split(".")) for name in columns}
@@ -98,6 +103,19 @@ def _in_parquet(path: Path) -> Iterator[ImageFile]:
                     yield name
                 else:
                     raise DataError(f"row {number - 1} has neither an image nor a path", path=path)
+
+
+def _check_growth(metadata: parquet.FileMetaData, columns: Sequence[str], path: Path) -> None:
+    """Raise DataError for a file that takes far more memory than it has bytes."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            packed, unpacked = column.total_compressed_size, column.total_uncompressed_size
+            if column.path_in_schema in columns and unpacked > max(_LEAST_BOUNDED_BYTES, _MOST_GROWTH * packed):
+                raise DataError(
+                    f"column {column.path_in_schema}: {packed} bytes unpack to {unpacked}: expected at most "
+                    f"{_MOST_GROWTH} times as many, or smaller row groups",
+                    path=path,
+                )
 
 
 def _rows_of_images(metadata: parquet.FileMetaData) -> int:

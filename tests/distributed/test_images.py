@@ -117,10 +117,23 @@ def test_rows_of_large_images_are_held_one_by_one(
 ) -> None:
     """Zeros take nothing in the file, and less than nothing where all rows are one entry of a dictionary."""
     path, table = tmp_path / "large.parquet", pyarrow.table({"image": [bytes(image_bytes)] * 2})
-    parquet.write_table(table, path, compression="zstd", use_dictionary=has_dictionary)
+    parquet.write_table(table, path, compression="zstd", use_dictionary=has_dictionary, row_group_size=1)
     assert _rows_of_images(parquet.read_metadata(path)) in (rows, rows + 1)
     found = list(images_in([path]))
     assert [len(image.data) for image in found if isinstance(image, ImageBytes)] == [image_bytes] * 2
+
+
+def test_a_column_that_unpacks_to_far_more_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All its rows may be in one page, which is unpacked whole: 48 pictures of nothing would take gigabytes."""
+    path, row = tmp_path / "bomb.parquet", bytes(1 << 16)
+    monkeypatch.setattr("clprune.distributed.sources._LEAST_BOUNDED_BYTES", 1 << 20)
+    parquet.write_table(pyarrow.table({"image": [row] * 17}), path, compression="zstd", use_dictionary=False)
+    with pytest.raises(
+        DataError, match=r"column image: \d+ bytes unpack to 11\d{5}: expected at most 64 times as many"
+    ):
+        next(iter(images_in([path])))
+    parquet.write_table(pyarrow.table({"image": [row] * 15}), path, compression="zstd", use_dictionary=False)
+    assert next(iter(images_in([path])))
 
 
 def test_sources_that_cannot_be_read(tmp_path: Path, broken: Path) -> None:
