@@ -120,6 +120,8 @@ class _Run(Generic[Opened, Item, Result]):
     #: What is under way, the oldest first.
     waiting: dict[Future[Any], Sequence[Item]] = field(default_factory=dict)
     _bytes: int = 0
+    _has_answer: bool = False
+    _threads: int = 1
     _submitted: int = 0
     _limit: int = 0
     _part_seconds: float = LEAST_SECONDS
@@ -146,6 +148,8 @@ class _Run(Generic[Opened, Item, Result]):
 
     def _may_begin(self) -> bool:
         most = self._most_parts()
+        if not self._has_answer:  # the next parts may be larger
+            most = self._threads
         return not self.waiting or (len(self.waiting) < most and self._bytes < MOST_BYTES_UNDER_WAY)
 
     def _size_bytes(self, part: Sequence[Item]) -> int:
@@ -153,9 +157,9 @@ class _Run(Generic[Opened, Item, Result]):
 
     def _most_parts(self) -> int:
         if time.monotonic() - self._counted_s > _COUNT_SECONDS:
-            threads = sum(self.client.nthreads().values())
-            self._limit, self._counted_s = PARTS_PER_THREAD[self.in_order] * max(threads, 1) + 1, time.monotonic()
-            self._part_seconds = min(max(SECONDS_PER_THREAD * threads, LEAST_SECONDS), MOST_SECONDS)
+            self._threads = max(sum(self.client.nthreads().values()), 1)
+            self._limit, self._counted_s = PARTS_PER_THREAD[self.in_order] * self._threads + 1, time.monotonic()
+            self._part_seconds = min(max(SECONDS_PER_THREAD * self._threads, LEAST_SECONDS), MOST_SECONDS)
         return self._limit
 
     def _next_part(self) -> Sequence[Item]:
@@ -179,6 +183,7 @@ class _Run(Generic[Opened, Item, Result]):
                 return [self.job.lost(part[0], WorkerError(message))]
             futures = [self._submit([item]) for item in part]
             return [result for one, item in zip(futures, part, strict=True) for result in self._results_of(one, [item])]
+        self._has_answer = True
         if seconds < self._part_seconds / 2 and len(part) >= self.size:
             growth = min(self._part_seconds / max(seconds, 1e-9), MOST_GROWTH)
             self.size = min(int(growth * self.size), MOST_ITEMS)

@@ -53,7 +53,7 @@ KERNEL_TUNER = (
 )
 
 #: Repeats at most, of strategies whose own computing takes minutes on some spaces.
-MOST_REPEATS = {"hybrid_vndx": 10, "bayes_opt": 10}
+MOST_REPEATS = {"hybrid_vndx": 5, "bayes_opt": 5}
 _ROUND = 5  # repeats that everything gets before anything gets more
 GOAL = 0.05  # that clprune shall be ahead by, on the mean over the spaces
 _PACKAGES = ("kernel_tuner", "autotuning_methodology", "numpy", "scipy", "scikit-learn")
