@@ -22,8 +22,12 @@ from clprune.tuning.pool import available_cores
 
 CONNECT_SECONDS, CLOSE_SECONDS = 5, 10
 
-#: A large image is one task: Dask's advice on that is not for who runs a command.
-_SETTINGS = {"distributed.admin.large-graph-warning-threshold": "1 GiB"}
+#: Of Dask. A large image is one task: its advice on that is not for who runs a command. And client and scheduler would
+#: keep, for Dask's developers, the last 1,000 messages to each worker, which are paths and images.
+SETTINGS = {
+    "distributed.admin.large-graph-warning-threshold": "1 GiB",
+    "distributed.admin.low-level-log-length": 10,
+}
 
 #: Variables by which drivers for CPUs learn how many threads they may have: Intel's, PoCL's from version 4 and before.
 _THREADS_OF_DRIVERS = ("CL_CONFIG_CPU_TBB_NUM_WORKERS", "POCL_CPU_MAX_CU_COUNT", "POCL_MAX_PTHREAD_COUNT")
@@ -41,17 +45,18 @@ class LocalWorker(Worker):
 @contextmanager
 def connect(address: str) -> Iterator[Client]:
     """A client of the scheduler at `address`, such as tcp://host:8786. Raises WorkerError where none answers."""
-    try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError, MemoryError) as error:
-        # Dask takes the first bytes of anything for a length
-        reason = "another service does" if isinstance(error, MemoryError) else error
-        raise WorkerError(
-            f"no scheduler answers at {address!r} ({reason}): expected its address, such as tcp://host:8786, as "
-            "`dask scheduler` prints it"
-        ) from error
-    with client, dask.config.set(_SETTINGS):
-        yield client
+    with dask.config.set(SETTINGS):
+        try:
+            client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (OSError, ValueError, MemoryError) as error:
+            # Dask takes the first bytes of anything for a length
+            reason = "another service does" if isinstance(error, MemoryError) else error
+            raise WorkerError(
+                f"no scheduler answers at {address!r} ({reason}): expected its address, such as tcp://host:8786, as "
+                "`dask scheduler` prints it"
+            ) from error
+        with client:
+            yield client
 
 
 @contextmanager
@@ -84,7 +89,7 @@ def start(workers: int, *, device: str | None = None) -> Iterator[Client]:
     }
     of_scheduler = {"cls": Scheduler, "options": options | {"dashboard_address": "127.0.0.1:0", "port": 0}}
     # by itself Dask takes a folder in /tmp of whoever came first, and looks for modules there before anywhere else
-    with scratch_folder("workers") as folder, dask.config.set({"temporary-directory": str(folder), **_SETTINGS}):
+    with scratch_folder("workers") as folder, dask.config.set({"temporary-directory": str(folder), **SETTINGS}):
         cluster = SpecCluster(workers=specification, scheduler=of_scheduler, silence_logs=quiet)
         try:
             with Client(cluster, set_as_default=False) as client:

@@ -6,6 +6,7 @@ the place of one that died. Dask gives the parts of a dead worker to others.
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 import uuid
@@ -33,6 +34,9 @@ MOST_GROWTH = 8
 
 #: Parts under way per thread of the workers: in input order the slowest of them holds back all.
 PARTS_PER_THREAD = {True: 4, False: 2}
+
+#: Of pickles; those of all Pythons that are supported.
+_PROTOCOL = 5
 
 #: Seconds until workers are counted again.
 _COUNT_SECONDS = 1.0
@@ -77,11 +81,14 @@ class _JobPlugin(WorkerPlugin):
             self._opened.close()
 
 
-def _work(name: str, items: Sequence[object]) -> tuple[Sequence[object], float]:
-    """What a task is: (the results, the seconds that they took)."""
+def _work(name: str, items: bytes) -> tuple[bytes, float]:
+    """What a task is: (the results, the seconds that they took).
+
+    Items and results are pickled: Dask looks into lists, and would send each small array as a frame of its own.
+    """
     start = time.perf_counter()
     plugin = cast(_JobPlugin, get_worker().plugins[name])
-    return plugin.answer(items), time.perf_counter() - start
+    return pickle.dumps(plugin.answer(pickle.loads(items)), _PROTOCOL), time.perf_counter() - start
 
 
 def run_job(
@@ -144,7 +151,8 @@ class _Run(Generic[Opened, Item, Result]):
 
     def _submit(self, part: Sequence[Item]) -> Future[Any]:
         self._submitted += 1
-        return self.client.submit(_work, self.name, part, key=f"{self.name}-{self._submitted}", pure=False)
+        items, key = pickle.dumps(part, _PROTOCOL), f"{self.name}-{self._submitted}"
+        return self.client.submit(_work, self.name, items, key=key, pure=False)
 
     def _may_begin(self) -> bool:
         most = self._most_parts()
@@ -187,4 +195,4 @@ class _Run(Generic[Opened, Item, Result]):
         if seconds < self._part_seconds / 2 and len(part) >= self.size:
             growth = min(self._part_seconds / max(seconds, 1e-9), MOST_GROWTH)
             self.size = min(int(growth * self.size), MOST_ITEMS)
-        return results  # type: ignore[no-any-return]
+        return pickle.loads(results)  # type: ignore[no-any-return]

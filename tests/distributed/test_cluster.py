@@ -23,6 +23,8 @@ def test_workers_leave_nothing_in_the_folder_of_all(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("CLPRUNE_CACHE_DIR", str(tmp_path / "cache"))
     before = list(sys.path)
     with start(1) as client:
+        streams = client.cluster.scheduler.stream_comms.values()
+        assert [stream.recent_message_log.maxlen for stream in streams] == [10]  # else a thousand messages with images
         (paths,) = client.run(lambda: sys.path).values()
         assert not [path for path in (*paths, *sys.path) if path.startswith(str(shared))]
         assert paths[0].startswith(str(tmp_path / "cache" / "workers-"))
