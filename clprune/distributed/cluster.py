@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -56,6 +57,10 @@ def connect(address: str) -> Iterator[Client]:
                 "`dask scheduler` prints it"
             ) from error
         with client:
+            if not client.nthreads():
+                warnings.warn(
+                    f"the scheduler at {address} has no workers: the work waits until one joins", stacklevel=2
+                )
             yield client
 
 

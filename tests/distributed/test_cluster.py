@@ -10,7 +10,9 @@ import pytest
 
 pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
 
-from clprune.distributed.cluster import start
+import distributed
+
+from clprune.distributed.cluster import connect, start
 
 
 @pytest.mark.usefixtures("device_context")
@@ -31,3 +33,13 @@ def test_workers_leave_nothing_in_the_folder_of_all(tmp_path: Path, monkeypatch:
     assert list(shared.iterdir()) == []
     assert list((tmp_path / "cache").glob("workers-*")) == []
     assert sys.path == before
+
+
+def test_a_scheduler_without_workers_is_told() -> None:
+    options = {"scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}, "dashboard_address": None}
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, protocol="tcp", **options) as cluster,
+        pytest.warns(UserWarning, match="has no workers: the work waits"),
+        connect(cluster.scheduler_address),
+    ):
+        pass
