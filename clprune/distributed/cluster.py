@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import dask
-from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
+from distributed import Client, Nanny, Scheduler, Security, SpecCluster, Worker
+from distributed.comm import connect as open_comm
 from distributed.comm.core import CommClosedError
 
 from clprune.device import device_key
@@ -48,10 +49,11 @@ def connect(address: str) -> Iterator[Client]:
     """A client of the scheduler at `address`, such as tcp://host:8786. Raises WorkerError where none answers."""
     with dask.config.set(SETTINGS):
         try:
+            asyncio.run(asyncio.wait_for(_greet(address), CONNECT_SECONDS + 1))
             client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-        except (OSError, ValueError, MemoryError) as error:
+        except (OSError, ValueError, MemoryError, asyncio.TimeoutError) as error:
             # Dask takes the first bytes of anything for a length
-            reason = "another service does" if isinstance(error, MemoryError) else error
+            reason = "another service does" if isinstance(error, MemoryError | asyncio.TimeoutError) else error
             raise WorkerError(
                 f"no scheduler answers at {address!r} ({reason}): expected its address, such as tcp://host:8786, as "
                 "`dask scheduler` prints it"
@@ -62,6 +64,13 @@ def connect(address: str) -> Iterator[Client]:
                     f"the scheduler at {address} has no workers: the work waits until one joins", stacklevel=2
                 )
             yield client
+
+
+async def _greet(address: str) -> None:
+    """See whether a scheduler is there: a client itself would wait for ever for a service that says nothing."""
+    arguments = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
+    comm = await open_comm(address, timeout=CONNECT_SECONDS, **arguments)
+    await comm.close()
 
 
 @contextmanager

@@ -222,8 +222,13 @@ def test_wrong_usage(run: Run, model: Path, images: list[Path]) -> None:
     assert (result.status, "is one of the sources" in result.error) == (2, True)
 
 
-def test_an_address_of_another_service(run: Run, model: Path, images: list[Path]) -> None:
+@pytest.mark.parametrize("words", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
+def test_an_address_of_another_service(
+    run: Run, model: Path, images: list[Path], words: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Such as the scheduler's own dashboard. A try without an answer leaves no file in the next one's way."""
+    monkeypatch.setattr("clprune.distributed.cluster.CONNECT_SECONDS", 1)
+    connections = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
@@ -232,12 +237,15 @@ def test_an_address_of_another_service(run: Run, model: Path, images: list[Path]
                     connection, _ = server.accept()
                 except OSError:
                     return
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                connections.append(connection)
+                connection.sendall(words)
 
         threading.Thread(target=answer, daemon=True).start()
         address, out = f"tcp://127.0.0.1:{server.getsockname()[1]}", model.with_name("answers.jsonl")
         result = run("infer", model, images[0], "--scheduler", address, "--out", out)
         server.shutdown(socket.SHUT_RDWR)
+    for connection in connections:
+        connection.close()
     assert (result.status, "another service does" in result.error) == (1, True)
     assert "answers are kept" not in result.err
     assert not out.exists()
