@@ -66,11 +66,13 @@ def covering_points(
     device: DeviceInfo,
     *,
     pairs: bool = False,
+    every_named: bool = True,
     longest_source: int | None = None,
     left_out: tuple[tuple[tuple[str, Any], ...], ...] = (),
     seed: int = 0,
 ) -> tuple[Point, ...]:
-    """Points that are valid on `device`: the kernel's named tiles, and others until every value occurs.
+    """Points that are valid on `device`: the kernel's named tiles (only the device's own without `every_named`), and
+    others until every value occurs.
 
     Operations and workloads count as parameters too. `pairs`: also every pair of values that can occur together, as
     far as a random sample of the space shows, by points that compile quickly where there is a choice. Each operation
@@ -89,7 +91,7 @@ def covering_points(
 
     pool = [point for point in _pool(kernel, device, rng) if is_wanted(point)]
     goals = {goal: None for point in pool for goal in _goals(kernel, point, pairs=pairs)}
-    chosen = _named(kernel, pool)
+    chosen = _named(kernel, pool, [*kernel.cpu_tiles, *kernel.gpu_tiles] if every_named else kernel.own_tiles(device))
     drawn = len(pool)
     if pairs:
         pool += _low_points(kernel, device, rng)
@@ -243,15 +245,15 @@ def _goals(kernel: Kernel[Any, Any], point: Point, *, pairs: bool) -> Iterator[A
         yield from itertools.combinations(factors, 2)
 
 
-def _named(kernel: Kernel[Any, Any], pool: list[Point]) -> list[int]:
-    """Rows of the default and safe tile of each operation, and of each named tile once, spread over operations."""
+def _named(kernel: Kernel[Any, Any], pool: list[Point], named: Sequence[Any]) -> list[int]:
+    """Rows of the default and safe tile of each operation, and of each of `named` once, spread over operations."""
     chosen: dict[int, None] = {}
     uses: dict[int, int] = {}
     first_of: dict[int, int] = {}
     for row, point in enumerate(pool):
         if first_of.setdefault(point.operation_number, row) == row or point.tile == kernel.safe_tile(point.operation):
             chosen[row] = None
-    for tile in dict.fromkeys([*kernel.cpu_tiles, *kernel.gpu_tiles]):
+    for tile in dict.fromkeys(named):
         rows = [row for row, point in enumerate(pool) if point.tile == tile]
         if rows:
             row = min(rows, key=lambda row: uses.get(pool[row].operation_number, 0))

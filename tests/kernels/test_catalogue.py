@@ -39,8 +39,10 @@ def run(session: Session, kernel: Kernel[Any, Any], point: Point) -> float:
 @pytest.mark.slow
 @each_kernel
 def test_covering_sample_is_right(device_context: Session, kernel: Kernel[Any, Any]) -> None:
-    """A point that only the built kernel's own limit forbids is no failure: the runner falls back there."""
-    points = covering_points(kernel, device_context.info)
+    """A point that only the built kernel's own limit forbids is no failure: the runner falls back there. Named tiles of
+    other types of devices are for conformance, which has them all.
+    """
+    points = covering_points(kernel, device_context.info, every_named=False)
     failures, refused = [], 0
     for point in itertools.chain.from_iterable(in_built_groups(device_context, kernel, points)):
         try:

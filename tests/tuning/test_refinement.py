@@ -88,15 +88,15 @@ def test_other_output_tiles_with_the_same_tile_are_contenders(network_of: Callab
 
 
 def test_like_layers_lend_each_other_their_tiles(device_context: Session, network_of: Callable[..., Network]) -> None:
-    store = Store(None)
+    store, info = Store(None), device_context.info
     plan = tuned_plan(network_of(), device_context, store)
     step = next(step for step in plan.steps if step.layer is not None and step.layer.kind == "convolutional")
-    before = contenders(step, store, device_context.info, most=100)
+    before = contenders(step, store, info, most=100)
     tried = {(item.kernel.name, item.tile) for item in (*before, step.choice)}
-    valid = step.kernel.candidates(step.operation, device_context.info)
+    valid = (tile for tile in step.kernel.space(info) if step.choice.offer.rejection(tile, info) is None)
     lent = next(tile for tile in valid if (step.kernel.name, tile) not in tried)
     beside = (dataclasses.replace(step, choice=dataclasses.replace(step.choice, tile=lent)),)
-    after = contenders(step, store, device_context.info, most=100, beside=beside)
+    after = contenders(step, store, info, most=100, beside=beside)
     assert [item.tile for item in after if item not in before and item.tile == lent] == [lent]
     assert len(after) == len(before) + 1
 
