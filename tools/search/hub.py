@@ -163,7 +163,8 @@ def report(document: Mapping[str, Any]) -> str:
         "benchmark_hub)), replayed by Kernel Tuner in its simulation mode. Its strategies have their default "
         "options, which are tuned ones for the genetic algorithm, but those that would end after 100 evaluations, "
         f"whatever is left of the budget, may go on, bayes_opt to {EVALUATIONS['bayes_opt']}. Repeats are as "
-        "many as there was time for, of strategies whose own computing takes minutes the fewest. clprune's search is the one of `clprune tune`, "
+        "many as there was time for, of strategies whose own computing takes minutes the fewest. clprune's search is "
+        "the one of `clprune tune`, "
         "without starting tiles or other spaces known, asked for one configuration after the other.",
         "The score is the hub's own (`autotuning_methodology`): 0 is random search as calculated, 1 is the best "
         f"configuration at once; the mean over the simulated time in which random search gets from 1 % to {END:.0%} of "
