@@ -13,8 +13,8 @@ from typing import Any
 
 import dask
 from distributed import Client, Nanny, Scheduler, Security, SpecCluster, Worker
-from distributed.comm import connect as open_comm
 from distributed.comm.core import CommClosedError
+from distributed.comm.core import connect as open_comm
 
 from clprune.device import device_key
 from clprune.errors import WorkerError
@@ -68,7 +68,7 @@ def connect(address: str) -> Iterator[Client]:
 
 async def _greet(address: str) -> None:
     """See whether a scheduler is there: a client itself would wait for ever for a service that says nothing."""
-    arguments = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
+    arguments = Security().get_connection_args("client")
     comm = await open_comm(address, timeout=CONNECT_SECONDS, **arguments)
     await comm.close()
 
