@@ -28,6 +28,10 @@ _LOAD_ERRORS = (
     ArithmeticError, AssertionError, MemoryError, OSError, SyntaxError, ImportError, struct.error,
 )  # fmt: skip
 
+#: Where a checkpoint keeps its state dict, and what wrappers of a module put before all of its names: DataParallel,
+#: torch.compile, Lightning.
+_KEYS, _PREFIXES = ("state_dict", "model_state_dict", "model"), ("module.", "_orig_mod.", "model.")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Classifier:
@@ -88,16 +92,21 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             else:
                 state = torch.load(file, map_location="cpu", weights_only=True)
         except _LOAD_ERRORS as error:
-            message = f"no state dict that can be read safely: {shown(str(error).strip(), 200)}"
+            what = f"{type(error).__name__}: {str(error).strip()}"
+            message = f"no state dict that can be read safely ({shown(what, 200)}): expected tensors by name"
             raise WeightsError(message, path=path) from error
     if isinstance(state, dict):
-        state = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), dict)), state)
+        state = next((state[key] for key in _KEYS if isinstance(state.get(key), dict)), state)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
         raise WeightsError("holds no state dict: expected tensors by name", path=path)
     for name, value in state.items():
         if not _is_whole(value):
             raise WeightsError(f"tensor {shown(str(name))} is not in it value by value: expected plain ones", path=path)
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
+    found = {str(key): value for key, value in state.items()}
+    for prefix in _PREFIXES * 2:  # one may stand before another
+        if all(key.startswith(prefix) for key in found):
+            found = {key.removeprefix(prefix): value for key, value in found.items()}
+    return found
 
 
 def _is_whole(value: Tensor) -> bool:
@@ -107,17 +116,20 @@ def _is_whole(value: Tensor) -> bool:
 
 
 def _with_state(builder: Any, state: dict[str, Tensor], path: str | Path) -> nn.Module:
-    """The model that `builder` makes, with `state` in it; as many classes as its last tensor has values."""
+    """The model that `builder` makes, with `state` in it; as many classes as the tensor has values that is its last."""
     known = inspect.signature(builder).parameters
-    options: dict[str, Any] = {"num_classes": list(state.values())[-1].numel()}
-    if not 1 <= options["num_classes"] <= MOST_CLASSES:
-        found = f"its last tensor has {options['num_classes']} values"
-        raise WeightsError(f"{found}: expected one of each class, at most {MOST_CLASSES}", path=path)
+    options: dict[str, Any] = {}
     if "GoogLeNet" in str(known["weights"]) or "Inception" in str(known["weights"]):
         # as with torchvision's own weights; the auxiliary classifiers matter to training alone
         options |= {"transform_input": True, "aux_logits": False, "init_weights": False}
         state = {key: value for key, value in state.items() if not key.lower().startswith("aux")}
-    module: nn.Module = builder(weights=None, **options)
+    with torch.device("meta"):  # names alone: files sort them as they like
+        last = list(builder(weights=None, **options).state_dict())[-1]
+    classes = {"num_classes": state[last].numel()} if last in state else {}
+    if classes and not 1 <= classes["num_classes"] <= MOST_CLASSES:
+        found = f"its last tensor has {classes['num_classes']} values"
+        raise WeightsError(f"{found}: expected one of each class, at most {MOST_CLASSES}", path=path)
+    module: nn.Module = builder(weights=None, **options, **classes)
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

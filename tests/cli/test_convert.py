@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import clprune
@@ -37,11 +38,18 @@ def test_a_state_dict_of_torchvisions(run: Run, tmp_path: Path) -> None:
     model = clprune.load_model(tmp_path / "s.cfg")
     assert (str(model.network.input), model.network.outputs) == ("3x224x224", 7)
     assert model.network.layers[0].arrays["weights"] == (3, 1, 1, 1)
+    from safetensors.torch import save_file
+
+    save_file({f"_orig_mod.module.{name}": value for name, value in state.items()}, tmp_path / "s.safetensors")
+    assert run(*arguments, tmp_path / "s.safetensors").status == 0  # whose names are sorted
+    for old, new in zip(model.weights.layers, clprune.load_model(tmp_path / "s.cfg").weights.layers, strict=True):
+        assert old is None or (new is not None and np.array_equal(old.weights, new.weights))
     state["more"] = state.pop("classifier.1.bias")
     torch.save(state, tmp_path / "other.pt")
     torch.save({"a": torch.zeros(1).expand(1 << 40)}, tmp_path / "repeats.pt")
     torch.save({"a": torch.empty(1 << 40, device="meta")}, tmp_path / "promises.pt")
-    torch.save({"a": torch.zeros((1 << 17) + 1, dtype=torch.uint8)}, tmp_path / "many.pt")
+    many = torch.zeros((1 << 17) + 1, dtype=torch.uint8)
+    torch.save({"classifier.1.bias": many}, tmp_path / "many.pt")
     (tmp_path / "bad.pt").write_bytes(b"\x80\x04cos\nsystem\n(S'true'\ntR.")
     for name, text in (
         ("other.pt", "does not fit SqueezeNet: "),
