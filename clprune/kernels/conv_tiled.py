@@ -110,6 +110,10 @@ def _groups(tile: ConvTiledTile, operation: ConvOperation) -> int:
     return row_groups * ceil_div(operation.slots(tile), tile.vectors // operation.row_step * tile.group_n)
 
 
+def _suits(tile: ConvTiledTile, device: DeviceInfo) -> bool:
+    return tile.stage_width == 1 or quirks.loads_vectors_of_any_place(device)
+
+
 def _splits_well(tile: ConvTiledTile, operation: ConvOperation) -> bool:
     chunks = operation.problem.columns // tile.tile_k
     few = _groups(tile, operation) * tile.splits <= MOST_SPLIT_GROUPS
@@ -213,8 +217,11 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
 
     def own_tiles(self, device: DeviceInfo) -> Sequence[ConvTiledTile]:
         """As everywhere; inputs are fetched one by one where vectors of any place are."""
-        widest = 4 if quirks.loads_vectors_of_any_place(device) else 1
-        return [tile for tile in super().own_tiles(device) if tile.stage_width <= widest]
+        return [tile for tile in super().own_tiles(device) if _suits(tile, device)]
+
+    def is_worth_trying(self, tile: ConvTiledTile, operation: ConvOperation, device: DeviceInfo) -> bool:
+        """As everywhere, of tiles that fetch inputs as the device does."""
+        return super().is_worth_trying(tile, operation, device) and _suits(tile, device)
 
     def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvTiledTile:
         """As everywhere; of the tiles that fit, the first that keeps the device busy, its columns shared out where that

@@ -145,5 +145,7 @@ def test_inputs_are_fetched_one_by_one_on_nvidia() -> None:
         for name in ("sm_90", "gfx90a", "gfx1100")
     }
     assert widths == {"sm_90": 1, "gfx90a": 4, "gfx1100": 4}
+    nvidia = card(architecture_by_name("sm_90"))
+    assert {tile.stage_width for tile in CONV_TILED.candidates(operation, nvidia)} == {1}
     strided = conv(64, 224, 224, stride=2)
     assert CONV_TILED.default_tile(strided, card(architecture_by_name("gfx90a"))).stage_width == 1
