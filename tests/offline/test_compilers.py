@@ -160,7 +160,7 @@ def test_clocks_of_one_warp() -> None:
 def test_predicted_share_of_vgg16(name: str) -> None:
     """Batch 8, a quarter of the columns kept: a prediction, of which the page names what limits it."""
     architecture = architecture_by_name(name)
-    found = list(predictions(toolchain_for(architecture), architecture))
+    found = list(predictions(Compiler(toolchain_for(architecture), architecture)))
     assert all(not prediction.report.uses_private_memory for prediction in found)
     assert all(prediction.estimate.occupancy.share >= 0.25 for prediction in found)
     assert network_share(found) >= 0.7

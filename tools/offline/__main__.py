@@ -23,7 +23,7 @@ from clprune.files import write_atomically
 from clprune.kernels.workload import Workload
 from clprune.offline.architectures import ARCHITECTURES, imaginary_device
 from clprune.offline.compilers import Toolchain, clocks_of_one_warp, find_toolchain
-from clprune.offline.ranking import Estimate, estimate
+from clprune.offline.ranking import Compiler, Estimate, estimate
 from tools import RESULTS
 from tools.bench.machine import today
 from tools.bench.report import markdown_table
@@ -52,10 +52,16 @@ POOR_SHARE = 0.25  # of multiply-adds: kernels that hardly multiply are left out
 @options(
     out={"default": RESULTS / "offline-gpu.md", "help": "File to write."},
     workers={"type": COUNT, "help": "Compilers at a time [default: one per core]."},
+    only_predictions={"is_flag": True, "help": "Write only the predicted shares of peak, in a minute or two."},
 )
-def main(out: Path, workers: int | None) -> None:
-    """Write the table of registers, local memory, spills, scratch and occupancy."""
+def main(out: Path, workers: int | None, *, only_predictions: bool) -> None:
+    """Write the table of registers, local memory, spills, scratch and occupancy, and a page of predictions."""
     toolchain = _toolchain()
+    prediction_page = out.with_name(f"{out.stem}-prediction.md")
+    write_atomically(prediction_page, _prediction_document(toolchain))
+    if only_predictions:
+        print(f"written to {prediction_page}")
+        return
     rows = _progress(survey(toolchain, ARCHITECTURES, workers=workers))
     write_atomically(out, _document(toolchain, rows))
     failures = [row for row in rows if row.fails]
@@ -91,18 +97,27 @@ def _progress(rows: Iterable[Row]) -> list[Row]:
     return done
 
 
-def _document(toolchain: Toolchain, rows: Sequence[Row]) -> str:
+def _prediction_document(toolchain: Toolchain) -> str:
+    parts = ["# Predicted share of peak on GPUs that are not there", _origin(toolchain), PREDICTIONS]
+    return "\n\n".join((*parts, _predictions(toolchain))) + "\n"
+
+
+def _origin(toolchain: Toolchain) -> str:
+    """Who wrote a page, when, and by which tools."""
     versions = {**toolchain.versions(), **_package_versions()}
     tools = "; ".join(f"{name}: {text}" for name, text in versions.items())
+    origin = f"{today()}, clprune {clprune.__version__}, Python {platform.python_version()}; {tools}."
+    return f"Written by `make offline-gpu`; do not edit.\n\n{origin}"
+
+
+def _document(toolchain: Toolchain, rows: Sequence[Row]) -> str:
     parts = [
         "# Kernels on GPUs that are not there",
-        "Written by `make offline-gpu`; do not edit.",
-        f"{today()}, clprune {clprune.__version__}, Python {platform.python_version()}; {tools}.",
+        _origin(toolchain),
         EXPLANATION,
         *("## Worst default configuration of each kernel", SUMMARY, _summary(rows)),
         *("## Default configurations that are poor somewhere", _poor(rows)),
         *("## Hot loops of the default tiles", HOT_LOOPS, _hot_loops(rows)),
-        *("## Predicted share of peak", PREDICTIONS, _predictions(toolchain)),
         *("## Estimated times", ESTIMATES, _estimates(rows)),
     ]
     for architecture in ARCHITECTURES:
@@ -157,6 +172,8 @@ def _summary(rows: Sequence[Row]) -> str:
 
 
 def _worst(rows: Sequence[Row]) -> str:
+    if not rows:
+        return "-"  # a kernel that has no tiles there
     registers = max(row.report.registers for row in rows)
     share = min(row.occupancy.share for row in rows)
     private = max(row.report.spill_bytes + row.report.scratch_bytes for row in rows)
@@ -213,8 +230,9 @@ def _loop_text(row: Row) -> str:
 def _predictions(toolchain: Toolchain) -> str:
     """Per layer and architecture the share and its limit, then the network's, then facts of the first tile's loop."""
     names = [architecture.name for architecture in ARCHITECTURES]
-    pruned = [list(predictions(toolchain, architecture)) for architecture in ARCHITECTURES]
-    dense = [list(predictions(toolchain, architecture, kept_share=1.0)) for architecture in ARCHITECTURES]
+    compilers = [Compiler(toolchain, architecture) for architecture in ARCHITECTURES]
+    pruned = [list(predictions(compiler)) for compiler in compilers]
+    dense = [list(predictions(compiler, kept_share=1.0)) for compiler in compilers]
     lines = [
         [_brief(layer[0].operation.key), *(_prediction_text(prediction) for prediction in layer)]
         for layer in zip(*pruned, strict=True)

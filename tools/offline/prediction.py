@@ -12,7 +12,6 @@ from clprune.kernels.conv_operation import ConvOperation, conv_operation
 from clprune.kernels.conv_tiled import CONV_TILED, ConvTiledTile, local_accesses
 from clprune.kernels.workload import Workload
 from clprune.offline.architectures import imaginary_device
-from clprune.offline.compilers import Toolchain
 from clprune.offline.ranking import Compiler, Estimate, demand_of, estimate
 from clprune.offline.report import Report
 
@@ -50,14 +49,13 @@ class Prediction:
         return self.estimate.limits[self.estimate.limit]
 
 
-def predictions(
-    toolchain: Toolchain, architecture: Architecture, *, kept_share: float = KEPT_SHARE
-) -> Iterator[Prediction]:
+def predictions(compiler: Compiler, *, kept_share: float = KEPT_SHARE) -> Iterator[Prediction]:
     """VGG16's convolutions, of whose weights so much is kept in units of the tile's rows.
 
     Raises MissingDependencyError naming what to install, BuildError.
     """
-    compiler, device = Compiler(toolchain, architecture), imaginary_device(architecture)
+    architecture = compiler.architecture
+    device = imaginary_device(architecture)
     for channels, size, filters, is_pooled in VGG16:
         problem = ConvProblem.square(
             batch=BATCH,
