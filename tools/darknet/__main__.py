@@ -108,7 +108,7 @@ def survey_folders(  # noqa: PLR0917 - click gives them by name
 @options(
     name={"default": "darknet", "help": "What to call the library."},
     side={"type": int, "default": 256, "help": _SIDE},
-    rounds=3,
+    rounds={"type": int, "default": 3, "help": "Measure times in so many turns; 0: errors alone."},
     device=None,
     seed=0,
     resume={"default": False, "help": "Keep the rows of an earlier run for other cfgs."},
@@ -146,8 +146,8 @@ def compare_library(  # noqa: PLR0917 - click gives them by name
         "clprune ms",
         "ratio",
     )
-    text = f"OpenCL: {device_text(info)}, default or tuned tiles. {rounds} rounds in turns, best times; seed {seed}."
-    text += f" Load of the machine before: {load:.1f}."
+    times = f"{rounds} rounds in turns, best times; load of the machine before: {load:.1f}" if rounds else "No times"
+    text = f"OpenCL: {device_text(info)}, default or tuned tiles. {times}; seed {seed}."
     section = make_section(PACKAGES, text=text, parts=[table_of(columns, list(rows.values()))], rounds=rounds)
     show(title, section["parts"])
     write_section(out, title, section, heading=HEADING)
@@ -227,14 +227,16 @@ def _compare(cfg: Path, *, folder: Path, side: int, device: str, rounds: int, se
             with np.load(outputs) as theirs:
                 errors = errors_of(ours, lambda index: theirs[str(index)])
             errors = {index: error for index, error in errors.items() if kinds[index] not in ("softmax", "cost")}
-            with Runner(network, weights, session=session) as runner:
-                turns = in_turns(
-                    [
-                        lambda: min(worker.time(Turn(warmup=0, runs=1, seconds=0))),
-                        lambda: milliseconds(lambda: runner(x)),
-                    ],
-                    rounds=rounds,
-                )
+            turns: list[list[float]] = []
+            if rounds:
+                with Runner(network, weights, session=session) as runner:
+                    turns = in_turns(
+                        [
+                            lambda: min(worker.time(Turn(warmup=0, runs=1, seconds=0))),
+                            lambda: milliseconds(lambda: runner(x)),
+                        ],
+                        rounds=rounds,
+                    )
     best = [min(times) for times in turns]
     worst = max(errors, key=lambda index: errors[index])
     return (
@@ -243,8 +245,7 @@ def _compare(cfg: Path, *, folder: Path, side: int, device: str, rounds: int, se
         f"{len(errors)} of {len(network.layers)}",
         f"{errors[worst]:.1e} (layer {worst}, {kinds[worst]})",
         f"{errors[max(errors)]:.1e}",
-        *(f"{time:.1f}" for time in best),
-        f"{best[1] / best[0]:.3f}",
+        *((f"{best[0]:.1f}", f"{best[1]:.1f}", f"{best[1] / best[0]:.3f}") if best else ("", "", "")),
     )
 
 
