@@ -1,6 +1,7 @@
 """What workers bring and what their scheduler costs; writes docs/results/cluster.md and .json.
 
     python -m tools.bench.cluster [--device D] [--images N] [--rounds N] [--simulated N] [--paths N]
+        [--only simulated|real]
 
 First simulated ones, in one process, with a stand-in device that sleeps: how much longer all took than the sleeping,
 and how the memory of client and scheduler, which are this process, grew. Then real ones: images per second of one
@@ -36,7 +37,7 @@ from clprune.turns import Series, in_turns
 from tools import RESULTS
 from tools.bench.figures import Figure
 from tools.bench.models import find_cfg
-from tools.bench.report import figure_table, make_section, show, table_of, write_section
+from tools.bench.report import Section, figure_table, make_section, show, table_of, write_section
 from tools.terminal import options, run_command, say
 
 #: Two workers over one, and over the plain command with two threads.
@@ -189,22 +190,31 @@ def _resident_mb() -> float:
     rounds=3,
     simulated={"default": 100, "help": "Simulated workers."},
     paths={"default": 1_000_000, "help": "Paths for them."},
+    only={"type": click.Choice(["simulated", "real"]), "help": "Measure these workers alone."},
     out=RESULTS / "cluster.json",
 )
 def bench_cluster(
-    *, model: str, device: str | None, images: int, rounds: int, simulated: int, paths: int, out: Path
+    *, model: str, device: str | None, images: int, rounds: int, simulated: int, paths: int, only: str | None, out: Path
 ) -> None:
     """Time workers, real and simulated."""
     cfg = find_cfg(model)
-    say(f"{simulated} simulated workers, {paths} paths")
-    times = simulate(workers=simulated, paths=paths)
-    say(f"{times['seconds']:.1f} s, of which asleep {times['asleep_s']:.1f} s; {images} images, {rounds} rounds")
-    series = time_workers(cfg, count=images, device=device, rounds=rounds)
+    if only != "real":
+        _write(out, f"{simulated} simulated workers", _simulated_section(simulated, paths))
+    if only != "simulated":
+        _write(out, cfg.stem, _real_section(cfg, images=images, rounds=rounds, device=device))
+
+
+def _write(out: Path, title: str, section: Section) -> None:
+    show(title, section["parts"])
+    write_section(out, title, section, heading=HEADING)
+
+
+def _simulated_section(workers: int, paths: int) -> Section:
+    say(f"{workers} simulated workers, {paths} paths")
+    times = simulate(workers=workers, paths=paths)
     figures = [
-        _rates("two workers over one", series["one worker"], series["two workers"], goal=PAIR_GOAL),
-        _rates("two workers over the plain command", series["plain command"], series["two workers"], goal=PLAIN_GOAL),
         Figure(
-            name=f"time on top of {simulated} sleeping workers' (share)", goal=OVERHEAD_GOAL,
+            name="time on top of the sleeping (share)", goal=OVERHEAD_GOAL,
             best=times["seconds"] / times["asleep_s"] - 1,
         ),
         Figure(
@@ -212,20 +222,35 @@ def bench_cluster(
             best=times["late_mb"] / times["early_mb"],
         ),
     ]  # fmt: skip
+    return make_section(
+        ["clprune", "dask", "distributed"],
+        text=f"{paths} paths, {BATCH_PATHS} in {BATCH_SECONDS * 1e3:.0f} ms: {times['seconds']:.1f} s, of which each "
+        f"worker slept {times['asleep_s']:.1f}; {times['early_mb']:.0f} MB after a quarter, {times['late_mb']:.0f} at "
+        "the end.",
+        parts=[figure_table(figures)],
+        figures=figures,
+        simulated=times,
+    )
+
+
+def _real_section(cfg: Path, *, images: int, rounds: int, device: str | None) -> Section:
+    say(f"{images} images, {rounds} rounds")
+    series = time_workers(cfg, count=images, device=device, rounds=rounds)
+    figures = [
+        _rates("two workers over one", series["one worker"], series["two workers"], goal=PAIR_GOAL),
+        _rates("two workers over the plain command", series["plain command"], series["two workers"], goal=PLAIN_GOAL),
+    ]
     rates = [
         (name, f"{images / one.best_ms * 1e3:.0f}", f"{images / one.median_ms * 1e3:.0f}")
         for name, one in series.items()
     ]
-    section = make_section(
+    return make_section(
         ["clprune", "dask", "distributed", "numpy", "pillow", "pyopencl"],
-        text=f"{images} images, {rounds} rounds; {paths} paths, {BATCH_PATHS} in {BATCH_SECONDS * 1e3:.0f} ms.",
+        text=f"{images} images, {rounds} rounds.",
         parts=[table_of(("answered by", "images/s, best", "median"), rates), figure_table(figures)],
         figures=figures,
-        simulated=times,
         series={name: one.to_dict() for name, one in series.items()},
     )
-    show(cfg.stem, section["parts"])
-    write_section(out, cfg.stem, section, heading=HEADING)
 
 
 def _rates(name: str, slow: Series, fast: Series, *, goal: float) -> Figure:
