@@ -71,7 +71,7 @@ class Applier:
         answers = refitted.answers
         if bits:
             coded = rounded(network, refitted.weights, bits)
-            answers = thin.reference.refit(coded, {}, only=()).answers
+            answers = thin.reference.refit(coded, {}, only=(), judges=is_quick).answers
         return Applied(
             selection=selection,
             model=Model(
@@ -82,7 +82,7 @@ class Applier:
             ),
             masks=masks_of(layers),
             bits=bits,
-            divergence=self.reference.divergence_of(answers),
+            divergence=self.reference.divergence_of(answers[: self.reference.judged] if is_quick else answers),
         )
 
     def _without_channels(self, channels: tuple[int, ...], *, is_quick: bool) -> _Thin:

@@ -175,7 +175,7 @@ class Builder:
 
         def find() -> float:
             weights = rounded(self.model.network, self.model.weights, {index: bits})
-            return self.reference.refit(weights, {}, only=()).divergence
+            return self.reference.refit(weights, {}, only=(), judges=True).divergence
 
         return float(self.record.get("losses", f"{index} {bits} bits", find))
 
@@ -196,7 +196,9 @@ class Builder:
 
         def find() -> float:
             weights = removed(self.model.weights, [pruned])
-            return self.reference.refit(weights, {pruned.index: pruned.mask}, only={pruned.index}).divergence
+            return self.reference.refit(
+                weights, {pruned.index: pruned.mask}, only={pruned.index}, judges=True
+            ).divergence
 
         return float(self.record.get("losses", name, find))
 
@@ -223,7 +225,7 @@ class Builder:
                     layers = network.layers
                     readers = [one.index for one in layers if input_channels(network, one, taken) is not None]
                     cleared = clear_channels(network, weights, own)
-                    return self.reference.refit(cleared, own, only=readers).divergence
+                    return self.reference.refit(cleared, own, only=readers, judges=True).divergence
 
                 name = f"{'+'.join(map(str, producers))} {kind} {share:g}"
                 losses.setdefault(producers, [0.0]).append(float(self.record.get("losses", name, find)))

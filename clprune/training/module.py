@@ -24,8 +24,8 @@ class NetworkModule(nn.Module):
 
     With `answers` these are what `Runner` gives. Without they are logits, which losses want: heads and a softmax at the
     end are left out. The layers of `winograd` (layer index -> output tile m) have their weights in the Winograd domain.
-    Raises UnsupportedLayerError for layers that have no module, and without `answers` for a softmax elsewhere;
-    UsageError for a layer that has no Winograd domain.
+    Raises UnsupportedLayerError for layers that have no module, and without `answers` for a softmax elsewhere or of
+    each place; UsageError for a layer that has no Winograd domain.
     """
 
     def __init__(self, network: Network, *, winograd: Mapping[int, int] | None = None, answers: bool = False) -> None:
@@ -38,9 +38,9 @@ class NetworkModule(nn.Module):
             if layer.is_head:
                 self.layers[layer.index] = nn.Identity()
             if isinstance(layer, Softmax):
-                if layer.index < last:
-                    message = f"{layer} (line {layer.line}): a softmax can be trained only at the end"
-                    raise UnsupportedLayerError(message)
+                if layer.index < last or layer.spatial:
+                    where = "over one answer for the whole image" if layer.spatial else "at the end"
+                    raise UnsupportedLayerError(f"{layer} (line {layer.line}): a softmax can be trained only {where}")
                 self.layers[layer.index] = nn.Identity()
         # what no later layer but the next one reads is dropped at once, so that training needs no more memory
         self._needed_later = {

@@ -10,6 +10,7 @@ of an output place (i, j) of a tile are A^T_ij,xi (B^T d B)_xi,c.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -88,12 +89,14 @@ class _Sums:
 class Reference:
     """A dense network with what its layers put out for some images: what pruned ones are fitted to and compared with.
 
-    Where running all images takes long, a change of one layer is judged by the first of them. Raises
-    UsageError where images and network do not fit, and UnsupportedLayerError for layers without a module.
+    Where running all images takes long, a change of one layer is judged by the first of them, by `fewest_judged` or
+    more. Raises UsageError where images and network do not fit, and UnsupportedLayerError for layers without a module.
     """
 
     @torch.no_grad()
-    def __init__(self, network: Network, weights: Weights, images: DataSet) -> None:
+    def __init__(
+        self, network: Network, weights: Weights, images: DataSet, *, fewest_judged: int = FEWEST_JUDGED
+    ) -> None:
         check_data(network, images)
         self.network, self.weights = network, weights
         count = max(1, min(64, CHUNK_VALUES // max(_column_values(layer) for layer in network.layers)))
@@ -104,26 +107,37 @@ class Reference:
         for layer, torch_layer in zip(network.layers, self._module.layers, strict=True):
             self.outputs[layer.index] = _run(torch_layer, [self.outputs[source] for source in layer.sources])
         self.answers = self._answers(self.outputs)
-        wanted = max(FEWEST_JUDGED, int(JUDGED_WORK // max(sum(map(_work, network.layers)), 1)))
+        wanted = max(fewest_judged, int(JUDGED_WORK // max(sum(map(_work, network.layers)), 1)))
         self._judged = min(len(batches), -(-wanted // count))
         self._sums: dict[tuple[int, int | None], _Sums] = {}
         self._fitted: dict[bytes, LayerWeights] = {}
 
     def work_from(self, index: int) -> int:
         """Multiplications by which a change of layer `index` is judged."""
-        return sum(map(_work, self.network.layers[index:])) * sum(map(len, self.outputs[-1][: self._judged]))
+        return sum(map(_work, self.network.layers[index:])) * self.judged
+
+    @property
+    def judged(self) -> int:
+        """How many images judge a change."""
+        return sum(map(len, self.outputs[-1][: self._judged]))
 
     @torch.no_grad()
     def refit(
-        self, pruned: Weights, masks: Masks, *, only: Collection[int] | None = None, is_quick: bool = False
+        self,
+        pruned: Weights,
+        masks: Masks,
+        *,
+        only: Collection[int] | None = None,
+        judges: bool = False,
+        is_quick: bool = False,
     ) -> Refitted:
         """Fit the layers of `masks`, and those whose inputs they change, or of all these the layers `only`.
 
-        `pruned` are weights of this network with zeros where `masks` are False. `only` some, or `is_quick`, it is done
-        by the images that judge one change, of which then are the answers; `is_quick`, each layer is fitted as if it
-        alone were pruned.
+        `pruned` are weights of this network with zeros where `masks` are False. What `judges` is done by the images
+        that judge a change, of which the answers then are, and fitted no better than ranking needs; `is_quick`, each
+        layer is fitted as if it alone were pruned, too.
         """
-        judges = is_quick or only is not None
+        judges = judges or is_quick
         values, part, steps = (
             list(pruned.layers),
             slice(self._judged if judges else None),
@@ -171,7 +185,8 @@ class Reference:
             values = self._fit(layer, values, mask, inputs[0], inputs[0], steps=FEW_STEPS)
         found, dense = _run(load_layer(layer, values).eval(), inputs), self.outputs[index][: self._judged]
         lost = sum(float((one - other).square().sum()) for one, other in zip(found, dense, strict=True))
-        return lost / max(sum(float(one.square().sum()) for one in dense), 1e-30)
+        error = lost / max(sum(float(one.square().sum()) for one in dense), 1e-30)
+        return min(error, MOST_DIVERGENCE) if math.isfinite(error) else MOST_DIVERGENCE
 
     def _fit(
         self,

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.container.model import Model
+from clprune.darknet.kinds.functions import Softmax
 from clprune.dataset import DataSet
 from clprune.detection.agreement import LEAST, SURE, agreement, as_truth, detections_of
 from clprune.errors import UsageError
@@ -26,13 +27,17 @@ _OWN = ", by the dense network's answers"
 def with_own_answers(session: Session, model: Model, data: DataSet) -> DataSet:
     """Images without labels with the answers of `model` in their place: classes, or of a detector the sure objects.
 
-    Labelled ones as they are. Raises UsageError where a detector is sure of nothing in any of them.
+    Labelled ones as they are. Raises UsageError where a detector is sure of nothing in any of them, and for networks
+    that answer for each place.
     """
     if data.is_labelled:
         return data
     network = model.network
+    last = network.output_layers[0]
+    if isinstance(last, Softmax) and last.spatial:
+        raise UsageError(f"{model.path}: {last} answers for each place: expected a classifier or a detector")
     with Runner(model, session=session) as runner:
-        if not network.output_layers[0].is_head:
+        if not last.is_head:
             answers = [runner(images).argmax(axis=1) for images in _chunks(data)]
             names = tuple(map(str, range(network.outputs)))
             labels = np.concatenate(answers).astype(np.int64)

@@ -178,3 +178,10 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
     weights = random_weights(network, seed=0)
     with pytest.raises(UsageError, match=r"layer 1 \[convolutional\] has no weights"):
         load_module(network, replace(weights, layers=(weights.layers[0], None, *weights.layers[2:])))
+
+
+def test_a_softmax_of_each_place_is_not_trained_as_one_of_all(tmp_path: Path) -> None:
+    network = network_of(tmp_path, f"{NET}[convolutional]\nfilters=4\nactivation=linear\n[softmax]\nspatial=1\n")
+    load_module(network, random_weights(network, seed=0), answers=True)
+    with pytest.raises(UnsupportedLayerError, match="only over one answer for the whole image"):
+        load_module(network)
