@@ -28,6 +28,9 @@ TRANSPOSED = Operators()
 #: More is no layer of anybody's, and takes long to find taps for.
 MAX_STRIDE = 64
 
+#: Taps of a side times its stride: as many are gone through to find the smallest window.
+MAX_TAPS = 100_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Side:
@@ -59,9 +62,8 @@ def _side(*, inputs: int, outputs: int, size: int, stride: int, dilation: int, p
     """The way with the smallest window: squares may begin up to `stride` - 1 places before the first output."""
 
     def beginning(start: int) -> _Side:
-        found = [divmod(pad - start + place - tap * dilation, stride) for place in range(stride) for tap in range(size)]
-        pairs = [(place, tap) for place in range(stride) for tap in range(size)]
-        taps = [(place, offset, tap) for (place, tap), (offset, rest) in zip(pairs, found, strict=True) if not rest]
+        places = [(tap, (tap * dilation + start - pad) % stride) for tap in range(size)]
+        taps = [(place, (pad - start + place - tap * dilation) // stride, tap) for tap, place in places]
         return _Side(
             taps=tuple(taps), count=-(-(outputs + start) // stride), start=start, inputs=inputs, outputs=outputs
         )
@@ -121,6 +123,10 @@ def _sides(attributes: dict[str, Any], shape: Shape, size: Sequence[int]) -> lis
         raise UsageError(f"has strides={strides}, dilations={dilations}: expected two sides, a layer of planes")
     if strides[0] != strides[1] or strides[0] > MAX_STRIDE or min(added) < 0:
         raise UsageError(f"has strides={strides}, output_padding={added}: expected one stride, at most {MAX_STRIDE}")
+    if max(size) * strides[0] > MAX_TAPS:
+        raise UsageError(
+            f"has weights of {list(size)} places and strides={strides}: expected a product of at most {MAX_TAPS}"
+        )
     inputs = (shape.height, shape.width)
     full = [
         stride * (side - 1) + more + (taps - 1) * dilation + 1

@@ -56,14 +56,14 @@ def _average_pool(importer: Importer, node: NodeProto) -> Feature:
     feature, attributes = importer.feature(node), attributes_of(node)
     size = attributes.get("kernel_shape", [])
     layer, border = _bordered(importer, node)
-    pads = attributes.get("pads", [0, 0, 0, 0])
+    pads = _own_pads(attributes, importer.sketch.shape(layer), size, border)
     counts = attributes.get("count_include_pad", 0) and any(pads)
     if any(border) and ((not counts and any(pads)) or attributes.get("ceil_mode")):
         layer, border = importer.planes(importer.applied(feature)), (0, 0, 0, 0)
-    if counts and attributes.get("ceil_mode") and len(pads) == 4 and min(pads) >= 0:
+    if counts and attributes.get("ceil_mode"):
         # its own border counts, what is added for the last window does not: the first becomes a layer
         layer = add_pad(importer.sketch, layer, pads)
-        node = helper.make_node("AveragePool", [], [], **{**attributes, "pads": [0, 0, 0, 0]})
+        node = helper.make_node("AveragePool", [], [], **{**attributes, "auto_pad": "NOTSET", "pads": [0, 0, 0, 0]})
         counts = 0
     shape = importer.sketch.shape(layer)
     options = _window(node, shape, size, border, is_pool=True)
@@ -142,13 +142,10 @@ def _window(
 ) -> dict[str, Any]:
     """The keys of a layer's windows, `border` (top, left, bottom, right) added; darknet's own where they do."""
     attributes = attributes_of(node)
-    strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
-    if len(size) != 2 or len(strides) != 2 or len(dilations) != 2 or min(*size, *strides, *dilations) < 1:
-        raise UsageError(f"has windows of {list(size)}: expected two sides, a layer of planes")
-    sides = (shape.height + border[0] + border[2], shape.width + border[1] + border[3])
-    extents = [(side - 1) * dilation + 1 for side, dilation in zip(size, dilations, strict=True)]
-    pads = _pads(attributes, sides, extents, strides)
+    pads = _own_pads(attributes, shape, size, border)
+    strides, dilations = _steps(attributes)
     if attributes.get("ceil_mode"):
+        sides, extents = _bordered_sides(shape, border), _extents(size, dilations)
         for axis in (0, 1):
             pads[2 + axis] += _rest(sides[axis], pads[axis], pads[2 + axis], extents[axis], strides[axis])
     pads = [own + more for own, more in zip(pads, border, strict=True)]
@@ -169,6 +166,27 @@ def _padding_keys(pads: Sequence[int], *, is_pool: bool, is_dilated: bool) -> di
     if not is_pool and len(set(pads)) == 1 and not (is_dilated and top):
         return {"padding": top} if top else {}
     return {f"padding_{side}": count for side, count in zip(_SIDES, pads, strict=True)}
+
+
+def _own_pads(attributes: dict[str, Any], shape: Shape, size: Sequence[int], border: Sequence[int]) -> list[int]:
+    """The border that a node adds itself to what has `border` already. Raises UsageError for windows of no planes."""
+    strides, dilations = _steps(attributes)
+    if len(size) != 2 or len(strides) != 2 or len(dilations) != 2 or min(*size, *strides, *dilations) < 1:
+        raise UsageError(f"has windows of {list(size)}: expected two sides, a layer of planes")
+    return _pads(attributes, _bordered_sides(shape, border), _extents(size, dilations), strides)
+
+
+def _steps(attributes: dict[str, Any]) -> tuple[list[int], list[int]]:
+    """Strides and dilations."""
+    return attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
+
+
+def _bordered_sides(shape: Shape, border: Sequence[int]) -> tuple[int, int]:
+    return shape.height + border[0] + border[2], shape.width + border[1] + border[3]
+
+
+def _extents(size: Sequence[int], dilations: Sequence[int]) -> list[int]:
+    return [(side - 1) * dilation + 1 for side, dilation in zip(size, dilations, strict=True)]
 
 
 def _pads(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,7 @@ def test_the_usual_one_multiplies_nothing_in_vain(tmp_path: Path, session: Sessi
         ({"strides": [2]}, (3, 4, 3), "has weights of shape"),
         ({}, (2, 4, 3, 3), "for 3 channels"),
         ({"strides": [2000, 2000]}, (3, 400, 3, 3), "expected"),
+        ({"strides": [64, 64], "pads": [240, 99000, 260, 99900]}, (3, 1, 3, 200_000), "expected a product of at most"),
     ],
 )
 def test_what_is_not_transposed_is_one_line(attributes: Any, shape: Any, text: str, tmp_path: Path) -> None:
@@ -114,6 +116,14 @@ def test_windows_over_borders(tmp_path: Path, session: Session) -> None:
         found = converted(tmp_path, session, nodes, constants=constants)
         assert found.relative_error < 1e-6
         assert "pad" in kinds(found.model)
+
+
+def test_borders_of_a_mean_that_are_as_long_as_needed(tmp_path: Path, session: Session) -> None:
+    """They count where it is said, and do not where it is not."""
+    for way, counts in itertools.product(("SAME_UPPER", "SAME_LOWER", "VALID"), (0, 1)):
+        attributes = {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": way, "count_include_pad": counts}
+        found = converted(tmp_path, session, [node("AveragePool", "x", **attributes)])
+        assert found.relative_error < 1e-6
 
 
 def test_a_part_that_is_not_the_centre(tmp_path: Path, session: Session) -> None:
