@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,9 @@ Answers = Sequence[npt.NDArray[Any]]
 #: Error of the answers, relative to the largest of them, that comes of another order of sums; beyond it something else
 #: is computed. Models of float16 are rounded at every layer, ours are not.
 LIMIT, HALF_LIMIT = 1e-3, 3e-2
+
+#: Likewise of models whose activations were codes, to what they were: codes are coarse, and cut off noise.
+CODES_LIMIT = 0.5
 
 _TORCHVISION = "torchvision:"
 
@@ -173,7 +177,8 @@ def _from_onnx(
     from clprune.exchange.runtime import run_tensors
 
     graph = read_onnx(path)
-    if with_float_activations(graph, path):
+    are_codes = with_float_activations(graph, path)
+    if are_codes:
         message = "its activations are codes: read as float, with the values that its weights' codes stand for"
         warnings.warn(ConvertWarning(f"{path}: {message}"), stacklevel=3)
     imported = import_graph(graph, path, outputs=[output] if isinstance(output, str) else output, size=size)
@@ -182,12 +187,21 @@ def _from_onnx(
     if len({layer.classes for layer in model.network.output_layers if isinstance(layer, Head)}) < 2:
         model = replace(model, class_names=names if len(names) == model.network.classes else ())
 
-    def answer(images: FloatArray) -> Answers:
+    def answer(images: FloatArray, of: Any = graph) -> Answers:
         given = np.moveaxis(images, 1, -1) if imported.is_channels_last else images
-        return run_tensors(graph, path, given, names=imported.output_names)
+        return run_tensors(of, path, given, names=imported.output_names)
 
     images = random_images(model.network, seed=0)
-    return model, _error(model, images, answer, session, limit=HALF_LIMIT if has_halves(graph) else LIMIT)
+    error = _error(model, images, answer, session, limit=HALF_LIMIT if has_halves(graph) else LIMIT)
+    if are_codes:
+        far = 0.0
+        with suppress(ExchangeError):  # what takes codes, or what ONNX Runtime has no operator for, is not compared
+            pairs = zip(answer(images), answer(images, read_onnx(path)), strict=True)
+            far = max([0.0, *(_difference(*pair) for pair in pairs if pair[1].dtype.kind == "f")])
+        if not far <= CODES_LIMIT:
+            message = f"read as float, it is far from what its codes give for noise: relative error {far:.2g}"
+            warnings.warn(ConvertWarning(f"{path}: {message}; try it with images of your own"), stacklevel=3)
+    return model, error
 
 
 def _sides(imported: Imported) -> tuple[int, int, int]:
