@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto
 
+from clprune.darknet.activations import ACTIVATIONS
 from clprune.errors import CfgError, ClpruneError, ExchangeError, UsageError, shown
 from clprune.exchange.feature import (
     LOWEST,
@@ -164,7 +165,8 @@ class Importer:
             return feature
         if is_square(feature.at_probes) or broken_line_of(feature.at_probes) is not None:
             return feature
-        raise UsageError("comes after operators that no activation of clprune equals")
+        supported = ", ".join(sorted(ACTIVATIONS))
+        raise UsageError(f"comes after operators that no activation of clprune equals; supported are {supported}")
 
     def applied(self, feature: Feature) -> Feature:
         """The same tensor with its function computed by a layer. Raises UsageError where no layer does."""
