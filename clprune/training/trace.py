@@ -40,13 +40,14 @@ class Trace:
 
 @contextlib.contextmanager
 def _without_log() -> Iterator[None]:
-    """The exporter prints the whole graph that it fails at on stdout, from C++, unless its log is off."""
+    """The exporter prints the whole graph that it fails at on stdout; it turns its log on, whatever it was."""
     core: Any = torch._C
-    was_on = core._jit_is_onnx_log_enabled()
-    core._jit_set_onnx_log_enabled(False)
+    was_on, log = core._jit_is_onnx_log_enabled(), core._jit_onnx_log
+    core._jit_onnx_log = lambda *values: None
     try:
         yield
     finally:
+        core._jit_onnx_log = log
         core._jit_set_onnx_log_enabled(was_on)
 
 
