@@ -366,14 +366,15 @@ class _Run:
         return finalists * ((rounds or self.effort.rounds) + 1) * (best_ms * 1e-3 + _RUN_SECONDS)
 
     def _keep(self, trial: Trial) -> None:
-        self.evaluations += 1
         if trial.is_lost and trial.tile == self.default_tile:
+            self.evaluations += 1
             return  # what every other tile is compared with is asked again, by a later run too
-        if trial.time_ms is None:
-            self.rejected[trial.invalidity] += 1
         names = ("time_ms", "invalidity", "build_ms", "runs_ms", "relative_error")
         facts = {name: getattr(trial, name) for name in names}
         self.store.add_measurement(self.key, trial.tile, measured_problem=self.measured_problem, **facts)
+        self.evaluations += 1  # now that it is kept: Ctrl-C may come at any time
+        if trial.time_ms is None:
+            self.rejected[trial.invalidity] += 1
 
     def _finalists(self, search: ModelSearch) -> list[Any]:
         """The default and what was taken untuned, tried or not, and the fastest few, which one of them may be."""

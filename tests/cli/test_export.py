@@ -31,7 +31,11 @@ def test_text_and_json(run: Run, model: Path, tmp_path: Path) -> None:
     [
         (("--onnx", "model.cfg"), 2, "model.cfg: expected a file name that ends in .onnx"),
         (("--onnx", "absent/model.onnx"), 1, "no such folder: absent; make it first"),
-        (("--onnx", "model.onnx", "--batch", "0"), 2, "0: expected a whole number of at least 1, or dynamic"),
+        (
+            ("--onnx", "model.onnx", "--batch", "0"),
+            2,
+            "0: expected a whole number of at least 1, below 10^9, or dynamic",
+        ),
     ],
 )
 def test_refusals(run: Run, model: Path, arguments: tuple[str, ...], status: int, message: str) -> None:

@@ -53,6 +53,8 @@ class NothingFound(Lookup):
         return None
 
 
-Spaces.candidates = few_candidates  # type: ignore[method-assign]
-clprune.tuning.tune.Lookup = NothingFound  # type: ignore[misc]
-WorkerPool.evaluate = evaluate  # type: ignore[method-assign]
+def dask_setup(worker: object) -> None:
+    """Called by Dask in the worker's process; importing this file must change nothing, since the test does so, too."""
+    Spaces.candidates = few_candidates  # type: ignore[method-assign]
+    clprune.tuning.tune.Lookup = NothingFound  # type: ignore[misc]
+    WorkerPool.evaluate = evaluate  # type: ignore[method-assign]

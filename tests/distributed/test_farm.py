@@ -34,6 +34,7 @@ WORKERS_PER_DRIVER = 2
 SINGLE_RUN = """
 import sys
 import tests.distributed.few_candidates, clprune
+tests.distributed.few_candidates.dask_setup(None)
 clprune.tune(sys.argv[1], budget_s=600, effort="thorough")
 """
 

@@ -173,8 +173,13 @@ def _combinations(architecture: Architecture) -> Iterator[tuple[Kernel[Any, Any]
     more: dict[str, Sequence[Any]] = {CONV.name: MORE_CONV_TILES, CONNECTED.name: MORE_CONNECTED_TILES}
     for kernel in built_in_kernels():
         own, operations = kernel.own_tiles(device), representative_operations(kernel)
-        # A default may be one of the kernel's own with something changed for the device; a kernel without any has none.
-        defaults = {operation: kernel.default_tile(operation, device) for operation in operations if own}
+        # A default may be one of the kernel's own with something changed for the device. Where none of these fits, as
+        # for layers of a few values, the smallest tile of all is taken, which is not looked at.
+        defaults = {
+            operation: kernel.default_tile(operation, device)
+            for operation in operations
+            if any(kernel.rejection(tile, operation, device) is None for tile in own)
+        }
         named = dict.fromkeys([*own, *more.get(kernel.name, ())])
         for tile in dict.fromkeys([*named, *defaults.values()]):
             for operation in operations:
