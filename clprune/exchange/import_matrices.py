@@ -117,6 +117,7 @@ def _softmax(importer: Importer, node: NodeProto) -> Feature:
 
 
 @MATRICES.of("Gemm")
+@np.errstate(invalid="ignore", over="ignore")  # what is not finite is refused where layers get their values
 def _gemm(importer: Importer, node: NodeProto) -> Feature:
     attributes = attributes_of(node)
     if attributes.get("transA"):

@@ -400,3 +400,12 @@ def test_another_epsilon_is_made_up_for() -> None:
     assert values.scales is not None
     np.testing.assert_allclose(values.scales / np.sqrt(variance + 1e-5), scales / np.sqrt(variance + 1e-3), rtol=1e-6)
     assert normalization_values(scales, scales, scales, variance, epsilon=1e-5).scales is scales
+
+
+@pytest.mark.filterwarnings("error")
+def test_factors_that_are_not_finite_are_refused_in_one_line(tmp_path: Path, session: Session) -> None:
+    graph = [node("Flatten", "x", "f"), node("Gemm", "f w", alpha=float("inf"))]
+    path = save(tmp_path / "m.onnx", graph, constants={"w": np.zeros((216, 2), np.float32)})
+    with pytest.raises(clprune.ClpruneError, match="not finite") as found:
+        clprune.convert(path, out=tmp_path / "made", device=session)
+    assert "\n" not in str(found.value)
