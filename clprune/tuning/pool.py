@@ -254,21 +254,13 @@ class WorkerPool(Closing):
             runs = in_turns([partial(run, tile) for tile in remaining], rounds=rounds)
             if not lost:
                 timed = {
-                    tile: self._timed(tile, runs_ms) for tile, runs_ms in zip(remaining, runs, strict=True) if runs_ms
+                    tile: self._prepared[tile].timed(runs_ms)
+                    for tile, runs_ms in zip(remaining, runs, strict=True)
+                    if runs_ms
                 }
                 return [trial for tile in tiles if (trial := failed.get(tile) or timed.get(tile))]
             failed |= {tile: trial for tile, trial in lost.items() if trial is not None}
             remaining = [tile for tile in remaining if tile not in failed]
-
-    def _timed(self, tile: Any, runs_ms: Sequence[float]) -> Trial:
-        known = self._prepared[tile]
-        return Trial(
-            tile=tile,
-            time_ms=min(runs_ms),
-            build_ms=known.build_ms,
-            runs_ms=tuple(runs_ms),
-            relative_error=known.relative_error,
-        )
 
     def wait_until_open(self) -> None:
         """Wait for the processes to open their devices. Raises NoDeviceError where they cannot."""

@@ -7,7 +7,7 @@ once, compare with the float64 reference. `time` must have the device for itself
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -61,6 +61,13 @@ class Prepared:
     tile: Any
     build_ms: float
     relative_error: float
+
+    def timed(self, runs_ms: Sequence[float]) -> Trial:
+        """The trial that these runs make of it."""
+        return Trial(
+            tile=self.tile, time_ms=min(runs_ms), build_ms=self.build_ms, runs_ms=tuple(runs_ms),
+            relative_error=self.relative_error,
+        )  # fmt: skip
 
 
 class Evaluator:
@@ -127,13 +134,7 @@ class Evaluator:
                 runs_ms.append(self._timed_ms(candidate))
         except (BuildError, LaunchError) as refusal:
             return Trial(tile=tile, invalidity=RUNTIME, build_ms=prepared.build_ms, detail=_detail(refusal))
-        return Trial(
-            tile=tile,
-            time_ms=min(runs_ms),
-            build_ms=prepared.build_ms,
-            runs_ms=tuple(runs_ms),
-            relative_error=prepared.relative_error,
-        )
+        return prepared.timed(runs_ms)
 
     def run(self, tile: Any) -> float:
         """Milliseconds of one more run of a prepared tile: what comparisons in turns are made of."""
