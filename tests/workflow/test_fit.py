@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clprune.container.model import load_model
+from clprune.container.model import Model, load_model
 from clprune.dataset import DataSet
 from clprune.errors import FileError, UsageError
 from clprune.opencl import Session
@@ -63,6 +63,33 @@ def test_a_model_fits_and_a_second_budget_takes_no_new_table(
         FileError, match=r"fitted\.fit\.json: chosen: '9 .*: expected a way of layer 0 that was measured"
     ):
         fit(model, most_loss=100, **settings)
+
+
+@pytest.mark.slow
+def test_where_judging_all_would_be_long_one_method_is_judged(
+    device_context: Session, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clprune.fitting.build.MOST_JUDGED", 0)
+    ways = {"0": 1.0, "50": 0.5, "75": 0.4, "87.5": 0.3, "93.75": 0.2}
+
+    def measured(session: Session, model: Model) -> dict[str, object]:
+        removed = max((layer.prune.sparsity for layer in model.network.matrix_layers if layer.prune), default=0.0)
+        time_ms = ways[f"{100 * removed:g}"]
+        layers = {str(layer.index): time_ms for layer in model.network.matrix_layers}
+        return {"whole_ms": time_ms * len(layers), "layers": layers}
+
+    monkeypatch.setattr("clprune.fitting.build.measure", measured)
+    result = fit(
+        model, most_loss=100, data="fractals", count=48, tune_s=0, tries=1, methods=("workgroup", "block"),
+        out=tmp_path / "fitted", device=device_context,
+    )  # fmt: skip
+    record = json.loads((tmp_path / "fitted.fit.json").read_text())
+    assert any("block" in name for name in record["errors"])
+    assert not any("block" in name for name in record["losses"])
+    assert record["losses"]
+    assert set(record["losses"]) <= {name for name in record["errors"] if "workgroup" in name}
+    choices = [way for layer in result.to_dict()["layers"] for way in (layer, *layer["runners_up"])]
+    assert {way["loss_from"] for way in choices if "block" in way["choice"]} <= {"interpolated"}
 
 
 @pytest.mark.slow
