@@ -14,9 +14,10 @@ TEST_STAMP := $(VENV)/.installed-test
 OFFLINE_STAMP := $(VENV)/.installed-offline
 DOCS_STAMP := $(VENV)/.installed-docs
 
-# Processes that share the tests, each with those of one file at a time; 0: none beside pytest's own.
+# Processes that share the tests, each with those of one file at a time, in the order of tests/conftest.py; 0: none
+# beside pytest's own.
 PROCESSES ?= 2
-PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo docs test test-all coverage fuzz lint conformance faults offline-gpu compare-methods
 
@@ -31,7 +32,7 @@ test-all: $(TEST_STAMP)
 	@$(PYTEST)
 
 # The tests, and how much of the package they run: modules under 85 % are named, less than 92 % in all fails. Nothing
-# slower from Python 3.12 on, which tells by itself what runs; before, a sixth to two thirds.
+# slower from Python 3.12 on, which tells by itself what runs; before, slow tests do not count (tests/conftest.py).
 coverage: $(TEST_STAMP)
 	@mkdir -p build
 	@COVERAGE_CORE=$$($(BIN)/python -c "import sys; print('sysmon' if sys.version_info >= (3, 12) else 'ctrace')") \
@@ -49,7 +50,7 @@ conformance: $(TEST_STAMP)
 # Processes killed at random moments, full and read-only disks, locks, signals, workers, closed streams: an hour.
 # FAULTS_KILLS=3 make faults is a quick look.
 faults: $(TEST_STAMP)
-	@$(BIN)/python -m pytest tests/faults tests/cli/test_unwritable.py tests/cli/test_streams.py \
+	@$(BIN)/python -m pytest tests/faults tests/cli/test_unwritable.py tests/cli/test_places.py tests/cli/test_streams.py \
 		tests/tiles/test_under_way.py tests/tuning/test_pool.py tests/container/test_pair.py tests/training/test_killed.py
 
 # Every kernel compiled for GPUs that are not here; installs clang with apt-get where root runs it.

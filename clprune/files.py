@@ -14,7 +14,7 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -31,6 +31,9 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+#: What disks are given out by.
+_BLOCK_BYTES = 4096
 
 #: No system has paths as long as this.
 _MAX_LINE_BYTES = 1 << 16
@@ -167,14 +170,11 @@ def atomic_writer(path: str | Path) -> Iterator[BinaryIO]:
     """Open a binary file that becomes `path` when the block ends without an error.
 
     The folder must exist. An existing `path` is replaced and keeps its permissions; a symbolic link keeps pointing
-    where it did, and the file that it names is replaced. Raises FileError for what cannot be written, as a pipe or a
-    device that would be replaced like one.
+    where it did, and the file that it names is replaced. Raises FileError for what cannot be written, as a folder, a
+    pipe or a device.
     """
-    target = Path(os.path.realpath(path))
-    if not target.name:
-        raise FileError("cannot be written: expected a name", path=path)
-    _check_replaceable(target, path)
-    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    target = _target(path)
+    temporary = _aside(target.parent)
     try:
         with _open_aside(temporary) as file:
             yield file
@@ -185,16 +185,83 @@ def atomic_writer(path: str | Path) -> Iterator[BinaryIO]:
             temporary.chmod(target.stat().st_mode & 0o7777)
         temporary.replace(target)
     except OSError as error:
-        raise FileError(f"cannot be written: {error.strerror or error}", path=path) from error
+        raise _refusal(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def _check_replaceable(target: Path, path: str | Path) -> None:
-    """Raise FileError, for `path`, where `target` is a pipe or a device, in whose place a file would come."""
-    if target.exists() and not target.is_file() and not target.is_dir():
+def check_writable(path: Path, *, sources: Iterable[str | Path] = ()) -> Path:
+    """`path`, if it could be written: asked before hours of work, not after.
+
+    Raises FileError, and UsageError where that is one of `sources`, which are read or written besides.
+    """
+    target = _target(path)
+    for source in sources:
+        if _is_at(target, source):
+            raise UsageError(f"{path} would replace {source}: expected another name")
+    _try_to_write(target.parent, path)
+    return path
+
+
+def _is_at(target: Path, source: str | Path) -> bool:
+    with suppress(OSError, ValueError):  # a name with a NUL is no file's
+        return os.path.realpath(source) == str(target) or (target.exists() and target.samefile(source))
+    return False
+
+
+def check_folder(path: Path) -> Path:
+    """`path`, if it is a folder in which files could be written. Raises FileError."""
+    if not path.is_dir():
+        raise FileError(f"is {'no folder' if path.exists() else 'not there'}: expected a folder", path=path)
+    _try_to_write(path, path)
+    return path
+
+
+def _try_to_write(folder: Path, path: Path) -> None:
+    """Write a block that is gone again, which a full or a read-only disk does not let happen. Raises FileError, for
+    `path`.
+    """
+    temporary = _aside(folder)
+    try:
+        with _open_aside(temporary) as file:
+            file.write(bytes(_BLOCK_BYTES))
+    except OSError as error:
+        raise _refusal(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _target(path: str | Path) -> Path:
+    """The file that `path` means, if one could be there: in a folder, and where no folder, pipe or device is, in whose
+    place it would come. Raises FileError.
+    """
+    if "\0" in str(path):
+        raise FileError("cannot be written: a name has no zero bytes", path=path)
+    target = Path(os.path.realpath(path))
+    try:
+        mode = target.stat().st_mode if target.exists() else stat.S_IFREG
+        missing = next((folder for folder in (Path(path).parent, target.parent) if not folder.is_dir()), None)
+    except OSError as error:  # a name that is too long, for instance
+        raise _refusal(path, error) from error
+    if not target.name or stat.S_ISDIR(mode):
+        raise FileError("cannot be written: is a folder; expected a file's name", path=path)
+    if not stat.S_ISREG(mode):
         raise FileError("cannot be written: is a pipe or a device; expected a regular file or a new name", path=path)
+    if missing is not None:
+        found = "not a folder" if missing.exists() else "no such folder"
+        raise FileError(f"{found}: {missing}; make it first", path=path)
+    return target
+
+
+def _refusal(path: str | Path, error: OSError) -> FileError:
+    advice = "expected a folder where you may write, on a disk with room"
+    return FileError(f"cannot be written: {error.strerror or error}; {advice}", path=path)
+
+
+def _aside(folder: Path) -> Path:
+    return folder / f".{uuid.uuid4().hex}.tmp"
 
 
 def _open_aside(temporary: Path) -> BinaryIO:
@@ -223,13 +290,3 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     with atomic_writer(path) as file:
         file.write(data)
-
-
-def check_writable(path: Path) -> Path:
-    """`path`, if it could be written: asked before hours of work, not after. Raises FileError."""
-    if not path.parent.is_dir():
-        raise FileError(f"no such folder: {path.parent}; make it first", path=path)
-    _check_replaceable(path, path)
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise FileError("cannot be written", path=path)
-    return path

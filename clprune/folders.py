@@ -7,7 +7,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -59,17 +59,20 @@ def stranger_at(*paths: Path) -> str:
     """Why somebody else could have written one of these files or folders, in words with advice, or "".
 
     Each must belong to this user or root, and nobody else may write it; a group may that is the user's own. Nor may
-    anybody else put another folder in the place of one above them: that takes write permission there, and no sticky
-    bit as that of /tmp. What is not there nobody wrote. Empty where the system has no such owners and modes.
+    anybody else put another folder in the place of one above them, or of a symbolic link on the way to them: that takes
+    write permission there, and no sticky bit as that of /tmp, or the link itself. What is not there nobody wrote. Empty
+    where the system has no such owners and modes.
     """
     if not hasattr(os, "geteuid"):
         return ""
-    above = (folder for path in paths for folder in Path(os.path.realpath(path)).parents)
-    for path in dict.fromkeys((*paths, *above)):
+    for path in dict.fromkeys((*paths, *_on_the_way(paths))):
         is_above = path not in paths
         with suppress(FileNotFoundError, NotADirectoryError):
+            link = path.lstat()
             found = path.stat()
-            if found.st_uid not in (0, os.geteuid(), *([_OUTSIDE] if is_above else [])):
+            if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
+                found = link
+            if found.st_uid not in (0, os.geteuid(), *([_OUTSIDE] if is_above and found is not link else [])):
                 return f"{path} belongs to another user (number {found.st_uid}): move it away, or use another folder"
             if is_above and found.st_mode & stat.S_ISVTX:
                 continue
@@ -77,6 +80,19 @@ def stranger_at(*paths: Path) -> str:
             if found.st_mode & _OTHERS_MAY_WRITE or is_shared:
                 return f"other users may write {path} (mode {found.st_mode & 0o7777:o}): chmod go-w, or move it away"
     return ""
+
+
+def _on_the_way(paths: Iterable[Path]) -> dict[Path, None]:
+    """`paths`, every folder that the system passes on its way to them, and every symbolic link."""
+    passed: dict[Path, None] = {}
+    waiting = [path.absolute() for path in paths]
+    while waiting:
+        path = waiting.pop()
+        for place in (path, *path.parents):
+            if place not in passed and place.is_symlink():
+                waiting.append(Path(os.path.realpath(place.parent)) / place.readlink())
+            passed[place] = None
+    return passed
 
 
 def _is_own_group(number: int) -> bool:

@@ -43,8 +43,7 @@ def read_json(path: str | Path, *, error: type[FileError]) -> Any:
 def parse_json(data: bytes | str) -> Any:
     """The value that a JSON text stands for. Raises UsageError for anything else, and for what is out of bounds."""
     text = data if isinstance(data, str) else decode_text(data).removeprefix("\ufeff")
-    values = sum(map(text.count, ",[{"))
-    if len(data) > MAX_BYTES or values > MAX_VALUES:
+    if len(data) > MAX_BYTES or count_values(text) > MAX_VALUES:
         raise UsageError(f"more than {MAX_BYTES} bytes or {MAX_VALUES} values of JSON: expected a smaller file")
     try:
         value = json.loads(text, parse_int=_parse_integer, parse_float=_parse_float, parse_constant=_refuse_constant)
@@ -54,6 +53,11 @@ def parse_json(data: bytes | str) -> Any:
         raise UsageError(f"not JSON: {shown(str(error), 120)}") from error
     _check(value)
     return value
+
+
+def count_values(text: str) -> int:
+    """At most so many values are in a JSON text."""
+    return sum(map(text.count, ",[{"))
 
 
 def mapping(value: Any, what: str) -> Mapping[str, Any]:

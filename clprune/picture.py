@@ -24,6 +24,7 @@ from PIL import Image, UnidentifiedImageError
 
 from clprune.errors import ImageError, UsageError
 from clprune.files import known_content, open_file
+from clprune.libtiff import errors_of_libtiff
 
 FloatArray = NDArray[np.float32]
 Indices = NDArray[np.intp]
@@ -215,9 +216,11 @@ def open_picture(
         check_size(width, height, path=path, options=options)
         if wanted is not None and width * height > DRAFT_PIXELS:
             image.draft(None, wanted(height, width)[::-1])  # None keeps the mode
-        with _GIANTS if width * height > WHOLE_PIXELS else nullcontext():
+        with _GIANTS if width * height > WHOLE_PIXELS else nullcontext(), errors_of_libtiff() as damaged:
             orientation = _take_orientation(image) if image.format == "TIFF" else 1
             image.load()
+            if damaged:
+                raise ImageError(f"is damaged: libtiff's {damaged[0]} finds errors in it ({len(damaged)})", path=path)
             if image.format == "TIFF":  # of one that is to be turned by 90 degrees, Pillow knew the size when turned
                 image._size = image.im.size
             else:

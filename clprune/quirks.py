@@ -176,8 +176,11 @@ REGISTERS_GUESSED = Quirk(
     name="registers_guessed",
     what="where a kernel says its work-group's size, the compiler guesses how many registers it may take: so few that "
     "long kernels spill, or too many for a quarter of the warps; the option that says how many is then ignored",
-    effect="kernels that need it say the size as a hint only, and how many registers they take, by an option",
-    evidence="ptxas 12.9 and 13.0 for sm_80 and sm_90: 72 registers and spills, or 129 to 141, in place of 128",
+    effect="kernels that need it say the size as a hint only, and how many registers they take, by an option; matrix "
+    "tiles load no more than a word at once where windows move by three inputs and more",
+    evidence="ptxas 12.9 and 13.0 for sm_80 and sm_90: 72 registers and spills, or 129 to 141, in place of 128; "
+    "13.0 for sm_90: 48 and 16 bytes of spills for a matrix tile of 16x32 and a 7x7 window of stride 3, 56 and none "
+    "with the option",
     test="tests/offline/test_compilers.py::test_no_default_gpu_configuration_spills",
     applies=lambda device: device.type == "gpu" and "cl_nv_compiler_options" in device.extensions,
 )

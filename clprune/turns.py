@@ -15,6 +15,9 @@ from clprune.errors import UsageError
 
 SampleT = TypeVar("SampleT")
 
+#: More would never end.
+MOST_ROUNDS = 1_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
@@ -54,8 +57,8 @@ def in_turns(
     One that gives None takes no further part and has fewer samples. With `is_rotating` each round begins with another
     contestant, so that none always follows the same neighbour. Raises UsageError for no rounds, and what they raise.
     """
-    if rounds < 1:
-        raise UsageError(f"{rounds} rounds of {len(contestants)} contestants: expected at least 1")
+    if not 1 <= rounds <= MOST_ROUNDS:
+        raise UsageError(f"{rounds} rounds of {len(contestants)} contestants: expected 1 to {MOST_ROUNDS}")
     samples: list[list[SampleT]] = [[] for _ in contestants]
     taking_part = [True] * len(contestants)
     for number in range(warmup + rounds):

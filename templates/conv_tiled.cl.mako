@@ -15,7 +15,7 @@
 ##          group_m row blocks have one list and one set of values
 ##          offsets: lists of input offsets, filled up to whole chunks
 ##          weights[list entry][group_m * tile_m]: zeros for rows and columns that only fill up; bias, scales[row]
-##          part_sums[split][work-group][result vector][work-item]: vectors of four, where splits > 1
+##          part_sums[split][work-group][result][work-item], where splits > 1
 ##
 ## tile_m        output channels per work-item, a multiple of 4
 ## vector_width  positions per vector (4);  vectors: slots of positions per work-item, each a vector, or two of a pooled layer
@@ -36,6 +36,7 @@
     T = "float4"
     row_step = 2 if pooled else 1
     parts, rows = range(vectors * row_step), range(tile_m)
+    results = tile_m * len(parts) * vector_width
     group_rows, items = group_m * tile_m, group_m * group_n
     run = group_n * vector_width  # positions of one part
     width = len(parts) * run  # positions that a column is staged for
@@ -50,6 +51,11 @@
     X = vector_type("float", stage_width)
     # AMD's warps of 64 work-items then fetch one column each, whose offset is a scalar to them.
     is_column_of_warp = column_step > 1 and lanes_per_column % 64 == 0
+
+    def found_vector(v):
+        """The vector of a split's sums at `found`, as an expression."""
+        places = [(v * vector_width + element) * items for element in range(vector_width)]
+        return f"({T})({', '.join(f'found[{place}]' for place in places)})"
 %>
 ${common.multiply_add_macro()}
 ${common.activation_function(activation, vector_width)}
@@ -137,12 +143,12 @@ inline int place_of(const int q, const int n_group, const int slot_count, const 
     *(__local ${W} *)(staged_w + ${half * tile_k * group_rows + start} + item * ${weight_width}) = next_w${step};
 % endfor
 </%def>
-## The first result of this work-item among the sums of the first split, and vectors of a split.
-<%def name="part_sums(qualifier='')" filter="trim">
-(__global ${qualifier}${T} *)part_sums + (size_t)group * ${tile_m * len(parts) * items} + item
+## The first result of this work-item among the sums of the first split, and results of a split.
+<%def name="part_sums()" filter="trim">
+part_sums + (size_t)group * ${results * items} + item
 </%def>
 <%def name="split_size()" filter="trim">
-get_num_groups(0) * ${tile_m * len(parts) * items}
+get_num_groups(0) * ${results * items}
 </%def>
 ## Multiplies the chunk in a half of local memory, and brings the next one to the other half. Behind the last chunk comes
 ## the beginning of another list, or fill: it is not used.
@@ -255,10 +261,13 @@ void conv_tiled(__global const float *restrict x,
         } while (left > 0);
     }
 % if splits > 1:
-    __global ${T} *const found = ${part_sums()} + (size_t)get_group_id(2) * ${split_size()};
+    ## One by one, for the sake of the loop: ptxas gathers a vector that is stored in neighbouring registers, in every turn.
+    __global float *const found = ${part_sums()} + (size_t)get_group_id(2) * ${split_size()};
 % for i in rows:
 % for v in parts:
-    found[${(i * len(parts) + v) * items}] = c${i}_${v};
+% for e in range(vector_width):
+    found[${((i * len(parts) + v) * vector_width + e) * items}] = c${i}_${v}.s${e};
+% endfor
 % endfor
 % endfor
 }
@@ -285,15 +294,15 @@ void conv_tiled_add(__global const float *restrict part_sums,
     ${convolution.work_group()}
     __global const float *x = part_sums;  // which positions() moves to the first slot; nothing is read there
     const int item = local_m * ${group_n} + local_n, row = get_group_id(2);
-    __global const ${T} *found = ${part_sums("const ")} + row * ${len(parts) * items};
+    __global const float *found = ${part_sums()} + row * ${results // tile_m * items};
 % for v in parts:
-    ${T} c0_${v} = found[${v * items}];
+    ${T} c0_${v} = ${found_vector(v)};
 % endfor
 #pragma unroll 4
     for (int split = 1; split < ${splits}; split++) {
         found += ${split_size()};
 % for v in parts:
-        c0_${v} += found[${v * items}];
+        c0_${v} += ${found_vector(v)};
 % endfor
     }
 % if storage != "int8":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-devices", action="store_true", help="run tests of kernels on every OpenCL device")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: one of them at the end leaves all processes but its own idle.
+
+    Before Python 3.12 a slow test does not count for coverage: tracing would make it slower still, and others run what
+    it runs.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    for item in items:
+        if sys.version_info < (3, 12) and item.get_closest_marker("slow"):
+            item.add_marker("no_cover")
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

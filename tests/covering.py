@@ -32,6 +32,9 @@ WORKLOADS = (
     Workload(seed=5, kept_share=0.1, unit_rows=1),
 )
 
+#: GPU tiles that a kernel names are dealt into four hands: drivers for CPUs share them, see `dealt_gpu_tiles`.
+HANDS = (0, 1, 2, 3)
+
 _DRAWS = 3000  # random tiles per operation of a space too large to go through
 _POOL = 250  # valid ones that are kept to choose from
 _TOGETHER = 16  # programs built as one: most drivers need longer for a program than for its lines
@@ -67,41 +70,46 @@ def covering_points(
     *,
     pairs: bool = False,
     every_named: bool = True,
+    hands: tuple[int, ...] = HANDS,
     longest_source: int | None = None,
     left_out: tuple[tuple[tuple[str, Any], ...], ...] = (),
     seed: int = 0,
 ) -> tuple[Point, ...]:
-    """Points that are valid on `device`: the kernel's named tiles (only the device's own without `every_named`), and
-    others until every value occurs.
+    """Points that are valid on `device`: the kernel's named tiles (only the device's own without `every_named`, else
+    those for CPUs and what `hands` hold of those for GPUs), and others until every value occurs.
 
-    Operations and workloads count as parameters too. `pairs`: also every pair of values that can occur together, as
-    far as a random sample of the space shows, by points that compile quickly where there is a choice. Each operation
-    runs with its default and its safe tile. With `longest_source`, in characters, tiles other than the named ones for
-    GPUs whose source is longer are left out: some compilers are slow on them. So are tiles that have all values of one
-    of `left_out`.
+    Operations and workloads count as parameters too. `pairs`: also every pair of values that can occur together in a
+    tile that a search on `device` would try, as far as a random sample of the space shows, by points that compile
+    quickly where there is a choice. Each operation runs with its default and its safe tile. With `longest_source`, in
+    characters, tiles other than the named ones for GPUs whose source is longer are left out where shorter ones have
+    their values: some compilers are slow on them. So are tiles that have all values of one of `left_out`.
     """
     rng = np.random.default_rng(seed)
 
-    def is_wanted(point: Point) -> bool:
-        if any(all(getattr(point.tile, name) == value for name, value in values) for values in left_out):
-            return False
+    def is_right(point: Point) -> bool:
+        return not any(all(getattr(point.tile, name) == value for name, value in values) for values in left_out)
+
+    def is_quick(point: Point) -> bool:
         if longest_source is None or point.tile in kernel.gpu_tiles:
             return True
         return len(kernel.source(point.tile, point.operation)) <= longest_source
 
-    pool = [point for point in _pool(kernel, device, rng) if is_wanted(point)]
-    goals = {goal: None for point in pool for goal in _goals(kernel, point, pairs=pairs)}
-    chosen = _named(kernel, pool, [*kernel.cpu_tiles, *kernel.gpu_tiles] if every_named else kernel.own_tiles(device))
+    right = [point for point in _pool(kernel, device, rng) if is_right(point)]
+    pool = [point for point in right if is_quick(point)]
+    pool += _quickest_of(kernel, right, values_missed(kernel, pool))
+    goals = {goal: None for point in pool for goal in _goals(kernel, point, device, pairs=pairs)}
+    named = [*kernel.cpu_tiles, *dealt_gpu_tiles(kernel, hands)] if every_named else kernel.own_tiles(device)
+    chosen = _named(kernel, pool, named)
     drawn = len(pool)
     if pairs:
         pool += _low_points(kernel, device, rng)
     costs = _costs(kernel, device, pool, rng) if pairs else np.ones(len(pool))
-    matrix = _goals_met(kernel, pool, list(goals), pairs=pairs)
+    matrix = _goals_met(kernel, pool, device, list(goals), pairs=pairs)
     is_open = ~matrix[chosen].any(axis=0)
     gains = matrix[:, is_open].sum(axis=1)
     while is_open.any():
         best = int((gains / costs).argmax())
-        if best >= drawn and not is_wanted(pool[best]):
+        if best >= drawn and not (is_right(pool[best]) and is_quick(pool[best])):
             costs[best] = np.inf
             continue
         chosen.append(best)
@@ -126,11 +134,20 @@ def values_missed(kernel: Kernel[Any, Any], points: Sequence[Point]) -> list[tup
     return [(name, value) for name, values in kernel.parameters.items() for value in values if (name, value) not in met]
 
 
-def gpu_tiles_missed(kernel: Kernel[Any, Any], device: DeviceInfo, points: Sequence[Point]) -> list[Any]:
-    """Named tiles for GPUs that are valid on `device` and occur in no point."""
+def dealt_gpu_tiles(kernel: Kernel[Any, Any], hands: tuple[int, ...]) -> list[Any]:
+    """The named tiles for GPUs that `hands` hold: each is in one of `HANDS`."""
+    return [tile for number, tile in enumerate(kernel.gpu_tiles) if number % len(HANDS) in hands]
+
+
+def gpu_tiles_missed(
+    kernel: Kernel[Any, Any], device: DeviceInfo, points: Sequence[Point], *, hands: tuple[int, ...] = HANDS
+) -> list[Any]:
+    """Named tiles for GPUs that `hands` hold, are valid on `device` and occur in no point."""
     met = {point.tile for point in points}
     operations = kernel.sample_operations()
-    valid = [t for t in kernel.gpu_tiles if any(kernel.rejection(t, o, device) is None for o in operations)]
+    valid = [
+        t for t in dealt_gpu_tiles(kernel, hands) if any(kernel.rejection(t, o, device) is None for o in operations)
+    ]
     return [tile for tile in valid if tile not in met]
 
 
@@ -228,20 +245,31 @@ def _cost(source: str, is_vector_unit: bool) -> float:
     return _PROGRAM_CHARACTERS * (1 + (len(source) * lanes / _MANY_CHARACTERS) ** 2)
 
 
-def _goals_met(kernel: Kernel[Any, Any], pool: list[Point], goals: list[Any], *, pairs: bool) -> npt.NDArray[np.bool_]:
+def _quickest_of(kernel: Kernel[Any, Any], points: Sequence[Point], missed: list[tuple[str, Any]]) -> list[Point]:
+    """For each missed value of a parameter the point with the shortest source, where there is any."""
+    found = []
+    for name, value in missed:
+        own = [point for point in points if getattr(point.tile, name) == value]
+        found += sorted(own, key=lambda point: len(kernel.source(point.tile, point.operation)))[:1]
+    return found
+
+
+def _goals_met(
+    kernel: Kernel[Any, Any], pool: list[Point], device: DeviceInfo, goals: list[Any], *, pairs: bool
+) -> npt.NDArray[np.bool_]:
     columns = {goal: column for column, goal in enumerate(goals)}
     matrix = np.zeros((len(pool), len(goals)), np.bool_)
     for row, point in enumerate(pool):
-        met = (columns.get(goal) for goal in _goals(kernel, point, pairs=pairs))
+        met = (columns.get(goal) for goal in _goals(kernel, point, device, pairs=pairs))
         matrix[row, [column for column in met if column is not None]] = True
     return matrix
 
 
-def _goals(kernel: Kernel[Any, Any], point: Point, *, pairs: bool) -> Iterator[Any]:
+def _goals(kernel: Kernel[Any, Any], point: Point, device: DeviceInfo, *, pairs: bool) -> Iterator[Any]:
     factors = [(name, getattr(point.tile, name)) for name in kernel.parameters]
     factors += [(_OPERATION, point.operation_number), (_WORKLOAD, point.workload.seed)]
     yield from factors
-    if pairs:
+    if pairs and kernel.is_worth_trying(point.tile, point.operation, device):
         yield from itertools.combinations(factors, 2)
 
 

@@ -10,7 +10,8 @@ import pytest
 from clprune.candidate import Candidate, bind_case, gives_right_answers, small_operations, verify
 from clprune.errors import BuildError, ConfigurationRejected, WrongAnswer
 from clprune.kernels.arguments import Case, Sample
-from clprune.kernels.conv_matrix import CONV_MATRIX, ConvMatrixTile
+from clprune.kernels.conv_matrix import CONV_MATRIX
+from clprune.kernels.matrix_operation import ConvMatrixTile
 from clprune.kernels.matrix_unit import FRAGMENTS
 from clprune.kernels.softmax import SoftmaxKernel, SoftmaxOperation, SoftmaxTile
 from clprune.kernels.workload import Workload

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from clprune.kernels.base import Kernel
+from clprune.kernels.catalogue import built_in_kernels
 from clprune.kernels.softmax import SoftmaxKernel, SoftmaxOperation, SoftmaxTile
 from clprune.opencl import Session
 from tests.conformance import conftest, drivers
@@ -20,8 +22,9 @@ from tests.conformance.report import Matrix
 from tests.conformance.suite import PARTS, Result, run_kernel
 from tests.conformance.test_drivers import test_driver as check_driver
 from tests.conformance.worker import Worker
+from tests.covering import HANDS, dealt_gpu_tiles
 
-OPTIONS = argparse.Namespace(pairs=False, longest_source=None, wrong={})
+OPTIONS = argparse.Namespace(pairs=False, hands=HANDS, longest_source=None, wrong={})
 POCL = next(driver for driver in DRIVERS if driver.name == "pocl")
 
 
@@ -77,6 +80,13 @@ def test_every_kernel_is_a_part() -> None:
     assert {"conv", "connected"} < set(PARTS)
 
 
+def test_every_named_tile_for_gpus_runs_under_two_drivers() -> None:
+    assert Counter(hand for driver in DRIVERS for hand in driver.hands) == dict.fromkeys(HANDS, 2)
+    for kernel in built_in_kernels():
+        dealt = [tile for hand in HANDS for tile in dealt_gpu_tiles(kernel, (hand,))]
+        assert Counter(dealt) == Counter(kernel.gpu_tiles)
+
+
 #: Answers as the suite does; one part crashes, another hangs.
 SCRIPT = """
 import json, os, sys, time
@@ -108,6 +118,7 @@ def test_process_works_part_after_part(tmp_path: Path) -> None:
 )
 def test_run_at_which_a_driver_ends_is_named(tmp_path: Path, part: str, end: str) -> None:
     worker = Worker(COMMAND, environment=os.environ, folder=tmp_path)
+    assert worker.run("one").runs == 3  # its start is no part of the silence
     (failure,) = worker.run(part, silence_s=2).failures
     assert failure.strip() == f"first of {part}: {end}"
     assert worker.is_over

@@ -16,6 +16,7 @@ import clprune
 PACKAGE = Path(clprune.__file__).parent
 DOORS = {
     "pyopencl": "opencl",
+    "cuda": "opencl",
     "mako": "rendering.py",
     "torch": "training",
     "torchvision": "training",
@@ -28,12 +29,23 @@ DOORS = {
 
 #: Every folder and module of the package from the bottom to the top: each imports only what stands before it.
 ORDER = (
-    *("version", "errors", "closing", "precision", "algorithms", "geometry", "unit", "tolerance", "resources"),
+    *(
+        "version",
+        "errors",
+        "closing",
+        "precision",
+        "algorithms",
+        "geometry",
+        "unit",
+        "tolerance",
+        "resources",
+        "machine",
+    ),
     *("folders", "files"),
-    *("json_input", "plugins", "turns", "progress", "picture", "image", "dataset"),
+    *("json_input", "plugins", "turns", "progress", "libtiff", "picture", "image", "dataset"),
     *("device", "quirks", "selection", "architecture"),
     *("winograd", "quantization", "darknet", "container", "pruning"),
-    *("layout", "opencl_c", "rendering", "source_hash", "packing", "kernels"),
+    *("layout", "opencl_c", "clang", "rendering", "source_hash", "packing", "kernels"),
     *("opencl", "launching", "candidate", "bandwidth"),
     *("plan", "tiles", "offline", "runner", "detection", "tuning"),
     *("training", "data"),  # the door to torchvision, which brings torch, is training's

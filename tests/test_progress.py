@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from clprune.cli.shared.progress import show_progress
@@ -84,3 +86,27 @@ def test_short_work_and_other_processes_are_silent(capsys: pytest.CaptureFixture
     with show_progress() as show:
         show(event(50, is_milestone=True))
     assert capsys.readouterr() == ("", "training epoch 1/2\n")
+
+
+def test_a_bar_where_a_person_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with show_progress() as show:
+        show(event(50, loss=0.5))
+        show(event(100, loss=0.25))
+        show(event(10, stage="evaluation"))
+    shown = terminal.getvalue()
+    assert "evaluation epoch 1/2" in shown
+    assert shown.endswith("\x1b[2K")  # nothing of it stays
+
+
+def test_of_several_processes_one_shows_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress(is_shown=False) as show:
+        show(event(50, is_milestone=True))
+    assert capsys.readouterr() == ("", "")

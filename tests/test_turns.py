@@ -41,9 +41,10 @@ def test_one_that_drops_out_is_called_no_more() -> None:
     assert samples == [[1, 3], [2, 4, 6, 7]]
 
 
-def test_no_rounds_are_refused() -> None:
-    with pytest.raises(UsageError, match="0 rounds of 1 contestants: expected at least 1"):
-        in_turns([lambda: 1], rounds=0)
+@pytest.mark.parametrize("rounds", [0, -1, 10**12])
+def test_no_rounds_and_rounds_without_end_are_refused(rounds: int) -> None:
+    with pytest.raises(UsageError, match=f"{rounds} rounds of 1 contestants: expected 1 to 1000000"):
+        in_turns([lambda: 1], rounds=rounds)
     assert in_turns([], rounds=1) == []
 
 

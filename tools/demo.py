@@ -28,7 +28,7 @@ from clprune.runner.inference import infer_images, top_k
 from clprune.tiles.store import open_store
 from clprune.tuning.tune import offers_to_tune, places_of
 from clprune.workflow.inputs import as_data
-from clprune.workflow.prune import measure_models
+from clprune.workflow.measured import measure_models
 from clprune.workflow.tune import tune_offers, without_tuned
 from tools.bench.machine import today
 from tools.bench.report import markdown_table

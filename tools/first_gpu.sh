@@ -5,7 +5,7 @@
 #   tools/first_gpu.sh --download FOLDER     on a machine with a network and the same Python: fetch the wheels
 #
 # Steps: python (a virtual environment), install (from the wheels alone), driver (the OpenCL driver, or the library of one
-# that no .icd file names), conformance, tune and verify (VGG16-224, float32), precision (the same in TF32, where there is
+# that no .icd file names, or NVIDIA's CUDA driver with the clang that lies packed among the wheels), conformance, tune and verify (VGG16-224, float32), precision (the same in TF32, where there is
 # a matrix unit), bench (beside PyTorch with cuDNN, where that is among the wheels), export (the tuned tiles).
 # Each has a time limit, which --scale multiplies, and a log that is written as it goes; none stops the others. The last
 # lines say what came of each; the status is 1 where one failed.
@@ -19,6 +19,8 @@ stubs=${FIRST_GPU_STUBS:-} # a folder of programs that take the place of steps: 
 # Step and seconds; ten minutes in all where nothing hangs.
 steps=(python:60 install:180 driver:30 conformance:180 tune:150 verify:60 precision:120 bench:420 export:20)
 packages=(pytest scikit-learn)
+# Of Debian 12 and Ubuntu 22.04 or 24.04, with what a bare machine lacks.
+clang=(clang-15 libclang-cpp15 libclang-common-15-dev libllvm15 libclc-15 libedit2 libz3-4 libbsd0 libmd0)
 
 die() { echo "first_gpu.sh: $*" >&2; exit 2; }
 
@@ -50,6 +52,8 @@ download() {
     # shellcheck disable=SC2046  # requirements hold no blanks
     "$python" -m pip download --dest "$1" pip $(requirements "$python") "${packages[@]}" || exit 1
     "$python" -m pip download --dest "$1" torch torchvision || echo "without PyTorch: the bench will time clprune alone"
+    "$python" -m pip download --dest "$1" cuda-bindings && (cd "$1" && apt-get download "${clang[@]}") ||
+        echo "without cuda-bindings, or packages of clang: NVIDIA's GPUs need an OpenCL driver"
     exit 0
 }
 
@@ -98,31 +102,48 @@ step_install() {
     "${pip[@]}" install --no-index --find-links "$wheels" $(requirements "$python") "${packages[@]}" || return 1
     # The checkout itself, as an editable installation has it.
     "$python" -c 'import sys, sysconfig; open(sysconfig.get_path("purelib") + "/clprune-checkout.pth", "w").write(sys.argv[1] + "\n")' "$root" || return 1
+    if compgen -G "$wheels/cuda_bindings-*.whl" >/dev/null; then
+        "${pip[@]}" install --no-index --find-links "$wheels" cuda-bindings || echo "cuda-bindings cannot be installed"
+    fi
     compgen -G "$wheels/torch-*.whl" >/dev/null || { echo "no PyTorch among the wheels: the bench times clprune alone"; return 0; }
     "${pip[@]}" install --no-index --find-links "$wheels" torch torchvision || echo "PyTorch cannot be installed: the bench times clprune alone"
 }
 
-# The selector of the device that was asked for, else of the first GPU; fails where there is none.
+# The selector of the device that was asked for, else of the first GPU; fails where there is none. With an argument also
+# where there is none but those of the CUDA driver: any OpenCL driver is tried before.
 select_device() {
-    "$python" - "$device" <<'PYTHON'
+    "$python" - "$device" "${1:-}" <<'PYTHON'
 import sys
 from clprune.opencl import choose, devices
 from clprune.errors import ClpruneError
 try:
     gpus = [device for device in devices() if device.type == "gpu" and not device.is_software]
+    gpus = [device for device in gpus if not (sys.argv[2] and device.platform_name == "CUDA driver")]
     found = choose(sys.argv[1]) if sys.argv[1] else gpus[0] if gpus else None
 except ClpruneError as error:
     sys.exit(str(error))
 if found is None:
-    sys.exit("no OpenCL driver shows a GPU")
+    sys.exit("no driver shows a GPU")
 print(found.selector, found.matrix_unit or "none", found.name, sep="\t")
 PYTHON
+}
+
+# What compiles for the CUDA driver, where the machine has none of its own.
+unpack_clang() {
+    local package clang=$out/clang
+    ! command -v clang-15 >/dev/null || return 0
+    compgen -G "$wheels/libllvm15_*.deb" >/dev/null || { echo "no packages of clang in $wheels"; return 0; }
+    for package in "$wheels"/*.deb; do dpkg -x "$package" "$clang" || return 0; done
+    cat >>"$out/driver.env" <<ENVIRONMENT
+export PATH=$clang/usr/bin:\$PATH
+export LD_LIBRARY_PATH=$clang/usr/lib/llvm-15/lib:$clang/usr/lib/$(uname -m)-linux-gnu:\${LD_LIBRARY_PATH:-}
+ENVIRONMENT
 }
 
 step_driver() {
     local library folder
     command -v nvidia-smi >/dev/null && nvidia-smi
-    if ! select_device >"$out/device.txt"; then
+    if ! select_device opencl >"$out/device.txt"; then
         mkdir -p "$out/icd"
         rm -f "$out/icd"/*.icd
         for library in libnvidia-opencl.so.1 libamdocl64.so libigdrcl.so libmali.so; do
@@ -131,11 +152,17 @@ step_driver() {
                 [[ -e $folder/$library ]] && echo "$folder/$library" >"$out/icd/${library%%.*}.icd" && break
             done
         done
-        compgen -G "$out/icd/*.icd" >/dev/null || { echo "nor is there a library of NVIDIA's, AMD's, Intel's or Arm's driver"; return 1; }
-        echo "drivers that no .icd file names:"
-        cat "$out/icd"/*.icd
-        echo "export OCL_ICD_VENDORS=$out/icd" >"$out/driver.env"
-        OCL_ICD_VENDORS=$out/icd select_device >"$out/device.txt" || return 1
+        if compgen -G "$out/icd/*.icd" >/dev/null; then
+            echo "drivers that no .icd file names:"
+            cat "$out/icd"/*.icd
+            echo "export OCL_ICD_VENDORS=$out/icd" >"$out/driver.env"
+        else
+            echo "nor is there a library of NVIDIA's, AMD's, Intel's or Arm's OpenCL driver: NVIDIA's CUDA driver is tried"
+            unpack_clang
+        fi
+        # shellcheck disable=SC1091
+        . "$out/driver.env"
+        select_device >"$out/device.txt" || return 1
     fi
     echo "export CLPRUNE_DEVICE=$(cut -f1 "$out/device.txt")" >>"$out/driver.env"
     cat "$out/device.txt"

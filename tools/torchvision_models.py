@@ -22,7 +22,7 @@ from clprune.opencl import choose, open_device
 from tools import RESULTS
 from tools.bench.machine import device_text
 from tools.bench.process import run_process
-from tools.bench.report import make_section, read_sections, show, table_of, write_section
+from tools.bench.report import make_section, read_section, show, table_of, write_section
 from tools.terminal import options, run_command, say
 
 HEADING = """
@@ -67,7 +67,7 @@ def main(names: str, device: str | None, seed: int, one: str | None, out: Path) 
         except WorkerError as error:
             row = (name, "", "", "", str(error))
         say("  ".join(row))
-        earlier = read_sections(out).get(title, {"parts": [{"rows": []}]})
+        earlier = read_section(out, title) or {"parts": [{"rows": []}]}
         rows = {found[0]: found for found in (*earlier["parts"][0]["rows"], row)}
         text = f"OpenCL: {device_text(info)}. Seed {seed}."
         section = make_section(PACKAGES, text=text, parts=[table_of(COLUMNS, rows.values())], seed=seed)

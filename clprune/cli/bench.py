@@ -14,6 +14,7 @@ from clprune.cli.shared.model import (
     random_weights_options,
     weights_argument,
 )
+from clprune.cli.shared.numbers import WholeRange
 from clprune.cli.shared.options import algorithm_options, device_option, json_option, take_algorithms
 from clprune.cli.shared.text import print_json, print_table, stdout_console
 
@@ -34,7 +35,7 @@ WIDE_COLUMNS = ("median ms", "of peak", "imbalance")
 @device_option
 @click.option("--layers", is_flag=True, help="Also the time of each layer.")
 @click.option(
-    "--rounds", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="Inferences that count."
+    "--rounds", type=WholeRange(min=1), metavar="N", default=20, show_default=True, help="Inferences that count."
 )
 @json_option
 def command(model: str, layers: bool, rounds: int, as_json: bool, **options: Any) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping
+from heapq import merge
+from itertools import groupby, islice
+from operator import itemgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from clprune.cli.shared.numbers import WholeRange
 from clprune.cli.shared.options import json_option
-from clprune.cli.shared.text import print_json, print_table, tile_text
+from clprune.cli.shared.text import print_json, print_json_list, print_table, say, tile_text
 from clprune.errors import UsageError
 from clprune.geometry import problem_text
 
@@ -28,6 +34,9 @@ _BEST_COLUMNS = {
     "speed-up": "speed_up", "from": "origin", "tile": "tile",
 }  # fmt: skip
 
+#: Lines of a table, where nobody says.
+_MOST_LINES = 1000
+
 
 @click.group("db")
 def command() -> None:
@@ -42,35 +51,37 @@ def _filter_options(function: _Command) -> _Command:
     )(function)
 
 
+def _limit_option(function: _Command) -> _Command:
+    """Add `--limit`: with years of results, a table that nobody reads."""
+    return click.option(
+        "--limit",
+        type=WholeRange(min=0),
+        metavar="N",
+        help=f"At most so many problems; 0: all. Default: {_MOST_LINES}, with --json all.",
+    )(function)
+
+
 @command.command("list")
 @_filter_options
+@_limit_option
 @json_option
-def list_command(kernel: str | None, device: str | None, as_json: bool) -> None:
+def list_command(kernel: str | None, device: str | None, limit: int | None, as_json: bool) -> None:
     """One line per device, kernel and problem: how much was tried, and the best time."""
     store = _open()
     entries = _summaries(store, _chosen_devices(store, device), kernel)
-    if as_json:
-        print_json({"database": str(store.path), "problems": entries})
-    else:
-        _print_table(store, entries, _LIST_COLUMNS)
+    _print(store, "problems", entries, _LIST_COLUMNS, limit=limit, as_json=as_json)
 
 
 @command.command("best")
 @_filter_options
+@_limit_option
 @json_option
-def best_command(kernel: str | None, device: str | None, as_json: bool) -> None:
+def best_command(kernel: str | None, device: str | None, limit: int | None, as_json: bool) -> None:
     """The fastest tile of every problem."""
     store = _open()
     devices = _chosen_devices(store, device)
-    entries = [_winner(best, devices) for best in store.all_best(kernel=kernel) if best.key.device in devices]
-    if as_json:
-        print_json({"database": str(store.path), "best": entries})
-        return
-    for entry in entries:
-        time_ms, default_ms = entry["time_ms"], entry["default_time_ms"]
-        entry["speed_up"] = f"{default_ms / time_ms:.2f}x" if time_ms and default_ms else None
-        entry["tile"] = tile_text(entry["tile"])
-    _print_table(store, entries, _BEST_COLUMNS)
+    bests = (best for key in devices for best in store.winners(key, kernel=kernel))
+    _print(store, "best", (_winner(best, devices) for best in bests), _BEST_COLUMNS, limit=limit, as_json=as_json)
 
 
 @command.command("export")
@@ -79,12 +90,13 @@ def best_command(kernel: str | None, device: str | None, as_json: bool) -> None:
 @json_option
 def export_command(file: str, kernel: str | None, device: str | None, as_json: bool) -> None:
     """Write results to FILE as T4 JSON; compressed where the name ends in .gz."""
-    from clprune.tiles.t4 import from_store, write_t4
+    from clprune.files import check_writable
+    from clprune.tiles.t4 import export
 
     store = _open()
-    results = from_store(store, kernel=kernel, devices=_chosen_devices(store, device))
-    write_t4(file, results)
-    counts = {"measurements": len(results.measurements), "problems": len(results.best)}
+    check_writable(Path(file), sources=[store.path] if store.path else [])
+    measurements, problems = export(store, file, kernel=kernel, devices=_chosen_devices(store, device))
+    counts = {"measurements": measurements, "problems": problems}
     if as_json:
         print_json({"file": file, **counts})
     else:
@@ -177,21 +189,20 @@ def _words(device: StoredDevice) -> str:
     return f"{device.name} ({device.platform_name}, {device.driver_version})"
 
 
-def _summaries(store: Store, devices: Mapping[str, StoredDevice], kernel: str | None) -> list[dict[str, Any]]:
-    """One entry per key: counts, times, origin."""
-    from clprune.tiles.t4 import from_store
-
-    entries: dict[Key, dict[str, Any]] = {}
+def _summaries(store: Store, devices: Mapping[str, StoredDevice], kernel: str | None) -> Iterator[dict[str, Any]]:
+    """One entry per key, device after device: counts, times, origin."""
     empty = {"tried": 0, "valid": 0, "best_ms": None, "default_ms": None, "origin": None}
-    results = from_store(store, kernel=kernel, devices=devices)
-    for measurement in results.measurements:
-        entry = entries.setdefault(measurement.key, _names(measurement.key, devices) | empty)
-        entry["tried"] += 1
-        entry["valid"] += measurement.time_ms is not None
-    for best in results.best:
-        entry = entries.setdefault(best.key, _names(best.key, devices) | empty)
-        entry |= {"best_ms": best.time_ms, "default_ms": best.default_time_ms, "origin": best.origin}
-    return list(entries.values())
+    for device in devices:
+        counts: Iterator[tuple[Key, dict[str, Any]]] = (
+            (key, {"tried": tried, "valid": valid}) for key, tried, valid in store.counts(device, kernel=kernel)
+        )
+        times: Iterator[tuple[Key, dict[str, Any]]] = (
+            (best.key, {"best_ms": best.time_ms, "default_ms": best.default_time_ms, "origin": best.origin})
+            for best in store.winners(device, kernel=kernel)
+        )
+        in_order = merge(counts, times, key=lambda item: tuple(vars(item[0]).values()))
+        for key, facts in groupby(in_order, key=itemgetter(0)):
+            yield _names(key, devices) | empty | dict(ChainMap(*(fact for _, fact in facts)))
 
 
 def _winner(best: Best, devices: Mapping[str, StoredDevice]) -> dict[str, Any]:
@@ -208,17 +219,39 @@ def _names(key: Key, devices: Mapping[str, StoredDevice]) -> dict[str, Any]:
     return vars(key) | names
 
 
-def _print_table(store: Store, entries: Sequence[dict[str, Any]], columns: Mapping[str, str]) -> None:
+def _print(
+    store: Store,
+    name: str,
+    entries: Iterator[dict[str, Any]],
+    columns: Mapping[str, str],
+    *,
+    limit: int | None,
+    as_json: bool,
+) -> None:
     """One row per entry; `columns` says which of its facts stands under which head."""
-    if not entries:
-        click.echo(f"no results in {store.path}")
-        return
-    print_table(list(columns), [[_cell(name, entry[name]) for name in columns.values()] for entry in entries])
+    most = limit if limit is not None else 0 if as_json else _MOST_LINES
+    shown = islice(entries, most or None)
+    if as_json:
+        print_json_list({"database": str(store.path)}, name, shown)
+    else:
+        rows = [[_cell(fact, entry) for fact in columns.values()] for entry in shown]
+        if not rows:
+            click.echo(f"no results in {store.path}")
+            return
+        print_table(list(columns), rows)
+    if next(entries, None) is not None:
+        say(f"clprune: the first {most}; --limit 0 shows all, --kernel and --device choose")
 
 
-def _cell(name: str, value: Any) -> str:
+def _cell(name: str, entry: Mapping[str, Any]) -> str:
+    if name == "speed_up":
+        time_ms, default_ms = entry["time_ms"], entry["default_time_ms"]
+        return f"{default_ms / time_ms:.2f}x" if time_ms and default_ms else "-"
+    value = entry[name]
     if value is None:
         return "-"
     if name == "problem":
         return problem_text(value)
+    if name == "tile":
+        return tile_text(value)
     return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -135,7 +135,7 @@ def _detect_by_workers(
     options |= {"algorithms": take_algorithms(options), "image_options": take_image_options(options)}
     del options["device"]  # the workers'
     show = partial(_show, as_json=as_json, boxes=boxes)
-    return bulk.run("detect_images", loaded, images, to_dict=found_to_dict, show=show, **options)
+    return bulk.run("detect_images", loaded, images, to_dict=found_to_dict, show=show, shown={}, **options)
 
 
 def _show(found: Found, frame: int | None = None, *, as_json: bool, boxes: bool) -> None:

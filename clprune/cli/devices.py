@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clprune.cli.shared.options import device_option, json_option
-from clprune.cli.shared.text import print_json, stdout_console
+from clprune.cli.shared.text import matrix_unit_text, print_json, stdout_console
 from clprune.errors import NoDeviceError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _facts(device: DeviceInfo) -> list[tuple[str, str]]:
             "vector width",
             f"native float{value('native_vector_width_float')}, preferred float{value('preferred_vector_width_float')}",
         ),
-        ("matrix unit", device.matrix_unit or "none that is known"),
+        ("matrix unit", matrix_unit_text(device.matrix_unit)),
         ("fp16, fp64", f"{_yes(device.fp16)}, {_yes(device.fp64)}"),
     ]
 

@@ -9,8 +9,8 @@ import click
 
 from clprune.cli.shared.bulk import cluster_options, take_cluster
 from clprune.cli.shared.model import batch_option, model_argument, weights_argument
+from clprune.cli.shared.numbers import FiniteRange, WholeRange
 from clprune.cli.shared.options import (
-    FiniteRange,
     NamesOption,
     data_image_options,
     detection_options,
@@ -37,7 +37,7 @@ def _data_names() -> Iterable[str]:
 @model_argument
 @weights_argument
 @click.option("--data", metavar="DATA", required=True, cls=NamesOption, names=_data_names, help="One of ")
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Images to draw. Default: all held out.")
+@click.option("--count", type=WholeRange(min=1), metavar="N", help="Images to draw. Default: all held out.")
 @data_image_options
 @detection_options
 @click.option("--iou", type=FiniteRange(0, 1), default=0.5, show_default=True, help="Least overlap of a detection.")

@@ -7,27 +7,28 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clprune.cli.shared.model import batch_option, data_option, model_argument, seed_option, weights_argument
-from clprune.cli.shared.options import FiniteRange, data_image_options, device_option, json_option, take_image_options
+from clprune.cli.shared.numbers import FINITE, FiniteRange, WholeRange, finite_number, whole_number
+from clprune.cli.shared.options import data_image_options, device_option, json_option, take_image_options
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table
 from clprune.cli.shared.training import take_path
 
 if TYPE_CHECKING:
-    from clprune.workflow.fit import FitResult, Target
+    from clprune.workflow.fit_result import FitResult, Target
 
 
 @click.command("fit")
 @model_argument
 @weights_argument
-@click.option("--budget-ms", type=float, metavar="B", help="Milliseconds of an inference of --batch images.")
-@click.option("--speed-up", type=float, metavar="S", help="Or: how many times faster than the dense network.")
+@click.option("--budget-ms", type=FINITE, metavar="B", help="Milliseconds of an inference of --batch images.")
+@click.option("--speed-up", type=FINITE, metavar="S", help="Or: how many times faster than the dense network.")
 @click.option(
-    "--most-loss", type=float, metavar="POINTS",
+    "--most-loss", type=FINITE, metavar="POINTS",
     help="Or: as fast as it gets with so many percentage points of accuracy lost (of agreement, without labels).",
 )  # fmt: skip
 @click.option("--sweep", metavar="B1,B2,...", help="Or: several budgets in ms, by one table: PREFIX-1, PREFIX-2, ...")
 @data_option
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Images to fit and retrain on. Default: all.")
+@click.option("--count", type=WholeRange(min=1), metavar="N", help="Images to fit and retrain on. Default: all.")
 @data_image_options
 @batch_option
 @click.option(
@@ -39,16 +40,16 @@ if TYPE_CHECKING:
     help="Bits that a layer's weights may have beside 32: 16 (float16), 8 (int8), 4 (a codebook). Default: none.",
 )  # fmt: skip
 @click.option(
-    "--epochs", type=click.IntRange(min=0), metavar="N", default=0, show_default=True,
+    "--epochs", type=WholeRange(min=0), metavar="N", default=0, show_default=True,
     help="Retrain so often, by the dense network's answers, and labels where there are some.",
 )  # fmt: skip
-@click.option("--learning-rate", type=float, metavar="R", default=0.02, show_default=True, help="Its peak.")
+@click.option("--learning-rate", type=FINITE, metavar="R", default=0.02, show_default=True, help="Its peak.")
 @click.option(
     "--tune-s", type=FiniteRange(min=0), metavar="S", default=300.0, show_default=True,
     help="Seconds of tuning in all for the table, and at most for each choice tried, where tiles are missing.",
 )  # fmt: skip
 @click.option(
-    "--tries", type=click.IntRange(min=1), metavar="N", default=20, show_default=True,
+    "--tries", type=WholeRange(min=1), metavar="N", default=20, show_default=True,
     help="Choices among which the answer of the whole network decides.",
 )  # fmt: skip
 @seed_option
@@ -69,16 +70,18 @@ def command(model: str, as_json: bool, **options: Any) -> None:
     from clprune.container.model import load_model
     from clprune.files import write_atomically
     from clprune.workflow.fit import fit_all
+    from clprune.workflow.fitter import FitSettings
     from clprune.workflow.report_page import fit_page
 
     targets, page = _take_targets(options), take_path(options, "report")
     methods, bits, batch = options.pop("methods"), _take_bits(options), options.pop("batch")
     dense = load_model(model, options.pop("weights"), batch=batch, dialect=options.pop("dialect"))
     with show_progress() as progress:
-        results = fit_all(
-            dense, targets=targets, image_options=take_image_options(options), progress=progress,
-            methods=None if methods is None else [name.strip() for name in methods.split(",")], bits=bits, **options,
+        settings = FitSettings(
+            dense, image_options=take_image_options(options), progress=progress, bits=bits,
+            methods=None if methods is None else [name.strip() for name in methods.split(",")], **options,
         )  # fmt: skip
+        results = fit_all(settings, targets)
     if page is not None:
         write_atomically(page, fit_page(results))
     if as_json:
@@ -95,7 +98,7 @@ def command(model: str, as_json: bool, **options: Any) -> None:
 
 def _take_targets(options: dict[str, Any]) -> list[Target]:
     from clprune.errors import UsageError
-    from clprune.workflow.fit import Target
+    from clprune.workflow.fit_result import Target
 
     given = {name: options.pop(name) for name in ("budget_ms", "speed_up", "most_loss")}
     sweep = options.pop("sweep")
@@ -104,7 +107,7 @@ def _take_targets(options: dict[str, Any]) -> list[Target]:
     if any(value is not None for value in given.values()):
         raise click.UsageError("both --sweep and another target: expected one of them")
     try:
-        return [Target(budget_ms=float(part)) for part in sweep.split(",")]
+        return [Target(budget_ms=finite_number(part.strip())) for part in sweep.split(",")]
     except ValueError as error:
         raise UsageError(f"--sweep {sweep!r}: expected milliseconds with commas between") from error
 
@@ -112,7 +115,7 @@ def _take_targets(options: dict[str, Any]) -> list[Target]:
 def _take_bits(options: dict[str, Any]) -> list[int]:
     text = options.pop("bits")
     try:
-        return [] if text is None else [int(part) for part in text.split(",")]
+        return [] if text is None else [whole_number(part.strip()) for part in text.split(",")]
     except ValueError as error:
         raise click.UsageError(f"--bits {text!r}: expected 16, 8 or 4, with commas between") from error
 

@@ -14,6 +14,7 @@ import click
 from clprune.cli.shared.bulk import bulk_options, take_bulk
 from clprune.cli.shared.errors import STATUS_FAILURE, print_error
 from clprune.cli.shared.model import batch_option, model_argument, tell_size
+from clprune.cli.shared.numbers import WHOLE, WholeRange
 from clprune.cli.shared.options import (
     algorithm_options,
     device_option,
@@ -43,11 +44,11 @@ WEIGHTS_SUFFIXES = (".weights", ".backup", ".safetensors")
     "else class numbers.",
 )
 @click.option(
-    "--top", type=click.IntRange(min=1), metavar="N", default=5, show_default=True, help="Classes to print per image."
+    "--top", type=WholeRange(min=1), metavar="N", default=5, show_default=True, help="Classes to print per image."
 )
 @click.option(
     "--until",
-    type=int,
+    type=WHOLE,
     metavar="LAYER",
     help="Stop after that layer (-1: the last, counted as in the cfg from 0) and print what its values are like.",
 )
@@ -88,6 +89,7 @@ def command(
     `clprune detect`. With --workers or --scheduler, IMAGE may also be a folder, a list of paths (.txt) or a .parquet
     file, each of any size.
     """
+    from clprune.container.load import default_weights
     from clprune.container.model import load_model
     from clprune.darknet.network import load_network
     from clprune.runner import Runner
@@ -98,8 +100,9 @@ def command(
         raise click.UsageError("--out without --until or workers: expected the layer whose values to write")
     if bulk is not None and profile:
         raise click.UsageError("--profile is for one device: leave out --workers and --scheduler")
-    path = None if out is None else check_writable(Path(out))
     weights, images = split_files(files)
+    read = (model, weights or default_weights(model), *images)
+    path = None if out is None else check_writable(Path(out), sources=read)
     algorithms, reading = take_algorithms(options), take_image_options(options)
     network = load_network(model, batch=batch, dialect=dialect)
     check_image_network(network)
@@ -122,7 +125,7 @@ def command(
 
     if bulk is not None:
         settings = {"until": until, "algorithms": algorithms, "image_options": reading}
-        ctx.exit(bulk.run("map_images", loaded, images, to_dict=to_dict, show=show, **settings))
+        ctx.exit(bulk.run("map_images", loaded, images, to_dict=to_dict, show=show, shown={"top": top}, **settings))
     kept: list[Any] = []
     with Runner(loaded, until=until, device=device, algorithms=algorithms) as runner:
         _print_note(runner, reading.resize)

@@ -14,7 +14,7 @@ import click
 
 from clprune.cli.shared.network_table import print_network
 from clprune.cli.shared.options import device_option, dialect_option, json_option
-from clprune.cli.shared.text import print_json, print_table, stdout_console
+from clprune.cli.shared.text import matrix_unit_text, print_json, print_table, stdout_console
 from clprune.errors import NoDeviceError, WeightsError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _device_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         return [("device", f"none: {facts['device_problem']}")]
     limits = (
         f"work-groups up to {device['max_work_group_size']}, {device['local_mem_bytes']} bytes of local memory, "
-        f"{device['compute_units']} compute units, matrix unit: {device['matrix_unit'] or 'none that is known'}"
+        f"{device['compute_units']} compute units, matrix unit: {matrix_unit_text(device['matrix_unit'])}"
     )
     return [
         ("device", f"{device['selector']} {device['name']} ({device['type']}, {device['architecture']})"),

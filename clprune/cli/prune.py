@@ -16,7 +16,8 @@ from clprune.cli.shared.model import (
     unit_option,
     weights_argument,
 )
-from clprune.cli.shared.options import FiniteRange, data_image_options, device_option, json_option, take_image_options
+from clprune.cli.shared.numbers import FiniteRange, WholeRange
+from clprune.cli.shared.options import data_image_options, device_option, json_option, take_image_options
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table
 from clprune.cli.shared.training import (
@@ -55,7 +56,7 @@ SLOWEST_GAIN = 1.05
     help="The same share of every convolution, the least important units of all, or less of small layers.",
 )
 @click.option(
-    "--steps", type=click.IntRange(min=1), metavar="N", default=1, show_default=True,
+    "--steps", type=WholeRange(min=1), metavar="N", default=1, show_default=True,
     help="Reach the sparsity in N steps, with --epochs after each.",
 )  # fmt: skip
 @click.option(

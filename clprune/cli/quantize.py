@@ -16,6 +16,7 @@ from clprune.cli.shared.model import (
     take_random_weights,
     weights_argument,
 )
+from clprune.cli.shared.numbers import WHOLE, WholeRange
 from clprune.cli.shared.options import data_image_options, device_option, json_option, take_image_options
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table
@@ -49,7 +50,7 @@ TRAINING_OPTIONS = (
     help="Steps of one size per output channel, the layer's own table of values, or float16.",
 )  # fmt: skip
 @click.option(
-    "--bits", type=int, metavar="8|4|16", default=8, show_default=True,
+    "--bits", type=WHOLE, metavar="8|4|16", default=8, show_default=True,
     help="Bits of a weight: linear 8, codebook 4 or 8, half 16.",
 )  # fmt: skip
 @click.option("--activations", is_flag=True, help="linear: layers' inputs in 8 bits too, by scales from --calibrate.")
@@ -57,7 +58,7 @@ TRAINING_OPTIONS = (
     "--calibrate", metavar="DATA", help="Images for the scales of activations, as for --data. Default: that of --data."
 )
 @click.option(
-    "--calibrate-images", type=click.IntRange(min=1), metavar="N", default=128, show_default=True,
+    "--calibrate-images", type=WholeRange(min=1), metavar="N", default=128, show_default=True,
     help="How many of them are run.",
 )  # fmt: skip
 @click.option("--data", metavar="DATA", help="Retrain on its images, and report the accuracy; as in `clprune prune`.")

@@ -12,7 +12,8 @@ import click
 from clprune.cli.shared.bulk import cluster_options, take_cluster
 from clprune.cli.shared.errors import STATUS_INTERRUPTED
 from clprune.cli.shared.model import batch_option, model_argument, seed_option, weights_argument
-from clprune.cli.shared.options import FiniteRange, algorithm_options, device_option, json_option, take_algorithms
+from clprune.cli.shared.numbers import FiniteRange
+from clprune.cli.shared.options import algorithm_options, device_option, json_option, take_algorithms
 from clprune.cli.shared.progress import show_progress
 from clprune.cli.shared.text import print_json, print_table, stdout_console, tile_text
 from clprune.errors import UsageError
@@ -76,6 +77,7 @@ def command(
     keeps what was found. At last the winners and their closest rivals run in the network itself, in turns. With
     --scheduler, every kind of device that workers have is tuned, and equal devices share the work.
     """
+    from clprune.container.load import default_weights
     from clprune.workflow.offline import tune_offline
     from clprune.workflow.tune import tune
 
@@ -84,7 +86,7 @@ def command(
     if out is not None:
         if cluster is None:
             raise click.UsageError("--out without --workers or --scheduler: `clprune db export` writes what was found")
-        check_writable(Path(out))
+        check_writable(Path(out), sources=(model, options["weights"] or default_weights(model)))
     if offline is not None:
         if device is not None or cluster is not None:
             raise UsageError("--offline predicts for a GPU that is not here: leave out --device and workers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def default_weights(cfg: str | Path) -> Path:
 
     That is the `.weights` file, or the `.safetensors` file where there is only that one.
     """
-    darknet, packed = (Path(cfg).with_suffix(suffix) for suffix in (DARKNET_SUFFIX, PACKED_SUFFIX))
+    stem, _ = os.path.splitext(Path(cfg))  # noqa: PTH122  # of "." as well, which has no name
+    darknet, packed = (Path(stem + suffix) for suffix in (DARKNET_SUFFIX, PACKED_SUFFIX))
     return packed if packed.exists() and not darknet.exists() else darknet
 
 

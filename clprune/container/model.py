@@ -20,7 +20,8 @@ from clprune.files import check_writable, write_atomically
 
 FileFormat = Literal["darknet", "packed"]
 
-_OUTPUT_SUFFIXES = (DARKNET_SUFFIX, ".cfg", PACKED_SUFFIX)
+#: What PREFIX may end with, and nothing is added to.
+MODEL_SUFFIXES = (DARKNET_SUFFIX, ".cfg", PACKED_SUFFIX)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -154,13 +155,18 @@ def _told_by_header(network: Network, weights: Weights) -> Network:
     return replace(network, dialect=told)
 
 
-def output_path(prefix: str | Path, suffix: str) -> Path:
-    """PREFIX with `suffix`, whether or not PREFIX came with one. Raises FileError when it could not be written."""
+def output_name(prefix: str | Path, suffix: str) -> Path:
+    """PREFIX with `suffix`, whether or not PREFIX came with one. Raises FileError for a PREFIX that has no name."""
     path = Path(prefix)
     if path.name in ("", ".."):
         raise FileError("cannot be written: expected a name, to which suffixes are added", path=path)
-    stem = path.with_suffix("") if path.suffix in _OUTPUT_SUFFIXES else path
-    return check_writable(stem.with_name(stem.name + suffix))
+    stem = path.with_suffix("") if path.suffix in MODEL_SUFFIXES else path
+    return stem.with_name(stem.name + suffix)
+
+
+def output_path(prefix: str | Path, suffix: str) -> Path:
+    """What `output_name` gives. Raises FileError when it could not be written."""
+    return check_writable(output_name(prefix, suffix))
 
 
 def model_targets(
@@ -169,17 +175,14 @@ def model_targets(
     """(cfg, weights) of PREFIX to write, which must not be among the `sources` that are read.
 
     Raises UsageError for one that is, and for packed weights beside darknet's, which would be loaded in their place;
-    FileError when they could not be written.
+    FileError when they, or class names beside them, could not be written.
     """
     suffix = PACKED_SUFFIX if file_format == "packed" else DARKNET_SUFFIX
-    targets = output_path(prefix, ".cfg"), output_path(prefix, suffix)
-    for target in targets:
-        for source in sources:
-            if target.exists() and Path(source).exists() and target.samefile(source):
-                raise UsageError(f"{prefix} would replace {source}, which is read: expected another PREFIX")
-    darknet = targets[1].with_suffix(DARKNET_SUFFIX)
-    if darknet != targets[1] and darknet.exists():
+    cfg, weights = (check_writable(output_name(prefix, ending), sources=sources) for ending in (".cfg", suffix))
+    output_path(prefix, ".names")
+    darknet = weights.with_suffix(DARKNET_SUFFIX)
+    if darknet != weights and darknet.exists():
         raise UsageError(
-            f"{prefix}: {darknet} would be loaded in place of {targets[1].name}; remove it, or use another PREFIX"
+            f"{prefix}: {darknet} would be loaded in place of {weights.name}; remove it, or use another PREFIX"
         )
-    return targets
+    return cfg, weights

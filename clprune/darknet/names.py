@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 from clprune.darknet.data_file import NAMES_KEYS, DataFile, data_options
@@ -12,7 +13,7 @@ _EXPECTED = "class names, one per line"
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
-    """Class names, one per line, by class index; empty lines at the end are dropped. Raises DataError.
+    """Class names, composed (NFC), one per line, by class index; empty lines at the end are dropped. Raises DataError.
 
     Lines that are no UTF-8 are read as Windows-1252. A `.data` file leads to the file of names that it names, seen from
     the working folder or else from its own.
@@ -28,4 +29,4 @@ def read_names(path: str | Path) -> tuple[str, ...]:
         lines.pop()
     if not lines:
         raise DataError("holds no names: expected one class name per line", path=path)
-    return tuple(lines)
+    return tuple(unicodedata.normalize("NFC", line) for line in lines)

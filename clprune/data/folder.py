@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -215,16 +216,20 @@ def _check_classes(
 
 
 def _images_by_class(folder: Path, skipped: Counter[str]) -> dict[str, list[Path]]:
-    """Class -> its image files, classes in natural order; what is none is counted in `skipped` by what it is."""
-    found = {}
-    for entry in sorted(_entries(folder), key=lambda entry: natural_order(entry.name)):
-        if _is_litter(entry.name):
+    """Class -> its image files, classes in natural order; what is none is counted in `skipped` by what it is.
+
+    Names are composed (NFC), as macOS and Linux write an accent differently.
+    """
+    found: dict[str, list[Path]] = {}
+    names = [(unicodedata.normalize("NFC", entry.name), entry) for entry in _entries(folder)]
+    for name, entry in sorted(names, key=lambda named: (natural_order(named[0]), named[1])):
+        if _is_litter(name):
             skipped["hidden"] += 1
         elif not entry.is_dir():
             suffix = entry.suffix.lower()
             skipped["images in no class's folder" if suffix in IMAGE_SUFFIXES else suffix or "without suffix"] += 1
         elif images := sorted(images_below(entry, skipped)):
-            found[entry.name] = images
+            found.setdefault(name, []).extend(images)
         else:
             skipped["folders without images"] += 1
     return found

@@ -30,7 +30,7 @@ NAMED_FILES = 3
 def readable(paths: Sequence[Path] | NDArray[np.object_], request: Request) -> NDArray[np.bool_]:
     """Which of the files can be read, bool `[n]`: each is decoded, several at once (Pillow lets other threads run).
 
-    A `DataWarning` counts the others. Raises ImageError for them where the request is strict.
+    A `DataWarning` counts the others. Raises ImageError where the request is strict, or none can be read.
     """
     tell = request.progress or (lambda event: None)
     faults: list[str | None] = []
@@ -45,13 +45,12 @@ def readable(paths: Sequence[Path] | NDArray[np.object_], request: Request) -> N
     if broken:
         more = f"; and {len(broken) - NAMED_FILES} more" if len(broken) > NAMED_FILES else ""
         first = "; ".join(broken[:NAMED_FILES]) + more
-        if request.options.strict:
+        text = f"{len(broken)} of {len(paths)} images cannot be read"
+        if request.options.strict or len(broken) == len(paths):
             path = next(path for path, fault in zip(paths, faults, strict=True) if fault is not None)
-            raise ImageError(
-                f"{len(broken)} of {len(paths)} images cannot be read (strict): {first}", path=Path(path).parent
-            )
-        text = f"{len(broken)} of {len(paths)} images cannot be read and are left out (--strict stops): {first}"
-        warnings.warn(DataWarning(text), stacklevel=4)
+            reason = "strict" if request.options.strict else "expected any"
+            raise ImageError(f"{text} ({reason}): {first}", path=Path(path).parent)
+        warnings.warn(DataWarning(f"{text} and are left out (--strict stops): {first}"), stacklevel=4)
     return np.array([fault is None for fault in faults], bool)
 
 

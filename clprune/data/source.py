@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,6 +9,7 @@ from typing import Literal
 from clprune.dataset import DataSet
 from clprune.errors import UsageError
 from clprune.image import ImageOptions
+from clprune.machine import memory_bytes
 from clprune.progress import OnProgress
 
 Split = Literal["train", "test"]
@@ -26,7 +25,7 @@ TEST_STREAM = 1 << 20
 def check_drawn(*, count: int, height: int, width: int) -> None:
     """Raise UsageError for RGB images, drawn all at once, that are more than the machine's memory."""
     needed = count * 3 * height * width
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else sys.maxsize
+    memory = memory_bytes()
     if needed > memory:
         found = f"{count} images of {height}x{width} pixels take {needed} bytes, of which this machine has {memory}"
         raise UsageError(f"{found}: expected fewer (--count), or smaller ones")

@@ -22,6 +22,9 @@ _FOLDERS = (
     ("images", "labels"),
 )
 
+#: No box reaches so far beyond its image, of which coordinates are shares.
+MOST_SHARE = 1000.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImages:
@@ -82,8 +85,9 @@ def _read_labels(path: Path, classes: int) -> Iterator[tuple[int, Sequence[float
             index, *box = (float(word) for word in line.split())
         except ValueError:
             index, box = -1.0, []
-        if len(box) != 4 or not index.is_integer() or index < 0 or not np.isfinite(box).all():
-            message = f"{shown(line)!r}: expected a class, centre x, centre y, width and height"
+        is_box = len(box) == 4 and np.abs(box).max() <= MOST_SHARE and min(box[2:]) >= 0  # not so for NaN
+        if not index.is_integer() or index < 0 or not is_box:
+            message = f"{shown(line)!r}: expected a class, centre x, centre y, width and height (shares of the image)"
             raise DataError(message, path=path, line=number)
         if index >= classes:
             message = f"class {index:.0f}: expected 0 to {classes - 1}, the network's classes"

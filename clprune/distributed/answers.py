@@ -11,21 +11,28 @@ import json
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clprune.closing import Closing
 from clprune.distributed.sources import PARQUET_SUFFIX
-from clprune.errors import FileError, UsageError
-from clprune.files import atomic_writer, check_writable
+from clprune.errors import FileError, UsageError, shown
+from clprune.files import atomic_writer, check_writable, open_file
 from clprune.picture import ImageFile
+
+if TYPE_CHECKING:
+    from clprune.container.model import Model
 
 _LINES_SUFFIX, _UNFINISHED_SUFFIX = ".jsonl", ".unfinished.jsonl"
 
 #: An answer is shorter.
 _MOST_LINE_BYTES = 1 << 26
+
+#: Bytes that are read at once for a digest.
+_CHUNK_BYTES = 1 << 20
 
 #: Lines that become a row group of a Parquet file.
 _GROUP_LINES = 65536
@@ -35,21 +42,23 @@ class AnswerFile(Closing):
     """Lines of JSON objects with an `image`, added one at a time; use it as a context manager, and `finish` at last.
 
     Raises UsageError for another suffix than `.jsonl` and `.parquet`, FileError for a file that is there already unless
-    `resume`, that holds anything else, or cannot be written.
+    `resume`, that holds anything else or answers of another model or other options, or cannot be written.
     """
 
-    def __init__(self, path: str | Path, *, resume: bool = False) -> None:
+    def __init__(self, path: str | Path, *, by: str, resume: bool = False) -> None:
         """Open the file, new or, with `resume`, to go on after its last whole line.
 
-        With a Parquet file in view, the lines are kept in a file beside it until then.
+        Every line says `by` what it was written (`written_by`): what goes on is of the same. With a Parquet file in
+        view, the lines are kept in a file beside it until then.
         """
+        self._by = by
         self._target = check_writable(Path(path))
         if self._target.suffix not in (_LINES_SUFFIX, PARQUET_SUFFIX):
             raise UsageError(f"{path}: expected FILE{_LINES_SUFFIX} or FILE{PARQUET_SUFFIX}")
         is_parquet = self._target.suffix == PARQUET_SUFFIX
         #: Where lines are kept until `finish`.
         self.path = Path(f"{self._target}{_UNFINISHED_SUFFIX}") if is_parquet else self._target
-        for found in {self.path, self._target}:
+        for found in {check_writable(self.path), self._target}:
             if found.exists() and found != self.path:
                 raise FileError("is there already, and whole: remove it", path=found)
             if found.exists() and not resume:
@@ -59,9 +68,29 @@ class AnswerFile(Closing):
         except OSError as error:
             raise FileError(f"cannot be written: {error.strerror}", path=self.path) from error
         self._is_finished = False
-        self._digests, self._counts = self._answered()
-        #: Images that had an answer before.
-        self.answered = int(self._counts.sum())
+        try:
+            self._lock()
+            self._digests, self._counts = self._answered()
+            #: Images that had an answer before.
+            self.answered = int(self._counts.sum())
+            if is_parquet and self.answered:
+                self._schema()  # what makes no table is known now, not at last
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _lock(self) -> None:
+        """Two that go on with a file would answer the same images. Raises FileError while another one does."""
+        try:
+            import fcntl
+        except ImportError:  # not on every system
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system gives it back, however the process ends
+        except BlockingIOError as error:
+            raise FileError("another process adds answers to it: wait for its end", path=self.path) from error
+        except OSError:  # on some file systems of a network there are none
+            return
 
     def _answered(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Of all images that have a line the digests, rising, and how often each: 16 bytes an image. A torn last line
@@ -73,10 +102,14 @@ class AnswerFile(Closing):
                 if not line.endswith(b"\n") and len(line) < _MOST_LINE_BYTES:
                     break  # torn
                 try:
-                    digests.append(_digest(json.loads(line)["image"]))
+                    answer = json.loads(line)
+                    digests.append(_digest(answer["image"]))
+                    by = answer.get("by")
                 except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
                     text = "expected an answer, an object with an image"
                     raise FileError(text, path=self.path, line=number) from error
+                if by != self._by and (problem := _other_writer(by, self._by)):
+                    raise FileError(problem, path=self.path, line=number)
                 end += len(line)
         self._file.truncate(end)
         return np.unique(np.array(digests, np.uint64), return_counts=True)
@@ -93,7 +126,7 @@ class AnswerFile(Closing):
 
     def write(self, answer: Mapping[str, Any]) -> None:
         """Add a line."""
-        line = memoryview(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+        line = memoryview(json.dumps({**answer, "by": self._by}, ensure_ascii=False).encode() + b"\n")
         try:
             while line:
                 line = line[self._file.write(line) :]
@@ -105,16 +138,34 @@ class AnswerFile(Closing):
         self._is_finished = True
         if self.path == self._target:
             return
-        import pyarrow
         from pyarrow import parquet
 
-        schema = pyarrow.schema([])
-        for table in self._tables():
-            schema = pyarrow.unify_schemas([schema, table.schema], promote_options="permissive")
-        with atomic_writer(self._target) as file, parquet.ParquetWriter(file, schema) as writer:
+        schema = self._schema()
+        with self._table_errors(), atomic_writer(self._target) as file, parquet.ParquetWriter(file, schema) as writer:
             for table in self._tables(schema):
                 writer.write_table(table)
         self.path.unlink()
+
+    def _schema(self) -> Any:
+        """pyarrow's, of a table of all lines. Raises FileError for lines that make none."""
+        import pyarrow
+
+        schema = pyarrow.schema([])
+        with self._table_errors():
+            for table in self._tables():
+                schema = pyarrow.unify_schemas([schema, table.schema], promote_options="permissive")
+        return schema
+
+    @contextmanager
+    def _table_errors(self) -> Iterator[None]:
+        """What pyarrow raises for lines of several kinds, as one of a file that somebody else wrote into."""
+        import pyarrow
+
+        try:
+            yield
+        except (pyarrow.ArrowException, OverflowError, UnicodeError) as error:
+            text = f"its lines make no table ({shown(str(error))}): expected answers of this command alone; remove it"
+            raise FileError(text, path=self.path) from error
 
     def _tables(self, schema: Any = None) -> Iterator[Any]:
         """The lines as tables of pyarrow, of `schema` or of what is in each."""
@@ -130,6 +181,34 @@ class AnswerFile(Closing):
         if not self._is_finished and not self._file.closed and not self._file.seek(0, os.SEEK_END):
             self.path.unlink(missing_ok=True)
         self._file.close()
+
+
+def written_by(model: Model, settings: Mapping[str, Any]) -> str:
+    """What answers are of, in three words: the cfg's name, a digest of the model's files with its class names, and one
+    of the options that change answers. Raises FileError.
+    """
+    of_files, names = hashlib.sha256(), model.names_file
+    for path in (*model.files, *([] if names is None else [names])):
+        with open_file(path, error=FileError) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                of_files.update(chunk)
+    of_options = hashlib.sha256(repr((model.dialect.name, sorted(settings.items()))).encode())
+    name = "_".join(shown_path(model.path.name).split())
+    return f"{name} {of_files.hexdigest()[:12]} {of_options.hexdigest()[:12]}"
+
+
+def _other_writer(found: object, wanted: str) -> str:
+    """Why a line with this `by` is not gone on from; empty where only the cfg has another name now."""
+    words, expected = found.split() if isinstance(found, str) else [], wanted.split()
+    advice = "or name another --out"
+    if len(words) != len(expected):
+        return f"it does not say which model answered: remove the file, {advice}"
+    if words[1:] == expected[1:]:
+        return ""
+    if words[1] != expected[1]:
+        those, these = shown(" ".join(words[:2])), " ".join(expected[:2])
+        return f"an answer of another model ({those}; this one is {these}): go on with that model, {advice}"
+    return f"an answer of this model with other options than now: give the same, {advice}"
 
 
 def shown_path(image: ImageFile) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import signal
 import warnings
 from collections.abc import Iterator
@@ -12,17 +13,28 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import dask
-from distributed import Client, Nanny, Scheduler, Security, SpecCluster, Worker
+from distributed import Client, Nanny, Scheduler, Security, SpecCluster, Worker, WorkerPlugin
 from distributed.comm.core import CommClosedError
 from distributed.comm.core import connect as open_comm
 
 from clprune.device import device_key
-from clprune.errors import WorkerError
+from clprune.errors import UsageError, WorkerError, shown
 from clprune.folders import scratch_folder
+from clprune.machine import memory_bytes
 from clprune.opencl import choose, devices
 from clprune.tuning.pool import available_cores
+from clprune.version import __version__
 
 CONNECT_SECONDS, CLOSE_SECONDS = 5, 10
+
+#: How often workers are started that end while they do.
+_START_TRIES = 3
+
+#: A Python with Dask and NumPy takes more.
+LEAST_WORKER_BYTES = 1 << 26
+
+#: What workers raise that lack a package, or have another version of one.
+_CANNOT_UNPICKLE = re.compile("ModuleNotFoundError|ImportError|AttributeError")
 
 #: Of Dask. A large image is one task: its advice on that is not for who runs a command. And client and scheduler would
 #: keep, for Dask's developers, the last 1,000 messages to each worker, which are paths and images.
@@ -84,12 +96,31 @@ def scheduler_errors(client: Client) -> Iterator[None]:
         raise WorkerError("the scheduler ended or lost its client; start it again, and the same command") from error
 
 
+def register(client: Client, plugin: WorkerPlugin, *, name: str) -> None:
+    """Give all workers a plug-in. Raises WorkerError where one cannot unpickle it, or the scheduler has ended."""
+    with scheduler_errors(client):
+        try:
+            client.register_plugin(plugin, name=name)
+        except Exception as error:  # the scheduler tells what a worker raised as text
+            if client.status != "running" or not _CANNOT_UNPICKLE.search(repr(error)):
+                raise
+            raise WorkerError(
+                f"a worker cannot load its work ({error}): install there what is installed here, clprune {__version__} "
+                "with the extra `distributed` at least"
+            ) from error
+
+
 @contextmanager
 def start(workers: int, *, device: str | None = None) -> Iterator[Client]:
     """A client of `workers` new processes of one thread each, on the device that `device` selects and its equals.
 
-    They are dealt out to these devices, and the cores to them. Raises NoDeviceError.
+    They are dealt out to these devices, and the cores to them. Raises NoDeviceError, UsageError for more of them than
+    the machine has memory for, WorkerError where some end while they start, again and again.
     """
+    needed, memory = workers * LEAST_WORKER_BYTES, memory_bytes()
+    if needed > memory:
+        found = f"{workers} worker processes take at least {needed} bytes, of which this machine has {memory}"
+        raise UsageError(f"{found}: expected fewer (--workers)")
     quiet = logging.CRITICAL  # what matters of it reaches the client as an error
     equal = _equal_devices(device)
     options: dict[str, Any] = {"dashboard": False, "host": "127.0.0.1"}
@@ -104,13 +135,27 @@ def start(workers: int, *, device: str | None = None) -> Iterator[Client]:
     of_scheduler = {"cls": Scheduler, "options": options | {"dashboard_address": "127.0.0.1:0", "port": 0}}
     # by itself Dask takes a folder in /tmp of whoever came first, and looks for modules there before anywhere else
     with scratch_folder("workers") as folder, dask.config.set({"temporary-directory": str(folder), **SETTINGS}):
-        cluster = SpecCluster(workers=specification, scheduler=of_scheduler, silence_logs=quiet)
+        cluster = _started(workers=specification, scheduler=of_scheduler, silence_logs=quiet)
         try:
             with Client(cluster, set_as_default=False) as client:
                 yield client
         finally:
             with suppress(asyncio.TimeoutError):  # it may wait for ever for one that was killed and is starting again
                 cluster.close(timeout=CLOSE_SECONDS)
+
+
+def _started(**settings: Any) -> SpecCluster:
+    """A cluster whose workers run; Dask replaces those that end later, but gives up where one does while it starts."""
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            return SpecCluster(**settings)  # one that fails closes what it has started
+        except (RuntimeError, asyncio.TimeoutError) as error:
+            if tries == _START_TRIES:
+                reason = shown(str(error) or type(error).__name__)
+                text = f"worker processes ended while they started, {tries} times ({reason}): is memory short?"
+                raise WorkerError(f"{text} Expected fewer (--workers), or try again") from error
 
 
 def _equal_devices(selection: str | None) -> list[str]:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from distributed import Client, Scheduler, Worker, WorkerPlugin, get_worker
+from distributed.protocol.pickle import dumps
 
 from clprune.device import DeviceInfo, device_key
+from clprune.distributed.cluster import register, scheduler_errors
 from clprune.errors import NoDeviceError
 from clprune.opencl import choose
 
@@ -51,7 +53,12 @@ class _Announcement(WorkerPlugin):
         except NoDeviceError as error:
             self.found = error
         else:
-            await worker.set_resources(**{_resource_of(self._run, self.found): 1})
+            resource = _resource_of(self._run, self.found)
+            worker.state.total_resources[resource] = worker.state.available_resources[resource] = 1
+            tell = dumps(_announcing(worker.contact_address or worker.address, resource))
+            answer = await worker.scheduler.run_function(function=tell)
+            if answer["status"] != "OK":  # else work for the device would wait for ever
+                raise RuntimeError(f"the scheduler does not take what the worker has: {answer}")
 
     def teardown(self, worker: Worker) -> None:
         """Take the resource back, for which Dask has no call, unless something still runs on it or is to."""
@@ -67,13 +74,14 @@ def announced(client: Client, *, selection: str | None) -> Iterator[Announced]:
     """What devices the workers have; those that join within the block announce theirs, too.
 
     Each worker has the one that `selection` names there, None: its CLPRUNE_DEVICE. Raises NoDeviceError where no worker
-    has any.
+    has any, WorkerError where the scheduler ends or a worker has no clprune.
     """
     name = f"clprune-{uuid.uuid4().hex}"
-    client.register_plugin(_Announcement(name, selection), name=name)
     try:
-        client.wait_for_workers(1)
-        found = client.run(_found_on, name).values()
+        register(client, _Announcement(name, selection), name=name)
+        with scheduler_errors(client):
+            client.wait_for_workers(1)
+            found = client.run(_found_on, name).values()
         devices = {device_key(device): device for device in found if isinstance(device, DeviceInfo)}
         if not devices:
             nobody = NoDeviceError("no worker has announced a device: start one that has")
@@ -90,11 +98,28 @@ def own_device(name: str) -> DeviceInfo:
     return cast(DeviceInfo, cast(_Announcement, get_worker().plugins[name]).found)
 
 
-def _forgetting(name: str) -> Callable[[Scheduler], None]:
-    """What makes a scheduler forget the resources of a run that nothing uses.
+# What follows goes to the scheduler with its code, as functions of functions do: a scheduler may have no clprune.
 
-    It goes there with its code, as functions of functions do: a scheduler may have no clprune.
+
+def _announcing(address: str, resource: str) -> Callable[[Scheduler], None]:
+    """What tells a scheduler of a worker's resource.
+
+    By Dask's own call it would take all that the worker has for unused, also what tasks of another client are busy
+    with, and so give it more than one of these at a time.
     """
+
+    def announce(dask_scheduler: Scheduler) -> None:
+        worker = dask_scheduler.workers.get(address)
+        if worker is not None:  # it may have gone again
+            worker.resources[resource] = 1
+            worker.used_resources[resource] = 0
+            dask_scheduler.resources.setdefault(resource, {})[address] = 1
+
+    return announce
+
+
+def _forgetting(name: str) -> Callable[[Scheduler], None]:
+    """What makes a scheduler forget the resources of a run that nothing uses."""
 
     def forget(dask_scheduler: Scheduler) -> None:
         for worker in dask_scheduler.workers.values():

@@ -26,7 +26,7 @@ from clprune.device import DeviceInfo, device_key
 from clprune.distributed.devices import own_device
 from clprune.folders import own_cache_folder
 from clprune.kernels.base import Offer
-from clprune.opencl import Session
+from clprune.opencl import open_session
 from clprune.tiles.records import RUNTIME, Best, Key, Measurement, tile_text
 from clprune.tiles.store import Store, now_text
 from clprune.tiles.t4 import Results
@@ -107,7 +107,7 @@ def tune_part(part: Part) -> tuple[list[Tried], list[Measurement | Best]]:
 
     with worker_client(separate_thread=False) as client:
         told = [pickle.loads(text) for _, text in client.get_events(topics[1])]
-    with alone_on(info), Session(info) as session, ToldStore(part.known, tell) as store:
+    with alone_on(info), open_session(info) as session, ToldStore(part.known, tell) as store:
         keep(store, (item for item in told if isinstance(item, Measurement | Best)))
         for (key, tile), deaths in deaths_of(told).items():
             lost = Measurement(key=key, tile=tile, time_ms=None, invalidity=RUNTIME, timestamp=now_text())
@@ -152,7 +152,7 @@ def refine_on_worker(
     seconds, and these, with measurements of those that were no candidates before.
     """
     network, values, info = model.network, model.weights, own_device(run)
-    with alone_on(info), Session(info) as session, ToldStore(known, lambda item: None) as store:
+    with alone_on(info), open_session(info) as session, ToldStore(known, lambda item: None) as store:
         until = time.monotonic() + seconds
         refined = refine_in_network(session, store, network, values, algorithms=algorithms, effort=effort, until=until)
         return refined, [*store.told, *store.all_best(device=device_key(info))]

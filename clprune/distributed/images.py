@@ -14,6 +14,7 @@ from clprune.algorithms import Algorithms
 from clprune.detection import Detector, Found
 from clprune.distributed.jobs import Job, run_job
 from clprune.distributed.sources import as_images, seen_from
+from clprune.errors import ClpruneError, FileError
 from clprune.image import ImageOptions
 from clprune.picture import ImageBytes, ImageFile
 from clprune.runner import Runner
@@ -59,7 +60,10 @@ def map_images(
 
 def _answer(runner: Runner, images: Sequence[ImageFile], *, options: ImageOptions, folder: str) -> list[Answer]:
     answers = infer_images(runner, runner.network, seen_from(folder, images), options=options)
-    return [replace(answer, path=str(image)) for answer, image in zip(answers, images, strict=True)]
+    return [
+        replace(answer, path=str(image), error=_named(answer.error, image))
+        for answer, image in zip(answers, images, strict=True)
+    ]
 
 
 def detect_images(
@@ -87,7 +91,18 @@ def detect_images(
 
 def _detect(detector: Detector, images: Sequence[ImageFile], *, folder: str) -> list[Found]:
     found = detector.stream(seen_from(folder, images))
-    return [replace(one, image=str(image), picture=None) for one, image in zip(found, images, strict=True)]
+    return [
+        replace(one, image=str(image), picture=None, error=_named(one.error, image))
+        for one, image in zip(found, images, strict=True)
+    ]
+
+
+def _named(error: ClpruneError | None, image: ImageFile) -> ClpruneError | None:
+    """The error of an image by the path that it was given, not by where the worker found it."""
+    if not isinstance(error, FileError):
+        return error
+    beginning = str(FileError("", path=error.path))
+    return type(error)(str(error).removeprefix(beginning), path=str(image))
 
 
 def _size_bytes(image: ImageFile) -> int:

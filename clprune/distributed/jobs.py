@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from distributed import Client, Future, KilledWorker, WorkerPlugin, as_completed, get_worker
 
-from clprune.distributed.cluster import scheduler_errors
+from clprune.distributed.cluster import register, scheduler_errors
 from clprune.errors import WorkerError
 
 #: Parts grow until a worker is busy with one for so long: per thread of all workers, at least and at most. Scheduler
@@ -107,8 +107,8 @@ def run_job(
     name = f"clprune-{uuid.uuid4().hex}"
     run = _Run(client=client, job=job, name=name, items=iter(items), size=first_items, in_order=in_order)
     try:
+        register(client, _JobPlugin(job), name=name)
         with scheduler_errors(client):
-            client.register_plugin(_JobPlugin(job), name=name)
             yield from run.results()
     finally:
         with suppress(Exception):  # nothing is left to give back where the scheduler has ended

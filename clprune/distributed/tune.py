@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import pickle
 import time
@@ -19,7 +20,6 @@ from distributed import Client, Future, KilledWorker
 
 from clprune.algorithms import Algorithms
 from clprune.container.model import Model
-from clprune.darknet.random_weights import random_weights
 from clprune.device import DeviceInfo, device_key
 from clprune.distributed.cluster import scheduler_errors
 from clprune.distributed.devices import Announced, announced
@@ -29,19 +29,19 @@ from clprune.plan.plan import make_plan
 from clprune.progress import OnProgress, Progress
 from clprune.tiles.records import Measurement, result_key
 from clprune.tiles.store import Store
-from clprune.tiles.t4 import Results, from_store, write_t4
-from clprune.tuning.effort import DEFAULT_EFFORT, Effort, effort_by_name
+from clprune.tiles.t4 import Results, write_t4
+from clprune.tuning.effort import Effort
 from clprune.tuning.refinement import Refined
-from clprune.tuning.tune import TuneWarning, by_layer, offers_to_tune, share_of_seconds
-from clprune.workflow.inputs import ModelLike
+from clprune.tuning.tune import TuneWarning, by_layer, share_of_seconds
+from clprune.workflow.keywords import taking
 from clprune.workflow.tune import (
     Tried,
     TuneResult,
+    TuneSettings,
     seconds_to_refine,
     store_to_keep,
     stored_problem,
-    tuning_input,
-    without_tuned,
+    values_to_refine,
 )  # fmt: skip
 
 #: Problems go to a worker together until they take so long: starting its processes takes seconds.
@@ -50,6 +50,9 @@ _POLL_SECONDS = 0.2
 
 #: Seconds between looks for problems that no worker has, and how often workers may die with them.
 _LOOK_SECONDS, _MOST_DEATHS = 5.0, 4
+
+#: Seconds that comparing in the network may take beside its own: for the model's way, for opening devices.
+_MOST_SECONDS_MORE = 120.0
 
 
 @dataclass(kw_only=True, eq=False)
@@ -64,24 +67,21 @@ class _Kind:
     tried: list[Tried] = field(default_factory=list)
 
 
-def tune(
-    client: Client,
-    model: ModelLike,
-    *,
-    weights: str | Path | None = None,
-    dialect: str | None = None,
-    effort: str = DEFAULT_EFFORT,
-    budget_s: float | None = None,
-    force: bool = False,
-    missing: bool = False,
-    kept: bool = True,
-    batch: int | None = None,
-    seed: int = 0,
-    device: str | None = None,
-    algorithms: Algorithms | None = None,
-    out: str | Path | None = None,
-    progress: OnProgress | None = None,
-) -> tuple[TuneResult, ...]:
+@dataclass(frozen=True, eq=False)
+class _Asking:
+    client: Client
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Asked(TuneSettings, _Asking):
+    """The settings, and where the work is done."""
+
+    device: str | None = None
+    out: str | Path | None = None
+
+
+@taking(_Asked)
+def tune(asked: _Asked) -> tuple[TuneResult, ...]:
     """What `clprune.tune` does, on every kind of device that workers have; one result for each kind.
 
     Each kind gets all of its problems, and `budget_s`, which workers with equal devices share. Every outcome is kept
@@ -89,31 +89,29 @@ def tune(
     not twice. `out` is a T4 file of all outcomes for these problems. Raises NoDeviceError where no worker has a device,
     WorkerError where the scheduler ends, and what `clprune.tune` raises.
     """
-    level = effort_by_name(effort)
-    network, forms, values = tuning_input(model, weights, batch=batch, dialect=dialect)
-    if values is None and all(form.workload.is_dense for form in forms.values()):
-        values = random_weights(network, seed=0)
-    with store_to_keep(kept=kept) as store, announced(client, selection=device) as workers:
+    client, level = asked.client, asked.level
+    network, forms, values = asked.input()
+    values = values_to_refine(network, forms, values)
+    with store_to_keep(kept=asked.kept) as store, announced(client, selection=asked.device) as workers:
         kinds = []
         for info in workers.devices:
             store.add_device(info)
-            plan = make_plan(network, info, forms=forms, algorithms=algorithms)
-            offers = offers_to_tune(plan.steps, likely_only=level.likely_only)
-            offers = without_tuned(store, info, offers) if missing else offers
-            seconds = level.budget_seconds(len(offers)) if budget_s is None else budget_s
+            plan = make_plan(network, info, forms=forms, algorithms=asked.algorithms)
+            offers = asked.offers(store, info, plan.steps)
+            seconds = asked.seconds(offers)
             refining_s = 0.0 if values is None else seconds_to_refine(seconds)
             count = max(workers.count_workers(info), 1)
             parts = list(_parts(offers, seconds=seconds - refining_s, workers=count))
             kinds.append(_Kind(info=info, offers=offers, parts=parts, refining_s=refining_s))
-        farm = _Farm(client=client, workers=workers, store=store, kinds=kinds, progress=progress)
-        with scheduler_errors(client):
-            interrupted = farm.run(effort=level, seed=seed, force=force)
+        farm = _Farm(client=client, workers=workers, store=store, kinds=kinds, progress=asked.progress)
         refined: dict[str, list[Refined]] = {}
-        if values is not None and not interrupted:
-            whole = Model(network=network, weights=values)
-            refined = farm.refine(whole, algorithms=algorithms, effort=effort)
-        if out is not None:
-            write_t4(out, _results_of(store, kinds))
+        with scheduler_errors(client):
+            interrupted = farm.run(effort=level, seed=asked.seed, force=asked.force)
+            if values is not None and not interrupted:
+                whole = Model(network=network, weights=values)
+                refined, interrupted = farm.refine(whole, algorithms=asked.algorithms, effort=asked.effort)
+        if asked.out is not None:
+            write_t4(asked.out, _results_of(store, kinds))
         return tuple(
             TuneResult(
                 model=str(network.path), batch=network.batch, device=kind.info, database=store.path,
@@ -163,21 +161,36 @@ class _Farm:
                 self.client.unsubscribe_topic(self.workers.name)
         return False
 
-    def refine(self, model: Model, *, algorithms: Algorithms | None, effort: str) -> dict[str, list[Refined]]:
-        """Run the winners and their closest rivals in the network, on a device of each kind -> what changed there."""
-        futures = {}
+    def refine(
+        self, model: Model, *, algorithms: Algorithms | None, effort: str
+    ) -> tuple[dict[str, list[Refined]], bool]:
+        """Run the winners and their closest rivals in the network, on a device of each kind: (what changed there,
+        whether Ctrl-C ended it). Kinds whose workers end with it keep what they have.
+        """
+        futures: dict[Future[Any], _Kind] = {}
+        refined: dict[str, list[Refined]] = {}
         for kind in (kind for kind in self.kinds if kind.tried and kind.refining_s):
             settings = partial(refine_on_worker, run=self.workers.name, algorithms=algorithms, effort=effort)
             task = partial(settings, seconds=kind.refining_s)
             resources = self.workers.resources(kind.info)
             content, known = self.client.scatter([model, self._known(kind, kind.offers)], hash=False)
-            future = self.client.submit(task, content, known, resources=resources, pure=False)
-            futures[device_key(kind.info)] = future
-        refined = {}
-        for device, future in futures.items():
-            refined[device], records = future.result()
-            keep(self.store, records)
-        return refined
+            futures[self.client.submit(task, content, known, resources=resources, pure=False)] = kind
+        # nobody gets what all of a kind died with, and those of one machine wait for each other
+        until = time.monotonic() + sum(kind.refining_s for kind in futures.values()) + _MOST_SECONDS_MORE
+        try:
+            for future, kind in futures.items():
+                try:
+                    refined[device_key(kind.info)], records = answer_by(future, until)
+                    keep(self.store, records)
+                except (KilledWorker, asyncio.TimeoutError) as error:
+                    reason = "workers ended with it" if isinstance(error, KilledWorker) else "it did not end in time"
+                    text = f"the winners on {kind.info.name} were not compared in the network: {reason}"
+                    warnings.warn(TuneWarning(text), stacklevel=2)
+        except KeyboardInterrupt:
+            return refined, True
+        finally:
+            self.client.cancel(list(futures), force=True)
+        return refined, False
 
     def _submit(self, kind: _Kind, part: Part) -> None:
         future = self.client.submit(tune_part, part, resources=self.workers.resources(kind.info), pure=False)
@@ -246,6 +259,14 @@ class _Farm:
             keep(self.store, [item])
 
 
+def answer_by(future: Future[Any], until: float) -> Any:
+    """What `future` gives until that time of the monotonic clock, or gave before. Raises asyncio.TimeoutError.
+
+    At a limit of nothing Dask gives not even what is there.
+    """
+    return future.result(None if future.done() else max(until - time.monotonic(), 0.0))
+
+
 def _parts(offers: Sequence[Offer], *, seconds: float, workers: int) -> Iterator[tuple[list[Offer], float]]:
     """Offers for one worker, those for one layer together, with their share of the seconds."""
     layers = by_layer(offers)
@@ -261,10 +282,10 @@ def _parts(offers: Sequence[Offer], *, seconds: float, workers: int) -> Iterator
 
 def _results_of(store: Store, kinds: Sequence[_Kind]) -> Results:
     """Everything that the database has of these problems on these devices."""
-    keys = {result_key(kind.info, offer) for kind in kinds for offer in kind.offers}
-    found = from_store(store, devices={device_key(kind.info) for kind in kinds})
-    return replace(
-        found,
-        measurements=tuple(one for one in found.measurements if one.key in keys),
-        best=tuple(one for one in found.best if one.key in keys),
+    keys = dict.fromkeys(result_key(kind.info, offer) for kind in kinds for offer in kind.offers)
+    used = {key.device for key in keys}
+    return Results(
+        devices={key: stored for key, stored in store.devices().items() if key in used},
+        measurements=tuple(found for key in keys for found in store.all_measurements(**vars(key))),
+        best=tuple(found for key in keys for found in store.all_best(**vars(key))),
     )

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from clprune.darknet.activations import ACTIVATIONS, activate
 from clprune.darknet.reorder import Reorder
+from clprune.errors import UsageError
 from clprune.geometry import Shape
 
 Indices = npt.NDArray[np.int32]
@@ -53,6 +54,27 @@ class Feature:
     def at_probes(self) -> Samples:
         """The function's values at `PROBES`."""
         return PROBES if self.samples is None else self.samples
+
+
+def once(make: Callable[[], Feature]) -> Callable[[], Feature]:
+    """What `make` gives, or the UsageError that it raises, kept: two inputs of a node may ask for the same, and so
+    twice as often after each of a row of such nodes.
+    """
+
+    @functools.cache
+    def outcome() -> Feature | UsageError:
+        try:
+            return make()
+        except UsageError as error:
+            return error
+
+    def give() -> Feature:
+        found = outcome()
+        if isinstance(found, UsageError):
+            raise found
+        return found
+
+    return give
 
 
 def whole(shape: Shape) -> Indices:

@@ -14,7 +14,7 @@ from onnx import NodeProto
 from clprune.darknet.kinds.base import flat
 from clprune.darknet.values import LayerWeights
 from clprune.errors import UsageError
-from clprune.exchange.feature import PROBES, Feature
+from clprune.exchange.feature import PROBES, Feature, once
 from clprune.exchange.import_moves import moved
 from clprune.exchange.import_sums import normalized
 from clprune.exchange.importer import Importer, Operators
@@ -36,7 +36,7 @@ def _function(importer: Importer, node: NodeProto) -> Feature:
 def _sampled(importer: Importer, node: NodeProto, feature: Feature, inputs: list[Array | None]) -> Feature:
     """The tensor with the node's function applied to its values."""
     # what is left open: the function of what was computed before, by a layer of its own
-    before = None if feature.samples is None else lambda: _of_layer(importer, node, feature, inputs)
+    before = None if feature.samples is None else once(lambda: _of_layer(importer, node, feature, inputs))
     exact = [None if value is None else value.astype(np.float64).reshape(value.shape or ()) for value in inputs]
     samples = evaluate(node, exact, opset=importer.opset)[0]
     if samples.shape != feature.at_probes.shape:
@@ -106,7 +106,7 @@ def _join(importer: Importer, node: NodeProto, first: Feature, second: Feature) 
     is_one = first.layer == second.layer and np.array_equal(first.places, second.places)
     if is_one:
         found = _sampled(importer, node, first, [first.at_probes, second.at_probes])
-        return replace(found, otherwise=lambda: _join_later(importer, node, first, second))
+        return replace(found, otherwise=once(lambda: _join_later(importer, node, first, second)))
     return _joined(importer, node.op_type, first, second)
 
 

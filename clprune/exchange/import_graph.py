@@ -98,6 +98,9 @@ def _layer_of(importer: Importer, name: str) -> int:
         return layer
     except ClpruneError as error:
         raise ExchangeError(f"output {shown(name)!r} {error}", path=importer.path) from error
+    except RecursionError as error:
+        reason = "comes after more functions in a row than can be resolved"
+        raise ExchangeError(f"output {shown(name)!r} {reason}", path=importer.path) from error
 
 
 def _answer(importer: Importer, layer: int, head: FoundHead | None, *, count: int) -> int:

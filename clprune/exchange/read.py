@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import functools
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from onnx import (
 from onnx.reference import ReferenceEvaluator
 
 from clprune.errors import ClpruneError, ExchangeError, UsageError, shown
+from clprune.exchange.wire import has_more_fields
 from clprune.files import known_content, read_bytes
 
 Array = npt.NDArray[Any]
@@ -40,8 +42,8 @@ MAX_BYTES = 1 << 31
 #: Values of one constant or of one layer's output.
 MAX_VALUES = 1 << 26
 
-#: Nodes of a graph, its local functions inlined.
-MAX_NODES = 1 << 15
+#: Nodes of a graph, its local functions inlined, and fields of all that a file holds: a node has ten to thirty.
+MAX_NODES, MAX_FIELDS = 1 << 15, 1 << 21
 
 
 @contextmanager
@@ -65,12 +67,14 @@ def read_onnx(path: str | Path) -> ModelProto:
     """
     path = Path(path)
     model = parse_onnx(read_bytes(path, error=ExchangeError, expected="an ONNX file", max_bytes=MAX_BYTES), path)
-    with faults_of(path, "its external data cannot be read"):
-        external_data_helper.load_external_data_for_model(model, str(path.parent))
     with faults_of(path, "its local functions cannot be inlined"):
         count = _count_nodes(model)
         if count > MAX_NODES:
             raise ExchangeError(f"holds {count} nodes: expected at most {MAX_NODES}", path=path)
+    with faults_of(path, "its external data cannot be read"):
+        _check_external_data(model, path)
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+    with faults_of(path, "its local functions cannot be inlined"):
         return inliner.inline_local_functions(model) if model.functions else model
 
 
@@ -79,12 +83,45 @@ def parse_onnx(data: bytes, path: str | Path) -> ModelProto:
     other = known_content(data[:64])
     if other is not None:
         raise ExchangeError(f"is {other}: expected an ONNX file", path=path)
+    if has_more_fields(data, ModelProto.DESCRIPTOR, than=MAX_FIELDS):
+        raise ExchangeError(f"holds more than {MAX_FIELDS} fields: expected a smaller model", path=path)
     model = ModelProto()
     with faults_of(path, "is no ONNX file, or not whole"):
         model.ParseFromString(data)
     if not model.graph.node:
         raise ExchangeError("holds no nodes: expected an ONNX file", path=path)
     return model
+
+
+def _check_external_data(model: ModelProto, path: Path) -> None:
+    """Raise ExchangeError where the tensors outside of the file take more than it might hold itself, or, all together,
+    more than the files that they are in: each might be all of one file.
+    """
+    taken: Counter[str] = Counter()
+    for tensor in _tensors_of(model):
+        if external_data_helper.uses_external_data(tensor):
+            facts = external_data_helper.ExternalDataInfo(tensor)
+            with suppress(OSError, ValueError):  # what is not there, or no name, is refused when it is read
+                size = (path.parent / facts.location).stat().st_size
+                taken[facts.location] += min(facts.length or size, size - (facts.offset or 0))
+                if taken[facts.location] > size:
+                    raise ExchangeError(f"takes more of {shown(facts.location)!r} than it holds", path=path)
+    if taken.total() > MAX_BYTES:
+        raise ExchangeError(f"takes {taken.total()} bytes of other files: expected at most {MAX_BYTES}", path=path)
+
+
+def _tensors_of(model: ModelProto) -> Iterator[TensorProto]:
+    """All that a file holds, wherever it does."""
+    graphs, nodes = [model.graph], [node for function in model.functions for node in function.node]
+    while graphs or nodes:
+        for graph in graphs:
+            yield from graph.initializer
+            nodes += graph.node
+        attributes = [attribute for node in nodes for attribute in node.attribute]
+        for attribute in attributes:
+            yield from (attribute.t, *attribute.tensors)
+        graphs = [graph for one in attributes for graph in ([one.g] * one.HasField("g") + [*one.graphs])]
+        nodes = []
 
 
 def _count_nodes(model: ModelProto) -> int:

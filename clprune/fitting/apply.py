@@ -9,12 +9,13 @@ from clprune.container.model import Model
 from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.rewrite import annotate_cfg
 from clprune.dataset import DataSet
-from clprune.fitting.build import in_domain, removed
+from clprune.fitting.build import in_domain
+from clprune.fitting.judge import removed
 from clprune.fitting.stored import FLOAT_BITS, rounded
 from clprune.fitting.table import Selection, Table
 from clprune.pruning.network import Masks, masks_of, prune_layers, with_prune_options
 from clprune.pruning.shrink import clear_channels, shrink_network
-from clprune.training.refit import Reference
+from clprune.training.refit import WHOLE, Extent, Reference
 from clprune.unit import Unit
 
 
@@ -54,12 +55,12 @@ class Applier:
     images: DataSet
     _thin: tuple[object, _Thin] | None = None
 
-    def __call__(self, selection: Selection, *, is_quick: bool = False) -> Applied:
-        """The model of a selection; `is_quick`, one to be judged, see `Reference.refit`. Raises UsageError."""
-        held = (selection.channels, is_quick)
+    def __call__(self, selection: Selection, extent: Extent = WHOLE) -> Applied:
+        """The model of a selection, fitted as far as `extent` says. Raises UsageError."""
+        held = (selection.channels, extent)
         if self._thin is None or self._thin[0] != held:
             self._thin = None  # two would fill the memory
-            self._thin = held, self._without_channels(selection.channels, is_quick=is_quick)
+            self._thin = held, self._without_channels(selection.channels, extent)
         thin = self._thin[1]
         network = thin.model.network
         chosen = {index: self.table.entries[index][place] for index, place in selection.entries.items()}
@@ -67,11 +68,11 @@ class Applier:
         bits = {index: entry.bits for index, entry in chosen.items() if entry.bits != FLOAT_BITS}
         weights = in_domain(thin.model, options)
         layers = prune_layers(network, weights, options)
-        refitted = thin.reference.refit(removed(weights, layers), masks_of(layers), is_quick=is_quick)
+        refitted = thin.reference.refit(removed(weights, layers), masks_of(layers), extent)
         answers = refitted.answers
         if bits:
             coded = rounded(network, refitted.weights, bits)
-            answers = thin.reference.refit(coded, {}, only=(), judges=is_quick).answers
+            answers = thin.reference.refit(coded, {}, replace(extent, only=())).answers
         return Applied(
             selection=selection,
             model=Model(
@@ -82,10 +83,10 @@ class Applier:
             ),
             masks=masks_of(layers),
             bits=bits,
-            divergence=self.reference.divergence_of(answers[: self.reference.judged] if is_quick else answers),
+            divergence=self.reference.divergence_of(answers[: self.reference.judged] if extent.is_judged else answers),
         )
 
-    def _without_channels(self, channels: tuple[int, ...], *, is_quick: bool) -> _Thin:
+    def _without_channels(self, channels: tuple[int, ...], extent: Extent) -> _Thin:
         if not any(channels):
             return _Thin(model=self.model, cfg_text=None, reference=self.reference)
         plan = {
@@ -97,7 +98,7 @@ class Applier:
         model = self.model
         masks = masks_of(prune_layers(model.network, model.weights, plan))
         cleared = clear_channels(model.network, model.weights, masks)
-        refitted = self.reference.refit(cleared, masks, is_quick=is_quick)
+        refitted = self.reference.refit(cleared, masks, extent)
         small = shrink_network(model.network, refitted.weights, masks)
         thin = replace(model, network=small.network, weights=small.weights)
         return _Thin(model=thin, cfg_text=small.cfg_text, reference=Reference(thin.network, thin.weights, self.images))

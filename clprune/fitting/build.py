@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from clprune.container.model import Model
@@ -11,18 +11,19 @@ from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.values import Weights
 from clprune.errors import UsageError
 from clprune.fitting.anchors import loss_at
+from clprune.fitting.judge import Judge, error_of, group_of, loss_of, removed, stored_of
 from clprune.fitting.kinds import BETWEEN_SHARES, CHANNEL_SHARES, MEASURED_SHARES, Kind, Way, ways_of
 from clprune.fitting.record import Record
-from clprune.fitting.stored import FLOAT_BITS, rounded, stored
+from clprune.fitting.stored import FLOAT_BITS, stored
 from clprune.fitting.table import Entry, Group, Table, thin_works
 from clprune.fitting.times import calibrate, interpolated, measure, tune_missing
 from clprune.opencl import Session
 from clprune.plan.pruned import tile_units
 from clprune.progress import OnProgress, Progress
-from clprune.pruning.channels import channel_groups, channels_taken, input_channels
-from clprune.pruning.network import Masks, PrunedLayer, masks_of, prune_layers, with_prune_options
+from clprune.pruning.channels import channel_groups
+from clprune.pruning.network import PrunedLayer, masks_of, prune_layers, with_prune_options
 from clprune.pruning.registry import get_method
-from clprune.pruning.shrink import channels_left, clear_channels, shrink_network
+from clprune.pruning.shrink import channels_left, shrink_network
 from clprune.pruning.winograd import to_winograd_domain
 from clprune.tiles.lookup import Lookup
 from clprune.tiles.store import Store
@@ -36,6 +37,9 @@ MOST_JUDGED = 4e12
 ROWS_SHARE = 0.75
 
 Anchors = list[tuple[float, float]]
+
+#: By way and layer, milliseconds.
+Times = Mapping[str, Mapping[int, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,25 +66,23 @@ class Builder:
         ways = ways_of(self.kinds, self.bits)
         seconds = self.tune_s / len(ways)
         for number, way in enumerate(ways):
-            self.tell("times", number, len(ways), str(way))
+            if self.progress is not None:
+                self.progress(Progress(stage="times", done=number, total=len(ways), place=str(way)))
             self.record.get("times", str(way), lambda way=way: self._measure(way, seconds))  # type: ignore[misc]
         times = {str(way): self._times(str(way)) for way in ways}
         runs = [(sum(times[name].values()), self._whole_ms(name)) for name in times]
         thin = [(way.kind, way.share) for way in ways if way.kind is not None and way.kind.removes_channels]
-        groups = self._groups(thin)
+        judge = Judge(model=self.model, reference=self.reference, record=self.record, progress=self.progress)
+        self._expect(judge, times, thin)
+        groups = self._groups(judge, thin)
         return Table(
             network=self.model.network,
-            entries=self._entries(times),
+            entries=self._entries(judge, times),
             groups=groups,
             channel_shares=(0.0, *CHANNEL_SHARES) if groups else (0.0,),
             thin_ms=self._thin(times, thin),
             calibration=calibrate(runs),
         )
-
-    def tell(self, stage: str, done: int, total: int, place: str) -> None:
-        """Say how far the work is."""
-        if self.progress is not None:
-            self.progress(Progress(stage=stage, done=done, total=total, place=place))
 
     def _times(self, name: str) -> dict[int, float]:
         found = self.record.known("times", name)
@@ -104,8 +106,11 @@ class Builder:
         tune_missing(self.session, self.store, model, budget_s=tune_s)
         return measure(self.session, model)
 
+    def _plan(self, kind: Kind, share: float) -> dict[int, PruneOptions]:
+        return kind.plan(self.model.network, self.model.weights, share, self._tile_rows(kind))
+
     def _pruned(self, kind: Kind, share: float) -> tuple[PrunedLayer, ...]:
-        plan = kind.plan(self.model.network, self.model.weights, share, self._tile_rows(kind))
+        plan = self._plan(kind, share)
         return prune_layers(self.model.network, in_domain(self.model, plan), plan)
 
     def _tile_rows(self, kind: Kind) -> dict[int, int]:
@@ -123,28 +128,60 @@ class Builder:
         found = self.record.get("rows", kind.method, find)
         return {int(index): int(rows) for index, rows in found.items()}
 
-    def _entries(self, times: Mapping[str, Mapping[int, float]]) -> dict[int, tuple[Entry, ...]]:
+    def _expect(self, judge: Judge, times: Times, thin: list[tuple[Kind, float]]) -> None:
+        """Tell `judge` all that it will be asked for, as far as times say which ways are of use."""
+        dense, plain = times["dense"], self._plain_kinds
+        for number, kind in enumerate(plain):
+            is_judged, has_error = self._is_judged(number), not self._is_judged(1)
+            for share in MEASURED_SHARES:
+                for index, options in self._plan(kind, share).items():
+                    if self._is_faster(kind, share, index, times) or (has_error and is_judged):
+                        judge.expect([loss_of(index, options)] * is_judged, judge.work([index], whole=True))
+                        judge.expect([error_of(index, options)] * has_error, judge.work([index], whole=False))
+        for bits in self.bits:
+            for index in dense:
+                judge.expect([stored_of(index, bits)], self.reference.work_from(index))
+        tied = channel_groups(self.model.network)
+        for kind, share in thin:
+            for producers in {tied[index].producers for index in self._plan(kind, share)}:
+                judge.expect([group_of(producers, f"{kind} {share:g}")], judge.work(producers, whole=True))
+
+    def _is_faster(self, kind: Kind, share: float, index: int, times: Times) -> bool:
+        """Whether a layer takes less time than dense in one of the ways that are judged together."""
+        ways = (times.get(str(Way(kind=kind, share=share, bits=bits)), {}) for bits in (FLOAT_BITS, *self.bits))
+        return any(way.get(index, math.inf) < times["dense"][index] for way in ways)
+
+    @property
+    def _plain_kinds(self) -> list[Kind]:
+        return [kind for kind in self.kinds if not kind.removes_channels]
+
+    def _is_judged(self, number: int) -> bool:
+        """Whether ways of this kind are judged by the answer: those of the first are, the others if it is not long."""
+        passes = sum(self.reference.work_from(layer.index) for layer in self.model.network.matrix_layers)
+        return not number or passes * len(self._plain_kinds) * len(MEASURED_SHARES) <= MOST_JUDGED
+
+    def _entries(self, judge: Judge, times: Times) -> dict[int, tuple[Entry, ...]]:
         entries = {index: [Entry(options=None, time_ms=time_ms)] for index, time_ms in times["dense"].items()}
         for bits in self.bits:
             for index, time_ms in times[str(Way(bits=bits))].items():
                 if time_ms < entries[index][0].time_ms:
-                    loss = self._stored_loss(index, bits)
+                    loss = judge.stored_loss(index, bits)
                     entries[index].append(Entry(options=None, time_ms=time_ms, loss=loss, bits=bits))
-        kinds = [kind for kind in self.kinds if not kind.removes_channels]
-        anchors = self._anchors(kinds) if kinds else {}
-        for number, kind in enumerate(kinds):
-            self.tell("losses", number, len(kinds), str(kind))
+        anchors = self._anchors(judge)
+        for number, kind in enumerate(self._plain_kinds):
             for bits in (FLOAT_BITS, *self.bits):
-                for index, curve in self._curves(kind, bits, entries, times, anchors=anchors if number else {}).items():
+                curves = self._curves(judge, kind, bits, entries, times, anchors=anchors if number else {})
+                for index, curve in curves.items():
                     entries[index] += [*curve.values(), *_between(curve)]
         return {index: tuple(found) for index, found in entries.items()}
 
     def _curves(
         self,
+        judge: Judge,
         kind: Kind,
         bits: int,
         entries: Mapping[int, list[Entry]],
-        times: Mapping[str, Mapping[int, float]],
+        times: Times,
         *,
         anchors: Mapping[int, Anchors],
     ) -> dict[int, dict[float, Entry]]:
@@ -158,82 +195,39 @@ class Builder:
                 # what is no faster than the dense layer need not be judged
                 if known or time_ms >= entries[index][0].time_ms:
                     continue
-                by_error = loss_at(anchors[index], self._layer_error(pruned)) if index in anchors else None
-                loss = self._layer_loss(pruned) if by_error is None else by_error
+                by_error = loss_at(anchors[index], judge.layer_error(pruned)) if index in anchors else None
+                loss = judge.layer_loss(pruned) if by_error is None else by_error
                 is_float = bits == FLOAT_BITS
                 curves.setdefault(index, {})[share] = Entry(
                     options=pruned.options,
                     time_ms=time_ms,
-                    loss=loss if is_float else loss + self._stored_loss(index, bits),
+                    loss=loss if is_float else loss + judge.stored_loss(index, bits),
                     bits=bits,
                     is_loss_measured=is_float and by_error is None,
                 )
         return curves
 
-    def _stored_loss(self, index: int, bits: int) -> float:
-        """Of the answer, with this layer alone stored in so many bits."""
-
-        def find() -> float:
-            weights = rounded(self.model.network, self.model.weights, {index: bits})
-            return self.reference.refit(weights, {}, only=(), judges=True).divergence
-
-        return float(self.record.get("losses", f"{index} {bits} bits", find))
-
-    def _anchors(self, kinds: list[Kind]) -> dict[int, Anchors]:
+    def _anchors(self, judge: Judge) -> dict[int, Anchors]:
         """By layer, errors and losses of the first kind, where judging all kinds would take too long."""
-        passes = sum(self.reference.work_from(layer.index) for layer in self.model.network.matrix_layers)
-        if passes * len(kinds) * len(MEASURED_SHARES) <= MOST_JUDGED:
-            return {}
-        self.tell("losses", 0, len(kinds), str(kinds[0]))
         found: dict[int, Anchors] = {}
-        for pruned in (pruned for share in MEASURED_SHARES for pruned in self._pruned(kinds[0], share)):
-            found.setdefault(pruned.index, []).append((self._layer_error(pruned), self._layer_loss(pruned)))
+        if self._plain_kinds and not self._is_judged(1):
+            first = self._plain_kinds[0]
+            for pruned in (pruned for share in MEASURED_SHARES for pruned in self._pruned(first, share)):
+                found.setdefault(pruned.index, []).append((judge.layer_error(pruned), judge.layer_loss(pruned)))
         return found
 
-    def _layer_loss(self, pruned: PrunedLayer) -> float:
-        """Of the answer, with this layer alone pruned and fitted."""
-        name = f"{pruned.index} {Entry(options=pruned.options, time_ms=0)}"
-
-        def find() -> float:
-            weights = removed(self.model.weights, [pruned])
-            return self.reference.refit(
-                weights, {pruned.index: pruned.mask}, only={pruned.index}, judges=True
-            ).divergence
-
-        return float(self.record.get("losses", name, find))
-
-    def _layer_error(self, pruned: PrunedLayer) -> float:
-        name = f"{pruned.index} {Entry(options=pruned.options, time_ms=0)}"
-        weights = removed(self.model.weights, [pruned])
-        return float(
-            self.record.get("errors", name, lambda: self.reference.layer_error(weights, pruned.mask, pruned.index))
-        )
-
-    def _groups(self, thin: list[tuple[Kind, float]]) -> tuple[Group, ...]:
-        network, weights = self.model.network, self.model.weights
+    def _groups(self, judge: Judge, thin: list[tuple[Kind, float]]) -> tuple[Group, ...]:
         if not thin:
             return ()
-        tied, losses = channel_groups(network), dict[tuple[int, ...], list[float]]()
-        for number, (kind, share) in enumerate(thin):
-            self.tell("losses", number, len(thin), f"{kind} {share:g}")
+        tied, losses = channel_groups(self.model.network), dict[tuple[int, ...], list[float]]()
+        for kind, share in thin:
             masks = masks_of(self._pruned(kind, share))
             for producers in sorted({tied[index].producers for index in masks}):
                 own = {index: masks[index] for index in producers}
-
-                def find(own: Masks = own) -> float:
-                    taken = channels_taken(network, channels_left(own))
-                    layers = network.layers
-                    readers = [one.index for one in layers if input_channels(network, one, taken) is not None]
-                    cleared = clear_channels(network, weights, own)
-                    return self.reference.refit(cleared, own, only=readers, judges=True).divergence
-
-                name = f"{'+'.join(map(str, producers))} {kind} {share:g}"
-                losses.setdefault(producers, [0.0]).append(float(self.record.get("losses", name, find)))
+                losses.setdefault(producers, [0.0]).append(judge.group_loss(own, f"{kind} {share:g}"))
         return tuple(Group(producers=producers, losses=tuple(found)) for producers, found in losses.items())
 
-    def _thin(
-        self, times: Mapping[str, Mapping[int, float]], thin: list[tuple[Kind, float]]
-    ) -> dict[int, tuple[tuple[float, float], ...]]:
+    def _thin(self, times: Times, thin: list[tuple[Kind, float]]) -> dict[int, tuple[tuple[float, float], ...]]:
         dense = times["dense"]
         points = {index: [(1.0, 1.0)] for index in dense}
         for kind, share in thin:
@@ -249,15 +243,6 @@ def in_domain(model: Model, plan: Mapping[int, PruneOptions]) -> Weights:
     """The weights of `model` with the layers of `plan` in the domain where they are pruned."""
     tiles = {index: options.winograd for index, options in plan.items() if options.winograd is not None}
     return to_winograd_domain(model.network, model.weights, tiles)
-
-
-def removed(weights: Weights, layers: Iterable[PrunedLayer]) -> Weights:
-    """`weights` without what the masks of `layers` remove, each by its own method."""
-    values = list(weights.layers)
-    for pruned in layers:
-        method = get_method(pruned.options.method)
-        values[pruned.index] = method.remove(pruned.values, pruned.mask, method.options())
-    return replace(weights, layers=tuple(values))
 
 
 def _between(curve: Mapping[float, Entry]) -> list[Entry]:

@@ -25,6 +25,9 @@ from clprune.fitting.table import Selection, Table
 #: Buckets of time of the dynamic programming: what rounding may lose is a layer's share of the budget over this.
 BUCKETS = 4000
 
+#: What sums of floats may stray by.
+_ROUNDING = 1e-9
+
 #: Spread of the logarithms of random factors.
 SPREAD = 0.7
 
@@ -44,14 +47,14 @@ def knapsack(layers: Sequence[Sequence[Cost]], *, budget_ms: float, buckets: int
     """
     fastest = tuple(min(range(len(ways)), key=lambda way: (ways[way].time_ms, ways[way].loss)) for ways in layers)
     least_ms = sum(ways[way].time_ms for ways, way in zip(layers, fastest, strict=True))
-    if not budget_ms > 0 or least_ms > budget_ms:
+    if not budget_ms > 0 or least_ms > budget_ms * (1 + _ROUNDING):
         return None
     best: NDArray[np.float64] = np.zeros(buckets + 1)
     chosen = []
     for ways in layers:
         totals = np.full((len(ways), buckets + 1), math.inf)
         for number, way in enumerate(ways):
-            steps = math.ceil(way.time_ms / budget_ms * buckets - 1e-9)
+            steps = math.ceil(way.time_ms / budget_ms * buckets - _ROUNDING)
             if steps <= buckets:
                 totals[number, steps:] = best[: buckets + 1 - steps] + way.loss
         chosen.append(totals.argmin(axis=0))
@@ -61,7 +64,7 @@ def knapsack(layers: Sequence[Sequence[Cost]], *, budget_ms: float, buckets: int
     place, picks = buckets, list[int]()
     for ways, choices in zip(reversed(layers), reversed(chosen), strict=True):
         picks.append(int(choices[place]))
-        place -= math.ceil(ways[picks[-1]].time_ms / budget_ms * buckets - 1e-9)
+        place -= math.ceil(ways[picks[-1]].time_ms / budget_ms * buckets - _ROUNDING)
     return tuple(reversed(picks))
 
 
@@ -110,6 +113,11 @@ def fastest_ms(table: Table) -> float:
         )
         for channels in ((0,) * len(table.groups), last)
     )
+
+
+def dense_ms(table: Table) -> float:
+    """Milliseconds that the dense network is expected to take."""
+    return table.time_ms(Selection(entries=dict.fromkeys(table.entries, 0), channels=(0,) * len(table.groups)))
 
 
 def search(

@@ -61,6 +61,10 @@ class Record:
         found: Value = values[name]
         return found
 
+    def has(self, section: str, name: str) -> bool:
+        """Whether anything is kept under that name."""
+        return name in self._sections.get(section, {})
+
     def known(self, section: str, name: str) -> Any:
         """What is kept under that name."""
         return self._sections[section][name]

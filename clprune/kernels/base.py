@@ -95,6 +95,8 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
     template_folders: ClassVar[tuple[Path, ...]] = ()
     #: What beside `variables` generates parts of the source: its hash covers their text.
     generators: ClassVar[tuple[Generator, ...]] = ()
+    #: Registers of a work-item, where a compiler's own guess would be too few; None: it is good.
+    most_registers: ClassVar[int | None] = None
     tile_type: type[TileT]
     #: What the fields of `tile_type` may be, and the only values that are worth trying on CPUs and on GPUs.
     parameters: ClassVar[Values]
@@ -293,7 +295,7 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
 
     def build_options(self, device: DeviceInfo) -> tuple[str, ...]:
         """Compiler options that this kernel's source needs on `device` beside those that all have."""
-        return ()
+        return quirks.register_options(device, self.most_registers) if self.most_registers else ()
 
     def source_hash(self) -> str:
         """Changes whenever the kernel's source may have: old tuning results are then left alone."""

@@ -208,6 +208,7 @@ class ConnectedKernel(ConnectedLayerKernel[ConnectedTile]):
 
     name = "connected"
     template = "connected"
+    most_registers = 80  # the sums of eight images
     tile_type = ConnectedTile
     constraints = (
         fits_registers(lambda t, o: t.tile_n * t.vectors * t.vector_width, alone=400, shared=64),

@@ -29,7 +29,7 @@ from clprune.kernels.tile import PREFETCHING, STAGING, WORK_GROUP_CONSTRAINTS, C
 from clprune.kernels.windows import window_variables
 from clprune.kernels.workload import WeightForm, Workload
 from clprune.packing.columns import PackedColumns
-from clprune.quirks import vector_width
+from clprune.quirks import vector_width, wants_explicit_vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +90,10 @@ CHUNK_CONSTRAINTS: tuple[Constraint[Any, ConvOperation], ...] = (
     ),
 )
 
+
+#: Columns up to which an untuned tile takes many row blocks together, as one chunk: each of them alone is computed as
+#: fast as a CPU driver hands out the next work-group. And work-groups that this leaves each compute unit at least.
+MOST_SHORT_COLUMNS, FEWEST_SHORT_GROUPS = 192, 8
 
 #: Rows of a unit from which on what was removed is skipped also where several short rows fill a vector.
 FEWEST_PACKED_UNIT_ROWS = 8
@@ -240,6 +244,20 @@ class ConvKernel(PositionKernel[ConvTile]):
         mapping = "flat" if operation.can_be_flat else "rows"
         rows = 4 if operation.problem.group_out_channels >= 4 else 1
         return ConvTile(tile_m=rows, vector_width=4, vectors=1, mapping=mapping)
+
+    def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvTile:
+        """As everywhere; on CPUs, of layers of few columns, with as many row blocks and turns in a work-group as leave
+        work for all of the device.
+        """
+        tile = super().default_tile(operation, device)
+        if not wants_explicit_vectors(device) or operation.problem.columns > MOST_SHORT_COLUMNS:
+            return tile
+        for sweep, turns in ((16, 4), (16, 1), (4, 4), (4, 1)):
+            short = dataclasses.replace(tile, chunk=288, sweep=sweep, turns=turns, prefetch=16, k_unroll=1)
+            groups = self.launch(short, operation).global_size[0]
+            if groups >= FEWEST_SHORT_GROUPS * device.compute_units and not self.rejection(short, operation, device):
+                return short
+        return tile
 
     def is_worth_trying(self, tile: ConvTile, operation: ConvOperation, device: DeviceInfo) -> bool:
         """As everywhere; a sweep of many row blocks and a chunk belong together, inputs are brought, and short chunks

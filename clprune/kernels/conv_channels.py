@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,11 +26,16 @@ from clprune.quirks import EMULATED_LOCAL_MEMORY, has, vector_width, wants_expli
 #: Vectors of results that fit in the 32 registers of the widest CPUs beside weights and one input.
 MOST_VECTORS = 28
 
+#: Multiply-adds that a CPU has under way at once: with fewer results each waits for the one before. And what loads take
+#: beside them, in multiply-adds: of a vector of weights, mostly from the second cache or beyond, and of an input.
+FMAS_UNDER_WAY, WEIGHTS_FMAS, INPUT_FMAS = 8, 2, 0.5
+
 #: float32 results per work-item of a work-group, which share a GPU's registers.
 MOST_RESULTS = 64
 
 #: Sides of an output up to which this kernel is worth measuring, up to which it is likely to be faster than positions
-#: along vectors, and up to which it hardly ever loses on 512-bit vectors, of which positions fill a half or less.
+#: along vectors, and up to which it hardly ever loses. With vectors of 16 lanes, or where windows lie apart, it hardly
+#: ever loses as far as it is likely.
 MOST_SIDE, LIKELY_SIDE, SURE_SIDE = 28, 14, 8
 
 #: It needs a vector of channels and, of pruned ones, as many that lose the same columns as tiles have rows.
@@ -63,6 +69,11 @@ class ConvChannelsTile:
         return self.group_m * self.vectors * self.vector_width
 
     @property
+    def is_smallest(self) -> bool:
+        """No tile has fewer rows, of a work-item on its own or of a work-group."""
+        return self.tile_m == (1 if self.work_group_size == 1 else 16)
+
+    @property
     def result_vectors(self) -> int:
         """Vectors of results that a work-item holds in registers."""
         return self.vectors * self.tile_rows * self.tile_columns
@@ -80,6 +91,7 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
     name = "conv_channels"
     can_add = True
     template = "conv_channels"
+    most_registers = 64
     generators = (ConvChannelsTile.tile_m, window_variables)
     tile_type = ConvChannelsTile
     computes = ConvOperation
@@ -98,7 +110,7 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
         ),
         Constraint(
             reason="the tile has more rows than the layer has output channels per group",
-            holds=lambda t, o: t.tile_m < 2 * o.problem.group_out_channels or t.tile_m == 1,
+            holds=lambda t, o: t.tile_m < 2 * o.problem.group_out_channels or t.is_smallest,
         ),
         PREFETCHING,
     )
@@ -134,19 +146,18 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
         problem = request.operation.problem
         if request.form.winograd is not None or not _has_channels(problem, most_side=MOST_SIDE):
             return ()
-        is_sure = self.covers_windows(problem, request.form, request.device)
         is_likely = request.has_vectors and _has_channels(problem, most_side=LIKELY_SIDE)
-        rank = Rank.SPECIAL if is_sure else Rank.ALTERNATIVE
+        is_apart = problem.window.stride_x > 1 or vector_width(request.device) == 16
+        is_sure = is_likely and (is_apart or _has_channels(problem, most_side=SURE_SIDE))
+        rank = Rank.SPECIAL if is_sure and _is_whole(request.form) else Rank.ALTERNATIVE
         return (self.offer(request, label="direct channels", rank=rank, is_likely=is_likely),)
 
     def covers_windows(self, problem: ConvProblem, form: WeightForm, device: DeviceInfo) -> bool:
         """Where it is the first choice however tuned: vectors of very small images, and weights of which whole row
         blocks lose the same columns.
         """
-        is_whole = form.workload.is_dense or form.workload.unit_rows >= FEWEST_UNIT_ROWS
-        is_plain = form.winograd is None and not form.quantizes_input
         is_small = _has_channels(problem, most_side=SURE_SIDE)
-        return wants_explicit_vectors(device) and is_plain and is_whole and is_small
+        return wants_explicit_vectors(device) and _is_whole(form) and is_small
 
     def local_mem_bytes(self, tile: ConvChannelsTile, operation: ConvOperation) -> int:
         return table_bytes(operation.storage) if tile.work_group_size > 1 else 0
@@ -180,15 +191,21 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
 
     def default_tile(self, operation: ConvOperation, device: DeviceInfo) -> ConvChannelsTile:
         """Of the device's own tiles that fit, the one that computes the fewest vectors of results: those of lanes
-        without a channel, and those that overlapping tiles compute twice, count as well.
+        without a channel, and those that overlapping tiles compute twice, count as well, and on CPUs what is loaded for
+        them. Of layers that are too small for all of them, work-groups on GPUs are of the fewest rows, of which some
+        lack a channel.
         """
 
-        def cost(tile: ConvChannelsTile) -> tuple[bool, int]:
+        def cost(tile: ConvChannelsTile) -> tuple[bool, float]:
             is_emulated = has(device, EMULATED_LOCAL_MEMORY) and self.local_mem_bytes(tile, operation) > 0
             groups = self.launch(tile, operation).global_size[0] // tile.group_m
-            return is_emulated, groups * tile.work_group_size * tile.result_vectors
+            each = _column_fmas(tile) if wants_explicit_vectors(device) else tile.result_vectors
+            return is_emulated, groups * tile.work_group_size * each
 
-        return min(self.ranked_tiles(operation, device), key=cost, default=self.safe_tile(operation))
+        safe = self.safe_tile(operation)
+        group = dataclasses.replace(safe, vector_width=1, group_m=16, group_n=4)
+        is_possible = not wants_explicit_vectors(device) and self.rejection(group, operation, device) is None
+        return min(self.ranked_tiles(operation, device), key=cost, default=group if is_possible else safe)
 
     def pack(self, tile: ConvChannelsTile, operation: ConvOperation, *, weights: LayerWeights) -> PackedColumns:
         """Kept columns of the weights `[out_channels, channels, size, size]` per row block.
@@ -235,6 +252,18 @@ class ConvChannelsKernel(ConvolutionKernel[ConvChannelsTile, ConvOperation]):
     def probes(self, tile: ConvChannelsTile) -> tuple[ConvOperation, ...]:
         """The samples, and more output channels than work-groups sweep over."""
         return (*self.sample_operations(), *many_channels(tile.tile_m * max(tile.sweep, 1)))
+
+
+def _column_fmas(tile: ConvChannelsTile) -> float:
+    """What a column takes of a CPU's core, in multiply-adds."""
+    inputs = tile.tile_rows * tile.tile_columns
+    return max(tile.result_vectors, FMAS_UNDER_WAY) + WEIGHTS_FMAS * tile.vectors + INPUT_FMAS * inputs
+
+
+def _is_whole(form: WeightForm) -> bool:
+    """Whether filters are dense or lose the same columns in whole row blocks, in the spatial domain and in float."""
+    is_dense = form.workload.is_dense or form.workload.unit_rows >= FEWEST_UNIT_ROWS
+    return is_dense and form.winograd is None and not form.quantizes_input
 
 
 def _has_channels(problem: ConvProblem, *, most_side: int) -> bool:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.values import LayerWeights
@@ -24,74 +23,39 @@ from clprune.kernels.conv_operation import (
     conv_reference,
 )
 from clprune.kernels.convolution import PositionKernel
-from clprune.kernels.matrix_unit import FRAGMENTS, SINGLE, UNIT_ROWS, UNITS, Fragments, Spread, best_precision
-from clprune.kernels.rounding import rounded
+from clprune.kernels.matrix_operation import (
+    BUNDLES,
+    ConvMatrixOperation,
+    ConvMatrixTile,
+    bundle_lists,
+    bundled,
+    bundles_fit,
+    copy_elements,
+    fits_registers,
+    fragments_of,
+    input_range,
+    is_long_and_wide,
+    issued,
+    matrix_operation,
+    per_word,
+    rounded_weights,
+    turn_steps,
+)
+from clprune.kernels.matrix_unit import FRAGMENTS, SINGLE, UNIT_ROWS, Spread, best_precision
+from clprune.kernels.rounding import encoded, rounded
 from clprune.kernels.signature import places
 from clprune.kernels.storage import CODEBOOK4, INT8, decoded_matrix
-from clprune.kernels.tile import Constraint, values
+from clprune.kernels.tile import Constraint
 from clprune.kernels.windows import window_variables
-from clprune.layout import READ_MARGIN
-from clprune.packing.columns import PackedColumns, pack_columns
-from clprune.packing.fragments import FragmentOrder, pack_fragments
-from clprune.precision import FLOAT16, FLOAT32, PRECISION_ERRORS, TF32
-from clprune.quirks import wants_explicit_vectors
+from clprune.kernels.workload import Workload
+from clprune.packing.columns import PackedColumns
+from clprune.packing.fragments import FragmentOrder, pack_bundles, pack_fragments
+from clprune.precision import BFLOAT16, FLOAT16, FLOAT32, PRECISION_ERRORS, TF32
+from clprune.quirks import REGISTERS_GUESSED, has, wants_explicit_vectors
 from clprune.tolerance import amplified_terms
-
-#: float32 sums of one lane, which leave registers for inputs and weights.
-MOST_ACCUMULATORS = 128
 
 #: Matrix instructions add with fewer guard bits than a float32 addition has, and cut off what is beyond.
 SUM_AMPLIFICATION = 8.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConvMatrixTile:
-    """Parameters of the template, explained there.
-
-    A warp computes `tile_m` output channels x `tiles_n` instructions' positions; a work-group is `group_n` warps.
-    """
-
-    unit: str = field(metadata=values(*UNITS, cpu=(SINGLE,)))
-    tile_m: int = field(metadata=values(16, 32, 64, 128))
-    tiles_n: int = field(metadata=values(1, 2, 4, 8, 16))
-    group_n: int = field(default=1, metadata=values(1, 2, 4, cpu=(1,)))
-    mapping: str = field(default="flat", metadata=values("flat", "rows"))
-    rounding: str = field(default="loaded", metadata=values("loaded", "before"))
-
-    @property
-    def vector_width(self) -> int:
-        """Positions are counted one by one."""
-        return 1
-
-    @property
-    def vectors(self) -> int:
-        return self.tiles_n
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConvMatrixOperation(ConvOperation):
-    """A convolution whose products are of rounded factors: `precision` is one of `clprune.precision.PRECISIONS`."""
-
-    precision: str = FLOAT32
-
-    @property
-    def key(self) -> str:
-        return f"{super().key} matrix {self.precision}"
-
-
-def matrix_operation(operation: ConvOperation, *, precision: str) -> ConvMatrixOperation:
-    """The same convolution with factors of that precision."""
-    return ConvMatrixOperation(**vars(operation), precision=precision)
-
-
-def fragments_of(tile: ConvMatrixTile, operation: Any) -> Fragments | None:
-    """The instruction that the tile computes with, or None where its unit has none of that precision."""
-    return FRAGMENTS.get((tile.unit, operation.precision))
-
-
-def _fits(tile: ConvMatrixTile, operation: Any) -> bool:
-    fragments = FRAGMENTS[tile.unit, operation.precision]
-    return tile.tile_m // UNIT_ROWS * tile.tiles_n * fragments.accumulators <= MOST_ACCUMULATORS
 
 
 def _spread(spread: Spread) -> tuple[int, int, int]:
@@ -102,14 +66,22 @@ def _spread(spread: Spread) -> tuple[int, int, int]:
 def _tiles(
     unit: str,
     *sides: tuple[int, int],
-    roundings: tuple[str, ...] = ("before", "loaded"),
+    bundles: tuple[int, ...],
     mappings: tuple[str, ...] = ("flat", "rows"),
 ) -> list[ConvMatrixTile]:
-    """Tiles of (tile_m, tiles_n) in all combinations."""
+    """Tiles of (tile_m, tiles_n) in all combinations; bundles of inputs rounded before, 0: rounded when loaded."""
     return [
-        ConvMatrixTile(unit=unit, tile_m=tile_m, tiles_n=tiles_n, group_n=4, mapping=mapping, rounding=rounding)
+        ConvMatrixTile(
+            unit=unit,
+            tile_m=tile_m,
+            tiles_n=tiles_n,
+            group_n=4,
+            mapping=mapping,
+            rounding="before" if bundle else "loaded",
+            bundle=max(bundle, 1),
+        )
         for tile_m, tiles_n in sides
-        for rounding in roundings
+        for bundle in bundles
         for mapping in mappings
     ]
 
@@ -125,7 +97,7 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
     name = "conv_matrix"
     can_add = True
     template = "conv_matrix"
-    generators = (window_variables, matrix_unit, _spread, _rounding_group)
+    generators = (window_variables, matrix_unit, _spread, _rounding_group, per_word, turn_steps)
     tile_type = ConvMatrixTile
     computes = ConvOperation
     algorithm = "direct"
@@ -134,14 +106,18 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
             reason="the matrix unit has no instruction of this precision",
             holds=lambda t, o: fragments_of(t, o) is not None,
         ),
-        Constraint(reason="the sums of a lane exceed its registers", holds=_fits),
+        Constraint(reason="the sums of a lane exceed its registers", holds=fits_registers),
         Constraint(
             reason="the input's offsets in bytes exceed 32 bits",
-            holds=lambda t, o: o.input.size_bytes < 2**32,
+            holds=lambda t, o: max(o.input.size_bytes, 4 * copy_elements(t, o)) < 2**32,
         ),
         Constraint(
             reason="float32 is not rounded",
             holds=lambda t, o: t.rounding == "loaded" or getattr(o, "precision", FLOAT32) != FLOAT32,
+        ),
+        Constraint(
+            reason="bundles of rounded channels fill words and fragments, and straddle no groups of channels",
+            holds=bundles_fit,
         ),
         Constraint(
             reason="mapping flat needs stride 1 and one pitch for input and output",
@@ -161,18 +137,16 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
         ),
     )
     cpu_tiles = (ConvMatrixTile(unit=SINGLE, tile_m=16, tiles_n=4),)
-    # Each input that a warp has loaded serves as many instructions as the tile has units of 16 rows. Compiled for sm_80
-    # and sm_90, TF32 takes 1.8 other instructions per matrix instruction with 32 rows and 2.8 with 16, where positions
-    # run flat; rounding what was loaded takes two more per input.
+    # Each input that a warp has loaded serves as many instructions as the tile has units of 16 rows, and each load
+    # brings a bundle of them: the largest first, which suits dense weights (see `default_for`). What the loops hold,
+    # compiled, is in docs/results/offline-gpu-prediction.md.
     gpu_tiles = (
-        *_tiles(MMA, (32, 8), (64, 4), (16, 4), roundings=("before",)),
-        *_tiles(MMA, (32, 8), (64, 4), roundings=("loaded",), mappings=("flat",)),
-        ConvMatrixTile(unit=MMA, tile_m=16, tiles_n=16, group_n=4, rounding="before"),
-        *_tiles(MFMA, (32, 4), (64, 4), (16, 8)),
-        *_tiles(WMMA, (64, 2), roundings=("before",), mappings=("flat",)),
-        *_tiles(WMMA, (32, 2), (16, 4), roundings=("before",)),
-        *_tiles(XMX16, (32, 4), (16, 4)),
-        *_tiles(XMX8, (32, 4), (16, 4)),
+        *_tiles(MMA, (32, 8), (64, 4), (16, 16), (16, 4), bundles=(4, 2, 1)),
+        *_tiles(MMA, (32, 8), (64, 4), bundles=(0,), mappings=("flat",)),
+        *_tiles(MFMA, (32, 4), (64, 4), (16, 8), bundles=(4, 2, 0)),
+        *_tiles(WMMA, (64, 2), (32, 4), (16, 4), bundles=(8, 4, 2)),
+        *_tiles(XMX16, (32, 4), (16, 4), bundles=(8, 2, 1, 0)),
+        *_tiles(XMX8, (32, 4), (16, 4), bundles=(8, 2, 0)),
     )
 
     def offers(self, request: Request) -> Sequence[Offer]:
@@ -189,6 +163,15 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
             rank=Rank.ALTERNATIVE if precision == FLOAT32 else Rank.SPECIAL,
         )
         return (offer,)
+
+    def rejection(self, tile: ConvMatrixTile, operation: Any, device: DeviceInfo) -> str | None:
+        """As everywhere; and what spilled where registers are guessed. A limit, which other kernels set, would make
+        those tiles spill that hold most sums, and a search may want them.
+        """
+        reason = super().rejection(tile, operation, device)
+        if reason is None and has(device, REGISTERS_GUESSED) and is_long_and_wide(tile, operation):
+            return "bundles of several words that lie three apart and more are given too few registers"
+        return reason
 
     def build_options(self, device: DeviceInfo) -> tuple[str, ...]:
         """The device's own instructions; all others are emulated."""
@@ -211,6 +194,15 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
         fitting = (tile for tile in self.own_tiles(device) if self.rejection(tile, operation, device) is None)
         return next(fitting, self.safe_tile(operation))
 
+    def default_for(self, operation: ConvOperation, workload: Workload, device: DeviceInfo) -> ConvMatrixTile:
+        """As everywhere; of tiles that differ in their bundles alone the one that issues least: the larger a bundle,
+        the fewer loads, and the more columns that only fill it.
+        """
+        tile = super().default_for(operation, workload, device)
+        others = [dataclasses.replace(tile, bundle=bundle) for bundle in BUNDLES]
+        fitting = [other for other in others if self.rejection(other, operation, device) is None]
+        return min(fitting, key=lambda other: issued(other, operation, workload), default=tile)
+
     def local_mem_bytes(self, tile: ConvMatrixTile, operation: Any) -> int:
         """What an emulation exchanges fragments through."""
         fragments = fragments_of(tile, operation)
@@ -232,7 +224,7 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
         if tile.rounding == "loaded":
             return super().stages(tile, operation)
         size = _rounding_group(tile)
-        _, count = _input_range(operation)
+        _, count = input_range(tile, operation)
         rounding = Launch(global_size=(round_up(count, size),), local_size=(size,))
         takes = {"x": "q", "x_origin": "q_origin"}
         return (
@@ -244,9 +236,7 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
         """The rounded input, as far as it is read."""
         if tile.rounding == "loaded":
             return {}
-        _, count = _input_range(operation)
-        elements = count + READ_MARGIN  # that tiles of mapping "flat" read behind the last position
-        return {"q": Scratch(elements=ceil_div(elements, 2) if operation.precision == FLOAT16 else elements)}
+        return {"q": Scratch(elements=copy_elements(tile, operation))}
 
     def variables(self, tile: ConvMatrixTile, operation: Any) -> dict[str, Any]:
         fragments = FRAGMENTS[tile.unit, operation.precision]
@@ -260,6 +250,8 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
             "positions": fragments.positions,
             "rounding_group": _rounding_group(tile),
             "precision": operation.precision,
+            "per_word": per_word(operation),
+            "turn_steps": turn_steps(tile),
             "activation": operation.activation,
             "pooled": operation.pooled,
             "added": operation.added,
@@ -272,22 +264,30 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
     def pack(self, tile: ConvMatrixTile, operation: Any, *, weights: LayerWeights) -> PackedColumns:
         """Kept columns of the weights `[out_channels, channels, size, size]` per row block, rounded, in fragments.
 
-        Raises UsageError for weights that are not finite or not coded as the operation's storage.
+        Raises UsageError for weights that are not finite, which includes rounded ones, or not coded as the operation's
+        storage.
         """
         fragments = FRAGMENTS[tile.unit, operation.precision]
-        matrix = rounded(stored_as(weights, operation), operation.precision)
-        packed = pack_columns(matrix, bias=weights.biases, **operation.list_options, tile_m=tile.tile_m)
+        matrix = rounded_weights(decoded_matrix(weights, operation.storage), operation.precision)
+        matrix, lists = bundled(matrix, tile, operation), bundle_lists(tile, operation)
+        packed = pack_bundles(matrix, bundle=tile.bundle, bias=weights.biases, tile_m=tile.tile_m, **lists)
         order = FragmentOrder(
             columns=fragments.columns,
             rows=fragments.a_rows.of_lanes(fragments.lanes),
             columns_of=fragments.a_columns.of_lanes(fragments.lanes),
         )
-        return pack_fragments(packed, order, dtype=np.float16 if operation.precision == FLOAT16 else np.float32)
+        codes = dataclasses.replace(packed, values=encoded(packed.values, operation.precision))
+        return pack_fragments(codes, order, bundle=tile.bundle, turn_steps=turn_steps(tile))
 
     def arguments(self, tile: ConvMatrixTile, operation: Any, packed: PackedColumns) -> Arguments:
         shape = operation.output.shape
-        first, count = _input_range(operation)
-        rounding = {"first": first, "count": count, "q_origin": operation.input.origin - first}
+        first, count = input_range(tile, operation)
+        rounding = {
+            "count": count,
+            "before": operation.input.origin - first,
+            "channels": operation.input.shape.channels,
+            "q_origin": 0,
+        }
         return {
             **(rounding | self.scratch(tile, operation) if tile.rounding == "before" else {}),
             **packed.arrays,
@@ -297,12 +297,13 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
             "out_width": shape.width,
             "rows_per_image": shape.height,
             **places(x=operation.input, y=operation.output),
+            "x_origin": first,
             **operation.sum_arguments,
         }
 
     def sums(self, operation: Any, x: npt.NDArray[Any], weights: LayerWeights) -> Answer:
         """Exact sums of rounded factors."""
-        matrix = rounded(stored_as(weights, operation), operation.precision)
+        matrix = rounded(decoded_matrix(weights, operation.storage), operation.precision)
         return conv_reference(rounded(x, operation.precision), matrix, weights.biases, operation.problem)
 
     def error_terms(self, operation: ConvOperation) -> int:
@@ -312,14 +313,14 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
         return PRECISION_ERRORS[operation.precision]
 
     def sample_operations(self) -> tuple[ConvMatrixOperation, ...]:
-        """Small odd shapes in every precision."""
+        """Small odd shapes: each in TF32 and in one of the precisions of 16 bits, which differ in little code."""
         shapes = (
             # channels, height, width, filters, size, stride, padding, groups, batch
             (1, 1, 1, 1, 1, 1, 0, 1, 1),
             (3, 13, 13, 7, 3, 1, 1, 1, 1),
             (5, 7, 33, 33, 3, 1, 1, 1, 2),
             (4, 13, 7, 31, 3, 2, 1, 1, 2),
-            (6, 8, 9, 34, 3, 1, 1, 2, 1),
+            (8, 8, 9, 34, 3, 1, 1, 2, 1),
             (17, 9, 11, 65, 1, 1, 0, 1, 3),
         )
         names = ("in_channels", "in_height", "in_width", "out_channels", "size", "stride", "padding", "groups", "batch")
@@ -336,9 +337,13 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
             matrix_operation(conv_operation(problems[1], activation="relu", storage=INT8), precision=TF32),
             matrix_operation(conv_operation(problems[4], activation="linear", storage=CODEBOOK4), precision=FLOAT16),
         )
-        both = tuple(matrix_operation(each, precision=precision) for precision in (TF32, FLOAT16) for each in plain)
+        words = tuple(matrix_operation(each, precision=TF32) for each in plain)
+        halves = tuple(
+            matrix_operation(each, precision=precision)
+            for each, precision in zip(plain, cycle((FLOAT16, BFLOAT16)), strict=False)
+        )
         exact = tuple(matrix_operation(each, precision=FLOAT32) for each in plain[-4:])
-        return (*both, *exact, *coded)
+        return (*words, *halves, *exact, *coded)
 
     def probes(self, tile: ConvMatrixTile) -> tuple[ConvMatrixOperation, ...]:
         """The samples, and as many channels as the tallest tiles have."""
@@ -347,18 +352,6 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
         )
         operation = conv_operation(tall, activation="relu")
         return (*self.sample_operations(), *(matrix_operation(operation, precision=p) for p in PRECISION_ERRORS))
-
-
-def stored_as(weights: LayerWeights, operation: ConvOperation) -> npt.NDArray[np.float32]:
-    """The weights `[rows, columns]` that the layer's storage holds."""
-    return decoded_matrix(weights, operation.storage)
-
-
-def _input_range(operation: ConvOperation) -> tuple[int, int]:
-    """First element of the input's buffer that any output needs, and how many there are up to the last."""
-    layout, offsets = operation.input, operation.column_offsets
-    first = layout.origin + int(offsets.min())
-    return first, layout.origin + layout.shape.channels * layout.channel_stride + max(0, -int(offsets.min())) - first
 
 
 def _slots(tile: ConvMatrixTile, operation: ConvOperation) -> int:

@@ -56,6 +56,11 @@ class ConvTiledTile:
         return self.tile_m * self.group_m
 
     @property
+    def is_smallest(self) -> bool:
+        """No tile has fewer rows, of a work-item on its own or of a work-group."""
+        return self.rows == (4 if self.work_group_size == 1 else 16)
+
+    @property
     def results(self) -> int:
         """float32 results that a work-item holds in registers."""
         return self.tile_m * self.vectors * self.vector_width
@@ -76,11 +81,8 @@ _SIDES: tuple[dict[str, int], ...] = (
     {"tile_m": 8, "vectors": 2, "group_m": 8, "group_n": 32},
     {"tile_m": 4, "vectors": 2, "group_m": 8, "group_n": 16},
     {"tile_m": 4, "vectors": 1, "group_m": 4, "group_n": 16},
-    {"tile_m": 4, "vectors": 2, "group_m": 4, "group_n": 16},
+    {"tile_m": 4, "vectors": 2, "group_m": 4, "group_n": 16, "tile_k": 4},  # LLVM 15 has no registers for 8 on gfx1100
 )
-
-#: Registers of a work-item, of which a GPU with 64 Ki per compute unit gives 16 warps.
-MOST_REGISTERS = 128
 
 #: Fewest output channels of a group for which it is offered: with less most of a work-group's rows are fill.
 FEWEST_CHANNELS = 32
@@ -152,6 +154,7 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
     name = "conv_tiled"
     can_add = True
     template = "conv_tiled"
+    most_registers = 128  # of which a GPU with 64 Ki per compute unit gives 16 warps
     generators = (ConvOperation.row_step, window_variables)
     tile_type = ConvTiledTile
     computes = ConvOperation
@@ -169,7 +172,7 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
         Constraint(reason="the work-items do not share the staged values evenly", holds=lambda t, o: t.shares_evenly),
         Constraint(
             reason="the tile has more rows than the layer has output channels per group",
-            holds=lambda t, o: t.rows < 2 * o.problem.group_out_channels or t.rows == 4,
+            holds=lambda t, o: t.rows < 2 * o.problem.group_out_channels or t.is_smallest,
         ),
         Constraint(
             reason="fused pooling needs two vectors for the two rows of a window",
@@ -237,9 +240,6 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
             if best_share >= FULL_SHARE:
                 return best
         return best
-
-    def build_options(self, device: DeviceInfo) -> tuple[str, ...]:
-        return quirks.register_options(device, MOST_REGISTERS)
 
     def demand(
         self, tile: ConvTiledTile, operation: ConvOperation, workload: Workload, architecture: Architecture

@@ -50,6 +50,9 @@ class MatrixKernel(Kernel[TileT, MatrixOperationT]):
     draw_matrix: ClassVar[DrawMatrix] = staticmethod(random_matrix)
     #: Rows that must lose the same columns for it to be worth choosing among kernels for pruned weights.
     fewest_unit_rows: ClassVar[int] = 1
+    #: The least share of columns that an estimate counts as left (`clprune.plan.chooser`): inputs, results and launches
+    #: take their time whatever was removed.
+    least_share: ClassVar[float] = 0.05
 
     def takes_weights(self, operation: MatrixOperationT) -> bool:
         return True

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.device import MATRIX_UNITS, MFMA, MMA, WMMA, XMX8, XMX16, DeviceInfo
-from clprune.precision import FLOAT16, FLOAT32, TF32
+from clprune.precision import BFLOAT16, FLOAT16, FLOAT32, FORMATS, TF32
 
 #: Rows of every instruction: the finest unit that pruning may remove.
 UNIT_ROWS = 16
@@ -96,8 +96,7 @@ def _single(columns: int) -> Fragments:
     )  # fmt: skip
 
 
-#: (unit, precision) -> its instruction. A precision that a unit lacks is not there.
-FRAGMENTS: Mapping[tuple[str, str], Fragments] = {
+_FRAGMENTS: dict[tuple[str, str], Fragments] = {
     (SINGLE, FLOAT32): _single(1),
     (SINGLE, TF32): _single(1),
     (SINGLE, FLOAT16): _single(2),
@@ -149,12 +148,24 @@ FRAGMENTS: Mapping[tuple[str, str], Fragments] = {
     ),
 }  # fmt: skip
 
+#: (unit, precision) -> its instruction. A precision that a unit lacks is not there. Whatever multiplies float16 has the
+#: same for bfloat16.
+FRAGMENTS: Mapping[tuple[str, str], Fragments] = _FRAGMENTS | {
+    (unit, BFLOAT16): fragments for (unit, precision), fragments in _FRAGMENTS.items() if precision == FLOAT16
+}
+
 #: Every unit, the one that is none first.
 UNITS: tuple[str, ...] = (SINGLE, *MATRIX_UNITS)
 
 
+def unit_precisions(unit: str) -> tuple[str, ...]:
+    """Precisions in which a matrix unit multiplies, the slowest first."""
+    return tuple(precision for precision in FORMATS if (unit, precision) in FRAGMENTS)
+
+
 def best_precision(device: DeviceInfo, wanted: str) -> str | None:
-    """The fastest precision of the device's matrix unit that is at least as exact as `wanted`; None: it has none."""
-    unit = device.matrix_unit
-    at_least = {FLOAT32: (FLOAT32,), TF32: (TF32, FLOAT32), FLOAT16: (FLOAT16, TF32, FLOAT32)}[wanted]
-    return next((precision for precision in at_least if (unit, precision) in FRAGMENTS), None)
+    """The fastest precision of the device's matrix unit that is as exact as `wanted` and reaches as far; None: it has
+    none.
+    """
+    fastest_first = reversed(unit_precisions(device.matrix_unit))
+    return next((precision for precision in fastest_first if FORMATS[precision].holds(FORMATS[wanted])), None)

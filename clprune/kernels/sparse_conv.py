@@ -70,6 +70,7 @@ class SparseConvKernel(PositionKernel[SparseConvTile]):
 
     name = "sparse_conv"
     template = "sparse_conv"
+    most_registers = 80
     generators = (window_variables,)
     tile_type = SparseConvTile
     computes = ConvOperation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from clprune import quirks
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import UnsupportedLayerError, UsageError
@@ -240,6 +240,9 @@ FEWEST_CHANNELS = 32
 #: Kept share of spatial weights up to which direct convolution multiplies no more than F(4x4, 3x3) of all of them.
 BEATEN_KEPT_SHARE = 0.3
 
+#: Kept share of channels in the Winograd domain from which nothing worth skipping is gone.
+NEARLY_ALL_KEPT = 0.9
+
 #: Side of an output that is hardly more than one tile, most of which would be computed for nothing.
 SMALL_SIDE = 4
 
@@ -257,13 +260,19 @@ def _tiles(problem: ConvProblem) -> int:
     return problem.batch * ceil_div(problem.out_height, 4) * ceil_div(problem.out_width, 4)
 
 
+def transformed_workload(workload: Workload) -> Workload:
+    """What is left of spatial filters in the Winograd domain: a unit of rows loses a channel with all nine of its
+    columns only, taken as removed at random.
+    """
+    kept_share = 1 - (1 - workload.kept_share) ** 9
+    if kept_share >= NEARLY_ALL_KEPT:
+        return Workload()
+    return dataclasses.replace(workload, kept_share=round(kept_share, 2))
+
+
 def _is_worth_transforming(operation: ConvOperation) -> bool:
     """Few channels do not make up for the transforms, and a coding would not survive them."""
     return operation.problem.in_channels >= FEWEST_CHANNELS and operation.storage == FLOAT32
-
-
-#: Registers of a work-item: the transforms of one tile need them, and a quarter of the warps still fits.
-MOST_REGISTERS = 128
 
 
 class WinogradConvolutionKernel(ConvolutionKernel[VectorTileT, WinogradOperation]):
@@ -273,14 +282,13 @@ class WinogradConvolutionKernel(ConvolutionKernel[VectorTileT, WinogradOperation
 
     computes = ConvOperation
     algorithm = "winograd"
+    most_registers = 128  # the transforms of one tile need them, and a quarter of the warps still fits
+    least_share = 0.25  # inputs and outputs are transformed all the same
     #: Whether one stage does everything.
     is_fused: ClassVar[bool]
 
-    def build_options(self, device: DeviceInfo) -> tuple[str, ...]:
-        return quirks.register_options(device, MOST_REGISTERS)
-
     def offers(self, request: Request) -> Sequence[Offer]:
-        """Weights of the Winograd domain as they are, or spatial ones transformed, which leaves hardly any zeros."""
+        """Weights of the Winograd domain as they are, or spatial ones transformed, which leaves few zeros."""
         operation, form = request.operation, request.form
         problem, is_spatial = operation.problem, form.winograd is None
         obstacle = winograd_obstacle(problem)
@@ -306,7 +314,7 @@ class WinogradConvolutionKernel(ConvolutionKernel[VectorTileT, WinogradOperation
                 label=f"winograd F({output_tile}x{output_tile})" + " fused" * self.is_fused,
                 kernel=self,
                 operation=winograd_operation(operation, output_tile=output_tile),
-                workload=Workload() if is_spatial else form.workload,
+                workload=transformed_workload(form.workload) if is_spatial else form.workload,
                 rank=(Rank.SETTLED if is_settled else Rank.TRANSFORMED) + place,
                 is_likely=is_likely,
             )

@@ -17,26 +17,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clprune.architecture import Architecture
-from clprune.errors import BuildError, MissingDependencyError
+from clprune.clang import (
+    TIMEOUT_S,
+    compile_source,
+    compile_to_ptx,
+    defines,
+    find_clang,
+    find_libclc,
+    first_file,
+    linked,
+    register_limit,
+    run_compiler,
+    with_directive,
+)
+from clprune.errors import MissingDependencyError
 from clprune.kernels.arguments import Launch
 from clprune.offline.report import Report, amd_report, nvidia_report
 
-_CLANGS = ("clang-15", "clang-16", "clang-17", "clang-18", "clang-19", "clang-20", "clang")
-_MCAS = tuple(name.replace("clang", "llvm-mca") for name in _CLANGS)
-_LIBCLC_FOLDERS = ("/usr/lib/clc", "/usr/share/clc", "/usr/libexec/clc")
+_MCAS = (*(f"llvm-mca-{version}" for version in range(15, 21)), "llvm-mca")
 _ROCM_FOLDERS = ("/usr/lib/x86_64-linux-gnu/amdgcn/bitcode", "/usr/lib/aarch64-linux-gnu/amdgcn/bitcode",
                  "/usr/lib/amdgcn/bitcode", "/opt/rocm/amdgcn/bitcode")  # fmt: skip
 _PACKAGES = "apt-get install clang-15 libclc-15 rocm-device-libs (Debian 12, Ubuntu 22.04 or 24.04)"
 _PTXAS = "pip install 'clprune[offline]' (PyPI: nvidia-cuda-nvcc-cu12)"
-
-#: PTX that clang 15 can write for what is newer than it; ptxas makes the newer card's code from it.
-_NEWEST_PTX = "sm_80"
-_PTX_TARGETS = {"sm_90": _NEWEST_PTX}
-
-#: NVIDIA's OpenCL hands the number on to ptxas.
-_REGISTERS = "-cl-nv-maxrregcount="
-
-_TIMEOUT_S = 120
 
 #: Turns that llvm-mca looks at, the first of which has to fill the pipeline.
 _TURNS = 4
@@ -97,9 +99,9 @@ class Toolchain:
 def find_toolchain() -> Toolchain:
     """Look in the usual places; a ptxas installed beside this package comes before a system's."""
     return Toolchain(
-        clang=next((Path(path) for name in _CLANGS if (path := shutil.which(name))), None),
-        libclc=_first_file(_LIBCLC_FOLDERS, "nvptx64--nvidiacl.bc"),
-        rocm=next((path.parent for path in [_first_file(_ROCM_FOLDERS, "ocml.bc")] if path is not None), None),
+        clang=find_clang(),
+        libclc=find_libclc(),
+        rocm=next((path.parent for path in [first_file(_ROCM_FOLDERS, "ocml.bc")] if path is not None), None),
         ptxas=_find_nvidia("ptxas"),
         nvdisasm=_find_nvidia("nvdisasm"),
         mca=next((Path(path) for name in _MCAS if (path := shutil.which(name))), None),
@@ -115,12 +117,9 @@ def compile_kernel(
     the compiler's log.
     """
     toolchain.require(architecture)
-    with tempfile.TemporaryDirectory(prefix="clprune-offline-") as folder:
-        file = Path(folder) / "kernel.cl"
-        file.write_text(source, encoding="utf-8")
-        if architecture.name.startswith("sm_"):
-            return _compile_nvidia(toolchain, architecture, file, launch, options)
-        return _compile_amd(toolchain, architecture, file, options)
+    if architecture.name.startswith("sm_"):
+        return _compile_nvidia(toolchain, architecture, source, launch, options)
+    return _compile_amd(toolchain, architecture, source, options)
 
 
 def clocks_of_one_warp(toolchain: Toolchain, architecture: Architecture, report: Report) -> float | None:
@@ -136,7 +135,7 @@ def clocks_of_one_warp(toolchain: Toolchain, architecture: Architecture, report:
         input=code,
         capture_output=True,
         text=True,
-        timeout=_TIMEOUT_S,
+        timeout=TIMEOUT_S,
         check=False,
     )
     match = re.search(r"Total Cycles:\s+(\d+)", result.stdout)
@@ -144,21 +143,21 @@ def clocks_of_one_warp(toolchain: Toolchain, architecture: Architecture, report:
 
 
 def _compile_nvidia(
-    toolchain: Toolchain, architecture: Architecture, file: Path, launch: Launch, options: Sequence[str]
+    toolchain: Toolchain, architecture: Architecture, source: str, launch: Launch, options: Sequence[str]
 ) -> Report:
-    target = _PTX_TARGETS.get(architecture.name, architecture.name)
-    flags = ["-target", "nvptx64--nvidiacl", "-Xclang", "-target-cpu", "-Xclang", target]
-    # NVIDIA's OpenCL defines the macro and knows the keyword asm.
-    flags += ["-DFP_FAST_FMAF", "-fgnu-keywords", *_link(toolchain.libclc)]
-    ptx_file, binary = file.with_suffix(".ptx"), file.with_suffix(".o")
-    _clang(toolchain, file, ptx_file, flags + _defines(options))
-    limits = [option.removeprefix(_REGISTERS) for option in options if option.startswith(_REGISTERS)]
-    if not limits:
-        ptx_file.write_text(_with_group_size(ptx_file.read_text(encoding="utf-8"), launch), encoding="utf-8")
-    ptx = ptx_file.read_text(encoding="utf-8")
-    command = [str(toolchain.ptxas), "-v", f"-arch={architecture.name}", str(ptx_file), "-o", str(binary)]
-    log = _run([*command, *(f"--maxrregcount={limit}" for limit in limits)], source=ptx)
-    return nvidia_report(ptx=ptx, ptxas_log=log, sass=_disassembled(toolchain, binary))
+    assert toolchain.clang is not None
+    ptx = compile_to_ptx(
+        toolchain.clang, toolchain.libclc, source=source, card=architecture.name, options=options
+    )  # fmt: skip
+    limit = register_limit(options)
+    if limit is None:
+        ptx = _with_group_size(ptx, launch)
+    with tempfile.TemporaryDirectory(prefix="clprune-offline-") as folder:
+        file, binary = Path(folder) / "kernel.ptx", Path(folder) / "kernel.o"
+        file.write_text(ptx, encoding="utf-8")
+        command = [str(toolchain.ptxas), "-v", f"-arch={architecture.name}", str(file), "-o", str(binary)]
+        log = run_compiler(command if limit is None else [*command, f"--maxrregcount={limit}"], source=ptx)
+        return nvidia_report(ptx=ptx, ptxas_log=log, sass=_disassembled(toolchain, binary))
 
 
 def _disassembled(toolchain: Toolchain, binary: Path) -> str:
@@ -166,29 +165,14 @@ def _disassembled(toolchain: Toolchain, binary: Path) -> str:
     if toolchain.nvdisasm is None:
         return ""
     command = [str(toolchain.nvdisasm), "-c", str(binary)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False).stdout
 
 
-def _compile_amd(toolchain: Toolchain, architecture: Architecture, file: Path, options: Sequence[str]) -> Report:
-    assembly = file.with_suffix(".s")
-    flags = ["-target", "amdgcn-amd-amdhsa", f"-mcpu={architecture.name}", "-nogpulib", *_defines(options)]
-    _clang(toolchain, file, assembly, flags + _rocm_flags(toolchain.rocm or Path(), architecture))
-    return amd_report(assembly=assembly.read_text(encoding="utf-8"))
-
-
-def _defines(options: Sequence[str]) -> list[str]:
-    return [option for option in options if option.startswith("-D")]
-
-
-def _clang(toolchain: Toolchain, source: Path, target: Path, flags: list[str]) -> None:
-    common = ["-Xclang", "-finclude-default-header", "-cl-std=CL1.2", "-x", "cl", "-O3", "-S", "-w"]
-    command = [str(toolchain.clang), *flags, *common, str(source), "-o", str(target)]
-    _run(command, source=source.read_text(encoding="utf-8"))
-
-
-def _link(*files: Path | None) -> list[str]:
-    """Flags that link bitcode, keeping only what is called."""
-    return [word for file in files for word in ("-Xclang", "-mlink-builtin-bitcode", "-Xclang", str(file))]
+def _compile_amd(toolchain: Toolchain, architecture: Architecture, source: str, options: Sequence[str]) -> Report:
+    assert toolchain.clang is not None
+    flags = ["-target", "amdgcn-amd-amdhsa", f"-mcpu={architecture.name}", "-nogpulib", *defines(options)]
+    flags += _rocm_flags(toolchain.rocm or Path(), architecture)
+    return amd_report(assembly=compile_source(toolchain.clang, source, flags))
 
 
 def _rocm_flags(folder: Path, architecture: Architecture) -> list[str]:
@@ -205,7 +189,7 @@ def _rocm_flags(folder: Path, architecture: Architecture) -> list[str]:
     names = ["opencl", "ocml", "ockl", "oclc_daz_opt_off", "oclc_unsafe_math_off", "oclc_finite_only_off"]
     names += ["oclc_correctly_rounded_sqrt_on", f"oclc_wavefrontsize64_{wave}", f"oclc_isa_version_{isa}"]
     abi = folder / "oclc_abi_version_400.bc"
-    return _link(*(folder / f"{name}.bc" for name in names), *([abi] if abi.is_file() else []))
+    return linked(*(folder / f"{name}.bc" for name in names), *([abi] if abi.is_file() else []))
 
 
 def _with_group_size(ptx: str, launch: Launch) -> str:
@@ -213,19 +197,7 @@ def _with_group_size(ptx: str, launch: Launch) -> str:
     something for the launched one have smaller groups.
     """
     sizes = [*launch.local_size, 1, 1][:3]
-    directive = f".reqntid {sizes[0]}, {sizes[1]}, {sizes[2]}"
-    if ".reqntid" in ptx:
-        return ptx
-    return re.sub(r"(\.visible \.entry \w+\([^)]*\))", rf"\1\n{directive}", ptx)
-
-
-def _run(command: list[str], *, source: str) -> str:
-    """stdout and stderr of a compiler. Raises BuildError."""
-    result = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    log = result.stdout + result.stderr
-    if result.returncode:
-        raise BuildError(f"{Path(command[0]).name} failed with status {result.returncode}", log=log, source=source)
-    return log
+    return ptx if ".reqntid" in ptx else with_directive(ptx, f".reqntid {sizes[0]}, {sizes[1]}, {sizes[2]}")
 
 
 def _knows(ptxas: Path, target: str) -> bool:
@@ -235,11 +207,7 @@ def _knows(ptxas: Path, target: str) -> bool:
 
 
 def _output(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False).stdout or "unknown"
-
-
-def _first_file(folders: tuple[str, ...], name: str) -> Path | None:
-    return next((file for folder in folders if (file := Path(folder) / name).is_file()), None)
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False).stdout or "unknown"
 
 
 def _find_nvidia(name: str) -> Path | None:

@@ -1,4 +1,6 @@
-"""The one door to OpenCL: discover devices, build kernels, hold buffers, launch, time. Nothing else imports pyopencl.
+"""The one door to devices: discover them, build kernels, hold buffers, launch, time.
+
+Nothing else imports pyopencl, or the CUDA driver's bindings (`clprune.opencl.cuda`).
 
 Driver limits are checked when a kernel is bound, and every driver error becomes one of ours, naming kernel and limit.
 """
@@ -6,8 +8,9 @@ Driver limits are checked when a kernel is bound, and every driver error becomes
 from __future__ import annotations
 
 from clprune.opencl.kernels import Argument, BoundKernel, Buffer, Kernel, Program
+from clprune.opencl.opening import open_device, open_session
 from clprune.opencl.platforms import choose, devices, discover_platforms
-from clprune.opencl.session import Session, open_device
+from clprune.opencl.session import Session
 
 __all__ = [
     "Argument",
@@ -20,4 +23,5 @@ __all__ = [
     "devices",
     "discover_platforms",
     "open_device",
+    "open_session",
 ]

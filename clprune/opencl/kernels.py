@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyopencl as cl
-from pyopencl._cl import _Program
 
 from clprune.device import DeviceInfo
 from clprune.errors import LaunchError
@@ -24,7 +23,7 @@ class Buffer:
 
     __slots__ = ("__weakref__", "memory", "nbytes")
 
-    def __init__(self, memory: cl.Buffer, *, nbytes: int) -> None:
+    def __init__(self, memory: Any, *, nbytes: int) -> None:
         self.memory = memory
         self.nbytes = nbytes
 
@@ -39,7 +38,7 @@ class Program:
     `suffix`: what follows the names of its kernels, when it was built as part of a larger one.
     """
 
-    built: _Program
+    built: Any
     source: str
     log: str
     suffix: str = ""
@@ -128,16 +127,18 @@ class BoundKernel:
         virtual machine they may wake up so late that one of them computes everything. Kernels are timed one by one
         where the device's profiling events cannot be believed. Raises LaunchError.
         """
-        if not kernels:
-            return []
-        last, is_alone = kernels[-1], len(kernels) == 1 and not before
-        if last._profiling_queue is None and not is_alone:
+        return kernels[-1]._timed_last(kernels, before) if kernels else []
+
+    def _timed_last(self, kernels: Sequence[BoundKernel], before: Sequence[BoundKernel]) -> list[float]:
+        """`timed_in_a_row` where this is the last of `kernels`."""
+        is_alone = len(kernels) == 1 and not before
+        if self._profiling_queue is None and not is_alone:
             for kernel in before:
                 kernel.enqueue()
             return [kernel.timed() for kernel in kernels]
-        queue = last._profiling_queue or last._queue
+        queue = self._profiling_queue or self._queue
         try:
-            last._queue.finish()
+            self._queue.finish()
             start = time.perf_counter()
             events = [
                 cl.enqueue_nd_range_kernel(queue, kernel._kernel, kernel._global_size, kernel._local_size)
@@ -145,16 +146,16 @@ class BoundKernel:
             ][len(before) :]
             events[-1].wait()
             host_seconds = time.perf_counter() - start
-            if last._profiling_queue is None:
+            if self._profiling_queue is None:
                 return [host_seconds]
             seconds = [1e-9 * (event.profile.end - event.profile.start) for event in events]
         except DRIVER_ERRORS as error:
-            raise last._refused(error) from error
+            raise self._refused(error) from error
         if min(seconds) > _SHORTEST_LAUNCH_SECONDS and sum(seconds) <= host_seconds:
             return seconds
         return [host_seconds] if is_alone else [kernel.timed() for kernel in kernels]
 
-    def _refused(self, error: cl.Error) -> LaunchError:
+    def _refused(self, error: Exception) -> LaunchError:
         return LaunchError(
             f"kernel {self.name!r}, global size {self._global_size}, local size {self._local_size}: "
             f"the driver refused the launch: {error}"

@@ -19,6 +19,7 @@ from clprune.device import (
 from clprune.errors import NoDeviceError
 from clprune.opencl import pip_driver
 from clprune.opencl.codes import DRIVER_ERRORS, NOTHING_FOUND
+from clprune.opencl.cuda import platform as cuda_platform
 from clprune.opencl.host_caches import host_cache_bytes
 from clprune.selection import select_device
 
@@ -52,8 +53,15 @@ def _ask_loader() -> list[cl.Platform]:
 
 
 def discover_platforms() -> list[PlatformInfo]:
-    """Return every platform with its devices; one that fails or has none keeps the reason in `problem`."""
-    return [_platform_info(index, platform) for index, platform in enumerate(_LOADER.platforms())]
+    """Return every platform with its devices; one that fails or has none keeps the reason in `problem`.
+
+    NVIDIA's GPUs that have no OpenCL driver are on the last one, that of the CUDA driver, where that is there.
+    """
+    found = [_platform_info(index, platform) for index, platform in enumerate(_LOADER.platforms())]
+    if any("nvidia" in platform.vendor.lower() and platform.devices for platform in found):
+        return found
+    without = cuda_platform.find_platform(len(found))
+    return found if without is None else [*found, without]
 
 
 def devices() -> list[DeviceInfo]:

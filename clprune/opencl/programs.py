@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -19,6 +20,10 @@ from clprune.opencl.kernels import Program
 from clprune.opencl.merging import merge_sources, part_suffix
 
 Options: TypeAlias = tuple[str, ...]
+
+#: Programs of a search that are remembered: tiles that many problems begin with have one source for all of them. Each
+#: takes some three megabytes.
+_MOST_BRIEF = 64
 
 
 class Programs:
@@ -39,6 +44,7 @@ class Programs:
         self._merges = not info.is_software
         self._keeps_binaries = keeps_binaries and self._merges
         self._known: dict[tuple[str, Options], Program] = {}
+        self._brief: OrderedDict[tuple[str, Options], Program] = OrderedDict()  # the latest last
         self._binaries: dict[Path, _Program] = {}
         self._lock = threading.Lock()
 
@@ -46,11 +52,26 @@ class Programs:
         """Forget what is in memory."""
         with self._lock:
             self._known.clear()
+            self._brief.clear()
             self._binaries.clear()
 
     def build(self, source: str, options: Options) -> Program:
         """Build a source that will be wanted again. Raises BuildError with the compiler's log."""
         return self._find(source, options) or self._remember(source, options, self._build_and_keep(source, options))
+
+    def build_briefly(self, source: str, options: Options) -> Program:
+        """Build one candidate of many: only the last of them are remembered, none on disk. Raises BuildError."""
+        key = (source, options)
+        with self._lock:
+            program = self._known.get(key) or self._brief.get(key)
+        if program is None:
+            program = self.build_from_source(source, options)
+        with self._lock:
+            self._brief[key] = program
+            self._brief.move_to_end(key)
+            if len(self._brief) > _MOST_BRIEF:
+                self._brief.popitem(last=False)
+        return program
 
     def build_together(self, sources: Iterable[tuple[str, Options]]) -> None:
         """Build those sources that are new as one program, so that `build` finds them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +19,10 @@ from clprune.opencl import invoker_cache
 from clprune.opencl.codes import DRIVER_ERRORS
 from clprune.opencl.host_memory import on_large_pages
 from clprune.opencl.kernels import Argument, BoundKernel, Buffer, Kernel, Program, check_launch
-from clprune.opencl.platforms import choose, find_handle
+from clprune.opencl.platforms import find_handle
 from clprune.opencl.programs import Programs
 
-_SMALLEST_BUFFER_BYTES = 16  # OpenCL refuses empty buffers; a fully pruned layer has empty lists
-
-
-def open_device(selection: str | None = None, *, keeps_binaries: bool = True) -> Session:
-    """Open the device that `choose(selection)` names. Raises NoDeviceError."""
-    return Session(choose(selection), keeps_binaries=keeps_binaries)
+SMALLEST_BUFFER_BYTES = 16  # OpenCL refuses empty buffers; a fully pruned layer has empty lists
 
 
 class Session(Closing):
@@ -35,7 +30,12 @@ class Session(Closing):
 
     Use it as a context manager, or call `close()`. Launches run in the order in which they were enqueued; `finish()`
     and every read wait for them. Building from several threads at once is safe.
+
+    What asks the driver is in methods of its own, for which another driver has its own (`CudaSession`).
     """
+
+    #: What the driver raises.
+    _errors: ClassVar[tuple[type[Exception], ...]] = DRIVER_ERRORS
 
     def __init__(self, info: DeviceInfo, *, keeps_binaries: bool = True) -> None:
         """Open the device that `info` addresses; without `keeps_binaries` nothing goes to the cache on disk.
@@ -78,9 +78,10 @@ class Session(Closing):
     def build(self, source: str, *, options: tuple[str, ...] = (), keep: bool = True) -> Program:
         """Build OpenCL C 1.2 `source`; with `keep`, the same source is built once and its binary kept on disk.
 
-        A search that tries hundreds of candidates passes `keep=False`. Raises BuildError with the compiler's log.
+        A search that tries hundreds of candidates passes `keep=False`: of those the last few are remembered. Raises
+        BuildError with the compiler's log.
         """
-        return self._programs.build(source, options) if keep else self._programs.build_from_source(source, options)
+        return self._programs.build(source, options) if keep else self._programs.build_briefly(source, options)
 
     def build_together(self, sources: Iterable[tuple[str, tuple[str, ...]]]) -> None:
         """Build those of many (source, options) that are new at once: faster than one by one. `build` then finds them,
@@ -91,21 +92,24 @@ class Session(Closing):
     def kernel(self, program: Program, name: str) -> Kernel:
         """Return the kernel `name` with its limits on this device. Raises BuildError when there is none."""
         try:
-            kernel = program.function(name)
-            query = cl.kernel_work_group_info
-            ask = kernel.get_work_group_info
-            is_true = not quirks.has(self.info, quirks.KERNEL_LIMITS_UNTRUE)
-            return Kernel(
-                name=name,
-                program=program,
-                argument_count=kernel.num_args,
-                work_group_limit=ask(query.WORK_GROUP_SIZE, self._device) if is_true else self.info.max_work_group_size,
-                preferred_multiple=ask(query.PREFERRED_WORK_GROUP_SIZE_MULTIPLE, self._device),
-                local_mem_bytes=ask(query.LOCAL_MEM_SIZE, self._device) if is_true else 0,
-                private_mem_bytes=ask(query.PRIVATE_MEM_SIZE, self._device),
-            )
-        except DRIVER_ERRORS as error:
+            return self._kernel(program, name)
+        except self._errors as error:
             raise BuildError(f"no kernel {name!r} in the program: {error}", log="", source=program.source) from error
+
+    def _kernel(self, program: Program, name: str) -> Kernel:
+        kernel = program.function(name)
+        query = cl.kernel_work_group_info
+        ask = kernel.get_work_group_info
+        is_true = not quirks.has(self.info, quirks.KERNEL_LIMITS_UNTRUE)
+        return Kernel(
+            name=name,
+            program=program,
+            argument_count=kernel.num_args,
+            work_group_limit=ask(query.WORK_GROUP_SIZE, self._device) if is_true else self.info.max_work_group_size,
+            preferred_multiple=ask(query.PREFERRED_WORK_GROUP_SIZE_MULTIPLE, self._device),
+            local_mem_bytes=ask(query.LOCAL_MEM_SIZE, self._device) if is_true else 0,
+            private_mem_bytes=ask(query.PRIVATE_MEM_SIZE, self._device),
+        )
 
     # --- memory ---
 
@@ -115,16 +119,19 @@ class Session(Closing):
         if nbytes > limit:
             raise LaunchError(f"a buffer of {nbytes} bytes is larger than {self.info.name} allows: {limit}")
         try:
-            pages = on_large_pages(nbytes) if quirks.uses_host_memory(self.info) else None
-            if pages is not None:
-                flags = cl.mem_flags.READ_WRITE | cl.mem_flags.USE_HOST_PTR
-                buffer = Buffer(cl.Buffer(self._context, flags, hostbuf=pages), nbytes=nbytes)
-                weakref.finalize(buffer, _wait_for, self._queue, self._profiling_queue)
-                return buffer
-            size = max(nbytes, _SMALLEST_BUFFER_BYTES)
-            return Buffer(cl.Buffer(self._context, cl.mem_flags.READ_WRITE, size=size), nbytes=nbytes)
-        except DRIVER_ERRORS as error:
+            return self._allocate(nbytes)
+        except self._errors as error:
             raise LaunchError(f"{self.info.name} cannot allocate {nbytes} bytes: {error}") from error
+
+    def _allocate(self, nbytes: int) -> Buffer:
+        pages = on_large_pages(nbytes) if quirks.uses_host_memory(self.info) else None
+        if pages is not None:
+            flags = cl.mem_flags.READ_WRITE | cl.mem_flags.USE_HOST_PTR
+            buffer = Buffer(cl.Buffer(self._context, flags, hostbuf=pages), nbytes=nbytes)
+            weakref.finalize(buffer, _wait_for, self._queue, self._profiling_queue)
+            return buffer
+        size = max(nbytes, SMALLEST_BUFFER_BYTES)
+        return Buffer(cl.Buffer(self._context, cl.mem_flags.READ_WRITE, size=size), nbytes=nbytes)
 
     def buffer_from(self, array: npt.NDArray[Any]) -> Buffer:
         """Allocate a buffer that holds a copy of `array`'s bytes in C order. Raises LaunchError."""
@@ -140,14 +147,16 @@ class Session(Closing):
 
     def fill_zeros(self, buffer: Buffer) -> None:
         """Overwrite the whole buffer with zeros, in queue order. Raises LaunchError."""
-        size = max(buffer.nbytes, _SMALLEST_BUFFER_BYTES)
         if quirks.has(self.info, quirks.FILLS_UNTRACKED):
             self.write(buffer, np.zeros(buffer.nbytes, np.uint8))
             return
         try:
-            cl.enqueue_fill_buffer(self._queue, buffer.memory, np.zeros(1, np.uint8), 0, size)
-        except DRIVER_ERRORS as error:
+            self._fill(buffer, max(buffer.nbytes, SMALLEST_BUFFER_BYTES))
+        except self._errors as error:
             raise LaunchError(f"cannot clear {buffer.nbytes} bytes: {error}") from error
+
+    def _fill(self, buffer: Buffer, nbytes: int) -> None:
+        cl.enqueue_fill_buffer(self._queue, buffer.memory, np.zeros(1, np.uint8), 0, nbytes)
 
     def write(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
         """Copy `array`'s bytes to the buffer's start, in queue order; returns when the array may be changed again.
@@ -160,9 +169,12 @@ class Session(Closing):
         if contiguous.nbytes == 0:
             return
         try:
-            cl.enqueue_copy(self._queue, buffer.memory, contiguous, is_blocking=True)
-        except DRIVER_ERRORS as error:
+            self._copy_in(buffer, contiguous)
+        except self._errors as error:
             raise LaunchError(f"cannot write {contiguous.nbytes} bytes: {error}") from error
+
+    def _copy_in(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
+        cl.enqueue_copy(self._queue, buffer.memory, array, is_blocking=True)
 
     def read(self, buffer: Buffer, dtype: npt.DTypeLike, shape: int | Sequence[int]) -> npt.NDArray[Any]:
         """Wait for all launches and return the buffer's start as a new array. Raises LaunchError."""
@@ -177,9 +189,12 @@ class Session(Closing):
         if array.nbytes == 0:
             return
         try:
-            cl.enqueue_copy(self._queue, array, buffer.memory, is_blocking=True)
-        except DRIVER_ERRORS as error:
+            self._copy_out(buffer, array)
+        except self._errors as error:
             raise LaunchError(f"cannot read {array.nbytes} bytes: {error}") from error
+
+    def _copy_out(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
+        cl.enqueue_copy(self._queue, array, buffer.memory, is_blocking=True)
 
     # --- launching ---
 
@@ -194,17 +209,22 @@ class Session(Closing):
         sizes, group = tuple(map(int, global_size)), tuple(map(int, local_size))
         check_launch(kernel, self.info, global_size=sizes, local_size=group, arguments=arguments)
         try:
-            own = kernel.program.function(kernel.name)
-            for index, argument in enumerate(arguments):
-                own.set_arg(index, argument.memory if isinstance(argument, Buffer) else argument)
-        except DRIVER_ERRORS as error:
+            return self._bound(kernel, sizes, group, arguments)
+        except self._errors as error:
             raise LaunchError(f"kernel {kernel.name!r}: the driver refused an argument: {error}") from error
+
+    def _bound(
+        self, kernel: Kernel, global_size: tuple[int, ...], local_size: tuple[int, ...], arguments: Sequence[Argument]
+    ) -> BoundKernel:
+        own = kernel.program.function(kernel.name)
+        for index, argument in enumerate(arguments):
+            own.set_arg(index, argument.memory if isinstance(argument, Buffer) else argument)
         return BoundKernel(
             name=kernel.name,
             kernel=own,
             arguments=tuple(arguments),
-            global_size=sizes,
-            local_size=group,
+            global_size=global_size,
+            local_size=local_size,
             queue=self._queue,
             profiling_queue=self._profiling_queue,
         )
@@ -212,9 +232,12 @@ class Session(Closing):
     def finish(self) -> None:
         """Wait until everything enqueued has run. Raises LaunchError when some of it failed."""
         try:
-            self._queue.finish()
-        except DRIVER_ERRORS as error:
+            self._wait()
+        except self._errors as error:
             raise LaunchError(f"device {self.info.name}: work that was enqueued failed: {error}") from error
+
+    def _wait(self) -> None:
+        self._queue.finish()
 
 
 def _wait_for(*queues: cl.CommandQueue | None) -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from clprune.darknet.kinds.base import Layer, WeightedLayer
 from clprune.kernels.base import Offer
 from clprune.kernels.clear_padding import CLEAR_PADDING, ClearOperation
+from clprune.kernels.conv_operation import ConvOperation
 from clprune.kernels.storage import STORAGE_BITS
+from clprune.kernels.tile import Operation
 from clprune.kernels.workload import Workload
 from clprune.layout import Layout
 from clprune.plan.batching import Part, TensorView, image_part_end
@@ -84,7 +86,11 @@ class PlanBuilder(Draft):
             plan = separate_buffers(layouts)
         else:
             uses = [
-                Use(inputs=tuple(self._whole(tensor) for tensor in step.inputs), output=self._whole(step.output))
+                Use(
+                    inputs=tuple(self._whole(tensor) for tensor in step.inputs),
+                    output=self._whole(step.output),
+                    reads_padding=_reads_padding(step.offers[0].operation),
+                )
                 for step in self.steps
             ]
             plan = share_buffers(
@@ -134,3 +140,8 @@ class PlanBuilder(Draft):
                 steps.append(choose(Step(layer=None, label="clear padding", offers=(offer,), inputs=(), output=tensor)))
             steps.append(step)
         return steps
+
+
+def _reads_padding(operation: Operation) -> bool:
+    """Whether results depend on the padding of a tensor that is read: all but convolutions whose windows lie inside."""
+    return not isinstance(operation, ConvOperation) or max(operation.problem.window.padding) > 0

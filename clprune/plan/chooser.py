@@ -15,9 +15,8 @@ from clprune.plan.steps import Alternative, Chosen, Step
 #: Where a tile came from when no look-up found one.
 DEFAULT_ORIGIN, SAFE_ORIGIN = "default", "safe"
 
-#: What skipping costs, as a factor of the time of what is left; the least share that is expected to be left, as inputs,
-#: results and launches take their time whatever was removed; columns among which shares are told apart.
-_SKIPPING_COST, _LEAST_SHARE, _COLUMNS = 2.0, 0.05, 1000
+#: What skipping costs, as a factor of the time of what is left; columns among which shares are told apart.
+_SKIPPING_COST, _COLUMNS = 2.0, 1000
 
 #: A tile that skips no less than this of what another does is taken if it is known to be fast for dense weights.
 _NEARLY_ALL = 0.8
@@ -99,9 +98,9 @@ class Chooser:
         for all of them.
         """
         dense_ms = self._dense_ms(offer)
-        if dense_ms is None:
+        if dense_ms is None or not isinstance(offer.kernel, MatrixKernel):
             return None
-        share = max(_LEAST_SHARE, self._multiplied(offer, self._tile(offer)[0]))
+        share = max(offer.kernel.least_share, self._multiplied(offer, self._tile(offer)[0]))
         return min(_SKIPPING_COST * share, 1.0) * dense_ms
 
     def _dense_ms(self, offer: Offer) -> float | None:

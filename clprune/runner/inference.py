@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clprune.darknet.network import Network
-from clprune.errors import ClpruneError, ImageError, UsageError
+from clprune.errors import ClpruneError, FileError, ImageError, UsageError
 from clprune.image import ImageOptions, read_input
 from clprune.picture import ImageFile
 
@@ -89,7 +89,7 @@ def _run_waiting(
 def _answer(path: str, values: FloatArray, seconds: float) -> Answer:
     """An answer with NaN in it is none: softmax over overflown values, for instance."""
     if not np.all(np.isfinite(values)):
-        return Answer(path=path, error=ClpruneError(f"{path}: the network's answer is not finite"), seconds=seconds)
+        return Answer(path=path, error=FileError("the network's answer is not finite", path=path), seconds=seconds)
     return Answer(path=path, values=values, seconds=seconds)
 
 

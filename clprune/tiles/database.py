@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,19 @@ _SCHEMA = {
         is_right INTEGER NOT NULL, timestamp TEXT NOT NULL,
         PRIMARY KEY (device, kernel, source_hash, tile)""",
 }
+
+#: Whether there is a winner under one of the pairs of a kernel and a hash: every device's are sought in the key's
+#: index, which nobody reads through at every start.
+_HAS_WINNER_OF = """
+    WITH RECURSIVE known(device) AS (
+        SELECT MIN(device) FROM best UNION ALL
+        SELECT (SELECT MIN(best.device) FROM best WHERE best.device > known.device) FROM known
+        WHERE known.device IS NOT NULL
+    ), pair(kernel, source_hash) AS (VALUES {})
+    SELECT EXISTS (SELECT 1 FROM known CROSS JOIN pair CROSS JOIN best USING (device, kernel, source_hash))"""
+
+#: A column's default that is not computed.
+_LITERAL = re.compile(r"('[^']*'|-?[0-9.]+|NULL)?", re.IGNORECASE)
 _COLUMN = re.compile(r"(\w+) (?:TEXT|REAL|INTEGER)")
 
 #: What to do with a damaged file that cannot be set aside.
@@ -91,10 +105,12 @@ class Database(Closing):
         self._inode: int | None = None
         #: False for a file of another installation that cannot be written: nothing in it counts as measured here.
         self.is_own = True
+        #: Tables of which it was said that rows make no sense.
+        self._told: set[str] = set()
         if path is None:
             self._connection = self._connect(":memory:", OPEN_SECONDS)
             return
-        _check_owner(path)
+        check_owner(path)
         if not to_write:
             self._connection = self._connect_to_read(path)
             return
@@ -132,7 +148,7 @@ class Database(Closing):
             )
         try:
             with self._store_errors("cannot be opened"):
-                _distrust(connection)
+                distrust(connection)
                 for step in steps:
                     step(connection)
                 self._prepare(connection)
@@ -178,6 +194,9 @@ class Database(Closing):
                     "update clprune or move the file",
                     path=self.path or "memory",
                 )
+            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+            if tables and "measurement" not in tables:
+                raise sqlite3.DatabaseError(f"another program's, with {shown(', '.join(map(str, tables)))}")
             for table in _DROPPED.get(version, ()):
                 connection.execute(f"DROP TABLE IF EXISTS {table}")
             for table, columns in _SCHEMA.items():
@@ -190,14 +209,15 @@ class Database(Closing):
         that is as fast, or the same for most tiles, may still be wrong where that one was right.
         """
         renamed = [(known[-1], kernel, earlier) for kernel, known in EARLIER_HASHES.items() for earlier in known[:-1]]
-        earlier_keys = {(kernel, earlier) for _, kernel, earlier in renamed}
-        if earlier_keys.isdisjoint(connection.execute("SELECT DISTINCT kernel, source_hash FROM best")):
+        earlier_keys = [(kernel, earlier) for _, kernel, earlier in renamed]
+        statement = _HAS_WINNER_OF.format(", ".join(["(?, ?)"] * len(earlier_keys)))
+        if connection.execute(statement, list(chain(*earlier_keys))).fetchone() == (0,):
             return
         with suppress(sqlite3.OperationalError), self._transaction(connection):
             for table in ("measurement", "best"):
                 statement = f"UPDATE OR IGNORE {table} SET source_hash=? WHERE kernel=? AND source_hash=?"
                 connection.executemany(statement, renamed)
-            connection.executemany("DELETE FROM checked WHERE kernel=? AND source_hash=?", list(earlier_keys))
+            connection.executemany("DELETE FROM checked WHERE kernel=? AND source_hash=?", earlier_keys)
 
     def _adopt(self, connection: sqlite3.Connection) -> bool:
         """Another installation's file becomes this one's: nothing in it was measured or checked here. Returns whether
@@ -230,16 +250,23 @@ class Database(Closing):
                 connection.execute("ROLLBACK")
             raise
 
-    def select(self, columns: str, table: str, *, order: str = "", **wanted: str | None) -> list[tuple[Any, ...]]:
-        """`columns` of the rows whose columns called as in `wanted`, None aside, have these values."""
-        condition, values = _condition(wanted)
+    def select(
+        self, columns: str, table: str, wanted: Mapping[str, str | None], *, condition: str = "1", order: str = ""
+    ) -> Iterator[tuple[Any, ...]]:
+        """`columns` of the rows that fulfil `condition` and whose columns called as in `wanted`, None aside, have these
+        values, read as they are taken.
+        """
+        matches, values = condition_of(wanted)
+        return self.rows(f"SELECT {columns} FROM {table} WHERE {matches} AND {condition} {order}", values)
+
+    def rows(self, statement: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+        """What `statement` selects, read as it is taken."""
         with self._store_errors("cannot be read"):
-            statement = f"SELECT {columns} FROM {table} WHERE {condition} {order}"
-            return self._connection.execute(statement, values).fetchall()
+            yield from self._connection.execute(statement, values)
 
     def delete(self, table: str, **wanted: str | None) -> int:
         """Delete the rows that `select` finds; returns how many."""
-        condition, values = _condition(wanted)
+        condition, values = condition_of(wanted)
         return self.write(f"DELETE FROM {table} WHERE {condition}", values)
 
     def put(self, table: str, row: Mapping[str, Any], *, is_replacing: bool = True) -> int:
@@ -278,13 +305,14 @@ def set_aside(error: DamagedStoreError) -> Path | None:
     return aside
 
 
-def _check_owner(path: Path) -> None:
-    """Raise StoreError where another user could have written the file."""
+def check_owner(path: Path) -> None:
+    """Raise StoreError where another user could have written the file, or where it, or one of those that SQLite keeps
+    beside it, is none: to open a pipe may take for ever.
+    """
     real = Path(os.path.realpath(path))
-    if real.exists() and not real.is_file():
-        raise StoreError("the tuning database is not used: not a file", path=path)
     beside = [real.with_name(real.name + ending) for ending in ("", "-wal", "-journal", "-shm")]
-    reason = stranger_at(path.parent, real.parent, *beside)
+    strange = next((place for place in beside if place.exists() and not place.is_file()), None)
+    reason = f"{strange} is not a file" if strange is not None else stranger_at(path.parent, path, real.parent, *beside)
     if reason:
         raise StoreError(f"the tuning database is not used: {reason}", path=path)
 
@@ -340,19 +368,25 @@ def _try_to_write(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _distrust(connection: sqlite3.Connection) -> None:
+def distrust(connection: sqlite3.Connection) -> None:
     """Let nothing run that somebody has put into a file, not while it is checked either."""
     if hasattr(connection, "setlimit"):  # from Python 3.11 on
         connection.setlimit(_LIMIT_LENGTH, MAX_TEXT_BYTES)
     connection.execute("PRAGMA ignore_check_constraints=1")
     for (name,) in connection.execute(_STRANGE_OBJECTS):
         raise sqlite3.DatabaseError(f"it holds the {shown(name)}")
+    for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall():
+        quoted = table.replace('"', '""')
+        for _, column, _, _, default, _, hidden in connection.execute(f'PRAGMA table_xinfo("{quoted}")'):
+            if hidden or not _LITERAL.fullmatch(default or ""):
+                raise sqlite3.DatabaseError(f"it holds the column {shown(column)}, which is computed")
 
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _condition(wanted: Mapping[str, str | None]) -> tuple[str, tuple[str, ...]]:
+def condition_of(wanted: Mapping[str, str | None]) -> tuple[str, tuple[str, ...]]:
+    """The condition that columns have these values, those that are None left out, and the values."""
     given = {name: value for name, value in wanted.items() if value is not None}
     return " AND ".join(f"{name}=?" for name in given) or "1", tuple(given.values())

@@ -17,60 +17,26 @@ prediction) that gives wrong answers on a small problem: the outcome of that tes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clprune.device import DeviceInfo
 from clprune.errors import LaunchError
 from clprune.kernels.base import Kernel, Offer
 from clprune.kernels.workload import Workload
-from clprune.tiles.distance import problem_work, shape_distance, workload_distance
-from clprune.tiles.records import (
-    MEASURED,
-    OFFLINE,
-    SHIPPED,
-    Best,
-    Key,
-    StoredDevice,
-    is_imported,
-    result_key,
-    tile_from,
-    tile_text,
-)  # fmt: skip
+from clprune.tiles.distance import problem_work
+from clprune.tiles.records import MEASURED, SHIPPED, Best, is_imported, tile_from, tile_text
 from clprune.tiles.shipped import NO_TILE, shipped_tile, table_for
 from clprune.tiles.store import Store
+from clprune.tiles.winners import NEAR_SHIPPED, NEAREST, PREDICTED, SHIPPED_EXACT, Found, Winners
 
 if TYPE_CHECKING:
     from clprune.opencl import Session
 
-#: Beyond this distance (`clprune.tiles.distance`) a tuned tile says no more than the default.
-FARTHEST = 6.0
-
 #: Times for kept shares that differ by no more than this share say something of each other.
 NEAR_KEPT_SHARE = 0.25
 
-#: The same for shipped tiles: other networks' layers are less alike than those of one.
-FARTHEST_SHIPPED = 4.0
-
 #: Times of shipped tiles for shapes and sparsities farther than this say nothing of which kernel is faster.
 FARTHEST_ESTIMATE = 3.0
-
-_EXACT, _OTHER_DRIVER, _SAME_ARCHITECTURE, _SHIPPED, _NEAREST, _NEAR_SHIPPED, _OFFLINE, _UNRELATED = range(8)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """A stored winner and how near it is: `(tier, kinship, distance)`, smaller is nearer."""
-
-    best: Best
-    device: StoredDevice
-    rank: tuple[int, int, float]
-
-    @property
-    def needs_check(self) -> bool:
-        """Anything but what was measured here, on this device and driver, which verified it."""
-        return self.rank[1] != 0 or self.best.origin != MEASURED
 
 
 class Lookup:
@@ -81,15 +47,11 @@ class Lookup:
     ) -> None:
         """Without `has_shipped`, as if no tiles came with the library."""
         self._store, self._info, self._session = store, device, session
-        self._table = table_for(device) if has_shipped else None
-        self._device = StoredDevice.of(device)
-        self._devices = store.devices()
-        self._winners: dict[tuple[str, str], list[Best]] = {}
-        self._ranked: dict[Key, list[Found]] = {}
+        self._winners = Winners(store, device, table=table_for(device) if has_shipped else None)
         self._not_run: set[tuple[str, Any]] = set()
 
     def __call__(self, offer: Offer) -> tuple[Any, str] | None:
-        for found in self.ranked(offer):
+        for found in self._winners.ranked(offer):
             if found.best.origin == SHIPPED and found.best.tile == NO_TILE:
                 return None
             tile = self._tile(found, offer)
@@ -107,11 +69,11 @@ class Lookup:
         proportion to them: between kernels that differ by more than that, the nearest sparsity decides rightly.
         """
         operation, workload = offer.operation, offer.workload
-        for found in self.ranked(offer):
+        for found in self._winners.timed(offer):
             best = found.best
             is_own = found.rank[1] == 0 and best.origin == MEASURED and best.key.problem == operation.key
             is_usable = best.time_ms is not None and _is_near(best, workload) and self._tile(found, offer) is not None
-            if found.rank[0] < _NEAREST and not is_own and self._tile(found, offer) is not None:
+            if found.rank[0] < NEAREST and not is_own and self._tile(found, offer) is not None:
                 return None  # this tile is used, whose time nobody measured here
             if is_own and is_usable and best.kept_share > 0:
                 measured = (
@@ -125,10 +87,9 @@ class Lookup:
         """Milliseconds that a device of this class would take with the shipped tile for the same or a near problem, in
         proportion to the work, or None: to choose among kernels where nothing was measured here.
         """
-        for found in self.ranked(offer):
-            best, distance = found.best, found.rank[2]
-            is_near = found.rank[0] in (_SHIPPED, _NEAR_SHIPPED) and distance <= FARTHEST_ESTIMATE
-            is_near = is_near and best.kept_share > 0  # nothing is in proportion to no work
+        for found in self._winners.shipped(offer):
+            best = found.best
+            is_near = found.rank[2] <= FARTHEST_ESTIMATE and best.kept_share > 0  # nothing is in proportion to no work
             if is_near and best.time_ms is not None and self._tile(found, offer) is not None:
                 work = problem_work(offer.operation.key) / problem_work(best.measured_problem or best.key.problem)
                 return float(best.time_ms * work * offer.workload.kept_share / best.kept_share)
@@ -141,53 +102,6 @@ class Lookup:
         else:
             tile = tile_from(offer.kernel, found.best.tile)
         return tile if tile is not None and offer.rejection(tile, self._info) is None else None
-
-    def ranked(self, offer: Offer) -> list[Found]:
-        """Stored winners of the offer's kernel that may serve, nearest first; found once for each problem."""
-        wanted = result_key(self._info, offer)
-        if wanted not in self._ranked:
-            found = [self._rank(best, wanted, offer.workload) for best in self._of(offer.kernel)]
-            near = (item for item in found if item.rank[0] < _UNRELATED)
-            self._ranked[wanted] = sorted(near, key=lambda item: item.rank)
-        return self._ranked[wanted]
-
-    def _of(self, kernel: Kernel[Any, Any]) -> Sequence[Best]:
-        """The kernel's winners, read once: a plan asks for each of its layers."""
-        name, source_hash = kernel.name, kernel.source_hash()
-        if (name, source_hash) not in self._winners:
-            own = [best for best in self._store.all_best(kernel=name) if best.key.source_hash == source_hash]
-            self._winners[name, source_hash] = [*own, *(self._table.of(name) if self._table else ())]
-        return self._winners[name, source_hash]
-
-    def _rank(self, best: Best, wanted: Key, workload: Workload) -> Found:
-        device = self._devices.get(best.key.device, self._device)
-        kinship = self._kinship(best)
-        is_exact = (best.key.problem, best.key.workload) == (wanted.problem, wanted.workload)
-        distance = 0.0 if is_exact else _distance(best, wanted.problem, workload)
-        if kinship is None or distance > (FARTHEST_SHIPPED if best.origin == SHIPPED else FARTHEST):
-            tier = _UNRELATED
-        elif best.origin == SHIPPED:
-            tier = _SHIPPED if is_exact else _NEAR_SHIPPED
-        elif best.origin == OFFLINE:
-            tier = _OFFLINE
-        elif is_exact:
-            tier = (_EXACT, _OTHER_DRIVER, _SAME_ARCHITECTURE)[kinship]
-        else:
-            tier = _NEAREST
-        return Found(best=best, device=device, rank=(tier, kinship or 0, distance))
-
-    def _kinship(self, best: Best) -> int | None:
-        """0: this device and driver, 1: another driver, 2: same vendor and architecture; None: unrelated."""
-        if best.key.device == self._device.device or best.origin == SHIPPED:
-            return 0
-        other = self._devices.get(best.key.device)
-        if other is None:
-            return None
-        if best.origin == OFFLINE:
-            return 2 if other.architecture == self._device.architecture else None
-        if self._device.is_same_device(other):
-            return 1
-        return 2 if self._device.is_same_architecture(other) else None
 
     def _is_right(self, kernel: Kernel[Any, Any], tile: Any) -> bool:
         """The kept outcome of the test, or that of making it now; without an open device, trust until it is.
@@ -217,25 +131,20 @@ class Lookup:
 
     def _origin(self, found: Found) -> str:
         tier, kinship, distance = found.rank
-        if tier == _OFFLINE:
+        if tier == PREDICTED:
             return f"offline, {found.device.architecture}" + (f" for {_brief(found.best)}" if distance else "")
-        if tier in (_SHIPPED, _NEAR_SHIPPED):
-            return SHIPPED + (f" for {_brief(found.best)}" if tier == _NEAR_SHIPPED else "")
+        if tier in (SHIPPED_EXACT, NEAR_SHIPPED):
+            return SHIPPED + (f" for {_brief(found.best)}" if tier == NEAR_SHIPPED else "")
         words = f"tuned ({found.best.origin})" if is_imported(found.best.origin) else "tuned"
         if kinship:
             words += f", driver {found.device.driver_version}" if kinship == 1 else f" on {found.device.name}"
-        return words + (f" for {_brief(found.best)}" if tier == _NEAREST else "")
+        return words + (f" for {_brief(found.best)}" if tier == NEAREST else "")
 
 
 def _is_near(best: Best, workload: Workload) -> bool:
     """Whether the winner ran with nearly as many weights, in units of as many rows."""
     is_same_unit = best.unit_rows == workload.unit_rows or (workload.is_dense and best.key.workload == workload.key)
     return is_same_unit and abs(best.kept_share - workload.kept_share) <= NEAR_KEPT_SHARE * workload.kept_share
-
-
-def _distance(best: Best, problem: str, workload: Workload) -> float:
-    found = Workload(kept_share=best.kept_share, unit_rows=best.unit_rows)
-    return shape_distance(best.key.problem, problem) + workload_distance(workload, found)
 
 
 def _brief(best: Best) -> str:

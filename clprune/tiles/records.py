@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from clprune.device import DeviceInfo, device_key
 from clprune.errors import TileError, UsageError, shown
@@ -32,12 +32,14 @@ INVALIDITIES = CORRECT, COMPILE, RUNTIME, CORRECTNESS, TIMEOUT, CONSTRAINTS = (
 #: Half of a character: no file or database takes it.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-#: No time, share or error is larger.
-_HUGE = 1e300
+#: No time, share or error is larger; SQLite has no larger whole number than the other.
+_HUGE, _HUGE_WHOLE = 1e300, 1 << 63
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _HUGE
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < (_HUGE_WHOLE if isinstance(value, int) else _HUGE)
 
 
 def _is_text(value: object) -> bool:
@@ -127,6 +129,20 @@ class Best(_Record):
     timestamp: str = ""
     origin: str = MEASURED
     measured_problem: str = ""
+
+
+class Outline(NamedTuple):
+    """What of a winner says how near it is to another problem: a tuple, as there may be many. `rowid` says which of two
+    is the older one.
+    """
+
+    rowid: int
+    device: str
+    problem: str
+    workload: str
+    kept_share: float
+    unit_rows: int
+    origin: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clprune.device import DeviceInfo, device_key
-from clprune.errors import shown
-from clprune.folders import data_folder, stranger_at
-from clprune.tiles.database import READ_SECONDS, SCHEMA_VERSION
+from clprune.errors import StoreError, shown
+from clprune.folders import data_folder
+from clprune.tiles.database import READ_SECONDS, SCHEMA_VERSION, check_owner, distrust
 from clprune.tiles.store import DATABASE_NAME
 
 
@@ -38,14 +38,15 @@ def store_state(device: DeviceInfo | None, *, path: Path | None = None) -> Store
     state = StoreState(path=str(file))
     try:
         state = replace(state, size_bytes=file.stat().st_size, exists=True)
-        reason = stranger_at(file.parent, file)
-        if reason:
-            return replace(state, problem=reason)
+        check_owner(file)
         where = f"{file.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(where, uri=True, timeout=READ_SECONDS)) as connection:
+            distrust(connection)
             return _read(connection, state, device)
     except FileNotFoundError:
         return state
+    except StoreError as error:
+        return replace(state, problem=str(error).removeprefix(f"{file}: "))
     except OSError as error:
         return replace(state, problem=error.strerror or str(error))
     except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite quotes what is damaged

@@ -12,7 +12,7 @@ import dataclasses
 import datetime
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,11 +23,27 @@ from clprune.folders import data_folder
 from clprune.json_input import parse_json
 from clprune.kernels.base import Kernel
 from clprune.kernels.workload import Workload
-from clprune.tiles.database import ADVICE, Database, StoreWarning, set_aside
-from clprune.tiles.records import IMPORTED, MEASURED, Best, Key, Measurement, StoredDevice, tile_from, tile_text
+from clprune.tiles.database import ADVICE, Database, StoreWarning, condition_of, set_aside
+from clprune.tiles.records import (
+    IMPORTED,
+    MEASURED,
+    Best,
+    Key,
+    Measurement,
+    Outline,
+    StoredDevice,
+    tile_from,
+    tile_text,
+)
 from clprune.version import __version__
 
 DATABASE_NAME = "tuning.sqlite"
+
+#: Rows of winners of which outlines can be made.
+_HAS_OUTLINE = """
+    typeof(problem) = 'text' AND typeof(workload) = 'text' AND typeof(origin) = 'text'
+    AND typeof(kept_share) = 'real' AND kept_share BETWEEN 0 AND 1
+    AND typeof(unit_rows) = 'integer' AND unit_rows BETWEEN 1 AND 0x7fffffff"""
 
 _Record = TypeVar("_Record", Key, Measurement, Best, StoredDevice)
 
@@ -42,7 +58,7 @@ class Store(Database):
 
     def devices(self) -> dict[str, StoredDevice]:
         """Every device with results, by its key."""
-        return {device.device: device for device in self._records("device", StoredDevice)}
+        return {device.device: device for device in self._records("device", StoredDevice, {})}
 
     # --- measurements ---
 
@@ -57,17 +73,17 @@ class Store(Database):
 
     def measurements(self, key: Key, kernel: Kernel[Any, Any], *, origin: str | None = None) -> dict[Any, float | None]:
         """Every tile tried under `key` -> milliseconds, or None where it is invalid; of all origins or of one."""
-        rows = self.select("tile, time_ms", "measurement", origin=origin, **vars(key))
+        rows = self.select("tile, time_ms", "measurement", vars(key) | {"origin": origin})
         tiles = ((tile_from(kernel, text), time_ms) for text, time_ms in rows)
         return {tile: time_ms for tile, time_ms in tiles if tile is not None and (time_ms is None or _is_time(time_ms))}
 
-    def all_measurements(self, *, kernel: str | None = None, device: str | None = None) -> Iterator[Measurement]:
-        """Every measurement, or those of one kernel or device key, oldest problem first."""
-        return self._records("measurement", Measurement, kernel=kernel, device=device)
+    def all_measurements(self, **wanted: str | None) -> Iterator[Measurement]:
+        """Every measurement, or those whose keys have these values, the oldest first."""
+        return self._records("measurement", Measurement, wanted)
 
-    def keys(self, *, kernel: str) -> list[Key]:
-        """Every key of one kernel under which something was measured."""
-        return list(self._records("measurement", Key, is_distinct=True, kernel=kernel))
+    def keys(self, *, device: str, kernel: str) -> list[Key]:
+        """Every key of one device's kernel under which something was measured."""
+        return list(self._records("measurement", Key, {"device": device, "kernel": kernel}, is_distinct=True))
 
     # --- winners ---
 
@@ -93,24 +109,43 @@ class Store(Database):
 
     def best(self, key: Key, kernel: Kernel[Any, Any]) -> tuple[Any, float] | None:
         """(tile, milliseconds) of the winner that was measured under exactly `key`, or None."""
-        for text, time_ms in self.select("tile, time_ms", "best", origin=MEASURED, **vars(key)) if self.is_own else ():
+        wanted = vars(key) | {"origin": MEASURED}
+        for text, time_ms in self.select("tile, time_ms", "best", wanted) if self.is_own else ():
             tile = tile_from(kernel, text)
             return (tile, float(time_ms)) if tile is not None and _is_time(time_ms) else None
         return None
 
-    def all_best(self, *, kernel: str | None = None, device: str | None = None) -> list[Best]:
-        """Every winner, or those of one kernel or device key."""
-        return list(self._records("best", Best, kernel=kernel, device=device))
+    def all_best(self, **wanted: str | None) -> list[Best]:
+        """Every winner, or those whose keys have these values."""
+        return list(self._records("best", Best, wanted))
+
+    def outlines(self, device: str, kernel: str, source_hash: str) -> list[Outline]:
+        """What of a device's winners says how near they are to a problem."""
+        key = {"device": device, "kernel": kernel, "source_hash": source_hash}
+        return [Outline(*row) for row in self.select(", ".join(Outline._fields), "best", key, condition=_HAS_OUTLINE)]
+
+    def has_winner(self, device: str, kernel: str) -> bool:
+        """Whether a device has any of this kernel, of whatever source."""
+        return any(self.select("1", "best", {"device": device, "kernel": kernel}, order="LIMIT 1"))
 
     def _records(
-        self, table: str, type_: type[_Record], *, is_distinct: bool = False, **wanted: str | None
+        self,
+        table: str,
+        type_: type[_Record],
+        wanted: Mapping[str, str | None],
+        *,
+        is_distinct: bool = False,
+        order: str = "rowid",
     ) -> Iterator[_Record]:
-        """Rows, the oldest first; those that cannot be what they should are passed over with one warning for all."""
+        """Rows in this order, the oldest first, read as they are taken; those that cannot be what they should are
+        passed over, with one warning for each table.
+        """
         own: list[str] = [name for name in _names(type_) if name != "key"]
         of_key: list[str] = _names(Key) if "key" in _names(type_) else []
-        columns, order = ", ".join((*of_key, *own)), "" if is_distinct else "ORDER BY rowid"
-        wrong: list[str] = []
-        for row in self.select(f"DISTINCT {columns}" if is_distinct else columns, table, order=order, **wanted):
+        columns = ", ".join((*of_key, *own))
+        wrong = ""
+        what = (f"DISTINCT {columns}", "") if is_distinct else (columns, f"ORDER BY {order}")
+        for row in self.select(what[0], table, wanted, order=what[1]):
             values: dict[str, Any] = dict(zip((*of_key, *own), row, strict=True))
             try:
                 if of_key:
@@ -121,12 +156,39 @@ class Store(Database):
                     values["runs_ms"] = tuple(parse_json(values["runs_ms"]))
                 record = type_(**values)
             except (TileError, TypeError, UsageError) as error:
-                wrong.append(str(error))
+                wrong = wrong or str(error)
                 continue
             yield record
-        if wrong:
-            message = f"{self.path}: {len(wrong)} rows of {table} make no sense and are passed over ({wrong[0]})"
+        if wrong and table not in self._told:
+            self._told.add(table)
+            message = f"{self.path}: rows of {table} make no sense and are passed over, the first as its {wrong}"
             warnings.warn(message, StoreWarning, stacklevel=4)
+
+    # --- problem after problem, in the order of their keys: what reads so holds one of them at a time ---
+
+    def counts(self, device: str, *, kernel: str | None) -> Iterator[tuple[Key, int, int]]:
+        """Of every problem of a device, how many candidates were tried, and how many of them have a time."""
+        names, (matches, values) = ", ".join(_names(Key)), condition_of({"device": device, "kernel": kernel})
+        statement = f"SELECT {names}, COUNT(*), COUNT(time_ms) FROM measurement WHERE {matches} GROUP BY {names}"
+        for *key, tried, valid in self.rows(f"{statement} ORDER BY {names}", values):
+            with suppress(TileError):
+                yield Key(**dict(zip(_names(Key), key, strict=True))), tried, valid
+
+    def winners(self, device: str, *, kernel: str | None) -> Iterator[Best]:
+        """Those of a device."""
+        return self._records("best", Best, {"device": device, "kernel": kernel}, order=", ".join(_names(Key)))
+
+    def candidates(self, device: str, *, kernel: str | None) -> Iterator[Measurement]:
+        """All measurements of a device."""
+        order = ", ".join((*_names(Key), "tile"))
+        return self._records("measurement", Measurement, {"device": device, "kernel": kernel}, order=order)
+
+    def has_results(self, device: str, *, kernel: str | None) -> bool:
+        """Whether there is anything of a device."""
+        wanted = {"device": device, "kernel": kernel}
+        return any(any(self.select("1", table, wanted, order="LIMIT 1")) for table in ("measurement", "best"))
+
+    # --- forgetting ---
 
     def forget(self, *, kernel: str | None = None, device: str | None = None, problem: str | None = None) -> int:
         """Delete the results of one kernel, device key or problem, or all; returns how many measurements went.
@@ -148,7 +210,7 @@ class Store(Database):
         """Whether `tile` gave right answers on `device`; None where nobody has looked, or another installation has."""
         if not self.is_own:
             return None
-        found = self.select("is_right", "checked", **_checked(device, kernel, tile))
+        found = list(self.select("is_right", "checked", _checked(device, kernel, tile)))
         return {(0,): False, (1,): True}.get(found[0]) if found else None
 
     def set_right(self, device: DeviceInfo, kernel: Kernel[Any, Any], tile: Any, *, is_right: bool) -> None:
@@ -162,16 +224,16 @@ class _Patient(Store):
 
     _is_given_up = _is_full = False
 
-    def select(self, columns: str, table: str, *, order: str = "", **wanted: str | None) -> list[tuple[Any, ...]]:
+    def rows(self, statement: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+        """What can be read of what is selected."""
         if self._is_given_up:
-            return []
+            return
         try:
-            return super().select(columns, table, order=order, **wanted)
+            yield from super().rows(statement, values)
         except StoreError as error:
             self._is_given_up = True
             self.close()
             _go_on_without(error)
-            return []
 
     def write(self, statement: str, values: Sequence[Any]) -> int:
         """What is learnt of a tile can be learnt again."""

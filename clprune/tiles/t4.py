@@ -14,18 +14,22 @@ import gzip
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from heapq import merge
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 from clprune.errors import StoreError, TileError, UsageError, shown
-from clprune.files import open_file, write_atomically
+from clprune.files import atomic_writer, open_file
 from clprune.folders import scratch_folder
-from clprune.json_input import read_json
+from clprune.json_input import MAX_BYTES, MAX_VALUES, count_values, read_json
 from clprune.kernels.catalogue import kernel_by_name
 from clprune.kernels.earlier_hashes import todays_hash
-from clprune.tiles.database import ADVICE
+from clprune.tiles.database import ADVICE, StoreWarning
 from clprune.tiles.records import (
     CORRECT,
     IMPORTED,
@@ -62,28 +66,26 @@ class Results:
     best: tuple[Best, ...]
 
 
-def from_store(store: Store, *, kernel: str | None = None, devices: Collection[str] | None = None) -> Results:
-    """Everything in the database, or what belongs to one kernel or to devices of these keys."""
-    results: list[Measurement | Best] = [*store.all_measurements(kernel=kernel), *store.all_best(kernel=kernel)]
-    results = [item for item in results if devices is None or item.key.device in devices]
-    used = {item.key.device for item in results}
-    return Results(
-        devices={key: stored for key, stored in store.devices().items() if key in used},
-        measurements=tuple(item for item in results if isinstance(item, Measurement)),
-        best=tuple(item for item in results if isinstance(item, Best)),
-    )
+def from_store(store: Store) -> Results:
+    """Everything in the database."""
+    measurements, best = tuple(store.all_measurements()), tuple(store.all_best())
+    used = {item.key.device for item in measurements} | {item.key.device for item in best}
+    devices = {key: stored for key, stored in store.devices().items() if key in used}
+    return Results(devices=devices, measurements=measurements, best=best)
 
 
 def into_store(store: Store, results: Results, *, path: str | Path) -> int:
     """Add what the database lacks, marked as imported from the file `path` or where that has it from; what was measured
     here stays. Returns the candidates added.
 
-    Raises StoreError, naming `path`, for what is no tile of today's kernel: nothing is added then.
+    Raises StoreError, naming `path`, for what is no tile of today's kernel or of a device that nobody has described:
+    nothing is added then.
     """
     _check_tiles(results, path)
     added = 0
     with store.transaction():
         known = store.devices()
+        _check_devices(results, {*known, *results.devices}, path)
         for key, device in results.devices.items():
             if key not in known:
                 store.add_device(device)
@@ -92,6 +94,17 @@ def into_store(store: Store, results: Results, *, path: str | Path) -> int:
         for best in results.best:
             store.put_best(_imported(best, path), is_replacing=False)
     return added
+
+
+def _check_devices(results: Results, known: Collection[str], path: str | Path) -> None:
+    """Nobody would see them again: lists and look-ups go by what a device is."""
+    keys = [item.key for item in results.measurements] + [item.key for item in results.best]
+    for device in {key.device for key in keys}.difference(known):
+        raise StoreError(
+            f"it has results of {shown(repr(device))}, which is not in its metadata.devices; expected a file that "
+            "`clprune db export` wrote",
+            path=path,
+        )
 
 
 def _check_tiles(results: Results, path: str | Path) -> None:
@@ -113,17 +126,25 @@ def _check_tiles(results: Results, path: str | Path) -> None:
 
 def to_document(results: Results) -> dict[str, Any]:
     """The document as `json` can write it."""
-    winners = {(best.key, best.tile): best for best in results.best}
-    entries = [_entry(measured, winners.pop((measured.key, measured.tile), None)) for measured in results.measurements]
-    for best in winners.values():  # predicted, or imported without its measurements
+    return _head(results.devices) | {"results": list(_entries(results.measurements, results.best))}
+
+
+def _head(devices: Mapping[str, StoredDevice]) -> dict[str, Any]:
+    """What stands before the results."""
+    facts = {key: vars(device) for key, device in devices.items()}
+    return {"schema_version": T4_VERSION, "metadata": {"clprune_version": __version__, "devices": facts}}
+
+
+def _entries(measurements: Iterable[Measurement], bests: Iterable[Best]) -> Iterator[dict[str, Any]]:
+    """Every candidate, with the winner where it is that; then those that were predicted, or imported without their
+    measurements.
+    """
+    winners = {(best.key, best.tile): best for best in bests}
+    for measured in measurements:
+        yield _entry(measured, winners.pop((measured.key, measured.tile), None))
+    for best in winners.values():
         facts = {name: getattr(best, name) for name in ("key", "tile", "time_ms", "timestamp", *_OWN)}
-        entries.append(_entry(Measurement(**facts), best))
-    devices = {key: vars(device) for key, device in results.devices.items()}
-    return {
-        "schema_version": T4_VERSION,
-        "metadata": {"clprune_version": __version__, "devices": devices},
-        "results": entries,
-    }
+        yield _entry(Measurement(**facts), best)
 
 
 def _entry(measurement: Measurement, best: Best | None) -> dict[str, Any]:
@@ -210,8 +231,60 @@ def read_t4(path: str | Path) -> Results:
 
 def write_t4(path: str | Path, results: Results) -> None:
     """Write a file, compressed where its name ends in `.gz`; equal results give equal bytes. Raises FileError."""
-    text = json.dumps(to_document(results), indent=1).encode()
-    write_atomically(path, gzip.compress(text, mtime=0) if str(path).endswith(".gz") else text)
+    _write(path, results.devices, _entries(results.measurements, results.best))
+
+
+def export(
+    store: Store, path: str | Path, *, kernel: str | None = None, devices: Mapping[str, StoredDevice]
+) -> tuple[int, int]:
+    """The same for what a database has of one kernel or all on `devices`, of which one problem is held at a time.
+    Returns how many measurements and winners there are.
+    """
+    counts = {Measurement: 0, Best: 0}
+    used = {key: device for key, device in devices.items() if store.has_results(key, kernel=kernel)}
+
+    def entries() -> Iterator[dict[str, Any]]:
+        for device in used:  # one that has its first result meanwhile is not in the head
+            measurements: Iterator[Measurement | Best] = store.candidates(device, kernel=kernel)
+            in_order = merge(measurements, store.winners(device, kernel=kernel), key=_place)
+            for _, of_problem in groupby(in_order, key=_place):
+                found = list(of_problem)
+                measured = [item for item in found if isinstance(item, Measurement)]
+                bests = [item for item in found if isinstance(item, Best)]
+                counts[Measurement] += len(measured)
+                counts[Best] += len(bests)
+                yield from _entries(measured, bests)
+
+    _write(path, used, entries())
+    return counts[Measurement], counts[Best]
+
+
+def _place(item: Measurement | Best) -> tuple[str, ...]:
+    return tuple(vars(item.key).values())
+
+
+def _write(path: str | Path, devices: Mapping[str, StoredDevice], entries: Iterable[dict[str, Any]]) -> None:
+    """One result a line. Warns where the file is larger than what `read_t4` takes."""
+    size = values = 0
+    with atomic_writer(path) as file, ExitStack() as stack:
+        is_packed = str(path).endswith(".gz")
+        out = stack.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0)) if is_packed else file
+        before = json.dumps(_head(devices), indent=1).removesuffix("\n}") + ',\n "results": ['
+        for text in chain((before,), _lines(entries), ("\n ]\n}",)):
+            data = text.encode()
+            size, values = size + len(data), values + count_values(text)
+            out.write(data)
+    if size > MAX_BYTES or values > MAX_VALUES:
+        message = (
+            f"{path}: {size} bytes of JSON; `clprune db import` reads at most {MAX_BYTES} with {MAX_VALUES} values: "
+            "choose with --kernel or --device, or give others the database itself, for `clprune db merge`"
+        )
+        warnings.warn(message, StoreWarning, stacklevel=3)
+
+
+def _lines(entries: Iterable[dict[str, Any]]) -> Iterator[str]:
+    for number, entry in enumerate(entries):
+        yield ("," if number else "") + "\n  " + json.dumps(entry)
 
 
 def _imported(item: Any, path: str | Path) -> Any:

@@ -24,6 +24,7 @@ from clprune.errors import FileError
 from clprune.files import open_file, write_atomically
 from clprune.pruning.unit import Mask
 from clprune.training.recipe import Recipe
+from clprune.training.tensor_files import read_pickled
 
 VERSION = 1
 _MAGIC = f"clprune checkpoint {VERSION}\n".encode()
@@ -99,14 +100,14 @@ def load_checkpoint(path: Path, *, key: RunKey) -> Checkpoint | None:
     if not path.exists():
         return None
     with open_file(path, error=FileError) as file:
-        content = file.read()
-    digest, payload = content[len(_MAGIC) :][:_DIGEST_BYTES], content[len(_MAGIC) + _DIGEST_BYTES :]
+        magic, digest = file.read(len(_MAGIC)), file.read(_DIGEST_BYTES)
+        payload = file.read() if magic == _MAGIC else b""
     # the digest is checked first, because torch's reader answers damage with errors of any kind
     broken = FileError(f"is not a whole checkpoint of version {VERSION}; remove it to start anew", path=path)
-    if not content.startswith(_MAGIC) or hashlib.sha256(payload).digest() != digest:
+    if magic != _MAGIC or hashlib.sha256(payload).digest() != digest:
         raise broken
     try:
-        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        state = read_pickled(io.BytesIO(payload))
         apart, files = state.pop("key_apart", None), state.pop("files", None)  # younger than version 1
         then = None if files is None else files.numpy()
         found, checkpoint = state.pop("key"), Checkpoint(**state)

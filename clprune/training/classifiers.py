@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from clprune.errors import ExchangeError, UsageError, WeightsError, shown
 from clprune.files import open_file
+from clprune.training.tensor_files import read_pickled, read_safetensors
 from clprune.training.vision import import_torchvision
 
 #: ImageNet has 21,841; the layer of so many takes up to 2 GB.
@@ -88,9 +88,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     with open_file(path, error=WeightsError) as file:
         try:
             if path.suffix.lower() == ".safetensors":
-                state: Any = load_file(path)
+                state: Any = read_safetensors(path)
             else:
-                state = torch.load(file, map_location="cpu", weights_only=True)
+                state = read_pickled(file)
         except _LOAD_ERRORS as error:
             what = f"{type(error).__name__}: {str(error).strip()}"
             message = f"no state dict that can be read safely ({shown(what, 200)}): expected tensors by name"

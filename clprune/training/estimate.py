@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 
 from clprune.dataset import DataSet
-from clprune.training.layers import BATCH_NORM_MOMENTUM, Normalize
 from clprune.training.module import NetworkModule
+from clprune.training.values import BATCH_NORM_MOMENTUM, Normalize
 
 BATCH = 250
 

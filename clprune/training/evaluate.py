@@ -11,8 +11,9 @@ from torch.nn import functional
 from clprune.darknet.network import check_data
 from clprune.dataset import DataSet, Truth
 from clprune.errors import UsageError
-from clprune.training.layers import Normalize, make_layer
+from clprune.training.layers import make_layer
 from clprune.training.module import NetworkModule
+from clprune.training.values import Normalize
 
 BATCH = 250
 DETECTOR_BATCH = 16

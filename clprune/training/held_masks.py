@@ -9,8 +9,8 @@ from torch import Tensor
 
 from clprune.errors import UsageError
 from clprune.pruning.unit import Mask
-from clprune.training.layers import Weighted
 from clprune.training.module import NetworkModule
+from clprune.training.values import Weighted
 
 
 class HeldMasks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from clprune.darknet.network import Network, check_data
 from clprune.darknet.values import Weights
 from clprune.dataset import DataSet
 from clprune.errors import UsageError
+from clprune.files import check_writable
 from clprune.progress import OnProgress, Progress
 from clprune.pruning.unit import Mask
 from clprune.training.augment import draw_augmentation
@@ -26,12 +26,12 @@ from clprune.training.checkpoint import Checkpoint, load_checkpoint, run_key, sa
 from clprune.training.distillation import Teacher, check_goal, distillation_loss, heads_loss, teacher_module
 from clprune.training.evaluate import check_batch, evaluate
 from clprune.training.held_masks import HeldMasks
-from clprune.training.layers import Weighted
 from clprune.training.module import NetworkModule, load_module, store_weights
 from clprune.training.processor import check_memory, training_device
 from clprune.training.quantize import HeldCodes, Quantization
 from clprune.training.ranks import current_ranks
 from clprune.training.recipe import Recipe
+from clprune.training.values import Weighted
 
 REPORT_EVERY_STEPS = 20
 
@@ -108,15 +108,15 @@ def train(
             purpose=purpose,
         )
         if checkpoint is not None:
-            checkpoint = Path(checkpoint)
-            run.resume(ranks.from_first(functools.partial(load_checkpoint, checkpoint, key=key)))
+            path = Path(checkpoint)
+            run.resume(ranks.from_first(lambda: load_checkpoint(check_writable(path), key=key)))
         if run.epochs_done < recipe.epochs:
             run.tell(0)
         while run.epochs_done < recipe.epochs:
             run.train_epoch(validation)
             if checkpoint is not None and ranks.is_first:
-                save_checkpoint(checkpoint, run.state(), key=key)
-    seen = (weights.seen if weights is not None else 0) + recipe.epochs * run.steps * recipe.batch
+                save_checkpoint(path, run.state(), key=key)
+    seen = (weights.seen if weights is not None else 0) + recipe.epochs * run.steps * run.images_of_step
     trained = store_weights(module, seen=seen)
     if weights is not None:  # the header tells which fork of darknet the model is for
         trained = replace(weights, layers=trained.layers, seen=seen)
@@ -155,7 +155,8 @@ class _Run:
         self.is_detector = module.network.output_layers[0].is_head
         if self.is_detector:  # the few pictures of a batch are no measure of what the teacher saw in training
             module.hold_statistics()
-        self.steps = max(len(data) // recipe.batch, 1)
+        self.images_of_step = max(min(recipe.batch, len(data)), 1)
+        self.steps = max(len(data) // self.images_of_step, 1)
         self.augmenting = torch.Generator()
         self.epochs_done = 0
         self.losses: list[float] = []
@@ -260,7 +261,7 @@ class _Run:
         figures: dict[str, float] = {}
         if step:
             elapsed = max(time.perf_counter() - started, 1e-9)
-            figures = {"loss": loss, "images/s": step * self.recipe.batch / elapsed}
+            figures = {"loss": loss, "images/s": step * self.images_of_step / elapsed}
         if step == self.steps and self.accuracies:
             figures["accuracy"] = self.accuracies[-1]
         epoch, epochs = self.epochs_done + 1, self.recipe.epochs

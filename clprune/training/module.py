@@ -15,7 +15,9 @@ from clprune.darknet.network import Network
 from clprune.darknet.quantize import input_scale
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.errors import UnsupportedLayerError, UsageError
-from clprune.training.layers import Dropout, Normalize, ValueModule, Weighted, make_layer
+from clprune.training.layers import make_layer
+from clprune.training.plain_layers import Dropout
+from clprune.training.values import Normalize, ValueModule, Weighted
 from clprune.training.winograd_layer import WinogradConvolution
 
 

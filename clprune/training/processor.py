@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Literal
 
 import torch
 
 from clprune.darknet.network import Network
 from clprune.errors import LaunchError
+from clprune.machine import memory_bytes
 from clprune.training.ranks import current_ranks
 from clprune.training.recipe import Precision
 
@@ -32,10 +32,8 @@ def check_memory(network: Network, *, images: int) -> None:
     outputs = sum(layer.output.elements for layer in network.layers if not layer.is_identity)
     needed = 4 * (3 * weights + 2 * images * outputs)
     device = training_device()
-    if device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
-    else:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
+    is_gpu = device.type == "cuda"
+    memory = torch.cuda.get_device_properties(device).total_memory if is_gpu else memory_bytes()
     if needed > memory:
         found = f"training {images} images at once needs at least {needed} bytes, the {device.type} has {memory}"
         raise LaunchError(f"{network.path}: {found}; use a smaller network, or a smaller --batch")

@@ -24,8 +24,8 @@ from clprune.darknet.values import Weights
 from clprune.errors import UsageError
 from clprune.quantization.codebook import codebook_coding
 from clprune.quantization.coding import CodebookCoding
-from clprune.training.layers import Weighted
 from clprune.training.module import NetworkModule
+from clprune.training.values import Weighted
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,11 @@ def usual_batch(network: Network) -> int:
     return 16 if network.output_layers[0].is_head else 128
 
 
+#: More would never end, nothing shows any pixel that is shifted farther, products of such factors are still floats of
+#: 32 bits, and PyTorch has no integers for more seeds.
+MOST_EPOCHS, _MOST_SHIFT, _LARGEST, _LAST_SEED = 1_000_000, 1_000_000, 1e18, (1 << 63) - 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One training run.
@@ -55,22 +60,25 @@ class Recipe:
 
     def __post_init__(self) -> None:
         accepted = {
-            "epochs": (self.epochs >= 1, "at least 1"),
+            "epochs": (1 <= self.epochs <= MOST_EPOCHS, f"1 to {MOST_EPOCHS}"),
             "batch": (self.batch >= 1, "at least 1"),
-            "learning_rate": (0 < self.learning_rate < math.inf, "more than 0"),
+            "learning_rate": (0 < self.learning_rate <= _LARGEST, f"more than 0 and at most {_LARGEST}"),
             "optimiser": (self.optimiser in get_args(Optimiser), f"one of {', '.join(get_args(Optimiser))}"),
-            "winograd_learning_rate": (0 < self.winograd_learning_rate < math.inf, "more than 0"),
+            "winograd_learning_rate": (
+                0 < self.winograd_learning_rate <= _LARGEST,
+                f"more than 0 and at most {_LARGEST}",
+            ),
             "momentum": (0 <= self.momentum < 1, "from 0 to less than 1"),
-            "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
+            "weight_decay": (0 <= self.weight_decay <= _LARGEST, f"0 to {_LARGEST}"),
             "warm_up": (0 <= self.warm_up < 1, "a share from 0 to less than 1"),
             "dropout_ramp": (0 <= self.dropout_ramp <= 1, "a share from 0 to 1"),
             "dropout_strength": (0 <= self.dropout_strength <= 1, "a share from 0 to 1"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "a share from 0 to less than 1"),
             "distillation": (0 <= self.distillation <= 1, "a share from 0 to 1"),
-            "temperature": (0 < self.temperature < math.inf, "more than 0"),
-            "shift_pixels": (self.shift_pixels >= 0, "at least 0"),
+            "temperature": (0 < self.temperature <= _LARGEST, f"more than 0 and at most {_LARGEST}"),
+            "shift_pixels": (0 <= self.shift_pixels <= _MOST_SHIFT, f"0 to {_MOST_SHIFT}"),
             "precision": (self.precision in get_args(Precision), f"one of {', '.join(get_args(Precision))}"),
-            "seed": (self.seed >= 0, "at least 0"),
+            "seed": (0 <= self.seed <= _LAST_SEED, f"0 to {_LAST_SEED}"),
         }
         for name, (good, expected) in accepted.items():
             if not good:

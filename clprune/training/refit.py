@@ -11,34 +11,30 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from clprune.darknet.kinds.base import Layer, MatrixLayer, WeightedLayer
-from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.network import Network, check_data
 from clprune.darknet.values import LayerWeights, Weights
 from clprune.dataset import DataSet
+from clprune.pruning.channels import by_input
 from clprune.pruning.least_squares import FEW_STEPS, STEPS, solve_rows
 from clprune.pruning.network import Masks, layer_values
+from clprune.pruning.unit import Mask
 from clprune.pruning.winograd import transformed
 from clprune.training.distillation import distillation_loss, heads_loss
-from clprune.training.layers import bordered
 from clprune.training.module import load_layer, load_module
-from clprune.training.winograd_layer import input_tiles
+from clprune.training.refit_sums import Batches, Sums, sums_of
 from clprune.winograd.transforms import transform_matrices
 
 #: Layers with more columns (VGG16's first connected layer) stay as they are: their Gram matrix would fill the memory.
 MOST_COLUMNS = 4608
-
-#: Places of images by which a layer is fitted: at least so many, and so many for each column.
-SAMPLES, SAMPLES_PER_COLUMN = 8_192, 4
 
 #: Images that layers are fitted on, and the values of all their layers that are held at most.
 CALIBRATION_IMAGES, MOST_VALUES = 256, 1 << 29
@@ -52,10 +48,11 @@ HELD_BYTES = 1 << 29
 #: How far answers are at most from those of the dense network.
 MOST_DIVERGENCE = 1e30
 
+#: Of some channels, whether they are: `[C]`.
+Channels = NDArray[np.bool_]
+
 #: Values of a layer's columns that are held at once.
 CHUNK_VALUES = 1 << 25
-
-Batches = list[Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,19 +68,54 @@ class Refitted:
     divergence: float
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Sums:
-    """Sums over samples of inputs x and dense inputs d, of which x x^T and d x^T are taken about the means."""
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How far a fit goes: to layers `only`, by which images, and how well.
 
-    gram: NDArray[np.float64]
-    cross: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    dense_mean: NDArray[np.float64]
+    None: to the layers of the masks and all whose inputs they change. `is_judged`: by the images that judge a change,
+    and no better than ranking needs; else by all of them. `is_alone`: each layer as if it alone were pruned.
+    """
 
-    def without(self, gone: NDArray[np.bool_]) -> _Sums:
-        """Those of the same inputs but for columns that are zero now."""
-        kept = (~gone).astype(np.float64)
-        return replace(self, gram=self.gram * np.outer(kept, kept), cross=self.cross * kept, mean=self.mean * kept)
+    only: Collection[int] | None = None
+    is_judged: bool = False
+    is_alone: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Of `solve_rows`."""
+        return FEW_STEPS if self.is_judged else STEPS
+
+
+#: To the end; by little, to rank whole choices; not at all.
+WHOLE, QUICK, AS_IS = Extent(), Extent(is_judged=True, is_alone=True), Extent(only=())
+
+
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    """What a layer is given, what the dense network gives it, and which channels are the same for all images."""
+
+    found: Batches
+    dense: Batches
+    _: KW_ONLY
+    constant: Channels
+
+    def columns_gone(self, layer: MatrixLayer) -> Channels | None:
+        """Columns `[K]` that are zero because channels are gone, where nothing else is another one; else None.
+
+        A channel that is zero for these images alone is another one.
+        """
+        pairs = [
+            (found.flatten(2), other.flatten(2))
+            for found, other in zip(self.found, self.dense, strict=True)
+            if found.dim() > 2
+        ]
+        if not pairs:
+            return None
+        same = torch.stack([(found == other).all(2).all(0) for found, other in pairs]).all(0).numpy()
+        zero = torch.stack([(found == 0).all(2).all(0) for found, _ in pairs]).all(0).numpy()
+        if not (same | zero & self.constant).all():
+            return None
+        return np.repeat(~same, layer.matrix_shape(None)[1] // len(same))
 
 
 class Reference:
@@ -109,12 +141,20 @@ class Reference:
         self.answers = self._answers(self.outputs)
         wanted = max(fewest_judged, int(JUDGED_WORK // max(sum(map(_work, network.layers)), 1)))
         self._judged = min(len(batches), -(-wanted // count))
-        self._sums: dict[tuple[int, int | None], _Sums] = {}
+        self._sums: dict[tuple[int, int | None], Sums] = {}
         self._fitted: dict[bytes, LayerWeights] = {}
 
     def work_from(self, index: int) -> int:
         """Multiplications by which a change of layer `index` is judged."""
         return sum(map(_work, self.network.layers[index:])) * self.judged
+
+    def work_to_fit(self, index: int) -> int:
+        """Multiplications by which layer `index` is fitted to rank it, at most."""
+        layer = self.network.layers[index]
+        if not isinstance(layer, MatrixLayer) or not _can_be_fitted(layer, None):
+            return 0
+        rows, columns = layer.matrix_shape(None)
+        return FEW_STEPS * rows * columns**2
 
     @property
     def judged(self) -> int:
@@ -122,40 +162,26 @@ class Reference:
         return sum(map(len, self.outputs[-1][: self._judged]))
 
     @torch.no_grad()
-    def refit(
-        self,
-        pruned: Weights,
-        masks: Masks,
-        *,
-        only: Collection[int] | None = None,
-        judges: bool = False,
-        is_quick: bool = False,
-    ) -> Refitted:
-        """Fit the layers of `masks`, and those whose inputs they change, or of all these the layers `only`.
+    def refit(self, pruned: Weights, masks: Masks, extent: Extent = WHOLE) -> Refitted:
+        """Fit the layers of `masks`, and those whose inputs they change, as far as `extent` says.
 
-        `pruned` are weights of this network with zeros where `masks` are False. What `judges` is done by the images
-        that judge a change, of which the answers then are, and fitted no better than ranking needs; `is_quick`, each
-        layer is fitted as if it alone were pruned, too.
+        `pruned` are weights of this network with zeros where `masks` are False. Answers are those of the images that
+        `extent` speaks of.
         """
-        judges = judges or is_quick
-        values, part, steps = (
-            list(pruned.layers),
-            slice(self._judged if judges else None),
-            FEW_STEPS if judges else STEPS,
-        )
+        values, only = list(pruned.layers), extent.only
+        part = slice(self._judged if extent.is_judged else None)
         outputs = {index: batches[part] for index, batches in self.outputs.items()}
         found: dict[int, Batches] = {-1: outputs[-1]}
-        for layer, torch_layer, dense in zip(
-            self.network.layers, self._module.layers, self.weights.layers, strict=True
-        ):
+        constant: dict[int, Channels] = {-1: np.zeros(self.network.input.channels, np.bool_)}
+        modules = zip(self.network.layers, self._module.layers, self.weights.layers, strict=True)
+        for layer, torch_layer, dense in modules:
             inputs, own = [found[source] for source in layer.sources], values[layer.index]
             is_same = all(found[source] is outputs[source] for source in layer.sources)
             is_meant = (layer.index in masks or not is_same) and (only is None or layer.index in only)
             if is_meant and own is not None and isinstance(layer, MatrixLayer) and _can_be_fitted(layer, own.winograd):
-                before = outputs[layer.sources[0]]
-                own = values[layer.index] = self._fit(
-                    layer, own, masks.get(layer.index), inputs[0], before, is_quick=is_quick, steps=steps
-                )
+                there = _Inputs(inputs[0], outputs[layer.sources[0]], constant=constant[layer.sources[0]])
+                own = values[layer.index] = self._fit(layer, own, masks.get(layer.index), there, extent)
+            constant[layer.index] = _constant(layer, own, [constant[source] for source in layer.sources])
             if is_same and own is dense:
                 found[layer.index] = outputs[layer.index]
             else:
@@ -182,50 +208,37 @@ class Reference:
         assert isinstance(layer, MatrixLayer) and values is not None
         inputs = [self.outputs[source][: self._judged] for source in layer.sources]
         if _can_be_fitted(layer, values.winograd):
-            values = self._fit(layer, values, mask, inputs[0], inputs[0], steps=FEW_STEPS)
+            there = _Inputs(inputs[0], inputs[0], constant=np.zeros(layer.input.channels, np.bool_))
+            values = self._fit(layer, values, mask, there, Extent(is_judged=True))
         found, dense = _run(load_layer(layer, values).eval(), inputs), self.outputs[index][: self._judged]
         lost = sum(float((one - other).square().sum()) for one, other in zip(found, dense, strict=True))
         error = lost / max(sum(float(one.square().sum()) for one in dense), 1e-30)
         return min(error, MOST_DIVERGENCE) if math.isfinite(error) else MOST_DIVERGENCE
 
     def _fit(
-        self,
-        layer: MatrixLayer,
-        values: LayerWeights,
-        mask: NDArray[np.bool_] | None,
-        inputs: Batches,
-        dense: Batches,
-        *,
-        steps: int,
-        is_quick: bool = False,
+        self, layer: MatrixLayer, values: LayerWeights, mask: Mask | None, inputs: _Inputs, extent: Extent
     ) -> LayerWeights:
-        """For `inputs` in place of the `dense` network's."""
-        if inputs is not dense:
-            gone = None if values.winograd is not None else _columns_gone(layer, inputs, dense)
+        if inputs.found is not inputs.dense:
+            gone = None if values.winograd is not None else inputs.columns_gone(layer)
             if gone is not None:
-                return self._solved(layer, values, mask, self._dense_sums(layer, None).without(gone), steps=steps)
-            if not is_quick:
-                return self._solved(layer, values, mask, _sums(layer, values.winograd, inputs, dense), steps=steps)
+                return self._solved(layer, values, mask, self._dense_sums(layer, None).without(gone), extent)
+            if not extent.is_alone:
+                sums = sums_of(layer, values.winograd, inputs.found, inputs.dense)
+                return self._solved(layer, values, mask, sums, extent)
             if mask is None:
                 return values
-        digest = hashlib.sha256(f"{layer.index} {values.winograd} {steps}".encode())
+        digest = hashlib.sha256(f"{layer.index} {values.winograd} {extent.steps}".encode())
         for array in (values.weights, np.ones(1) if mask is None else mask):
             digest.update(array.tobytes())
         if digest.digest() not in self._fitted:
             if sum(held.weights.nbytes for held in self._fitted.values()) > HELD_BYTES:
                 self._fitted.clear()
             sums = self._dense_sums(layer, values.winograd)
-            self._fitted[digest.digest()] = self._solved(layer, values, mask, sums, steps=steps)
+            self._fitted[digest.digest()] = self._solved(layer, values, mask, sums, extent)
         return self._fitted[digest.digest()]
 
     def _solved(
-        self,
-        layer: MatrixLayer,
-        values: LayerWeights,
-        mask: NDArray[np.bool_] | None,
-        sums: _Sums,
-        *,
-        steps: int,
+        self, layer: MatrixLayer, values: LayerWeights, mask: Mask | None, sums: Sums, extent: Extent
     ) -> LayerWeights:
         dense = layer_values(self.weights, layer.index)
         if values.winograd is not None:
@@ -234,16 +247,16 @@ class Reference:
         target, start = (_rows(each, each.weights).astype(np.float64) for each in (dense, values))
         is_dense = sums.cross is sums.gram
         right = (target - start) @ sums.gram if is_dense else target @ sums.cross - start @ sums.gram
-        change = solve_rows(sums.gram, right, kept, steps=steps)
+        change = solve_rows(sums.gram, right, kept, steps=extent.steps)
         # a row that keeps nothing is a channel that is gone: no constant takes its place
         constant = np.where(kept.any(axis=1), target @ sums.dense_mean - (start + change) @ sums.mean, 0)
         return _with_rows(values, start + change, constant.astype(np.float32))
 
-    def _dense_sums(self, layer: MatrixLayer, winograd: int | None) -> _Sums:
+    def _dense_sums(self, layer: MatrixLayer, winograd: int | None) -> Sums:
         """Of the dense network's inputs, of all images: every choice of a layer that is pruned alone has the same."""
         dense, key = self.outputs[layer.sources[0]], (layer.index, winograd)
         if key not in self._sums:
-            self._sums[key] = _sums(layer, winograd, dense, dense)
+            self._sums[key] = sums_of(layer, winograd, dense, dense)
         return self._sums[key]
 
     def _answers(self, outputs: Mapping[int, Batches]) -> NDArray[np.float64]:
@@ -282,6 +295,20 @@ def _column_values(layer: Layer) -> int:
     return layer.matrix_shape(None)[1] * layer.output.height * layer.output.width
 
 
+def _constant(layer: Layer, values: LayerWeights | None, sources: Sequence[Channels]) -> Channels:
+    """Output channels that no image changes: those that no weight leads to, wherever such channels are passed on."""
+    found = np.zeros(layer.output.channels, np.bool_)
+    if isinstance(layer, MatrixLayer) and values is not None and not layer.is_grouped:
+        by_channel = values.weights if values.winograd is not None else by_input(layer, values.weights)
+        leads = (by_channel != 0).any(axis=(0, 1) if values.winograd is not None else 2)
+        found[:] = ~(leads & ~sources[0]).any(axis=1)
+    elif layer.carries_channels and {len(source) for source in sources} == {len(found)}:
+        found[:] = np.all(sources, axis=0)
+    elif layer.concatenates_channels:
+        found[:] = np.concatenate(sources)
+    return found
+
+
 def _can_be_fitted(layer: MatrixLayer, winograd: int | None) -> bool:
     if layer.is_grouped or not layer.has_own_matrix:
         return False
@@ -309,71 +336,3 @@ def _with_rows(values: LayerWeights, rows: NDArray[np.float64], constant: NDArra
     if values.mean is not None:
         return replace(values, weights=weights, mean=values.mean - constant, coding=None)
     return replace(values, weights=weights, biases=values.biases + constant, coding=None)
-
-
-def _columns_gone(layer: MatrixLayer, inputs: Batches, dense: Batches) -> NDArray[np.bool_] | None:
-    """Columns `[K]` that are zero because channels are gone, where nothing else is another one; else None."""
-    pairs = [
-        (found.flatten(2), other.flatten(2)) for found, other in zip(inputs, dense, strict=True) if found.dim() > 2
-    ]
-    if not pairs:
-        return None
-    same = torch.stack([(found == other).all(2).all(0) for found, other in pairs]).all(0)
-    zero = torch.stack([(found == 0).all(2).all(0) for found, _ in pairs]).all(0)
-    if not bool((same | zero).all()):
-        return None
-    gone: NDArray[np.bool_] = (~same).numpy()
-    return np.repeat(gone, layer.matrix_shape(None)[1] // len(gone))
-
-
-def _sums(layer: MatrixLayer, winograd: int | None, inputs: Batches, dense: Batches) -> _Sums:
-    images, columns = sum(map(len, inputs)), layer.matrix_shape(None)[1]
-    wanted = -(-max(SAMPLES, SAMPLES_PER_COLUMN * columns) // images)
-    count = 0
-    gram, cross, mean, dense_mean = (np.zeros(()) for _ in range(4))
-    for found, expected in zip(inputs, dense, strict=True):
-        x = _columns(layer, winograd, found, wanted)
-        d = x if inputs is dense else _columns(layer, winograd, expected, wanted)
-        gram = gram + (x @ x.T).double().numpy()
-        if d is not x:
-            cross = cross + (d @ x.T).double().numpy()
-        mean, dense_mean = mean + x.double().sum(1).numpy(), dense_mean + d.double().sum(1).numpy()
-        count += x.shape[1]
-    mean, dense_mean = mean / count, dense_mean / count
-    gram = gram - count * np.outer(mean, mean)
-    cross = gram if inputs is dense else cross - count * np.outer(dense_mean, mean)
-    return _Sums(gram=gram, cross=cross, mean=mean, dense_mean=dense_mean)
-
-
-def _columns(layer: MatrixLayer, winograd: int | None, x: Tensor, wanted: int) -> Tensor:
-    """What each row of the layer is multiplied by, `[K, samples]`: `wanted` places of each image, all where it has
-    fewer.
-    """
-    if not isinstance(layer, Convolutional):
-        return x.contiguous().flatten(1).T
-    if winograd is None:
-        # only the places that were drawn are taken: unfolding whole images would cost many times as much
-        window = layer.own_window
-        padded = bordered(x, window, 0.0)
-        reach_y, reach_x = window.dilation_y * (window.size_y - 1), window.dilation_x * (window.size_x - 1)
-        down = (padded.shape[2] - reach_y - 1) // window.stride_y + 1
-        across = (padded.shape[3] - reach_x - 1) // window.stride_x + 1
-        drawn, width = _places(down * across, wanted), padded.shape[3]
-        corners = drawn // across * window.stride_y * width + drawn % across * window.stride_x
-        rows = torch.arange(window.size_y)[:, None] * window.dilation_y
-        within = (rows * width + torch.arange(window.size_x) * window.dilation_x).flatten()
-        return padded.flatten(2)[:, :, within[:, None] + corners].permute(1, 2, 0, 3).flatten(0, 1).flatten(1)
-    transforms = transform_matrices(winograd)
-    first, last = (torch.from_numpy(np.kron(side, side).astype(np.float32))
-                   for side in (transforms.input_array, transforms.output_array))  # fmt: skip
-    tiles = first @ input_tiles(x, tile=winograd, padding=layer.window.top)
-    tiles = tiles.view(len(first), -1, len(x), x.shape[1])
-    tiles = tiles[:, _places(tiles.shape[1], max(wanted // len(last), 1))].flatten(1, 2)
-    return torch.einsum("px,xtc->xctp", last, tiles).flatten(0, 1).flatten(1)
-
-
-def _places(count: int, wanted: int) -> Tensor:
-    """`wanted` of `count` places, drawn at random but always the same; all where there are no more."""
-    if wanted >= count:
-        return torch.arange(count)
-    return torch.randperm(count, generator=torch.Generator().manual_seed(count))[:wanted]

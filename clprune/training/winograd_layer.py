@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.pruning.winograd import sensitivities
-from clprune.training.layers import Weighted
+from clprune.training.values import Weighted
 from clprune.winograd.transforms import transform_filters, transform_matrices
 
 #: Output tiles whose transforms have factors of 1 alone, which bfloat16 has exactly.

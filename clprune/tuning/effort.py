@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from clprune.errors import UsageError
@@ -13,15 +14,17 @@ class Effort:
 
     `problem_seconds`: per problem; `most_seconds`: in all, from the start of workers to comparisons in the network.
     `patience`: the search of a problem ends early when the model hopes to save less than this share of the best time,
-    twice in a row; 0 never. `likely_only`: leave out kernels that a layer could be computed by but hardly ever is
-    fastest with. `limit_seconds`: for one candidate, from build to check. `rounds`: of the final comparisons in turns.
-    `contenders`: per layer, that are measured in the network at last.
+    twice in a row; 0 never. `hopeless_ratio`: it ends, too, where the best tile of the first candidates takes so many
+    times as long as what another kernel has reached for the layer. `likely_only`: leave out kernels that a layer could
+    be computed by but hardly ever is fastest with. `limit_seconds`: for one candidate, from build to check. `rounds`:
+    of the final comparisons in turns. `contenders`: per layer, that are measured in the network at last.
     """
 
     name: str
     problem_seconds: float
     most_seconds: float
     patience: float
+    hopeless_ratio: float
     limit_seconds: float
     rounds: int
     contenders: int
@@ -38,16 +41,31 @@ EFFORTS = (
         problem_seconds=5,
         most_seconds=55,
         patience=0.01,
+        hopeless_ratio=1.5,
         limit_seconds=10,
         rounds=7,
         contenders=2,
         likely_only=True,
     ),
     Effort(
-        name="normal", problem_seconds=30, most_seconds=900, patience=0.003, limit_seconds=30, rounds=15, contenders=4
+        name="normal",
+        problem_seconds=30,
+        most_seconds=900,
+        patience=0.003,
+        hopeless_ratio=2.0,
+        limit_seconds=30,
+        rounds=15,
+        contenders=4,
     ),
     Effort(
-        name="thorough", problem_seconds=150, most_seconds=7200, patience=0.0, limit_seconds=60, rounds=31, contenders=8
+        name="thorough",
+        problem_seconds=150,
+        most_seconds=7200,
+        patience=0.0,
+        hopeless_ratio=math.inf,
+        limit_seconds=60,
+        rounds=31,
+        contenders=8,
     ),
 )
 DEFAULT_EFFORT = "normal"

@@ -66,13 +66,15 @@ def default_hyperparameters(features: int) -> Hyperparameters:
 class GaussianProcess:
     """Mean and variance `[points]` of points `x` `[points, features]` in `groups` `[points]`, given what was observed.
 
-    Before any observation the mean is 0. `log_likelihood` is that of the observations, up to a constant.
+    Before any observation the mean is 0.
     """
 
     def __init__(self, x: Array, *, groups: Integers, likeness: Array, hyperparameters: Hyperparameters) -> None:
         p = hyperparameters
+        self._features = np.ascontiguousarray(x.T)
         self._scaled = np.ascontiguousarray((x * np.exp(-p.lengths)).T)
         self._jumps2 = np.exp(2 * (p.jump - p.lengths))
+        self._squares: dict[tuple[int, float], Array] = {}
         self._groups, self._likeness = groups, likeness
         self._signal2, self._offset2 = float(np.exp(2 * p.signal)), float(np.exp(2 * p.offset))
         self._noise2 = float(np.exp(2 * p.noise))
@@ -81,7 +83,6 @@ class GaussianProcess:
         self._expected: deque[tuple[int, Array, float]] = deque()
         self.mean = np.zeros(len(x))
         self.variance = np.full(len(x), self._signal2 + self._offset2)
-        self.log_likelihood = 0.0
 
     @property
     def deviation(self) -> Array:
@@ -113,18 +114,25 @@ class GaussianProcess:
         number, step, doubt = self._expected.popleft()
         surprise = value - float(self.mean[number])
         self.mean += step * (surprise / np.sqrt(doubt))
-        self.log_likelihood -= 0.5 * (surprise**2 / doubt + float(np.log(doubt)))
 
     def _covariances(self, number: int) -> Array:
         """`[points]`: of all points with one, before any observation."""
         squares = np.zeros(self._scaled.shape[1])
-        for feature, jump2 in zip(self._scaled, self._jumps2, strict=True):
-            difference = feature - feature[number]
-            squares += difference**2 + jump2 * (difference != 0)
+        for feature in range(len(self._scaled)):
+            squares += self._square(feature, number)
         root = _SQRT5 * np.sqrt(squares)
         group = self._groups[number]
         matern = (1 + root + root**2 / 3) * np.exp(-root) * self._likeness[self._groups, group]
         return np.asarray(self._signal2 * matern + self._offset2 * (self._groups == group), np.float64)
+
+    def _square(self, feature: int, number: int) -> Array:
+        """`[points]`: the part of a feature in r^2 to one point; the same for every point with its value."""
+        key = feature, float(self._features[feature, number])
+        if key not in self._squares:
+            scaled = self._scaled[feature]
+            difference = scaled - scaled[number]
+            self._squares[key] = difference**2 + self._jumps2[feature] * (difference != 0)
+        return self._squares[key]
 
 
 def fit_hyperparameters(
@@ -142,12 +150,11 @@ def fit_hyperparameters(
     `steps` random moves, the better ones kept; costs O(steps * points^3).
     """
 
+    likelihood = _Likelihood(x, y, groups=groups, likeness=likeness)
+
     def score(parameters: Hyperparameters) -> float:
-        process = GaussianProcess(x, groups=groups, likeness=likeness, hyperparameters=parameters)
-        for number, value in enumerate(y):
-            process.observe(number, float(value))
         prior = 0.05 * float((parameters.lengths**2).sum())  # few points say little about a length scale, or a jump
-        return process.log_likelihood - prior - 0.1 * (parameters.jump - USUAL_JUMP) ** 2
+        return likelihood(parameters) - prior - 0.1 * (parameters.jump - USUAL_JUMP) ** 2
 
     best, best_score, scale = start, score(start), 0.8
     for _ in range(steps):
@@ -159,3 +166,47 @@ def fit_hyperparameters(
         else:
             scale = max(0.15, scale * 0.93)
     return best
+
+
+class _Likelihood:
+    """Logarithm of the likelihood of values `y` `[points]` in a `GaussianProcess`, at ever other hyperparameters."""
+
+    def __init__(self, x: Array, y: Array, *, groups: Integers, likeness: Array) -> None:
+        self._y = y
+        self._pairs = np.tril_indices(len(y))
+        first, second = self._pairs
+        difference = (x[first] - x[second]).T
+        self._squares = np.ascontiguousarray(difference**2)
+        self._differs = np.ascontiguousarray(difference != 0).astype(np.float64)
+        self._likeness = likeness[groups[first], groups[second]]
+        self._is_same = (groups[first] == groups[second]).astype(np.float64)
+
+    def __call__(self, p: Hyperparameters) -> float:
+        """Up to a constant."""
+        weights = np.exp(-2 * p.lengths)
+        squares = np.einsum("f,fp->p", weights, self._squares)
+        squares += np.exp(2 * p.jump) * np.einsum("f,fp->p", weights, self._differs)
+        root = _SQRT5 * np.sqrt(squares)
+        covariances = np.exp(2 * p.signal) * self._likeness * (1 + root + root**2 / 3) * np.exp(-root)
+        covariances += np.exp(2 * p.offset) * self._is_same
+        table = np.empty((len(self._y) + 1, len(self._y)))
+        table[self._pairs] = covariances
+        table[-1] = self._y
+        return _log_density(table, noise2=float(np.exp(2 * p.noise)))
+
+
+def _log_density(table: Array, *, noise2: float) -> float:
+    """Of normal variables at given values, up to a constant.
+
+    `table` `[points + 1, points]` has their covariances without the noise, of which the lower half is read, and below
+    them the values. Cholesky's factor is found column by column, and with it what solves for the values.
+    """
+    columns = np.empty(table.shape[::-1])
+    total = 0.0
+    for number in range(len(columns)):
+        column = table[number:, number] - np.einsum("kp,k->p", columns[:number, number:], columns[:number, number])
+        doubt = max(float(column[0]), 0.0) + noise2
+        column /= np.sqrt(doubt)
+        columns[number, number:] = column
+        total -= 0.5 * (float(column[-1]) ** 2 + float(np.log(doubt)))
+    return total

@@ -10,6 +10,7 @@ the model as points of another group, believed the less the farther the problem 
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -129,6 +130,7 @@ class ModelSearch:
         self._generator = np.random.default_rng(seed)
         self._known = {tile: time_ms for tile, time_ms in (known or {}).items() if tile in self._number}
         self._pending: dict[Any, None] = {}
+        self._is_untried = np.array([tile not in self._known for tile in self._tiles], np.bool_)
         self._similar = _prepared(similar, parameters=parameters, generator=self._generator)
         self._queue = [tile for tile in dict.fromkeys(starts) if tile in self._number]
         count = RANDOM_TILES if not similar else 0
@@ -146,7 +148,7 @@ class ModelSearch:
     def fastest(self, count: int) -> list[tuple[Any, float]]:
         """At most `count` tiles with their milliseconds, the fastest first."""
         timed = [(tile, time_ms) for tile, time_ms in self._known.items() if time_ms is not None]
-        return sorted(timed, key=lambda item: item[1])[:count]
+        return heapq.nsmallest(count, timed, key=lambda item: item[1])
 
     def is_invalid(self, tile: Any) -> bool:
         """Whether it was tried, and has no time."""
@@ -161,6 +163,7 @@ class ModelSearch:
                 return None
             tile = self._tiles[number]
         self._pending[tile] = None
+        self._is_untried[self._number[tile]] = False
         if self._view is not None:
             self._view.promise(self._number[tile])
         return tile
@@ -169,6 +172,7 @@ class ModelSearch:
         """Report the outcome of a tile: milliseconds, or None where it is invalid."""
         self._pending.pop(tile, None)
         self._known[tile] = time_ms
+        self._is_untried[self._number[tile]] = False
         view = self._view
         if view is None:
             return
@@ -204,9 +208,7 @@ class ModelSearch:
 
     def _untried(self) -> npt.NDArray[np.int64]:
         """Numbers of tiles that are neither known nor pending; of very many, those near the best and some others."""
-        untried = np.array(
-            [n for n, tile in enumerate(self._tiles) if tile not in self._known and tile not in self._pending], np.int64
-        )
+        untried = np.flatnonzero(self._is_untried)
         centres = self._points[[self._number[tile] for tile, _ in self.fastest(_CENTRES)]]
         if len(untried) <= MOST_PREDICTED or not len(centres):
             return untried

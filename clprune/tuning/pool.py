@@ -3,6 +3,8 @@
 A driver that crashes or hangs takes a worker with it, never the search: a new worker takes the place of the old one,
 candidates that had been prepared there are prepared again, and the one that was being worked on gets another chance
 with nothing beside it. It counts as invalid only when its worker ends then, too.
+
+Whatever is under way when the time of all is over is given up, and none of it blamed.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ MOST_LOSSES, MOST_LOSSES_FROM_OUTSIDE = 2, 4
 _OUTSIDE_SIGNALS = tuple(getattr(signal, name, None) for name in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"))
 _COMMAND = "import sys; sys.path[:] = {path!r}; from clprune.tuning.worker import main; main()"
 _BUG_MARK = "Traceback (most recent call last)"
+_LEAST_SECONDS = 1.0  # for requests that take no time, once it is over
 _POLL_SECONDS = 0.2  # a wait without an end would not hear Ctrl-C on every system
 
 
@@ -65,7 +68,7 @@ class Worker:
 
     def __init__(self, info: DeviceInfo) -> None:
         """Start the process and return at once."""
-        self._is_open, self._task = False, b""
+        self.is_open, self._task = False, b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the process, see close()
         self._process = subprocess.Popen(
             [sys.executable, "-c", _COMMAND.format(path=sys.path)],
@@ -78,30 +81,29 @@ class Worker:
         self._answers = cast(BinaryIO, self._process.stdout)
         self._send(pickle.dumps(("open", (info,))))
 
-    def call(self, request: bytes, *, task: bytes, limit_s: float) -> Any:
-        """The answer to a pickled (method, arguments), given `task` before. Raises WorkerLost, NoDeviceError.
+    def call(self, request: bytes, *, task: bytes, limit_s: float, end_s: float) -> Any:
+        """The answer to a pickled (method, arguments), given `task` before, within `limit_s` seconds and by about
+        `end_s` of time.monotonic(). Raises WorkerLost, NoDeviceError.
 
         Ctrl-C ends the process: nobody would read its answer.
         """
         try:
-            self._get_ready(task)
-            self._send(request)
-            return self._receive(limit_s)
+            self._get_ready(task, end_s)
+            return self._answer(request, _within(limit_s, end_s))
         except KeyboardInterrupt:
             self._process.kill()
             raise
 
-    def _get_ready(self, task: bytes) -> None:
+    def _get_ready(self, task: bytes, end_s: float) -> None:
         """Wait until the device is open and `task` is known there. Raises WorkerLost that is early."""
         try:
-            if not self._is_open:
-                refusal = self._receive(OPEN_SECONDS)
+            if not self.is_open:
+                refusal = self._answer(b"", _within(OPEN_SECONDS, end_s))
                 if isinstance(refusal, ClpruneError):
                     raise refusal
-                self._is_open = True
+                self.is_open = True
             if task is not self._task:
-                self._send(task)
-                self._receive(OPEN_SECONDS)
+                self._answer(task, _within(OPEN_SECONDS, end_s))
                 self._task = task
         except WorkerLost as loss:
             loss.is_early = True
@@ -128,7 +130,8 @@ class Worker:
         with suppress(OSError):  # its end shows when the answer is awaited
             send(self._requests, request)
 
-    def _receive(self, limit_s: float) -> Any:
+    def _answer(self, request: bytes, limit_s: float) -> Any:
+        """The answer to `request`, or of none to what was sent before. A process that hangs does not even read."""
         is_late = threading.Event()
 
         def end_it() -> None:
@@ -138,6 +141,8 @@ class Worker:
         timer = threading.Timer(limit_s, end_it)
         timer.start()
         try:
+            if request:
+                self._send(request)
             return receive(self._answers)
         except (EOFError, OSError, ValueError):
             status = self._process.wait()
@@ -159,13 +164,14 @@ class Worker:
 class WorkerPool(Closing):
     """A fixed number of workers on one device; use it as a context manager.
 
-    `limit_s` bounds one request: build, run and check of one candidate. Raises NoDeviceError, at the first use, when
-    workers cannot open the device, and RuntimeError for a bug in one of them.
+    `limit_s` bounds one request: build, run and check of one candidate; at `end_s` of time.monotonic(), which may be
+    set anew, all of them end. Raises NoDeviceError, at the first use, when workers cannot open the device, and
+    RuntimeError for a bug in one of them.
     """
 
     def __init__(self, info: DeviceInfo, *, count: int | None = None, limit_s: float = 30.0) -> None:
         """Start `count` processes (by default one per core, at most eight) and return at once."""
-        self._info, self._limit_s = info, limit_s
+        self._info, self._limit_s, self.end_s = info, limit_s, math.inf
         self.count = count or min(available_cores(), MOST_WORKERS)
         self._task = b""
         self._holders: dict[Any, int] = {}  # prepared tile -> number of the worker that holds it
@@ -204,6 +210,11 @@ class WorkerPool(Closing):
         """Whether workers ended that were busy with candidates of this task."""
         return bool(self._losses)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is begun any more."""
+        return self._is_giving_up or time.monotonic() >= self.end_s
+
     def set_task(self, kernel: Kernel[Any, Any], operation: Any, sample: Sample) -> None:
         """From now on candidates are tiles of `kernel` for `operation`, checked on `sample`."""
         self._task = pickle.dumps(("set_task", (kernel, operation, sample)), protocol=5)
@@ -212,10 +223,10 @@ class WorkerPool(Closing):
 
     def evaluate(self, tiles: Sequence[Any], *, best_ms: float | None, until: float = math.inf) -> list[Trial]:
         """Outcomes in the order of `tiles`; those that were timed stay prepared until `keep_only`. None is begun after
-        `until` (of time.monotonic), and those have none.
+        `until` (of time.monotonic), and those have none; nor has what is given up at `end_s`.
         """
         outcomes: dict[Any, Trial] = {}
-        waiting = list(tiles)
+        waiting, until = list(tiles), min(until, self.end_s)
         while waiting and time.monotonic() < until:
             outcomes |= self._prepare_all(waiting, best_ms, until=until)
             for tile in waiting:
@@ -234,7 +245,8 @@ class WorkerPool(Closing):
         """`rounds` runs of each tile, one after the other in turns, after one that only warms up; in the order of
         `tiles`.
 
-        A tile that cannot be prepared or run any more has no time; all others start anew without it.
+        A tile that cannot be prepared or run any more has no time; all others start anew without it. At `end_s` those
+        that ran have the rounds that there were.
         """
         remaining, failed = list(tiles), dict[Any, Trial]()
         while True:
@@ -243,7 +255,7 @@ class WorkerPool(Closing):
             lost: dict[Any, Trial | None] = {}
 
             def run(tile: Any, lost: dict[Any, Trial | None] = lost) -> float | None:
-                if lost or tile not in self._holders:
+                if lost or tile not in self._holders or self.is_over:
                     return None
                 answer = self._outcome(self._holders[tile], "run", tile)
                 if isinstance(answer, float):
@@ -252,7 +264,7 @@ class WorkerPool(Closing):
                 return None
 
             runs = in_turns([partial(run, tile) for tile in remaining], rounds=rounds)
-            if not lost:
+            if not lost or self.is_over:
                 timed = {
                     tile: self._prepared[tile].timed(runs_ms)
                     for tile, runs_ms in zip(remaining, runs, strict=True)
@@ -263,8 +275,12 @@ class WorkerPool(Closing):
             remaining = [tile for tile in remaining if tile not in failed]
 
     def wait_until_open(self) -> None:
-        """Wait for the processes to open their devices. Raises NoDeviceError where they cannot."""
+        """Wait for the processes to open their devices, until `end_s`. Raises NoDeviceError where they cannot, or none
+        did by then; those that did not are replaced.
+        """
         self.keep_only(())
+        if not any(worker.is_open for worker in self._workers):
+            raise NoDeviceError(f"no worker process opened {self._info.name} in time")
 
     def keep_only(self, tiles: Sequence[Any]) -> None:
         """Let the workers give back the device memory of every other prepared candidate."""
@@ -286,7 +302,7 @@ class WorkerPool(Closing):
             return self._call(number, method, tile, *arguments)
         except WorkerLost as loss:
             self._replace(number)
-            if self._is_giving_up:
+            if self.is_over:
                 return None
             losses = self._losses.setdefault(tile, [])
             losses.append(loss)
@@ -301,9 +317,9 @@ class WorkerPool(Closing):
         while True:
             try:
                 with self._locks[number]:
-                    return self._workers[number].call(request, task=self._task, limit_s=self._limit_s)
+                    return self._workers[number].call(request, task=self._task, limit_s=self._limit_s, end_s=self.end_s)
             except WorkerLost as loss:
-                if self._is_giving_up or not loss.is_early:
+                if self.is_over or not loss.is_early:
                     raise
                 if loss.invalidity == TIMEOUT or openings == MOST_OPENINGS:
                     raise NoDeviceError(f"no worker process can open the device: {loss}") from loss
@@ -326,7 +342,7 @@ class WorkerPool(Closing):
         queue: deque[Any] = deque()
 
         def serve(number: int) -> None:
-            while queue and not self._is_giving_up and time.monotonic() < until:
+            while queue and not self.is_over and time.monotonic() < until:
                 try:
                     tile = queue.popleft()
                 except IndexError:
@@ -340,7 +356,7 @@ class WorkerPool(Closing):
 
         waiting = list(tiles)
         try:
-            while waiting and not self._is_giving_up and time.monotonic() < until:
+            while waiting and not self.is_over and time.monotonic() < until:
                 queue.extend(tile for tile in waiting if tile not in self._losses)
                 self._on_each(serve, self.count)
                 queue.extend(tile for tile in waiting if tile in self._losses)
@@ -358,6 +374,11 @@ class WorkerPool(Closing):
             _, unfinished = wait(unfinished, timeout=_POLL_SECONDS)
         for future in self._futures:
             future.result()
+
+
+def _within(limit_s: float, end_s: float) -> float:
+    """Seconds for one answer."""
+    return min(limit_s, max(end_s - time.monotonic(), _LEAST_SECONDS))
 
 
 def available_cores() -> int:

@@ -25,7 +25,7 @@ from clprune.darknet.kinds.convolutional import Convolutional
 from clprune.darknet.values import Weights
 from clprune.device import DeviceInfo
 from clprune.errors import LaunchError
-from clprune.kernels.base import Choice, Kernel, Offer
+from clprune.kernels.base import Choice, Offer
 from clprune.launching import timed_in_a_row
 from clprune.opencl import Session
 from clprune.plan.plan import Plan
@@ -238,24 +238,34 @@ class _Measured:
 
 def _keep(store: Store, device: DeviceInfo, results: Sequence[_Measured]) -> None:
     """Store each kernel's fastest tile with its milliseconds, as a candidate too if it was none; steps of one problem
-    count together.
+    count together. A kernel that has no winner there, and was lent tiles, gets one where it is faster than the plan's.
     """
     tried: dict[Key, dict[Any, list[float]]] = {}
-    places: Counter[Key] = Counter()
-    kernels: dict[Key, Kernel[Any, Any]] = {}
+    planned: dict[Key, list[float]] = {}
+    offers: dict[Key, Offer] = {}
     for measured in results:
         keys = set()
         for choice, time_ms in measured.times_ms.items():
             key = result_key(device, choice.offer)
             tried.setdefault(key, {}).setdefault(choice.tile, []).append(time_ms)
-            kernels[key] = choice.kernel
+            offers[key] = choice.offer
             keys.add(key)
-        places.update(keys)
+        for key in keys:
+            planned.setdefault(key, []).append(measured.times_ms[measured.step.choice])
     for key, tiles in tried.items():
         # A tile that was not tried in every place of the problem cannot be compared with those that were.
-        everywhere = {tile: sum(times) / len(times) for tile, times in tiles.items() if len(times) == places[key]}
-        if everywhere and store.best(key, kernels[key]) is not None:
-            tile = min(everywhere, key=everywhere.__getitem__)
-            store.move_best(key, tile, time_ms=everywhere[tile])
-            if tile not in store.measurements(key, kernels[key], origin=MEASURED):  # lent by another layer
-                store.add_measurement(key, tile, time_ms=everywhere[tile])
+        places = len(planned[key])
+        everywhere = {tile: sum(times) / places for tile, times in tiles.items() if len(times) == places}
+        if not everywhere:
+            continue
+        offer, tile = offers[key], min(everywhere, key=everywhere.__getitem__)
+        time_ms, planned_ms = everywhere[tile], sum(planned[key]) / places
+        if store.best(key, offer.kernel) is not None:
+            store.move_best(key, tile, time_ms=time_ms)
+        elif time_ms < planned_ms:
+            default_ms = everywhere.get(offer.default_tile(device))
+            store.set_best(key, tile, workload=offer.workload, time_ms=time_ms, default_time_ms=default_ms)
+        else:
+            continue
+        if tile not in store.measurements(key, offer.kernel, origin=MEASURED):  # lent by another layer
+            store.add_measurement(key, tile, time_ms=time_ms)

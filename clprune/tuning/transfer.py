@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from clprune.kernels.base import Kernel
 from clprune.kernels.workload import Workload
-from clprune.tiles.distance import shape_distance, workload_distance
+from clprune.tiles.distance import Neighbours
 from clprune.tiles.records import Key, StoredDevice
 from clprune.tiles.store import Store
 from clprune.tuning.model_search import MOST_SIMILAR, Similar
@@ -25,12 +26,17 @@ _PRUNED = re.compile(r"kept([01]\.\d{2,3}) unit([1-9]\d{0,8})x1", re.ASCII)
 def similar_problems(store: Store, key: Key, kernel: Kernel[Any, Any]) -> list[Similar]:
     """Measurements of at most MOST_SIMILAR problems, nearest first; never those under `key` itself."""
     devices = store.devices()
-    here = devices.get(key.device)
-    ranked = []
-    for other in store.keys(kernel=kernel.name):
-        distance = _distance(key, other, here=here, there=devices.get(other.device))
-        if other != key and distance <= FARTHEST:
-            ranked.append((distance, other))
+    here, workload = devices.get(key.device), workload_of(key.workload)
+    ranked: list[tuple[float, Key]] = []
+    for device in dict.fromkeys((key.device, *devices)):
+        farness = _farness(key.device, device, here=here, there=devices.get(device))
+        if farness is None:
+            continue
+        known = store.keys(device=device, kernel=kernel.name)
+        for other, distance in zip(known, _distances(known, key.problem, workload), strict=True):
+            farther = distance + farness + _OTHER_SOURCE * (key.source_hash != other.source_hash)
+            if other != key and farther <= FARTHEST:
+                ranked.append((farther, other))
     ranked.sort(key=lambda item: item[0])
     found = []
     for distance, other in ranked[: 2 * MOST_SIMILAR]:
@@ -55,15 +61,20 @@ def workload_of(key: str) -> Workload:
     return Workload(kept_share=float(match[1]), unit_rows=int(match[2])) if match else Workload()
 
 
-def _distance(key: Key, other: Key, *, here: StoredDevice | None, there: StoredDevice | None) -> float:
-    distance = shape_distance(key.problem, other.problem)
-    distance += workload_distance(workload_of(key.workload), workload_of(other.workload))
-    if key.source_hash != other.source_hash:
-        distance += _OTHER_SOURCE
-    if key.device == other.device:
-        return distance
+def _distances(known: Sequence[Key], problem: str, workload: Workload) -> list[float]:
+    """From each of them to a problem."""
+    left = [workload_of(key.workload) for key in known]
+    shares, units = [one.kept_share for one in left], [one.unit_rows for one in left]
+    neighbours = Neighbours([key.problem for key in known], kept_shares=shares, units=units)
+    return [float(distance) for distance in neighbours.distances(problem, workload)]
+
+
+def _farness(device: str, other: str, *, here: StoredDevice | None, there: StoredDevice | None) -> float | None:
+    """What another device adds to a distance; None where its results say nothing."""
+    if device == other:
+        return 0.0
     if here is None or there is None or here.type != there.type:
-        return float("inf")
+        return None
     if here.is_same_device(there):
-        return distance + _OTHER_DRIVER
-    return distance + (_SAME_ARCHITECTURE if here.architecture == there.architecture else _SAME_TYPE)
+        return _OTHER_DRIVER
+    return _SAME_ARCHITECTURE if here.architecture == there.architecture else _SAME_TYPE

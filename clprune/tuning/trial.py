@@ -69,6 +69,10 @@ class Prepared:
             relative_error=self.relative_error,
         )  # fmt: skip
 
+    def refused(self, refusal: BuildError | LaunchError) -> Trial:
+        """The trial of a candidate that ran before and does so no longer."""
+        return Trial(tile=self.tile, invalidity=RUNTIME, build_ms=self.build_ms, detail=_detail(refusal))
+
 
 class Evaluator:
     """Candidates of one task at a time on an open device."""
@@ -133,12 +137,16 @@ class Evaluator:
             while _is_undecided(runs_ms, best_ms):
                 runs_ms.append(self._timed_ms(candidate))
         except (BuildError, LaunchError) as refusal:
-            return Trial(tile=tile, invalidity=RUNTIME, build_ms=prepared.build_ms, detail=_detail(refusal))
+            return prepared.refused(refusal)
         return prepared.timed(runs_ms)
 
-    def run(self, tile: Any) -> float:
-        """Milliseconds of one more run of a prepared tile: what comparisons in turns are made of."""
-        return self._timed_ms(self._ready[tile][0])
+    def run(self, tile: Any) -> float | Trial:
+        """Milliseconds of one more run of a prepared tile, of which comparisons in turns are made, or its refusal."""
+        candidate, prepared = self._ready[tile]
+        try:
+            return self._timed_ms(candidate)
+        except (BuildError, LaunchError) as refusal:
+            return prepared.refused(refusal)
 
     def keep_only(self, tiles: Iterable[Any]) -> None:
         """Give back the device memory of every other prepared candidate."""

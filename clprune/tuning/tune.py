@@ -40,6 +40,10 @@ BATCH_PER_WORKER = 2
 #: Seconds for what surrounds a run in a comparison: caches as in a network, a worker's answer.
 _RUN_SECONDS = 0.01
 
+#: What is under way when the seconds are over may take so much longer, then the comparison so much: what hangs is given
+#: up. The first tile of all has some seconds however few there are, and a device's workers to open it.
+GRACE_SECONDS, FEWEST_SECONDS, OPENING_SECONDS = 2.5, 10.0, 60.0
+
 #: Where no time is left the finalists are compared in so many rounds.
 _FEWEST_ROUNDS = 3
 
@@ -126,12 +130,14 @@ def tune(
     `budget_s` replaces the effort's own budget. Layers come in the order of what tuning may gain (their time, in as
     many `places` as they have, see `places_of`, and where their present tile is from), and what one does not need goes
     to the later ones. With `leaves_none` each is measured at least, whatever the budget; else the budget is kept, from
-    the start of the workers to the last comparison, and what it does not reach stays as it is. What an earlier run
+    the start of the workers to the last comparison, and what it does not reach stays as it is. What hangs is given up
+    5 s after the end (15 s after the start of the workers, with `leaves_none` the effort's limit after the budget): it
+    is tried again by a later run, and counts as invalid only once it had the effort's limit twice. What an earlier run
     measured is not measured again unless `is_forced`. KeyboardInterrupt keeps everything found so far.
 
     `workers` processes (by default one per core) run the candidates, so that a driver's crash costs no more than one.
     An offer whose tiles all end them has no outcome, and a TuneWarning says so. Raises NoDeviceError when they cannot
-    open the device, LaunchError when not even the default is right.
+    open the device, LaunchError when not even the default is right, or nothing was measured in time.
     """
     effort = effort or effort_by_name(DEFAULT_EFFORT)
     end = time.monotonic() + (effort.budget_seconds(len(offers)) if budget_s is None else budget_s)
@@ -144,10 +150,12 @@ def tune(
             schedule=Schedule(end_s=end, leaves_none=leaves_none), gain=Gain(places=places), progress=progress,
             begun=begun or (lambda key, tiles: None),
         )  # fmt: skip
+        pool.end_s = max(end, time.monotonic() + OPENING_SECONDS)
         pool.wait_until_open()  # what starting them costs is no layer's cost
         outcomes = tuner.tune(layers)
     if not outcomes and offers:
-        raise LaunchError(f"nothing was tuned: every worker process ended on {session.info.name}; try again")
+        reason = f"every worker process on {session.info.name} ended, or took longer than there was time"
+        raise LaunchError(f"nothing was tuned: {reason}; try again, or with a longer budget")
     order = {place_of(offer): number for number, offer in enumerate(offers)}
     return sorted(outcomes, key=lambda outcome: order[place_of(outcome.offer)])
 
@@ -211,6 +219,8 @@ class _Tuner:
                 best_ms = min(outcome.time_ms for outcome in found)
                 self.gain.add(found[0].offer, before_ms=max(found[0].untuned_ms, best_ms), after_ms=best_ms)
             outcomes += found
+            if not found and self.pool.is_over:
+                break  # what hangs once the time is over would do so layer after layer
         return outcomes
 
     def _each(self, rivals: Sequence[Offer], *, end_s: float) -> list[tuple[_Run, Outcome]]:
@@ -224,8 +234,12 @@ class _Tuner:
                 pool=self.pool, store=self.store, session=self.session, spaces=self.spaces, offer=offer,
                 effort=self.effort, report=partial(self._report, offer), begun=self.begun, tile_s=self.schedule.tile_s,
                 keeps_end=not self.schedule.leaves_none,
+                rival_ms=min((one.time_ms for _, one in found if not one.measured_problem), default=math.inf),
             )  # fmt: skip
             deadline = start + (end_s - start) / (len(rivals) - place)
+            first_s = 0.0 if self.number else FEWEST_SECONDS
+            least_s = self.effort.limit_seconds if self.schedule.leaves_none else first_s
+            self.pool.end_s = max(self.schedule.end_s, start + least_s) + GRACE_SECONDS
             outcome = run.tune(deadline=deadline, seed=self.seed, is_forced=self.is_forced)
             seconds = time.monotonic() - start
             self.schedule.learn(seconds=seconds, tiles=run.searched, searching_s=run.searching_s)
@@ -254,7 +268,10 @@ class _Tuner:
 
 @dataclass(kw_only=True)
 class _Run:
-    """The tuning of one offer, on the problem `operation`, which is shorter where that is enough."""
+    """The tuning of one offer, on the problem `operation`, which is shorter where that is enough.
+
+    `rival_ms`: what another kernel has reached for the layer.
+    """
 
     pool: WorkerPool
     store: Store
@@ -266,6 +283,7 @@ class _Run:
     begun: Begun
     tile_s: float
     keeps_end: bool
+    rival_ms: float
     evaluations: int = 0
     searched: int = 0
     searching_s: float = 0.0
@@ -285,7 +303,7 @@ class _Run:
         return Choice(offer=replace(self.offer, operation=self.operation), tile=tile), self.sample
 
     def tune(self, *, deadline: float, seed: int, is_forced: bool) -> Outcome | None:
-        """Search until `deadline` and keep the winner, None where the driver ended every worker.
+        """Search until `deadline` and keep the winner, None where the driver ended every worker, or nothing in time.
 
         Raises LaunchError when no tile is right.
         """
@@ -346,18 +364,27 @@ class _Run:
             self.begun(self.key, tiles)
             until = deadline if self.keeps_end else math.inf
             trials = self.pool.evaluate(tiles, best_ms=best[1] if best else None, until=until)
-            if not trials and not self.evaluations:
+            if not trials and not self.evaluations and not self.pool.is_over:
                 trials = self.pool.evaluate(tiles[:1], best_ms=None)
             for trial in trials:
                 self._keep(trial)
                 search.tell(trial.tile, trial.time_ms)
                 self.report(search.best[1] if search.best else None)
+            if self.pool.is_over:
+                break
             self.pool.keep_only(self._finalists(search))
             self.tile_s = (time.monotonic() - start) / len(tiles)
+            if self._is_hopeless(search):
+                break
             content = content + 1 if search.expected_improvement < self.effort.patience else 0
             if content >= 2:
                 break
         self.searched, self.searching_s = self.evaluations, time.monotonic() - began
+
+    def _is_hopeless(self, search: ModelSearch) -> bool:
+        """Whether another kernel is far ahead, by times of the layer itself."""
+        best_ms = search.best[1] if search.best and not self.measured_problem else 0.0
+        return best_ms > self.effort.hopeless_ratio * self.rival_ms
 
     def _settle_s(self, search: ModelSearch, *, rounds: int = 0) -> float:
         """Seconds that the final comparison will take."""
@@ -385,8 +412,10 @@ class _Run:
 
     def _settle(self, search: ModelSearch, *, deadline: float) -> Outcome | None:
         """Measure the finalists again beside the default, in turns, in fewer rounds where `deadline` is near; the
-        fastest is kept. Those that the search had no time for, or not in its space, are evaluated by that.
+        fastest is kept. Those that the search had no time for, or not in its space, are evaluated by that. Where not
+        even one round is over in time, the times of the search count.
         """
+        self.pool.end_s = max(self.pool.end_s, time.monotonic()) + GRACE_SECONDS
         rounds = self.effort.rounds
         if math.isfinite(deadline):
             left = (deadline - time.monotonic()) / self._settle_s(search, rounds=rounds)
@@ -400,11 +429,15 @@ class _Run:
             if trial.tile in new:
                 self._keep(trial)
         times_ms = {trial.tile: trial.time_ms for trial in trials if trial.time_ms is not None}
+        is_over = self.pool.is_over
+        if not times_ms and is_over:
+            times_ms = dict(search.fastest(1))
         if not times_ms:
             where = f"{self.offer.kernel.name} {self.offer.operation.key} on {self.session.info.name}"
-            if not self.pool.has_losses:
+            if not self.pool.has_losses and not is_over:
                 raise LaunchError(f"{where}: no tile runs; `clprune verify` says more")
-            warnings.warn(TuneWarning(f"{where} is not tuned: worker processes ended again and again"), stacklevel=2)
+            reason = "no tile was timed in time" if is_over else "worker processes ended again and again"
+            warnings.warn(TuneWarning(f"{where} is not tuned: {reason}"), stacklevel=2)
             return None
         winner = min(times_ms, key=times_ms.__getitem__)
         known = self.store.best(self.key, self.offer.kernel)

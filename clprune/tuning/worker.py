@@ -16,7 +16,7 @@ import sys
 from typing import Any, BinaryIO
 
 from clprune.errors import ClpruneError
-from clprune.opencl import Session
+from clprune.opencl import open_session
 from clprune.tuning.trial import Evaluator
 
 METHODS = ("set_task", "prepare", "time", "run", "keep_only")
@@ -62,7 +62,7 @@ def main() -> None:
     try:
         _, (info,) = receive(requests)
         try:
-            evaluator = Evaluator(Session(info))
+            evaluator = Evaluator(open_session(info))
         except ClpruneError as error:
             send(answers, pickle.dumps(error))
             return

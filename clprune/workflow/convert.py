@@ -227,8 +227,12 @@ def _error(
     """Relative error of the model's answers, the largest of all. Raises ExchangeError where it exceeds `limit`."""
     check_network(model.network, session.info)
     with Runner(model, session=session) as runner:
-        pairs = zip(runner.outputs(images), answer(images), strict=True)
-        error = float(np.max([_difference(*pair) for pair in pairs]))  # NaN if any is
+        answers = answer(images)
+        if not all(np.isfinite(each).all() for each in answers):
+            message = "its own answers to noise are not finite: expected a model whose weights were trained"
+            raise ExchangeError(message, path=model.path)
+        with np.errstate(invalid="ignore"):
+            error = float(np.max([_difference(*pair) for pair in zip(runner.outputs(images), answers, strict=True)]))
     if not error <= limit:
         message = f"converted, it computes something else: relative error {error:.2g}, expected at most {limit:g}"
         raise ExchangeError(f"{message}; its authors would like to see such a model", path=model.path)

@@ -19,7 +19,7 @@ from clprune.detection.average_precision import Scores, score
 from clprune.detection.coco import CocoFile
 from clprune.detection.truth import LabelledImages, read_darknet_images
 from clprune.device import DeviceInfo
-from clprune.errors import UsageError
+from clprune.errors import DataError, UsageError
 from clprune.image import ImageOptions
 from clprune.opencl import Session
 from clprune.progress import OnProgress, Progress
@@ -98,7 +98,9 @@ def evaluate_boxes(
 def _found(
     detector: Detector, images: LabelledImages, *, is_strict: bool, progress: OnProgress | None
 ) -> Iterator[Found | None]:
-    """What was found in each image; None, with a `DataWarning` in the end, for one that cannot be read."""
+    """What was found in each image; None, with a `DataWarning` in the end, for one that cannot be read. Raises
+    DataError where none can be.
+    """
     total, faults = len(images.paths), []
     ahead = 2 * detector.network.batch
     for done, found in enumerate(detector.stream(images.paths, ahead=ahead), start=1):
@@ -109,6 +111,8 @@ def _found(
         yield None if found.error is not None else dataclasses.replace(found, picture=None)
         if progress is not None:
             progress(Progress(stage="evaluation", done=done, total=total, place=f"{done}/{total} images"))
+    if faults and len(faults) == total:
+        raise DataError(f"none of {total} images can be read: {faults[0]}", path=images.paths[0].parent)
     if faults:
         text = f"{len(faults)} of {total} images cannot be read and are left out (--strict stops): {faults[0]}"
         warnings.warn(DataWarning(text), stacklevel=2)

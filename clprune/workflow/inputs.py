@@ -28,13 +28,14 @@ Data: TypeAlias = "str | DataSet | tuple[npt.NDArray[Any], npt.NDArray[Any]]"
 Device: TypeAlias = "str | Session | None"
 
 
-def as_model(model: ModelLike, *, batch: int | None = None) -> Model:
+def as_model(model: ModelLike, weights: str | Path | None = None, *, batch: int | None = None) -> Model:
     """The model itself, or the one that is read from a path, for `batch` images at once. Raises what `load_model` does.
 
-    Raises UsageError for a model that was loaded for another batch.
+    `weights` beside a path are those of a file of their own. Raises UsageError for a model that was loaded for another
+    batch.
     """
     if not isinstance(model, Model):
-        return load_model(model, batch=1 if batch is None else batch)
+        return load_model(model, weights, batch=1 if batch is None else batch)
     if batch not in (None, model.network.batch):
         raise UsageError(f"batch {batch} for a model of batch {model.network.batch}: load_model(..., batch={batch})")
     return model

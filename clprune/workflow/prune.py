@@ -2,58 +2,40 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from clprune.container.model import FileFormat, Model, load_model, model_targets
+from clprune.container.model import FileFormat, Model, model_targets
 from clprune.darknet.network import Network
 from clprune.dataset import DataSet
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
 from clprune.image import ImageOptions
 from clprune.opencl import Session
-from clprune.progress import OnProgress, share_of
+from clprune.progress import OnProgress
 from clprune.pruning import Options
 from clprune.pruning.options import NO_OPTIONS
 from clprune.pruning.report import PruningReport
 from clprune.pruning.settings import PruneSettings
-from clprune.runner import Runner
-from clprune.runner.bench import bench
-from clprune.runner.compare import largest_error, time_in_turns, weights_kept
 from clprune.runner.layer_times import layer_times
 from clprune.unit import Unit
-from clprune.workflow.agreement import accuracy_on, with_own_answers
+from clprune.workflow.agreement import with_own_answers
 from clprune.workflow.inputs import Data, Device, ModelLike, as_model, data_name, load_splits, opened
+from clprune.workflow.keywords import taking
+from clprune.workflow.measured import Measured, measure_models
 from clprune.workflow.units import device_named, layer_units
 
 if TYPE_CHECKING:
     from clprune.training import PruneReport, Recipe
+    from clprune.training.ranks import Ranks
 
 Result = TypeVar("Result")
 
 #: Peak of the learning rate of retraining where no recipe says otherwise.
 LEARNING_RATE = 0.02
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A model on the device: milliseconds of an inference of one image, each layer's, and accuracy.
-
-    `largest_error` is that of any layer from the float64 reference, which multiplies all the zeros: it shows that
-    skipping them on the device changes nothing.
-    """
-
-    best_ms: float
-    median_ms: float
-    accuracy: float
-    weights_kept: float
-    largest_error: float
-    layer_ms: Mapping[int, float]
-    layer_kept: Mapping[int, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,33 +69,63 @@ class PruneResult:
         return {**facts, **whole, "speed_up": speed_up, "losses": list(self.losses)}
 
 
-def prune(
-    model: ModelLike,
-    *,
-    weights: str | Path | None = None,
-    data: Data,
-    sparsity: float,
-    fc_sparsity: float | None = None,
-    method: str = "workgroup",
-    options: Options = NO_OPTIONS,
-    unit: Unit | None = None,
-    devices: Sequence[str] = (),
-    criterion: str | None = None,
-    allocation: str = "uniform",
-    permute: bool = False,
-    refit: bool | None = None,
-    steps: int = 1,
-    epochs: int = 1,
-    recipe: Recipe | None = None,
-    count: int | None = None,
-    held_out: Data | None = None,
-    out: str | Path | None = None,
-    file_format: FileFormat = "darknet",
-    checkpoint: str | Path | None = None,
-    image_options: ImageOptions | None = None,
-    device: Device = None,
-    progress: OnProgress | None = None,
-) -> PruneResult:
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What `prune` takes, and describes."""
+
+    model: ModelLike
+    _: KW_ONLY
+    weights: str | Path | None = None
+    data: Data
+    sparsity: float
+    fc_sparsity: float | None = None
+    method: str = "workgroup"
+    options: Options = NO_OPTIONS
+    unit: Unit | None = None
+    devices: Sequence[str] = ()
+    criterion: str | None = None
+    allocation: str = "uniform"
+    permute: bool = False
+    refit: bool | None = None
+    steps: int = 1
+    epochs: int = 1
+    recipe: Recipe | None = None
+    count: int | None = None
+    held_out: Data | None = None
+    out: str | Path | None = None
+    file_format: FileFormat = "darknet"
+    checkpoint: str | Path | None = None
+    image_options: ImageOptions | None = None
+    device: Device = None
+    progress: OnProgress | None = None
+
+    def settings(self) -> PruneSettings:
+        """Without units, which need a device: everything else is checked before one is opened. Raises UsageError."""
+        return PruneSettings(
+            method=self.method, options=self.options, sparsity=self.sparsity, fc_sparsity=self.fc_sparsity,
+            criterion=self.criterion, allocation=self.allocation, permute=self.permute,
+        )  # fmt: skip
+
+    def retraining(self, network: Network) -> Recipe:
+        """How it is retrained. Raises UsageError."""
+        from clprune.training import Recipe
+        from clprune.training.recipe import usual_batch
+
+        return self.recipe or Recipe(epochs=self.epochs, learning_rate=LEARNING_RATE, batch=usual_batch(network))
+
+    def images(self, dense: Model, *, seed: int, progress: OnProgress | None) -> tuple[DataSet, DataSet]:
+        """(to train on, held out). Raises UsageError where there are no others."""
+        images, held_out = load_splits(
+            self.data, dense.network, held_out=self.held_out, seed=seed, count=self.count,
+            image_options=self.image_options, names_file=dense.names_file, progress=progress,
+        )  # fmt: skip
+        if held_out is None:
+            raise UsageError("no held-out images to measure the accuracy on: expected held_out beside such data")
+        return images, held_out
+
+
+@taking(_Asked)
+def prune(asked: _Asked) -> PruneResult:
     """Prune a trained model, retrain it with PyTorch, write it as PREFIX `out` if one is given, and measure it.
 
     `sparsity` is the share of units that convolutions lose (the first stays dense), `fc_sparsity` that of connected
@@ -136,97 +148,65 @@ def prune(
     >>> result.model.save("pruned", file_format="packed")[1].name
     'pruned.safetensors'
     """
-    from clprune.training import Recipe, join_ranks, prune_and_retrain
-    from clprune.training.recipe import usual_batch
+    from clprune.training import join_ranks
 
-    # the units need a device, everything else is checked before one is opened
-    settings = PruneSettings(
-        method=method, options=options, sparsity=sparsity, fc_sparsity=fc_sparsity, criterion=criterion,
-        allocation=allocation, permute=permute,
-    )  # fmt: skip
-    if settings.winograd is not None:
-        file_format = "packed"
-    given = as_model(model) if weights is None or isinstance(model, Model) else load_model(model, weights)
-    written = None if out is None else model_targets(out, file_format=file_format, sources=given.files)
-    network = given.network
-    recipe = recipe or Recipe(epochs=epochs, learning_rate=LEARNING_RATE, batch=usual_batch(network))
-    with join_ranks() as ranks, opened(device) if ranks.is_first else nullcontext() as session:
-
-        def on_first(make: Callable[[Session], Result]) -> Result:
-            """What the process with the device makes of it, in every one."""
-            return ranks.from_first(lambda: make(cast(Session, session)))
-
-        def units(session: Session) -> dict[int, Unit]:
-            infos = [device_named(name) for name in devices] or [session.info]
-            return layer_units(network, settings, infos, unit=unit)
-
-        in_units = settings.in_units(on_first(units))
-        images, test = load_splits(
-            data, network, held_out=held_out, seed=recipe.seed, count=count, image_options=image_options,
-            names_file=given.names_file, progress=progress if ranks.is_first else None,
-        )  # fmt: skip
-        if test is None:
-            raise UsageError("no held-out images to measure the accuracy on: expected held_out beside such data")
-        if not images.is_labelled:
-            recipe = replace(recipe, distillation=1.0)
-        held_out_images = test
-        test = on_first(lambda session: with_own_answers(session, given, held_out_images))
-        outcome = prune_and_retrain(
-            network,
-            given.weights,
-            in_units,
-            data=images,
-            recipe=recipe,
-            steps=steps,
-            refit=not images.is_labelled if refit is None else refit,
-            validation=test,
-            checkpoint=checkpoint,
-            report=progress if ranks.is_first else None,
-            layer_times=lambda *pruned: on_first(lambda session: layer_times(session, *pruned)),
-        )
-        result = PruneResult(model=outcome.model, losses=outcome.losses, written=written, held_out=test)
+    settings, dense = asked.settings(), as_model(asked.model, asked.weights)
+    file_format: FileFormat = "packed" if settings.winograd is not None else asked.file_format
+    written = None if asked.out is None else model_targets(asked.out, file_format=file_format, sources=dense.files)
+    recipe = asked.retraining(dense.network)
+    with join_ranks() as ranks, opened(asked.device) if ranks.is_first else nullcontext() as session:
+        outcome, held_out = _pruned(asked, dense, settings, recipe, _Device(ranks, session))
+        result = PruneResult(model=outcome.model, losses=outcome.losses, written=written, held_out=held_out)
         if session is None:
             return result
-        if out is not None:
-            replace(outcome.model, names_path=given.names_file).save(out, file_format=file_format)
-        before, after = measure_models(session, [given, outcome.model], held_out=test, progress=progress)
-        report = _report(outcome, before, after, model=str(given.path), data=data_name(data), device=session.info)
+        if asked.out is not None:
+            replace(outcome.model, names_path=dense.names_file).save(asked.out, file_format=file_format)
+        before, after = measure_models(session, [dense, outcome.model], held_out=held_out, progress=asked.progress)
+        model, data = str(dense.path), data_name(asked.data)
+        report = _report(outcome, before, after, model=model, data=data, device=session.info)
         return replace(result, report=report, before=before, after=after, device=session.info)
 
 
-def measure_models(
-    session: Session, models: Sequence[Model], *, held_out: DataSet, progress: OnProgress | None = None
-) -> list[Measured]:
-    """Times (in turns) and accuracy of each model on the device; weights are counted against the first model's."""
-    runners = [Runner(model, session=session) for model in models]
-    times = time_in_turns(runners)
-    sizes = [_weight_count(model.network) for model in models]
-    measured = []
-    for number, (model, runner, whole, size) in enumerate(zip(models, runners, times, sizes, strict=True)):
-        layer_ms: dict[int, float] = {}
-        layer_kept: dict[int, float] = {}
-        for step in bench(runner).layers:
-            if step.layer is not None:
-                layer_ms[step.layer] = layer_ms.get(step.layer, 0.0) + step.best_ms
-                layer_kept[step.layer] = step.kept_share
-        share = share_of(progress, number=number, count=len(models))
-        measured.append(
-            Measured(
-                best_ms=whole.best_ms,
-                median_ms=whole.median_ms,
-                accuracy=accuracy_on(session, model, held_out, progress=share),
-                weights_kept=weights_kept(model.network, model.weights) * size / sizes[0],
-                largest_error=largest_error(session, model.network, model.weights, held_out.batch([0])),
-                layer_ms=layer_ms,
-                layer_kept=layer_kept,
-            )
-        )
-    return measured
+@dataclass(frozen=True)
+class _Device:
+    """What one of the processes of a training has open, the first."""
+
+    ranks: Ranks
+    session: Session | None
+
+    def __call__(self, make: Callable[[Session], Result]) -> Result:
+        """What the process with the device makes of it, in every one."""
+        return self.ranks.from_first(lambda: make(cast(Session, self.session)))
 
 
-def _weight_count(network: Network) -> int:
-    """Weights that the layers of a network have in the spatial domain."""
-    return sum(math.prod(layer.arrays.get("weights", (0,))) for layer in network.layers)
+def _pruned(
+    asked: _Asked, dense: Model, settings: PruneSettings, recipe: Recipe, device: _Device
+) -> tuple[PruneReport, DataSet]:
+    """What pruning and retraining made of the model, and the held-out images, with answers for labels."""
+    from clprune.training import prune_and_retrain
+
+    def units(session: Session) -> dict[int, Unit]:
+        infos = [device_named(name) for name in asked.devices] or [session.info]
+        return layer_units(dense.network, settings, infos, unit=asked.unit)
+
+    in_units = settings.in_units(device(units))
+    progress = asked.progress if device.ranks.is_first else None
+    images, test = asked.images(dense, seed=recipe.seed, progress=progress)
+    held_out = device(lambda session: with_own_answers(session, dense, test))
+    outcome = prune_and_retrain(
+        dense.network,
+        dense.weights,
+        in_units,
+        data=images,
+        recipe=recipe if images.is_labelled else replace(recipe, distillation=1.0),
+        steps=asked.steps,
+        refit=not images.is_labelled if asked.refit is None else asked.refit,
+        validation=held_out,
+        checkpoint=asked.checkpoint,
+        report=progress,
+        layer_times=lambda *pruned: device(lambda session: layer_times(session, *pruned)),
+    )
+    return outcome, held_out
 
 
 def _report(

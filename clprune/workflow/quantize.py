@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from clprune.dataset import DataSet
 from clprune.device import DeviceInfo
 from clprune.errors import UsageError
 from clprune.image import ImageOptions
+from clprune.opencl import Session
 from clprune.progress import OnProgress
 from clprune.pruning.prune import prune_network
 from clprune.pruning.settings import PruneSettings
@@ -33,6 +34,7 @@ from clprune.runner import Runner
 from clprune.runner.calibration import activation_scales
 from clprune.workflow.agreement import accuracy_on, with_own_answers
 from clprune.workflow.inputs import Data, Device, ModelLike, as_data, as_model, data_name, load_splits, opened
+from clprune.workflow.keywords import taking
 from clprune.workflow.units import Pruning
 
 if TYPE_CHECKING:
@@ -86,6 +88,77 @@ class QuantizeResult:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What `quantize` takes, and describes."""
+
+    model: ModelLike
+    _: KW_ONLY
+    out: str | Path
+    scheme: Scheme = "linear"
+    bits: int = 8
+    activations: bool = False
+    calibrate: Data | npt.NDArray[np.float32] | None = None
+    calibrate_images: int = 128
+    pruning: Pruning | None = None
+    data: Data | None = None
+    held_out: Data | None = None
+    count: int | None = None
+    recipe: Recipe | None = None
+    checkpoint: str | Path | None = None
+    image_options: ImageOptions | None = None
+    seed: int = 0
+    device: Device = None
+    progress: OnProgress | None = None
+
+    def settings(self) -> QuantizeSettings:
+        """Of the codes. Raises UsageError for what contradicts itself."""
+        settings = QuantizeSettings(scheme=self.scheme, bits=self.bits)
+        if self.activations and settings.scheme != "linear":
+            raise UsageError(f"activations with scheme {settings.scheme}: expected linear")
+        if self.activations and self.calibrate is None and self.data is None:
+            raise UsageError("activations without calibrate or data: expected images for the scales")
+        if self.calibrate is not None and not self.activations:
+            raise UsageError("calibrate without activations: weights need no images")
+        if self.recipe is not None and self.data is None:
+            raise UsageError("epochs without data: expected images to train on")
+        return settings
+
+    def reading(self, model: Model) -> dict[str, Any]:
+        """How images for the model are read."""
+        return {
+            "image_options": self.image_options, "names_file": model.names_file, "progress": self.progress
+        }  # fmt: skip
+
+    def images(self, model: Model) -> tuple[DataSet | None, DataSet | None]:
+        """(to train on, held out), None where there are none."""
+        if self.data is None:
+            return None, None
+        return load_splits(
+            self.data, model.network, held_out=self.held_out, seed=self.seed, count=self.count, **self.reading(model)
+        )
+
+    def training(self, images: DataSet | None) -> _Training | None:
+        """None where nothing is retrained."""
+        if images is None or self.recipe is None:
+            return None
+        recipe = self.recipe if images.is_labelled else replace(self.recipe, distillation=1.0)
+        return _Training(images=images, recipe=recipe, checkpoint=self.checkpoint, progress=self.progress)
+
+    def scales(self, model: Model, session: Session) -> dict[int, float] | None:
+        """Of the inputs of the layers of `model`, None where they are not coded."""
+        if not self.activations:
+            return None
+        batch = self.calibrate if self.calibrate is not None else self.data
+        if not isinstance(batch, np.ndarray):
+            assert batch is not None
+            count = self.calibrate_images
+            some = as_data(batch, model.network, split="train", seed=self.seed, count=count, **self.reading(model))
+            batch = some.batch(slice(None))
+        with Runner(model, session=session, keep_tensors=True) as runner:
+            return activation_scales(runner, [batch])
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Training:
     """How each stage is trained."""
@@ -100,26 +173,8 @@ class _Training:
         return None if self.checkpoint is None else Path(f"{self.checkpoint}.{stage}")
 
 
-def quantize(
-    model: ModelLike,
-    *,
-    out: str | Path,
-    scheme: Scheme = "linear",
-    bits: int = 8,
-    activations: bool = False,
-    calibrate: Data | npt.NDArray[np.float32] | None = None,
-    calibrate_images: int = 128,
-    pruning: Pruning | None = None,
-    data: Data | None = None,
-    held_out: Data | None = None,
-    count: int | None = None,
-    recipe: Recipe | None = None,
-    checkpoint: str | Path | None = None,
-    image_options: ImageOptions | None = None,
-    seed: int = 0,
-    device: Device = None,
-    progress: OnProgress | None = None,
-) -> QuantizeResult:
+@taking(_Asked)
+def quantize(asked: _Asked) -> QuantizeResult:
     """Store a model's weights in fewer bits, as PREFIX.cfg and PREFIX.safetensors for `out`.
 
     `scheme` "linear" (8 `bits`) has steps of one size per output channel, "codebook" (4 or 8) the layer's own table of
@@ -128,8 +183,7 @@ def quantize(
     `[N, C, H, W]`). `pruning` (`clprune.workflow.units.Pruning`) comes first. With a `recipe` the network is retrained
     with PyTorch on `data`: after pruning as by `prune`, then for its codes, at a quarter of the learning rate. Accuracy
     is that of the `held_out` images (by default the test images of named data). Image files are read as `image_options`
-    say. Raises UsageError for what contradicts
-    itself, what `train` raises, and NoDeviceError.
+    say. Raises UsageError for what contradicts itself, what `train` raises, and NoDeviceError.
 
     >>> result = clprune.quantize("model.cfg", out="small", scheme="codebook", bits=4)
     >>> result.size_bytes < 0.2 * result.to_dict()["float32_bytes"]
@@ -137,65 +191,39 @@ def quantize(
     >>> clprune.verify(result.model).is_within
     True
     """
-    settings = QuantizeSettings(scheme=scheme, bits=bits)
-    _check(settings, activations=activations, calibrate=calibrate, data=data, recipe=recipe)
-    given = as_model(model)
-    model_targets(out, file_format="packed", sources=given.files)
-    reading: dict[str, Any] = {"image_options": image_options, "names_file": given.names_file, "progress": progress}
-    images = test = None
-    if data is not None:
-        images, test = load_splits(data, given.network, held_out=held_out, seed=seed, count=count, **reading)
-        if recipe is not None and not images.is_labelled:
-            recipe = replace(recipe, distillation=1.0)
-    training = None
-    if images is not None and recipe is not None:
-        training = _Training(images=images, recipe=recipe, checkpoint=checkpoint, progress=progress)
-    with opened(device) as session:
+    settings, given = asked.settings(), as_model(asked.model)
+    model_targets(asked.out, file_format="packed", sources=given.files)
+    images, test = asked.images(given)
+    training = asked.training(images)
+    with opened(asked.device) as session:
         test = None if test is None else with_own_answers(session, given, test)
-        removed = None if pruning is None else pruning.on(session.info, given.network)
+        removed = None if asked.pruning is None else asked.pruning.on(session.info, given.network)
         source, losses = _pruned(given, removed, training)
         network, weights = fold_network(source.network, source.weights)
         folded = replace(source, network=network, weights=weights, cfg_text=fold_cfg(source.text))
-        scales = None
-        if activations:
-            batch = calibrate if calibrate is not None else data
-            if not isinstance(batch, np.ndarray):
-                assert batch is not None
-                some = as_data(batch, network, split="train", seed=seed, count=calibrate_images, **reading)
-                batch = some.batch(slice(None))
-            with Runner(folded, session=session, keep_tensors=True) as runner:
-                scales = activation_scales(runner, [batch])
-        coded, more = _coded(folded, settings, scales, training, teacher=given)
-        cfg, packed = coded.save(out, file_format="packed")
+        coded, more = _coded(folded, settings, asked.scales(folded, session), training, teacher=given)
+        cfg, packed = coded.save(asked.out, file_format="packed")
+
+        def accuracy(model: Model) -> float | None:
+            return None if test is None else accuracy_on(session, model, test, progress=asked.progress)
+
         return QuantizeResult(
             source=str(given.path),
             model=coded,
             cfg=cfg,
             weights=packed,
-            data=None if data is None else data_name(data),
+            data=None if asked.data is None else data_name(asked.data),
             device=session.info,
             settings=settings,
-            activations=activations,
+            activations=asked.activations,
             layers=describe_quantized(network, weights, coded.weights),
             layer_bytes={layer.layer: layer.size_bytes for layer in describe_packed(packed)},
             size_bytes=packed.stat().st_size,
             losses=(*losses, *more),
             held_out_images=0 if test is None else len(test),
-            accuracy_before=None if test is None else accuracy_on(session, given, test, progress=progress),
-            accuracy_after=None if test is None else accuracy_on(session, coded, test, progress=progress),
+            accuracy_before=accuracy(given),
+            accuracy_after=accuracy(coded),
         )
-
-
-def _check(settings: QuantizeSettings, *, activations: bool, calibrate: Any, data: Any, recipe: Any) -> None:
-    """Raise UsageError for what contradicts itself."""
-    if activations and settings.scheme != "linear":
-        raise UsageError(f"activations with scheme {settings.scheme}: expected linear")
-    if activations and calibrate is None and data is None:
-        raise UsageError("activations without calibrate or data: expected images for the scales")
-    if calibrate is not None and not activations:
-        raise UsageError("calibrate without activations: weights need no images")
-    if recipe is not None and data is None:
-        raise UsageError("epochs without data: expected images to train on")
 
 
 def _pruned(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from clprune.pruning.report import PruningReport
 from clprune.rendering import render_page
-from clprune.workflow.fit import FitResult
+from clprune.workflow.fit_result import FitResult
 
 
 def report_page(report: PruningReport) -> str:

@@ -91,6 +91,8 @@ def train(
     if weights is not None:
         start = with_random_rest(network, load_weights(weights, network, allow_truncated=True), seed=recipe.seed)
     target = None if out is None else output_path(out, ".weights")
+    if out is not None:
+        output_path(out, ".names")
     names_file = _names_file(network, target)
     with join_ranks() as ranks:
         images, test = load_splits(

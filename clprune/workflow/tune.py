@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,24 @@ from clprune.kernels.workload import WeightForm
 from clprune.opencl import Session
 from clprune.plan.forms import cfg_forms, weights_forms
 from clprune.plan.plan import make_plan
+from clprune.plan.steps import Step
 from clprune.progress import OnProgress, Progress
 from clprune.tiles.lookup import Lookup
 from clprune.tiles.records import result_key
 from clprune.tiles.store import Store, open_store
-from clprune.tuning.effort import DEFAULT_EFFORT, effort_by_name
+from clprune.tuning.effort import DEFAULT_EFFORT, Effort, effort_by_name
 from clprune.tuning.refinement import OutOfTime, Refined, check_time, refine
 from clprune.tuning.tune import Begun, Moment, offers_to_tune, places_of
 from clprune.tuning.tune import tune as search
 from clprune.workflow.inputs import Device, ModelLike, as_model, opened
+from clprune.workflow.keywords import taking
 
 #: The share of a budget that is kept for comparisons in the network itself, so many seconds at most, and how long the
 #: budget must be for any.
 REFINING_SHARE, MOST_SECONDS_TO_REFINE, FEWEST_SECONDS_TO_REFINE = 0.25, 60.0, 30.0
+
+#: More would never end.
+MOST_SECONDS = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,22 +104,46 @@ class TuneResult:
         }
 
 
-def tune(
-    model: ModelLike,
-    *,
-    weights: str | Path | None = None,
-    dialect: str | None = None,
-    effort: str = DEFAULT_EFFORT,
-    budget_s: float | None = None,
-    force: bool = False,
-    missing: bool = False,
-    kept: bool = True,
-    batch: int | None = None,
-    seed: int = 0,
-    device: Device = None,
-    algorithms: Algorithms | None = None,
-    progress: OnProgress | None = None,
-) -> TuneResult:
+@dataclass(frozen=True, eq=False)
+class TuneSettings:
+    """What `clprune.tune` takes, and describes."""
+
+    model: ModelLike
+    _: KW_ONLY
+    weights: str | Path | None = None
+    dialect: str | None = None
+    effort: str = DEFAULT_EFFORT
+    budget_s: float | None = None
+    force: bool = False
+    missing: bool = False
+    kept: bool = True
+    batch: int | None = None
+    seed: int = 0
+    device: Device = None
+    algorithms: Algorithms | None = None
+    progress: OnProgress | None = None
+
+    @property
+    def level(self) -> Effort:
+        """How thoroughly it is searched. Raises UsageError for an unknown one."""
+        return effort_by_name(self.effort)
+
+    def input(self) -> tuple[Network, dict[int, WeightForm], Weights | None]:
+        """`tuning_input` of the model."""
+        return tuning_input(self.model, self.weights, batch=self.batch, dialect=self.dialect)
+
+    def offers(self, store: Store, device: DeviceInfo, steps: Sequence[Step]) -> list[Offer]:
+        """Those of a plan that are tuned."""
+        offers = offers_to_tune(steps, likely_only=self.level.likely_only)
+        return without_tuned(store, device, offers) if self.missing else offers
+
+    def seconds(self, offers: Sequence[Offer]) -> float:
+        """That it takes in all."""
+        return self.level.budget_seconds(len(offers)) if self.budget_s is None else self.budget_s
+
+
+@taking(TuneSettings)
+def tune(asked: TuneSettings) -> TuneResult:
     """Time tiles for every problem of a model, each checked against float64 first, and keep the fastest.
 
     What each layer has lost to pruning is read from the weights (`weights`, or the file beside the cfg), else from the
@@ -131,30 +160,27 @@ def tune(
     >>> len(result.problems) > 0, result.interrupted
     (True, False)
     """
-    if budget_s is not None and not 0 <= budget_s < math.inf:
-        raise UsageError(f"a budget of {budget_s} seconds: expected a finite one")
+    if asked.budget_s is not None and not 0 <= asked.budget_s <= MOST_SECONDS:
+        raise UsageError(f"a budget of {asked.budget_s} seconds: expected 0 to {MOST_SECONDS}")
     start = time.monotonic()
-    network, forms, values = tuning_input(model, weights, batch=batch, dialect=dialect)
-    level = effort_by_name(effort)
-    with store_to_keep(kept=kept) as store, opened(device) as session:
-        plan = make_plan(network, session.info, forms=forms, algorithms=algorithms)
-        if values is None and all(form.workload.is_dense for form in forms.values()):
-            values = random_weights(network, seed=0)
-        offers = offers_to_tune(plan.steps, likely_only=level.likely_only)
-        if missing:
-            offers = without_tuned(store, session.info, offers)
-        seconds = level.budget_seconds(len(offers)) if budget_s is None else budget_s
+    network, forms, values = asked.input()
+    level = asked.level
+    with store_to_keep(kept=asked.kept) as store, opened(asked.device) as session:
+        plan = make_plan(network, session.info, forms=forms, algorithms=asked.algorithms)
+        values = values_to_refine(network, forms, values)
+        offers = asked.offers(store, session.info, plan.steps)
+        seconds = asked.seconds(offers)
         end = start + seconds
         refining_s = 0.0 if values is None else seconds_to_refine(seconds)
         tried, interrupted = tune_offers(
-            session, store, offers, effort=effort, budget_s=end - refining_s - time.monotonic(), seed=seed,
-            force=force, progress=progress, leaves_none=False, places=places_of(plan.steps),
+            session, store, offers, effort=level.name, budget_s=end - refining_s - time.monotonic(), seed=asked.seed,
+            force=asked.force, progress=asked.progress, leaves_none=False, places=places_of(plan.steps),
         )  # fmt: skip
         refined: list[Refined] = []
         if values is not None and refining_s and tried and not interrupted and time.monotonic() < end:
             try:
                 refined = refine_in_network(
-                    session, store, network, values, algorithms=algorithms, effort=effort, until=end
+                    session, store, network, values, algorithms=asked.algorithms, effort=asked.effort, until=end
                 )
             except KeyboardInterrupt:
                 interrupted = True
@@ -169,6 +195,13 @@ def tune(
             refined=tuple(refined),
             problems=tuple(problem for problem in problems if problem is not None),
         )
+
+
+def values_to_refine(network: Network, forms: Mapping[int, WeightForm], values: Weights | None) -> Weights | None:
+    """`values`, or random ones in place of none where nothing is pruned."""
+    if values is None and all(form.workload.is_dense for form in forms.values()):
+        return random_weights(network, seed=0)
+    return values
 
 
 def seconds_to_refine(budget_s: float) -> float:
@@ -255,7 +288,7 @@ def stored_problem(store: Store, device: DeviceInfo, tried: Tried) -> TunedProbl
     best = store.best(key, offer.kernel)
     if best is None:
         return None
-    kept = next((one for one in store.all_best(kernel=key.kernel, device=key.device) if one.key == key), None)
+    kept = next(iter(store.all_best(**vars(key))), None)
     return TunedProblem(
         kernel=offer.kernel.name,
         problem=offer.operation.key,

@@ -71,6 +71,20 @@ def test_best(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("command", ["list", "best"])
+def test_long_lists_are_cut_and_say_so(run: Run, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "clprune: the first 1; --limit 0 shows all, --kernel and --device choose\n"
+    monkeypatch.setattr("clprune.cli.db._MOST_LINES", 1)
+    result = run("db", command)
+    assert (len(result.out.splitlines()), result.err) == (2, said)
+    result = run("db", command, "--limit", 1, "--json")
+    assert (len(list(json.loads(result.out).values())[1]), result.err) == (1, said)
+    for options in (("--limit", 0), ("--limit", 2), ("--limit", 0, "--json"), ("--json",), ("--device", "other")):
+        result = run("db", command, *options)
+        assert ("Other GPU" in result.out, result.err) == (True, "")
+
+
+@pytest.mark.usefixtures("filled")
 def test_unknown_device(run: Run) -> None:
     result = run("db", "best", "--device", "Nowhere")
     assert result.status == 2
@@ -126,7 +140,7 @@ def test_import_of_something_else(run: Run, tmp_path: Path) -> None:
 def test_export_where_nothing_can_be_written(run: Run, tmp_path: Path) -> None:
     result = run("db", "export", tmp_path / "no" / "folder.json")
     assert result.status == 1
-    assert "cannot be written" in result.error
+    assert "no such folder" in result.error
 
 
 @pytest.mark.usefixtures("filled")

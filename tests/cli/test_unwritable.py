@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from clprune.kernels.workload import Workload
 from clprune.tiles.records import result_key
 from clprune.tiles.store import DATABASE_NAME, Store
 from tests.cli.conftest import Run
+from tests.disks import fill_up, make_read_only, small_disk_at
 from tests.imaginary import imaginary_device
 
 KERNEL = kernel_by_name("connected")
@@ -68,22 +67,9 @@ def check_reading(run: Run) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path, folder: Path) -> Iterator[Path]:
     """The database's folder on a disk of 300 KiB."""
-    where = tmp_path / "disk"
-    where.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=300k,mode=700", "tmpfs", str(where)]
-    if shutil.which("mount") is None or subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("mounts a small disk: needs root on Linux")
-    try:
+    with small_disk_at(tmp_path / "disk") as where:
         fill(where)
         yield where
-    finally:
-        subprocess.run(["umount", str(where)], check=True)
-
-
-def fill_up(disk: Path) -> None:
-    with (disk / "other").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-        while True:
-            file.write(bytes(4096))
 
 
 @each_writing
@@ -142,7 +128,7 @@ def test_full_disk_without_a_database(
 @pytest.mark.usefixtures("results")
 def test_read_only_disk(run: Run, small_disk: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLPRUNE_DATA_DIR", str(small_disk))
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    make_read_only(small_disk)
     check_failure(run, command, "is the disk full or read-only?")
     check_reading(run)
 

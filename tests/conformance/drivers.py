@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from clprune.opencl import pip_driver
+from tests.covering import HANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 UNPACKED = ROOT / ".venv" / "conformance-drivers"
@@ -28,9 +29,10 @@ class Driver:
     """One row of the matrix.
 
     `packages` are Debian's, `pattern` finds its library under a root folder; neither for the driver that pip installs.
-    `pairs`: every pair of parameter values. `longest_source`: see `covering_points`. `networks`: how many whole ones.
-    `selector`: a device of the machine's own drivers, in place of a library. `wrong`: by kernel, the tiles that it
-    computes wrongly, as values that come together; they are left out.
+    `pairs`: every pair of parameter values. `hands`: which of the named tiles for GPUs run (`tests.covering.HANDS`):
+    drivers for CPUs have two each, so that every tile runs under two of them. `longest_source`: see `covering_points`.
+    `networks`: how many whole ones. `selector`: a device of the machine's own drivers, in place of a library. `wrong`:
+    by kernel, the tiles that it computes wrongly, as values that come together; they are left out.
     """
 
     name: str
@@ -39,7 +41,8 @@ class Driver:
     pattern: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     is_checker: bool = False
-    pairs: bool = True
+    pairs: bool = False
+    hands: tuple[int, ...] = HANDS
     longest_source: int | None = None
     networks: int = 24
     selector: str = ""
@@ -54,13 +57,13 @@ SMALLEST_FUSED_TILES = tuple(
 )
 
 DRIVERS = (
-    Driver(name="intel", title="Intel CPU runtime"),
+    Driver(name="intel", title="Intel CPU runtime", pairs=True, hands=(0, 1)),
     Driver(
         name="pocl",
         title="PoCL",
         packages=("pocl-opencl-icd",),
         pattern="usr/lib/*/libpocl.so.*",
-        pairs=False,
+        hands=(1, 2),
         networks=12,
     ),
     Driver(
@@ -70,6 +73,7 @@ DRIVERS = (
         pattern="usr/lib/*/libRusticlOpenCL.so.1",
         # Without LLVM's optional passes it builds in two thirds of the time, and is as right or wrong as with them.
         environment={"RUSTICL_ENABLE": "llvmpipe", "GALLIVM_PERF": "nopt"},
+        hands=(2, 3),
         longest_source=20_000,
         networks=12,
         needs_root="it reads libclc from /usr/lib/clc only",
@@ -82,7 +86,7 @@ DRIVERS = (
         pattern="usr/lib/**/liboclgrind-rt-icd.so",
         environment={"OCLGRIND_DATA_RACES": "1", "OCLGRIND_UNINITIALIZED": "1"},
         is_checker=True,
-        pairs=False,
+        hands=(3, 0),
         networks=6,
     ),
 )

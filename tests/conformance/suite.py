@@ -31,7 +31,7 @@ from clprune.opencl import Session, open_device
 from clprune.runner import Runner
 from clprune.runner.verify import verify_network
 from tests.conformance.evidence import check_quirks
-from tests.covering import Point, covering_points, gpu_tiles_missed, in_built_groups, values_missed
+from tests.covering import HANDS, Point, covering_points, gpu_tiles_missed, in_built_groups, values_missed
 from tests.random_networks import answers, random_network, tolerance
 
 #: How lines on stdout begin that are not a driver's own.
@@ -91,10 +91,14 @@ def run_kernel(session: Session, kernel: Kernel[Any, Any], result: Result, optio
         kernel,
         session.info,
         pairs=options.pairs,
+        hands=tuple(options.hands),
         longest_source=options.longest_source,
         left_out=tuple(tuple(values.items()) for values in options.wrong.get(kernel.name, ())),
     )
-    missed = [*values_missed(kernel, points), *gpu_tiles_missed(kernel, session.info, points)]
+    missed = [
+        *values_missed(kernel, points),
+        *gpu_tiles_missed(kernel, session.info, points, hands=tuple(options.hands)),
+    ]
     if missed:
         result.failures.append(f"never tried: {missed}")
     log = Log()
@@ -238,6 +242,7 @@ def main() -> None:
     """Run the parts that stdin names and print their results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", action="store_true")
+    parser.add_argument("--hands", type=int, nargs="+", default=HANDS)
     parser.add_argument("--longest-source", type=int, default=None)
     parser.add_argument("--wrong", type=json.loads, default={})
     parser.add_argument("--networks", type=int, default=12)

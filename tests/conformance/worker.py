@@ -22,7 +22,7 @@ _MOST_CHARACTERS = 4000  # of what a process that ended left behind
 
 def suite_command(driver: Driver) -> list[str]:
     """The suite as `driver` wants it."""
-    options = ["--networks", str(driver.networks)]
+    options = ["--networks", str(driver.networks), "--hands", *map(str, driver.hands)]
     options += ["--pairs"] if driver.pairs else []
     options += ["--longest-source", str(driver.longest_source)] if driver.longest_source else []
     options += ["--wrong", json.dumps(driver.wrong)] if driver.wrong else []

@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
+from clprune.darknet.names import read_names
 from clprune.data import DataSet, load_data
 from clprune.dataset import DataWarning
 from clprune.errors import DataError, ImageError
@@ -43,6 +44,16 @@ def test_numbers_are_in_natural_order(tmp_path: Path) -> None:
     names = [str(number) for number in range(11)] + ["x2y", "x10y"]
     write(tmp_path, *(f"{name}/1.png" for name in names))
     assert load(tmp_path, "train").class_names == tuple(names)
+
+
+def test_an_accent_of_two_characters_is_the_same_class(tmp_path: Path) -> None:
+    write(tmp_path, "train/cafz/1.png", "train/caf\u00e9/1.png", "test/cafe\u0301/1.png", "test/cafz/1.png")
+    data = load(tmp_path, "test")
+    assert data.class_names == ("cafz", "caf\u00e9")  # in the order of the composed letters
+    assert_array_equal(data.labels, [0, 1])
+    names = tmp_path / "a.names"
+    names.write_text("cafe\u0301\ncafz\n")
+    assert_array_equal(data.in_order_of(read_names(names), path=names).labels, [1, 0])
 
 
 @pytest.mark.parametrize(
@@ -197,6 +208,13 @@ def test_broken_files_are_left_out_said_and_counted(tmp_path: Path) -> None:
     assert (told[-1].done, told[-1].total, told[-1].place) == (5, 5, "5/5 images")
     with pytest.raises(ImageError, match=r"2 of 5 images cannot be read \(strict\): .*a/2\.png"):
         load(tmp_path, "train", options=ImageOptions(strict=True))
+
+
+def test_a_split_of_broken_files_is_an_error(tmp_path: Path) -> None:
+    """Not an accuracy of nothing."""
+    write(tmp_path, "train/a/1.png", "train/b/1.png", "!test/a/1.png", "!test/b/1.png")
+    with pytest.raises(ImageError, match=r"2 of 2 images cannot be read \(expected any\): .*a/1\.png"):
+        load(tmp_path, "test")
 
 
 def test_removing_what_was_broken_changes_nothing(tmp_path: Path) -> None:

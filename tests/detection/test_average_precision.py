@@ -260,7 +260,10 @@ def test_label_files(labelled: Path) -> None:
         ("0 0 0 1", ":1: '0 0 0 1': expected a class, centre x, centre y, width and height"),
         ("\nx 0 0 1 1", ":2: 'x 0 0 1 1': expected a class"),
         ("3 0 0 1 1", ":1: class 3: expected 0 to 2, the network's classes"),
-        ("0 0 0 1 nan", ":1: '0 0 0 1 nan': expected a class"),
+        *(
+            (f"0 0 0 {size} 1", f":1: '0 0 0 {size} 1': expected a class.*shares of the image")
+            for size in ("nan", "inf", "1e300", "-0.5", "2000")
+        ),
         ("0 0 0 1 1\n" * (MOST_OBJECTS + 1), ":10001: more lines: expected at most 10000 objects in an image"),
     ):
         label.write_text(text)

@@ -18,6 +18,7 @@ from clprune import distributed
 from clprune.device import DeviceInfo
 from clprune.distributed.devices import announced, own_device
 from clprune.errors import NoDeviceError
+from tests.cli.conftest import Run
 from tests.imaginary import imaginary_device
 
 FOUND = {None: imaginary_device(type="cpu", name="one"), "gpu": imaginary_device(name="another")}
@@ -101,11 +102,53 @@ def test_two_clients_at_once_select_devices_of_their_own(client: Any, other: Any
 
 
 @pytest.mark.usefixtures("imaginary")
+def test_another_client_does_not_reset_what_is_in_use(client: Any, other: Any, tmp_path: Path) -> None:
+    """Dask's own call would: the busy worker were given more, whoever else is idle, and for ever."""
+    end = tmp_path / "end"
+
+    def used() -> list[float]:
+        """By what the scheduler counts."""
+        counts = client.run_on_scheduler(
+            lambda dask_scheduler: [dict(worker.used_resources) for worker in dask_scheduler.workers.values()]
+        )
+        return sorted(count for worker in counts for name, count in worker.items() if name.startswith(run.name))
+
+    with announced(client, selection=None) as run:
+        busy = client.submit(wait_to_be_told, end, resources=run.resources(FOUND[None]), pure=False)
+        while not any(client.processing().values()):
+            time.sleep(0.05)
+        with announced(other, selection="gpu"):
+            assert used() == [0, 1]
+            end.touch()
+            busy.result()
+        assert used() == [0, 0]
+
+
+@pytest.mark.usefixtures("imaginary")
 def test_no_worker_has_such_a_device(client: Any) -> None:
     before = plugins(client)
     with pytest.raises(NoDeviceError, match="absent: expected another"), announced(client, selection="absent"):
         pass
     assert plugins(client) == before
+
+
+def test_a_worker_without_clprune_is_told(
+    run: Run, client: Any, model: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one of a cluster's own environment."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise Exception("ModuleNotFoundError(\"No module named 'clprune'\")")  # as the scheduler says it
+
+    monkeypatch.setattr(Client, "register_plugin", refuse)
+    cluster = ("--scheduler", client.scheduler.address)
+    for arguments in (("infer", model, *images), ("tune", model, "--no-keep"), ("eval", model, "--data", "synthetic")):
+        result = run(*arguments, *cluster)
+        assert result.status == 1
+        assert (
+            "a worker cannot load its work (ModuleNotFoundError(\"No module named 'clprune'\")): install there"
+            in result.error
+        )
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from clprune.tiles.records import Measurement
 from clprune.tiles.store import Store, open_store
 from tests.conformance.drivers import DRIVERS, find
 from tests.distributed import few_candidates
-from tests.distributed.test_tune import is_of_search
+from tests.distributed.test_tune import farm_module, is_of_search
 
 pytestmark = pytest.mark.slow
 
@@ -102,13 +102,13 @@ def test_a_farm_tries_what_single_runs_try(
         command = [sys.executable, "-c", SINGLE_RUN, str(model)]
         subprocess.run(command, env={**environment, "CLPRUNE_DATA_DIR": str(single)}, check=True, timeout=600)
     told: list[Any] = []
-    keep = distributed.tune.__globals__["keep"]
+    keep = farm_module.keep
 
     def heard(store: Store, items: Any) -> None:
         told.extend(items := list(items))
         keep(store, items)
 
-    monkeypatch.setitem(distributed.tune.__globals__, "keep", heard)
+    monkeypatch.setattr(farm_module, "keep", heard)
     monkeypatch.setenv("CLPRUNE_DATA_DIR", str(many))
     with farm(tmp_path, environments, measuring) as client:
         killer = threading.Thread(target=kill_who_measures, args=(measuring,))

@@ -19,10 +19,14 @@ import pytest
 
 pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
 
+from distributed import Nanny
+
 from clprune import distributed
 from clprune.distributed.cluster import start
+from clprune.resources import models_folder
 from clprune.tiles.records import RUNTIME
 from clprune.tiles.store import Store, open_store
+from tests.cli.conftest import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("device_context")]
 
@@ -117,3 +121,25 @@ def test_a_killed_worker_costs_a_farm_what_was_under_way(
     keys = [list(group) for _, group in itertools.groupby(outcomes, key=lambda one: one.key)]
     assert all(any(one.time_ms is not None for one in group) for group in keys)
     assert all(one.invalidity == RUNTIME for one in outcomes if one.time_ms is None and not one.build_ms)
+
+
+@pytest.mark.parametrize(("deaths", "status"), [(2, 0), (3, 1)])
+def test_workers_that_are_killed_while_they_start_are_started_again(
+    run: Run, model: Path, deaths: int, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask gives up then, with a traceback."""
+    killed = []
+
+    class Dying(Nanny):
+        async def start_unsafe(self) -> Any:
+            if len(killed) < deaths:
+                killed.append(self)
+                raise RuntimeError("Nanny failed to start worker process")
+            return await super().start_unsafe()  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr("clprune.distributed.cluster.Nanny", Dying)
+    result = run("infer", model, models_folder() / "samples" / "digit-3.png", "--workers", 1)
+    assert (len(killed), result.status) == (deaths, status)
+    if status:
+        assert "worker processes ended while they started, 3 times (" in result.error
+        assert "failed to start" in result.error

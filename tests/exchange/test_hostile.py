@@ -79,6 +79,46 @@ def overloads(path: Path, call: Callable[[str], tuple[str, str]]) -> None:
     path.write_bytes(model.SerializeToString())
 
 
+def rows(count: int, operator: str = "Mul", *before: Any) -> list[Any]:
+    """Each node takes what is before it twice."""
+    names = ["c", *(f"r{number}" for number in range(count)), "y"]
+    return [*before, *(node(operator, f"{first} {first}", second) for first, second in itertools.pairwise(names))]
+
+
+def fields(path: Path, *places: int) -> None:
+    """Empty messages, two bytes each: fields of those numbers in the first of which they are, and so on."""
+    data = bytes([places[-1] << 3 | 2, 0]) * (1 << 22)
+    for place in reversed(places[:-1]):
+        data = bytes([place << 3 | 2]) + varint(len(data)) + data
+    save(path, [node("Relu", "x")])
+    path.write_bytes(path.read_bytes() + data)
+
+
+def varint(number: int) -> bytes:
+    """As protocol buffers have it."""
+    places = []
+    while number > 127:
+        places.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*places, number])
+
+
+def outside(path: Path, *, bytes_each: int, count: int, size: int) -> None:
+    """So many constants that are parts of one file of a size, most of which is on no disk."""
+    with (path.parent / "values").open("wb") as file:
+        file.truncate(size)
+    save(path, many("Identity", count, ["w0"]), constants={"w0": np.zeros(3, "f4")})
+    model = onnx.load(path)
+    del model.graph.initializer[:]
+    for number in range(count):
+        tensor = model.graph.initializer.add(name=f"w{number}", data_type=TensorProto.FLOAT, dims=[bytes_each // 4])
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", "values"), ("offset", "0"), ("length", str(bytes_each))):
+            tensor.external_data.add(key=key, value=value)
+    path.write_bytes(model.SerializeToString())
+
+
+CONVOLUTION, FILTERS = node("Conv", "x w", "c"), {"w": np.ones((3, 3, 1, 1), "f4")}
 SIZE = {"s": np.int64([1 << 24])}
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "doubled": (lambda path: save(path, concats(40)), r"\(Concat\) makes more than \d+ values"),
@@ -108,6 +148,14 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
                   "holds 1152921504606846976 nodes"),
     "overloads": (lambda path: overloads(path, lambda name: ("F", name)), "holds 1152921504606846976 nodes"),
     "named alike": (lambda path: overloads(path, lambda name: (f"F::{name}", "")), "holds 1152921504606846976 nodes"),
+    "fields": (lambda path: fields(path, 14), "holds more than 2097152 fields"),
+    "fields of nodes": (lambda path: fields(path, 7, 1), "holds more than 2097152 fields"),
+    "fields of fields": (lambda path: fields(path, 7, 5, 8), "holds more than 2097152 fields"),
+    "all of one file": (lambda path: outside(path, bytes_each=4096, count=9, size=8192), "takes more of 'values' than"),
+    "large": (lambda path: outside(path, bytes_each=1 << 40, count=1, size=1 << 40),
+              "takes 1099511627776 bytes of other files: expected at most 2147483648"),
+    "long row": (lambda path: save(path, rows(3000, "Mul", CONVOLUTION), constants=FILTERS),
+                 "'y' comes after more functions in a row than can be resolved"),
     "itself": (lambda path: functions(path, [["F0"]]), "local functions cannot be inlined"),
 }  # fmt: skip
 
@@ -129,6 +177,15 @@ def test_outputs_of_layers_count(tmp_path: Path, session: Session, monkeypatch: 
     path = save(tmp_path / "model.onnx", pools)
     with pytest.raises(ExchangeError, match=r"\(MaxPool\) and those before it make more values than could be held"):
         clprune.convert(path, out=tmp_path / "out", device=session)
+
+
+def test_rows_of_nodes_that_take_the_same_twice(tmp_path: Path, session: Session) -> None:
+    """What is open of each is resolved once: not twice, and four, eight, sixteen times before."""
+    path = save(tmp_path / "model.onnx", [CONVOLUTION, node("Exp", "c", "e"), *rows(40, "Mul")], constants=FILTERS)
+    with pytest.raises(ExchangeError, match="its own answers to noise are not finite"):
+        clprune.convert(path, out=tmp_path / "out", device=session)
+    tall = [node("Sigmoid", "x", "c"), *rows(20)]
+    assert clprune.convert(save(tmp_path / "m.onnx", tall), out=tmp_path / "m", device=session).relative_error < 1e-6
 
 
 def test_functions_of_functions_are_inlined(tmp_path: Path, session: Session) -> None:

@@ -62,6 +62,11 @@ class Place:
     def database(self) -> Path:
         return self.folder / "data" / "tuning.sqlite"
 
+    def clear(self) -> None:
+        """Remove all that commands have written and kept."""
+        for path in (*self.out.parent.iterdir(), *self.database.parent.iterdir()):
+            path.unlink()
+
     def start(self, *arguments: object, **options: object) -> subprocess.Popen[str]:
         """The command in a session of its own."""
         command = [sys.executable, "-m", "clprune", *map(str, arguments)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clprune.darknet.kinds.base import PruneOptions
-from clprune.fitting.choice import BUCKETS, Cost, choose, fastest_ms, knapsack, search
+from clprune.fitting.choice import BUCKETS, Cost, choose, dense_ms, fastest_ms, knapsack, search
 from clprune.fitting.table import Entry, Group, Selection, Table
 from clprune.fitting.times import Calibration
 from clprune.unit import Unit
@@ -37,6 +37,10 @@ def test_the_knapsack_is_the_best_of_all(seed: int) -> None:
         else:
             assert totals[found][0] <= budget_ms
             assert totals[found][1] <= best + 1e-12
+
+
+def test_a_budget_that_sums_stray_from_is_enough() -> None:
+    assert knapsack([[Cost(time_ms=0.1, loss=1.0)], [Cost(time_ms=0.2, loss=1.0)]], budget_ms=0.3) == (0, 0)
 
 
 def make_table(folder: Path, seed: int) -> Table:
@@ -68,16 +72,20 @@ def test_channels_and_ways_are_chosen_together(tmp_path: Path, seed: int) -> Non
         for ways in itertools.product(range(3), repeat=len(table.entries))
         for channels in itertools.product(range(3), repeat=2)
     ]
-    dense_ms = table.time_ms(everything[0])
+    assert dense_ms(table) == table.time_ms(everything[0])
     assert fastest_ms(table) == pytest.approx(min(map(table.time_ms, everything)))
     for part in (0.4, 0.6, 0.8):
-        short_ms = part * dense_ms * (1 - 2 * len(table.entries) / BUCKETS)
+        budget_ms = part * dense_ms(table)
+        short_ms = budget_ms * (1 - 2 * len(table.entries) / BUCKETS)
         best = min(table.loss(one) for one in everything if table.time_ms(one) <= short_ms)
-        found = choose(table, budget_ms=part * dense_ms)
-        assert found is not None and table.time_ms(found) <= part * dense_ms * (1 + 1e-9)
+        found = choose(table, budget_ms=budget_ms)
+        assert found is not None and table.time_ms(found) <= budget_ms * (1 + 1e-9)
         # channels are moved one group at a time: that may end beside the best, not far from it
         assert table.loss(found) <= 1.15 * best + 1e-3
     assert choose(table, budget_ms=0.99 * fastest_ms(table)) is None
+    # what a choice takes by the table is enough for one, whatever sums of floats stray by
+    for ms in (fastest_ms(table), dense_ms(table)):
+        assert choose(table, budget_ms=ms) is not None
 
 
 def test_the_whole_network_decides(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from clprune.device import DeviceInfo
 from tests.fuzz.session import Result
 from tools.bench.machine import device_text, today
-from tools.bench.report import make_section, read_sections, table_of, write_section
+from tools.bench.report import full_title, make_section, read_section, read_sections, table_of, write_section
 
 PATH = Path(__file__).resolve().parents[2] / "docs" / "results" / "fuzz.json"
 
@@ -27,8 +27,7 @@ weights accepted that are not finite, and on a device a wrong answer. Those that
 def record(results: Iterable[Result], *, seed: int, device: DeviceInfo, path: Path = PATH) -> None:
     """Add `results` to the section of the day and the device, and write the page anew."""
     title = f"{today()}, {device_text(device)}"
-    sections = read_sections(path)
-    before = sections.get(title, {"targets": {}, "findings": [], "seeds": []})
+    before = read_section(path, title) or {"targets": {}, "findings": [], "seeds": []}
     targets = {name: dict(counts) for name, counts in before["targets"].items()}
     findings = list(before["findings"])
     for result in results:
@@ -47,7 +46,8 @@ def record(results: Iterable[Result], *, seed: int, device: DeviceInfo, path: Pa
         findings=findings,
         seeds=seeds,
     )
-    write_section(path, title, section, heading=f"{_HEADING}\n{_total({**sections, title: section}.values())}")
+    sections = {**read_sections(path), full_title(title, section["machine"]): section}
+    write_section(path, title, section, heading=f"{_HEADING}\n{_total(sections.values())}")
 
 
 def _table(targets: Mapping[str, Mapping[str, float]]) -> Any:

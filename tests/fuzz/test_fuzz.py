@@ -71,7 +71,7 @@ def _as_is(random: Random, data: bytes, corpus: Any) -> bytes:
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        (b"h", "hangs: no answer for 1 s"),
+        (b"h", "hangs: no answer for 5 s"),
         (b"k", "ends the process: exit code -6"),
         (b"m", "MemoryError"),
         (b"t", "UsageError is no printable line"),
@@ -87,7 +87,7 @@ def test_planted_faults_are_found_and_kept(content: bytes, fault: str, tmp_path:
     corpus.mkdir(parents=True)
     (corpus / "a.x").write_bytes(content)
     said: list[str] = []
-    bounds = Bounds(count=2, limit_s=1)
+    bounds = Bounds(count=2, limit_s=5)
     result = fuzz(target, seed=1, bounds=bounds, folder=tmp_path, say=said.append)
     assert result.inputs == 1  # there is no other one
     if not fault:

@@ -155,6 +155,7 @@ def test_default_tile_wastes_least() -> None:
 
     assert default(conv(3, 14, 512)) == (16, 2, 2, 7)
     assert default(conv(3, 7, 480)) == (16, 3, 1, 7)
+    assert default(conv(3, 7, 160)) == (16, 2, 2, 7)  # single positions waste nothing but load weights for each
     assert default(conv(3, 8, 512)) == (16, 2, 2, 4)
     assert default(conv(3, 2, 512)) == (16, 4, 2, 2)
     assert default(conv(3, 4, 16)) == (16, 1, 4, 4)

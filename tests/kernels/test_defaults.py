@@ -59,6 +59,22 @@ def test_pointwise_work_groups_are_few_and_full(side: int, expected: tuple[int, 
     assert (tile.group_n, tile.group_rows) == expected
 
 
+@pytest.mark.parametrize("device", [AVX2, AVX512])
+def test_layers_of_few_columns_take_many_row_blocks_together(device: DeviceInfo) -> None:
+    """As long as that leaves work for all compute units, and not on GPUs."""
+
+    def default(device: DeviceInfo, *, channels: int = 4) -> ConvTile:
+        return CONV.default_tile(conv_operation(problem(56, channels=channels)), device)
+
+    few, alone = default(device), default(dataclasses.replace(device, compute_units=1000))
+    assert few.chunk == 288
+    assert few.sweep > 1
+    assert (few.tile_m, few.vector_width, few.vectors, few.mapping) == (
+        *(alone.tile_m, alone.vector_width, alone.vectors, alone.mapping),
+    )
+    assert alone.chunk == default(device, channels=64).chunk == default(imaginary_device()).chunk == 0
+
+
 def test_rows_of_a_tile_do_not_cut_units_in_two() -> None:
     """Of units of 8 rows tiles of 4 skip all; tiles of 6 keep 35 % of the columns where 25 % are left."""
     operation = conv_operation(problem(56))
@@ -89,6 +105,14 @@ def test_transformed_results_stay_in_registers(kernel: Kernel[Any, Any]) -> None
         operation = transformed(side)
         assert kernel.held_values(kernel.default_tile(operation, AVX2), operation) <= 13 * 8
         assert kernel.held_values(kernel.default_tile(operation, AVX512), operation) >= 8 * 16
+
+
+def test_no_core_waits_for_the_pass_of_another() -> None:
+    """14x14 are 16 tiles of 4x4: one vector of 8 lanes for each of two cores, two for one."""
+    for compute_units, expected in ((1, (2, 1)), (2, (1, 2))):
+        device = dataclasses.replace(AVX2, compute_units=compute_units)
+        tile = WINOGRAD_FUSED.default_tile(transformed(14), device)
+        assert (tile.vectors, tile.groups) == expected
 
 
 def test_no_work_for_tiles_that_are_not_there() -> None:

@@ -114,15 +114,19 @@ def test_equal_sources_are_compiled_once(name: str) -> None:
     ("name", "least"), [("sm_80", 0.88), ("sm_90", 0.88), ("gfx90a", 0.85), ("gfx1030", 0.85), ("gfx1100", 0.85)]
 )
 @pytest.mark.parametrize("is_pooled", [False, True], ids=["flat", "pooled"])
-def test_hot_loop_of_the_tiled_convolution(name: str, least: float, *, is_pooled: bool) -> None:
+@pytest.mark.parametrize(("channels", "size"), [(64, 224), (512, 14)], ids=["whole", "splits"])
+def test_hot_loop_of_the_tiled_convolution(
+    name: str, least: float, *, is_pooled: bool, channels: int, size: int
+) -> None:
     """Nearly all of it is multiply-adds, where machine code can be looked at; and a quarter of the warps fit."""
     architecture = architecture_by_name(name)
     toolchain, device = toolchain_for(architecture), imaginary_device(architecture)
     problem = ConvProblem.square(
-        batch=1, in_channels=64, in_height=224, in_width=224, out_channels=64, size=3, padding=1
+        batch=1, in_channels=channels, in_height=size, in_width=size, out_channels=channels, size=3, padding=1
     )
     operation = conv_operation(problem, activation="relu", pooled=is_pooled)
     tile = CONV_TILED.default_tile(operation, device)
+    assert tile.splits > 1 or size > 20
     assert dataclasses.replace(tile, splits=1) == next(
         t for t in CONV_TILED.own_tiles(device) if CONV_TILED.rejection(t, operation, device) is None
     )

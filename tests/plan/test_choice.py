@@ -91,12 +91,26 @@ def test_channels_along_vectors_are_for_small_images() -> None:
 
     assert offered(29) == ["direct"]
     assert offered(28) == ["direct", "direct channels, unlikely"]
-    assert offered(14) == ["direct", "direct channels"]
-    assert offered(8) == ["direct channels", "direct"]
+    assert offered(15) == ["direct", "direct channels, unlikely"]
+    assert offered(14) == offered(8) == ["direct channels", "direct"]
+    assert offered(14, unit_rows=8) == ["direct", "direct channels"]
     assert offered(8, unit_rows=32) == ["direct channels", "direct"]
     assert offered(8, unit_rows=8) == ["direct", "direct channels"]
     assert offered(8, filters=15) == ["direct"]
     assert offered(8, is_cpu=False) == ["direct tiled", "direct", "direct channels, unlikely"]
+
+
+@pytest.mark.parametrize(("lanes", "stride", "first"), [(16, 1, "channels"), (8, 1, "direct"), (8, 2, "channels")])
+def test_channels_come_first_at_14_pixels_where_positions_leave_lanes_empty(
+    lanes: int, stride: int, first: str
+) -> None:
+    problem = ConvProblem.square(
+        batch=1, in_channels=16, in_height=14 * stride, in_width=14 * stride, out_channels=32, size=1, stride=stride
+    )
+    device = replace(CPU, native_vector_width_float=lanes)
+    request = {"algorithms": Algorithms(names=("direct",)), "device": device, "kernels": built_in_kernels()}
+    found = [offer.label for offer in offers_for(conv_operation(problem), WeightForm(), **request)]  # type: ignore[arg-type]
+    assert found[0] == ("direct channels" if first == "channels" else "direct")
 
 
 def test_error_that_is_allowed_decides_about_winograd() -> None:
@@ -233,7 +247,7 @@ def test_what_nobody_measured_is_not_preferred(network_of: Callable[..., Network
 
 
 def test_what_skips_is_preferred_to_what_was_measured_dense(network_of: Callable[..., Network]) -> None:
-    """Winograd multiplies pruned weights like dense ones, so its time is known before anything was pruned."""
+    """Winograd multiplies nearly all of pruned weights, unless hardly any are left; its transforms stay."""
     network = network_of(NETWORK)
 
     def algorithm(direct_ms: float, *, kept: float) -> str:
@@ -249,8 +263,22 @@ def test_what_skips_is_preferred_to_what_was_measured_dense(network_of: Callable
     assert algorithm(3.0, kept=0.2).startswith("winograd")
     assert algorithm(2.0, kept=0.4).startswith("winograd")
     # However little is left, it takes some time.
-    assert algorithm(9.0, kept=0.01) == "direct"
-    assert algorithm(11.0, kept=0.01).startswith("winograd")
+    assert algorithm(4.5, kept=0.01) == "direct"
+    assert algorithm(5.5, kept=0.01).startswith("winograd")
+
+
+def test_times_of_pruned_weights_in_the_winograd_domain_are_not_those_of_dense_ones() -> None:
+    """A channel of which all nine columns have gone is skipped there, too: a key of its own."""
+
+    def workloads(kept_share: float) -> set[Workload]:
+        form = WeightForm(workload=Workload(kept_share=kept_share, unit_rows=8))
+        found = offers(operation(), form, Algorithms(names=("winograd",)))
+        assert len(found) == 4
+        return {offer.workload for offer in found}
+
+    assert workloads(0.25) == {Workload()}
+    assert workloads(0.125) == {Workload(kept_share=0.7, unit_rows=8)}
+    assert workloads(0.05) == {Workload(kept_share=0.37, unit_rows=8)}
 
 
 def test_pruned_weights_never_take_longer_than_dense_ones(network_of: Callable[..., Network]) -> None:

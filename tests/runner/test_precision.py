@@ -1,4 +1,4 @@
-"""A network in TF32 on a device whose matrix unit is emulated: from the plan to the answers."""
+"""A network in less than float32 on a device whose matrix unit is emulated: from the plan to the answers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from clprune.runner.compare import verify_model
 
 NETWORK = """\
 [net]
-height=10
-width=12
+height=20
+width=24
 channels=3
 
 [convolutional]
@@ -47,7 +47,9 @@ activation=linear
 """
 
 
-@pytest.mark.parametrize(("architecture", "precision"), [("sm_80", "tf32"), ("gfx90a", "float16")])
+@pytest.mark.parametrize(
+    ("architecture", "precision"), [("sm_80", "tf32"), ("gfx90a", "float16"), ("gfx1100", "bfloat16")]
+)
 def test_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, precision: str) -> None:
     monkeypatch.setattr(ConvMatrixKernel, "build_options", lambda *_: ())
     path = tmp_path / "net.cfg"

@@ -198,7 +198,7 @@ def test_check_of_an_earlier_source_says_nothing_of_todays(tmp_path: Path) -> No
     with Store(path) as store:
         assert store.best(key(), KERNEL) == (TILES[0], 1.0)
         assert [store.is_right(DEVICE, KERNEL, tile) for tile in TILES[:2]] == [None, True]
-        assert len(store.select("tile", "checked")) == 1
+        assert len(list(store.select("tile", "checked", {}))) == 1
 
 
 def test_not_a_database(tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ import gzip
 import json
 import os
 import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +262,27 @@ def test_a_database_beyond_all_bounds_is_not_copied(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(shutil, "copyfileobj", full)
     with pytest.raises(StoreError, match=r"sparse.sqlite: cannot be .*: No space left on device$"):
         read_results(path)
+
+
+def test_another_programs_database_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE moz_places (url)")
+        other.commit()
+    with pytest.raises(
+        StoreError, match=r"history.sqlite: not a tuning database, .* another program's, with moz_places$"
+    ):
+        read_results(path)
+
+
+def test_results_of_a_device_that_nobody_describes_are_refused(store: Store, tmp_path: Path) -> None:
+    """They would be kept, and in no list."""
+    results, other = replace(from_store(store), devices={}), Store(None)
+    with pytest.raises(StoreError, match=r"^a.json: it has results of '.*, which is not in its metadata.devices"):
+        into_store(other, results, path="a.json")
+    assert not list(other.all_measurements())
+    other.add_device(DEVICE)
+    assert into_store(other, results, path="a.json") == 3
 
 
 def test_kernel_tuners_spelling_of_the_compilation_time(store: Store, tmp_path: Path) -> None:

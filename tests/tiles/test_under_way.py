@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -129,7 +128,7 @@ def test_row_that_makes_no_sense_is_passed_over(path: Path, column: str, value: 
     found, said = look_up(path)
     assert not found
     (line,) = said
-    assert line.startswith(f"{path}: 1 rows of best make no sense and are passed over ({column} is ")
+    assert line.startswith(f"{path}: rows of best make no sense and are passed over, the first as its {column} is ")
     assert path.exists()
 
 
@@ -142,22 +141,24 @@ def held(path: Path) -> Iterator[None]:
         yield
 
 
-def test_held_database_costs_two_seconds(path: Path) -> None:
+def test_held_database_costs_a_line(path: Path) -> None:
     with held(path):
-        start = time.monotonic()
         found, said = look_up(path)
-        assert time.monotonic() - start < 2.5  # two, and a busy machine
     assert not found
     assert said == [f"{path}: the tuning database cannot be opened: database is locked; going on without tuned tiles"]
     assert look_up(path) == (True, [])
 
 
+def test_look_ups_wait_two_seconds_at_most(path: Path) -> None:
+    with open_store_for_lookups(path) as store:
+        (wait_ms,) = store._connection.execute("PRAGMA busy_timeout").fetchone()
+    assert 0 < wait_ms <= 2000
+
+
 def test_held_database_is_a_failure_of_who_writes(path: Path) -> None:
     """After as long a wait."""
     with held(path), pytest.raises(StoreError, match="cannot be opened: database is locked"):
-        start = time.monotonic()
         open_store(path, to_write=True)
-    assert time.monotonic() - start < 3  # two, and a busy machine
 
 
 def as_on_another_machine(path: Path) -> None:
@@ -202,6 +203,27 @@ def test_objects_that_run_what_a_stranger_wrote_are_damage(path: Path, statement
     assert f"damaged: it holds the {statement.split()[1].lower()} {statement.split()[2]}" in line
 
 
+@pytest.mark.parametrize(
+    ("column", "computed"),
+    [
+        ("time_ms REAL", "time_ms REAL AS (hex(zeroblob(90000)) GLOB '*0*0*0*0*0*0*1')"),
+        ("tile TEXT NOT NULL", "tile TEXT NOT NULL AS (upper('x')) STORED"),
+        ("time_ms REAL", "time_ms REAL DEFAULT (hex(zeroblob(90000)) GLOB '*0*0*0*0*0*0*1')"),
+        ("time_ms REAL", "time_ms REAL, more TEXT DEFAULT (randomblob(1000000))"),
+    ],
+)
+def test_columns_that_compute_what_a_stranger_wrote_are_damage(path: Path, column: str, computed: str) -> None:
+    """The patterns would take hours."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        (before,) = connection.execute("SELECT sql FROM sqlite_master WHERE name='best'").fetchone()
+        assert column in before
+        connection.execute("PRAGMA writable_schema=1")
+        connection.execute("UPDATE sqlite_master SET sql=? WHERE name='best'", (before.replace(column, computed, 1),))
+    found, (line,) = look_up(path)
+    assert not found
+    assert "damaged: it holds the column " in line and "which is computed" in line
+
+
 def test_conditions_that_a_stranger_wrote_are_not_computed(path: Path) -> None:
     """They would fail here: the check of the file runs none."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -210,7 +232,7 @@ def test_conditions_that_a_stranger_wrote_are_not_computed(path: Path) -> None:
         after = before[: before.rindex(")")] + ", CHECK (length(hex(randomblob(1000000000000))) > 0))"
         connection.execute("UPDATE sqlite_master SET sql=? WHERE name='checked'", (after,))
     with open_store(path, to_write=True) as store:
-        assert store.all_measurements()
+        assert list(store.all_measurements())
 
 
 @pytest.mark.skipif(not hasattr(sqlite3.Connection, "setlimit"), reason="Python 3.11 has it first")
@@ -289,6 +311,78 @@ def test_database_of_another_user_is_not_used(path: Path, which: str) -> None:
     found, (line,) = look_up(path)
     assert not found
     assert f"is not used: {place} belongs to another user (number 65534)" in line
+
+
+@owners
+@pytest.mark.parametrize("which", ["the file", "its folder", "a folder above", "a link to a link"])
+def test_links_that_others_may_turn_elsewhere_are_not_followed(path: Path, tmp_path: Path, which: str) -> None:
+    """Whatever they lead to at the moment."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    if which == "the file":
+        (shared / "data").mkdir(mode=0o700)
+        place = shared / path.name
+        place.symlink_to(path)
+    elif which == "its folder":
+        (shared / "link").symlink_to(path.parent)
+        place = shared / "link" / path.name
+    elif which == "a folder above":
+        (shared / "link").symlink_to(path.parent.parent)
+        place = shared / "link" / path.parent.name / path.name
+    else:
+        (shared / "link").symlink_to(path)
+        place = tmp_path / "own" / path.name
+        place.parent.mkdir(mode=0o700)
+        place.symlink_to(os.path.relpath(shared / "link", place.parent))
+    assert look_up(place) == (True, [])
+    shared.chmod(0o777)
+    found, (line,) = look_up(place)
+    assert not found
+    assert f"is not used: other users may write {shared} (mode 777)" in line.replace(
+        f"{place.parent}/../", f"{tmp_path}/"
+    )
+    assert "other users may write" in store_state(DEVICE, path=place).problem
+
+
+@owners
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() != 0, reason="gives files away: needs root")
+def test_links_of_another_user_are_not_followed(path: Path, tmp_path: Path) -> None:
+    """Also in a folder like /tmp, where nobody else could replace them."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (shared / "link").symlink_to(path.parent)
+    assert look_up(shared / "link" / path.name) == (True, [])
+    os.chown(shared / "link", 65533, 65533, follow_symlinks=False)
+    found, (line,) = look_up(shared / "link" / path.name)
+    assert not found
+    assert f"is not used: {shared / 'link'} belongs to another user (number 65533)" in line
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are of POSIX")
+@pytest.mark.parametrize("ending", ["", "-journal", "-wal", "-shm"])
+def test_pipes_in_the_place_of_its_files_are_not_opened(path: Path, ending: str) -> None:
+    """SQLite would wait for ever for somebody to write into them."""
+    place = path.with_name(path.name + ending)
+    place.unlink(missing_ok=True)
+    os.mkfifo(place)
+    assert look_up(path) == (
+        False,
+        [f"{path}: the tuning database is not used: {place} is not a file; going on without tuned tiles"],
+    )
+    with pytest.raises(StoreError, match="is not a file"):
+        open_store(path, to_write=True)
+    assert store_state(DEVICE, path=path).problem.endswith("is not a file")
+
+
+@pytest.mark.parametrize("table", ["device", "measurement", "best"])
+def test_state_of_a_database_that_would_run_what_a_stranger_wrote(path: Path, table: str) -> None:
+    """To count the rows of this view takes for ever."""
+    change(path, f"DROP TABLE {table}")
+    endless = "WITH RECURSIVE n(device) AS (SELECT 1 UNION ALL SELECT device + 1 FROM n) SELECT device FROM n"
+    change(path, f"CREATE VIEW {table} AS {endless}")
+    state = store_state(DEVICE, path=path)
+    assert (state.exists, state.winners, state.problem) == (True, 0, f"it holds the view {table}")
 
 
 @owners

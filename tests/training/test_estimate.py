@@ -18,7 +18,7 @@ from clprune.darknet.values import Weights
 from clprune.data import DataSet, load_data
 from clprune.training import load_module, store_weights
 from clprune.training.estimate import refresh_statistics
-from clprune.training.layers import Convolution
+from clprune.training.weighted_layers import Convolution
 from tests.training.networks import network_of
 
 

@@ -20,7 +20,7 @@ from clprune.dataset import DataSet
 from clprune.pruning.network import layer_values
 from clprune.pruning.prune import prune_network
 from clprune.pruning.settings import PruneSettings
-from clprune.training.refit import Reference
+from clprune.training.refit import AS_IS, QUICK, Reference
 from clprune.unit import Unit
 from tests.pruning.networks import BRANCHES, CHAIN, load
 
@@ -40,7 +40,7 @@ def test_the_answers_come_nearer(tmp_path: Path, cfg: str, method: str) -> None:
     reference = Reference(network, weights, images(network))
     settings = PruneSettings(method=method, sparsity=0.4, unit_for_layer=lambda layer: Unit(rows=4))
     pruned = prune_network(network, weights, settings)
-    before = reference.refit(pruned.weights, pruned.masks, only=())
+    before = reference.refit(pruned.weights, pruned.masks, AS_IS)
     after = reference.refit(pruned.weights, pruned.masks)
     assert after.divergence < before.divergence
     for index, mask in pruned.masks.items():
@@ -88,3 +88,32 @@ def test_half_of_what_masking_loses_comes_back_without_labels() -> None:
         evaluate(load_module(model.network, each), test).accuracy for each in (model.weights, pruned.weights, fitted)
     )
     assert dense - refitted < (dense - masked) / 2
+
+
+def test_a_channel_that_the_judging_images_leave_silent_is_not_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other images need it: the layer that reads it is not fitted as if it gave nothing; where it is gone, it is."""
+    monkeypatch.setattr("clprune.training.refit.JUDGED_WORK", 0)
+    cfg = tmp_path / "two.cfg"
+    layer = "[convolutional]\nfilters=2\nsize=1\nactivation="
+    cfg.write_text(f"[net]\nwidth=1\nheight=1\nchannels=2\n{layer}relu\n{layer}linear\n")
+    network = load_network(cfg)
+    first, second = random_weights(network, seed=0).layers
+    rows = np.array([[1, -0.5], [1, 2]], np.float32).reshape(2, 2, 1, 1)
+    first = replace(first, weights=rows, biases=np.array([0.15, 0], np.float32))
+    weights = replace(random_weights(network, seed=0), layers=(first, second))
+    pixels = np.random.default_rng(0).integers(1, 256, (128, 2, 1, 1), np.uint8)
+    pixels[:64, 0] = 0  # one batch judges
+    reference = Reference(network, weights, DataSet.unlabelled(name="drawn", images=pixels))
+    assert reference.judged == 64
+    for kept, is_gone in (([True, False], False), ([False, False], True)):
+        mask = np.array([kept, [True, True]])
+        own = replace(
+            first,
+            weights=np.where(mask.reshape(rows.shape), rows, 0).astype(np.float32),
+            biases=np.where(mask.any(axis=1), first.biases, 0).astype(np.float32),
+        )
+        pruned = replace(weights, layers=(own, second))
+        fitted = layer_values(reference.refit(pruned, {0: mask}, QUICK).weights, 1)
+        assert np.array_equal(fitted.weights, second.weights) != is_gone

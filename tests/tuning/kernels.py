@@ -13,20 +13,24 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from clprune.candidate import Candidate
 from clprune.darknet.values import LayerWeights
+from clprune.errors import LaunchError
 from clprune.kernels.arguments import NO_WEIGHTS, Arrays, Case, Expected, Launch, Sample
 from clprune.kernels.base import Kernel
 from clprune.kernels.tile import values
 from clprune.kernels.workload import Workload
+from clprune.tuning.trial import Evaluator
 
-MOODS = ("fine", "crash", "hang", "exit", "bug", "wrong", "stray", "syntax", "slow", "unlucky")
+MOODS = ("fine", "crash", "hang", "exit", "bug", "wrong", "stray", "syntax", "slow", "unlucky", "tired")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OddTile:
     """`mood` is what goes wrong: nothing, "crash", "hang", "exit", "bug", "wrong", "stray", "syntax" or "slow".
 
-    Nothing is wrong with "unlucky" ones, but their processes are killed as often as the file $ODD_KILLS says.
+    Nothing is wrong with "unlucky" ones, but their processes are killed as often as the file $ODD_KILLS says. Drivers
+    refuse to time "tired" ones, which they have run before.
     """
 
     mood: str = field(default="fine", metadata=values(*MOODS))
@@ -88,6 +92,8 @@ class OddKernel(Kernel[OddTile, OddOperation]):
         if tile.mood == "unlucky" and (left := int(Path(os.environ["ODD_KILLS"]).read_text())):
             Path(os.environ["ODD_KILLS"]).write_text(str(left - 1))
             os.kill(os.getpid(), signal.SIGKILL)
+        if tile.mood == "tired":
+            _refuse_to_time(tile)
         if tile.mood == "hang":
             time.sleep(1000)
         if tile.mood == "exit":
@@ -133,6 +139,18 @@ class OddKernel(Kernel[OddTile, OddOperation]):
         return (OddOperation(length=3), OddOperation(length=5))
 
 
+def _refuse_to_time(tile: OddTile) -> None:
+    """As a driver would, in this process from now on."""
+    timed_ms = Evaluator._timed_ms
+
+    def timed(self: Evaluator, candidate: Candidate) -> float:
+        if tile in self._ready and candidate is self._ready[tile][0]:
+            raise LaunchError("CL_OUT_OF_RESOURCES")
+        return timed_ms(self, candidate)
+
+    Evaluator._timed_ms = timed  # type: ignore[method-assign]
+
+
 class FragileKernel(OddKernel):
     """A space of which most is unusable."""
 
@@ -149,6 +167,26 @@ class UnluckyKernel(OddKernel):
     cpu_tiles = gpu_tiles = (OddTile(mood="unlucky"),)
 
 
+class HangingKernel(OddKernel):
+    """Everything hangs but its default."""
+
+    name = "hanging"
+    parameters: ClassVar = {"mood": ("fine", "hang"), "repeats": (1,)}
+
+
+class StuckKernel(OddKernel):
+    """Its default hangs."""
+
+    name = "stuck"
+    parameters: ClassVar = {"mood": ("hang",), "repeats": (1,)}
+    cpu_tiles = gpu_tiles = (OddTile(mood="hang"),)
+
+    def safe_tile(self, operation: OddOperation) -> OddTile:
+        return OddTile(mood="hang")
+
+
 ODD = OddKernel()
 FRAGILE = FragileKernel()
 UNLUCKY = UnluckyKernel()
+HANGING = HangingKernel()
+STUCK = StuckKernel()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +23,8 @@ from clprune.tiles.store import Store
 from clprune.tuning.caches import Caches
 from clprune.tuning.contest import rivalry, times_in_turns
 from clprune.tuning.effort import effort_by_name
-from clprune.tuning.tune import tune
+from clprune.tuning.spaces import Spaces
+from clprune.tuning.tune import BATCH_PER_WORKER, tune
 
 PROBLEM = ConvProblem.square(batch=1, in_channels=3, in_height=8, in_width=8, out_channels=4, size=3, padding=1)
 DIRECT = conv_operation(PROBLEM)
@@ -55,6 +58,22 @@ def test_what_cannot_run_here_has_no_time(device_context: Session, monkeypatch: 
     monkeypatch.setattr(type(WINOGRAD), "source", refused)
     first, second = times_in_turns(device_context, Caches(device_context), entrants, rounds=1)
     assert first is not None and second is None
+
+
+@pytest.mark.parametrize(("ratio", "evaluations"), [(0.0, BATCH_PER_WORKER), (math.inf, 12)])
+def test_a_rival_far_behind_is_given_up(
+    device_context: Session, monkeypatch: pytest.MonkeyPatch, ratio: float, evaluations: int
+) -> None:
+    """After the candidates that are tried first, its default among them; the first kernel of a layer never is."""
+    candidates = Spaces.candidates
+    monkeypatch.setattr(Spaces, "candidates", lambda *arguments: candidates(*arguments)[:12])
+    effort = replace(effort_by_name("quick"), hopeless_ratio=ratio, patience=0.0)
+    tasks = [Offer(kernel=kernel, operation=operation) for kernel, operation in ((CONV, DIRECT), (WINOGRAD, DOMAIN))]
+    outcomes = tune(device_context, Store(None), tasks, budget_s=300, effort=effort, workers=1)
+    first, second = sorted(outcomes, key=lambda outcome: -outcome.evaluations)
+    assert first.evaluations >= 12
+    assert second.evaluations >= evaluations
+    assert (second.evaluations < 12) == (ratio == 0)
 
 
 def test_tuning_ends_with_rivals_in_turns(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import _thread
+import math
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +71,60 @@ def test_hang_costs_one_candidate_and_its_time_limit(device_context: Session) ->
         assert "2 s" in hang.detail
         pool._limit_s = 60  # that of the hang is short for a busy machine
         assert pool.evaluate([FINE], best_ms=None)[0].invalidity == "correct"
+
+
+def test_what_hangs_at_the_end_of_all_is_given_up_and_not_blamed(device_context: Session) -> None:
+    """However long one candidate may take, and whether it is prepared or opens its device; the pool can go on."""
+    hang = OddTile(mood="hang")
+    with WorkerPool(device_context.info, count=1, limit_s=600) as pool:
+        pool.wait_until_open()
+        pool.set_task(ODD, OPERATION, ODD.sample(OPERATION, Workload()))
+        pool.end_s = time.monotonic() + 2
+        assert pool.evaluate([hang], best_ms=None) == []
+        assert (pool.is_over, pool.has_losses) == (True, False)
+        assert pool.evaluate([FINE], best_ms=None) == pool.run_in_turns([FINE], rounds=2) == []
+        pool.end_s = math.inf
+        assert times_of(pool, [FINE, SLOWER], rounds=2) == {FINE: 2, SLOWER: 2}
+        pool.end_s = time.monotonic() + 2
+        assert [trial.tile for trial in pool.run_in_turns([FINE, hang], rounds=2)] in ([], [FINE])
+        pool.end_s = math.inf
+        assert evaluate(pool, "wrong")[0].invalidity == "correctness"
+
+
+def test_a_process_that_does_not_even_read(device_context: Session) -> None:
+    """What is sent is more than a pipe takes."""
+    large = OddOperation(length=1_000_000)
+    with WorkerPool(device_context.info, count=1, limit_s=600) as pool:
+        pool.wait_until_open()
+        pool._workers[0]._process.send_signal(signal.SIGSTOP)
+        pool.set_task(ODD, large, ODD.sample(large, Workload()))
+        pool.end_s = time.monotonic() + 1
+        assert pool.evaluate([FINE], best_ms=None) == []
+        pool.end_s = math.inf
+        assert [trial.invalidity for trial in pool.evaluate([FINE], best_ms=None)] == ["correct"]
+
+
+def test_processes_that_do_not_open_their_device_in_time(device_context: Session) -> None:
+    with WorkerPool(device_context.info, count=1) as pool:
+        pool._workers[0]._process.send_signal(signal.SIGSTOP)
+        pool.end_s = time.monotonic() + 0.5
+        with pytest.raises(NoDeviceError, match=r"no worker process opened .* in time"):
+            pool.wait_until_open()
+
+
+def test_one_process_that_does_not_open_its_device_is_replaced(device_context: Session) -> None:
+    with WorkerPool(device_context.info, count=2) as pool:
+        pool.keep_only(())
+        pool._replace(0)
+        stopped, other = pool._workers
+        stopped._process.send_signal(signal.SIGSTOP)
+        pool.end_s = time.monotonic() + 3  # for the other one to answer, on a busy machine
+        pool.wait_until_open()
+        assert pool._workers[0] is not stopped
+        assert pool._workers[1] is other
+        pool.end_s = math.inf
+        pool.set_task(ODD, OPERATION, ODD.sample(OPERATION, Workload()))
+        evaluate(pool)
 
 
 def test_hopeless_candidates_are_not_timed_alone(pool: WorkerPool) -> None:
@@ -157,6 +214,15 @@ def test_comparison_in_turns(pool: WorkerPool) -> None:
         assert (len(trial.runs_ms), trial.time_ms, trial.relative_error) == (3, min(trial.runs_ms), 0.0)
         assert trial.build_ms
     assert times_of(pool, [FINE, SLOWER], rounds=2) == {FINE: 2, SLOWER: 2}
+
+
+def test_a_refusal_in_a_comparison_costs_one_candidate(pool: WorkerPool) -> None:
+    """Such as a launch for which the driver has no resources any more."""
+    tired = OddTile(mood="tired")
+    fine, refused, slower = pool.run_in_turns([FINE, tired, SLOWER], rounds=3)
+    assert (refused.tile, refused.time_ms, refused.invalidity, refused.is_lost) == (tired, None, "runtime", False)
+    assert refused.detail == "CL_OUT_OF_RESOURCES"
+    assert [(trial.tile, len(trial.runs_ms)) for trial in (fine, slower)] == [(FINE, 3), (SLOWER, 3)]
 
 
 def test_our_own_bugs_surface(device_context: Session) -> None:

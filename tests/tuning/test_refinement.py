@@ -136,6 +136,49 @@ def test_fastest_in_the_network_is_kept(
             assert [best.default_time_ms for best in store.all_best() if best.key == key] == [10.0]
 
 
+LIKE_LAYERS = """\
+[net]
+height=14
+width=14
+channels=16
+[convolutional]
+filters=16
+size=1
+activation=relu
+[convolutional]
+filters=32
+size=1
+activation=relu
+"""
+
+
+@pytest.mark.parametrize("lent_ms", [5.0, 20.0])
+def test_kernels_without_a_winner_get_one_by_a_lent_tile_that_is_faster(
+    device_context: Session, network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch, lent_ms: float
+) -> None:
+    """Of the second layer one kernel alone was tuned, and the first lends a tile of another."""
+    network, store, info = network_of(LIKE_LAYERS), Store(None), device_context.info
+    first, second = make_plan(network, info).steps
+    own, other = (next(o for o in second.offers if o.kernel.name == name) for name in ("conv", "conv_channels"))
+    tuned = [*(offer for offer in first.offers if offer.kernel in (own.kernel, other.kernel)), own]
+    for offer in tuned:
+        key, tile, time_ms = result_key(info, offer), offer.default_tile(info), 1.0 + (offer.kernel is own.kernel)
+        store.add_measurement(key, tile, time_ms=time_ms)
+        store.add_measurement(key, offer.kernel.safe_tile(offer.operation), time_ms=1.1 * time_ms)
+        store.set_best(key, tile, workload=offer.workload, time_ms=time_ms, default_time_ms=time_ms)
+
+    def times(session: Session, bound: Any, steps: Sequence[Any], x: Any) -> list[float]:
+        return [lent_ms if item.step.kernel is other.kernel else 10.0 for item in steps]
+
+    monkeypatch.setattr(refinement, "_times_ms", times)
+    lookup = Lookup(store, info)
+    plan = make_plan(network, info, lookup=lookup, times=lookup.time_ms)
+    assert [step.kernel.name for step in plan.steps] == ["conv_channels", "conv"]
+    refine(device_context, store, plan, random_weights(network, seed=0), rounds=3, most=100)
+    found = store.best(result_key(info, other), other.kernel)
+    assert found == ((plan.steps[0].tile, 5.0) if lent_ms < 10 else None)
+
+
 def test_device_without_memory_for_contenders_keeps_its_winners(
     device_context: Session, network_of: Callable[..., Network], monkeypatch: pytest.MonkeyPatch
 ) -> None:

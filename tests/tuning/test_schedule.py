@@ -25,6 +25,14 @@ def schedule(seconds: float, *, leaves_none: bool = False) -> Schedule:
     return Schedule(end_s=time.monotonic() + seconds, leaves_none=leaves_none, overhead_s=1.0, tile_s=0.1)
 
 
+@pytest.fixture(autouse=True)
+def stopped_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no device takes time, the moment stays what it is, however busy the machine."""
+    if "device_context" not in request.fixturenames:
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+
+
 def test_plenty_of_time_is_shared_by_roots() -> None:
     assert schedule(300).share([9.0, 4.0, 1.0]) == pytest.approx(150, abs=0.1)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +25,7 @@ from clprune.tuning.effort import effort_by_name
 from clprune.tuning.pool import WorkerPool
 from clprune.tuning.trial import Trial
 from clprune.tuning.tune import Outcome, TuneWarning, offers_to_tune, tune
-from tests.tuning.kernels import FRAGILE, UNLUCKY, OddOperation, OddTile
+from tests.tuning.kernels import FRAGILE, HANGING, STUCK, UNLUCKY, OddOperation, OddTile
 
 PROBLEM = ConvProblem.square(batch=1, in_channels=3, in_height=11, in_width=9, out_channels=16, size=3, padding=1)
 CONV_TASK = Offer(kernel=CONV, operation=conv_operation(PROBLEM), workload=Workload(kept_share=0.25, unit_rows=8))
@@ -110,7 +112,7 @@ def test_default_is_not_blamed_for_the_end_of_its_workers(
     assert (kills.read_text(), outcome.rejected) == ("0", {})
     store = Store(None)
     kills.write_text("1000")
-    with pytest.warns(TuneWarning, match="unlucky n7 on .* is not tuned: worker processes ended again and again"):
+    with pytest.warns(TuneWarning, match="unlucky n7 on .* is not tuned: "):
         outcomes = tune(device_context, store, [task, CONNECTED_TASK], budget_s=0.0, workers=1)
     assert [outcome.offer for outcome in outcomes] == [CONNECTED_TASK]
     assert [item.tile for item in store.all_measurements() if item.key.kernel == "unlucky"] == []
@@ -119,6 +121,25 @@ def test_default_is_not_blamed_for_the_end_of_its_workers(
     kills.write_text("0")
     (outcome,) = tune(device_context, store, [task], budget_s=0.0, workers=1)
     assert outcome.tile == UNLUCKY.cpu_tiles[0]
+
+
+@pytest.mark.parametrize("leaves_none", [True, False])
+def test_what_hangs_when_the_budget_ends_is_given_up(device_context: Session, leaves_none: bool) -> None:
+    """It had no fair time, so that it is not kept as invalid, and what was timed before is what counts."""
+    patient = replace(effort_by_name("normal"), limit_seconds=5.0 if leaves_none else 600.0)
+    settings: dict[str, Any] = {"budget_s": 2.0, "effort": patient, "leaves_none": leaves_none, "workers": 1}
+    store, odd = Store(None), OddOperation()
+    (outcome,) = tune(device_context, store, [Offer(kernel=HANGING, operation=odd)], **settings)
+    assert (outcome.tile, outcome.rejected) == (HANGING.cpu_tiles[0], {})
+    assert [item.invalidity for item in store.all_measurements()] == ["correct"]
+    stuck = [Offer(kernel=STUCK, operation=replace(odd, length=length)) for length in (3, 5)]
+    with (
+        pytest.warns(TuneWarning, match="no tile was timed in time") as warned,
+        pytest.raises(LaunchError, match=r"nothing was tuned: .* try again, or with a longer budget"),
+    ):
+        tune(device_context, store, stuck, **settings)
+    assert len(warned) == 1  # the second is not waited for
+    assert [item.key.kernel for item in store.all_measurements()] == ["hanging"]
 
 
 def test_present_tile_is_tried_first_and_compared(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from clprune.container.model import Model, load_model
 from clprune.dataset import DataSet
 from clprune.errors import FileError, UsageError
 from clprune.opencl import Session
+from clprune.progress import Progress
 
 pytest.importorskip("torch", reason="training needs PyTorch")
 # what follows needs it
@@ -18,9 +21,13 @@ pytest.importorskip("torch", reason="training needs PyTorch")
 from clprune.darknet.network import load_network
 from clprune.data import load_data
 from clprune.fitting import times as fitting_times
+from clprune.fitting.choice import choose, dense_ms, fastest_ms
 from clprune.training.refit import Reference
-from clprune.workflow.fit import Target, fit, fit_all
+from clprune.workflow.fit import fit, fit_all
+from clprune.workflow.fit_result import Target
+from clprune.workflow.fitter import FitSettings, Fitter
 from clprune.workflow.report_page import fit_page
+from tests.fitting.test_choice import make_table
 
 
 def test_targets_are_one_of_three() -> None:
@@ -28,6 +35,18 @@ def test_targets_are_one_of_three() -> None:
     for wrong in ({}, {"budget_ms": 1, "speed_up": 2}, {"speed_up": 1}, {"most_loss": 0}, {"budget_ms": -1}):
         with pytest.raises(UsageError, match="expected"):
             Target(**wrong)
+
+
+@pytest.mark.parametrize("lost", [0.0, 100.0], ids=["all lose little", "all lose too much"])
+def test_a_dense_network_measured_faster_than_its_table_leaves_a_choice(tmp_path: Path, lost: float) -> None:
+    """Small networks' times stray by more than a choice may gain."""
+    table = make_table(tmp_path, 0)
+    fitter: Any = SimpleNamespace(
+        table=table, _dense_ms=0.5 * fastest_ms(table), _tell=lambda *_: None, _points_lost=lambda _: lost
+    )
+    budget_ms = Fitter._budget(fitter, Target(most_loss=1))
+    assert choose(table, budget_ms=budget_ms) is not None
+    assert (budget_ms == dense_ms(table)) == (lost > 1)
 
 
 @pytest.mark.slow
@@ -79,15 +98,20 @@ def test_where_judging_all_would_be_long_one_method_is_judged(
         return {"whole_ms": time_ms * len(layers), "layers": layers}
 
     monkeypatch.setattr("clprune.fitting.build.measure", measured)
+    events: list[Progress] = []
     result = fit(
         model, most_loss=100, data="fractals", count=48, tune_s=0, tries=1, methods=("workgroup", "block"),
-        out=tmp_path / "fitted", device=device_context,
+        out=tmp_path / "fitted", device=device_context, progress=events.append,
     )  # fmt: skip
     record = json.loads((tmp_path / "fitted.fit.json").read_text())
     assert any("block" in name for name in record["errors"])
     assert not any("block" in name for name in record["losses"])
     assert record["losses"]
     assert set(record["losses"]) <= {name for name in record["errors"] if "workgroup" in name}
+    told = [event for event in events if event.stage == "losses"]
+    assert sorted(event.place for event in told) == sorted([*record["losses"], *record["errors"]])
+    assert [event.done for event in told] == sorted(event.done for event in told)
+    assert len({event.total for event in told}) == 1 and told[-1].done < told[-1].total
     choices = [way for layer in result.to_dict()["layers"] for way in (layer, *layer["runners_up"])]
     assert {way["loss_from"] for way in choices if "block" in way["choice"]} <= {"interpolated"}
 
@@ -95,10 +119,10 @@ def test_where_judging_all_would_be_long_one_method_is_judged(
 @pytest.mark.slow
 def test_several_budgets_are_one_page(device_context: Session, model: Path) -> None:
     data = load_data("synthetic", split="train", height=11, width=13, count=40)
-    results = fit_all(
-        model, targets=[Target(budget_ms=100), Target(most_loss=50)], data=data, held_out=data, tune_s=0, tries=1,
-        methods=("workgroup",), device=device_context,
-    )  # fmt: skip
+    settings = FitSettings(
+        model, data=data, held_out=data, tune_s=0, tries=1, methods=("workgroup",), device=device_context
+    )
+    results = fit_all(settings, [Target(budget_ms=100), Target(most_loss=50)])
     assert [result.is_met for result in results] == [True, True]
     # with time enough nothing is pruned
     assert all(layer.chosen.options is None for layer in results[0].layers) and results[0].proof.agreement == 1

@@ -6,14 +6,23 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from clprune.device import DeviceInfo
+from clprune.machine import memory_bytes
 
 #: Parts of a processor's feature names that bear on the speed of float32 arithmetic.
 _FEATURES = ("sse4_2", "fma", "f16c", "avx", "amx", "asimd", "sve", "neon")
+
+#: What makes a class of processors whose figures are kept apart, the widest first, and its name.
+_CLASSES = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX", "sve": "SVE", "asimd": "NEON", "neon": "NEON"}
+
+#: AMD's fourth Zen has AVX-512's instructions with units of 256 bits, two passes each. It says so in no feature: it has
+#: the first of these, and lacks the second, which are AMD's later and Intel's.
+_TWO_PASSES = ({"avx512_bf16", "avx512_vbmi2"}, {"avx512_vp2intersect", "avx512_fp16"})
 
 
 def circumstances(packages: Iterable[str]) -> dict[str, Any]:
@@ -33,16 +42,13 @@ def this_machine() -> dict[str, Any]:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         text = ""
-    try:
-        memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        memory_bytes = 0
+    memory = memory_bytes()
     processor, features = parse_cpuinfo(text)
     return {
         "processor": processor or platform.processor() or platform.machine(),
         "cpus": len(usable_cpus()),
         "features": features,
-        "memory_bytes": memory_bytes,
+        "memory_bytes": 0 if memory == sys.maxsize else memory,
         "system": f"{platform.system()}, {platform.machine()}",
         "python": platform.python_version(),
     }
@@ -62,6 +68,18 @@ def parse_cpuinfo(text: str) -> tuple[str, tuple[str, ...]]:
             facts.setdefault(name.strip(), value.strip())
     words = facts.get("flags", facts.get("Features", "")).split()
     return facts.get("model name", ""), tuple(word for word in words if word.startswith(_FEATURES))
+
+
+def cpu_class(features: Iterable[str]) -> str:
+    """The widest vectors that a processor has, by `features` as `parse_cpuinfo` gives them; empty where unknown."""
+    return next((name for feature, name in _CLASSES.items() if feature in set(features)), "")
+
+
+def cpu_title(features: Iterable[str]) -> str:
+    """The class, and how it comes by it: what the titles of sections say, of which a later run replaces its own."""
+    has, lacks = _TWO_PASSES
+    is_halved = has <= set(features) and lacks.isdisjoint(features)
+    return f"{cpu_class(features)} in two passes" if is_halved else cpu_class(features)
 
 
 def usable_cpus() -> list[int]:

@@ -23,7 +23,6 @@ from tools.bench.models import ends_in_softmax, find_cfg, load_or_make_weights, 
 from tools.bench.serve import FloatArray
 from tools.bench.units import (
     CONNECTED_ROWS,
-    CONVOLUTION_ROWS,
     Tuning,
     UnitRows,
     Variant,
@@ -40,8 +39,9 @@ PREPARATION: Mapping[str, Any] = {
     "effort": "quick",
     "conv_rows": {
         "metavar": "R,...",
-        "default": ",".join(map(str, CONVOLUTION_ROWS)),
-        "help": "Unit rows to choose from in convolutions; 16 and 32 as well where images are small.",
+        "default": None,
+        "help": "Unit rows to choose from in convolutions, 16 and 32 as well where images are small. Default: 8, or 6 "
+        "on CPUs of 16 registers.",
     },
     "fc_rows": {
         "metavar": "R,...",
@@ -67,17 +67,20 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """How much is tuned first, the units to choose from, and the seed of weights that no file has and of the images."""
+    """How much is tuned first, the units to choose from by `UnitRows`' names where the device's own are not wanted, and
+    the seed of weights that no file has and of the images.
+    """
 
     tuning: Tuning
-    unit_rows: UnitRows
+    rows: Mapping[str, tuple[int, ...]]
     seed: int
 
     @classmethod
     def take(cls, options: dict[str, Any]) -> Preparation:
         """Take what PREPARATION names out of `options`. Raises UsageError."""
-        rows = {"convolution": parse_rows(options.pop("conv_rows")), "connected": parse_rows(options.pop("fc_rows"))}
-        return cls(tuning=take_tuning(options), unit_rows=UnitRows(**rows), seed=options.pop("seed"))
+        told = {"convolution": options.pop("conv_rows"), "connected": options.pop("fc_rows")}
+        rows = {name: parse_rows(text) for name, text in told.items() if text is not None}
+        return cls(tuning=take_tuning(options), rows=rows, seed=options.pop("seed"))
 
 
 def take_tuning(options: dict[str, Any]) -> Tuning:
@@ -123,7 +126,8 @@ def prepare(entry: Entry, preparation: Preparation, *, device: DeviceInfo | None
     dense, source = load_or_make_weights(network, seed=preparation.seed)
     if device is not None:
         tune_entry(entry, network, dense, preparation, device=device, say=say)
-    files = _write_files(entry, network, dense, preparation.unit_rows, device=device, folder=folder)
+    unit_rows = UnitRows.on(device, **preparation.rows)
+    files = _write_files(entry, network, dense, unit_rows, device=device, folder=folder)
     x = random_images(network, seed=preparation.seed)
     expected = {}
     for name, cfg in files.items():
@@ -151,7 +155,8 @@ def tune_entry(
     with open_device(device.selector) as session, open_store(to_write=True) as store:
         tuning = preparation.tuning
         likely_only = tuning.effort is not None and tuning.effort.likely_only
-        tasks = variant_tasks(network, session.info, entry.variants, preparation.unit_rows, likely_only=likely_only)
+        unit_rows = UnitRows.on(session.info, **preparation.rows)
+        tasks = variant_tasks(network, session.info, entry.variants, unit_rows, likely_only=likely_only)
         for cfg in entry.pairs.values():
             pair = load_model(cfg, batch=entry.batch)
             forms = weights_forms(pair.network, pair.weights)
@@ -163,7 +168,7 @@ def tune_entry(
                 network,
                 dense,
                 variants=entry.variants,
-                unit_rows=preparation.unit_rows,
+                unit_rows=unit_rows,
                 tuning=tuning,
                 say=say,
             )

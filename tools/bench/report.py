@@ -1,7 +1,8 @@
 """Results in `docs/results`: a JSON file with everything that was measured, and a Markdown file made from it.
 
-A file holds one section per set-up (a model, a batch size, a device); measuring one again replaces it and leaves the
-others. What a page shows of a section are its `text`, after the machine, and its `parts`: paragraphs and tables.
+A file holds one section per set-up (a model, a batch size, a device) and class of processor; measuring one again
+replaces it and leaves the others. What a page shows of a section are its `text`, after the machine, and its `parts`:
+paragraphs and tables.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import click
 from clprune.errors import DataError
 from clprune.files import write_atomically
 from tools.bench.figures import FIGURE_COLUMNS, Figure
-from tools.bench.machine import circumstances
+from tools.bench.machine import circumstances, cpu_title, this_machine
 from tools.terminal import print_table
 
 SCHEMA_VERSION = 1
@@ -61,12 +62,23 @@ def read_sections(path: Path) -> dict[str, Any]:
     return sections
 
 
+def read_section(path: Path, title: str) -> dict[str, Any]:
+    """The section that an earlier run wrote on this class of processor; empty where there is none. Raises DataError."""
+    return dict(read_sections(path).get(full_title(title, this_machine()), {}))
+
+
+def full_title(title: str, machine: Mapping[str, Any]) -> str:
+    """`title` with the class of the machine's processor."""
+    return ", ".join(filter(None, (title, cpu_title(machine["features"]))))
+
+
 def write_section(path: Path, title: str, section: Section, *, heading: str) -> None:
     """Put `section` into the JSON file `path` and write the Markdown file of the same stem from all sections.
 
-    `heading` opens the Markdown file. Raises DataError, FileError.
+    Only what the same class of processor gave under `title` is replaced. `heading` opens the Markdown file. Raises
+    DataError, FileError.
     """
-    ordered = dict(sorted({**read_sections(path), title: section}.items()))
+    ordered = dict(sorted({**read_sections(path), full_title(title, section["machine"]): section}.items()))
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"schema_version": SCHEMA_VERSION, "sections": ordered}
     write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

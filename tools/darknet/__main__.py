@@ -37,7 +37,7 @@ from clprune.turns import in_turns, milliseconds
 from tools import RESULTS
 from tools.bench.machine import device_text
 from tools.bench.process import run_process
-from tools.bench.report import make_section, read_sections, show, table_of, write_section
+from tools.bench.report import make_section, read_section, show, table_of, write_section
 from tools.bench.workers import Turn, Worker
 from tools.darknet.memory import of_detector, of_runner
 from tools.darknet.network import read_network, well_conditioned
@@ -194,7 +194,7 @@ def _fork(folder: Path) -> str:
 
 def _rows(out: Path, title: str) -> list[list[str]]:
     """The rows that an earlier run wrote."""
-    section = read_sections(out).get(title)
+    section = read_section(out, title)
     return section["parts"][-1]["rows"] if section else []
 
 

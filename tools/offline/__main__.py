@@ -20,6 +20,7 @@ import click
 
 import clprune
 from clprune.files import write_atomically
+from clprune.kernels.matrix_unit import FRAGMENTS
 from clprune.kernels.workload import Workload
 from clprune.offline.architectures import ARCHITECTURES, imaginary_device
 from clprune.offline.compilers import Toolchain, clocks_of_one_warp, find_toolchain
@@ -27,6 +28,8 @@ from clprune.offline.ranking import Compiler, Estimate, estimate
 from tools import RESULTS
 from tools.bench.machine import today
 from tools.bench.report import markdown_table
+from tools.offline.matrix import ARCHITECTURES as MATRIX_ARCHITECTURES
+from tools.offline.matrix import MOST_OTHERS, PRUNED, MatrixLoop, defaults, matrix_loops
 from tools.offline.prediction import (
     BATCH,
     KEPT_SHARE,
@@ -99,7 +102,9 @@ def _progress(rows: Iterable[Row]) -> list[Row]:
 
 def _prediction_document(toolchain: Toolchain) -> str:
     parts = ["# Predicted share of peak on GPUs that are not there", _origin(toolchain), PREDICTIONS]
-    return "\n\n".join((*parts, _predictions(toolchain))) + "\n"
+    loops = [list(matrix_loops(toolchain, architecture)) for architecture in MATRIX_ARCHITECTURES]
+    units = ["## Matrix units", MATRIX_UNITS, _matrix_defaults(loops), MATRIX_TILES, _matrix_tiles(loops)]
+    return "\n\n".join((*parts, _predictions(toolchain), *units)) + "\n"
 
 
 def _origin(toolchain: Toolchain) -> str:
@@ -152,6 +157,23 @@ PREDICTIONS = (
     "same for dense weights. Bank conflicts are counted from the addresses of a warp's lanes "
     "(`Architecture.bank_conflicts`). llvm-mca's clocks are those of one warp that is alone on its scheduler, with "
     "nothing to hide what it waits for."
+)
+MATRIX_UNITS = (
+    "`conv_matrix` for a layer of 256 channels at 56x56, batch 8: its hot loop in machine code (LLVM's assembly for "
+    f"AMD), at most {MOST_OTHERS:g} other instructions per matrix instruction wanted. *Others* take part in vectors; "
+    "*scalar* instructions, which AMD's issue beside them, do not. *Index loads* are those of lists. The default "
+    f"tiles, for dense weights and for {PRUNED.kept_share:.0%} kept in units of 16 rows:"
+)
+MATRIX_TILES = (
+    "All own tiles, rows x positions of a warp: others per matrix instruction (loads of fragments among them, which "
+    "depend on the rows and the bundle alone). *Bundle*: channels that lie side by side in the rounded copy of the "
+    "input and come with one load; *-*: inputs are loaded and rounded one by one. A bundle is skipped where all of its "
+    "columns were removed, so large ones are for dense weights. What keeps tiles above the goal: a lane loads its "
+    "inputs bundle by bundle, each for as many instructions as the tile has units of 16 rows, and adds up an "
+    "address for each where positions lie in *rows*. With 16 rows and bundles of a word these are four for NVIDIA's "
+    "mma and AMD's MFMA; a lane of WMMA holds all 16 columns: eight loads of bundles of two. Inputs that are "
+    "rounded when loaded come one by one. Such tiles are for few output channels, few positions, or few columns "
+    "that are left: there the others do more."
 )
 ESTIMATES = (
     "Milliseconds by the model of `clprune/offline/ranking.py`, for dense weights: the default tile (what bounds "
@@ -263,6 +285,51 @@ def _loop_facts(toolchain: Toolchain, prediction: Prediction) -> dict[str, str]:
         "bank conflicts, clocks per column": f"{conflict_clocks(prediction.tile, architecture):g}",
         "llvm-mca, clocks a turn for its multiply-adds": turn,
     }
+
+
+def _matrix_defaults(loops: Sequence[Sequence[MatrixLoop]]) -> str:
+    """Facts of the default tiles, dense and pruned."""
+    lines = []
+    for of_card in loops:
+        for name, workload in (("dense", Workload()), ("pruned", PRUNED)):
+            for loop in defaults(of_card, workload):
+                private = loop.report.spill_bytes + loop.report.scratch_bytes
+                lines.append(
+                    [
+                        loop.architecture.name,
+                        loop.precision,
+                        f"{name}, {'pooled' if loop.is_pooled else loop.tile.mapping}",
+                        f"{loop.tile.tile_m}x{_positions(loop)}, bundle {_bundle(loop)}",
+                        str(loop.report.loop.matrix_instructions),
+                        f"{loop.others:.2f}",
+                        f"{loop.scalars:.2f}",
+                        f"{loop.index_loads:.2f}",
+                        f"{loop.report.registers} / {loop.occupancy:.0%} / {private}",
+                    ]
+                )
+    columns = ["", "factors", "weights, positions", "tile", "matrix instructions", "others", "scalar", "index loads"]
+    return _table([*columns, "registers / occupancy / spills and scratch"], lines)
+
+
+def _matrix_tiles(loops: Sequence[Sequence[MatrixLoop]]) -> str:
+    """What each tile's loop has beside matrix instructions, on each card."""
+    found: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
+    for loop in (loop for of_card in loops for loop in of_card):
+        mapping = "pooled" if loop.is_pooled else loop.tile.mapping
+        place = (loop.precision, f"{loop.tile.tile_m}x{_positions(loop)}", mapping, _bundle(loop))
+        text = f"{loop.others:.2f} ({loop.fragment_loads:.2f})"
+        found[place][loop.architecture.name] = text if loop.others <= MOST_OTHERS else f"**{text}**"
+    names = [architecture.name for architecture in MATRIX_ARCHITECTURES]
+    lines = [[*place, *(by_name.get(name, "-") for name in names)] for place, by_name in sorted(found.items())]
+    return _table(["factors", "tile", "positions", "bundle", *names], lines)
+
+
+def _positions(loop: MatrixLoop) -> int:
+    return loop.tile.tiles_n * FRAGMENTS[loop.tile.unit, loop.precision].positions
+
+
+def _bundle(loop: MatrixLoop) -> str:
+    return "-" if loop.tile.rounding == "loaded" else str(loop.tile.bundle)
 
 
 def _estimates(rows: Sequence[Row]) -> str:

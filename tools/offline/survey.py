@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from clprune.architecture import Architecture
+from clprune.device import DeviceInfo
 from clprune.geometry import ConnectedProblem, ConvProblem, PoolProblem, Shape
 from clprune.kernels.arguments import Launch
 from clprune.kernels.base import Kernel
 from clprune.kernels.catalogue import built_in_kernels
 from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTile, connected_operation
 from clprune.kernels.conv import CONV, ConvTile
-from clprune.kernels.conv_matrix import CONV_MATRIX, matrix_operation
+from clprune.kernels.conv_matrix import CONV_MATRIX
 from clprune.kernels.conv_operation import ConvOperation, conv_operation
 from clprune.kernels.conv_tiled import CONV_TILED
+from clprune.kernels.matrix_operation import matrix_operation
+from clprune.kernels.matrix_unit import best_precision
 from clprune.kernels.pointwise import POINTWISE
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, AveragePoolOperation, MaxPoolOperation, pool_operation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
@@ -167,19 +170,22 @@ def subjects(architecture: Architecture) -> list[Subject]:
     return list(found.values())
 
 
+def _is_offered(operation: Any, device: DeviceInfo) -> bool:
+    """Not for a matrix unit what that cannot compute as exactly, and what would be compiled as an emulation."""
+    precision = getattr(operation, "precision", None)
+    return precision is None or not device.matrix_unit or best_precision(device, precision) == precision
+
+
 def _combinations(architecture: Architecture) -> Iterator[tuple[Kernel[Any, Any], Any, bool, Any]]:
     """(kernel, tile, whether it is a default, operation) wherever the kernel's constraints allow it."""
     device = imaginary_device(architecture)
     more: dict[str, Sequence[Any]] = {CONV.name: MORE_CONV_TILES, CONNECTED.name: MORE_CONNECTED_TILES}
     for kernel in built_in_kernels():
-        own, operations = kernel.own_tiles(device), representative_operations(kernel)
-        # A default may be one of the kernel's own with something changed for the device. Where none of these fits, as
-        # for layers of a few values, the smallest tile of all is taken, which is not looked at.
-        defaults = {
-            operation: kernel.default_tile(operation, device)
-            for operation in operations
-            if any(kernel.rejection(tile, operation, device) is None for tile in own)
-        }
+        own = kernel.own_tiles(device)
+        operations = [one for one in representative_operations(kernel) if _is_offered(one, device)]
+        # A default may be one of the kernel's own with something changed for the device, or, for layers of a few
+        # values, the smallest tile of all.
+        defaults = {operation: kernel.default_tile(operation, device) for operation in operations if own}
         named = dict.fromkeys([*own, *more.get(kernel.name, ())])
         for tile in dict.fromkeys([*named, *defaults.values()]):
             for operation in operations:

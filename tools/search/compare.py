@@ -207,7 +207,7 @@ def report(rows: Sequence[Row], recordings: Sequence[Recording], *, seeds: int) 
         spaces.append(
             (
                 f"{recording.name} ({recording.key.problem}, {recording.key.workload})",
-                len(recording.times_ms),
+                _count(recording),
                 f"{times[0]:.4f}",
                 f"{statistics.median(times) / times[0]:.1f}",
                 f"{times[-1] / times[0]:.0f}",
@@ -223,7 +223,8 @@ def report(rows: Sequence[Row], recordings: Sequence[Recording], *, seeds: int) 
         "# Search: clprune and Kernel Tuner on recorded spaces",
         f"`python -m tools.search.compare --seeds {seeds}`; Python {sys.version.split()[0]}, NumPy {np.__version__}, "
         f"Kernel Tuner {_tuner_version()}. No device is used: the times were recorded by `tools/search/record.py`, "
-        f"{_recorded_before(recordings)}.",
+        f"{_recorded_before(recordings)}: the fastest of several runs, of tiles that look good in two passes or more, "
+        "on a machine with other work beside. Of large spaces a sample by chance was recorded.",
         markdown_table(("recording", "tiles", "best ms", "median / best", "worst / best", "device"), spaces),
         f"Time of the best tile seen / time of the space's best tile after that share of the space has been evaluated: "
         f"geometric means over {len(recordings)} recordings and {seeds} seeds. The last columns are for "
@@ -233,6 +234,12 @@ def report(rows: Sequence[Row], recordings: Sequence[Recording], *, seeds: int) 
         ),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _count(recording: Recording) -> str:
+    """How many tiles there are, and of how many."""
+    count = len(recording.times_ms)
+    return str(count) if count == recording.size else f"{count} of {recording.size}"
 
 
 def _recorded_before(recordings: Sequence[Recording]) -> str:

@@ -52,8 +52,6 @@ KERNEL_TUNER = (
     "adaptive_tabu_greywolf",
 )
 
-#: Repeats at most, of strategies whose own computing takes minutes on some spaces.
-MOST_REPEATS = {"hybrid_vndx": 5, "bayes_opt": 5}
 _ROUND = 5  # repeats that everything gets before anything gets more
 GOAL = 0.05  # that clprune shall be ahead by, on the mean over the spaces
 _PACKAGES = ("kernel_tuner", "autotuning_methodology", "numpy", "scipy", "scikit-learn")
@@ -95,20 +93,25 @@ class Kept:
         return self.work / f"{self.strategy}-{self.scale.space.name.replace(' ', '-')}-{self.seed}.jsonl"
 
     def lines(self) -> list[str]:
-        """One of JSON per search."""
-        return self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        """One of JSON per search; what was not written to its end is none."""
+        text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
+        return text[: text.rfind("\n") + 1].splitlines()
 
     def add(self, repeats: int, *, end_s: float) -> None:
         """Simulate what is missing to so many; none is begun after `end_s` of the monotonic clock."""
         lines, space = self.lines(), self.scale.space
+        if len(lines) >= repeats or time.monotonic() > end_s:
+            return
         tick = counter(f"{self.strategy}, {space.name}", repeats - len(lines))
-        for number in range(len(lines), repeats):
-            if time.monotonic() > end_s:
-                return
-            run = simulate(space, self.strategy, seed=self.seed + number, seconds=self.scale.budget_seconds)
-            lines.append(json.dumps(run))
-            write_atomically(self._path, "".join(line + "\n" for line in lines))
-            tick()
+        write_atomically(self._path, "".join(line + "\n" for line in lines))
+        with self._path.open("a", encoding="utf-8") as file:
+            for number in range(len(lines), repeats):
+                if time.monotonic() > end_s:
+                    return
+                run = simulate(space, self.strategy, seed=self.seed + number, seconds=self.scale.budget_seconds)
+                file.write(json.dumps(run) + "\n")
+                file.flush()
+                tick()
 
 
 def measure(kept: Kept, *, repeats: int) -> Outcome | None:
@@ -162,10 +165,10 @@ def report(document: Mapping[str, Any]) -> str:
         "dedispersion as recorded on six GPUs ([benchmark_hub](https://github.com/AutoTuningAssociation/"
         "benchmark_hub)), replayed by Kernel Tuner in its simulation mode. Its strategies have their default "
         "options, which are tuned ones for the genetic algorithm, but those that would end after 100 evaluations, "
-        f"whatever is left of the budget, may go on, bayes_opt to {EVALUATIONS['bayes_opt']}. Repeats are as "
-        "many as there was time for, of strategies whose own computing takes minutes the fewest. clprune's search is "
-        "the one of `clprune tune`, "
-        "without starting tiles or other spaces known, asked for one configuration after the other.",
+        f"whatever is left of the budget, may go on, bayes_opt to {EVALUATIONS['bayes_opt']}. Some of what they "
+        "compute is computed more quickly here, with the same choices (`tools/search/hub_fast.py`), to their "
+        f"advantage. {_repeats(document)}clprune's search is the one of `clprune tune`, without starting tiles or "
+        "other spaces known, asked for one configuration after the other.",
         "The score is the hub's own (`autotuning_methodology`): 0 is random search as calculated, 1 is the best "
         f"configuration at once; the mean over the simulated time in which random search gets from 1 % to {END:.0%} of "
         "the way from the median to the best. A row's mean is over all spaces; that in the next column is over those "
@@ -179,6 +182,13 @@ def report(document: Mapping[str, Any]) -> str:
         markdown_table(("strategy", *short), tried),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _repeats(document: Mapping[str, Any]) -> str:
+    """A sentence where there were fewer than asked for."""
+    wanted = document["repeats"]
+    is_short = any(item["repeats"] < wanted for item in document["outcomes"])
+    return f"Where the table has fewer than {wanted} repeats, there was no time for more. " if is_short else ""
 
 
 def ranked(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -254,7 +264,7 @@ def main(  # noqa: PLR0917 - click gives them by name
     ]
     for so_many in (*range(_ROUND, repeats, _ROUND), repeats):
         for kept in every:
-            kept.add(min(so_many, MOST_REPEATS.get(kept.strategy, so_many)), end_s=end_s)
+            kept.add(so_many, end_s=end_s)
     outcomes = [outcome for kept in every if (outcome := measure(kept, repeats=repeats)) is not None]
     document = {
         **circumstances(_PACKAGES),

@@ -28,6 +28,7 @@ from clprune.errors import DataError
 from clprune.files import write_atomically
 from clprune.json_input import read_json
 from clprune.tuning.model_search import ModelSearch
+from tools.search.hub_fast import fast_simulation
 from tools.search.recording import tile_type
 
 KERNELS = {"convolution": "convolution_milo", "dedispersion": "dedispersion_milo"}
@@ -45,6 +46,9 @@ OWN = "clprune"
 
 #: What trying a configuration takes, in the words of T4.
 TIME_KEYS = ("compilation", "runtimes", "framework", "search_algorithm", "validation")
+
+#: The same where Kernel Tuner has a result, in milliseconds.
+_TIMES = ("compile_time", "times", "framework_time", "strategy_time", "verification_time")
 
 #: Runs of a kernel per configuration in the hub's recordings.
 _RUNS = 32
@@ -141,19 +145,28 @@ def simulate(space: HubSpace, strategy: str, *, seed: int, seconds: float) -> li
     from kernel_tuner import interface
 
     limit = {"max_fevals": EVALUATIONS[strategy]} if strategy in EVALUATIONS else {}
+    chosen = OwnStrategy(seed=seed) if strategy == OWN else strategy
+    if strategy != OWN:
+        assert interface.strategy_map[strategy].tune  # its module is loaded, which is no part of a search
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 -- what Kernel Tuner draws from
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _time_of_the_cpu(interface):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        _time_of_the_cpu(interface),
+        fast_simulation(),
+    ):
         warnings.simplefilter("ignore")
-        _metadata, results = interface.tune_kernel_T1(
+        results, _environment = interface.tune_kernel_T1(
             space.input_path,
             cache_filepath=space.cache_path,
             simulation_mode=True,
+            output_T4=False,
             iterations=_RUNS,
-            strategy=OwnStrategy(seed=seed) if strategy == OWN else strategy,
+            strategy=chosen,
             strategy_options={"time_limit": seconds} | limit,
         )
-    return [_try(result) for result in results["results"]]
+    return [_try(result) for result in results]
 
 
 @contextlib.contextmanager
@@ -167,10 +180,8 @@ def _time_of_the_cpu(interface: Any) -> Iterator[None]:
 
 
 def _try(result: Mapping[str, Any]) -> Try:
-    times = [result["times"][key] for key in TIME_KEYS]
-    seconds = tuple(round((sum(ms) if isinstance(ms, list) else ms) / 1e3, 6) for ms in times)
-    found = {item["name"]: item["value"] for item in result["measurements"]}
-    return seconds, found["time"] if result["invalidity"] == "correct" else None
+    milliseconds = [sum(result.get("times", ())) if name == "times" else result[name] for name in _TIMES]
+    return tuple(round(ms / 1e3, 6) for ms in milliseconds), None if "__error__" in result else result["time"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,18 +1,26 @@
-"""Record a layer's whole search space on a device: every tile verified and timed, for replaying searches later.
+"""Record a layer's search space on a device: every tile verified and timed, for replaying searches later.
 
-    python -m tools.search.record [LAYER ...] [--device D] [--passes N] [--database FILE] [--out FOLDER]
+    python -m tools.search.record [LAYER ...] [--device D] [--passes N] [--most N] [--minutes M] [--database FILE]
+        [--out FOLDER]
 
-Everything is kept in the database after each batch; a second run goes on from there. Later passes run tiles that look
-good again and keep the fastest of all runs: a busy machine makes times longer, never shorter.
+Everything is kept in the database; another run goes on from there, later passes from their beginning. Those run tiles
+that look good again and keep the fastest of all runs: a busy machine makes times longer, never shorter.
 """
 
 from __future__ import annotations
 
+import json
+import math
+import random
+import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from clprune import quirks
+from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Offer
 from clprune.kernels.conv import CONV
@@ -27,7 +35,7 @@ from clprune.tuning.spaces import Spaces
 from clprune.tuning.trial import Trial
 from tools import ROOT
 from tools.search.recording import write_recording
-from tools.terminal import counter, options, run_command
+from tools.terminal import SECONDS, counter, options, run_command
 
 RECORDINGS = ROOT / "tests" / "data" / "recordings"
 BATCH = 24
@@ -51,78 +59,137 @@ LAYERS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """The tiles of one layer that are recorded, and what the database has of them, by the text of the tile."""
+
+    name: str
+    task: Offer
+    tiles: list[Any]
+    size: int
+    key: Key
+    store: Store
+    known: dict[str, Measurement]
+
+    @classmethod
+    def open(cls, name: str, store: Store, info: DeviceInfo, *, most: int) -> Space:
+        """At most so many of a layer's tiles on a device: those that searches begin with, others by chance."""
+        task = LAYERS[name]
+        every = Spaces(info).candidates(task.kernel, task.operation)
+        order = random.Random(0).sample(every, len(every))
+        tiles = list(dict.fromkeys([*starts(task, info), *order]))[:most]
+        key, wanted = result_key(info, task), set(map(tile_text, tiles))
+        items = store.all_measurements(kernel=key.kernel, device=key.device)
+        return cls(
+            name=name, task=task, tiles=tiles, size=len(every), key=key, store=store,
+            known={item.tile: item for item in items if item.key == key and item.tile in wanted},
+        )  # fmt: skip
+
+    @property
+    def best_ms(self) -> float | None:
+        """The best time so far."""
+        return min((item.time_ms for item in self.known.values() if item.time_ms is not None), default=None)
+
+    def left(self, number: int) -> list[Any]:
+        """What pass `number` has to run: in the first what has not been, later what is good."""
+        limit = GOOD * (self.best_ms or 0.0)
+        found = [(tile, self.known.get(tile_text(tile))) for tile in self.tiles]
+        if number == 0:
+            return [tile for tile, item in found if item is None]
+        return [tile for tile, item in found if item is not None and (item.time_ms or math.inf) <= limit]
+
+    def keep(self, outcome: Trial) -> None:
+        """Store an outcome together with the runs of earlier passes."""
+        before = self.known.get(tile_text(outcome.tile))
+        runs = (*(before.runs_ms if before else ()), *outcome.runs_ms)
+        measurement = Measurement(
+            key=self.key,
+            tile=tile_text(outcome.tile),
+            time_ms=min(runs) if outcome.time_ms is not None else None,
+            invalidity=outcome.invalidity,
+            build_ms=outcome.build_ms,
+            runs_ms=tuple(round(run, 6) for run in runs),
+            relative_error=outcome.relative_error,
+        )
+        self.store.put_measurement(measurement)
+        self.known[measurement.tile] = measurement
+
+
+def starts(task: Offer, info: DeviceInfo) -> list[Any]:
+    """The tiles of the space that a search on the device begins with."""
+    own = task.kernel.cpu_tiles if quirks.wants_explicit_vectors(info) else task.kernel.gpu_tiles
+    every = set(Spaces(info).candidates(task.kernel, task.operation))
+    return [tile for tile in dict.fromkeys([task.kernel.default_tile(task.operation, info), *own]) if tile in every]
+
+
 @click.command()
 @click.argument("layers", nargs=-1, type=click.Choice(list(LAYERS)))
-@options(passes=2, database=Path("build/recordings.sqlite"), out={"default": RECORDINGS, "help": ""}, device=None)
-def record(layers: tuple[str, ...], passes: int, database: Path, out: Path, device: str | None) -> None:
+@options(
+    passes=2,
+    most={"default": 2000, "help": "Tiles of a larger space that are recorded, by chance."},
+    minutes={"type": SECONDS, "help": "Begin nothing after these; another run goes on."},
+    database=Path("build/recordings.sqlite"),
+    out={"default": RECORDINGS, "help": ""},
+    device=None,
+)
+def record(  # noqa: PLR0917 - click gives them by name
+    layers: tuple[str, ...],
+    passes: int,
+    most: int,
+    minutes: float | None,
+    database: Path,
+    out: Path,
+    device: str | None,
+) -> None:
     """Record LAYERS, by default all."""
     info = choose(device)
+    end_s = math.inf if minutes is None else time.monotonic() + 60 * minutes
     out.mkdir(parents=True, exist_ok=True)
     with Store(database) as store, WorkerPool(info) as pool:
         store.add_device(info)
         for name in layers or tuple(LAYERS):
-            task = LAYERS[name]
-            tiles = Spaces(info).candidates(task.kernel, task.operation)
-            key = result_key(info, task)
-            sample = task.kernel.sample(task.operation, task.workload)
-            pool.set_task(task.kernel, task.operation, sample)
-            for number in range(passes):
-                run_pass(pool, store, key, tiles, name=f"{name}, pass {number + 1}", is_first=number == 0)
-            own = task.kernel.cpu_tiles if quirks.wants_explicit_vectors(info) else task.kernel.gpu_tiles
-            default = task.kernel.default_tile(task.operation, info)
-            starts = [tile for tile in dict.fromkeys([default, *own]) if tile in set(tiles)]
-            found = stored(store, key)
+            space = Space.open(name, store, info, most=most)
+            task = space.task
+            pool.set_task(task.kernel, task.operation, task.kernel.sample(task.operation, task.workload))
+            if not all(run_pass(pool, space, number, end_s=end_s) for number in range(passes)):
+                click.echo(f"{name}: {len(space.known)} of {len(space.tiles)} tiles; run this again to go on")
+                continue
             results = Results(
-                devices={key.device: store.devices()[key.device]},
-                measurements=tuple(found[tile_text(tile)] for tile in tiles),
+                devices={space.key.device: store.devices()[space.key.device]},
+                measurements=tuple(_shortened(tile, space.known[tile_text(tile)]) for tile in space.tiles),
                 best=(),
             )
-            write_recording(out / f"{name}.json.gz", results, starts=starts)
-            click.echo(f"{name}: {len(tiles)} tiles, best {best_ms(store, key):.4f} ms")
+            write_recording(out / f"{name}.json.gz", results, starts=starts(task, info), size=space.size)
+            click.echo(f"{name}: {len(space.tiles)} tiles, best {space.best_ms:.4f} ms")
 
 
-def run_pass(pool: WorkerPool, store: Store, key: Key, tiles: list[object], *, name: str, is_first: bool) -> None:
-    """Evaluate what has not been, or what is good once more."""
-    known = stored(store, key)
-    if is_first:
-        chosen = [tile for tile in tiles if tile_text(tile) not in known]
-    else:
-        limit = GOOD * (best_ms(store, key) or 0.0)
-        chosen = [tile for tile in tiles if (known[tile_text(tile)].time_ms or limit + 1) <= limit]
-    tick = counter(name, len(chosen))
+def run_pass(pool: WorkerPool, space: Space, number: int, *, end_s: float) -> bool:
+    """Evaluate what has not been, or what is good once more. Returns whether there was time for all."""
+    chosen = space.left(number)
+    tick = counter(f"{space.name}, pass {number + 1}", len(chosen))
     for first in range(0, len(chosen), BATCH):
-        best = best_ms(store, key)
-        bound = None if best is None else SLOW * best
+        if time.monotonic() > end_s:
+            return False
+        bound = None if space.best_ms is None else SLOW * space.best_ms
         for outcome in pool.evaluate(chosen[first : first + BATCH], best_ms=bound):
-            keep(store, key, outcome, known.get(tile_text(outcome.tile)))
+            space.keep(outcome)
             tick()
         pool.keep_only([])
+    return True
 
 
-def keep(store: Store, key: Key, outcome: Trial, before: Measurement | None) -> None:
-    """Store an outcome together with the runs of earlier passes."""
-    runs = (*(before.runs_ms if before else ()), *outcome.runs_ms)
-    store.add_measurement(
-        key,
-        outcome.tile,
-        time_ms=min(runs) if outcome.time_ms is not None else None,
-        invalidity=outcome.invalidity,
-        build_ms=outcome.build_ms,
-        runs_ms=tuple(round(run, 6) for run in runs),
-        relative_error=outcome.relative_error,
+def _shortened(tile: Any, measurement: Measurement) -> Measurement:
+    """Without what replaying needs not, in few digits: files are small. All parameters are told, where the text of a
+    tile leaves out those that it has not.
+    """
+    time_ms, build_ms, error = (
+        None if value is None else float(f"{value:.{digits}g}")
+        for value, digits in ((measurement.time_ms, 5), (measurement.build_ms, 2), (measurement.relative_error, 2))
     )
-
-
-def stored(store: Store, key: Key) -> dict[str, Measurement]:
-    """What is known of a problem, by the text of the tile."""
-    every = store.all_measurements(kernel=key.kernel, device=key.device)
-    return {measurement.tile: measurement for measurement in every if measurement.key == key}
-
-
-def best_ms(store: Store, key: Key) -> float | None:
-    """The best time so far."""
-    times = [item.time_ms for item in stored(store, key).values() if item.time_ms is not None]
-    return min(times, default=None)
+    return replace(
+        measurement, tile=json.dumps(asdict(tile), sort_keys=True), time_ms=time_ms, build_ms=build_ms,
+        relative_error=error, runs_ms=(), timestamp="",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

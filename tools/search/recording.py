@@ -1,4 +1,4 @@
-"""Recorded spaces: every tile of one problem with its time on one device, to replay searches without a device.
+"""Recorded spaces: a problem's tiles, all or a sample, with their times on a device, to replay searches without one.
 
 A recording is a T4 file (`clprune.tiles.t4`) whose results all have one key, with `metadata.starts`: the tiles that a
 search on that device begins with. Its tiles are of a type of their own, made from the parameters in the file, so that
@@ -33,7 +33,7 @@ class Search(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recording:
-    """A complete space: tile -> milliseconds, None where invalid. `starts` are tiles of the space."""
+    """A space, or a sample of one of `size` tiles: milliseconds by tile, None where invalid; some are `starts`."""
 
     name: str
     key: Key
@@ -41,6 +41,7 @@ class Recording:
     parameters: Mapping[str, Sequence[Value]]
     times_ms: Mapping[Any, float | None]
     starts: tuple[Any, ...]
+    size: int
 
     @property
     def best_ms(self) -> float:
@@ -53,9 +54,13 @@ class Recording:
         return float("inf") if time_ms is None else time_ms / self.best_ms
 
 
-def write_recording(path: str | Path, results: Results, *, starts: Sequence[Any]) -> None:
-    """Write the results of one problem, compressed. Raises FileError."""
+def write_recording(path: str | Path, results: Results, *, starts: Sequence[Any], size: int | None = None) -> None:
+    """Write the results of one problem, compressed; `size` is that of the space where they are a sample of it.
+
+    Raises FileError.
+    """
     document = to_document(results)
+    document["metadata"]["size"] = size or len(results.measurements)
     document["metadata"]["starts"] = [dataclasses.asdict(tile) for tile in starts]
     write_atomically(path, gzip.compress(json.dumps(document).encode(), mtime=0))
 
@@ -72,7 +77,8 @@ def read_recording(path: str | Path) -> Recording:
     configurations = [json.loads(measurement.tile) for measurement in results.measurements]
     make_tile = tile_type(configurations[0])
     times = [measurement.time_ms for measurement in results.measurements]
-    starts = tuple(make_tile(**start) for start in document.get("metadata", {}).get("starts", ()))
+    metadata = document.get("metadata", {})
+    starts = tuple(make_tile(**start) for start in metadata.get("starts", ()))
     return Recording(
         name=path.name.partition(".")[0],
         key=key,
@@ -82,6 +88,7 @@ def read_recording(path: str | Path) -> Recording:
         },
         times_ms={make_tile(**configuration): time for configuration, time in zip(configurations, times, strict=True)},
         starts=starts,
+        size=metadata.get("size", len(times)),
     )
 
 

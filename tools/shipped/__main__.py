@@ -27,20 +27,20 @@ from clprune.pruning.network import prunable_layers
 from clprune.tiles.records import result_key
 from clprune.tiles.store import Store
 from clprune.tuning.tune import offers_to_tune
+from tools.bench.units import UnitRows
 from tools.shipped.measure import Measuring
 from tools.shipped.networks import NAMES, shapes_of
 from tools.shipped.write import table_path, write_table
 from tools.terminal import COUNT, SECONDS, options, run_command
 
-#: Name -> kept share of convolutions and of connected layers, rows of their units, Winograd domain.
-FORMS: dict[str, tuple[float, float, int, int | None]] = {
-    "dense": (1.0, 1.0, 8, None),
-    "kept25": (0.25, 0.1, 8, None),
-    "kept12": (0.125, 0.05, 8, None),
-    "kept25-f4": (0.25, 0.1, 8, 4),
-    "kept12-f4": (0.125, 0.05, 8, 4),
+#: Name -> kept share of convolutions and of connected layers, Winograd domain.
+FORMS: dict[str, tuple[float, float, int | None]] = {
+    "dense": (1.0, 1.0, None),
+    "kept25": (0.25, 0.1, None),
+    "kept12": (0.125, 0.05, None),
+    "kept25-f4": (0.25, 0.1, 4),
+    "kept12-f4": (0.125, 0.05, 4),
 }
-_FC_ROWS = 32
 
 
 @click.command()
@@ -89,23 +89,24 @@ def all_offers(session: Session, networks: Sequence[str], forms: Sequence[str]) 
     with tempfile.TemporaryDirectory() as folder:
         for network in [shapes_of(name, Path(folder)) for name in networks]:
             for form in forms:
-                plan = make_plan(network, session.info, forms=weight_forms(network, form))
+                forms = weight_forms(network, form, UnitRows.on(session.info))
+                plan = make_plan(network, session.info, forms=forms)
                 offers = offers_to_tune(plan.steps)
                 yield from (offer for offer in offers if offer.is_likely or offer.kernel is CONV)
 
 
-def weight_forms(network: Network, name: str) -> dict[int, WeightForm]:
-    """The forms of the layers that are pruned; layers of several groups are left dense."""
-    kept, fc_kept, rows, winograd = FORMS[name]
+def weight_forms(network: Network, name: str, unit_rows: UnitRows) -> dict[int, WeightForm]:
+    """The forms of the layers that are pruned, in the first of `unit_rows`; layers of several groups are left dense."""
+    kept, fc_kept, winograd = FORMS[name]
     if kept == 1.0:
         return {}
     convolutions, connected = prunable_layers(network)
-    spatial = WeightForm(workload=Workload(kept_share=kept, unit_rows=rows))
+    spatial = WeightForm(workload=Workload(kept_share=kept, unit_rows=unit_rows.convolution[0]))
     found = {layer.index: spatial for layer in convolutions if getattr(layer.problem(1), "groups", 1) == 1}
     if winograd is not None:
         domain = WeightForm(workload=spatial.workload, winograd=winograd)
         found = {layer.index: domain for layer in convolutions if layer.has_winograd_domain}
-    whole = Workload(kept_share=fc_kept, unit_rows=_FC_ROWS)
+    whole = Workload(kept_share=fc_kept, unit_rows=unit_rows.connected[0])
     return found | {layer.index: WeightForm(workload=whole) for layer in connected}
 
 

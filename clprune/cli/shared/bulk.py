@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clprune.cli.shared.errors import STATUS_FAILURE, STATUS_INTERRUPTED
+from clprune.cli.shared.numbers import WholeRange
 from clprune.cli.shared.options import together
 from clprune.cli.shared.progress import show_progress
-from clprune.errors import ClpruneError, UsageError
-from clprune.files import paths_in
+from clprune.errors import ClpruneError
+from clprune.files import check_writable, paths_in
 from clprune.progress import Progress
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 cluster_options = together(
     click.option("--scheduler", metavar="ADDRESS", help="Let the workers of a Dask scheduler do the work."),
     click.option(
-        "--workers", type=click.IntRange(min=1), metavar="N",
+        "--workers", type=WholeRange(min=1), metavar="N",
         help="Let N processes of this machine do the work, which share its cores and equal devices.",
     ),
 )  # fmt: skip
@@ -81,19 +82,23 @@ class Bulk:
         *,
         to_dict: Callable[[Any], Mapping[str, Any]],
         show: Callable[[Any], None],
+        shown: Mapping[str, Any],
         **settings: Any,
     ) -> int:
         """Keep, or `show`, what `clprune.distributed`'s `function` gives for all images of `sources`, without these of
-        paths on standard input; the exit status.
+        paths on standard input; the exit status. `shown` are the options of `to_dict`, `settings` the function's.
         """
         from clprune import distributed
-        from clprune.distributed.answers import AnswerFile
+        from clprune.distributed.answers import AnswerFile, written_by
         from clprune.distributed.sources import count_images, images_in
 
-        if self.out is not None and any(_is_same(source, self.out) for source in sources):
-            raise UsageError(f"--out {self.out} is one of the sources: expected a file of its own")
+        if self.out is not None:
+            check_writable(Path(self.out), sources=(*model.files, *sources))
         images = images_in(sources) if sources else paths_in(sys.stdin.buffer, name="standard input")
-        file = None if self.out is None else AnswerFile(self.out, resume=self.resume)
+        file = None
+        if self.out is not None:
+            by = written_by(model, {"function": function, **shown, **settings})
+            file = AnswerFile(self.out, by=by, resume=self.resume)
         with file or nullcontext(), show_progress() as progress:
             counts = _Counts(total=count_images(sources), before=file.answered if file else 0)
             try:
@@ -118,13 +123,6 @@ class Bulk:
                 return STATUS_INTERRUPTED
         click.echo(f"clprune: {counts.done - counts.failures} of {counts.done} images{counts.rate_text()}", err=True)
         return STATUS_FAILURE if counts.failures else 0
-
-
-def _is_same(one: str, other: str) -> bool:
-    try:
-        return Path(one).samefile(other)
-    except (OSError, ValueError):
-        return False
 
 
 @dataclass(kw_only=True)

@@ -25,7 +25,7 @@ def predict(words: Words) -> bool:
     from clprune.runner.inference import top_k
 
     data, model, is_pjreddies = words.data, _model(words), words.dialect == "pjreddie"
-    top = int(words.number("-t", data.integer("top", 1)))
+    top = words.whole("-t", data.integer("top", 1))
     failures = 0
     for answer in _answers(words, model, words.images(), resize="letterbox" if is_pjreddies else "crop"):
         failures += answer.values is None

@@ -19,7 +19,7 @@ from clprune.cli.infer import print_line
 from clprune.cli.shared.darknet_words import Words, base_name
 from clprune.cli.shared.errors import print_error
 from clprune.errors import DataError, FileError
-from clprune.files import write_atomically
+from clprune.files import check_folder, check_writable, write_atomically
 
 if TYPE_CHECKING:
     from clprune.detection import Detection, Detector, Found
@@ -36,7 +36,9 @@ Set -points flag:
 
 def test(words: Words) -> bool:
     """Print the objects in images, draw them into predictions.jpg; True unless an image could not be read."""
-    out = words.flags.get("-out")
+    out = None if words.dialect == "pjreddie" else words.flags.get("-out")
+    for path in (_PREDICTIONS, *([] if out is None else [Path(out)])):
+        check_writable(path)
     records: list[str] = []
     failures = 0
     with _detector(words, threshold=words.number("-thresh", 0.25), nms=0.45) as detector:
@@ -58,7 +60,7 @@ def test(words: Words) -> bool:
             records.append(_record(found, len(records) + 1))
             if "-save_labels" in words.flags:
                 _write_labels(found)
-    if out is not None and words.dialect != "pjreddie":
+    if out is not None:
         write_atomically(out, "[\n" + ", \n".join(records) + "\n]")
     return not failures
 
@@ -70,7 +72,7 @@ def average_precision(words: Words) -> bool:
     from clprune.workflow.evaluate import evaluate
     from clprune.workflow.evaluate_boxes import DetectionResult
 
-    points, iou = int(words.number("-points", 0)), words.number("-iou_thresh", 0.5)
+    points, iou = words.whole("-points", 0), words.number("-iou_thresh", 0.5)
     threshold = words.number("-thresh", 0.25)
     names = words.data.file("names", "labels")
     result = evaluate(
@@ -115,6 +117,7 @@ def valid(words: Words) -> bool:
         raise DataError(f"eval={kind}: expected coco, imagenet or voc", path=data.path)
     if not folder.is_dir():
         raise FileError("no such folder: make it first (results= in the .data file)", path=folder)
+    check_folder(folder)
     images, is_pjreddies = data.images("valid"), words.dialect == "pjreddie"
     threshold, nms = (0.005, 0.45) if is_pjreddies else (0.001, 0.6)
     class_map = data.numbers("map")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clprune.cli.infer import lines_of_stdin
+from clprune.cli.shared.numbers import finite_number
 from clprune.darknet.data_file import DataFile, read_data_file
 from clprune.errors import UsageError
 
@@ -81,9 +82,13 @@ class Words:
         """The value of a flag. Raises UsageError unless it is a number."""
         text = self.flags.get(flag, str(default))
         try:
-            return float(text)
+            return finite_number(text)
         except ValueError as error:
-            raise UsageError(f"{flag} {text[:40]!r}: expected a number") from error
+            raise UsageError(f"{flag} {text[:40]!r}: {error}") from error
+
+    def whole(self, flag: str, default: int) -> int:
+        """The value of a flag, without what is behind the point as darknet has it. Raises UsageError."""
+        return int(self.number(flag, default))
 
     def images(self) -> Iterator[str]:
         """The image that is named, or else those that standard input names, each asked for as darknet does."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clprune.cli.shared.options import FiniteRange
+from clprune.cli.shared.numbers import FINITE, WHOLE, FiniteRange, WholeRange
 
 if TYPE_CHECKING:
     from clprune.pruning.options import Option, Options
@@ -53,9 +53,9 @@ def _kind(option: Option) -> Any:
     """What click makes of the text; what is none of the option's choices is refused by its method."""
     lowest = option.least if option.above is None else option.above
     if lowest is None and option.most is None:
-        return option.type
+        return {int: WHOLE, float: FINITE}.get(option.type, option.type)
     bounds: dict[str, Any] = {"min": lowest, "max": option.most, "min_open": option.above is not None}
-    return click.IntRange(**bounds) if option.type is int else FiniteRange(**bounds)
+    return WholeRange(**bounds) if option.type is int else FiniteRange(**bounds)
 
 
 def take_given(options: dict[str, Any]) -> dict[str, Any]:

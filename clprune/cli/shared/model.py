@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clprune.cli.shared.methods import make_options, take_given
+from clprune.cli.shared.numbers import FINITE, WholeRange
 from clprune.cli.shared.options import NamesOption, dialect_option, together
 from clprune.errors import WeightsError
 
@@ -29,12 +30,12 @@ model_argument = together(click.argument("model", metavar="MODEL.cfg"), dialect_
 weights_argument = click.argument("weights", metavar="[WEIGHTS]", required=False)
 
 batch_option = click.option(
-    "--batch", type=click.IntRange(min=1), metavar="N", default=1, show_default=True,
+    "--batch", type=WholeRange(min=1), metavar="N", default=1, show_default=True,
     help="Images that run at once; tiles are tuned for one batch size.",
 )  # fmt: skip
 
 seed_option = click.option(
-    "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of everything random."
+    "--seed", type=WholeRange(min=0), metavar="N", default=0, show_default=True, help="Seed of everything random."
 )
 
 
@@ -64,8 +65,8 @@ _SHARE = "share of units to remove, at least 0 and less than 1"
 
 #: None where not given; what methods add themselves is in `MethodCommand`.
 sparsity_options = together(
-    click.option("--sparsity", type=float, metavar="S", help=f"Convolutions: {_SHARE}."),
-    click.option("--fc-sparsity", type=float, metavar="F", help=f"Connected layers: {_SHARE}. Default: none."),
+    click.option("--sparsity", type=FINITE, metavar="S", help=f"Convolutions: {_SHARE}."),
+    click.option("--fc-sparsity", type=FINITE, metavar="F", help=f"Connected layers: {_SHARE}. Default: none."),
 )
 
 #: `--random-weights` and what says how they are pruned, for a `MethodCommand`.

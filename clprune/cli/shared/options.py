@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
 
 from clprune.algorithms import ALGORITHMS, DEFAULT_MAX_ERROR, Algorithms
+from clprune.cli.shared.numbers import FiniteRange, WholeRange
 from clprune.precision import FLOAT32, PRECISIONS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -23,16 +23,6 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
         return function
 
     return decorate
-
-
-class FiniteRange(click.FloatRange):
-    """A range of numbers, none of which is infinite or NaN: that one is in every range to click."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
-        return number
 
 
 class NamesOption(click.Option):
@@ -91,13 +81,13 @@ algorithm_options = together(
 image_limits = together(
     click.option(
         "--max-pixels",
-        type=click.IntRange(min=1),
+        type=WholeRange(min=1),
         metavar="N",
         help="Refuse larger image files, which take 4 bytes a pixel and more. Default: 178956970.",
     ),
     click.option(
         "--max-aspect-ratio",
-        type=click.FloatRange(min=1),
+        type=FiniteRange(min=1),
         metavar="R",
         help="Refuse image files whose longer side is more than R times the shorter one. Default: 1000.",
     ),

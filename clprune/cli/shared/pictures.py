@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clprune.errors import FileError
-from clprune.files import write_atomically
+from clprune.files import check_folder, write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,7 +40,9 @@ class PictureFolder:
         try:
             Path(path).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FileError(f"no folder can be made here: {error.strerror}", path=path) from error
+            expected = "expected a folder, or a new name where you may write"
+            raise FileError(f"no folder can be made here: {error.strerror}; {expected}", path=path) from error
+        check_folder(Path(path))
         taken = {Path(source).resolve() for source in sources or ()}
         return cls(path=Path(path).resolve(), taken=taken, keeps_all=sources is None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,6 +35,20 @@ def stderr_console() -> Console:
 def print_json(value: Any) -> None:
     """Print `value` as JSON on stdout. NaN and infinities, which JSON does not have, are a bug and raise ValueError."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_json_list(facts: Mapping[str, Any], name: str, items: Iterable[Any]) -> None:
+    """Print `facts` and, as `name`, a list of any length, each item in a line of its own when it is there."""
+    click.echo("{" + "".join(f"\n  {_json(key)}: {_json(value)}," for key, value in facts.items()), nl=False)
+    click.echo(f"\n  {_json(name)}: [", nl=False)
+    number = 0
+    for number, item in enumerate(items, start=1):
+        click.echo(("," if number > 1 else "") + f"\n    {_json(item)}", nl=False)
+    click.echo(("\n  " if number else "") + "]\n}")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def say(text: str) -> None:
@@ -67,3 +81,10 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return text.strip() in {"", "-"}
     return True
+
+
+def matrix_unit_text(unit: str) -> str:
+    """Which matrix unit a device has, and in which precisions it multiplies."""
+    from clprune.kernels.matrix_unit import unit_precisions
+
+    return f"{unit} ({', '.join(unit_precisions(unit))})" if unit else "none that is known"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from clprune.cli.shared.options import Command, FiniteRange, together
+from clprune.cli.shared.numbers import FINITE, FiniteRange, WholeRange
+from clprune.cli.shared.options import Command, together
 
 if TYPE_CHECKING:
     from clprune.darknet.network import Network
@@ -23,14 +24,14 @@ def recipe_options(*, learning_rate: float, epochs_required: bool = True) -> Cal
     Where `epochs_required` is False, a command trains only when it is given --epochs.
     """
     return together(
-        click.option("--epochs", type=click.IntRange(min=1), metavar="N", required=epochs_required,
+        click.option("--epochs", type=WholeRange(min=1), metavar="N", required=epochs_required,
                      help=f"How often to go through the images.{'' if epochs_required else ' Default: no training.'}"),
-        click.option("--count", type=click.IntRange(min=1), metavar="N", help="Images of an epoch. Default: all."),
-        click.option("--learning-rate", type=float, metavar="R", default=learning_rate, show_default=True,
+        click.option("--count", type=WholeRange(min=1), metavar="N", help="Images of an epoch. Default: all."),
+        click.option("--learning-rate", type=FINITE, metavar="R", default=learning_rate, show_default=True,
                      help="Peak of the learning rate."),
-        click.option("--batch", type=click.IntRange(min=1), metavar="N", default=128, show_default=True,
+        click.option("--batch", type=WholeRange(min=1), metavar="N", default=128, show_default=True,
                      help="Images of one step; 16 of a detector by default."),
-        click.option("--shift-pixels", type=click.IntRange(min=0), metavar="N", default=0, show_default=True,
+        click.option("--shift-pixels", type=WholeRange(min=0), metavar="N", default=0, show_default=True,
                      help="Shift images by up to N pixels."),
         click.option("--flip", is_flag=True, help="Mirror half of the images."),
         click.option("--optimiser", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True),
@@ -77,8 +78,18 @@ def recipe_for(network: Network, recipe: Recipe) -> Recipe:
 
 
 def take_path(options: dict[str, Any], name: str) -> Path | None:
-    """Take the file to write that `name` names out of `options`. Raises FileError when it could not be written."""
+    """Take the file to write that `name` names out of `options`: none of the model's that is read, or made as PREFIX.
+
+    Raises FileError when it could not be written, UsageError for one of those.
+    """
+    from clprune.container.load import default_weights
+    from clprune.container.model import MODEL_SUFFIXES, output_name
     from clprune.files import check_writable
 
     text = options.pop(name)
-    return None if text is None else check_writable(Path(text))
+    if text is None:
+        return None
+    given = click.get_current_context().params
+    others = [given["model"], given["weights"] or default_weights(given["model"])]
+    others += [output_name(given["out"], suffix) for suffix in (*MODEL_SUFFIXES, ".names")]
+    return check_writable(Path(text), sources=others)

@@ -17,13 +17,13 @@ from clprune.runner.compare import weights_kept
 from tests.imaginary import imaginary_device
 from tools.bench.models import cut_texts, ends_in_softmax, find_cfg, load_or_make_weights
 from tools.bench.prepare import Entry, Preparation, prepare
-from tools.bench.units import Tuning, UnitRows, Variant
+from tools.bench.units import Tuning, Variant
 
 NetworkOf = Callable[..., Network]
 
 DENSE = Variant(name="dense")
 PRUNED = Variant(name="pruned", sparsity=0.5, fc_sparsity=0.75)
-PREPARATION = Preparation(tuning=Tuning(), unit_rows=UnitRows(), seed=4)
+PREPARATION = Preparation(tuning=Tuning(), rows={}, seed=4)
 
 
 def test_find_cfg(network_of: NetworkOf) -> None:

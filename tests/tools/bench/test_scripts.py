@@ -23,10 +23,14 @@ def row(label: str, engine: str, best_ms: float) -> Row:
     return Row(label=label, engine=engine, description={}, series=series, relative_error=0.0, tolerance=1e-3)
 
 
-def figures_of(rows: Sequence[Row], model: str) -> dict[str, tuple[float, float | None, bool | None]]:
+def figures_of(
+    rows: Sequence[Row], model: str, *, batch: int = 1, cpu_class: str = "AVX2"
+) -> dict[str, tuple[float, float | None, bool | None]]:
+    from tools.bench.peers.goals import goals_of
     from tools.bench.peers.section import goal_figures
 
-    return {figure.name: (figure.best, figure.goal, figure.is_met) for figure in goal_figures(rows, model)}
+    figures = goal_figures(rows, goals_of(model, batch, cpu_class))
+    return {figure.name: (figure.best, figure.goal, figure.is_met) for figure in figures}
 
 
 ROWS = [
@@ -44,17 +48,56 @@ ROWS = [
 def test_goals_of_vgg16() -> None:
     """DeepSparse is shown and is no yardstick."""
     assert figures_of(ROWS, "vgg16") == {
-        "dense, direct / best of PyTorch": (0.75, 1.0, True),
+        "dense, direct / best of PyTorch": (0.75, None, None),
         "dense, direct / fastest peer": (1.2, None, None),
-        "dense / fastest peer": (0.6, 1.0, True),
-        "75 % + 90 %, direct / fastest peer": (0.42, 0.42, True),
-        "87.5 % + 90 %, best domain / fastest peer": (0.2, 0.17, False),
+        "dense / fastest peer": (0.6, 0.8, True),
+        "75 % + 90 %, direct / fastest peer": (0.42, None, None),
+        "87.5 % + 90 %, best domain / fastest peer": (0.2, 0.19, False),
         "dense / DeepSparse": (0.75, None, None),
     }
 
 
-def test_other_models_have_no_goals() -> None:
-    assert all(goal is None for _, goal, _ in figures_of(ROWS, "vgg16-digits").values())
+@pytest.mark.parametrize(
+    ("model", "batch", "cpu_class", "goal"),
+    [
+        ("vgg16", 8, "AVX-512", 0.55),
+        ("vgg16", 3, "AVX-512", None),
+        ("vgg16", 1, "NEON", None),
+        ("vgg16-digits", 1, "NEON", 1.0),
+        ("vgg16-digits", 8, "AVX2", None),
+        ("resnet50", 1, "AVX-512", 0.95),
+        ("resnet50", 1, "", None),
+    ],
+)
+def test_goals_by_model_and_processor(model: str, batch: int, cpu_class: str, goal: float | None) -> None:
+    assert figures_of(ROWS, model, batch=batch, cpu_class=cpu_class)["dense / fastest peer"][1] == goal
+
+
+def test_mean_over_networks() -> None:
+    from tools.bench.machine import this_machine
+    from tools.bench.peers.mean import NAMES, mean_section
+    from tools.bench.report import full_title
+
+    def section(dense: float, pruned: float) -> dict[str, Any]:
+        ratios = zip(NAMES, (dense, pruned), strict=True)
+        return {"figures": [{"name": name, "best": best, "median": best * 2} for name, best in ratios]}
+
+    titles = {
+        "a, 3x4x4, batch 1, P": (0.5, 0.2),
+        "b, 3x4x4, batch 1, P": (2.0, 0.8),
+        "vgg16, 3x4x4, batch 1, P": (9, 9),
+    }
+    machine = this_machine()
+    sections = {full_title(title, machine): section(*ratios) for title, ratios in titles.items()}
+    sections[full_title("c, 3x4x4, batch 8, P", machine)] = sections["other, batch 1, P"] = section(9.0, 9.0)
+    found = mean_section(sections, "P")
+    assert found is not None
+    assert [(figure["best"], figure["median"]) for figure in found["figures"]] == [
+        (pytest.approx(1.0), pytest.approx(2.0)),
+        (pytest.approx(0.4), pytest.approx(0.8)),
+    ]
+    assert [row[0] for row in found["parts"][0]["rows"]] == ["a", "b"]
+    assert mean_section({}, "P") is None
 
 
 def test_no_rivals_no_ratios() -> None:
@@ -145,6 +188,15 @@ def test_unit_rows(text: str) -> None:
     assert parse_rows("8,12") == (8, 12)
     with pytest.raises(UsageError, match="expected numbers such as 8,12"):
         parse_rows(text)
+
+
+def test_rows_of_a_model_without_connected_layers(tmp_path: Path) -> None:
+    from tools.bench.peers.__main__ import variants_of
+
+    cfg = tmp_path / "a.cfg"
+    cfg.write_text("[net]\nheight=4\nwidth=4\nchannels=3\n[convolutional]\nfilters=4\nactivation=relu\n")
+    assert {variant.connected_storage for variant in variants_of(str(cfg))} == {"float32"}
+    assert {variant.connected_storage for variant in variants_of("vgg16")} == {"float32", "float16"}
 
 
 def test_peers_by_name() -> None:

@@ -169,3 +169,11 @@ def test_rows_in_tf32_are_for_devices_that_have_it(
     assert {cut.unit.rows for cut in layer_cuts(layer, pruned, ROWS)} == {2, 4, 16, 32}
     assert pruned.weights_name == "75-90-tf32"
     assert pruned.choice.precision == "tf32"
+
+
+def test_unit_rows_by_the_registers_of_the_device() -> None:
+    wide = imaginary_device(type="cpu", native_vector_width_float=16)
+    assert UnitRows.on(DEVICE).convolution == (6,)
+    assert UnitRows.on(wide).convolution == UnitRows.on(None).convolution == (8,)
+    assert UnitRows.on(imaginary_device(type="gpu")).convolution == (8,)
+    assert UnitRows.on(DEVICE, convolution=(4,)) == UnitRows(convolution=(4,))

@@ -72,14 +72,14 @@ def test_a_turn_counts_runs_and_seconds(start: Start) -> None:
     with start() as worker:
         worker.run(X)
         assert len(worker.time(Turn(warmup=2, runs=5, seconds=0))) == 5
-        assert len(worker.time(Turn(warmup=0, runs=1, seconds=0.02))) > 5
+        assert len(worker.time(Turn(warmup=0, runs=1, seconds=0.5))) > 5
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_sleeps_between_turns(start: Start) -> None:
     with start() as worker:
         state = Path(f"/proc/{worker._process.pid}/stat")
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while (letter := state.read_text().rpartition(")")[2].split()[0]) != "T" and time.monotonic() < end:
             time.sleep(0.01)
         assert letter == "T"

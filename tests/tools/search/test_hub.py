@@ -101,3 +101,17 @@ def test_a_search_that_is_kept_is_not_simulated_again(tmp_path: Path, monkeypatc
     kept.add(9, end_s=-math.inf)
     assert seeds == [10, 11, 12]
     assert len(kept.lines()) == 3
+
+
+def test_a_search_whose_line_was_torn_is_simulated_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "simulate", lambda *_, seed, seconds: [((float(seed),) * 5, None)])
+    space = HubSpace(kernel="convolution", device="A100", folder=tmp_path)
+    kept = Kept(
+        scale=cast(Scale, SimpleNamespace(space=space, budget_seconds=7.0)), strategy="mls", seed=0, work=tmp_path
+    )
+    kept.add(2, end_s=math.inf)
+    (path,) = tmp_path.glob("mls-*")
+    path.write_text(path.read_text()[:-20])
+    assert len(kept.lines()) == 1
+    kept.add(3, end_s=math.inf)
+    assert [json.loads(line)[0][0][0] for line in kept.lines()] == [0.0, 1.0, 2.0]

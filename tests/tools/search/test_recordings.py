@@ -1,4 +1,4 @@
-"""Searches replayed on complete recorded spaces: what `normal` may cost, and how good its answer must be."""
+"""Searches replayed on recorded spaces: what `normal` may cost, and how good its answer must be."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def slowdown(recording: Recording, seed: int) -> float:
     return replay(recording, lambda: search, evaluations=int(SHARE * len(recording.times_ms)), batch=BATCH)[-1]
 
 
-def test_three_layers_were_recorded_whole() -> None:
+def test_three_layers_were_recorded() -> None:
     assert len(RECORDINGS) == 3
     for recording in RECORDINGS:
         assert len(recording.times_ms) >= 500

@@ -19,21 +19,29 @@ from typing import Any
 
 import click
 
+from clprune.darknet.kinds.connected import Connected
+from clprune.darknet.network import load_network
 from clprune.errors import UsageError
 from clprune.opencl import choose
 from tools import RESULTS
 from tools.bench.contest import hold_contest
-from tools.bench.machine import usable_cpus
+from tools.bench.machine import cpu_class, this_machine, usable_cpus
+from tools.bench.models import find_cfg
 from tools.bench.peers.contestants import DENSE, PEER_ROWS, RIVALS, VARIANTS, own_contestants, peer_row, trained_pairs
 from tools.bench.peers.engines import ENGINES
+from tools.bench.peers.goals import goals_of
+from tools.bench.peers.mean import mean_section
 from tools.bench.peers.section import goal_figures, section_of
 from tools.bench.prepare import PREPARATION, Entry, Preparation, prepare
-from tools.bench.report import show, write_section
+from tools.bench.report import read_sections, show, write_section
+from tools.bench.units import Variant
 from tools.bench.workers import Turn
 from tools.terminal import COUNT, options, run_command, say
 
 MODELS = ("vgg16", "vgg16-digits")
 BATCHES = (1, 8)
+
+MEAN = "All networks but VGG16, batch 1"
 
 HEADING = """
 # clprune beside other engines
@@ -76,7 +84,7 @@ def bench_peers(models: Sequence[str], batches: Sequence[int], work: Path | None
             with tempfile.TemporaryDirectory(prefix="clprune-bench-") as own:
                 folder = work or Path(own)
                 folder.mkdir(parents=True, exist_ok=True)
-                entry = Entry(model=model, batch=batch, variants=VARIANTS, pairs=trained_pairs(model))
+                entry = Entry(model=model, batch=batch, variants=variants_of(model), pairs=trained_pairs(model))
                 prepared = prepare(entry, preparation, device=device, folder=folder, say=say)
                 rows = [
                     peer_row(
@@ -101,13 +109,24 @@ def bench_peers(models: Sequence[str], batches: Sequence[int], work: Path | None
                     turn=Turn() if batch == 1 else Turn(warmup=1, runs=2),
                     say=say,
                 )
-                figures = goal_figures(outcome.rows, prepared.network.path.stem)
+                processor = cpu_class(this_machine()["features"])
+                figures = goal_figures(outcome.rows, goals_of(prepared.network.path.stem, batch, processor))
                 facts = {"threads": len(cpus), "rounds": options["rounds"], "seed": preparation.seed}
                 section = section_of(prepared, outcome, figures, **facts)
             title = f"{prepared.network.path.stem}, {prepared.network.input}, batch {batch}, {device.platform_name}"
             show(title, section["parts"])
             if not quick:
                 write_section(options["out"], title, section, heading=HEADING)
+                mean = mean_section(read_sections(options["out"]), device.platform_name)
+                if mean is not None:
+                    write_section(options["out"], f"{MEAN}, {device.platform_name}", mean, heading=HEADING)
+
+
+def variants_of(model: str) -> list[Variant]:
+    """clprune's rows that differ for a model: without connected layers none stores their weights in another way."""
+    layers = load_network(find_cfg(model)).layers
+    has_connected = any(isinstance(layer, Connected) for layer in layers)
+    return [one for one in VARIANTS if has_connected or one.connected_storage == "float32"]
 
 
 def parse_pythons(texts: Sequence[str]) -> dict[str, str]:

@@ -13,21 +13,8 @@ from tools.bench.peers.contestants import BEST_DOMAINS, DENSE, FASTEST_DENSE, HA
 from tools.bench.prepare import Prepared
 from tools.bench.report import figure_table, make_section
 
-#: Share of the convolutions' weights removed, each in its best domain -> goal.
-BEST_DOMAIN_GOALS = {0.75: 0.24, 0.875: 0.17, 0.95: 0.17}
-
-#: Row -> goal of its time over the fastest rival's, on VGG16 at 224 x 224; None: no goal is set. Dense direct
-#: convolution is compared with the best of PyTorch as well.
-RIVAL_GOALS: Mapping[str, float | None] = {
-    DENSE.name: None,
-    FASTEST_DENSE.name: 1.0,
-    PRUNED.name: 0.42,
-    HALF.name: 0.42,
-    TRAINED: None,
-    **{variant.name: BEST_DOMAIN_GOALS[variant.sparsity] for variant in BEST_DOMAINS},
-}
-DENSE_GOAL = 1.0
-MODEL_WITH_GOALS = "vgg16"
+#: Rows whose times are set against the fastest rival's.
+COMPARED = (DENSE.name, FASTEST_DENSE.name, PRUNED.name, HALF.name, TRAINED, *(one.name for one in BEST_DOMAINS))
 
 
 def section_of(
@@ -69,22 +56,20 @@ def section_of(
     return {**section, "versions": engines | section["versions"]}
 
 
-def goal_figures(rows: Sequence[Row], model: str) -> list[Figure]:
-    """The ratios of the rows that there are, with their goals where the model has any."""
+def goal_figures(rows: Sequence[Row], goals: Mapping[str, float]) -> list[Figure]:
+    """The ratios of the rows that there are, beside the `goals` of `tools.bench.peers.goals`. Dense direct convolution
+    is compared with the best of PyTorch as well.
+    """
     by_label = {row.label: row.series for row in rows}
     pytorch = [row.series for row in rows if row.engine == "pytorch"]
     rivals = [row.series for row in rows if row.engine in RIVALS]
-    has_goals = model == MODEL_WITH_GOALS
     figures = []
     if DENSE.name in by_label and pytorch:
-        goal = DENSE_GOAL if has_goals else None
-        figures.append(time_ratio("dense, direct / best of PyTorch", by_label[DENSE.name], pytorch, goal=goal))
-    for label, goal in RIVAL_GOALS.items():
+        figures.append(time_ratio("dense, direct / best of PyTorch", by_label[DENSE.name], pytorch))
+    for label in COMPARED:
         if label in by_label and rivals:
-            name = label.removeprefix("clprune, ")
-            figures.append(
-                time_ratio(f"{name} / fastest peer", by_label[label], rivals, goal=goal if has_goals else None)
-            )
+            name = f"{label.removeprefix('clprune, ')} / fastest peer"
+            figures.append(time_ratio(name, by_label[label], rivals, goal=goals.get(label)))
     deepsparse = [row.series for row in rows if row.engine == "deepsparse"]
     if FASTEST_DENSE.name in by_label and deepsparse:
         figures.append(time_ratio("dense / DeepSparse", by_label[FASTEST_DENSE.name], deepsparse))
