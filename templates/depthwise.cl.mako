@@ -1,19 +1,23 @@
-## Depthwise convolution: every output channel has one input channel. Bias and activation are fused. For CPUs.
+## Depthwise convolution: every output channel has one input channel. Bias and activation are fused.
 ##
 ##   y[m, p] = activate(bias[m] + sum_k W[m, k] * x[m / multiplier, in(p) + offset(k)])
 ##
-## A work-item goes over the tiles that follow each other in a plane, and in the next planes: `tile_rows` whole output rows,
-## vector by vector. Per input row it loads one vector for each column of the window, which all windows share that lie over
-## the row; a row of results begins at the first input row of its windows and is stored after the last. So no more of them
-## are held than windows are high, all weights stay in registers, and an input is loaded once per column of the window for
-## `tile_rows` outputs. The last vector of a row, and the last tile of a plane, are moved back to end with it: what two of
-## them share is computed, and written, twice alike.
+## On CPUs a work-item goes over the tiles that follow each other in a plane, and in the next planes: `tile_rows` whole output
+## rows, vector by vector. On GPUs it computes one vector of `tile_rows` rows, and its neighbours in the work-group the next
+## vectors, of these rows and then of the next tiles: what they load and store together lies side by side.
+##
+## Per input row of a vector it loads one vector for each column of the window (on GPUs each input once), which all windows
+## share that lie over the row; a row of results begins at the first input row of its windows and is stored after the last.
+## So no more of them are held than windows are high, all weights stay in registers, and an input is loaded once per column
+## of the window for `tile_rows` outputs. The last vector of a row, and the last tile of a plane, are moved back to end with
+## it: what two of them share is computed, and written, twice alike.
 ##
 ## Layout   x, y: see clprune/layout.py; rows of an image are written with the zeros of the gap between them
 ##          weights[m][window row][window column], bias[m]: float32 however the model stores them, which is little here
 ##
 ## vector_width  output positions per vector
 ## tile_rows     output rows per tile
+## group_n       work-items of a work-group, each with a vector of its own; 1: a work-item has whole rows
 ## turns         tiles of a work-item, which one after another compute what a driver needs longer to hand out one by one
 ## multiplier    output channels per input channel
 ## stored        lanes of a vector that are output positions: all, or a whole row of fewer
@@ -29,6 +33,9 @@
         for y in range(size_y):
             meetings.setdefault(row * stride_y + y * dilation_y, []).append((row, y))
     columns = [x * dilation_x for x in range(size_x)]
+    is_shared = group_n > 1
+    # Inputs of a line that the vector's windows lie over.
+    line_width = (vector_width - 1) * stride_x + columns[-1] + 1
 
     # What is stored is more than half of a vector: all of it, or two halves that overlap.
     half = vector_width // 2
@@ -43,20 +50,41 @@
         if stride_x == 1:
             return vector_load(vector_width, pointer)
         return f"({T})({', '.join(f'({pointer})[{lane * stride_x}]' for lane in range(vector_width))})"
+
+    def runs(count):
+        """First number and length of the loads that bring `count` neighbouring values."""
+        whole = count // 4 * 4
+        return [(first, 4) for first in range(0, whole, 4)] + [(whole, count - whole)] * (count > whole)
+
+    def element(name, number, count):
+        """Value number `number` of what `load_run` brought."""
+        first, length = next(run for run in runs(count) if run[0] <= number < sum(run))
+        return f"{name}_{first}" + (f".s{number - first}" if length > 1 else "")
 %>
 ${common.multiply_add_macro()}
 ${common.activation_function(activation, vector_width)}
-% if stride_x == 2 and vector_width > 1:
+% if stride_x == 2 and vector_width > 1 and not is_shared:
 ## Of two neighbouring vectors every second lane, from the first or the second on.
 % for name, first in (("EVEN", 0), ("ODD", 1)):
 #define ${name}(a, b) ((${T})(${", ".join(f"({'ab'[lane // vector_width]}).s{lane % vector_width:x}" for lane in range(first, 2 * vector_width, 2))}))
 % endfor
 % endif
+## <name>_<number of the first>: `count` neighbouring values.
+<%def name="load_run(name, pointer, count)">
+% for first, length in runs(count):
+        const ${vector_type("float", length)} ${name}_${first} = ${vector_load(length, f"{pointer} + {first}")};
+% endfor
+</%def>
 ## x<line>_<column of the window>: inputs of input row `line`. Of every second pixel two vectors are loaded and put together
 ## where a real CPU's compiler makes instructions of that; elsewhere it becomes shuffles with undefined lanes.
 <%def name="load_line(line)">
             __global const float *p${line} = in + ${line} * x_pitch;
-% if stride_x == 2 and vector_width > 1:
+% if is_shared:
+            ${load_run(f"in{line}", f"p{line}", line_width)}
+% for x, column in enumerate(columns):
+            const ${T} x${line}_${x} = (${T})(${", ".join(element(f"in{line}", lane * stride_x + column, line_width) for lane in range(vector_width))});
+% endfor
+% elif stride_x == 2 and vector_width > 1:
 #ifdef HAS_CPU_PREFETCH
 % for pair in sorted({column // 2 for column in columns}):
             const ${T} low${line}_${pair} = ${vector_load(vector_width, f"p{line} + {2 * pair}")};
@@ -77,7 +105,7 @@ ${common.activation_function(activation, vector_width)}
             const ${T} x${line}_${x} = ${spaced(f"p{line} + {column}")};
 % endfor
 </%def>
-__kernel ${work_group_attributes(1, 1, 1)}
+__kernel ${work_group_attributes(group_n, 1, 1)}
 void depthwise(__global const float *restrict x,
                __global const float *restrict weights,
                __global const float *restrict bias,
@@ -97,8 +125,13 @@ void depthwise(__global const float *restrict x,
                const int y_image_stride,
                const int y_channel_stride)
 {
+% if is_shared:
+    const int item = get_global_id(0), row_vectors = (out_width + ${vector_width - 1}) / ${vector_width}, tile = item / row_vectors;
+    if (tile < tile_count) {
+% else:
     const int first = get_group_id(0) * ${turns}, behind = min(first + ${turns}, tile_count);
     for (int tile = first; tile < behind; tile++) {
+% endif
         const int plane = tile / tiles_per_image, channel = plane / batch, image = plane - channel * batch;
         const int row = min((tile - plane * tiles_per_image) * ${tile_rows}, last_row);
         __global const float *in = x + (x_origin - ${top} * x_pitch - ${left}) + image * x_image_stride
@@ -106,11 +139,19 @@ void depthwise(__global const float *restrict x,
         __global float *out = y + y_origin + image * y_image_stride + (size_t)channel * y_channel_stride + row * y_pitch;
         __global const float *w = weights + channel * ${size_y * size_x};
         const ${T} first_sum = (${T})(bias[channel]);
+% if is_shared:
+        ${load_run("weight", "w", size_y * size_x)}
+% for place in range(size_y * size_x):
+        const ${T} w${place} = (${T})(${element("weight", place, size_y * size_x)});
+% endfor
+        const int wanted = (item - tile * row_vectors) * ${vector_width};
+% else:
 % for place in range(size_y * size_x):
         const ${T} w${place} = (${T})(w[${place}]);
 % endfor
+% endif
 % if stored == vector_width:
-        for (int wanted = 0; wanted < out_width; wanted += ${vector_width}) {
+        ${"{" if is_shared else f"for (int wanted = 0; wanted < out_width; wanted += {vector_width}) {{"}
             const int back = max(wanted + ${vector_width} - out_width, 0);
             __global const float *in_row = in;
             __global float *out_row = out;
@@ -139,6 +180,7 @@ void depthwise(__global const float *restrict x,
 % endfor
             }
         }
+        ${f"if (wanted + {vector_width} >= out_width)" if is_shared else ""}
         for (int line = 0; line < ${tile_rows} && row + line + 1 < out_height; line++)
             for (int gap = out_width; gap < y_pitch; gap++) out[line * y_pitch + gap] = ${c_float(0)};
     }

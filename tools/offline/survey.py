@@ -19,6 +19,7 @@ from clprune.kernels.conv import CONV, ConvTile
 from clprune.kernels.conv_matrix import CONV_MATRIX
 from clprune.kernels.conv_operation import ConvOperation, conv_operation
 from clprune.kernels.conv_tiled import CONV_TILED
+from clprune.kernels.depthwise import DEPTHWISE
 from clprune.kernels.matrix_operation import matrix_operation
 from clprune.kernels.matrix_unit import best_precision
 from clprune.kernels.pointwise import POINTWISE
@@ -35,6 +36,9 @@ from clprune.precision import PRECISIONS
 #: Layers of VGG16 that differ most: (input channels, height and width, output channels).
 VGG16_LAYERS = ((3, 224, 64), (64, 224, 64), (256, 56, 256), (512, 14, 512))
 BATCHES = (1, 8)
+
+#: Depthwise layers of MobileNetV2 that differ most, and one of 5x5: (channels, height and width, size, stride).
+DEPTHWISE_LAYERS = ((96, 112, 3, 2), (144, 56, 3, 1), (960, 7, 3, 1), (240, 28, 5, 1), (240, 28, 5, 2))
 
 #: Tiles beyond the catalogue's own, to compare with: other shapes of register tile, and weights from global memory.
 MORE_CONV_TILES = (
@@ -81,7 +85,7 @@ class Row:
 
 
 def representative_operations(kernel: Kernel[Any, Any]) -> Sequence[Any]:
-    """Layers as VGG16 has them; for a kernel that it does not use, the largest of the kernel's own samples."""
+    """Layers as VGG16 has them, depthwise as MobileNetV2; for other kernels the largest of their own samples."""
     return _REPRESENTATIVE.get(kernel.name, kernel.sample_operations)()
 
 
@@ -100,6 +104,17 @@ def _convolutions() -> list[ConvOperation]:
         *pooled,
         *(operation for operation in CONV.sample_operations() if operation.problem.window.stride_x > 1),
     ]
+
+
+def _depthwise() -> list[ConvOperation]:
+    problems = [
+        ConvProblem.square(
+            batch=n, in_channels=c, in_height=h, in_width=h, out_channels=c, groups=c, size=s, stride=d, padding=s // 2
+        )
+        for c, h, s, d in DEPTHWISE_LAYERS
+        for n in BATCHES
+    ]
+    return [conv_operation(problem, activation="relu6") for problem in problems]
 
 
 def _fully_connected() -> list[ConnectedOperation]:
@@ -132,6 +147,7 @@ _REPRESENTATIVE: Mapping[str, Callable[[], Sequence[Any]]] = {
         matrix_operation(operation, precision=precision) for operation in _convolutions() for precision in PRECISIONS
     ],
     CONNECTED.name: _fully_connected,
+    DEPTHWISE.name: _depthwise,
     MAX_POOL.name: _max_pools,
     AVERAGE_POOL.name: lambda: [_average_pool(n) for n in BATCHES],
     SOFTMAX.name: lambda: [SoftmaxOperation(count=n, length=1000) for n in BATCHES],
@@ -142,6 +158,7 @@ LANE_DISTANCES: Mapping[str, Callable[[Any, Any], int]] = {
     CONV.name: lambda tile, operation: tile.vector_width * operation.problem.window.stride_x,
     **dict.fromkeys((CONV_MATRIX.name, CONV_TILED.name), lambda tile, operation: operation.problem.window.stride_x),
     CONNECTED.name: lambda tile, operation: tile.vector_width,
+    DEPTHWISE.name: lambda tile, operation: tile.vector_width * operation.problem.window.stride_x,
     MAX_POOL.name: lambda tile, operation: tile.vector_width * operation.problem.window.stride_x,
     **dict.fromkeys((AVERAGE_POOL.name, SOFTMAX.name, POINTWISE.name), lambda tile, operation: 1),
 }
