@@ -6,9 +6,7 @@
 ##   added:   y[m, p] = activate_sum(that + other[m, p]), a shortcut
 ##
 ## A work-group computes group_m * tile_m output channels at group_n * vectors * vector_width positions, all of which follow
-## one list of kept columns. It walks through the list in chunks of tile_k columns: while it multiplies one chunk from one
-## half of its local memory, the next is on its way from global memory to registers, from which it goes to the other half.
-## One barrier a chunk; what is multiplied is read as vectors of four.
+## one list of kept columns, chunk by chunk: see register_tile.mako.
 ##
 ## Layout   x, y, valid: see conv.cl.mako
 ##          blocks[row block of tile_m][6]: start of the list, its columns with fill, start of the values, first row, rows;
@@ -26,31 +24,17 @@
 ##               and conv_tiled_add adds up what they found, in their order, so that sums do not depend on who came first
 ## mapping       "flat" or "rows";  sweep: see conv.cl.mako
 ##
-## Source: the register tile and both stages are those of dense matrix products on GPUs (Volkov & Demmel, SC 2008; Nath,
-## Tomov, Dongarra, IJHPCA 2010; NVIDIA's CUTLASS, with its split of K); inputs gathered by offsets as in Escort
-## (arXiv:1802.10280).
+## Source: register_tile.mako; the split of K is CUTLASS's; inputs gathered by offsets as in Escort (arXiv:1802.10280).
 <%namespace name="common" file="common.mako"/>
 <%namespace name="convolution" file="convolution.mako"/>
 <%namespace name="storages" file="storage.mako"/>
+<%namespace name="register_tile" file="register_tile.mako"/>
 <%
     T = "float4"
     row_step = 2 if pooled else 1
-    parts, rows = range(vectors * row_step), range(tile_m)
+    parts, rows = range(part_count), range(tile_m)
     results = tile_m * len(parts) * vector_width
-    group_rows, items = group_m * tile_m, group_m * group_n
-    run = group_n * vector_width  # positions of one part
-    width = len(parts) * run  # positions that a column is staged for
-    # A work-item stages some positions of every column, or stage_width of them of every few columns.
-    staged_positions, column_step = max(1, width // (items * stage_width)), max(1, items * stage_width // width)
-    lanes_per_column = width // stage_width
-    staged_columns = range(0, tile_k, column_step)
-    weight_width = min(4, max(1, group_rows * tile_k // items))
-    weight_steps = range(0, group_rows * tile_k, weight_width * items)
-    W = vector_type("float", weight_width)
     store_width = vector_width // row_step
-    X = vector_type("float", stage_width)
-    # AMD's warps of 64 work-items then fetch one column each, whose offset is a scalar to them.
-    is_column_of_warp = column_step > 1 and lanes_per_column % 64 == 0
 
     def found_vector(v):
         """The vector of a split's sums at `found`, as an expression."""
@@ -64,28 +48,8 @@ ${common.partial_store_function(store_width)}
 % if pooled:
 ${convolution.pool_function()}
 % endif
-## Inputs at one offset. AMD's loads add 32 bits of a work-item to a base that the warp shares, so that a sum in 64 bits is
-## not needed.
-#ifdef __AMDGCN__
-% if stage_width == 1:
-#define INPUT(offset, place) (*(__global const float *)((__global const char *)x + ((uint)(offset) * 4u + (place) * 4u)))
-% else:
-#define INPUT(offset, place) vload${stage_width}(0, (__global const float *)((__global const char *)x + ((uint)(offset) * 4u + (place) * 4u)))
-% endif
-#else
-% if stage_width == 1:
-#define INPUT(offset, place) (x + (offset))[place]
-% else:
-#define INPUT(offset, place) vload${stage_width}(0, (x + (offset)) + (place))
-% endif
-#endif
-## Packed multiply-adds read either half of a pair of registers, but LLVM copies the halves of a vector's second pair to
-## registers of their own: 32 copies for 512 multiply-adds. Hidden from it, the pair is read as it is.
-#if defined(__gfx90a__) || defined(__gfx940__) || defined(__gfx941__) || defined(__gfx942__) || defined(__gfx950__)
-#define PAIR(name) __asm__("" : "+v"(name))
-#else
-#define PAIR(name)
-#endif
+${register_tile.input_macro("x")}
+${register_tile.pair_macro()}
 ## Where staged position `q` of the work-group is read, from x.
 <%def name="input_place(q)" filter="trim">
 % if mapping == "flat":
@@ -107,75 +71,12 @@ inline int place_of(const int q, const int n_group, const int slot_count, const 
     return x_origin + image * x_image_stride + input_row * ${stride_y} * x_pitch + column * ${stride_x};
 }
 % endif
-## Brings chunk `number`, counted from where the loop is, into registers.
-<%def name="fetch(number)">
-<% first = number * tile_k %>
-% if column_step == 1:
-% for k in range(0, tile_k, 4):
-    const int4 offsets${k} = *(__global const int4 *)(group_list + ${first + k});
-% endfor
-% for k in range(tile_k):
-% for n in range(staged_positions):
-    next_x${k}_${n} = INPUT(offsets${k // 4 * 4}.s${k % 4}, place${n});
-% endfor
-% endfor
-% else:
-% for k in staged_columns:
-    next_x${k}_0 = INPUT(group_list[${first + k} + staged_column], place0);
-% endfor
-% endif
-% for step, start in enumerate(weight_steps):
-% if storage == "float32":
-    next_w${step} = *(__global const ${W} *)(w + ${first * group_rows + start});
-% else:
-    next_w${step} = ${storages.weights_at("w", first * group_rows + start, weight_width)};
-% endif
-% endfor
-</%def>
-## Puts what was fetched into a half of local memory.
-<%def name="stage(half)">
-% for k in staged_columns:
-% for n in range(staged_positions):
-    *(__local ${X} *)(staged_x + ${half * tile_k * width + k * width + n * items * stage_width} + item * ${stage_width}) = next_x${k}_${n};
-% endfor
-% endfor
-% for step, start in enumerate(weight_steps):
-    *(__local ${W} *)(staged_w + ${half * tile_k * group_rows + start} + item * ${weight_width}) = next_w${step};
-% endfor
-</%def>
 ## The first result of this work-item among the sums of the first split, and results of a split.
 <%def name="part_sums()" filter="trim">
 part_sums + (size_t)group * ${results * items} + item
 </%def>
 <%def name="split_size()" filter="trim">
 get_num_groups(0) * ${results * items}
-</%def>
-## Multiplies the chunk in a half of local memory, and brings the next one to the other half. Behind the last chunk comes
-## the beginning of another list, or fill: it is not used.
-<%def name="turn(half)">
-            {
-            ${fetch(half + 1)}
-#pragma unroll
-            for (int k = ${half * tile_k}; k < ${(half + 1) * tile_k}; k++) {
-% for i in range(0, tile_m, 4):
-                const float4 a${i} = tile_w[k * ${group_rows // 4} + ${i // 4}];
-                float2 a${i}_lo = a${i}.lo, a${i}_hi = a${i}.hi;
-                PAIR(a${i}_hi);
-% endfor
-% for v in parts:
-                const ${T} b${v} = tile_x[k * ${width // 4} + ${v * run // 4}];
-% endfor
-% for i in rows:
-                { const ${T} a = (${T})(a${i // 4 * 4}_${"hi" if i % 4 > 1 else "lo"}.s${i % 2});
-% for v in parts:
-                c${i}_${v} = MULTIPLY_ADD(a, b${v}, c${i}_${v});
-% endfor
-                }
-% endfor
-            }
-            ${stage(1 - half)}
-            barrier(CLK_LOCAL_MEM_FENCE);
-            }
 </%def>
 __kernel ${work_group_attributes(group_n, group_m, 1)}
 void conv_tiled(__global const float *restrict x,
@@ -213,23 +114,7 @@ void conv_tiled(__global const float *restrict x,
     __global const int *group_list = offsets + blocks[m_group * ${group_m * 6}] + first_column;
 % endif
     const int item = local_m * ${group_n} + local_n;
-% if column_step > 1:
-% if is_column_of_warp:
-#ifdef __AMDGCN__
-    const int staged_column = __builtin_amdgcn_readfirstlane(item / ${lanes_per_column});
-#else
-    const int staged_column = item / ${lanes_per_column};
-#endif
-% else:
-    const int staged_column = item / ${lanes_per_column};
-% endif
-    const int staged_position = (item - staged_column * ${lanes_per_column}) * ${stage_width};
-    const uint place0 = ${input_place("staged_position")};
-% else:
-% for n in range(staged_positions):
-    const uint place${n} = ${input_place(f"(item + {n * items})" + (f" * {stage_width}" if stage_width > 1 else ""))};
-% endfor
-% endif
+    ${register_tile.staged_places(input_place)}
     __global const ${storages.stored_type()} *w = weights + blocks[m_group * ${group_m * 6} + 2]${f" + first_column * {group_rows}" if splits > 1 else ""} + item * ${weight_width};
 % for i in rows:
 % if splits == 1:
@@ -239,27 +124,7 @@ void conv_tiled(__global const float *restrict x,
     ${T} c${i}_${v} = (${T})(${c_float(0) if storage == "int8" or splits > 1 else f"bias{i}"});
 % endfor
 % endfor
-    __local float staged_x[${2 * tile_k * width}] __attribute__((aligned(16)));
-    __local float staged_w[${2 * tile_k * group_rows}] __attribute__((aligned(16)));
-    __local const float4 *tile_x = (__local const float4 *)staged_x + local_n;
-    __local const float4 *tile_w = (__local const float4 *)staged_w + local_m * ${tile_m // 4};
-    if (columns > 0) {
-        ${X} ${", ".join(f"next_x{k}_{n}" for k in staged_columns for n in range(staged_positions))};
-        ${W} ${", ".join(f"next_w{number}" for number, _ in enumerate(weight_steps))};
-        ${fetch(0)}
-        ${stage(0)}
-        barrier(CLK_LOCAL_MEM_FENCE);
-        ## The loop ends behind all of its work: LLVM for AMD moves products across a branch that stands between.
-        int left = columns;
-        do {
-            ${turn(0)}
-            if (left <= ${tile_k}) break;
-            ${turn(1)}
-            group_list += ${2 * tile_k};
-            w += ${2 * tile_k * group_rows};
-            left -= ${2 * tile_k};
-        } while (left > 0);
-    }
+    ${register_tile.multiply_columns()}
 % if splits > 1:
     ## One by one, for the sake of the loop: ptxas gathers a vector that is stored in neighbouring registers, in every turn.
     __global float *const found = ${part_sums()} + (size_t)get_group_id(2) * ${split_size()};

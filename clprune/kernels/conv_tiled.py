@@ -18,6 +18,15 @@ from clprune.kernels.conv import CONV, many_channels
 from clprune.kernels.conv_operation import LONG_SWEEP, POSITION_CONSTRAINTS, ConvOperation, conv_operation
 from clprune.kernels.convolution import PositionKernel
 from clprune.kernels.demand import Demand
+from clprune.kernels.register_tile import (
+    MOST_EXTRA_COLUMNS,
+    REGISTER_TILE_CONSTRAINTS,
+    REGISTER_TILE_GENERATORS,
+    RegisterTile,
+    local_mem_bytes,
+    register_tile_demand,
+    register_tile_variables,
+)
 from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, column_lists, weight_arguments
 from clprune.kernels.tile import Constraint, values
 from clprune.kernels.windows import window_variables
@@ -28,53 +37,16 @@ _SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvTiledTile:
-    """Parameters of the template, explained there.
-
-    A work-item computes `tile_m` output channels x `vectors * vector_width` positions; with pooling fused, two vectors
-    are two rows of positions.
+class ConvTiledTile(RegisterTile):
+    """Parameters of the template, explained there: output channels are rows; with pooling fused, two vectors are two
+    rows of positions.
     """
 
-    tile_m: int = field(metadata=values(4, 8, 16))
-    vectors: int = field(metadata=values(1, 2, 4))
-    group_m: int = field(metadata=values(1, 4, 8, 16, cpu=(1,), gpu=(4, 8, 16)))
-    group_n: int = field(metadata=values(1, 8, 16, 32, cpu=(1,), gpu=(8, 16, 32)))
-    tile_k: int = field(default=8, metadata=values(4, 8, 16))
     mapping: str = field(default="flat", metadata=values("flat", "rows"))
     sweep: int = field(default=0, metadata=values(0, 1, 4))
     vector_width: int = field(default=4, metadata=values(4))
     stage_width: int = field(default=1, metadata=values(1, 4, cpu=(1,)))
     splits: int = field(default=1, metadata=values(*_SPLITS, cpu=(1,)))
-
-    @property
-    def work_group_size(self) -> int:
-        return self.group_m * self.group_n
-
-    @property
-    def rows(self) -> int:
-        """Output channels of a work-group, which follow one list of kept columns."""
-        return self.tile_m * self.group_m
-
-    @property
-    def is_smallest(self) -> bool:
-        """No tile has fewer rows, of a work-item on its own or of a work-group."""
-        return self.rows == (4 if self.work_group_size == 1 else 16)
-
-    @property
-    def results(self) -> int:
-        """float32 results that a work-item holds in registers."""
-        return self.tile_m * self.vectors * self.vector_width
-
-    @property
-    def staged_positions(self) -> int:
-        """Positions of a work-group, for which every column is staged."""
-        return self.group_n * self.vectors * self.vector_width
-
-    @property
-    def shares_evenly(self) -> bool:
-        """Every work-item stages equally many weights, and inputs of a chunk."""
-        staged, items = self.tile_k * self.staged_positions, self.work_group_size
-        return staged % (items * self.stage_width) == 0 and self.tile_k * self.rows % items == 0
 
 
 _SIDES: tuple[dict[str, int], ...] = (
@@ -86,10 +58,6 @@ _SIDES: tuple[dict[str, int], ...] = (
 
 #: Fewest output channels of a group for which it is offered: with less most of a work-group's rows are fill.
 FEWEST_CHANNELS = 32
-
-#: It comes first where it multiplies at most so many times the columns that tiles of 8 rows keep.
-MOST_EXTRA_COLUMNS = 1.5
-
 
 #: Chunks of columns that a work-group has at least where several share a list.
 FEWEST_CHUNKS = 4
@@ -129,25 +97,6 @@ def _full_share(tile: ConvTiledTile, operation: ConvOperation, compute_units: in
     return columns / (columns * rounds + (SPLIT_COLUMNS * tile.splits if tile.splits > 1 else 0))
 
 
-def local_accesses(tile: ConvTiledTile, warp_size: int) -> tuple[tuple[list[int], int, float], ...]:
-    """What a warp wants of local memory: words at which its lanes begin, words of each lane, times per column. Inputs
-    and weights that are multiplied, then those that are staged.
-    """
-    items = tile.work_group_size
-    lanes = range(min(warp_size, items))
-    weight_width = min(4, max(1, tile.rows * tile.tile_k // items))
-    return (
-        ([lane % tile.group_n * 4 for lane in lanes], 4, tile.vectors * tile.vector_width / 4),
-        ([lane // tile.group_n * tile.tile_m for lane in lanes], 4, tile.tile_m / 4),
-        (
-            [lane * tile.stage_width for lane in lanes],
-            tile.stage_width,
-            tile.staged_positions / items / tile.stage_width,
-        ),
-        ([lane * weight_width for lane in lanes], weight_width, tile.rows / items / weight_width),
-    )
-
-
 class ConvTiledKernel(PositionKernel[ConvTiledTile]):
     """See `templates/conv_tiled.cl.mako`."""
 
@@ -155,25 +104,13 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
     can_add = True
     template = "conv_tiled"
     most_registers = 128  # of which a GPU with 64 Ki per compute unit gives 16 warps
-    generators = (ConvOperation.row_step, window_variables)
+    generators = (ConvOperation.row_step, window_variables, *REGISTER_TILE_GENERATORS)
     tile_type = ConvTiledTile
     computes = ConvOperation
     algorithm = "direct"
     constraints = (
         *POSITION_CONSTRAINTS,
-        Constraint(
-            reason="the accumulators of a work-item exceed the registers of any device",
-            holds=lambda t, o: t.results <= 128,
-        ),
-        Constraint(
-            reason="work-groups of several items have 64 to 256 of them",
-            holds=lambda t, o: t.work_group_size == 1 or 64 <= t.work_group_size <= 256,
-        ),
-        Constraint(reason="the work-items do not share the staged values evenly", holds=lambda t, o: t.shares_evenly),
-        Constraint(
-            reason="the tile has more rows than the layer has output channels per group",
-            holds=lambda t, o: t.rows < 2 * o.problem.group_out_channels or t.is_smallest,
-        ),
+        *REGISTER_TILE_CONSTRAINTS,
         Constraint(
             reason="fused pooling needs two vectors for the two rows of a window",
             holds=lambda t, o: t.vectors % o.row_step == 0,
@@ -244,51 +181,28 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
     def demand(
         self, tile: ConvTiledTile, operation: ConvOperation, workload: Workload, architecture: Architecture
     ) -> Demand:
-        problem, items = operation.problem, tile.work_group_size
+        problem = operation.problem
         groups = _groups(tile, operation) * tile.splits
         kept = workload.kept_columns(problem.columns, tile_m=tile.rows)
-        inputs, weights, width = tile.staged_positions / items, tile.rows / items, tile.stage_width
-        lanes = min(items, architecture.warp_size)
-        stride = problem.window.stride_x
-        cache_clocks = inputs / width * architecture.load_clocks(lanes=lanes, width=width, stride=stride)
-        cache_clocks += weights / 4 * architecture.load_clocks(lanes=lanes, width=4)
-        chunks = ceil_div(ceil_div(kept, tile.tile_k), tile.splits)
-        bytes_per_chunk = 4.0 * tile.tile_k * (tile.staged_positions + tile.rows + 1)
         x_bytes, y_bytes = 4.0 * operation.input.elements, 4.0 * operation.output.elements
         weight_bytes = 4.0 * kept * problem.out_channels
         # Sums are written and read once each, from the last cache if they fit there.
         sum_bytes = 8.0 * tile.splits * self._results(tile, operation) if tile.splits > 1 else 0.0
-        memory_bytes = (
-            x_bytes + y_bytes + weight_bytes + (sum_bytes if sum_bytes > architecture.shared_cache_bytes else 0)
-        )
-        return Demand(
+        return register_tile_demand(
+            tile,
+            architecture,
             groups=groups,
-            work_group_size=items,
-            columns=chunks * tile.tile_k,
-            columns_per_turn=tile.tile_k,
-            fmas=tile.results,
-            load_instructions=2 * (inputs / width + weights / 4) + (tile.tile_m + tile.results // tile.tile_m) / 4,
-            cache_clocks=cache_clocks,
-            local_bytes=4 * (tile.tile_m + tile.results // tile.tile_m),
-            local_clocks=sum(
-                times * architecture.local_clocks(words, width=width)
-                for words, width, times in local_accesses(tile, architecture.warp_size)
-            ),
-            local_mem_bytes=self.local_mem_bytes(tile, operation),
-            staged_columns=0,  # the next chunk is on its way meanwhile
-            memory_bytes=memory_bytes,
-            shared_cache_bytes=groups * chunks * bytes_per_chunk + y_bytes + sum_bytes,
-            streams=False,
-            registers=tile.results
-            + tile.results // tile.tile_m
-            + tile.tile_m
-            + int(tile.tile_k * (inputs + weights))
-            + 24,
-            other_instructions=2,
+            columns=ceil_div(ceil_div(kept, tile.tile_k), tile.splits) * tile.tile_k,
+            stride=problem.window.stride_x,
+            memory_bytes=x_bytes
+            + y_bytes
+            + weight_bytes
+            + (sum_bytes if sum_bytes > architecture.shared_cache_bytes else 0),
+            result_bytes=y_bytes + sum_bytes,
         )
 
     def local_mem_bytes(self, tile: ConvTiledTile, operation: ConvOperation) -> int:
-        return 2 * 4 * tile.tile_k * (tile.staged_positions + tile.rows)
+        return local_mem_bytes(tile)
 
     def launch(self, tile: ConvTiledTile, operation: ConvOperation) -> Launch:
         return self._launch(tile, operation, depth=tile.splits)
@@ -320,6 +234,7 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
     def variables(self, tile: ConvTiledTile, operation: ConvOperation) -> dict[str, Any]:
         return {
             **window_variables(operation.problem.window),
+            **register_tile_variables(tile),
             "vectors": tile.vectors // operation.row_step,
             "activation": operation.activation,
             "pooled": operation.pooled,

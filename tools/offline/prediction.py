@@ -9,7 +9,8 @@ from clprune.architecture import Architecture
 from clprune.geometry import ConvProblem
 from clprune.kernels.base import Offer
 from clprune.kernels.conv_operation import ConvOperation, conv_operation
-from clprune.kernels.conv_tiled import CONV_TILED, ConvTiledTile, local_accesses
+from clprune.kernels.conv_tiled import CONV_TILED, ConvTiledTile
+from clprune.kernels.register_tile import local_accesses
 from clprune.kernels.workload import Workload
 from clprune.offline.architectures import imaginary_device
 from clprune.offline.ranking import Compiler, Estimate, demand_of, estimate

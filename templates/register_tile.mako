@@ -1,0 +1,160 @@
+## Shared pieces of GPU kernels whose work-groups bring inputs and weights to local memory: the product
+##
+##   c[m, p] += sum_k W[m, k] * x[k, p]    over one list of kept columns k, which all rows m of a work-group follow
+##
+## A work-item computes tile_m rows at `parts` vectors of four positions, a work-group group_m * tile_m rows at `width`
+## positions. It walks through the list in chunks of tile_k columns: while it multiplies one chunk from one half of its local
+## memory, the next is on its way from global memory to registers, from which it goes to the other half. One barrier a chunk;
+## what is multiplied is read as vectors of four.
+##
+## What these pieces read: the variables of clprune/kernels/register_tile.py; of the kernel
+##   columns, group_list, w   the list's length with its fill, where it begins, and this work-item's first weights
+##   item, local_m, local_n   its number in the work-group, and its places along rows and positions
+##   c<row>_<part>            its results, float4, which have their first values
+##   INPUT(offset, place)     stage_width inputs of a list's entry, a multiple of stage_width positions behind its first
+## Lists are filled up to whole chunks; behind the last one as much is there again, and so are weights.
+##
+## Source: the register tile and both stages are those of dense matrix products on GPUs (Volkov & Demmel, SC 2008; Nath,
+## Tomov, Dongarra, IJHPCA 2010; NVIDIA's CUTLASS).
+<%namespace name="storages" file="storage.mako"/>
+## INPUT of inputs that lie from `base` on, in vectors of any place or, where `is_aligned`, of multiples of stage_width. AMD's
+## loads add 32 bits of a work-item to a base that the warp shares, so that a sum in 64 bits is not needed.
+<%def name="input_macro(base, is_aligned=False)">
+<% X = vector_type("float", stage_width) %>
+#ifdef __AMDGCN__
+% if stage_width == 1 or is_aligned:
+#define INPUT(offset, place) (*(__global const ${X} *)((__global const char *)${base} + ((uint)(offset) * 4u + (place) * 4u)))
+% else:
+#define INPUT(offset, place) vload${stage_width}(0, (__global const float *)((__global const char *)${base} + ((uint)(offset) * 4u + (place) * 4u)))
+% endif
+#else
+% if stage_width == 1:
+#define INPUT(offset, place) (${base} + (offset))[place]
+% elif is_aligned:
+#define INPUT(offset, place) (*(__global const ${X} *)((${base} + (offset)) + (place)))
+% else:
+#define INPUT(offset, place) vload${stage_width}(0, (${base} + (offset)) + (place))
+% endif
+#endif
+</%def>
+## Packed multiply-adds read either half of a pair of registers, but LLVM copies the halves of a vector's second pair to
+## registers of their own: 32 copies for 512 multiply-adds. Hidden from it, the pair is read as it is.
+<%def name="pair_macro()">
+#if defined(__gfx90a__) || defined(__gfx940__) || defined(__gfx941__) || defined(__gfx942__) || defined(__gfx950__)
+#define PAIR(name) __asm__("" : "+v"(name))
+#else
+#define PAIR(name)
+#endif
+</%def>
+## Where this work-item's inputs of a column lie, in place0, ...: `place(q)` prints that of position q of the work-group.
+<%def name="staged_places(place)">
+% if column_step > 1:
+## AMD's warps of 64 work-items then fetch one column each, whose offset is a scalar to them.
+% if lanes_per_column % 64 == 0:
+#ifdef __AMDGCN__
+    const int staged_column = __builtin_amdgcn_readfirstlane(item / ${lanes_per_column});
+#else
+    const int staged_column = item / ${lanes_per_column};
+#endif
+% else:
+    const int staged_column = item / ${lanes_per_column};
+% endif
+    const int staged_position = (item - staged_column * ${lanes_per_column}) * ${stage_width};
+    const uint place0 = ${place("staged_position")};
+% else:
+% for n in range(staged_positions):
+    const uint place${n} = ${place(f"(item + {n * items})" + (f" * {stage_width}" if stage_width > 1 else ""))};
+% endfor
+% endif
+</%def>
+## Brings chunk `number`, counted from where the loop is, into registers.
+<%def name="fetch(number)">
+<% first = number * tile_k %>
+% if column_step == 1:
+% for k in range(0, tile_k, 4):
+    const int4 offsets${k} = *(__global const int4 *)(group_list + ${first + k});
+% endfor
+% for k in range(tile_k):
+% for n in range(staged_positions):
+    next_x${k}_${n} = INPUT(offsets${k // 4 * 4}.s${k % 4}, place${n});
+% endfor
+% endfor
+% else:
+% for k in range(0, tile_k, column_step):
+    next_x${k}_0 = INPUT(group_list[${first + k} + staged_column], place0);
+% endfor
+% endif
+% for step, start in enumerate(range(0, group_rows * tile_k, weight_width * items)):
+% if storage == "float32":
+    next_w${step} = *(__global const ${vector_type("float", weight_width)} *)(w + ${first * group_rows + start});
+% else:
+    next_w${step} = ${storages.weights_at("w", first * group_rows + start, weight_width)};
+% endif
+% endfor
+</%def>
+## Puts what was fetched into a half of local memory.
+<%def name="stage(half)">
+% for k in range(0, tile_k, column_step):
+% for n in range(staged_positions):
+    *(__local ${vector_type("float", stage_width)} *)(staged_x + ${half * tile_k * width + k * width + n * items * stage_width} + item * ${stage_width}) = next_x${k}_${n};
+% endfor
+% endfor
+% for step, start in enumerate(range(0, group_rows * tile_k, weight_width * items)):
+    *(__local ${vector_type("float", weight_width)} *)(staged_w + ${half * tile_k * group_rows + start} + item * ${weight_width}) = next_w${step};
+% endfor
+</%def>
+## Multiplies the chunk in a half of local memory, and brings the next one to the other half. Behind the last chunk comes
+## the beginning of another list, or fill: it is not used.
+<%def name="turn(half)">
+            {
+            ${fetch(half + 1)}
+#pragma unroll
+            for (int k = ${half * tile_k}; k < ${(half + 1) * tile_k}; k++) {
+% for i in range(0, tile_m, 4):
+                const float4 a${i} = tile_w[k * ${group_rows // 4} + ${i // 4}];
+                float2 a${i}_lo = a${i}.lo, a${i}_hi = a${i}.hi;
+                PAIR(a${i}_hi);
+% endfor
+% for v in range(part_count):
+                const float4 b${v} = tile_x[k * ${width // 4} + ${v * run // 4}];
+% endfor
+% for i in range(tile_m):
+                { const float4 a = (float4)(a${i // 4 * 4}_${"hi" if i % 4 > 1 else "lo"}.s${i % 2});
+% for v in range(part_count):
+                c${i}_${v} = MULTIPLY_ADD(a, b${v}, c${i}_${v});
+% endfor
+                }
+% endfor
+            }
+            ${stage(1 - half)}
+            barrier(CLK_LOCAL_MEM_FENCE);
+            }
+</%def>
+## All chunks of the list, one after another.
+<%def name="multiply_columns()">
+<%
+    staged_columns = range(0, tile_k, column_step)
+    weight_steps = range(0, group_rows * tile_k, weight_width * items)
+%>
+    __local float staged_x[${2 * tile_k * width}] __attribute__((aligned(16)));
+    __local float staged_w[${2 * tile_k * group_rows}] __attribute__((aligned(16)));
+    __local const float4 *tile_x = (__local const float4 *)staged_x + local_n;
+    __local const float4 *tile_w = (__local const float4 *)staged_w + local_m * ${tile_m // 4};
+    if (columns > 0) {
+        ${vector_type("float", stage_width)} ${", ".join(f"next_x{k}_{n}" for k in staged_columns for n in range(staged_positions))};
+        ${vector_type("float", weight_width)} ${", ".join(f"next_w{number}" for number, _ in enumerate(weight_steps))};
+        ${fetch(0)}
+        ${stage(0)}
+        barrier(CLK_LOCAL_MEM_FENCE);
+        ## The loop ends behind all of its work: LLVM for AMD moves products across a branch that stands between.
+        int left = columns;
+        do {
+            ${turn(0)}
+            if (left <= ${tile_k}) break;
+            ${turn(1)}
+            group_list += ${2 * tile_k};
+            w += ${2 * tile_k * group_rows};
+            left -= ${2 * tile_k};
+        } while (left > 0);
+    }
+</%def>
