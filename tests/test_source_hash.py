@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from tests.covering import roomy_device
 PACKAGE = Path(clprune.__file__).parent
 Edit = Callable[[str], str]
 
-WINOGRAD = {"winograd", "winograd_fused"}
+WINOGRAD = {"winograd", "winograd_fused", "winograd_tiled"}
 
 PRINT_HASHES = """
 import json
@@ -68,12 +69,13 @@ def moved(copy: Path, file: str, edit: Edit) -> set[str]:
     return {kernel.name for kernel in built_in_kernels() if hashes[kernel.name] != kernel.source_hash()}
 
 
+def includes(file: str, name: str) -> bool:
+    included = re.findall(r'file="([^"]+)"', (templates_folder() / file).read_text(encoding="utf-8"))
+    return name in included or any(includes(other, name) for other in included)
+
+
 def including(name: str) -> set[str]:
-    return {
-        kernel.name
-        for kernel in built_in_kernels()
-        if f'file="{name}"' in (templates_folder() / f"{kernel.template}.cl.mako").read_text(encoding="utf-8")
-    }
+    return {kernel.name for kernel in built_in_kernels() if includes(f"{kernel.template}.cl.mako", name)}
 
 
 def longer(text: str) -> str:

@@ -26,7 +26,7 @@ EARLIER_HASHES: Mapping[str, tuple[str, ...]] = {
     "sparse_connected": ("16b71d4690de0b9c", "6e8b5ada948cb5ef", "09a5d1f20a8e4563"),
     "sparse_conv": ("0154806b3df690b2", "c3167722298778a2", "273d80451e1c67b3", "bfddd42c3c839b6e"),
     "sparse_conv_local": ("c0eeb46a480091b8", "d0dbd386fa850e3b", "b970715dbf9d3fe2", "4485dc4650ea9aef"),
-    "winograd": ("8aeed04f191d0640", "e850da0caab3befb", "9e9229cb10919e6f", "155f3f47082c3631"),
+    "winograd": ("8aeed04f191d0640", "e850da0caab3befb", "9e9229cb10919e6f", "155f3f47082c3631", "0178981c6bf89846"),
     "winograd_fused": ("a3ad1a8d4a370bcd", "ad1bf7fd39426ba3", "ec7d778ca8e00d3a", "b1070d5d3f8ceb01"),
 }
 

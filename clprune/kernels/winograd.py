@@ -13,18 +13,18 @@ from clprune.kernels.arguments import Arguments, Launch, Scratch, Stage
 from clprune.kernels.conv_operation import MANY_ROWS
 from clprune.kernels.tile import PREFETCHING, STAGING, WORK_GROUP_CONSTRAINTS, Constraint, fits_registers, values
 from clprune.kernels.winograd_operation import (
+    GAP,
     SEGMENT_CONSTRAINTS,
     WINOGRAD_GENERATORS,
     WinogradConvolutionKernel,
     WinogradOperation,
     shared_arguments,
+    stage_scratch,
     template_variables,
+    three_stages,
     transformed_weights,
 )
 from clprune.packing.winograd import PackedWinograd, pack_winograd
-
-#: Elements behind each matrix of V and M: a cache line, so that equal places of the matrices fall into different sets.
-GAP = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,26 +174,12 @@ class WinogradKernel(WinogradConvolutionKernel[WinogradTile]):
         return Launch(global_size=(groups * tile.group_n, tile.group_m), local_size=(tile.group_n, tile.group_m))
 
     def stages(self, tile: WinogradTile, operation: WinogradOperation) -> tuple[Stage, ...]:
-        """Input transform, multiplication, output transform."""
-
-        def transform(channels: int) -> Launch:
-            items = ceil_div(channels, tile.channels_per_item) * tile.strips(operation)
-            size = tile.work_group_size
-            return Launch(global_size=(round_up(items, size),), local_size=(size,))
-
-        problem = operation.problem
-        return (
-            Stage(name="winograd_input", launch=transform(problem.in_channels)),
-            Stage(name="winograd_multiply", launch=self.launch(tile, operation)),
-            Stage(name="winograd_output", launch=transform(problem.out_channels)),
-        )
+        multiply, strips = self.launch(tile, operation), tile.strips(operation)
+        return three_stages(operation, multiply=multiply, strips=strips, channels_per_item=tile.channels_per_item)
 
     def scratch(self, tile: WinogradTile, operation: WinogradOperation) -> dict[str, Scratch]:
-        """V and M."""
-        stride = tile.row_stride(operation)
-        rows = operation.problem.in_channels, tile.row_blocks(operation) * tile.tile_m
-        v, m = (Scratch(elements=operation.matrices * (count * stride + GAP)) for count in rows)
-        return {"V": v, "M": m}
+        rows = tile.row_blocks(operation) * tile.tile_m
+        return stage_scratch(operation, row_stride=tile.row_stride(operation), rows=rows)
 
     def variables(self, tile: WinogradTile, operation: WinogradOperation) -> dict[str, Any]:
         shared = template_variables(operation, vector_width=tile.vector_width, columns=tile.columns)

@@ -1,4 +1,4 @@
-"""What both Winograd kernels share: the operation, how tiles are cut into strips, samples and cases."""
+"""What the Winograd kernels share: the operation, how tiles are cut into strips, samples and cases."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy.typing as npt
 from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.errors import UnsupportedLayerError, UsageError
-from clprune.geometry import ConvProblem, ceil_div
+from clprune.geometry import ConvProblem, ceil_div, round_up
 from clprune.kernels import transform_source
-from clprune.kernels.arguments import FloatArray
+from clprune.kernels.arguments import FloatArray, Launch, Scratch, Stage
 from clprune.kernels.base import Offer, Rank, Request
 from clprune.kernels.conv_operation import ConvOperation, can_pool, conv_operation, conv_problems
 from clprune.kernels.convolution import ConvolutionKernel, VectorTileT
@@ -69,12 +69,14 @@ class WinogradOperation(ConvOperation):
         return self.problem.batch * self.tile_rows * self.segments_per_row(columns)
 
 
+POOLS_WHOLE_WINDOWS: Constraint[Any, WinogradOperation] = Constraint(
+    reason="fused pooling needs whole windows of 2x2 outputs",
+    holds=lambda t, o: not o.pooled or can_pool(o.problem),
+)
+
 #: How tiles are cut into segments and vectors, and fused pooling's windows.
 SEGMENT_CONSTRAINTS: tuple[Constraint[Any, WinogradOperation], ...] = (
-    Constraint(
-        reason="fused pooling needs whole windows of 2x2 outputs",
-        holds=lambda t, o: not o.pooled or can_pool(o.problem),
-    ),
+    POOLS_WHOLE_WINDOWS,
     Constraint(
         reason="a segment is a part of a vector",
         holds=lambda t, o: t.vector_width % t.columns == 0,
@@ -140,7 +142,7 @@ def template_variables(operation: WinogradOperation, *, vector_width: int, colum
     }
 
 
-#: What generates parts of both kernels' sources.
+#: What generates parts of their sources.
 WINOGRAD_GENERATORS: tuple[Generator, ...] = (
     template_variables,
     WinogradOperation.input_tile,
@@ -150,7 +152,7 @@ WINOGRAD_GENERATORS: tuple[Generator, ...] = (
 
 
 def shared_arguments(operation: WinogradOperation, packed: PackedWinograd, *, columns: int) -> dict[str, Any]:
-    """What the functions of both templates take, but for x and y themselves."""
+    """What the functions of their templates take, but for x and y themselves."""
     problem, layout = operation.problem, operation.input
     return {
         **packed.arrays,
@@ -167,6 +169,34 @@ def shared_arguments(operation: WinogradOperation, packed: PackedWinograd, *, co
         **places(x=layout, y=operation.output),
         **operation.sum_arguments,
     }
+
+
+#: Elements behind each matrix of V and M: a cache line, so that equal places of the matrices fall into different sets.
+GAP = 16
+
+
+def three_stages(
+    operation: WinogradOperation, *, multiply: Launch, strips: int, channels_per_item: int = 1
+) -> tuple[Stage, ...]:
+    """Input transform, multiplication, output transform; transforms of so many strips in work-groups as large."""
+
+    def transform(channels: int) -> Launch:
+        size = multiply.work_group_size
+        return Launch(global_size=(round_up(ceil_div(channels, channels_per_item) * strips, size),), local_size=(size,))
+
+    problem = operation.problem
+    return (
+        Stage(name="winograd_input", launch=transform(problem.in_channels)),
+        Stage(name="winograd_multiply", launch=multiply),
+        Stage(name="winograd_output", launch=transform(problem.out_channels)),
+    )
+
+
+def stage_scratch(operation: WinogradOperation, *, row_stride: int, rows: int) -> dict[str, Scratch]:
+    """V, and M of so many `rows` with fill."""
+    counts = operation.problem.in_channels, rows
+    v, m = (Scratch(elements=operation.matrices * (count * row_stride + GAP)) for count in counts)
+    return {"V": v, "M": m}
 
 
 def transformed_weights(weights: LayerWeights, operation: WinogradOperation) -> npt.NDArray[Any]:
@@ -276,7 +306,7 @@ def _is_worth_transforming(operation: ConvOperation) -> bool:
 
 
 class WinogradConvolutionKernel(ConvolutionKernel[VectorTileT, WinogradOperation]):
-    """What both kernels share: when they are offered, seeded data in the Winograd domain, errors that the transforms
+    """What the kernels share: when they are offered, seeded data in the Winograd domain, errors that the transforms
     amplify.
     """
 
@@ -309,7 +339,8 @@ class WinogradConvolutionKernel(ConvolutionKernel[VectorTileT, WinogradOperation
             if is_spatial and expected_error(output_tile, problem.in_channels) > request.max_error:
                 continue
             is_likely = output_tile in (4, form.winograd) and is_wanted and not is_beaten
-            place = 4 * (not is_likely) + 2 * (output_tile == 2) + (not is_first)
+            # Before each there is a place for a kernel that does the same in a better way.
+            place = 1 + 4 * (not is_likely) + 2 * (output_tile == 2) + (not is_first)
             offer = Offer(
                 label=f"winograd F({output_tile}x{output_tile})" + " fused" * self.is_fused,
                 kernel=self,

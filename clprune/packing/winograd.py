@@ -48,12 +48,14 @@ def pack_winograd(
     channel_stride: int = 1,
     sweep: int = 1,
     lookahead: int = 0,
+    whole: int = 1,
 ) -> PackedWinograd:
     """Pack U `[alpha, alpha, rows, channels]`, rounded to float32, with `bias` `[rows]` into row blocks of `tile_m`.
 
     Values lie in the order of use: sweeps of `sweep` row blocks (0: all), in them matrix by matrix, then block by
     block. Where every list is full they are one. `lookahead` entries that point at channel 0 follow the last list, and
-    as many columns of zeros the last values, for kernels that read ahead.
+    as many columns of zeros the last values, for kernels that read ahead. Lists are filled up to multiples of `whole`
+    channels, with the last kept one and zeros as weights; as much fill follows the last.
     """
     rows, channels = transformed.shape[2:]
     matrices = transformed.shape[0] * transformed.shape[1]
@@ -66,31 +68,49 @@ def pack_winograd(
     used = np.ascontiguousarray(any_of_block.transpose(1, 0, 2))  # [row blocks, matrices, channels]
     order = _order_of_use(row_blocks, matrices, sweep)
     kept = used.sum(axis=2).astype(np.int64)
+    lengths = -(-kept // whole) * whole
     starts = np.zeros(row_blocks * matrices, np.int64)
-    starts[order] = np.concatenate([[0], np.cumsum(kept.reshape(-1)[order])[:-1]])
+    starts[order] = np.concatenate([[0], np.cumsum(lengths.reshape(-1)[order])[:-1]])
     ordered_used = used.reshape(-1, channels)[order]
     block, matrix = np.divmod(order, matrices)
-    is_full, ahead = bool(used.all()), max(lookahead, 1)
-    values = np.zeros((int(kept.sum()) + ahead, tile_m), np.float32)
+    is_full, ahead = bool(used.all()), max(lookahead, whole)
+    values = np.zeros((int(lengths.sum()) + ahead, tile_m), np.float32)
     in_order = columns[matrix, block].transpose(0, 2, 1)
     if is_full:
-        values[:-ahead].reshape(in_order.shape)[:] = in_order
+        values[:-ahead].reshape(len(order), -1, tile_m)[:, :channels] = in_order
+        channel_of = np.minimum(np.arange(lengths[0, 0]), channels - 1)
     else:
-        values[:-ahead] = in_order[ordered_used]
-    channel_of = np.arange(channels) if is_full else np.nonzero(ordered_used)[1]
+        places, channel_of = _filled_lists(ordered_used, lengths.reshape(-1)[order])
+        values[places] = in_order[ordered_used]
     lists = np.concatenate([channel_of * channel_stride, np.zeros(ahead, np.int64)])
-    descriptors = np.stack([np.zeros_like(starts) if is_full else starts, kept.reshape(-1), starts * tile_m], axis=1)
+    descriptors = np.stack([np.zeros_like(starts) if is_full else starts, lengths.reshape(-1), starts * tile_m], axis=1)
     packed_bias = np.zeros(row_blocks * tile_m, np.float32)
     packed_bias[:rows] = bias
-    lengths = np.minimum(tile_m, rows - tile_m * np.arange(row_blocks))
+    block_rows = np.minimum(tile_m, rows - tile_m * np.arange(row_blocks))
     return PackedWinograd(
         tile_m=tile_m,
         values=values.reshape(-1),
         offsets=lists.astype(np.int32),
         blocks=descriptors.reshape(row_blocks, matrices, len(WINOGRAD_FIELDS)).astype(np.int32),
         bias=packed_bias.reshape(row_blocks, tile_m),
-        kept_share=float((kept.sum(axis=1) * lengths).sum() / transformed.size),
+        kept_share=float((kept.sum(axis=1) * block_rows).sum() / transformed.size),
     )
+
+
+def _filled_lists(
+    used: npt.NDArray[np.bool_], lengths: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Of lists that keep what `used` `[lists, channels]` says, filled up to `lengths` with the last: the places of kept
+    channels among all entries, and the channel of every entry.
+    """
+    number, channel = np.nonzero(used)
+    kept = used.sum(axis=1)
+    fill_before = np.cumsum(lengths - kept) - (lengths - kept)
+    places = np.arange(len(channel)) + fill_before[number]
+    last = used.shape[1] - 1 - np.argmax(used[:, ::-1], axis=1)
+    channel_of = np.repeat(last, lengths)
+    channel_of[places] = channel
+    return places, channel_of
 
 
 def _order_of_use(row_blocks: int, matrices: int, sweep: int) -> npt.NDArray[np.int64]:

@@ -18,7 +18,7 @@ def unpacked(packed: PackedWinograd, *, channels: int, channel_stride: int) -> n
             for k in range(kept):
                 channel = packed.offsets[start + k] // channel_stride
                 rows = slice(block * packed.tile_m, (block + 1) * packed.tile_m)
-                u[xi, rows, channel] = packed.values[value + k * packed.tile_m :][: packed.tile_m]
+                u[xi, rows, channel] += packed.values[value + k * packed.tile_m :][: packed.tile_m]
     return u
 
 
@@ -70,3 +70,27 @@ def test_round_trip(tile_m: int, sweep: int) -> None:
     np.testing.assert_array_equal(unpacked(packed, channels=5, channel_stride=16)[:, :7], u.reshape(16, 7, 5))
     assert packed.offsets[-4:].tolist() == [0, 0, 0, 0]
     assert packed.size_bytes == sum(a.nbytes for a in (packed.values, packed.offsets, packed.blocks, packed.bias))
+
+
+@pytest.mark.parametrize("is_full", [False, True], ids=["removed", "full"])
+def test_lists_of_whole_chunks(*, is_full: bool) -> None:
+    """Filled up with their last channel and zeros; behind the last as much again, for kernels that read ahead."""
+    generator = np.random.default_rng(5)
+    u = generator.standard_normal((4, 4, 7, 5)).astype(np.float32)
+    if not is_full:
+        u[generator.random(u.shape) < 0.7] = 0
+        u[1, 2] = 0
+    packed = pack_winograd(u, bias=np.zeros(7, np.float32), tile_m=4, channel_stride=16, sweep=0, whole=4)
+    np.testing.assert_array_equal(unpacked(packed, channels=5, channel_stride=16)[:, :7], u.reshape(16, 7, 5))
+    starts, lengths, values = packed.blocks.transpose(2, 0, 1)
+    assert not (starts % 4).any()
+    assert not (lengths % 4).any()
+    assert lengths.max() == 8
+    assert len(packed.values) == (lengths.sum() + 4) * 4
+    assert (values + lengths * 4).max() == lengths.sum() * 4
+    assert packed.offsets[-4:].tolist() == [0, 0, 0, 0]
+    assert len(packed.offsets) == (8 if is_full else lengths.sum()) + 4
+    if is_full:
+        assert packed.offsets[:8].tolist() == [0, 16, 32, 48, 64, 64, 64, 64]
+    else:
+        assert lengths[:, 6].tolist() == [0, 0]

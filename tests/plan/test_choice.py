@@ -138,6 +138,7 @@ def test_short_searches_leave_out_what_hardly_ever_wins() -> None:
     assert likely(large, WeightForm(), is_cpu=False) == [
         "conv_tiled direct tiled",
         "conv direct",
+        "winograd_tiled winograd F(4x4) tiled",
         "winograd winograd F(4x4)",
     ]
     few_tiles = ["winograd winograd F(4x4)", "winograd_fused winograd F(4x4) fused"]

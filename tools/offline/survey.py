@@ -26,6 +26,8 @@ from clprune.kernels.pointwise import POINTWISE
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, AveragePoolOperation, MaxPoolOperation, pool_operation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
 from clprune.kernels.storage import FLOAT16, FLOAT32
+from clprune.kernels.winograd_operation import OUTPUT_TILES, WinogradOperation, winograd_operation
+from clprune.kernels.winograd_tiled import WINOGRAD_TILED
 from clprune.layout import contiguous_layout, padded_layout
 from clprune.offline.architectures import imaginary_device
 from clprune.offline.compilers import Toolchain, compile_kernel
@@ -106,6 +108,14 @@ def _convolutions() -> list[ConvOperation]:
     ]
 
 
+def _winograd() -> list[WinogradOperation]:
+    """Without pooling, which is a part of the output transform alone."""
+    plain = [one for one in _convolutions() if one.problem.in_channels > 3 and one.can_be_flat]
+    return [
+        winograd_operation(operation, output_tile=output_tile) for operation in plain for output_tile in OUTPUT_TILES
+    ]
+
+
 def _depthwise() -> list[ConvOperation]:
     problems = [
         ConvProblem.square(
@@ -150,6 +160,7 @@ _REPRESENTATIVE: Mapping[str, Callable[[], Sequence[Any]]] = {
     DEPTHWISE.name: _depthwise,
     MAX_POOL.name: _max_pools,
     AVERAGE_POOL.name: lambda: [_average_pool(n) for n in BATCHES],
+    WINOGRAD_TILED.name: _winograd,
     SOFTMAX.name: lambda: [SoftmaxOperation(count=n, length=1000) for n in BATCHES],
 }
 
@@ -160,7 +171,7 @@ LANE_DISTANCES: Mapping[str, Callable[[Any, Any], int]] = {
     CONNECTED.name: lambda tile, operation: tile.vector_width,
     DEPTHWISE.name: lambda tile, operation: tile.vector_width * operation.problem.window.stride_x,
     MAX_POOL.name: lambda tile, operation: tile.vector_width * operation.problem.window.stride_x,
-    **dict.fromkeys((AVERAGE_POOL.name, SOFTMAX.name, POINTWISE.name), lambda tile, operation: 1),
+    **dict.fromkeys((AVERAGE_POOL.name, SOFTMAX.name, POINTWISE.name, WINOGRAD_TILED.name), lambda tile, operation: 1),
 }
 
 
