@@ -19,6 +19,8 @@ class PackedChunkLists(PackedArrays):
     values: per entry, in any dtype.
     offsets: uint16 per entry; its meaning is the caller's (`column_offsets`).
     lists: int32 `[rows * chunks + 1]`: where each of these lists begins among the entries, and where the last ends.
+    ends: int32 `[rows * chunks + 1]`: where each ends, where lists begin at multiples of some number; behind them, for
+    kernels that read ahead, a number, and so many entries. Else None.
     channels: int32 `[rows]`: the rows of the matrix in the order of blocks.
     blocks: int32 `[blocks + 1]`: block b holds `channels[blocks[b]]` to `channels[blocks[b + 1]]`.
     bias: float32 `[rows]`, in the matrix's order.
@@ -29,6 +31,7 @@ class PackedChunkLists(PackedArrays):
     lists: IntArray
     channels: IntArray
     blocks: IntArray
+    ends: IntArray | None = None
 
     @property
     def imbalance(self) -> float:
@@ -58,12 +61,13 @@ def pack_chunk_lists(
     column_offsets: IntArray,
     column_chunks: IntArray,
     block_rows: int,
+    whole: int = 0,
     scales: FloatArray | None = None,
 ) -> PackedChunkLists:
     """Pack `entries` with `bias` `[rows]` into blocks of at most `block_rows` rows.
 
     `column_offsets` and `column_chunks` `[columns]`: what an entry holds for its column, below 65536, and the chunk
-    that the column belongs to, ascending.
+    that the column belongs to, ascending. `whole`: lists begin at multiples of it; 0: one begins where another ends.
     """
     members = deal_rows(entries.lengths, block_rows=block_rows)
     sizes = np.array([len(rows) for rows in members])
@@ -78,13 +82,26 @@ def pack_chunk_lists(
     list_of = first_list[rows] + column_chunks[entries.columns] * lists_apart[rows]
     order = np.argsort(list_of, kind="stable")
     counts = np.bincount(list_of, minlength=len(channels) * chunks)
+    values, offsets = entries.values[order], column_offsets[entries.columns[order]].astype(np.uint16)
+    lists = np.concatenate([[0], np.cumsum(counts + -counts % max(whole, 1))])
+    if whole:
+        place = np.arange(len(order)) + np.repeat(lists[:-1] - np.cumsum(counts) + counts, counts)
+        values, offsets = (_placed(array, place, size=lists[-1] + whole) for array in (values, offsets))
     return PackedChunkLists(
-        values=never_empty(entries.values[order]),
-        offsets=never_empty(column_offsets[entries.columns[order]].astype(np.uint16)),
-        lists=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+        values=never_empty(values),
+        offsets=never_empty(offsets),
+        lists=lists.astype(np.int32),
+        ends=np.append(lists[:-1] + counts, 0).astype(np.int32) if whole else None,
         channels=channels.astype(np.int32),
         blocks=blocks.astype(np.int32),
         bias=bias,
         kept_share=entries.kept_share,
         scales=scales,
     )
+
+
+def _placed(values: npt.NDArray[Any], place: npt.NDArray[np.int64], *, size: int) -> npt.NDArray[Any]:
+    """`values` where `place` says, zeros, which nothing multiplies, between them."""
+    found = np.zeros(size, values.dtype)
+    found[place] = values
+    return found

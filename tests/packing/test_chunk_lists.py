@@ -24,7 +24,7 @@ def test_blocks_differ_by_a_row_at_most() -> None:
     assert dealt([1, 1, 1], 8) == [[0, 1, 2]]
 
 
-def packed(matrix: list[list[float]], *, block_rows: int, dtype: type = np.float32) -> PackedChunkLists:
+def packed(matrix: list[list[float]], *, block_rows: int, dtype: type = np.float32, whole: int = 0) -> PackedChunkLists:
     """Four columns in two chunks; the third entry of a chunk would have the offset 12."""
     entries = CompressedRows.from_dense(np.array(matrix, np.float32))
     return pack_chunk_lists(
@@ -33,6 +33,7 @@ def packed(matrix: list[list[float]], *, block_rows: int, dtype: type = np.float
         column_offsets=np.array([10, 11, 10, 11], np.int32),
         column_chunks=np.array([0, 0, 1, 1], np.int32),
         block_rows=block_rows,
+        whole=whole,
     )
 
 
@@ -64,3 +65,18 @@ def test_nothing_is_left() -> None:
     assert lists.values.tolist() == [0]
     assert lists.values.dtype == np.int8
     assert lists.offsets.tolist() == [0]
+
+
+def test_lists_begin_where_vectors_do() -> None:
+    """The same entries; behind the last list as many more as a kernel reads ahead."""
+    matrix = [[1, 2, 3, 0], [0, 0, 0, 0], [0, 4, 5, 6]]
+    lists = packed(matrix, block_rows=4, whole=4)
+    assert lists.lists.tolist() == [0, 4, 4, 8, 12, 12, 16]
+    assert lists.ends is not None
+    assert lists.ends.tolist() == [2, 4, 5, 9, 12, 14, 0]
+    assert lists.values.tolist() == [1, 2, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 5, 6, 0, 0, 0, 0, 0, 0]
+    assert lists.offsets.tolist() == [10, 11, 0, 0, 11, 0, 0, 0, 10, 0, 0, 0, 10, 11, 0, 0, 0, 0, 0, 0]
+    single = packed(matrix, block_rows=4, whole=1)
+    assert single.lists.tolist() == packed(matrix, block_rows=4).lists.tolist()
+    assert single.values.tolist() == [1, 2, 4, 3, 5, 6, 0]
+    assert packed(matrix, block_rows=4).ends is None

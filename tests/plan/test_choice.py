@@ -149,7 +149,9 @@ def test_short_searches_leave_out_what_hardly_ever_wins() -> None:
 
 
 def test_single_weights_come_first_as_lists() -> None:
-    assert labels(operation(), WeightForm(workload=SINGLE_WEIGHTS), is_cpu=False)[0] == "sparse"
+    single = WeightForm(workload=SINGLE_WEIGHTS)
+    assert labels(operation(), single, is_cpu=False)[:2] == ["sparse tiled", "sparse"]
+    assert labels(operation(stride=2), single, is_cpu=False)[0] == "sparse"
     assert labels(operation(), WeightForm(workload=UNITS))[0] == "direct"
     assert "sparse" in labels(operation(), WeightForm(workload=UNITS))
     assert "sparse" not in labels(operation(), WeightForm(workload=Workload(kept_share=0.7, unit_rows=1)))
