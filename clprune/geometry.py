@@ -190,6 +190,11 @@ class ConnectedProblem:
         return self.inputs
 
     @property
+    def group_out_channels(self) -> int:
+        """Rows of the GEMM view, all of which read the same inputs."""
+        return self.outputs
+
+    @property
     def flops(self) -> int:
         """Multiplies and adds of the dense layer, bias not counted."""
         return 2 * self.batch * self.inputs * self.outputs

@@ -12,6 +12,9 @@
 ##   item, local_m, local_n   its number in the work-group, and its places along rows and positions
 ##   c<row>_<part>            its results, float4, which have their first values
 ##   INPUT(offset, place)     stage_width inputs of a list's entry, a multiple of stage_width positions behind its first
+## Where neighbouring positions do not lie side by side, a kernel brings inputs in its own way: `inputs` in what follows has
+## defs fetch_inputs(first), stage_inputs(half) and declare_inputs(), which put entry k of a chunk, `line` words each, into
+## staged_x as those here do.
 ## Lists are filled up to whole chunks; behind the last one as much is there again, and so are weights.
 ##
 ## Source: the register tile and both stages are those of dense matrix products on GPUs (Volkov & Demmel, SC 2008; Nath,
@@ -68,8 +71,18 @@
 % endif
 </%def>
 ## Brings chunk `number`, counted from where the loop is, into registers.
-<%def name="fetch(number)">
+<%def name="fetch(number, inputs)">
 <% first = number * tile_k %>
+${inputs.fetch_inputs(first)}
+% for step, start in enumerate(range(0, group_rows * tile_k, weight_width * items)):
+% if storage == "float32":
+    next_w${step} = *(__global const ${vector_type("float", weight_width)} *)(w + ${first * group_rows + start});
+% else:
+    next_w${step} = ${storages.weights_at("w", first * group_rows + start, weight_width)};
+% endif
+% endfor
+</%def>
+<%def name="fetch_inputs(first)">
 % if column_step == 1:
 % for k in range(0, tile_k, 4):
     const int4 offsets${k} = *(__global const int4 *)(group_list + ${first + k});
@@ -84,30 +97,29 @@
     next_x${k}_0 = INPUT(group_list[${first + k} + staged_column], place0);
 % endfor
 % endif
-% for step, start in enumerate(range(0, group_rows * tile_k, weight_width * items)):
-% if storage == "float32":
-    next_w${step} = *(__global const ${vector_type("float", weight_width)} *)(w + ${first * group_rows + start});
-% else:
-    next_w${step} = ${storages.weights_at("w", first * group_rows + start, weight_width)};
-% endif
-% endfor
 </%def>
 ## Puts what was fetched into a half of local memory.
-<%def name="stage(half)">
-% for k in range(0, tile_k, column_step):
-% for n in range(staged_positions):
-    *(__local ${vector_type("float", stage_width)} *)(staged_x + ${half * tile_k * width + k * width + n * items * stage_width} + item * ${stage_width}) = next_x${k}_${n};
-% endfor
-% endfor
+<%def name="stage(half, inputs)">
+${inputs.stage_inputs(half)}
 % for step, start in enumerate(range(0, group_rows * tile_k, weight_width * items)):
     *(__local ${vector_type("float", weight_width)} *)(staged_w + ${half * tile_k * group_rows + start} + item * ${weight_width}) = next_w${step};
 % endfor
 </%def>
+<%def name="stage_inputs(half)">
+% for k in range(0, tile_k, column_step):
+% for n in range(staged_positions):
+    *(__local ${vector_type("float", stage_width)} *)(staged_x + ${half * tile_k * line + k * line + n * items * stage_width} + item * ${stage_width}) = next_x${k}_${n};
+% endfor
+% endfor
+</%def>
+<%def name="declare_inputs()">
+        ${vector_type("float", stage_width)} ${", ".join(f"next_x{k}_{n}" for k in range(0, tile_k, column_step) for n in range(staged_positions))};
+</%def>
 ## Multiplies the chunk in a half of local memory, and brings the next one to the other half. Behind the last chunk comes
 ## the beginning of another list, or fill: it is not used.
-<%def name="turn(half)">
+<%def name="turn(half, inputs)">
             {
-            ${fetch(half + 1)}
+            ${fetch(half + 1, inputs)}
 #pragma unroll
             for (int k = ${half * tile_k}; k < ${(half + 1) * tile_k}; k++) {
 % for i in range(0, tile_m, 4):
@@ -116,7 +128,7 @@
                 PAIR(a${i}_hi);
 % endfor
 % for v in range(part_count):
-                const float4 b${v} = tile_x[k * ${width // 4} + ${v * run // 4}];
+                const float4 b${v} = tile_x[k * ${line // 4} + ${v * run // 4}];
 % endfor
 % for i in range(tile_m):
                 { const float4 a = (float4)(a${i // 4 * 4}_${"hi" if i % 4 > 1 else "lo"}.s${i % 2});
@@ -126,32 +138,32 @@
                 }
 % endfor
             }
-            ${stage(1 - half)}
+            ${stage(1 - half, inputs)}
             barrier(CLK_LOCAL_MEM_FENCE);
             }
 </%def>
 ## All chunks of the list, one after another.
-<%def name="multiply_columns()">
+<%def name="multiply_columns(inputs=None)">
 <%
-    staged_columns = range(0, tile_k, column_step)
+    inputs = inputs or local
     weight_steps = range(0, group_rows * tile_k, weight_width * items)
 %>
-    __local float staged_x[${2 * tile_k * width}] __attribute__((aligned(16)));
+    __local float staged_x[${2 * tile_k * line}] __attribute__((aligned(16)));
     __local float staged_w[${2 * tile_k * group_rows}] __attribute__((aligned(16)));
     __local const float4 *tile_x = (__local const float4 *)staged_x + local_n;
     __local const float4 *tile_w = (__local const float4 *)staged_w + local_m * ${tile_m // 4};
     if (columns > 0) {
-        ${vector_type("float", stage_width)} ${", ".join(f"next_x{k}_{n}" for k in staged_columns for n in range(staged_positions))};
+        ${inputs.declare_inputs()}
         ${vector_type("float", weight_width)} ${", ".join(f"next_w{number}" for number, _ in enumerate(weight_steps))};
-        ${fetch(0)}
-        ${stage(0)}
+        ${fetch(0, inputs)}
+        ${stage(0, inputs)}
         barrier(CLK_LOCAL_MEM_FENCE);
         ## The loop ends behind all of its work: LLVM for AMD moves products across a branch that stands between.
         int left = columns;
         do {
-            ${turn(0)}
+            ${turn(0, inputs)}
             if (left <= ${tile_k}) break;
-            ${turn(1)}
+            ${turn(1, inputs)}
             group_list += ${2 * tile_k};
             w += ${2 * tile_k * group_rows};
             left -= ${2 * tile_k};

@@ -62,6 +62,11 @@ class RegisterTile:
         return self.group_n * self.vectors * self.vector_width
 
     @property
+    def line(self) -> int:
+        """Words of a column of inputs in local memory."""
+        return self.staged_positions
+
+    @property
     def shares_evenly(self) -> bool:
         """Every work-item stages equally many weights, and inputs of a chunk."""
         staged, items = self.tile_k * self.staged_positions, self.work_group_size
@@ -95,6 +100,7 @@ def register_tile_variables(tile: RegisterTile) -> dict[str, int]:
         "group_rows": tile.rows,
         "run": tile.group_n * tile.vector_width,  # positions of one part
         "width": width,
+        "line": tile.line,
         # A work-item stages some positions of every column, or stage_width of them of every few columns.
         "stage_width": tile.stage_width,
         "staged_positions": max(1, width // fetched),
@@ -112,6 +118,7 @@ REGISTER_TILE_GENERATORS: tuple[Generator, ...] = (
     RegisterTile.work_group_size,
     RegisterTile.rows,
     RegisterTile.staged_positions,
+    RegisterTile.line,
 )
 
 
@@ -136,7 +143,7 @@ def local_accesses(tile: RegisterTile, warp_size: int) -> tuple[tuple[list[int],
 
 def local_mem_bytes(tile: RegisterTile) -> int:
     """Two chunks of inputs and weights."""
-    return 2 * 4 * tile.tile_k * (tile.staged_positions + tile.rows)
+    return 2 * 4 * tile.tile_k * (tile.line + tile.rows)
 
 
 def register_tile_demand(

@@ -15,6 +15,7 @@ from clprune.kernels.arguments import Launch
 from clprune.kernels.base import Kernel
 from clprune.kernels.catalogue import built_in_kernels
 from clprune.kernels.connected import CONNECTED, ConnectedOperation, ConnectedTile, connected_operation
+from clprune.kernels.connected_tiled import CONNECTED_TILED
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.kernels.conv_matrix import CONV_MATRIX
 from clprune.kernels.conv_operation import ConvOperation, conv_operation
@@ -38,6 +39,9 @@ from clprune.precision import PRECISIONS
 #: Layers of VGG16 that differ most: (input channels, height and width, output channels).
 VGG16_LAYERS = ((3, 224, 64), (64, 224, 64), (256, 56, 256), (512, 14, 512))
 BATCHES = (1, 8)
+
+#: Batches for the connected layers of many images.
+LARGE_BATCHES = (16, 64, 256)
 
 #: Depthwise layers of MobileNetV2 that differ most, and one of 5x5: (channels, height and width, size, stride).
 DEPTHWISE_LAYERS = ((96, 112, 3, 2), (144, 56, 3, 1), (960, 7, 3, 1), (240, 28, 5, 1), (240, 28, 5, 2))
@@ -127,8 +131,8 @@ def _depthwise() -> list[ConvOperation]:
     return [conv_operation(problem, activation="relu6") for problem in problems]
 
 
-def _fully_connected() -> list[ConnectedOperation]:
-    layers = [ConnectedProblem(batch=n, inputs=25088, outputs=4096) for n in BATCHES]
+def _fully_connected(batches: Sequence[int] = BATCHES) -> list[ConnectedOperation]:
+    layers = [ConnectedProblem(batch=n, inputs=25088, outputs=4096) for n in batches]
     storages = (FLOAT32, FLOAT16)
     return [connected_operation(layer, activation="relu", storage=kind) for layer in layers for kind in storages]
 
@@ -157,6 +161,7 @@ _REPRESENTATIVE: Mapping[str, Callable[[], Sequence[Any]]] = {
         matrix_operation(operation, precision=precision) for operation in _convolutions() for precision in PRECISIONS
     ],
     CONNECTED.name: _fully_connected,
+    CONNECTED_TILED.name: lambda: _fully_connected(LARGE_BATCHES),
     DEPTHWISE.name: _depthwise,
     MAX_POOL.name: _max_pools,
     AVERAGE_POOL.name: lambda: [_average_pool(n) for n in BATCHES],
