@@ -115,13 +115,13 @@ def test_processes_that_do_not_open_their_device_in_time(device_context: Session
 def test_one_process_that_does_not_open_its_device_is_replaced(device_context: Session) -> None:
     with WorkerPool(device_context.info, count=2) as pool:
         pool.keep_only(())
-        pool._replace(0)
-        stopped, other = pool._workers
+        pool._replace(1)
+        other, stopped = pool._workers
         stopped._process.send_signal(signal.SIGSTOP)
-        pool.end_s = time.monotonic() + 3  # for the other one to answer, on a busy machine
+        pool.end_s = time.monotonic() + 4  # which the other one, asked first, has for its answer
         pool.wait_until_open()
-        assert pool._workers[0] is not stopped
-        assert pool._workers[1] is other
+        assert pool._workers[0] is other
+        assert pool._workers[1] is not stopped
         pool.end_s = math.inf
         pool.set_task(ODD, OPERATION, ODD.sample(OPERATION, Workload()))
         evaluate(pool)
