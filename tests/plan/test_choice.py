@@ -148,6 +148,21 @@ def test_short_searches_leave_out_what_hardly_ever_wins() -> None:
     assert likely(operation(), half, is_cpu=True) == ["conv direct", *few_tiles]
 
 
+@pytest.mark.parametrize("form", [WeightForm(), WeightForm(workload=UNITS), WeightForm(workload=SINGLE_WEIGHTS)])
+def test_no_kernel_of_gpus_is_offered_to_cpus(form: WeightForm) -> None:
+    """Those whose work-groups share local memory, however large the batch is."""
+    layers = (
+        operation(),
+        connected_operation(ConnectedProblem(batch=64, inputs=512, outputs=512)),
+    )
+    for what in layers:
+        kernels, on_gpu = (
+            {offer.kernel.name for offer in offers(what, form, Algorithms(), is_cpu=is_cpu)} for is_cpu in (True, False)
+        )
+        assert not any(name.endswith("_tiled") for name in kernels)
+        assert any(name.endswith("_tiled") for name in on_gpu)
+
+
 def test_single_weights_come_first_as_lists() -> None:
     single = WeightForm(workload=SINGLE_WEIGHTS)
     assert labels(operation(), single, is_cpu=False)[:2] == ["sparse tiled", "sparse"]
