@@ -7,7 +7,8 @@
 ## columns, chunk by chunk: see register_tile.mako, whose positions are images here. An image's inputs lie side by side, and
 ## so do kept columns for the most part: neighbouring work-items fetch neighbouring entries of the list, each of a few images,
 ## and put them into local memory as one vector, in lines that lie so far apart that those of a chunk begin in different banks.
-## Entries of the list are fetched a chunk before the inputs that they say.
+## Entries of the list are fetched a chunk before the inputs that they say. The last work-group along images is moved back to
+## end with the batch: what two of them share is computed, and written, twice alike.
 ##
 ## Layout   x: image n begins at x_origin + n * x_image_stride; y[n, m] at y_origin + n * y_image_stride + m * y_channel_stride
 ##          blocks[row block of tile_m][6], offsets, weights, bias, scales: as in conv_tiled.cl.mako
@@ -17,6 +18,7 @@
 ## group_m, group_n  work-items of a work-group along row blocks and along images
 ## tile_k        columns of a chunk
 ## entries       of a chunk that a work-group fetches at once, each work-item one, of every images_at_once-th stage_width images
+## is_filled     1: the batch has fewer images than a work-group, which computes the last one again in their place
 ## splits        work-groups that share the columns of a list, for layers of few outputs: as in conv_tiled.cl.mako
 ##
 ## Source: register_tile.mako, with the split of K of NVIDIA's CUTLASS; unit = rows of a work-group x 1.
@@ -30,12 +32,20 @@
 ${common.multiply_add_macro()}
 ${common.activation_function(activation, 4)}
 ${register_tile.pair_macro()}
-## Input at `offset` of the image at `place`. AMD's loads add 32 bits of a work-item to a base that the warp shares.
+## Input at `offset` of the image at `place`, or so many images behind it. AMD's loads add 32 bits of a work-item to a base
+## that the warp shares.
 #ifdef __AMDGCN__
-#define INPUT(offset, place) (*(__global const float *)((__global const char *)x + ((uint)(offset) * 4u + (place) * 4u)))
+#define INPUT(offset, place, images) (*(__global const float *)((__global const char *)(x + (images) * x_image_stride) + ((uint)(offset) * 4u + (place) * 4u)))
 #else
-#define INPUT(offset, place) (x + (offset))[place]
+#define INPUT(offset, place, images) (x + (offset))[(place) + (images) * x_image_stride]
 #endif
+<%def name="input(k, n, e)" filter="trim">
+% if is_filled:
+INPUT(offset${k}, place${n + e}, 0)
+% else:
+INPUT(offset${k}, place${n}, ${e})
+% endif
+</%def>
 <%def name="declare_inputs()">
         ${vector_type("float", stage_width)} ${", ".join(f"next_x{k}_{n}" for k in range(0, tile_k, entries) for n in range(0, width, images_at_once))};
         int ${", ".join(f"offset{k} = group_list[{k} + staged_entry]" for k in range(0, tile_k, entries))};
@@ -43,7 +53,7 @@ ${register_tile.pair_macro()}
 <%def name="fetch_inputs(first)">
 % for k in range(0, tile_k, entries):
 % for n in range(0, width, images_at_once):
-    next_x${k}_${n} = (${vector_type("float", stage_width)})(${", ".join(f"INPUT(offset{k}, place{n + e})" for e in range(stage_width))});
+    next_x${k}_${n} = (${vector_type("float", stage_width)})(${", ".join(capture(local.input, k, n, e) for e in range(stage_width))});
 % endfor
     offset${k} = group_list[${first + tile_k + k} + staged_entry];
 % endfor
@@ -70,6 +80,7 @@ ${register_tile.pair_macro()}
     const int local_m = ${"get_local_id(1)" if group_m > 1 else "0"}, local_n = ${"get_local_id(0)" if group_n > 1 else "0"};
     const int n_group = get_group_id(0), m_group = get_group_id(1), block = m_group * ${group_m} + local_m;
     const int item = local_m * ${group_n} + local_n;
+    const int first_image = ${"0" if is_filled else f"min(n_group * {width}, batch - {width})"};
     const int first_row = blocks[block * 6 + 3], block_rows = blocks[block * 6 + 4];
 </%def>
 ## The first result of this work-item among the sums of the first split, and results of a split.
@@ -92,9 +103,9 @@ part_sums + (size_t)(m_group * get_num_groups(0) + n_group) * ${results * items}
 % for v in parts:
             {
                 const float4 r = activate(${f"MULTIPLY_ADD({c}_{v}, scale, shift)" if storage == "int8" else f"{c}_{v} + shift"});
-                const int image = n_group * ${width} + ${v * run} + local_n * 4;
+                const int image = first_image + ${v * run} + local_n * 4;
 % for e in range(4):
-                if (image + ${e} < batch) out[(size_t)(image + ${e}) * y_image_stride] = r.s${e};
+                ${f"if (image + {e} < batch) " if is_filled else ""}out[(size_t)(image + ${e}) * y_image_stride] = r.s${e};
 % endfor
             }
 % endfor
@@ -127,9 +138,13 @@ void connected_tiled(__global const float *restrict x,
     const int staged_entry = item % ${entries}, staged_image = item / ${entries} * ${stage_width};
     const int staged_place = staged_entry * ${line} + staged_image;
 % for n in range(0, width, images_at_once):
+% if is_filled:
 % for e in range(stage_width):
-    const uint place${n + e} = x_origin + min(n_group * ${width} + staged_image + ${n + e}, batch - 1) * x_image_stride;
+    const uint place${n + e} = x_origin + min(staged_image + ${n + e}, batch - 1) * x_image_stride;
 % endfor
+% else:
+    const uint place${n} = x_origin + (first_image + staged_image + ${n}) * x_image_stride;
+% endif
 % endfor
 % for i in rows:
 % for v in parts:

@@ -103,13 +103,16 @@ class ConnectedTiledKernel(MatrixKernel[ConnectedTiledTile, ConnectedOperation])
         ),
     )
     cpu_tiles = (ConnectedTiledTile(tile_m=8, vectors=2, group_m=1, group_n=1, tile_k=8),)
-    # 8x8 results of a work-item, as conv_tiled's; the rows of a work-group stay as many as memory brings at once.
+    # By the hot loops of clprune.offline: 8x8 results, as conv_tiled's; chunks of four where eight would leave no room for a
+    # quarter of the warps. Fewer results are for small batches, whose weights take the time.
     gpu_tiles = (
         ConnectedTiledTile(tile_m=8, vectors=2, group_m=16, group_n=16),
+        ConnectedTiledTile(tile_m=8, vectors=2, group_m=32, group_n=8),
         ConnectedTiledTile(tile_m=8, vectors=2, group_m=16, group_n=8),
-        ConnectedTiledTile(tile_m=8, vectors=2, group_m=8, group_n=8),
-        ConnectedTiledTile(tile_m=8, vectors=2, group_m=16, group_n=4),
-        ConnectedTiledTile(tile_m=8, vectors=1, group_m=16, group_n=4),
+        ConnectedTiledTile(tile_m=8, vectors=2, group_m=8, group_n=8, tile_k=4),
+        ConnectedTiledTile(tile_m=8, vectors=2, group_m=32, group_n=4, tile_k=4),
+        ConnectedTiledTile(tile_m=8, vectors=2, group_m=16, group_n=4, tile_k=4),
+        ConnectedTiledTile(tile_m=8, vectors=1, group_m=16, group_n=4, tile_k=4),
         ConnectedTiledTile(tile_m=4, vectors=1, group_m=16, group_n=4),
     )
 
@@ -119,10 +122,10 @@ class ConnectedTiledKernel(MatrixKernel[ConnectedTiledTile, ConnectedOperation])
         is_possible = operation.storage not in (CODEBOOK8, CODEBOOK4) and operation.problem.batch >= FEWEST_IMAGES
         if request.has_vectors or quirks.has(device, quirks.EMULATED_LOCAL_MEMORY) or not is_possible:
             return ()
-        default = self.default_tile(operation, device)
+        workload, columns = request.form.workload, operation.problem.columns
+        default = self.default_for(operation, workload, device)
         if default.work_group_size == 1:
             return ()
-        workload, columns = request.form.workload, operation.problem.columns
         kept, kept_alone = (workload.kept_columns(columns, tile_m=rows) for rows in (default.rows, 8))
         skips = kept <= MOST_EXTRA_COLUMNS * kept_alone
         rank = Rank.SPECIAL + 5 if skips else Rank.DOUBTFUL
@@ -135,8 +138,12 @@ class ConnectedTiledKernel(MatrixKernel[ConnectedTiledTile, ConnectedOperation])
         return CONNECTED.shortened(operation, workload, device)
 
     def default_tile(self, operation: ConnectedOperation, device: DeviceInfo) -> ConnectedTiledTile:
+        """That of dense weights."""
+        return self.default_for(operation, Workload(), device)
+
+    def default_for(self, operation: ConnectedOperation, workload: Workload, device: DeviceInfo) -> ConnectedTiledTile:
         """Of the device's tiles that fit, the one that keeps most of the device busy with results, its columns shared
-        out where that serves it.
+        out where that serves it, for each column that its rows keep.
         """
 
         def candidates() -> Iterator[ConnectedTiledTile]:
@@ -147,7 +154,8 @@ class ConnectedTiledKernel(MatrixKernel[ConnectedTiledTile, ConnectedOperation])
                         yield split
 
         def share(tile: ConnectedTiledTile) -> float:
-            return _busy_share(tile, operation, device.compute_units)
+            kept = workload.kept_columns(operation.problem.columns, tile_m=tile.rows)
+            return _busy_share(tile, operation, device.compute_units) / kept
 
         return max(candidates(), key=share, default=self.safe_tile(operation))
 
@@ -210,6 +218,7 @@ class ConnectedTiledKernel(MatrixKernel[ConnectedTiledTile, ConnectedOperation])
             **register_tile_variables(tile),
             "entries": entries,
             "images_at_once": items // entries * tile.stage_width,
+            "is_filled": int(operation.problem.batch < tile.staged_positions),
             "activation": operation.activation,
             "storage": operation.storage,
         }
@@ -266,8 +275,9 @@ def _busy_share(tile: ConnectedTiledTile, operation: ConnectedOperation, compute
     """Of the time that `compute_units` take, which get equal work-groups one by one, what they multiply for results."""
     problem = operation.problem
     row_groups, image_groups = _sides(tile, operation)
-    groups, at_once = row_groups * image_groups * tile.splits, compute_units * WANTED_ITEMS // tile.work_group_size
-    rounds = ceil_div(groups, at_once) * at_once / groups
+    groups = row_groups * image_groups * tile.splits
+    most = ceil_div(groups, compute_units)  # of a compute unit
+    rounds = most * compute_units / groups * max(1.0, WANTED_ITEMS / (most * tile.work_group_size))
     adding = SPLIT_COLUMNS * tile.splits if tile.splits > 1 else 0
     useful = problem.outputs * problem.batch / (row_groups * tile.rows * image_groups * tile.staged_positions)
     read = tile.tile_m + tile.results // tile.tile_m

@@ -92,7 +92,7 @@ class SparseConvTiledKernel(ConvolutionKernel[SparseConvTiledTile, ConvOperation
 
     name = "sparse_conv_tiled"
     template = "sparse_conv_tiled"
-    most_registers = 80
+    most_registers = 128  # 32 sums, what is read for them, and where inputs are staged
     tile_type = SparseConvTiledTile
     computes = ConvOperation
     algorithm = "sparse"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clprune.architecture import Architecture
 from clprune.errors import BuildError, MissingDependencyError
-from clprune.geometry import ConvProblem
+from clprune.geometry import ConnectedProblem, ConvProblem
 from clprune.kernels.arguments import Launch
-from clprune.kernels.base import Offer
+from clprune.kernels.base import Kernel, Offer
 from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
+from clprune.kernels.connected import connected_operation
+from clprune.kernels.connected_tiled import CONNECTED_TILED
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.conv_tiled import CONV_TILED
 from clprune.offline.architectures import ARCHITECTURES, architecture_by_name, imaginary_device
@@ -130,8 +133,21 @@ def test_hot_loop_of_the_tiled_convolution(
     assert dataclasses.replace(tile, splits=1) == next(
         t for t in CONV_TILED.own_tiles(device) if CONV_TILED.rejection(t, operation, device) is None
     )
-    source, launch = CONV_TILED.source(tile, operation), CONV_TILED.launch(tile, operation)
-    options = CONV_TILED.build_options(device)
+    check_hot_loop(toolchain, architecture, kernel=CONV_TILED, tile=tile, operation=operation, least=least)
+
+
+def check_hot_loop(
+    toolchain: Toolchain,
+    architecture: Architecture,
+    *,
+    kernel: Kernel[Any, Any],
+    tile: Any,
+    operation: Any,
+    least: float,
+) -> None:
+    """At least that share of multiply-adds, where machine code can be looked at; no spills, a quarter of the warps."""
+    source, launch = kernel.source(tile, operation), kernel.launch(tile, operation)
+    options = kernel.build_options(imaginary_device(architecture))
     report = compile_kernel(toolchain, architecture, source=source, launch=launch, options=options)
     resident = occupancy(
         architecture,
@@ -142,8 +158,21 @@ def test_hot_loop_of_the_tiled_convolution(
     )
     assert not report.uses_private_memory
     assert resident.share >= 0.25
-    if name.startswith("gfx") or toolchain.nvdisasm is not None:
+    if architecture.name.startswith("gfx") or toolchain.nvdisasm is not None:
         assert report.loop.share >= least
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("sm_80", 0.88), ("sm_90", 0.88), ("gfx90a", 0.84), ("gfx1030", 0.85), ("gfx1100", 0.85)]
+)
+@pytest.mark.parametrize("images", [64, 256])
+def test_hot_loop_of_connected_layers_of_many_images(name: str, least: float, images: int) -> None:
+    """Nearly all of it is multiply-adds, too, though inputs of an image are fetched one by one."""
+    architecture = architecture_by_name(name)
+    toolchain, device = toolchain_for(architecture), imaginary_device(architecture)
+    operation = connected_operation(ConnectedProblem(batch=images, inputs=25088, outputs=4096), activation="relu")
+    tile = CONNECTED_TILED.default_tile(operation, device)
+    check_hot_loop(toolchain, architecture, kernel=CONNECTED_TILED, tile=tile, operation=operation, least=least)
 
 
 def test_clocks_of_one_warp() -> None:
