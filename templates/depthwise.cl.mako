@@ -19,7 +19,7 @@
 ## tile_rows     output rows per tile
 ## group_n       work-items of a work-group, each with a vector of its own; 1: a work-item has whole rows
 ## turns         tiles of a work-item, which one after another compute what a driver needs longer to hand out one by one
-## multiplier    output channels per input channel
+## multiplier    output channels per input channel;  is_single: 1 where the batch is one image
 ## stored        lanes of a vector that are output positions: all, or a whole row of fewer
 ##
 ## Source: rows of results that stay in registers while input rows go by, as in "High Performance Depthwise and Pointwise
@@ -126,13 +126,16 @@ void depthwise(__global const float *restrict x,
                const int y_channel_stride)
 {
 % if is_shared:
-    const int item = get_global_id(0), row_vectors = (out_width + ${vector_width - 1}) / ${vector_width}, tile = item / row_vectors;
+    ## Divisions of unsigned numbers take GPUs two thirds of the time.
+    const uint item = get_global_id(0), row_vectors = (out_width + ${vector_width - 1}) / ${vector_width}, number = item / row_vectors;
+    const int tile = number, vector_in_row = item - number * row_vectors;
     if (tile < tile_count) {
+        const int plane = number / (uint)tiles_per_image, channel = ${"plane" if is_single else "(uint)plane / (uint)batch"}, image = plane - channel * batch;
 % else:
     const int first = get_group_id(0) * ${turns}, behind = min(first + ${turns}, tile_count);
     for (int tile = first; tile < behind; tile++) {
-% endif
         const int plane = tile / tiles_per_image, channel = plane / batch, image = plane - channel * batch;
+% endif
         const int row = min((tile - plane * tiles_per_image) * ${tile_rows}, last_row);
         __global const float *in = x + (x_origin - ${top} * x_pitch - ${left}) + image * x_image_stride
                                    + (size_t)(channel${f" / {multiplier}" if multiplier > 1 else ""}) * x_channel_stride + row * ${stride_y} * x_pitch;
@@ -144,7 +147,7 @@ void depthwise(__global const float *restrict x,
 % for place in range(size_y * size_x):
         const ${T} w${place} = (${T})(${element("weight", place, size_y * size_x)});
 % endfor
-        const int wanted = (item - tile * row_vectors) * ${vector_width};
+        const int wanted = vector_in_row * ${vector_width};
 % else:
 % for place in range(size_y * size_x):
         const ${T} w${place} = (${T})(w[${place}]);
@@ -180,8 +183,14 @@ void depthwise(__global const float *restrict x,
 % endfor
             }
         }
-        ${f"if (wanted + {vector_width} >= out_width)" if is_shared else ""}
+% if is_shared:
+        ## Each work-item of the rows has its share of the gaps behind them.
+#pragma unroll 1
+        for (int line = vector_in_row; line < ${tile_rows} && row + line + 1 < out_height; line += row_vectors)
+#pragma unroll 1
+% else:
         for (int line = 0; line < ${tile_rows} && row + line + 1 < out_height; line++)
+% endif
             for (int gap = out_width; gap < y_pitch; gap++) out[line * y_pitch + gap] = ${c_float(0)};
     }
 }

@@ -103,8 +103,8 @@ class ConnectedTiledKernel(MatrixKernel[ConnectedTiledTile, ConnectedOperation])
         ),
     )
     cpu_tiles = (ConnectedTiledTile(tile_m=8, vectors=2, group_m=1, group_n=1, tile_k=8),)
-    # By the hot loops of clprune.offline: 8x8 results, as conv_tiled's; chunks of four where eight would leave no room for a
-    # quarter of the warps. Fewer results are for small batches, whose weights take the time.
+    # By the hot loops of clprune.offline: 8x8 results, as conv_tiled's; chunks of four where eight leave no room for
+    # enough warps. Fewer results are for small batches, whose weights take the time.
     gpu_tiles = (
         ConnectedTiledTile(tile_m=8, vectors=2, group_m=16, group_n=16),
         ConnectedTiledTile(tile_m=8, vectors=2, group_m=32, group_n=8),

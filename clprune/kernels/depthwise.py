@@ -122,6 +122,7 @@ class DepthwiseKernel(ConvolutionKernel[DepthwiseTile, ConvOperation]):
         return {
             **{side.name: getattr(problem.window, side.name) for side in dataclasses.fields(Window)},
             "multiplier": problem.group_out_channels,
+            "is_single": int(problem.batch == 1),
             "stored": min(tile.vector_width, problem.out_width),
             "activation": operation.activation,
         }
