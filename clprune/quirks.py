@@ -256,6 +256,14 @@ def uses_host_memory(device: DeviceInfo) -> bool:
     return device.type == "cpu" and not device.is_software
 
 
+def gains_by_chains(device: DeviceInfo) -> bool:
+    """Whether small launches should be one (`clprune.chaining`). On Intel's CPU runtime 2026.22.10 a launch takes as
+    long as a small layer, and a thread runs every work-group that has begun to its end. PoCL 3.1 runs chains, too, but
+    MobileNetV2 no faster; renderers and simulators take turns among work-groups.
+    """
+    return device.type == "cpu" and device.platform_name == "Intel(R) OpenCL"
+
+
 def takes_wide_shuffles(device: DeviceInfo) -> bool:
     """Whether halves of vectors of 32 elements may be summed up: drivers of other devices have not been tried."""
     return device.type == "cpu" and not has(device, WIDE_SHUFFLES)

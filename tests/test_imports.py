@@ -46,7 +46,7 @@ ORDER = (
     *("device", "quirks", "selection", "architecture"),
     *("winograd", "quantization", "darknet", "container", "pruning"),
     *("layout", "opencl_c", "clang", "rendering", "source_hash", "packing", "kernels"),
-    *("opencl", "launching", "candidate", "bandwidth"),
+    *("opencl", "launching", "chaining", "candidate", "bandwidth"),
     *("plan", "tiles", "offline", "runner", "detection", "tuning"),
     *("training", "data"),  # the door to torchvision, which brings torch, is training's
     *("fitting", "exchange", "workflow", "distributed", "clprune", "cli", "__main__"),

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from clprune.chaining import Link, can_chain, chained
 from clprune.darknet.kinds.base import Layer
 from clprune.darknet.values import Weights
 from clprune.errors import BuildError, UsageError
 from clprune.kernels.arguments import INPUTS, NO_WEIGHTS, Scratch
 from clprune.kernels.base import Choice
+from clprune.kernels.signature import in_order, signature
 from clprune.launching import BoundStages, BuiltStage, bind_stages, build_stages, obstacle
 from clprune.layout import view
-from clprune.opencl import Buffer, Session
+from clprune.opencl import BoundKernel, Buffer, Session
 from clprune.packing.arrays import PackedArrays
 from clprune.plan.chooser import SAFE_ORIGIN
 from clprune.plan.plan import Plan
@@ -35,23 +38,32 @@ SMALL_BYTES = 2**18
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BoundStep:
-    """A step ready to launch. `kept_share` is the share of the layer's weights that are really multiplied, `imbalance`
-    the longest list of them over the mean.
+    """A step whose arguments are on the device. `kept_share` is the share of the layer's weights that are really
+    multiplied, `imbalance` the longest list of them over the mean. `bind` builds and binds its own launches.
     """
 
     step: Chosen
-    bound: BoundStages
+    bind: Callable[[], BoundStages]
     kept_share: float
     parameter_bytes: int
     imbalance: float = 1.0
 
+    @functools.cached_property
+    def bound(self) -> BoundStages:
+        """The step's own launches; raises BuildError and LaunchError where they were not asked for before."""
+        return self.bind()
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BoundPlan:
-    """Everything that one inference needs on the device. One thread at a time may run it."""
+    """Everything that one inference needs on the device. One thread at a time may run it.
+
+    `launches` are those of all steps, or of many steps each (`clprune.chaining`).
+    """
 
     plan: Plan
     steps: tuple[BoundStep, ...]
+    launches: tuple[BoundKernel, ...]
     tensors: Mapping[int, Buffer]
     scratch: Sequence[Buffer] = ()
 
@@ -72,8 +84,8 @@ class BoundPlan:
 
     def enqueue(self) -> None:
         """Launch every step; returns before they have run."""
-        for step in self.steps:
-            step.bound.enqueue()
+        for launch in self.launches:
+            launch.enqueue()
 
 
 def bind_plan(session: Session, plan: Plan, weights: Weights, *, check: Callable[[], None] | None = None) -> BoundPlan:
@@ -93,12 +105,35 @@ def bind_plan(session: Session, plan: Plan, weights: Weights, *, check: Callable
         view(content, plan.layouts[tensor])[:] = layer_values(layer, plan.network, weights).weights
         session.write(tensors[tensor], content)
     binder = _Binder(session=session, plan=plan, weights=weights, tensors=tensors, check=check)
-    prepared = binder.prepare_all(plan.steps)
-    scratch = _shared_scratch(session, [item.arguments for item in prepared])
-    steps = tuple(binder.bind(item, scratch) for item in prepared)
+    stages = (stage for step in plan.steps for stage in step.kernel.stages(step.tile, step.operation))
+    chain = _bind_chain(binder) if can_chain(session.info, stages) else None
+    steps, scratch, launches = chain or _bind_launches(binder)
     session.finish()
     plan = dataclasses.replace(plan, steps=tuple(bound.step for bound in steps))
-    return BoundPlan(plan=plan, steps=steps, tensors=tensors, scratch=scratch)
+    return BoundPlan(plan=plan, steps=steps, tensors=tensors, scratch=scratch, launches=launches)
+
+
+_Bound: TypeAlias = tuple[tuple[BoundStep, ...], list[Buffer], tuple[BoundKernel, ...]]
+
+
+def _bind_chain(binder: _Binder) -> _Bound | None:
+    """(steps, scratch, launches) with many steps in a launch; None where the driver does not build that."""
+    prepared = binder.prepare_all([(step, None) for step in binder.plan.steps])
+    scratch = _shared_scratch(binder.session, [item.arguments for item in prepared])
+    steps = tuple(binder.bind(item, scratch) for item in prepared)
+    links = [link for item in prepared for link in binder.links(item, scratch)]
+    try:
+        return steps, scratch, chained(binder.session, links)
+    except BuildError:
+        return None
+
+
+def _bind_launches(binder: _Binder) -> _Bound:
+    """(steps, scratch, launches) with every launch by itself."""
+    prepared = binder.prepare_all(binder.build_all(binder.plan.steps))
+    scratch = _shared_scratch(binder.session, [item.arguments for item in prepared])
+    steps = tuple(binder.bind(item, scratch) for item in prepared)
+    return steps, scratch, tuple(kernel for step in steps for kernel in step.bound.kernels)
 
 
 def bind_others(
@@ -114,20 +149,24 @@ def bind_others(
     `check` is as in `bind_plan`, what is raised too.
     """
     binder = _Binder(session=session, plan=bound.plan, weights=weights, tensors=bound.tensors, check=check)
-    prepared = binder.prepare_all(steps)
+    prepared = binder.prepare_all(binder.build_all(steps))
     scratch = _shared_scratch(session, [item.arguments for item in prepared], known=bound.scratch)
     return tuple(binder.bind(item, scratch) for item in prepared)
 
 
+#: A step, and its stages where they are built.
+_Built: TypeAlias = tuple[Chosen, tuple[BuiltStage, ...] | None]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Prepared:
-    """A step whose kernels are built and whose weights are on the device; its scratch memory is still to come.
+    """A step whose weights are on the device; its scratch memory is still to come. `stages` where they are built.
 
     `kept_share`, `imbalance` and `parameter_bytes` are those of `BoundStep`.
     """
 
     step: Chosen
-    stages: tuple[BuiltStage, ...]
+    stages: tuple[BuiltStage, ...] | None
     arguments: Mapping[str, Any]
     kept_share: float
     imbalance: float
@@ -150,11 +189,15 @@ class _Binder:
     copied: dict[Hashable, tuple[Buffer, Any]] = field(default_factory=dict)
     copied_bytes: int = 0
 
-    def prepare_all(self, steps: Sequence[Chosen]) -> list[_Prepared]:
+    def build_all(self, steps: Sequence[Chosen]) -> list[_Built]:
+        """Steps with their built stages, with the safe tile where the planned one cannot run."""
         sources = [step.kernel.source(step.tile, step.operation) for step in steps]
         options = [step.kernel.build_options(self.session.info) for step in steps]
         self.session.build_together(zip(sources, options, strict=True))
-        built = [_build(self.session, step, source) for step, source in zip(steps, sources, strict=True)]
+        return [_build(self.session, step, source) for step, source in zip(steps, sources, strict=True)]
+
+    def prepare_all(self, built: Sequence[_Built]) -> list[_Prepared]:
+        """Steps with their weights packed and on the device."""
         with ThreadPoolExecutor(PACKED_AHEAD, thread_name_prefix="clprune-packing") as threads:
             packed: deque[Future[PackedArrays]] = deque()
             prepared: list[_Prepared] = []
@@ -166,7 +209,7 @@ class _Binder:
                 prepared.append(self._prepare(step, stages, packed.popleft().result()))
         return prepared
 
-    def _prepare(self, step: Chosen, stages: tuple[BuiltStage, ...], packed: PackedArrays) -> _Prepared:
+    def _prepare(self, step: Chosen, stages: tuple[BuiltStage, ...] | None, packed: PackedArrays) -> _Prepared:
         known_bytes, is_shared = self.copied_bytes, step.image is not None
         tensors = {name: self.tensors[tensor] for name, tensor in zip(INPUTS, step.inputs, strict=False)}
         own = step.kernel.arguments(step.tile, step.operation, packed)
@@ -185,18 +228,36 @@ class _Binder:
 
     def bind(self, prepared: _Prepared, scratch: Sequence[Buffer]) -> BoundStep:
         """The step with the first buffers of `scratch` as its scratch arguments."""
-        shared = iter(scratch)
-        arguments = {
-            name: next(shared) if isinstance(argument, Scratch) else argument
-            for name, argument in prepared.arguments.items()
-        }
+        step, stages, arguments = prepared.step, prepared.stages, _with_scratch(prepared.arguments, scratch)
+
+        def bind() -> BoundStages:
+            built = stages or build_stages(self.session, step.kernel, step.tile, step.operation)
+            return bind_stages(self.session, built, arguments)
+
         return BoundStep(
-            step=prepared.step,
-            bound=bind_stages(self.session, prepared.stages, arguments),
+            step=step,
+            bind=bind,
             kept_share=prepared.kept_share,
             parameter_bytes=prepared.parameter_bytes,
             imbalance=prepared.imbalance,
         )
+
+    def links(self, prepared: _Prepared, scratch: Sequence[Buffer]) -> Iterator[Link]:
+        """The launches of the step, with the first buffers of `scratch` as its scratch arguments."""
+        step, arguments = prepared.step, _with_scratch(prepared.arguments, scratch)
+        source = step.kernel.source(step.tile, step.operation)
+        options = step.kernel.build_options(self.session.info)
+        for stage in step.kernel.stages(step.tile, step.operation):
+            parameters = signature(source, stage.name)
+            values = in_order(stage.name, parameters, arguments, takes=stage.takes)
+            yield Link(
+                flops=step.operation.flops * prepared.kept_share,
+                source=source,
+                options=options,
+                stage=stage,
+                parameters=parameters,
+                arguments=values,
+            )
 
     def _packed(self, step: Chosen, threads: ThreadPoolExecutor) -> Future[PackedArrays]:
         """What one of `threads` packs, or has packed for another image."""
@@ -232,6 +293,12 @@ class _Binder:
         return buffer
 
 
+def _with_scratch(arguments: Mapping[str, Any], scratch: Sequence[Buffer]) -> dict[str, Any]:
+    """Arguments with the first buffers of `scratch` in their places."""
+    shared = iter(scratch)
+    return {name: next(shared) if isinstance(value, Scratch) else value for name, value in arguments.items()}
+
+
 def _shared_scratch(
     session: Session, arguments: Sequence[Mapping[str, Any]], *, known: Sequence[Buffer] = ()
 ) -> list[Buffer]:
@@ -250,7 +317,7 @@ def _shared_scratch(
     ]
 
 
-def _build(session: Session, step: Chosen, source: str) -> tuple[Chosen, tuple[BuiltStage, ...]]:
+def _build(session: Session, step: Chosen, source: str) -> _Built:
     """The step and its built stages, with the safe tile where the planned one, of that source, cannot run."""
     safe = step.kernel.safe_tile(step.operation)
     try:

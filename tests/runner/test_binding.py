@@ -168,7 +168,7 @@ def test_packed_weights_are_shared_by_images_alone(
             binder = _Binder(
                 session=device_context, plan=runner.bound.plan, weights=weights, tensors=runner.bound.tensors
             )
-            binder.prepare_all([dataclasses.replace(step, choice=choice, image=0) for choice in choices])
+            binder.prepare_all([(dataclasses.replace(step, choice=choice, image=0), None) for choice in choices])
             assert len({id(packed) for packed in binder.packed.values()}) == expected
 
 
