@@ -185,6 +185,17 @@ REGISTERS_GUESSED = Quirk(
     applies=lambda device: device.type == "gpu" and "cl_nv_compiler_options" in device.extensions,
 )
 
+FEW_REGISTERS = Quirk(
+    name="few_registers",
+    what="a quarter of the warps leaves a work-item 84 registers: three of ten share 256",
+    effect="the default tiles of tiled kernels hold 32 results per work-item in place of 64",
+    evidence="LLVM 15 for gfx906: 103 to 118 registers for 8x8 results, and spills where 84 are all; 65 to 84 for 4x8",
+    test="tests/offline/test_compilers.py::test_hot_loop_where_registers_are_few",
+    applies=lambda device: (
+        device.type == "gpu" and re.fullmatch(r"gfx(?:[78][0-9a-f]{2}|90[0-9c])", device.architecture) is not None
+    ),
+)
+
 SINGLE_ITEMS_VECTORIZED = Quirk(
     name="single_items_vectorized",
     what="the compiler also tries to compute many work-items at once where every work-group has a single one",

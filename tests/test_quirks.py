@@ -64,6 +64,7 @@ def test_plain_device_has_none() -> None:
         ({"name": "llvmpipe (LLVM 15)"}, "wide_shuffles"),
         ({"vendor": "NVIDIA Corporation"}, "spills_beyond_one_warp"),
         ({"extensions": ("cl_nv_compiler_options",)}, "registers_guessed"),
+        ({"architecture": "gfx906"}, "few_registers"),
         ({"type": "cpu", "extensions": ("cl_intel_required_subgroup_size",)}, "single_items_vectorized"),
     ],
 )
@@ -120,6 +121,12 @@ def test_registers_are_asked_for_where_the_compiler_guesses() -> None:
     options = quirks.register_options(imaginary_device(extensions=("cl_nv_compiler_options",)), 128)
     assert options == ("-Dreqd_work_group_size=work_group_size_hint", "-cl-nv-maxrregcount=128")
     assert quirks.register_options(imaginary_device(), 128) == ()
+
+
+def test_registers_are_few_on_amds_older_cards() -> None:
+    assert "few_registers" in names(architecture="gfx803")
+    for name in ("gfx90a", "gfx942", "gfx1030", "gfx1100", "sm_90"):
+        assert "few_registers" not in names(architecture=name)
 
 
 def test_vector_width() -> None:

@@ -23,6 +23,7 @@ from clprune.kernels.register_tile import (
     REGISTER_TILE_CONSTRAINTS,
     REGISTER_TILE_GENERATORS,
     RegisterTile,
+    leaves_room,
     local_mem_bytes,
     register_tile_demand,
     register_tile_variables,
@@ -51,6 +52,7 @@ class ConvTiledTile(RegisterTile):
 
 _SIDES: tuple[dict[str, int], ...] = (
     {"tile_m": 8, "vectors": 2, "group_m": 8, "group_n": 32},
+    {"tile_m": 4, "vectors": 2, "group_m": 16, "group_n": 16},  # where registers are few
     {"tile_m": 4, "vectors": 2, "group_m": 8, "group_n": 16},
     {"tile_m": 4, "vectors": 1, "group_m": 4, "group_n": 16},
     {"tile_m": 4, "vectors": 2, "group_m": 4, "group_n": 16, "tile_k": 4},  # LLVM 15 has no registers for 8 on gfx1100
@@ -82,6 +84,12 @@ def _groups(tile: ConvTiledTile, operation: ConvOperation) -> int:
 
 def _suits(tile: ConvTiledTile, device: DeviceInfo) -> bool:
     return tile.stage_width == 1 or quirks.loads_vectors_of_any_place(device)
+
+
+def _leaves_room(tile: ConvTiledTile, device: DeviceInfo) -> bool:
+    """As `leaves_room`, and where registers are few not many loads are on their way at once."""
+    has_few_loads = tile.stage_width > 1 or (tile.mapping == "rows" and tile.tile_k > 4)
+    return leaves_room(tile, device) and (has_few_loads or not quirks.has(device, quirks.FEW_REGISTERS))
 
 
 def _splits_well(tile: ConvTiledTile, operation: ConvOperation) -> bool:
@@ -156,8 +164,8 @@ class ConvTiledKernel(PositionKernel[ConvTiledTile]):
         return (self.offer(request, label="direct tiled", rank=rank, is_likely=skips),)
 
     def own_tiles(self, device: DeviceInfo) -> Sequence[ConvTiledTile]:
-        """As everywhere; inputs are fetched one by one where vectors of any place are."""
-        return [tile for tile in super().own_tiles(device) if _suits(tile, device)]
+        """As everywhere, those that fetch inputs as the device does and leave room for its warps."""
+        return [tile for tile in super().own_tiles(device) if _suits(tile, device) and _leaves_room(tile, device)]
 
     def is_worth_trying(self, tile: ConvTiledTile, operation: ConvOperation, device: DeviceInfo) -> bool:
         """As everywhere, of tiles that fetch inputs as the device does."""

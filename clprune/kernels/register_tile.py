@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from clprune import quirks
 from clprune.architecture import Architecture
+from clprune.device import DeviceInfo
 from clprune.geometry import ceil_div
 from clprune.kernels.demand import Demand
 from clprune.kernels.tile import Constraint, values
@@ -71,6 +73,15 @@ class RegisterTile:
         """Every work-item stages equally many weights, and inputs of a chunk."""
         staged, items = self.tile_k * self.staged_positions, self.work_group_size
         return staged % (items * self.stage_width) == 0 and self.tile_k * self.rows % items == 0
+
+
+def leaves_room(tile: RegisterTile, device: DeviceInfo) -> bool:
+    """Whether a default tile suits the device's registers: where they are few, enough warps fit with up to 32 results,
+    which large work-groups make up for; elsewhere 64 and smaller groups are better.
+    """
+    if quirks.has(device, quirks.FEW_REGISTERS):
+        return tile.results <= 32
+    return tile.results > 32 or tile.work_group_size <= 128
 
 
 REGISTER_TILE_CONSTRAINTS: tuple[Constraint[Any, Any], ...] = (

@@ -23,6 +23,7 @@ from clprune.kernels.register_tile import (
     REGISTER_TILE_CONSTRAINTS,
     REGISTER_TILE_GENERATORS,
     RegisterTile,
+    leaves_room,
     local_mem_bytes,
     register_tile_demand,
     register_tile_variables,
@@ -114,13 +115,15 @@ class WinogradTiledKernel(WinogradConvolutionKernel[WinogradTiledTile]):
     )
     cpu_tiles = (WinogradTiledTile(tile_m=8, vectors=2, group_m=1, group_n=1),)
     # By the hot loops of clprune.offline, as conv_tiled's; then those of fewer tiles, for cards that they do not fill,
-    # and of fewer output channels.
+    # and of fewer output channels. Chunks of four where LLVM 15 has no registers for eight, on gfx1100; 16x4 results
+    # where ptxas has none for 8x8, on sm_90.
     gpu_tiles = (
         WinogradTiledTile(tile_m=8, vectors=2, group_m=8, group_n=32),
-        WinogradTiledTile(tile_m=8, vectors=2, group_m=8, group_n=16),
-        WinogradTiledTile(tile_m=8, vectors=2, group_m=8, group_n=8),
-        WinogradTiledTile(tile_m=8, vectors=2, group_m=4, group_n=16),
-        WinogradTiledTile(tile_m=4, vectors=2, group_m=8, group_n=8),
+        WinogradTiledTile(tile_m=4, vectors=2, group_m=16, group_n=16),  # where registers are few
+        WinogradTiledTile(tile_m=8, vectors=2, group_m=8, group_n=16, tile_k=4),
+        WinogradTiledTile(tile_m=16, vectors=1, group_m=4, group_n=16, tile_k=4),
+        WinogradTiledTile(tile_m=4, vectors=2, group_m=8, group_n=16),
+        WinogradTiledTile(tile_m=4, vectors=2, group_m=8, group_n=8, tile_k=4),
         WinogradTiledTile(tile_m=4, vectors=1, group_m=16, group_n=4),
         WinogradTiledTile(tile_m=4, vectors=1, group_m=4, group_n=16),
     )
@@ -146,6 +149,10 @@ class WinogradTiledKernel(WinogradConvolutionKernel[WinogradTiledTile]):
             rank=offer.rank - 1 if skips else Rank.DOUBTFUL,
             is_likely=offer.is_likely and skips,
         )
+
+    def own_tiles(self, device: DeviceInfo) -> Sequence[WinogradTiledTile]:
+        """As everywhere, those that leave room for the device's warps."""
+        return [tile for tile in super().own_tiles(device) if leaves_room(tile, device)]
 
     def default_tile(self, operation: WinogradOperation, device: DeviceInfo) -> WinogradTiledTile:
         """Of the device's tiles that fit, the one that keeps most of the device busy with results."""

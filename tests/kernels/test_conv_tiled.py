@@ -149,3 +149,13 @@ def test_inputs_are_fetched_one_by_one_on_nvidia() -> None:
     assert {tile.stage_width for tile in CONV_TILED.candidates(operation, nvidia)} == {1}
     strided = conv(64, 224, 224, stride=2)
     assert CONV_TILED.default_tile(strided, card(architecture_by_name("gfx90a"))).stage_width == 1
+
+
+def test_fewer_results_where_registers_are_few() -> None:
+    """And as many rows; elsewhere the same tiles as without that card."""
+    operation = conv(64, 224, 224, channels=64)
+    old, new = (card(architecture_by_name(name)) for name in ("gfx906", "gfx90a"))
+    tile, other = (CONV_TILED.default_tile(operation, device) for device in (old, new))
+    assert (tile.rows, tile.results) == (other.rows, other.results // 2)
+    assert all(tile.results == 32 or tile.vectors == 1 for tile in CONV_TILED.own_tiles(old))
+    assert tile not in CONV_TILED.own_tiles(new)

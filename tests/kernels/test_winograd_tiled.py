@@ -113,3 +113,13 @@ def test_default_tile_fills_the_card(name: str) -> None:
         assert groups / (ceil_div(groups, device.compute_units) * device.compute_units) >= 0.7
         assert tile.row_stride(operation) < 2 * operation.segments(1)
     assert WINOGRAD_TILED.default_tile(winograd(32, 56, 56, in_channels=32, batch=8), device).rows == 32
+
+
+def test_fewer_results_where_registers_are_few() -> None:
+    """And as many rows, so that weights that were pruned for other cards are skipped there as well."""
+    operation = winograd(64, 224, 224, in_channels=64, batch=8)
+    tile = WINOGRAD_TILED.default_tile(operation, card(architecture_by_name("gfx906")))
+    assert (tile.rows, tile.results, tile.work_group_size) == (LARGE.rows, 32, 256)
+    others = WINOGRAD_TILED.own_tiles(card(architecture_by_name("gfx90a")))
+    assert tile not in others
+    assert LARGE in others

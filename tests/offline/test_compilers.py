@@ -18,6 +18,8 @@ from clprune.kernels.connected import connected_operation
 from clprune.kernels.connected_tiled import CONNECTED_TILED
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.conv_tiled import CONV_TILED
+from clprune.kernels.winograd_operation import OUTPUT_TILES, winograd_operation
+from clprune.kernels.winograd_tiled import WINOGRAD_TILED
 from clprune.offline.architectures import ARCHITECTURES, architecture_by_name, imaginary_device
 from clprune.offline.compilers import Toolchain, clocks_of_one_warp, compile_kernel, find_toolchain
 from clprune.offline.occupancy import occupancy
@@ -113,9 +115,38 @@ def test_equal_sources_are_compiled_once(name: str) -> None:
     assert first is second
 
 
-@pytest.mark.parametrize(
+each_share = pytest.mark.parametrize(
     ("name", "least"), [("sm_80", 0.88), ("sm_90", 0.88), ("gfx90a", 0.85), ("gfx1030", 0.85), ("gfx1100", 0.85)]
 )
+
+
+def check_hot_loop(
+    kernel: Kernel[Any, Any],
+    tile: Any,
+    operation: Any,
+    *,
+    architecture: Architecture,
+    toolchain: Toolchain,
+    least: float,
+) -> None:
+    """Nothing spills, a quarter of the warps fit, and so much of the hot loop is multiply-adds."""
+    source, launch = kernel.source(tile, operation), kernel.launch(tile, operation)
+    options = kernel.build_options(imaginary_device(architecture))
+    report = compile_kernel(toolchain, architecture, source=source, launch=launch, options=options)
+    resident = occupancy(
+        architecture,
+        work_group_size=launch.work_group_size,
+        registers=report.registers,
+        scalar_registers=report.scalar_registers,
+        local_mem_bytes=report.local_mem_bytes,
+    )
+    assert not report.uses_private_memory
+    assert resident.share >= 0.25
+    if architecture.name.startswith("gfx") or toolchain.nvdisasm is not None:
+        assert report.loop.share >= least
+
+
+@each_share
 @pytest.mark.parametrize("is_pooled", [False, True], ids=["flat", "pooled"])
 @pytest.mark.parametrize(("channels", "size"), [(64, 224), (512, 14)], ids=["whole", "splits"])
 def test_hot_loop_of_the_tiled_convolution(
@@ -133,33 +164,37 @@ def test_hot_loop_of_the_tiled_convolution(
     assert dataclasses.replace(tile, splits=1) == next(
         t for t in CONV_TILED.own_tiles(device) if CONV_TILED.rejection(t, operation, device) is None
     )
-    check_hot_loop(toolchain, architecture, kernel=CONV_TILED, tile=tile, operation=operation, least=least)
+    check_hot_loop(CONV_TILED, tile, operation, architecture=architecture, toolchain=toolchain, least=least)
 
 
-def check_hot_loop(
-    toolchain: Toolchain,
-    architecture: Architecture,
-    *,
-    kernel: Kernel[Any, Any],
-    tile: Any,
-    operation: Any,
-    least: float,
-) -> None:
-    """At least that share of multiply-adds, where machine code can be looked at; no spills, a quarter of the warps."""
-    source, launch = kernel.source(tile, operation), kernel.launch(tile, operation)
-    options = kernel.build_options(imaginary_device(architecture))
-    report = compile_kernel(toolchain, architecture, source=source, launch=launch, options=options)
-    resident = occupancy(
-        architecture,
-        work_group_size=launch.work_group_size,
-        registers=report.registers,
-        scalar_registers=report.scalar_registers,
-        local_mem_bytes=report.local_mem_bytes,
+@each_share
+@pytest.mark.parametrize("output_tile", OUTPUT_TILES)
+def test_hot_loop_of_the_tiled_winograd_convolution(name: str, least: float, *, output_tile: int) -> None:
+    """As much of the product; the transforms neither spill nor take more registers."""
+    architecture = architecture_by_name(name)
+    toolchain, device = toolchain_for(architecture), imaginary_device(architecture)
+    problem = ConvProblem.square(
+        batch=8, in_channels=64, in_height=222, in_width=222, out_channels=64, size=3, padding=1
     )
-    assert not report.uses_private_memory
-    assert resident.share >= 0.25
-    if architecture.name.startswith("gfx") or toolchain.nvdisasm is not None:
-        assert report.loop.share >= least
+    operation = winograd_operation(conv_operation(problem, activation="leaky"), output_tile=output_tile)
+    tile = WINOGRAD_TILED.default_tile(operation, device)
+    assert tile == WINOGRAD_TILED.gpu_tiles[0]
+    check_hot_loop(WINOGRAD_TILED, tile, operation, architecture=architecture, toolchain=toolchain, least=least)
+
+
+@pytest.mark.parametrize("kernel", [CONV_TILED, WINOGRAD_TILED], ids=lambda kernel: kernel.name)
+def test_hot_loop_where_registers_are_few(kernel: Kernel[Any, Any]) -> None:
+    """Three of ten warps of gfx906 fit."""
+    architecture = architecture_by_name("gfx906")
+    toolchain, device = toolchain_for(architecture), imaginary_device(architecture)
+    problem = ConvProblem.square(
+        batch=8, in_channels=64, in_height=222, in_width=222, out_channels=64, size=3, padding=1
+    )
+    plain = conv_operation(problem, activation="leaky")
+    operation = winograd_operation(plain, output_tile=4) if kernel is WINOGRAD_TILED else plain
+    tile = kernel.default_tile(operation, device)
+    assert (tile.rows, tile.results) == (64, 32)
+    check_hot_loop(kernel, tile, operation, architecture=architecture, toolchain=toolchain, least=0.85)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +207,7 @@ def test_hot_loop_of_connected_layers_of_many_images(name: str, least: float, im
     toolchain, device = toolchain_for(architecture), imaginary_device(architecture)
     operation = connected_operation(ConnectedProblem(batch=images, inputs=25088, outputs=4096), activation="relu")
     tile = CONNECTED_TILED.default_tile(operation, device)
-    check_hot_loop(toolchain, architecture, kernel=CONNECTED_TILED, tile=tile, operation=operation, least=least)
+    check_hot_loop(CONNECTED_TILED, tile, operation, architecture=architecture, toolchain=toolchain, least=least)
 
 
 def test_clocks_of_one_warp() -> None:
