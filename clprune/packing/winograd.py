@@ -80,8 +80,12 @@ def pack_winograd(
         values[:-ahead].reshape(len(order), -1, tile_m)[:, :channels] = in_order
         channel_of = np.minimum(np.arange(lengths[0, 0]), channels - 1)
     else:
-        places, channel_of = _filled_lists(ordered_used, lengths.reshape(-1)[order])
-        values[places] = in_order[ordered_used]
+        channel_of, kept_values = np.nonzero(ordered_used)[1], in_order[ordered_used]
+        if whole > 1:
+            places, channel_of = _filled_lists(ordered_used, lengths.reshape(-1)[order])
+            values[places] = kept_values
+        else:
+            values[:-ahead] = kept_values
     lists = np.concatenate([channel_of * channel_stride, np.zeros(ahead, np.int64)])
     descriptors = np.stack([np.zeros_like(starts) if is_full else starts, lengths.reshape(-1), starts * tile_m], axis=1)
     packed_bias = np.zeros(row_blocks * tile_m, np.float32)
