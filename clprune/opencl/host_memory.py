@@ -1,7 +1,10 @@
-"""Large buffers of CPU drivers on large pages: memory of the host that the driver uses in place.
+"""Buffers of CPU drivers in memory of the host, which the driver uses in place.
 
-A CPU driver takes a buffer from the heap, in pages of 4 KiB. A network's weights then need more entries than the
-processor's table of recent translations holds, and every miss costs a walk through the page tables, in a virtual
+What travels to such a buffer and back is copied by the host itself: a copy that a driver makes takes tens of
+microseconds, however small it is, in which one thread hands it to another.
+
+Large ones lie on large pages. In pages of 4 KiB, of which the heap is made, a network's weights need more entries than
+the processor's table of recent translations holds, and every miss costs a walk through the page tables, in a virtual
 machine a walk within a walk. Pages of 2 MiB spare it, most of all to layers that only read weights. Most distributions
 give them on request only (transparent huge pages: madvise).
 """
@@ -13,7 +16,16 @@ import mmap
 import numpy as np
 import numpy.typing as npt
 
-LARGE_PAGE_BYTES = 2**21
+PAGE_BYTES, LARGE_PAGE_BYTES = 2**12, 2**21
+
+
+def host_memory(nbytes: int) -> npt.NDArray[np.uint8]:
+    """`nbytes`, at least a page's, of any contents that begin at a page, if possible a large one."""
+    pages = on_large_pages(nbytes)
+    if pages is not None:
+        return pages
+    size = max(nbytes, PAGE_BYTES)
+    return _aligned(np.empty(size + PAGE_BYTES, np.uint8), PAGE_BYTES)[:size]
 
 
 def on_large_pages(nbytes: int) -> npt.NDArray[np.uint8] | None:
@@ -28,6 +40,9 @@ def on_large_pages(nbytes: int) -> npt.NDArray[np.uint8] | None:
         mapped.madvise(mmap.MADV_HUGEPAGE)
     except OSError:  # no memory, or a kernel built without large pages: the driver may fare better
         return None
-    whole = np.frombuffer(mapped, np.uint8)
-    first = -whole.ctypes.data % LARGE_PAGE_BYTES
-    return whole[first : first + nbytes]
+    return _aligned(np.frombuffer(mapped, np.uint8), LARGE_PAGE_BYTES)[:nbytes]
+
+
+def _aligned(memory: npt.NDArray[np.uint8], page_bytes: int) -> npt.NDArray[np.uint8]:
+    """`memory` from its first address that is a multiple of `page_bytes`."""
+    return memory[-memory.ctypes.data % page_bytes :]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyopencl as cl
 
 from clprune.device import DeviceInfo
@@ -19,13 +20,17 @@ _SHORTEST_LAUNCH_SECONDS = 1e-7
 
 
 class Buffer:
-    """`nbytes` of device memory, freed when nothing refers to it. `memory` is the driver's object."""
+    """`nbytes` of device memory, freed when nothing refers to it. `memory` is the driver's object.
 
-    __slots__ = ("__weakref__", "memory", "nbytes")
+    `host`: the same bytes where they lie in the host's memory, uint8, to be touched while nothing runs.
+    """
 
-    def __init__(self, memory: Any, *, nbytes: int) -> None:
+    __slots__ = ("__weakref__", "host", "memory", "nbytes")
+
+    def __init__(self, memory: Any, *, nbytes: int, host: npt.NDArray[np.uint8] | None = None) -> None:
         self.memory = memory
         self.nbytes = nbytes
+        self.host = host
 
 
 Argument: TypeAlias = Buffer | np.generic

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ from clprune.device import DeviceInfo
 from clprune.errors import BuildError, LaunchError, NoDeviceError
 from clprune.opencl import invoker_cache
 from clprune.opencl.codes import DRIVER_ERRORS
-from clprune.opencl.host_memory import on_large_pages
+from clprune.opencl.host_memory import host_memory
 from clprune.opencl.kernels import Argument, BoundKernel, Buffer, Kernel, Program, check_launch
 from clprune.opencl.platforms import find_handle
 from clprune.opencl.programs import Programs
@@ -124,10 +125,10 @@ class Session(Closing):
             raise LaunchError(f"{self.info.name} cannot allocate {nbytes} bytes: {error}") from error
 
     def _allocate(self, nbytes: int) -> Buffer:
-        pages = on_large_pages(nbytes) if quirks.uses_host_memory(self.info) else None
-        if pages is not None:
+        if self._shares_memory:
+            host = host_memory(nbytes)
             flags = cl.mem_flags.READ_WRITE | cl.mem_flags.USE_HOST_PTR
-            buffer = Buffer(cl.Buffer(self._context, flags, hostbuf=pages), nbytes=nbytes)
+            buffer = Buffer(cl.Buffer(self._context, flags, hostbuf=host), nbytes=nbytes, host=host)
             weakref.finalize(buffer, _wait_for, self._queue, self._profiling_queue)
             return buffer
         size = max(nbytes, SMALLEST_BUFFER_BYTES)
@@ -155,6 +156,19 @@ class Session(Closing):
         except self._errors as error:
             raise LaunchError(f"cannot clear {buffer.nbytes} bytes: {error}") from error
 
+    @functools.cached_property
+    def _shares_memory(self) -> bool:
+        """Whether the driver uses memory of the host in place: what one side writes there the other finds."""
+        if not quirks.uses_host_memory(self.info):
+            return False
+        host, found = host_memory(SMALLEST_BUFFER_BYTES), np.zeros(2, np.uint8)
+        flags = cl.mem_flags.READ_WRITE | cl.mem_flags.USE_HOST_PTR
+        memory = cl.Buffer(self._context, flags, hostbuf=host)
+        host[:2] = 3, 4
+        cl.enqueue_fill_buffer(self._queue, memory, np.uint8(5), 0, 1)
+        cl.enqueue_copy(self._queue, found, memory, is_blocking=True)
+        return [*host[:2], *found] == [5, 4, 5, 4]
+
     def _fill(self, buffer: Buffer, nbytes: int) -> None:
         cl.enqueue_fill_buffer(self._queue, buffer.memory, np.zeros(1, np.uint8), 0, nbytes)
 
@@ -174,7 +188,11 @@ class Session(Closing):
             raise LaunchError(f"cannot write {contiguous.nbytes} bytes: {error}") from error
 
     def _copy_in(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
-        cl.enqueue_copy(self._queue, buffer.memory, array, is_blocking=True)
+        if buffer.host is None:
+            cl.enqueue_copy(self._queue, buffer.memory, array, is_blocking=True)
+            return
+        self._queue.finish()
+        buffer.host[: array.nbytes] = _bytes(array)
 
     def read(self, buffer: Buffer, dtype: npt.DTypeLike, shape: int | Sequence[int]) -> npt.NDArray[Any]:
         """Wait for all launches and return the buffer's start as a new array. Raises LaunchError."""
@@ -194,7 +212,11 @@ class Session(Closing):
             raise LaunchError(f"cannot read {array.nbytes} bytes: {error}") from error
 
     def _copy_out(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
-        cl.enqueue_copy(self._queue, array, buffer.memory, is_blocking=True)
+        if buffer.host is None:
+            cl.enqueue_copy(self._queue, array, buffer.memory, is_blocking=True)
+            return
+        self._queue.finish()
+        _bytes(array)[:] = buffer.host[: array.nbytes]
 
     # --- launching ---
 
@@ -238,6 +260,11 @@ class Session(Closing):
 
     def _wait(self) -> None:
         self._queue.finish()
+
+
+def _bytes(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """A window on the bytes of a C-contiguous array."""
+    return array.reshape(-1).view(np.uint8)
 
 
 def _wait_for(*queues: cl.CommandQueue | None) -> None:
