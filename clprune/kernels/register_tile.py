@@ -166,15 +166,19 @@ def register_tile_demand(
     stride: int,
     memory_bytes: float,
     result_bytes: float,
+    is_aligned: bool = False,
 ) -> Demand:
     """What `groups` work-groups ask for that walk through so many columns each, whole chunks or not.
 
     `stride`: between the inputs of neighbouring positions. `result_bytes` pass the last cache beside what is staged.
+    `is_aligned`: vectors of inputs are one load on every device.
     """
     items, width = tile.work_group_size, tile.stage_width
     inputs, weights = tile.staged_positions / items, tile.rows / items
     lanes = min(items, architecture.warp_size)
-    cache_clocks = inputs / width * architecture.load_clocks(lanes=lanes, width=width, stride=stride)
+    # Lanes of an aligned vector lie as those of so many work-items more do.
+    lanes_of_vectors, single = (lanes * width, 1) if is_aligned else (lanes, width)
+    cache_clocks = inputs / width * architecture.load_clocks(lanes=lanes_of_vectors, width=single, stride=stride)
     cache_clocks += weights / 4 * architecture.load_clocks(lanes=lanes, width=4)
     chunks = ceil_div(columns, tile.tile_k)
     bytes_per_chunk = 4.0 * tile.tile_k * (tile.staged_positions + tile.rows + 1)

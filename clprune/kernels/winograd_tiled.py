@@ -183,6 +183,7 @@ class WinogradTiledKernel(WinogradConvolutionKernel[WinogradTiledTile]):
             stride=1,
             memory_bytes=weight_bytes + (passed_on if passed_on > architecture.shared_cache_bytes else 0),
             result_bytes=m_bytes,
+            is_aligned=True,
         )
 
     def local_mem_bytes(self, tile: WinogradTiledTile, operation: WinogradOperation) -> int:

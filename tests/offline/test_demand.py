@@ -13,6 +13,8 @@ from clprune.kernels.connected import CONNECTED, ConnectedTile, connected_operat
 from clprune.kernels.conv import CONV, ConvTile
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.softmax import SOFTMAX
+from clprune.kernels.winograd_operation import winograd_operation
+from clprune.kernels.winograd_tiled import WINOGRAD_TILED, WinogradTiledTile
 from clprune.kernels.workload import Workload
 from clprune.offline.architectures import architecture_by_name
 from clprune.offline.ranking import demand_of
@@ -93,6 +95,22 @@ def test_connected() -> None:
     assert demand.cache_clocks == 2 + 3
     assert demand.streams
     assert demand.memory_bytes == 4 * (5 * 131 * 17 + 3 * 131 + 3 * 65)
+
+
+def test_tiled_winograd_convolution() -> None:
+    """Its product: 36 matrices of 24 rows by 32 tiles, which lie side by side."""
+    operation = winograd_operation(OPERATION, output_tile=4)
+    tile = WinogradTiledTile(tile_m=4, vectors=2, group_m=8, group_n=8, tile_k=4)
+    demand = demand_of(Offer(kernel=WINOGRAD_TILED, operation=operation), tile, NVIDIA)
+    assert (demand.groups, demand.work_group_size, demand.local_mem_bytes) == (36, 64, 2 * 4 * 4 * (64 + 32))
+    assert (demand.columns, demand.columns_per_turn, demand.fmas) == (8, 4, 32)  # 5 channels in chunks of four
+    # Of a column each work-item loads a quarter of a vector of inputs, which 32 do in four lines, and half a weight.
+    assert demand.cache_clocks == 4 / 4 + 0.5 / 4 * 16
+    assert demand.memory_bytes == 4 * 36 * 5 * 24
+    assert demand.shared_cache_bytes == 36 * 2 * 4 * 4 * (64 + 32 + 1) + 4 * 36 * (32 * 64 + 16)
+    small_cache = dataclasses.replace(NVIDIA, shared_cache_bytes=4096)
+    scratch = sum(part.size_bytes for part in WINOGRAD_TILED.scratch(tile, operation).values())
+    assert WINOGRAD_TILED.demand(tile, operation, DENSE, small_cache).memory_bytes == demand.memory_bytes + scratch
 
 
 def test_other_kernels_are_not_ranked() -> None:
