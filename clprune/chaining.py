@@ -24,6 +24,9 @@ from clprune.rendering import render
 #: Buffers of a chain, with its own: what fits into the 1024 bytes of arguments that every device takes.
 MOST_BUFFERS = 128
 
+#: Compute units at most: with more, taking work-groups one by one from a common counter has not been tried.
+MOST_UNITS = 16
+
 #: Operations for each compute unit above which a launch stays alone: it takes a millisecond or so, beside which nothing
 #: is won, and more would be lost where others wait for its last task.
 MOST_FLOPS = 5e7
@@ -69,7 +72,8 @@ def can_chain(device: DeviceInfo, stages: Iterable[Stage]) -> bool:
 
     Work-groups of several work-items would need more than functions, and have limits that only a build tells.
     """
-    return quirks.gains_by_chains(device) and all(stage.launch.work_group_size == 1 for stage in stages)
+    gains = quirks.gains_by_chains(device) and device.compute_units <= MOST_UNITS
+    return gains and all(stage.launch.work_group_size == 1 for stage in stages)
 
 
 def chained(session: Session, links: Sequence[Link]) -> tuple[BoundKernel, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from clprune import chaining
-from clprune.chaining import MOST_BUFFERS, Link, _parts, can_chain, chain_source
+from clprune import chaining, quirks
+from clprune.chaining import MOST_BUFFERS, MOST_UNITS, Link, _parts, can_chain, chain_source
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import BuildError
@@ -49,6 +50,14 @@ activation=leaky
 
 def runner(session: Session, network: Network, **options: Any) -> Runner:
     return Runner(network, random_weights(network, seed=1), session=session, lookup=lambda *_: None, **options)
+
+
+@pytest.fixture(autouse=True)
+def chains(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chains on every driver that runs a work-group to its end on a thread, whether they gain there or not."""
+    if not quirks.uses_host_memory(device_context.info):
+        pytest.skip("work-groups of this driver take turns")
+    monkeypatch.setattr(quirks, "gains_by_chains", lambda _: True)
 
 
 @pytest.fixture
@@ -122,6 +131,11 @@ def test_work_groups_of_several_items_are_not_chained(device_context: Session) -
     single, several = (stage(size) for size in (1, 4))
     assert can_chain(device_context.info, [single, single])
     assert not can_chain(device_context.info, [single, several])
+
+
+def test_devices_of_many_units_are_left_alone(device_context: Session) -> None:
+    many = dataclasses.replace(device_context.info, compute_units=MOST_UNITS + 1)
+    assert not can_chain(many, [stage(1)])
 
 
 def stage(size: int) -> Stage:
