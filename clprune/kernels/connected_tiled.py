@@ -31,7 +31,7 @@ from clprune.kernels.register_tile import (
     register_tile_variables,
 )
 from clprune.kernels.signature import places
-from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, INT8, column_lists, weight_arguments
+from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, FLOAT32, INT8, column_lists, weight_arguments
 from clprune.kernels.tile import Constraint, values
 from clprune.kernels.workload import Workload
 from clprune.packing.columns import PackedColumns, divided
@@ -49,6 +49,11 @@ class ConnectedTiledTile(RegisterTile):
     group_m: int = field(metadata=values(1, 8, 16, 32, cpu=(1,), gpu=(8, 16, 32)))
     group_n: int = field(metadata=values(1, 2, 4, 8, 16, cpu=(1,), gpu=(2, 4, 8, 16)))
     splits: int = field(default=1, metadata=values(*_SPLITS, cpu=(1,)))
+
+    @property
+    def weights_per_item(self) -> int:
+        """Weights of a chunk that a work-item stages."""
+        return self.tile_k * self.rows // self.work_group_size
 
     @property
     def line(self) -> int:
@@ -101,6 +106,10 @@ class ConnectedTiledKernel(MatrixKernel[ConnectedTiledTile, ConnectedOperation])
             reason="weights of a codebook have no zero to fill up chunks with",
             holds=lambda t, o: o.storage not in (CODEBOOK8, CODEBOOK4),
         ),
+        Constraint(
+            reason="a work-item has no registers to decode more than a vector of a chunk's weights beside 64 sums",
+            holds=lambda t, o: o.storage == FLOAT32 or t.results < 64 or t.weights_per_item <= 4,
+        ),
     )
     cpu_tiles = (ConnectedTiledTile(tile_m=8, vectors=2, group_m=1, group_n=1, tile_k=8),)
     # By the hot loops of clprune.offline: 8x8 results, as conv_tiled's; chunks of four where eight leave no room for
@@ -109,9 +118,9 @@ class ConnectedTiledKernel(MatrixKernel[ConnectedTiledTile, ConnectedOperation])
         ConnectedTiledTile(tile_m=8, vectors=2, group_m=16, group_n=16),
         ConnectedTiledTile(tile_m=8, vectors=2, group_m=32, group_n=8),
         ConnectedTiledTile(tile_m=8, vectors=2, group_m=16, group_n=8),
-        ConnectedTiledTile(tile_m=8, vectors=2, group_m=8, group_n=8, tile_k=4),
+        ConnectedTiledTile(tile_m=8, vectors=2, group_m=16, group_n=8, tile_k=4),
+        ConnectedTiledTile(tile_m=4, vectors=2, group_m=16, group_n=8),
         ConnectedTiledTile(tile_m=8, vectors=2, group_m=32, group_n=4, tile_k=4),
-        ConnectedTiledTile(tile_m=8, vectors=2, group_m=16, group_n=4, tile_k=4),
         ConnectedTiledTile(tile_m=8, vectors=1, group_m=16, group_n=4, tile_k=4),
         ConnectedTiledTile(tile_m=4, vectors=1, group_m=16, group_n=4),
     )

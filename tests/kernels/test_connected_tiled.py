@@ -23,6 +23,7 @@ from tests.imaginary import imaginary_device
 WORKLOADS = (Workload(seed=1), Workload(seed=2, kept_share=0.25), Workload(seed=3, kept_share=0.0))
 SMALL = ConnectedTiledTile(tile_m=4, vectors=1, group_m=16, group_n=4)
 WIDE = ConnectedTiledTile(tile_m=8, vectors=2, group_m=16, group_n=8)
+FEW_COLUMNS = dataclasses.replace(WIDE, tile_k=4)
 
 
 def layer(images: int, inputs: int, outputs: int, *, storage: str = "float32") -> ConnectedOperation:
@@ -55,9 +56,9 @@ def split(tile: ConnectedTiledTile, splits: int) -> ConnectedTiledTile:
         (dataclasses.replace(SMALL, tile_k=4, group_n=8), layer(19, 9, 67)),
         (ConnectedTiledTile(tile_m=8, vectors=2, group_m=1, group_n=1), layer(7, 31, 9)),
         (split(SMALL, 2), layer(17, 67, 33)),
-        (split(WIDE, 8), layer(67, 300, 67, storage="int8")),
-        (WIDE, layer(33, 65, 67, storage="int8")),
-        (WIDE, layer(33, 65, 67, storage="float16")),
+        (split(FEW_COLUMNS, 8), layer(67, 300, 67, storage="int8")),
+        (FEW_COLUMNS, layer(33, 65, 67, storage="int8")),
+        (FEW_COLUMNS, layer(33, 65, 67, storage="float16")),
         (SMALL, padded(19)),
     ],
     ids=["odd", "two row groups", "16 columns", "4 columns", "one item", "two splits", "int8, 8 splits", "int8",
@@ -127,6 +128,17 @@ def test_default_tile_fills_the_card(name: str) -> None:
 def test_columns_are_shared_out_only_where_there_are_many() -> None:
     reason = CONNECTED_TILED.rejection(split(SMALL, 4), layer(17, 127, 33), imaginary_device())
     assert reason == "columns are shared out where there are many"
+
+
+def test_coded_weights_come_in_short_chunks_beside_many_sums() -> None:
+    device = card(architecture_by_name("sm_90"))
+    reason = CONNECTED_TILED.rejection(WIDE, layer(64, 512, 512, storage="float16"), device)
+    assert reason == "a work-item has no registers to decode more than a vector of a chunk's weights beside 64 sums"
+    coded, plain = (
+        CONNECTED_TILED.default_tile(layer(64, 25088, 4096, storage=storage), device)
+        for storage in ("float16", "float32")
+    )
+    assert (coded.tile_k, plain.tile_k) == (4, 8)
 
 
 @pytest.mark.parametrize("tile", CONNECTED_TILED.gpu_tiles, ids=str)

@@ -26,6 +26,7 @@ from clprune.kernels.matrix_unit import best_precision
 from clprune.kernels.pointwise import POINTWISE
 from clprune.kernels.pool import AVERAGE_POOL, MAX_POOL, AveragePoolOperation, MaxPoolOperation, pool_operation
 from clprune.kernels.softmax import SOFTMAX, SoftmaxOperation
+from clprune.kernels.sparse_conv_tiled import SPARSE_CONV_TILED
 from clprune.kernels.storage import FLOAT16, FLOAT32
 from clprune.kernels.winograd_operation import OUTPUT_TILES, WinogradOperation, winograd_operation
 from clprune.kernels.winograd_tiled import WINOGRAD_TILED
@@ -131,6 +132,11 @@ def _depthwise() -> list[ConvOperation]:
     return [conv_operation(problem, activation="relu6") for problem in problems]
 
 
+def _sparse_convolutions() -> list[ConvOperation]:
+    """Of VGG16 those whose inputs have enough channels for chunks."""
+    return [operation for operation in _convolutions() if operation.problem.in_channels > 3]
+
+
 def _fully_connected(batches: Sequence[int] = BATCHES) -> list[ConnectedOperation]:
     layers = [ConnectedProblem(batch=n, inputs=25088, outputs=4096) for n in batches]
     storages = (FLOAT32, FLOAT16)
@@ -165,6 +171,7 @@ _REPRESENTATIVE: Mapping[str, Callable[[], Sequence[Any]]] = {
     DEPTHWISE.name: _depthwise,
     MAX_POOL.name: _max_pools,
     AVERAGE_POOL.name: lambda: [_average_pool(n) for n in BATCHES],
+    SPARSE_CONV_TILED.name: _sparse_convolutions,
     WINOGRAD_TILED.name: _winograd,
     SOFTMAX.name: lambda: [SoftmaxOperation(count=n, length=1000) for n in BATCHES],
 }
