@@ -140,10 +140,9 @@ class SparseConvTiledKernel(ConvolutionKernel[SparseConvTiledTile, ConvOperation
             (4, 8, 4, 8, (32, 16, 8)),
             (4, 7, 4, 8, (32, 16, 8, 4)),
             (8, 4, 4, 8, (32, 16, 8, 4)),
-            (8, 4, 1, 4, (8, 4)),
             (4, 4, 2, 4, (8, 4, 2)),
-            (2, 4, 1, 4, (8, 4, 2)),
-            (4, 2, 1, 4, (4, 2)),
+            (2, 4, 2, 4, (8, 4, 2)),
+            (4, 2, 2, 4, (4, 2)),
         )
         for columns in widths
     )
