@@ -58,10 +58,12 @@ INPUT(offset${k}, place${n}, ${e})
     offset${k} = group_list[${first + tile_k + k} + staged_entry];
 % endfor
 </%def>
+## Compilers see that vectors lie where vectors begin. (Oclgrind 21.10 stores one that was put together, by an assignment, as
+## undefined, then part by part.)
 <%def name="stage_inputs(half)">
 % for k in range(0, tile_k, entries):
 % for n in range(0, width, images_at_once):
-    *(__local ${vector_type("float", stage_width)} *)(staged_x + ${half * tile_k * line + k * line + n} + staged_place) = next_x${k}_${n};
+    ${vector_store(stage_width, f"next_x{k}_{n}", f"staged_x + {half * tile_k * line + k * line + n} + staged_place")}
 % endfor
 % endfor
 </%def>
@@ -135,7 +137,7 @@ void connected_tiled(__global const float *restrict x,
 % endif
     __global const int *group_list = offsets + blocks[m_group * ${group_m * 6}] + first_column;
     __global const ${storages.stored_type()} *w = weights + blocks[m_group * ${group_m * 6} + 2] + first_column * ${group_rows} + item * ${weight_width};
-    const int staged_entry = item % ${entries}, staged_image = item / ${entries} * ${stage_width};
+    const int staged_row = item / ${entries}, staged_entry = item - staged_row * ${entries}, staged_image = staged_row * ${stage_width};
     const int staged_place = staged_entry * ${line} + staged_image;
 % for n in range(0, width, images_at_once):
 % if is_filled:
