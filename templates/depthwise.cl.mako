@@ -50,16 +50,6 @@
         if stride_x == 1:
             return vector_load(vector_width, pointer)
         return f"({T})({', '.join(f'({pointer})[{lane * stride_x}]' for lane in range(vector_width))})"
-
-    def runs(count):
-        """First number and length of the loads that bring `count` neighbouring values."""
-        whole = count // 4 * 4
-        return [(first, 4) for first in range(0, whole, 4)] + [(whole, count - whole)] * (count > whole)
-
-    def element(name, number, count):
-        """Value number `number` of what `load_run` brought."""
-        first, length = next(run for run in runs(count) if run[0] <= number < sum(run))
-        return f"{name}_{first}" + (f".s{number - first}" if length > 1 else "")
 %>
 ${common.multiply_add_macro()}
 ${common.activation_function(activation, vector_width)}
@@ -69,20 +59,17 @@ ${common.activation_function(activation, vector_width)}
 #define ${name}(a, b) ((${T})(${", ".join(f"({'ab'[lane // vector_width]}).s{lane % vector_width:x}" for lane in range(first, 2 * vector_width, 2))}))
 % endfor
 % endif
-## <name>_<number of the first>: `count` neighbouring values.
-<%def name="load_run(name, pointer, count)">
-% for first, length in runs(count):
-        const ${vector_type("float", length)} ${name}_${first} = ${vector_load(length, f"{pointer} + {first}")};
-% endfor
-</%def>
 ## x<line>_<column of the window>: inputs of input row `line`. Of every second pixel two vectors are loaded and put together
 ## where a real CPU's compiler makes instructions of that; elsewhere it becomes shuffles with undefined lanes.
 <%def name="load_line(line)">
             __global const float *p${line} = in + ${line} * x_pitch;
 % if is_shared:
-            ${load_run(f"in{line}", f"p{line}", line_width)}
+## One by one: compilers make vectors of them where a device has loads of vectors of any place.
+% for number in range(line_width):
+            const float in${line}_${number} = p${line}[${number}];
+% endfor
 % for x, column in enumerate(columns):
-            const ${T} x${line}_${x} = (${T})(${", ".join(element(f"in{line}", lane * stride_x + column, line_width) for lane in range(vector_width))});
+            const ${T} x${line}_${x} = (${T})(${", ".join(f"in{line}_{lane * stride_x + column}" for lane in range(vector_width))});
 % endfor
 % elif stride_x == 2 and vector_width > 1:
 #ifdef HAS_CPU_PREFETCH
@@ -142,16 +129,11 @@ void depthwise(__global const float *restrict x,
         __global float *out = y + y_origin + image * y_image_stride + (size_t)channel * y_channel_stride + row * y_pitch;
         __global const float *w = weights + channel * ${size_y * size_x};
         const ${T} first_sum = (${T})(bias[channel]);
-% if is_shared:
-        ${load_run("weight", "w", size_y * size_x)}
-% for place in range(size_y * size_x):
-        const ${T} w${place} = (${T})(${element("weight", place, size_y * size_x)});
-% endfor
-        const int wanted = vector_in_row * ${vector_width};
-% else:
 % for place in range(size_y * size_x):
         const ${T} w${place} = (${T})(w[${place}]);
 % endfor
+% if is_shared:
+        const int wanted = vector_in_row * ${vector_width};
 % endif
 % if stored == vector_width:
         ${"{" if is_shared else f"for (int wanted = 0; wanted < out_width; wanted += {vector_width}) {{"}
