@@ -89,8 +89,8 @@ def all_offers(session: Session, networks: Sequence[str], forms: Sequence[str]) 
     with tempfile.TemporaryDirectory() as folder:
         for network in [shapes_of(name, Path(folder)) for name in networks]:
             for form in forms:
-                forms = weight_forms(network, form, UnitRows.on(session.info))
-                plan = make_plan(network, session.info, forms=forms)
+                found = weight_forms(network, form, UnitRows.on(session.info))
+                plan = make_plan(network, session.info, forms=found)
                 offers = offers_to_tune(plan.steps)
                 yield from (offer for offer in offers if offer.is_likely or offer.kernel is CONV)
 
