@@ -1,9 +1,9 @@
 """Tiles that come with the library: winners measured on devices of a class, for the shapes of well-known networks.
 
 A table is a JSON file in the folder `tables`, written by `python -m tools.shipped` from tuning runs. It serves devices
-of the same driver family with as many lanes; of several the one whose caches are most like. What it holds are hints:
-its tiles pass the same door as everybody's (`Kernel.tile_of`) and are tried on small problems before their first use. A
-kernel's source may have changed since: parameters that are new take their defaults.
+of the same driver family with as many lanes: first the one whose caches are most like, others with the problems that it
+lacks. What it holds are hints: its tiles pass the same door as everybody's (`Kernel.tile_of`) and are tried on small
+problems before their first use. A kernel's source may have changed since: parameters that are new take their defaults.
 """
 
 from __future__ import annotations
@@ -75,10 +75,21 @@ class Table:
 
 
 def table_for(device: DeviceInfo) -> Table | None:
-    """The shipped table for devices like this one, or None."""
+    """The shipped table for devices like this one, or None: the nearest, and problems that only others have."""
     wanted = DeviceClass.of(device)
     ranked = sorted(_tables(TABLES), key=lambda table: wanted.distance(table.device_class))
-    return ranked[0] if ranked and wanted.distance(ranked[0].device_class) < math.inf else None
+    serving = [table for table in ranked if wanted.distance(table.device_class) < math.inf]
+    if not serving:
+        return None
+    best: dict[tuple[str, str], dict[Key, ShippedBest]] = {}
+    for table in serving:
+        found: dict[tuple[str, str], dict[Key, ShippedBest]] = {}
+        for winner in table.best:
+            found.setdefault((winner.key.problem, winner.key.workload), {})[winner.key] = winner
+        best = {**found, **best}  # of a problem all kernels or none: their times are compared
+    return dataclasses.replace(
+        serving[0], best=tuple(winner for kernels in best.values() for winner in kernels.values())
+    )
 
 
 @functools.cache

@@ -192,3 +192,20 @@ def test_tables_that_are_shipped(path: Path) -> None:
         if best.tile != NO_TILE:
             assert parameters_from(best.tile).keys() <= kernel.parameters.keys()
             assert shipped.known_tile(kernel, best.tile) is not None
+
+
+def test_other_tables_serve_with_what_the_nearest_lacks(folder: Path) -> None:
+    """Of a problem all kernels come from one table, for their times are compared."""
+    own, far = tuple(CACHES), (32 << 10, 512 << 10, 16 << 20)
+    (folder / "own.json").write_text(json.dumps(content(row(layer(56), time_ms=2.0), cache_bytes=list(own))))
+    other = row(layer(56), time_ms=9.0) | {"kernel": "conv_channels", "tile": None}
+    rows = (row(layer(56), time_ms=1.0), other, row(layer(28), time_ms=5.0))
+    (folder / "far.json").write_text(json.dumps(content(*rows, cache_bytes=list(far))))
+    table = table_for(DEVICE)
+    assert table is not None and table.name == "own"
+    found = sorted((best.key.kernel, best.key.problem, best.time_ms) for best in table.best)
+    assert found == sorted([("conv", layer(28).operation.key, 5.0), ("conv", layer(56).operation.key, 2.0)])
+    (folder / "strange.json").write_text(json.dumps(content(row(layer(14)), lanes=16)))
+    shipped._tables.cache_clear()
+    table = table_for(DEVICE)
+    assert table is not None and len(table.best) == 2

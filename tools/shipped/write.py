@@ -24,7 +24,8 @@ def table_path(device: DeviceInfo) -> Path:
     """Where the table of a device's class lies."""
     found = DeviceClass.of(device)
     family = "-".join(re.findall("[a-z0-9]+", found.platform_name.lower().replace("(r)", "")))
-    return TABLES / f"{family}-{found.type}-float{found.lanes}.json"
+    caches = "".join(f"-{size >> 10}k" for size in found.cache_bytes[:2])
+    return TABLES / f"{family}-{found.type}-float{found.lanes}{caches}.json"
 
 
 def write_table(path: Path, store: Store, device: DeviceInfo) -> int:
