@@ -7,7 +7,7 @@ a layer of a small network takes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from clprune import quirks
 from clprune.device import DeviceInfo
+from clprune.errors import BuildError
 from clprune.kernels.arguments import Stage
 from clprune.kernels.signature import Parameter
 from clprune.opencl import BoundKernel, Buffer, Session
@@ -67,19 +68,16 @@ class Link:
         return [argument for argument in self.arguments if isinstance(argument, Buffer)]
 
 
-def can_chain(device: DeviceInfo, stages: Iterable[Stage]) -> bool:
-    """Whether launches of `stages` may be one on `device`.
-
-    Work-groups of several work-items would need more than functions, and have limits that only a build tells.
-    """
-    gains = quirks.gains_by_chains(device) and device.compute_units <= MOST_UNITS
-    return gains and all(stage.launch.work_group_size == 1 for stage in stages)
+def can_chain(device: DeviceInfo) -> bool:
+    """Whether small launches should be one on `device`."""
+    return quirks.gains_by_chains(device) and device.compute_units <= MOST_UNITS
 
 
 def chained(session: Session, links: Sequence[Link]) -> tuple[BoundKernel, ...]:
-    """Kernels that do what the launches of `links` would do one after another: small ones many at a time, others alone.
+    """Kernels that do what the launches of `links` would do one after another: small ones many at a time, others alone,
+    and those whose work-groups have several work-items.
 
-    Raises BuildError and LaunchError.
+    Raises BuildError, also for a launch that a limit of its built kernel forbids, and LaunchError.
     """
     parts = list(_parts(links, units=session.info.compute_units))
     alone = [link for part in parts if len(part) == 1 for link in part]
@@ -91,14 +89,15 @@ def _parts(links: Sequence[Link], *, units: int) -> Iterator[list[Link]]:
     """Links that can be one chain."""
 
     def sort(link: Link) -> tuple[bool, tuple[str, ...]]:
-        return link.flops <= MOST_FLOPS * units, link.options
+        is_single = link.stage.launch.work_group_size == 1
+        return is_single and link.flops <= MOST_FLOPS * units, link.options
 
-    for (is_small, _), run in itertools.groupby(links, sort):
+    for (can_join, _), run in itertools.groupby(links, sort):
         part: list[Link] = []
         buffers: set[Buffer] = set()
         for link in run:
             grown = buffers.union(link.buffers)
-            if part and (not is_small or len(grown) >= MOST_BUFFERS):
+            if part and (not can_join or len(grown) >= MOST_BUFFERS):
                 yield part
                 part, grown = [], set(link.buffers)
             part.append(link)
@@ -107,14 +106,14 @@ def _parts(links: Sequence[Link], *, units: int) -> Iterator[list[Link]]:
 
 
 def _alone(session: Session, link: Link) -> BoundKernel:
-    program = session.build(link.source, options=link.options)
-    launch = link.stage.launch
-    return session.bind(
-        session.kernel(program, link.stage.name),
-        global_size=launch.global_size,
-        local_size=launch.local_size,
-        arguments=link.arguments,
+    launch, kernel = (
+        link.stage.launch,
+        session.kernel(session.build(link.source, options=link.options), link.stage.name),
     )
+    reason = kernel.obstacle(session.info, work_group_size=launch.work_group_size)
+    if reason is not None:
+        raise BuildError(f"{link.stage.name}: {reason}", log="", source=link.source)
+    return session.bind(kernel, global_size=launch.global_size, local_size=launch.local_size, arguments=link.arguments)
 
 
 def _chain(session: Session, links: Sequence[Link]) -> BoundKernel:

@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 
 from clprune import chaining, quirks
-from clprune.chaining import MOST_BUFFERS, MOST_UNITS, Link, _parts, can_chain, chain_source
+from clprune.candidate import Candidate, compare_outputs
+from clprune.chaining import MOST_BUFFERS, MOST_UNITS, Link, _parts, can_chain, chain_source, chained
 from clprune.darknet.network import Network, load_network
 from clprune.darknet.random_weights import random_weights
 from clprune.errors import BuildError
-from clprune.kernels.arguments import Launch, Stage
-from clprune.kernels.signature import signature
+from clprune.kernels.arguments import Case, Expected, Launch, Scratch, Stage
+from clprune.kernels.catalogue import built_in_kernels
+from clprune.kernels.signature import in_order, signature
+from clprune.kernels.workload import Workload
+from clprune.launching import BoundStages
 from clprune.opencl import Buffer, Program, Session
 from clprune.runner import Runner, binding
 from tests.runner.conftest import images
@@ -127,15 +131,10 @@ def test_launches_where_the_driver_refuses_the_chain(
         np.testing.assert_array_equal(apart(images(network, 5)), wanted)
 
 
-def test_work_groups_of_several_items_are_not_chained(device_context: Session) -> None:
-    single, several = (stage(size) for size in (1, 4))
-    assert can_chain(device_context.info, [single, single])
-    assert not can_chain(device_context.info, [single, several])
-
-
 def test_devices_of_many_units_are_left_alone(device_context: Session) -> None:
     many = dataclasses.replace(device_context.info, compute_units=MOST_UNITS + 1)
-    assert not can_chain(many, [stage(1)])
+    assert can_chain(device_context.info)
+    assert not can_chain(many)
 
 
 def stage(size: int) -> Stage:
@@ -159,10 +158,12 @@ def buffer() -> Buffer:
     return Buffer(None, nbytes=4)
 
 
-def test_large_launches_and_many_buffers_part_a_chain() -> None:
+def test_large_launches_others_work_groups_and_many_buffers_part_a_chain() -> None:
     shared = buffer()
     small, large = link(shared), link(shared, flops=1e9)
     assert [len(part) for part in _parts([small, small, large, large, small], units=2)] == [2, 1, 1, 1]
+    several = dataclasses.replace(small, stage=stage(4))
+    assert [len(part) for part in _parts([small, several, several, small, small], units=2)] == [1, 1, 1, 2]
     many = [link(shared, *(buffer() for _ in range(9))) for _ in range(30)]
     parts = list(_parts(many, units=2))
     assert [item for part in parts for item in part] == many
@@ -176,3 +177,41 @@ def test_numbers_are_part_of_the_source_exactly() -> None:
     assert "(uint3)(4, 3, 1)" in source
     assert f"as_float({np.float32(0.1).view(np.uint32)}u)" in source
     assert "f__0(" in source and "f__1(" in source
+
+
+def test_every_kernel_can_be_part_of_a_chain(device_context: Session) -> None:
+    """One chain of all kernels, each at its default tile for an operation of its own, and all of them are right."""
+    links, candidates = [], []
+    for kernel in built_in_kernels():
+        operation = kernel.sample_operations()[0]
+        tile = kernel.default_tile(operation, device_context.info)
+        stages = kernel.stages(tile, operation)
+        case = kernel.case(tile, operation, kernel.sample(operation, Workload()))
+        candidate, arguments = on_device(device_context, case)
+        candidates.append(candidate)
+        source = kernel.source(tile, operation)
+        for part in stages:
+            parameters = signature(source, part.name)
+            values = in_order(part.name, parameters, arguments, takes=part.takes)
+            links.append(Link(flops=0, source=source, options=(), stage=part, parameters=parameters, arguments=values))
+    launches = chained(device_context, links)
+    assert len(launches) < len(links) / 4
+    for launch in launches:
+        launch.enqueue()
+    for candidate in candidates:
+        compare_outputs(device_context, candidate)
+
+
+def on_device(session: Session, case: Case) -> tuple[Candidate, dict[str, Any]]:
+    """A case's arguments on the device, and a candidate that says what must come out."""
+    arguments: dict[str, Any] = {}
+    outputs = []
+    for name, argument in case.arguments.items():
+        if isinstance(argument, Expected):
+            arguments[name] = session.buffer_from(argument.initial)
+            outputs.append((arguments[name], argument))
+        elif isinstance(argument, Scratch):
+            arguments[name] = session.empty_buffer(argument.size_bytes)
+        else:
+            arguments[name] = session.buffer_from(argument) if isinstance(argument, np.ndarray) else argument
+    return Candidate(bound=BoundStages(kernels=()), outputs=tuple(outputs)), arguments

@@ -105,8 +105,7 @@ def bind_plan(session: Session, plan: Plan, weights: Weights, *, check: Callable
         view(content, plan.layouts[tensor])[:] = layer_values(layer, plan.network, weights).weights
         session.write(tensors[tensor], content)
     binder = _Binder(session=session, plan=plan, weights=weights, tensors=tensors, check=check)
-    stages = (stage for step in plan.steps for stage in step.kernel.stages(step.tile, step.operation))
-    chain = _bind_chain(binder) if can_chain(session.info, stages) else None
+    chain = _bind_chain(binder) if can_chain(session.info) else None
     steps, scratch, launches = chain or _bind_launches(binder)
     session.finish()
     plan = dataclasses.replace(plan, steps=tuple(bound.step for bound in steps))
@@ -117,7 +116,9 @@ _Bound: TypeAlias = tuple[tuple[BoundStep, ...], list[Buffer], tuple[BoundKernel
 
 
 def _bind_chain(binder: _Binder) -> _Bound | None:
-    """(steps, scratch, launches) with many steps in a launch; None where the driver does not build that."""
+    """(steps, scratch, launches) with many steps in a launch; None where the driver does not build that, or one of
+    the kernels cannot run.
+    """
     prepared = binder.prepare_all([(step, None) for step in binder.plan.steps])
     scratch = _shared_scratch(binder.session, [item.arguments for item in prepared])
     steps = tuple(binder.bind(item, scratch) for item in prepared)
