@@ -107,8 +107,8 @@ class ConnectedTiledKernel(MatrixKernel[ConnectedTiledTile, ConnectedOperation])
             holds=lambda t, o: o.storage not in (CODEBOOK8, CODEBOOK4),
         ),
         Constraint(
-            reason="a work-item has no registers to decode more than a vector of a chunk's weights beside 64 sums",
-            holds=lambda t, o: o.storage == FLOAT32 or t.results < 64 or t.weights_per_item <= 4,
+            reason="a work-item has no registers to decode more of a chunk's weights, or short chunks, beside 64 sums",
+            holds=lambda t, o: o.storage == FLOAT32 or t.results < 64 or (t.weights_per_item <= 4 < t.tile_k),
         ),
     )
     cpu_tiles = (ConnectedTiledTile(tile_m=8, vectors=2, group_m=1, group_n=1, tile_k=8),)
