@@ -90,7 +90,7 @@ def run_kernel(session: Session, kernel: Kernel[Any, Any], result: Result, optio
     points = covering_points(
         kernel,
         session.info,
-        pairs=options.pairs and len(kernel.own_tiles(session.info)) > 1,  # with one, it is for other devices
+        pairs=options.pairs,
         hands=tuple(options.hands),
         longest_source=options.longest_source,
         left_out=tuple(tuple(values.items()) for values in options.wrong.get(kernel.name, ())),
