@@ -32,8 +32,7 @@ MOST_UNITS = 16
 #: is won, and more would be lost where others wait for its last task.
 MOST_FLOPS = 5e7
 
-#: Turns of waiting for others, each some 20 to 50 ns, after which a work-item goes; and so many of them for each
-#: compute unit.
+#: Turns of waiting for others after which a work-item goes; and so many of them for each compute unit.
 PATIENCE = 4000
 ITEMS_PER_UNIT = 8
 
@@ -106,10 +105,8 @@ def _parts(links: Sequence[Link], *, units: int) -> Iterator[list[Link]]:
 
 
 def _alone(session: Session, link: Link) -> BoundKernel:
-    launch, kernel = (
-        link.stage.launch,
-        session.kernel(session.build(link.source, options=link.options), link.stage.name),
-    )
+    launch = link.stage.launch
+    kernel = session.kernel(session.build(link.source, options=link.options), link.stage.name)
     reason = kernel.obstacle(session.info, work_group_size=launch.work_group_size)
     if reason is not None:
         raise BuildError(f"{link.stage.name}: {reason}", log="", source=link.source)
