@@ -29,8 +29,12 @@ def table_path(device: DeviceInfo) -> Path:
 
 
 def write_table(path: Path, store: Store, device: DeviceInfo) -> int:
-    """Write what `store` has of a device; returns how many winners that are. Raises FileError."""
-    rows = [_row(best) for best in store.all_best(device=device_key(device))]
+    """Write what `store` has of a device, beside what else the table held; returns how many winners that are.
+
+    Raises FileError.
+    """
+    found = [_row(best) for best in store.all_best(device=device_key(device))]
+    rows = list({_problem(row): row for row in (*_rows_of(path), *found)}.values())
     rows.sort(key=lambda row: (row["kernel"], -row["kept_share"], row["unit_rows"], row["problem"]))
     facts = {field.name: getattr(device, field.name) for field in dataclasses.fields(StoredDevice)[1:]}
     head = {
@@ -43,6 +47,16 @@ def write_table(path: Path, store: Store, device: DeviceInfo) -> int:
     lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
     write_atomically(path, json.dumps(head, indent=1).removesuffix("\n}") + f',\n "best": [\n{lines}\n ]\n}}\n')
     return len(rows)
+
+
+def _rows_of(path: Path) -> list[dict[str, Any]]:
+    """Of a table that this version reads; what another has measured is measured anew."""
+    table = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return list(table["best"]) if table.get("format") == FORMAT else []
+
+
+def _problem(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("kernel", "problem", "kept_share", "unit_rows"))
 
 
 def _row(best: Best) -> dict[str, Any]:
