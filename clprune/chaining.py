@@ -25,6 +25,9 @@ from clprune.rendering import render
 #: Buffers of a chain, with its own: what fits into the 1024 bytes of arguments that every device takes.
 MOST_BUFFERS = 128
 
+#: Launches of a chain: a driver's time for one grows with the square of them, and so does the search for the next.
+MOST_LINKS = 64
+
 #: Compute units at most: with more, taking work-groups one by one from a common counter has not been tried.
 MOST_UNITS = 16
 
@@ -96,7 +99,7 @@ def _parts(links: Sequence[Link], *, units: int) -> Iterator[list[Link]]:
         buffers: set[Buffer] = set()
         for link in run:
             grown = buffers.union(link.buffers)
-            if part and (not can_join or len(grown) >= MOST_BUFFERS):
+            if part and (not can_join or len(part) >= MOST_LINKS or len(grown) >= MOST_BUFFERS):
                 yield part
                 part, grown = [], set(link.buffers)
             part.append(link)

@@ -83,7 +83,7 @@ def wanted(device_context: Session, network: Network, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"ITEMS_PER_UNIT": 1, "PATIENCE": 0}, {"MOST_BUFFERS": 20}, {"MOST_FLOPS": 5e4}],
+    [{}, {"ITEMS_PER_UNIT": 1, "PATIENCE": 0}, {"MOST_BUFFERS": 20}, {"MOST_LINKS": 3}, {"MOST_FLOPS": 5e4}],
     ids=str,
 )
 def test_same_answers(
@@ -97,7 +97,7 @@ def test_same_answers(
     for name, value in settings.items():
         monkeypatch.setattr(chaining, name, value)
     with runner(device_context, network) as together:
-        is_whole = not settings.keys() & {"MOST_BUFFERS", "MOST_FLOPS"}
+        is_whole = not settings.keys() & {"MOST_BUFFERS", "MOST_LINKS", "MOST_FLOPS"}
         assert (len(together.bound.launches) == 1) == is_whole
         assert len(together.bound.launches) < len(together.bound.steps)
         for _ in range(20):

@@ -186,13 +186,14 @@ class _Binder:
     weights: Weights
     tensors: Mapping[int, Buffer]
     check: Callable[[], None] | None = None
+    sources: dict[Choice, str] = field(default_factory=dict)
     packed: dict[tuple[Layer | None, int | None, bool, Choice], Future[PackedArrays]] = field(default_factory=dict)
     copied: dict[Hashable, tuple[Buffer, Any]] = field(default_factory=dict)
     copied_bytes: int = 0
 
     def build_all(self, steps: Sequence[Chosen]) -> list[_Built]:
         """Steps with their built stages, with the safe tile where the planned one cannot run."""
-        sources = [step.kernel.source(step.tile, step.operation) for step in steps]
+        sources = [self._source(step) for step in steps]
         options = [step.kernel.build_options(self.session.info) for step in steps]
         self.session.build_together(zip(sources, options, strict=True))
         return [_build(self.session, step, source) for step, source in zip(steps, sources, strict=True)]
@@ -246,7 +247,7 @@ class _Binder:
     def links(self, prepared: _Prepared, scratch: Sequence[Buffer]) -> Iterator[Link]:
         """The launches of the step, with the first buffers of `scratch` as its scratch arguments."""
         step, arguments = prepared.step, _with_scratch(prepared.arguments, scratch)
-        source = step.kernel.source(step.tile, step.operation)
+        source = self._source(step)
         options = step.kernel.build_options(self.session.info)
         for stage in step.kernel.stages(step.tile, step.operation):
             parameters = signature(source, stage.name)
@@ -259,6 +260,11 @@ class _Binder:
                 parameters=parameters,
                 arguments=values,
             )
+
+    def _source(self, step: Chosen) -> str:
+        if step.choice not in self.sources:
+            self.sources[step.choice] = step.kernel.source(step.tile, step.operation)
+        return self.sources[step.choice]
 
     def _packed(self, step: Chosen, threads: ThreadPoolExecutor) -> Future[PackedArrays]:
         """What one of `threads` packs, or has packed for another image."""
