@@ -1,4 +1,4 @@
-"""Compile every kernel's GPU configurations for GPUs that are not there, and write docs/results/offline-gpu.md.
+"""Compile every kernel's GPU configurations for GPUs that are not there; write docs/results/offline-gpu.md and .csv.
 
 Installs clang and its libraries with apt-get where it may (root, Debian or Ubuntu). Fails when a default GPU
 configuration spills registers or uses private memory.
@@ -6,6 +6,8 @@ configuration spills registers or uses private memory.
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import platform
 import shutil
@@ -43,8 +45,15 @@ from tools.offline.survey import Row, lane_distance, survey
 from tools.terminal import COUNT, options, run_command
 
 PACKAGES = ("clang-15", "llvm-15", "libclc-15", "rocm-device-libs")
+#: What a row of details has of a build's report.
+REPORTED = ("registers", "scalar_registers", "local_mem_bytes", "spill_bytes", "scratch_bytes")
 #: Of the hot loop: share of multiply-adds, how many one turn has, loads per multiply-add, barriers of a turn.
-LOOP_COLUMNS = ("multiply-adds", "per turn", "loads each", "barriers")
+LOOP_COLUMNS = ("loop_multiply_add_share", "loop_multiply_adds", "loop_loads_per_multiply_add", "loop_barriers")
+#: `operations` is the first of those that share a source.
+DETAILS = (
+    *("architecture", "kernel", "tile", "is_default", "operations", *REPORTED, "occupancy", "limit", *LOOP_COLUMNS),
+    "lanes_apart",
+)
 
 POOR_OCCUPANCY = 0.25
 POOR_LANE_DISTANCE = 2
@@ -67,6 +76,7 @@ def main(out: Path, workers: int | None, *, only_predictions: bool) -> None:
         return
     rows = _progress(survey(toolchain, ARCHITECTURES, workers=workers))
     write_atomically(out, _document(toolchain, rows))
+    write_atomically(out.with_suffix(".csv"), _details(rows))
     failures = [row for row in rows if row.fails]
     print(f"{len(rows)} builds for {len(ARCHITECTURES)} architectures, written to {out}")
     for row in failures:
@@ -125,20 +135,17 @@ def _document(toolchain: Toolchain, rows: Sequence[Row]) -> str:
         *("## Hot loops of the default tiles", HOT_LOOPS, _hot_loops(rows)),
         *("## Estimated times", ESTIMATES, _estimates(rows)),
     ]
-    for architecture in ARCHITECTURES:
-        of_this = [row for row in rows if row.architecture == architecture]
-        parts += [f"## {architecture.name}: {architecture.card}", _details(of_this)]
     return "\n\n".join(parts) + "\n"
 
 
 EXPLANATION = (
     "Each kernel of the catalogue is rendered for layers of VGG16 at each of its GPU configurations (and some more "
-    "tiles, in italics, to compare with), compiled, and its registers, local memory (bytes per work-group), spills "
+    "tiles, to compare with), compiled, and its registers, local memory (bytes per work-group), spills "
     "and scratch (bytes per work-item) are read from the compiler's report. Occupancy is the share of the most "
     "warps that a compute unit can hold, computed from the architecture's published limits "
     "(`clprune/offline/architectures.py`). *Lanes apart*: float32 values between what neighbouring work-items of "
-    "dimension 0 read; 1 is coalesced. A spill or scratch use in a configuration that is not in italics fails "
-    "the command."
+    "dimension 0 read; 1 is coalesced. A spill or scratch use in a default configuration fails the command. Every "
+    "build has a row in `offline-gpu.csv`."
 )
 SUMMARY = "Most registers per work-item / least occupancy / most bytes of spills and scratch."
 HOT_LOOPS = (
@@ -361,37 +368,38 @@ def _estimate_text(tiles: Sequence[Any], results: Sequence[tuple[Any, Estimate]]
 
 
 def _details(rows: Sequence[Row]) -> str:
-    scalar = {} if all(row.report.scalar_registers == 0 for row in rows) else {"scalar_registers": "scalar registers"}
-    figures = {"registers": "registers", **scalar, "local_mem_bytes": "local memory"}
-    figures |= {"spill_bytes": "spills", "scratch_bytes": "scratch"}
-    lines = []
+    """A line of comma-separated values for every build."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(DETAILS)
     for row in rows:
-        subject, tile = row.subject, _tile_text(row.subject.tile)
+        subject, report = row.subject, row.report
         distances = {lane_distance(subject.kernel, subject.tile, operation) for operation in subject.operations}
-        lines.append(
+        writer.writerow(
             [
+                row.architecture.name,
                 subject.kernel.name,
-                tile if subject.is_default else f"*{tile}*",
+                _tile_text(subject.tile),
+                "yes" if subject.is_default else "no",
                 _operations_text(subject.operations),
-                *(str(getattr(row.report, name)) for name in figures),
-                f"{row.occupancy.share:.0%}",
+                *(getattr(report, name) for name in REPORTED),
+                f"{row.occupancy.share:.2f}",
                 row.occupancy.limit,
                 *_loop_columns(row),
-                ", ".join("-" if distance is None else str(distance) for distance in distances),
+                " ".join("-" if distance is None else str(distance) for distance in distances),
             ]
         )
-    columns = ["kernel", "tile", "operations", *figures.values(), "occupancy", "limit", *LOOP_COLUMNS, "lanes apart"]
-    return _table(columns, lines)
+    return text.getvalue()
 
 
 def _loop_columns(row: Row) -> list[str]:
-    """As LOOP_COLUMNS say; dashes where nothing is multiplied."""
+    """As LOOP_COLUMNS say; empty where nothing is multiplied."""
     loop = row.report.loop
     products = loop.fmas + loop.matrix_instructions
     if not products:
-        return ["-"] * len(LOOP_COLUMNS)
+        return [""] * len(LOOP_COLUMNS)
     loads = loop.global_loads + loop.local_loads + loop.scalar_loads
-    return [f"{loop.share:.0%}", str(products), f"{loads / products:.2f}", str(loop.barriers)]
+    return [f"{loop.share:.3f}", str(products), f"{loads / products:.2f}", str(loop.barriers)]
 
 
 def _name(row: Row) -> str:
