@@ -31,6 +31,7 @@
 %>
 ${common.multiply_add_macro()}
 ${common.activation_function(activation, 4)}
+${register_tile.place_macros()}
 ${register_tile.pair_macro()}
 ## Input at `offset` of the image at `place`, or so many images behind it. AMD's loads add 32 bits of a work-item to a base
 ## that the warp shares.
@@ -46,16 +47,22 @@ INPUT(offset${k}, place${n + e}, 0)
 INPUT(offset${k}, place${n}, ${e})
 % endif
 </%def>
+## Of the list the entry that this work-item fetches of those from `k` on.
+<%def name="entry(k)" buffered="True" filter="trim">
+*BEHIND(int, group_list + ${k}, entry_place)
+</%def>
 <%def name="declare_inputs()">
+        uint entry_place = staged_entry * (uint)sizeof(int);
         ${vector_type("float", stage_width)} ${", ".join(f"next_x{k}_{n}" for k in range(0, tile_k, entries) for n in range(0, width, images_at_once))};
-        int ${", ".join(f"offset{k} = group_list[{k} + staged_entry]" for k in range(0, tile_k, entries))};
+        int ${", ".join(f"offset{k} = {entry(k)}" for k in range(0, tile_k, entries))};
 </%def>
 <%def name="fetch_inputs(first)">
+    HIDE(entry_place);
 % for k in range(0, tile_k, entries):
 % for n in range(0, width, images_at_once):
     next_x${k}_${n} = (${vector_type("float", stage_width)})(${", ".join(capture(local.input, k, n, e) for e in range(stage_width))});
 % endfor
-    offset${k} = group_list[${first + tile_k + k} + staged_entry];
+    offset${k} = ${entry(first + tile_k + k)};
 % endfor
 </%def>
 ## Compilers see that vectors lie where vectors begin. (Oclgrind 21.10 stores one that was put together, by an assignment, as
@@ -136,7 +143,7 @@ void connected_tiled(__global const float *restrict x,
     const int columns = min(columns_each, all_columns - first_column);
 % endif
     __global const int *group_list = offsets + blocks[m_group * ${group_m * 6}] + first_column;
-    __global const ${storages.stored_type()} *w = weights + blocks[m_group * ${group_m * 6} + 2] + first_column * ${group_rows} + item * ${weight_width};
+    __global const ${storages.stored_type()} *w = weights + blocks[m_group * ${group_m * 6} + 2] + first_column * ${group_rows};
     const int staged_row = item / ${entries}, staged_entry = item - staged_row * ${entries}, staged_image = staged_row * ${stage_width};
     const int staged_place = staged_entry * ${line} + staged_image;
 % for n in range(0, width, images_at_once):

@@ -49,6 +49,7 @@ ${common.partial_store_function(store_width)}
 ${convolution.pool_function()}
 % endif
 ${register_tile.input_macro("x")}
+${register_tile.place_macros()}
 ${register_tile.pair_macro()}
 ## Where staged position `q` of the work-group is read, from x.
 <%def name="input_place(q)" filter="trim">
@@ -115,7 +116,7 @@ void conv_tiled(__global const float *restrict x,
 % endif
     const int item = local_m * ${group_n} + local_n;
     ${register_tile.staged_places(input_place)}
-    __global const ${storages.stored_type()} *w = weights + blocks[m_group * ${group_m * 6} + 2]${f" + first_column * {group_rows}" if splits > 1 else ""} + item * ${weight_width};
+    __global const ${storages.stored_type()} *w = weights + blocks[m_group * ${group_m * 6} + 2]${f" + first_column * {group_rows}" if splits > 1 else ""};
 % for i in rows:
 % if splits == 1:
     const float bias${i} = bias[block * ${tile_m} + ${i}];

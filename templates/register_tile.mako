@@ -8,7 +8,7 @@
 ## what is multiplied is read as vectors of four.
 ##
 ## What these pieces read: the variables of clprune/kernels/register_tile.py; of the kernel
-##   columns, group_list, w   the list's length with its fill, where it begins, and this work-item's first weights
+##   columns, group_list, w   the list's length with its fill, where it begins, and the work-group's first weights
 ##   item, local_m, local_n   its number in the work-group, and its places along rows and positions
 ##   c<row>_<part>            its results, float4, which have their first values
 ##   INPUT(offset, place)     stage_width inputs of a list's entry, a multiple of stage_width positions behind its first
@@ -38,6 +38,20 @@
 % else:
 #define INPUT(offset, place) vload${stage_width}(0, (${base} + (offset)) + (place))
 % endif
+#endif
+</%def>
+## What a work-item reads so many bytes behind an address that its warp shares. AMD's loads add 32 bits of a work-item to such
+## an address, but LLVM would keep the sum instead, an address for each work-item, and add to that in every turn: bytes that
+## are hidden from it in every turn cannot be part of that. Loads reach 4 KiB around, so that WEIGHTS(start, n) of the second
+## next chunk (n = 1) have bytes of their own.
+<%def name="place_macros()">
+#define BEHIND(type, shared, bytes) ((__global const type *)((__global const char *)(shared) + (bytes)))
+#ifdef __AMDGCN__
+#define HIDE(name) __asm__("" : "+v"(name))
+#define WEIGHTS(start, chunk) BEHIND(${storages.stored_type()}, w + (start), weight_place##chunk)
+#else
+#define HIDE(name)
+#define WEIGHTS(start, chunk) (w + ((start) + chunk * ${tile_k * group_rows}))
 #endif
 </%def>
 ## Packed multiply-adds read either half of a pair of registers, but LLVM copies the halves of a vector's second pair to
@@ -72,13 +86,13 @@
 </%def>
 ## Brings chunk `number`, counted from where the loop is, into registers.
 <%def name="fetch(number, inputs)">
-<% first = number * tile_k %>
-${inputs.fetch_inputs(first)}
+${inputs.fetch_inputs(number * tile_k)}
 % for step, start in enumerate(range(0, group_rows * tile_k, weight_width * items)):
+<% place = f"WEIGHTS({min(number, 1) * group_rows * tile_k + start}, {max(number - 1, 0)})" %>
 % if storage == "float32":
-    next_w${step} = *(__global const ${vector_type("float", weight_width)} *)(w + ${first * group_rows + start});
+    next_w${step} = *(__global const ${vector_type("float", weight_width)} *)${place};
 % else:
-    next_w${step} = ${storages.weights_at("w", first * group_rows + start, weight_width)};
+    next_w${step} = ${storages.weights_at(place, 0, weight_width)};
 % endif
 % endfor
 </%def>
@@ -119,6 +133,7 @@ ${inputs.stage_inputs(half)}
 ## the beginning of another list, or fill: it is not used.
 <%def name="turn(half, inputs)">
             {
+            HIDE(weight_place${half});
             ${fetch(half + 1, inputs)}
 #pragma unroll
             for (int k = ${half * tile_k}; k < ${(half + 1) * tile_k}; k++) {
@@ -153,6 +168,11 @@ ${inputs.stage_inputs(half)}
     __local const float4 *tile_x = (__local const float4 *)staged_x + local_n;
     __local const float4 *tile_w = (__local const float4 *)staged_w + local_m * ${tile_m // 4};
     if (columns > 0) {
+#ifdef __AMDGCN__
+        uint weight_place0 = item * ${weight_width} * (uint)sizeof(*w), weight_place1 = weight_place0 + ${tile_k * group_rows} * (uint)sizeof(*w);
+#else
+        w += item * ${weight_width};
+#endif
         ${inputs.declare_inputs()}
         ${vector_type("float", weight_width)} ${", ".join(f"next_w{number}" for number, _ in enumerate(weight_steps))};
         ${fetch(0, inputs)}

@@ -29,6 +29,7 @@ ${common.multiply_add_macro()}
 ${common.activation_function(activation, 1)}
 ${common.sum_functions()}
 ${register_tile.input_macro("v", is_aligned=True)}
+${register_tile.place_macros()}
 ${register_tile.pair_macro()}
 ${stages.input_kernel(items)}
 ## Where the work-group's tile `q` lies in its row of V.
@@ -53,7 +54,7 @@ void winograd_multiply(__global const float *restrict V,
     const int item = local_m * ${group_n} + local_n;
     __global const float *v = V + xi * ((size_t)channels * row_stride + ${gap});
     ${register_tile.staged_places(input_place)}
-    __global const float *w = values + descriptor[2] + item * ${weight_width};
+    __global const float *w = values + descriptor[2];
 % for i in rows:
 % for n in parts:
     float4 c${i}_${n} = (float4)(${c_float(0)});
