@@ -75,6 +75,7 @@
 #endif
 % else:
     const int staged_column = item / ${lanes_per_column};
+    uint entry_place = staged_column * (uint)sizeof(int);
 % endif
     const int staged_position = (item - staged_column * ${lanes_per_column}) * ${stage_width};
     const uint place0 = ${place("staged_position")};
@@ -107,8 +108,15 @@ ${inputs.fetch_inputs(number * tile_k)}
 % endfor
 % endfor
 % else:
+% if lanes_per_column % 64:
+    HIDE(entry_place);
+% endif
 % for k in range(0, tile_k, column_step):
+% if lanes_per_column % 64:
+    next_x${k}_0 = INPUT(*BEHIND(int, group_list + ${first + k}, entry_place), place0);
+% else:
     next_x${k}_0 = INPUT(group_list[${first + k} + staged_column], place0);
+% endif
 % endfor
 % endif
 </%def>

@@ -197,9 +197,7 @@ def test_hot_loop_where_registers_are_few(kernel: Kernel[Any, Any]) -> None:
     check_hot_loop(kernel, tile, operation, architecture=architecture, toolchain=toolchain, least=0.85)
 
 
-@pytest.mark.parametrize(
-    ("name", "least"), [("sm_80", 0.88), ("sm_90", 0.88), ("gfx90a", 0.84), ("gfx1030", 0.85), ("gfx1100", 0.85)]
-)
+@each_share
 @pytest.mark.parametrize("images", [64, 256])
 def test_hot_loop_of_connected_layers_of_many_images(name: str, least: float, images: int) -> None:
     """Nearly all of it is multiply-adds, too, though inputs of an image are fetched one by one."""
