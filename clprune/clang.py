@@ -5,6 +5,7 @@ clang and libclc come from the distribution (Debian 12, Ubuntu 22.04 or 24.04: c
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import subprocess
@@ -32,6 +33,14 @@ TIMEOUT_S = 120
 def find_clang() -> Path | None:
     """The first of the usual names on the path."""
     return next((Path(path) for name in _NAMES if (path := shutil.which(name))), None)
+
+
+@functools.cache
+def version(clang: Path) -> str:
+    """First line of what the compiler says of itself; empty where it says nothing."""
+    command = [str(clang), "--version"]
+    text = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False).stdout
+    return next(iter(text.splitlines()), "")
 
 
 def find_libclc() -> Path | None:

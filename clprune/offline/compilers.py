@@ -28,6 +28,7 @@ from clprune.clang import (
     linked,
     register_limit,
     run_compiler,
+    version,
     with_directive,
 )
 from clprune.errors import MissingDependencyError
@@ -83,7 +84,7 @@ class Toolchain:
         """First line of what each tool says of itself."""
         found = {}
         if self.clang is not None:
-            found["clang"] = _output([str(self.clang), "--version"]).splitlines()[0]
+            found["clang"] = version(self.clang)
         if self.ptxas is not None:
             match = re.search(r"release [\d.]+, V[\d.]+", _output([str(self.ptxas), "--version"]))
             found["ptxas"] = match[0] if match else "unknown version"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 import pyopencl as cl
 from pyopencl._cl import _Program
@@ -18,12 +16,7 @@ from clprune.opencl import binary_cache
 from clprune.opencl.codes import DRIVER_ERRORS, INVALID_BUILD_OPTIONS
 from clprune.opencl.kernels import Program
 from clprune.opencl.merging import merge_sources, part_suffix
-
-Options: TypeAlias = tuple[str, ...]
-
-#: Programs of a search that are remembered: tiles that many problems begin with have one source for all of them. Each
-#: takes some three megabytes.
-_MOST_BRIEF = 64
+from clprune.opencl.remembered import Options, RememberedPrograms
 
 
 class Programs:
@@ -43,35 +36,25 @@ class Programs:
         # A simulator's binary loses its line numbers, and renderers compile quickly.
         self._merges = not info.is_software
         self._keeps_binaries = keeps_binaries and self._merges
-        self._known: dict[tuple[str, Options], Program] = {}
-        self._brief: OrderedDict[tuple[str, Options], Program] = OrderedDict()  # the latest last
+        self._remembered = RememberedPrograms[Program]()
         self._binaries: dict[Path, _Program] = {}
         self._lock = threading.Lock()
 
     def clear(self) -> None:
         """Forget what is in memory."""
+        self._remembered.clear()
         with self._lock:
-            self._known.clear()
-            self._brief.clear()
             self._binaries.clear()
 
     def build(self, source: str, options: Options) -> Program:
         """Build a source that will be wanted again. Raises BuildError with the compiler's log."""
-        return self._find(source, options) or self._remember(source, options, self._build_and_keep(source, options))
+        found = self._find(source, options)
+        return found or self._remembered.add(source, options, self._build_and_keep(source, options))
 
     def build_briefly(self, source: str, options: Options) -> Program:
         """Build one candidate of many: only the last of them are remembered, none on disk. Raises BuildError."""
-        key = (source, options)
-        with self._lock:
-            program = self._known.get(key) or self._brief.get(key)
-        if program is None:
-            program = self.build_from_source(source, options)
-        with self._lock:
-            self._brief[key] = program
-            self._brief.move_to_end(key)
-            if len(self._brief) > _MOST_BRIEF:
-                self._brief.popitem(last=False)
-        return program
+        program = self._remembered.find_brief(source, options) or self.build_from_source(source, options)
+        return self._remembered.add_brief(source, options, program)
 
     def build_together(self, sources: Iterable[tuple[str, Options]]) -> None:
         """Build those sources that are new as one program, so that `build` finds them.
@@ -117,12 +100,11 @@ class Programs:
             if self._keeps_binaries:
                 binary_cache.store_part(self._path(source, options), whole=path, suffix=suffix)
             part = Program(built=whole.built, source=source, log=whole.log, suffix=suffix)
-            self._remember(source, options, part)
+            self._remembered.add(source, options, part)
 
     def _find(self, source: str, options: Options) -> Program | None:
         """What is in memory or, by itself or as part of another program, on disk."""
-        with self._lock:
-            known = self._known.get((source, options))
+        known = self._remembered.find(source, options)
         if known is not None or not self._keeps_binaries:
             return known
         path, suffix = self._path(source, options), ""
@@ -135,11 +117,8 @@ class Programs:
             built = self._load(path, options)
         if built is None:
             return None
-        return self._remember(source, options, Program(built=built, source=source, log="", suffix=suffix))
-
-    def _remember(self, source: str, options: Options, program: Program) -> Program:
-        with self._lock:
-            return self._known.setdefault((source, options), program)
+        program = Program(built=built, source=source, log="", suffix=suffix)
+        return self._remembered.add(source, options, program)
 
     def _path(self, source: str, options: Options) -> Path:
         return binary_cache.entry_path(self._info, source, options)

@@ -15,7 +15,7 @@ from clprune.clang import compile_to_ptx, find_clang, find_libclc, with_group_si
 from clprune.errors import BuildError, LaunchError, NoDeviceError
 from clprune.kernels.catalogue import kernel_by_name
 from clprune.kernels.signature import signature
-from clprune.opencl import Session, cuda, open_session, platforms
+from clprune.opencl import Session, cuda, open_session, platforms, remembered
 from clprune.opencl.cuda import driver, platform
 from clprune.opencl.cuda import session as session_module
 from clprune.runner import Runner
@@ -40,6 +40,7 @@ def fake(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     monkeypatch.setattr(driver, "bindings", lambda: made)
     monkeypatch.setattr(platform, "_lacking", lambda: "")
     monkeypatch.setattr(session_module, "find_clang", lambda: "clang")
+    monkeypatch.setattr(session_module, "version", lambda clang: f"{clang} of today")
     monkeypatch.setattr(
         session_module, "compile_to_ptx", lambda *_, source, card, options: stand_in_for_ptx(source, options)
     )
@@ -127,9 +128,27 @@ def test_memory_and_modules_are_given_back(session: Session, fake: FakeCuda) -> 
     buffer, program = session.zeros(400), session.build(ADD, keep=False)
     assert (len(fake.memory), len(fake.modules)) == (1, 1)
     del buffer, program
+    session.close()
     gc.collect()
     assert (len(fake.memory), len(fake.modules)) == (0, 0)
     assert session.build(ADD) is session.build(ADD)
+
+
+def test_the_last_candidates_are_remembered(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of OpenCL; a kept one serves a search as well."""
+    monkeypatch.setattr(remembered, "MOST_BRIEF", 1)
+    first, other = (session.build(ADD, options=(f"-D{name}",), keep=False) for name in ("FIRST", "OTHER"))
+    assert session.build(ADD, options=("-DOTHER",), keep=False) is other
+    assert session.build(ADD, options=("-DFIRST",), keep=False) is not first
+    assert session.build(ADD) is session.build(ADD, keep=False)
+
+
+def test_another_clang_writes_its_own_ptx(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    session.build(ADD, options=("-DCLANG",))
+    monkeypatch.setattr(session_module, "version", lambda clang: f"{clang} of tomorrow")
+    monkeypatch.setattr(session_module, "compile_to_ptx", refusing)
+    with open_session(session.info) as again, pytest.raises(BuildError, match="clang failed"):
+        again.build(ADD, options=("-DCLANG",))
 
 
 def test_ptx_is_kept_on_disk(session: Session, fake: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from clprune.errors import BuildError
 from clprune.kernels.catalogue import built_in_kernels
-from clprune.opencl import Session, binary_cache, programs
+from clprune.opencl import Session, binary_cache, remembered
 from clprune.opencl.merging import merge_sources, part_suffix
 from clprune.opencl.programs import Programs
 
@@ -75,7 +75,7 @@ def test_new_session_finds_the_parts_on_disk(session: Session, monkeypatch: pyte
 
 
 def test_the_last_candidates_are_remembered(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "_MOST_BRIEF", 2)
+    monkeypatch.setattr(remembered, "MOST_BRIEF", 2)
     sources = [f"kernel void f(global int *y) {{ y[0] = {number}; }}" for number in range(3)]
     first, second, third = (session.build(source, keep=False) for source in sources)
     assert session.build(sources[2], keep=False) is third

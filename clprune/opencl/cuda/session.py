@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import re
-import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,15 @@ from typing import Any
 
 import numpy.typing as npt
 
-from clprune.clang import compile_to_ptx, find_clang, find_libclc, register_limit, with_directive, with_group_sizes
+from clprune.clang import (
+    compile_to_ptx,
+    find_clang,
+    find_libclc,
+    register_limit,
+    version,
+    with_directive,
+    with_group_sizes,
+)
 from clprune.device import DeviceInfo
 from clprune.errors import BuildError, NoDeviceError
 from clprune.opencl import binary_cache
@@ -20,6 +27,7 @@ from clprune.opencl.cuda import driver
 from clprune.opencl.cuda.driver import CudaError, ask
 from clprune.opencl.cuda.launch import CudaBoundKernel
 from clprune.opencl.kernels import Argument, BoundKernel, Buffer, Kernel, Program
+from clprune.opencl.remembered import RememberedPrograms
 from clprune.opencl.session import SMALLEST_BUFFER_BYTES, Session
 
 _BYTES_OF_POINTER = 8
@@ -49,8 +57,7 @@ class CudaSession(Session):
         """
         self.info = info
         self._keeps_binaries = keeps_binaries
-        self._known: dict[tuple[str, tuple[str, ...]], CudaProgram] = {}
-        self._lock = threading.Lock()
+        self._remembered = RememberedPrograms[CudaProgram]()
         try:
             self._cuda = driver.bindings()
             handle = ask(self._cuda.cuDeviceGet, info.device_index)
@@ -65,7 +72,7 @@ class CudaSession(Session):
 
     def close(self) -> None:
         """Wait for what runs and forget the loaded modules. Raises LaunchError when something enqueued failed."""
-        self._known.clear()
+        self._remembered.clear()
         self.finish()
 
     def _make_current(self) -> None:
@@ -75,27 +82,26 @@ class CudaSession(Session):
 
     def build(self, source: str, *, options: tuple[str, ...] = (), keep: bool = True) -> Program:
         """As `Session.build`; what is kept on disk is PTX, of which the driver keeps the card's code itself."""
-        with self._lock:
-            known = self._known.get((source, options))
-        if known is not None:
-            return known
-        program = self._load(self._ptx(source, options, keep=keep), source)
         if keep:
-            with self._lock:
-                self._known[source, options] = program
-        return program
+            known = self._remembered.find(source, options)
+            return known or self._remembered.add(source, options, self._built(source, options, keep=True))
+        known = self._remembered.find_brief(source, options)
+        return self._remembered.add_brief(source, options, known or self._built(source, options, keep=False))
+
+    def _built(self, source: str, options: tuple[str, ...], *, keep: bool) -> CudaProgram:
+        return self._load(self._ptx(source, options, keep=keep), source)
 
     def build_together(self, sources: Iterable[tuple[str, tuple[str, ...]]]) -> None:
         """Nothing: clang has no cost of starting that many sources could share."""
 
     def _ptx(self, source: str, options: tuple[str, ...], *, keep: bool) -> str:
-        path = binary_cache.entry_path(self.info, source, options)
-        keep = keep and self._keeps_binaries
-        if keep and (found := binary_cache.load(path)) is not None:
-            return found.decode()
         clang = find_clang()
         if clang is None:
             raise BuildError("clang, which compiles kernels for CUDA, is not on the path", log="", source=source)
+        path = binary_cache.entry_path(self.info, source, (version(clang), *options))
+        keep = keep and self._keeps_binaries
+        if keep and (found := binary_cache.load(path)) is not None:
+            return found.decode()
         ptx = compile_to_ptx(clang, find_libclc(), source=source, card=self.info.architecture, options=options)
         limit = register_limit(options)
         ptx = with_group_sizes(ptx, source) if limit is None else with_directive(ptx, f".maxnreg {limit}")
