@@ -69,14 +69,13 @@ def covering_points(
     device: DeviceInfo,
     *,
     pairs: bool = False,
-    every_named: bool = True,
     hands: tuple[int, ...] = HANDS,
     longest_source: int | None = None,
     left_out: tuple[tuple[tuple[str, Any], ...], ...] = (),
     seed: int = 0,
 ) -> tuple[Point, ...]:
-    """Points that are valid on `device`: the kernel's named tiles (only the device's own without `every_named`, else
-    those for CPUs and what `hands` hold of those for GPUs), and others until every value occurs.
+    """Points that are valid on `device`: the kernel's named tiles, those for CPUs and what `hands` hold of those for
+    GPUs, and others until every value occurs.
 
     Operations and workloads count as parameters too. `pairs`: also every pair of values that can occur together in a
     tile that a search on `device` would try, as far as a random sample of the space shows, by points that compile
@@ -98,8 +97,7 @@ def covering_points(
     pool = [point for point in right if is_quick(point)]
     pool += _quickest_of(kernel, right, values_missed(kernel, pool))
     goals = {goal: None for point in pool for goal in _goals(kernel, point, device, pairs=pairs)}
-    named = [*kernel.cpu_tiles, *dealt_gpu_tiles(kernel, hands)] if every_named else kernel.own_tiles(device)
-    chosen = _named(kernel, pool, named)
+    chosen = _named(kernel, pool, [*kernel.cpu_tiles, *dealt_gpu_tiles(kernel, hands)])
     drawn = len(pool)
     if pairs:
         pool += _low_points(kernel, device, rng)

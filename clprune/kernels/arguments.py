@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +40,7 @@ class Launch:
     @property
     def work_group_size(self) -> int:
         """Work-items of one work-group."""
-        return int(np.prod(self.local_size))
+        return math.prod(self.local_size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -323,11 +323,14 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
             return "the tile needs more local memory than the device has"
         return None
 
-    def space(self, device: DeviceInfo | None = None) -> Iterator[TileT]:
-        """Every combination of parameter values, valid or not; with `device`, of the values worth trying there."""
+    def space(self, device: DeviceInfo | None = None, **fixed: object) -> Iterator[TileT]:
+        """Every combination of parameter values, valid or not; with `device`, of the values worth trying there; with
+        one value alone of each parameter in `fixed`, as far as the kernel has it.
+        """
         parameters = dict(self.parameters)
         if device is not None:
             parameters |= self.cpu_values if quirks.wants_explicit_vectors(device) else self.gpu_values
+        parameters |= {name: (value,) for name, value in fixed.items() if name in parameters}
         for values in itertools.product(*parameters.values()):
             yield self.tile_type(**dict(zip(parameters, values, strict=True)))
 

@@ -187,9 +187,9 @@ def preselect(architecture: Architecture, offer: Offer, *, count: int = COMPILED
     """
     device = imaginary_device(architecture)
     ranked = []
-    for tile in offer.kernel.space(device):
-        # Sweeps change no register: they are left to `_best_sweep`.
-        if getattr(tile, _SWEEP, 0) == 0 and offer.rejection(tile, device) is None:
+    # Sweeps change no register: they are left to `_best_sweep`.
+    for tile in offer.kernel.space(device, **{_SWEEP: 0}):
+        if offer.rejection(tile, device) is None:
             with contextlib.suppress(ConfigurationRejected):
                 ranked.append(_ranked(architecture, offer, tile))
     if not ranked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -195,6 +196,6 @@ def check_launch(
         raise LaunchError(f"{where} does not divide global size {global_size}")
     if any(part > limit for part, limit in zip(local_size, device.max_work_item_sizes, strict=False)):
         raise LaunchError(f"{where} exceeds the device's limit per dimension, {device.max_work_item_sizes}")
-    items = int(np.prod(local_size))
+    items = math.prod(local_size)
     if items > kernel.work_group_limit:
         raise LaunchError(f"{where} has {items} work-items, this kernel's limit is {kernel.work_group_limit}")

@@ -22,7 +22,7 @@ from clprune.tuning.trial import Trial
 #: Names the file that processes add a line to, their number, whenever they begin to measure.
 MEASURING = "CLPRUNE_TEST_MEASURING"
 
-CANDIDATES = 8
+CANDIDATES = 4
 
 #: The measurement within which a worker is killed.
 KILLED = 3

@@ -30,7 +30,7 @@ from tests.cli.conftest import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("device_context")]
 
-KILLS, IMAGES = 5, 6_000
+KILLS, IMAGES = 3, 3_000
 
 
 def kill_one(client: Any, number: int) -> None:

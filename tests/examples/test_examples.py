@@ -32,17 +32,14 @@ PRINTS = {
     "round_trip": "the same answer",
 }
 SLOW = ("prune_it", "round_trip")
-#: What "own_model" tunes, in place of a network of many layers.
-SMALL = """\
-[net]
-width=8
-height=8
-channels=3
-[connected]
-output=10
-activation=relu
-[softmax]
-"""
+#: What "own_model" tunes and "prune_it" prunes, in place of a network of many layers.
+SMALL = {
+    "own_model": "[net]\nwidth=8\nheight=8\nchannels=3\n[connected]\noutput=10\nactivation=relu\n[softmax]\n",
+    "prune_it": (
+        "[net]\nwidth=16\nheight=16\nchannels=3\n[connected]\noutput=64\nactivation=relu\n"
+        "[connected]\noutput=10\nactivation=linear\n[softmax]\n"
+    ),
+}
 
 
 def test_every_example_is_here() -> None:
@@ -62,8 +59,8 @@ def test_runs(name: str, tmp_path: Path) -> None:
         shutil.copy(models_folder() / shipped, tmp_path / called)
     if name == "detect":
         write_detector(tmp_path / "detector.cfg")
-    if name == "own_model":
-        (tmp_path / "model.cfg").write_text(SMALL)
+    if name in SMALL:
+        (tmp_path / "model.cfg").write_text(SMALL[name])
         network = load_network(tmp_path / "model.cfg")
         write_weights(tmp_path / "model.weights", network, random_weights(network, seed=0))
     done = subprocess.run(

@@ -182,7 +182,7 @@ def test_networks_of_darknet(name: str, tmp_path: Path) -> None:
     cfg = DARKNET / f"{name}.cfg"
     if not cfg.exists():
         pytest.skip(f"{cfg} is not there: install darknet's cfgs, or name their folder by DARKNET_CFG")
-    network = read_network(cfg, side=128, work=tmp_path)
+    network = read_network(cfg, side=64, work=tmp_path)
     check(Model(network=network, weights=well_conditioned(network, seed=0)), tmp_path)
 
 
@@ -192,6 +192,8 @@ def test_networks_of_darknet(name: str, tmp_path: Path) -> None:
 def test_shipped_models(stem: str, tmp_path: Path) -> None:
     network = load_network(models_folder() / f"{stem}.cfg")
     is_trained = default_weights(network.path).exists()
+    if not is_trained:  # 138 million weights else
+        network = read_network(network.path, side=32, work=tmp_path)
     weights = load_weights(None, network) if is_trained else random_weights(network, seed=0)
     check(Model(network=network, weights=weights), tmp_path)
 

@@ -85,9 +85,13 @@ def rows(count: int, operator: str = "Mul", *before: Any) -> list[Any]:
     return [*before, *(node(operator, f"{first} {first}", second) for first, second in itertools.pairwise(names))]
 
 
+#: Of which the tests let a file hold so many; a file with too many nodes has fewer.
+FIELDS = 1 << 18
+
+
 def fields(path: Path, *places: int) -> None:
     """Empty messages, two bytes each: fields of those numbers in the first of which they are, and so on."""
-    data = bytes([places[-1] << 3 | 2, 0]) * (1 << 22)
+    data = bytes([places[-1] << 3 | 2, 0]) * (2 * FIELDS)
     for place in reversed(places[:-1]):
         data = bytes([place << 3 | 2]) + varint(len(data)) + data
     save(path, [node("Relu", "x")])
@@ -148,9 +152,9 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
                   "holds 1152921504606846976 nodes"),
     "overloads": (lambda path: overloads(path, lambda name: ("F", name)), "holds 1152921504606846976 nodes"),
     "named alike": (lambda path: overloads(path, lambda name: (f"F::{name}", "")), "holds 1152921504606846976 nodes"),
-    "fields": (lambda path: fields(path, 14), "holds more than 2097152 fields"),
-    "fields of nodes": (lambda path: fields(path, 7, 1), "holds more than 2097152 fields"),
-    "fields of fields": (lambda path: fields(path, 7, 5, 8), "holds more than 2097152 fields"),
+    "fields": (lambda path: fields(path, 14), "holds more than 262144 fields"),
+    "fields of nodes": (lambda path: fields(path, 7, 1), "holds more than 262144 fields"),
+    "fields of fields": (lambda path: fields(path, 7, 5, 8), "holds more than 262144 fields"),
     "all of one file": (lambda path: outside(path, bytes_each=4096, count=9, size=8192), "takes more of 'values' than"),
     "large": (lambda path: outside(path, bytes_each=1 << 40, count=1, size=1 << 40),
               "takes 1099511627776 bytes of other files: expected at most 2147483648"),
@@ -161,7 +165,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_little_that_makes_much_is_refused(name: str, tmp_path: Path, session: Session) -> None:
+def test_a_little_that_makes_much_is_refused(
+    name: str, tmp_path: Path, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clprune.exchange.read.MAX_FIELDS", FIELDS)
     write, text = HOSTILE[name]
     write(tmp_path / "model.onnx")
     with pytest.raises(ExchangeError, match=text) as found:

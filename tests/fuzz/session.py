@@ -102,8 +102,8 @@ def fuzz(target: Target, *, seed: int, bounds: Bounds, folder: Path, say: Callab
     faults: dict[str, Path] = {}
     findings: list[str] = []
     signatures: set[str] = set()
-    start = time.monotonic()
     readers = _Readers(target=target, bounds=bounds)
+    start = time.monotonic()
     scratch = tempfile.TemporaryDirectory(prefix="clprune-fuzz-", dir=scratch_folder())
     path = Path(scratch.name) / f"input{target.suffix}"
     try:

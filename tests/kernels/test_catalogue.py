@@ -1,21 +1,20 @@
-"""Every kernel of the catalogue, over its sample operations and a covering sample of its space, on the device."""
+"""Every kernel of the catalogue: its spaces, tiles and limits. `make conformance` runs a covering sample on devices."""
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 
-from clprune.candidate import bind_case, verify
+from clprune.candidate import bind_case
 from clprune.errors import ConfigurationRejected, UsageError
 from clprune.kernels.arguments import Expected
 from clprune.kernels.base import Kernel
 from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
 from clprune.kernels.workload import Workload
 from clprune.opencl import Session
-from tests.covering import Point, covering_points, has_weights, in_built_groups, roomy_device, values_missed
+from tests.covering import covering_points, has_weights, roomy_device, values_missed
 from tests.imaginary import imaginary_device
 
 each_kernel = pytest.mark.parametrize("kernel", built_in_kernels(), ids=lambda kernel: kernel.name)
@@ -28,32 +27,6 @@ def smallest_device(**facts: Any) -> Any:
     """The least that OpenCL 1.2's embedded profile allows: work-groups of one, 1 KiB of local memory."""
     limits = {"max_work_group_size": 1, "max_work_item_sizes": (1, 1, 1), "local_mem_bytes": 1024}
     return imaginary_device(**{**limits, "local_mem_is_dedicated": False, "fp64": False, "extensions": (), **facts})
-
-
-def run(session: Session, kernel: Kernel[Any, Any], point: Point) -> float:
-    sample = kernel.sample(point.operation, point.workload)
-    case = kernel.case(point.tile, point.operation, sample)
-    return verify(session, bind_case(session, kernel, point.tile, point.operation, case))
-
-
-@pytest.mark.slow
-@each_kernel
-def test_covering_sample_is_right(device_context: Session, kernel: Kernel[Any, Any]) -> None:
-    """A point that only the built kernel's own limit forbids is no failure: the runner falls back there. Named tiles of
-    other types of devices are for conformance, which has them all.
-    """
-    points = covering_points(kernel, device_context.info, every_named=False)
-    failures, refused = [], 0
-    for point in itertools.chain.from_iterable(in_built_groups(device_context, kernel, points)):
-        try:
-            run(device_context, kernel, point)
-        except ConfigurationRejected as error:
-            if "the built kernel" in str(error):
-                refused += 1
-            else:
-                failures.append(f"{point}: {error}")
-    assert not failures, "\n".join(failures)
-    assert refused < len(points) / 2
 
 
 @each_kernel

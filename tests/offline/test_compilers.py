@@ -27,7 +27,7 @@ from clprune.offline.ranking import Compiler
 from tests.offline.fakes import NOTHING
 from tests.offline.test_report import recorded
 from tools.offline.prediction import network_share, predictions
-from tools.offline.survey import survey
+from tools.offline.survey import Subject, subjects, survey
 
 LAUNCH = Launch(global_size=(64,), local_size=(64,))
 each_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
@@ -232,12 +232,21 @@ def test_predicted_share_of_vgg16(name: str) -> None:
     assert network_share(found) >= 0.7
 
 
+def a_layer_for_each_tile(architecture: Architecture) -> list[Subject]:
+    """Of every kernel's default tiles, with layers in turn: the first's first, the second's second, and so on."""
+    subjects_of: dict[tuple[str, Any], list[Subject]] = {}
+    for subject in filter(lambda subject: subject.is_default, subjects(architecture)):
+        subjects_of.setdefault((subject.kernel.name, subject.tile), []).append(subject)
+    return [own[number % len(own)] for number, own in enumerate(subjects_of.values())]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["sm_90", "gfx1030"])
 def test_no_default_gpu_configuration_spills(name: str) -> None:
-    """One architecture of each vendor here; `make offline-gpu` compiles for all of them."""
+    """One architecture of each vendor and a layer for each tile; `make offline-gpu` compiles all for all of them."""
     architecture = architecture_by_name(name)
-    rows = list(survey(toolchain_for(architecture), [architecture]))
+    toolchain = dataclasses.replace(toolchain_for(architecture), nvdisasm=None)  # slow, and ptxas says what spills
+    rows = list(survey(toolchain, [architecture], of=a_layer_for_each_tile))
     device = imaginary_device(architecture)
     kernels = [kernel for kernel in built_in_kernels() if kernel.gpu_tiles]
     fitting = [kernel for kernel in kernels if device.matrix_unit or kernel.own_tiles(device)]  # others need the unit

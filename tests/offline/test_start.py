@@ -106,6 +106,7 @@ def test_command_refuses_a_device_and_an_unknown_architecture(tmp_path: Path) ->
         assert message in str(result.exception)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sm_80", "gfx90a"])
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     missing = compilers.find_toolchain().missing(architecture_by_name(name))

@@ -234,12 +234,18 @@ def _combinations(architecture: Architecture) -> Iterator[tuple[Kernel[Any, Any]
                     yield kernel, tile, is_default, operation
 
 
-def survey(toolchain: Toolchain, architectures: Sequence[Architecture], *, workers: int | None = None) -> Iterator[Row]:
-    """Compile every subject for every architecture, several at a time.
+def survey(
+    toolchain: Toolchain,
+    architectures: Sequence[Architecture],
+    *,
+    of: Callable[[Architecture], Sequence[Subject]] = subjects,
+    workers: int | None = None,
+) -> Iterator[Row]:
+    """Compile every subject `of` every architecture, several at a time.
 
     Raises MissingDependencyError naming what to install, BuildError with the compiler's log.
     """
-    jobs = [(architecture, subject) for architecture in architectures for subject in subjects(architecture)]
+    jobs = [(architecture, subject) for architecture in architectures for subject in of(architecture)]
     with concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         yield from pool.map(lambda job: _row(toolchain, *job), jobs)
 
