@@ -36,8 +36,9 @@ SLOW = ("prune_it", "round_trip")
 SMALL = {
     "own_model": "[net]\nwidth=8\nheight=8\nchannels=3\n[connected]\noutput=10\nactivation=relu\n[softmax]\n",
     "prune_it": (
-        "[net]\nwidth=16\nheight=16\nchannels=3\n[connected]\noutput=64\nactivation=relu\n"
-        "[connected]\noutput=10\nactivation=linear\n[softmax]\n"
+        "[net]\nwidth=16\nheight=16\nchannels=3\n"
+        + 2 * "[convolutional]\nfilters=16\nsize=3\nstride=2\npad=1\nactivation=relu\n"
+        + "[connected]\noutput=10\nactivation=linear\n[softmax]\n"
     ),
 }
 
