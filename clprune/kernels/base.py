@@ -323,7 +323,7 @@ class Kernel(abc.ABC, Generic[TileT, OperationT]):
             return "the tile needs more local memory than the device has"
         return None
 
-    def space(self, device: DeviceInfo | None = None, **fixed: object) -> Iterator[TileT]:
+    def space(self, device: DeviceInfo | None = None, **fixed: int | str) -> Iterator[TileT]:
         """Every combination of parameter values, valid or not; with `device`, of the values worth trying there; with
         one value alone of each parameter in `fixed`, as far as the kernel has it.
         """
