@@ -118,7 +118,7 @@ void conv_tiled(__global const float *restrict x,
     ${register_tile.staged_places(input_place)}
     __global const ${storages.stored_type()} *w = weights + blocks[m_group * ${group_m * 6} + 2]${f" + first_column * {group_rows}" if splits > 1 else ""};
 % for i in rows:
-% if splits == 1:
+% if splits == 1 and storage != "int8":
     const float bias${i} = bias[block * ${tile_m} + ${i}];
 % endif
 % for v in parts:
@@ -197,7 +197,7 @@ void conv_tiled_add(__global const float *restrict part_sums,
 % else:
 % if storage == "int8":
 % for i in rows:
-    { const ${T} scale = (${T})(scales[block * ${tile_m} + ${i}]), shift = (${T})(bias${i});
+    { const ${T} scale = (${T})(scales[block * ${tile_m} + ${i}]), shift = (${T})(bias[block * ${tile_m} + ${i}]);
 % for v in parts:
     c${i}_${v} = MULTIPLY_ADD(c${i}_${v}, scale, shift);
 % endfor

@@ -90,11 +90,7 @@
 ${inputs.fetch_inputs(number * tile_k)}
 % for step, start in enumerate(range(0, group_rows * tile_k, weight_width * items)):
 <% place = f"WEIGHTS({min(number, 1) * group_rows * tile_k + start}, {max(number - 1, 0)})" %>
-% if storage == "float32":
-    next_w${step} = *(__global const ${vector_type("float", weight_width)} *)${place};
-% else:
-    next_w${step} = ${storages.weights_at(place, 0, weight_width)};
-% endif
+    next_w${step} = ${storages.codes_at(place, weight_width)};
 % endfor
 </%def>
 <%def name="fetch_inputs(first)">
@@ -124,7 +120,7 @@ ${inputs.fetch_inputs(number * tile_k)}
 <%def name="stage(half, inputs)">
 ${inputs.stage_inputs(half)}
 % for step, start in enumerate(range(0, group_rows * tile_k, weight_width * items)):
-    *(__local ${vector_type("float", weight_width)} *)(staged_w + ${half * tile_k * group_rows + start} + item * ${weight_width}) = next_w${step};
+    *(__local ${vector_type("float", weight_width)} *)(staged_w + ${half * tile_k * group_rows + start} + item * ${weight_width}) = ${storages.decoded(f"next_w{step}", weight_width)};
 % endfor
 </%def>
 <%def name="stage_inputs(half)">
@@ -182,7 +178,7 @@ ${inputs.stage_inputs(half)}
         w += item * ${weight_width};
 #endif
         ${inputs.declare_inputs()}
-        ${vector_type("float", weight_width)} ${", ".join(f"next_w{number}" for number, _ in enumerate(weight_steps))};
+        ${storages.code_type(weight_width)} ${", ".join(f"next_w{number}" for number, _ in enumerate(weight_steps))};
         ${fetch(0, inputs)}
         ${stage(0, inputs)}
         barrier(CLK_LOCAL_MEM_FENCE);

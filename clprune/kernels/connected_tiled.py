@@ -31,7 +31,7 @@ from clprune.kernels.register_tile import (
     register_tile_variables,
 )
 from clprune.kernels.signature import places
-from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, FLOAT32, INT8, column_lists, weight_arguments
+from clprune.kernels.storage import CODEBOOK4, CODEBOOK8, FLOAT16, FLOAT32, INT8, column_lists, weight_arguments
 from clprune.kernels.tile import Constraint, values
 from clprune.kernels.workload import Workload
 from clprune.packing.columns import PackedColumns, divided
@@ -107,8 +107,12 @@ class ConnectedTiledKernel(MatrixKernel[ConnectedTiledTile, ConnectedOperation])
             holds=lambda t, o: o.storage not in (CODEBOOK8, CODEBOOK4),
         ),
         Constraint(
-            reason="a work-item has no registers to decode more of a chunk's weights, or short chunks, beside 64 sums",
-            holds=lambda t, o: o.storage == FLOAT32 or t.results < 64 or (t.weights_per_item <= 4 < t.tile_k),
+            reason="a work-item has no registers to decode short chunks, or two vectors of integers, beside 64 sums",
+            holds=lambda t, o: (
+                o.storage == FLOAT32
+                or t.results < 64
+                or (t.tile_k > 4 and (o.storage == FLOAT16 or t.weights_per_item <= 4))
+            ),
         ),
     )
     cpu_tiles = (ConnectedTiledTile(tile_m=8, vectors=2, group_m=1, group_n=1, tile_k=8),)

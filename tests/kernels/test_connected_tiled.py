@@ -23,7 +23,7 @@ from tests.imaginary import imaginary_device
 WORKLOADS = (Workload(seed=1), Workload(seed=2, kept_share=0.25), Workload(seed=3, kept_share=0.0))
 SMALL = ConnectedTiledTile(tile_m=4, vectors=1, group_m=16, group_n=4)
 WIDE = ConnectedTiledTile(tile_m=8, vectors=2, group_m=16, group_n=8)
-SQUARE = dataclasses.replace(WIDE, group_n=16)  # the only one of 64 sums that takes coded weights
+SQUARE = dataclasses.replace(WIDE, group_n=16)  # the only one of 64 sums that takes integers
 
 
 def layer(images: int, inputs: int, outputs: int, *, storage: str = "float32") -> ConnectedOperation:
@@ -59,11 +59,12 @@ def split(tile: ConnectedTiledTile, splits: int) -> ConnectedTiledTile:
         (split(SQUARE, 8), layer(67, 300, 67, storage="int8")),
         (SQUARE, layer(67, 65, 67, storage="int8")),
         (SQUARE, layer(67, 65, 67, storage="float16")),
+        (dataclasses.replace(SMALL, group_m=8, group_n=16, tile_k=4), layer(35, 9, 67, storage="float16")),
         (dataclasses.replace(WIDE, tile_k=4), layer(33, 65, 67)),
         (SMALL, padded(19)),
     ],
     ids=["odd", "two row groups", "16 columns", "4 columns", "one item", "two splits", "int8, 8 splits", "int8",
-         "float16", "few columns", "padded"],
+         "float16", "float16 one by one", "few columns", "padded"],
 )  # fmt: skip
 def test_right(
     device_context: Session, tile: ConnectedTiledTile, operation: ConnectedOperation, workload: Workload
@@ -131,19 +132,20 @@ def test_columns_are_shared_out_only_where_there_are_many() -> None:
     assert reason == "columns are shared out where there are many"
 
 
-def test_coded_weights_beside_many_sums_are_a_vector_of_a_long_chunk_each() -> None:
-    """What else there is spilled on sm_90."""
+def test_coded_weights_beside_many_sums_are_of_long_chunks() -> None:
+    """What else there is spilled on some architecture; so did two vectors of integers each."""
     device = card(architecture_by_name("sm_90"))
-    for tile in (WIDE, dataclasses.replace(WIDE, tile_k=4)):
-        reason = CONNECTED_TILED.rejection(tile, layer(64, 512, 512, storage="float16"), device)
+    short = dataclasses.replace(WIDE, tile_k=4)
+    for tile, storage in ((short, "float16"), (short, "int8"), (WIDE, "int8")):
+        reason = CONNECTED_TILED.rejection(tile, layer(64, 512, 512, storage=storage), device)
         assert reason is not None and "no registers to decode" in reason
         assert CONNECTED_TILED.rejection(tile, layer(64, 512, 512), device) is None
-    assert CONNECTED_TILED.rejection(SQUARE, layer(128, 512, 512, storage="float16"), device) is None
-    coded, plain = (
-        CONNECTED_TILED.default_tile(layer(64, 25088, 4096, storage=storage), device)
-        for storage in ("float16", "float32")
-    )
-    assert coded.results < plain.results == 64
+    assert CONNECTED_TILED.rejection(SQUARE, layer(128, 512, 512, storage="int8"), device) is None
+    sums = {
+        storage: CONNECTED_TILED.default_tile(layer(64, 25088, 4096, storage=storage), device).results
+        for storage in ("float32", "float16", "int8")
+    }
+    assert sums["int8"] < sums["float16"] == sums["float32"] == 64
 
 
 @pytest.mark.parametrize("tile", CONNECTED_TILED.gpu_tiles, ids=str)

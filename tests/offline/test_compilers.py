@@ -18,6 +18,7 @@ from clprune.kernels.connected import connected_operation
 from clprune.kernels.connected_tiled import CONNECTED_TILED
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.conv_tiled import CONV_TILED
+from clprune.kernels.storage import FLOAT16, INT8
 from clprune.kernels.winograd_operation import OUTPUT_TILES, winograd_operation
 from clprune.kernels.winograd_tiled import WINOGRAD_TILED
 from clprune.offline.architectures import ARCHITECTURES, architecture_by_name, imaginary_device
@@ -206,6 +207,31 @@ def test_hot_loop_of_connected_layers_of_many_images(name: str, least: float, im
     operation = connected_operation(ConnectedProblem(batch=images, inputs=25088, outputs=4096), activation="relu")
     tile = CONNECTED_TILED.default_tile(operation, device)
     check_hot_loop(CONNECTED_TILED, tile, operation, architecture=architecture, toolchain=toolchain, least=least)
+
+
+@pytest.mark.parametrize("name", ["sm_70", "sm_80", "sm_90", "gfx1100"])
+def test_halves_of_connected_layers_of_many_images_do_not_spill(name: str) -> None:
+    """Beside 64 sums they wait as they lie in memory, half the registers of what they stand for."""
+    architecture = architecture_by_name(name)
+    toolchain, device = toolchain_for(architecture), imaginary_device(architecture)
+    problem = ConnectedProblem(batch=64, inputs=25088, outputs=4096)
+    operation = connected_operation(problem, activation="relu", storage=FLOAT16)
+    tile = CONNECTED_TILED.default_tile(operation, device)
+    assert tile.results == 64
+    check_hot_loop(CONNECTED_TILED, tile, operation, architecture=architecture, toolchain=toolchain, least=0.85)
+
+
+@pytest.mark.parametrize("name", ["sm_80", "gfx1100"])
+def test_integers_of_the_tiled_convolution_do_not_spill(name: str) -> None:
+    """What is added to the sums in the end takes no registers before."""
+    architecture = architecture_by_name(name)
+    toolchain, device = toolchain_for(architecture), imaginary_device(architecture)
+    problem = ConvProblem.square(
+        batch=1, in_channels=64, in_height=224, in_width=224, out_channels=64, size=3, padding=1
+    )
+    operation = conv_operation(problem, activation="leaky", storage=INT8)
+    tile = CONV_TILED.default_tile(operation, device)
+    check_hot_loop(CONV_TILED, tile, operation, architecture=architecture, toolchain=toolchain, least=0.85)
 
 
 def test_clocks_of_one_warp() -> None:
