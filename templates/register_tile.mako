@@ -85,12 +85,29 @@
 % endfor
 % endif
 </%def>
+## Weights that are on their way lie in registers as in memory, and are float32 in local memory. (One by one, those of float16
+## are float32 from the first: only a vector's bytes may be read as those of any type.)
+<%def name="code_type(width)" filter="trim">
+${vector_type({"float32": "float", "float16": "ushort" if width > 1 else "float", "int8": "char"}[storage], width)}
+</%def>
+<%def name="codes_at(pointer, width)" buffered="True" filter="trim">
+${f"vload_half(0, {pointer})" if storage == "float16" and width == 1 else f"*(__global const {capture(code_type, width)} *){pointer}"}
+</%def>
+<%def name="decoded(codes, width)" buffered="True" filter="trim">
+% if storage == "float16" and width > 1:
+vload_half${width}(0, (const half *)&${codes})
+% elif storage == "int8":
+convert_${vector_type("float", width)}(${codes})
+% else:
+${codes}
+% endif
+</%def>
 ## Brings chunk `number`, counted from where the loop is, into registers.
 <%def name="fetch(number, inputs)">
 ${inputs.fetch_inputs(number * tile_k)}
 % for step, start in enumerate(range(0, group_rows * tile_k, weight_width * items)):
 <% place = f"WEIGHTS({min(number, 1) * group_rows * tile_k + start}, {max(number - 1, 0)})" %>
-    next_w${step} = ${storages.codes_at(place, weight_width)};
+    next_w${step} = ${codes_at(place, weight_width)};
 % endfor
 </%def>
 <%def name="fetch_inputs(first)">
@@ -120,7 +137,7 @@ ${inputs.fetch_inputs(number * tile_k)}
 <%def name="stage(half, inputs)">
 ${inputs.stage_inputs(half)}
 % for step, start in enumerate(range(0, group_rows * tile_k, weight_width * items)):
-    *(__local ${vector_type("float", weight_width)} *)(staged_w + ${half * tile_k * group_rows + start} + item * ${weight_width}) = ${storages.decoded(f"next_w{step}", weight_width)};
+    *(__local ${vector_type("float", weight_width)} *)(staged_w + ${half * tile_k * group_rows + start} + item * ${weight_width}) = ${decoded(f"next_w{step}", weight_width)};
 % endfor
 </%def>
 <%def name="stage_inputs(half)">
@@ -178,7 +195,7 @@ ${inputs.stage_inputs(half)}
         w += item * ${weight_width};
 #endif
         ${inputs.declare_inputs()}
-        ${storages.code_type(weight_width)} ${", ".join(f"next_w{number}" for number, _ in enumerate(weight_steps))};
+        ${code_type(weight_width)} ${", ".join(f"next_w{number}" for number, _ in enumerate(weight_steps))};
         ${fetch(0, inputs)}
         ${stage(0, inputs)}
         barrier(CLK_LOCAL_MEM_FENCE);

@@ -48,24 +48,6 @@ look_up(unpack(${pointer} + ((${index}) >> 1)), table)
 % endif
 </%def>
 
-## The same in two steps, for what is on its way meanwhile: `width` weights as they lie in memory, and these as float32. (One
-## by one, codes of float16 are float32 from the first: only a vector's bytes may be read as those of any type.)
-<%def name="code_type(width)" filter="trim">
-${vector_type({"float32": "float", "float16": "ushort" if width > 1 else "float", "int8": "char"}[storage], width)}
-</%def>
-<%def name="codes_at(pointer, width)" buffered="True" filter="trim">
-${f"vload_half(0, {pointer})" if storage == "float16" and width == 1 else f"*(__global const {capture(code_type, width)} *){pointer}"}
-</%def>
-<%def name="decoded(codes, width)" buffered="True" filter="trim">
-% if storage == "float16" and width > 1:
-vload_half${width}(0, (const half *)&${codes})
-% elif storage == "int8":
-convert_${vector_type("float", width)}(${codes})
-% else:
-${codes}
-% endif
-</%def>
-
 ## Turns codes into values. A vector of 4-bit codes is one permutation of a table in registers where a work-item is alone
 ## (CPU drivers); elsewhere each lane reads the table, which a work-group keeps in local memory.
 <%def name="look_up_function(width, is_alone)">

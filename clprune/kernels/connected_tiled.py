@@ -26,6 +26,7 @@ from clprune.kernels.register_tile import (
     REGISTER_TILE_CONSTRAINTS,
     REGISTER_TILE_GENERATORS,
     RegisterTile,
+    leaves_room,
     local_mem_bytes,
     register_tile_demand,
     register_tile_variables,
@@ -118,16 +119,23 @@ class ConnectedTiledKernel(MatrixKernel[ConnectedTiledTile, ConnectedOperation])
     cpu_tiles = (ConnectedTiledTile(tile_m=8, vectors=2, group_m=1, group_n=1, tile_k=8),)
     # By the hot loops of clprune.offline: 8x8 results, as conv_tiled's; chunks of four where eight leave no room for
     # enough warps. Fewer results are for small batches, whose weights take the time.
+    # Those of 256 work-items with 32 results are for GPUs of few registers.
     gpu_tiles = (
         ConnectedTiledTile(tile_m=8, vectors=2, group_m=16, group_n=16),
         ConnectedTiledTile(tile_m=8, vectors=2, group_m=32, group_n=8),
         ConnectedTiledTile(tile_m=8, vectors=2, group_m=16, group_n=8),
         ConnectedTiledTile(tile_m=8, vectors=2, group_m=16, group_n=8, tile_k=4),
+        ConnectedTiledTile(tile_m=4, vectors=2, group_m=16, group_n=16),
+        ConnectedTiledTile(tile_m=4, vectors=2, group_m=32, group_n=8),
         ConnectedTiledTile(tile_m=4, vectors=2, group_m=16, group_n=8),
         ConnectedTiledTile(tile_m=8, vectors=2, group_m=32, group_n=4, tile_k=4),
         ConnectedTiledTile(tile_m=8, vectors=1, group_m=16, group_n=4, tile_k=4),
         ConnectedTiledTile(tile_m=4, vectors=1, group_m=16, group_n=4),
     )
+
+    def own_tiles(self, device: DeviceInfo) -> Sequence[ConnectedTiledTile]:
+        """As everywhere, those that leave room for the device's warps."""
+        return [tile for tile in super().own_tiles(device) if leaves_room(tile, device)]
 
     def offers(self, request: Request) -> Sequence[Offer]:
         """For many images on GPUs with local memory; early where its rows keep hardly more columns than 8 rows do."""
