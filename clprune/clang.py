@@ -36,7 +36,7 @@ def find_clang() -> Path | None:
 
 
 @functools.cache
-def version(clang: Path) -> str:
+def clang_version(clang: Path) -> str:
     """First line of what the compiler says of itself; empty where it says nothing."""
     command = [str(clang), "--version"]
     text = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False).stdout
@@ -74,27 +74,22 @@ def compile_to_ptx(clang: Path, libclc: Path | None, *, source: str, card: str, 
     return compile_source(clang, source, flags)
 
 
-def register_limit(options: Sequence[str]) -> int | None:
-    """Registers of a work-item that the options of NVIDIA's OpenCL allow; None: as many as the assembler likes."""
-    limits = [int(option.removeprefix(REGISTERS)) for option in options if option.startswith(REGISTERS)]
-    return limits[-1] if limits else None
-
-
-def with_directive(ptx: str, directive: str) -> str:
-    """PTX whose kernels have one more directive."""
-    return re.sub(r"(\.visible \.entry \w+\([^)]*\))", rf"\1\n{directive}", ptx)
-
-
-def with_group_sizes(ptx: str, source: str) -> str:
-    """PTX of `source` with the work-group sizes that its kernels require, which clang 15 leaves out: they bound the
-    registers.
+def with_limits(ptx: str, *, source: str, options: Sequence[str]) -> str:
+    """PTX of `source` with what bounds its registers: as many as the options of NVIDIA's OpenCL allow, else as many as
+    work-groups of the sizes have that its kernels require, which clang 15 leaves out.
     """
-    if ".reqntid" in ptx:
-        return ptx
-    for sizes, name in _REQUIRED.findall(source):
-        entry = rf"(\.visible \.entry {name}\([^)]*\))"
-        ptx = re.sub(entry, rf"\1\n.reqntid {sizes}", ptx)
+    limits = [option.removeprefix(REGISTERS) for option in options if option.startswith(REGISTERS)]
+    if limits:
+        return _with_directive(ptx, r"\w+", f".maxnreg {limits[-1]}")
+    if ".reqntid" not in ptx:
+        for sizes, name in _REQUIRED.findall(source):
+            ptx = _with_directive(ptx, name, f".reqntid {sizes}")
     return ptx
+
+
+def _with_directive(ptx: str, names: str, directive: str) -> str:
+    """PTX whose kernels of such names have one more directive."""
+    return re.sub(rf"(\.visible \.entry {names}\([^)]*\))", rf"\1\n{directive}", ptx)
 
 
 def defines(options: Sequence[str]) -> list[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from clprune.architecture import Architecture
 from clprune.clang import (
     TIMEOUT_S,
+    clang_version,
     compile_source,
     compile_to_ptx,
     defines,
@@ -26,13 +27,10 @@ from clprune.clang import (
     find_libclc,
     first_file,
     linked,
-    register_limit,
     run_compiler,
-    version,
-    with_directive,
+    with_limits,
 )
 from clprune.errors import MissingDependencyError
-from clprune.kernels.arguments import Launch
 from clprune.offline.report import Report, amd_report, nvidia_report
 
 _MCAS = (*(f"llvm-mca-{version}" for version in range(15, 21)), "llvm-mca")
@@ -84,7 +82,7 @@ class Toolchain:
         """First line of what each tool says of itself."""
         found = {}
         if self.clang is not None:
-            found["clang"] = version(self.clang)
+            found["clang"] = clang_version(self.clang)
         if self.ptxas is not None:
             match = re.search(r"release [\d.]+, V[\d.]+", _output([str(self.ptxas), "--version"]))
             found["ptxas"] = match[0] if match else "unknown version"
@@ -110,16 +108,16 @@ def find_toolchain() -> Toolchain:
 
 
 def compile_kernel(
-    toolchain: Toolchain, architecture: Architecture, *, source: str, launch: Launch, options: Sequence[str] = ()
+    toolchain: Toolchain, architecture: Architecture, *, source: str, options: Sequence[str] = ()
 ) -> Report:
-    """Compile OpenCL C `source` (one kernel, launched as `launch`) for `architecture` and read what came out.
+    """Compile OpenCL C `source` for `architecture` and read what came out.
 
     `options` are those that a driver would get. Raises MissingDependencyError naming what to install, BuildError with
     the compiler's log.
     """
     toolchain.require(architecture)
     if architecture.name.startswith("sm_"):
-        return _compile_nvidia(toolchain, architecture, source, launch, options)
+        return _compile_nvidia(toolchain, architecture, source, options)
     return _compile_amd(toolchain, architecture, source, options)
 
 
@@ -143,21 +141,17 @@ def clocks_of_one_warp(toolchain: Toolchain, architecture: Architecture, report:
     return int(match[1]) / _TURNS if match else None
 
 
-def _compile_nvidia(
-    toolchain: Toolchain, architecture: Architecture, source: str, launch: Launch, options: Sequence[str]
-) -> Report:
+def _compile_nvidia(toolchain: Toolchain, architecture: Architecture, source: str, options: Sequence[str]) -> Report:
     assert toolchain.clang is not None
     ptx = compile_to_ptx(
         toolchain.clang, toolchain.libclc, source=source, card=architecture.name, options=options
     )  # fmt: skip
-    limit = register_limit(options)
-    if limit is None:
-        ptx = _with_group_size(ptx, launch)
+    ptx = with_limits(ptx, source=source, options=options)
     with tempfile.TemporaryDirectory(prefix="clprune-offline-") as folder:
         file, binary = Path(folder) / "kernel.ptx", Path(folder) / "kernel.o"
         file.write_text(ptx, encoding="utf-8")
         command = [str(toolchain.ptxas), "-v", f"-arch={architecture.name}", str(file), "-o", str(binary)]
-        log = run_compiler(command if limit is None else [*command, f"--maxrregcount={limit}"], source=ptx)
+        log = run_compiler(command, source=ptx)
         return nvidia_report(ptx=ptx, ptxas_log=log, sass=_disassembled(toolchain, binary))
 
 
@@ -191,14 +185,6 @@ def _rocm_flags(folder: Path, architecture: Architecture) -> list[str]:
     names += ["oclc_correctly_rounded_sqrt_on", f"oclc_wavefrontsize64_{wave}", f"oclc_isa_version_{isa}"]
     abi = folder / "oclc_abi_version_400.bc"
     return linked(*(folder / f"{name}.bc" for name in names), *([abi] if abi.is_file() else []))
-
-
-def _with_group_size(ptx: str, launch: Launch) -> str:
-    """PTX with the work-group size that clang 15 leaves out: ptxas bounds the registers by it. Kernels that prepare
-    something for the launched one have smaller groups.
-    """
-    sizes = [*launch.local_size, 1, 1][:3]
-    return ptx if ".reqntid" in ptx else with_directive(ptx, f".reqntid {sizes[0]}, {sizes[1]}, {sizes[2]}")
 
 
 def _knows(ptxas: Path, target: str) -> bool:

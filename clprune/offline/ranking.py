@@ -36,7 +36,6 @@ from typing import Any
 from clprune.architecture import Architecture
 from clprune.errors import ConfigurationRejected, UsageError
 from clprune.geometry import ceil_div
-from clprune.kernels.arguments import Launch
 from clprune.kernels.base import Offer
 from clprune.kernels.demand import Demand
 from clprune.offline.architectures import imaginary_device
@@ -238,16 +237,14 @@ class Compiler:
     def reports(self, offer: Offer, tiles: Sequence[Any]) -> list[Report]:
         """One report per tile. Raises MissingDependencyError, BuildError."""
         sources = [offer.kernel.source(tile, offer.operation) for tile in tiles]
-        launches = [offer.kernel.launch(tile, offer.operation) for tile in tiles]
-        new = {source: launch for source, launch in zip(sources, launches, strict=True) if source not in self._reports}
+        new = [source for source in dict.fromkeys(sources) if source not in self._reports]
         options = offer.kernel.build_options(imaginary_device(self.architecture))
         with concurrent.futures.ThreadPoolExecutor(self._workers) as pool:
-            compiled = pool.map(partial(self._compile, options), new, new.values())
-            self._reports.update(zip(new, compiled, strict=True))
+            self._reports.update(zip(new, pool.map(partial(self._compile, options), new), strict=True))
         return [self._reports[source] for source in sources]
 
-    def _compile(self, options: Sequence[str], source: str, launch: Launch) -> Report:
-        return compile_kernel(self._toolchain, self.architecture, source=source, launch=launch, options=options)
+    def _compile(self, options: Sequence[str], source: str) -> Report:
+        return compile_kernel(self._toolchain, self.architecture, source=source, options=options)
 
 
 def rank(compiler: Compiler, offer: Offer, *, tiles: Sequence[Any] = ()) -> list[Ranked]:

@@ -11,7 +11,6 @@ import pytest
 from clprune.architecture import Architecture
 from clprune.errors import BuildError, MissingDependencyError
 from clprune.geometry import ConnectedProblem, ConvProblem
-from clprune.kernels.arguments import Launch
 from clprune.kernels.base import Kernel, Offer
 from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
 from clprune.kernels.connected import connected_operation
@@ -30,7 +29,6 @@ from tests.offline.test_report import recorded
 from tools.offline.prediction import network_share, predictions
 from tools.offline.survey import Subject, subjects, survey
 
-LAUNCH = Launch(global_size=(64,), local_size=(64,))
 each_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
 
 
@@ -55,7 +53,7 @@ def test_missing_compiler_says_what_to_install(absent: str, name: str, message: 
     everything = Toolchain(clang=Path("clang"), libclc=Path("a.bc"), rocm=Path(), ptxas=Path("ptxas"))
     toolchain = dataclasses.replace(everything, **{absent: None})
     with pytest.raises(MissingDependencyError, match=message):
-        compile_kernel(toolchain, architecture_by_name(name), source="", launch=LAUNCH)
+        compile_kernel(toolchain, architecture_by_name(name), source="")
 
 
 def test_ptxas_too_new_for_a_card_says_what_to_install(tmp_path: Path) -> None:
@@ -80,7 +78,7 @@ def test_small_kernel(architecture: Architecture) -> None:
     """The kernel that the recorded outputs are of."""
     toolchain = toolchain_for(architecture)
     assert "clang" in toolchain.versions()["clang"]
-    report = compile_kernel(toolchain, architecture, source=recorded("dot.cl"), launch=LAUNCH)
+    report = compile_kernel(toolchain, architecture, source=recorded("dot.cl"))
     assert report.local_mem_bytes == 256
     assert 0 < report.registers <= 64
     # Four, or all 64 that ptxas makes of them, where its machine code is looked at.
@@ -92,7 +90,7 @@ def test_small_kernel(architecture: Architecture) -> None:
 @pytest.mark.parametrize("name", ["sm_90", "gfx1100"])
 def test_private_arrays_are_seen(name: str) -> None:
     architecture = architecture_by_name(name)
-    report = compile_kernel(toolchain_for(architecture), architecture, source=recorded("scratch.cl"), launch=LAUNCH)
+    report = compile_kernel(toolchain_for(architecture), architecture, source=recorded("scratch.cl"))
     assert report.scratch_bytes >= 96
 
 
@@ -100,7 +98,7 @@ def test_private_arrays_are_seen(name: str) -> None:
 def test_source_that_does_not_compile(name: str) -> None:
     architecture = architecture_by_name(name)
     with pytest.raises(BuildError, match="undeclared") as caught:
-        compile_kernel(toolchain_for(architecture), architecture, source="__kernel void f() { x = 1; }", launch=LAUNCH)
+        compile_kernel(toolchain_for(architecture), architecture, source="__kernel void f() { x = 1; }")
     assert "x = 1" in caught.value.source
 
 
@@ -133,7 +131,7 @@ def check_hot_loop(
     """Nothing spills, a quarter of the warps fit, and so much of the hot loop is multiply-adds."""
     source, launch = kernel.source(tile, operation), kernel.launch(tile, operation)
     options = kernel.build_options(imaginary_device(architecture))
-    report = compile_kernel(toolchain, architecture, source=source, launch=launch, options=options)
+    report = compile_kernel(toolchain, architecture, source=source, options=options)
     resident = occupancy(
         architecture,
         work_group_size=launch.work_group_size,
@@ -181,6 +179,17 @@ def test_hot_loop_of_the_tiled_winograd_convolution(name: str, least: float, *, 
     tile = WINOGRAD_TILED.default_tile(operation, device)
     assert tile == WINOGRAD_TILED.gpu_tiles[0]
     check_hot_loop(WINOGRAD_TILED, tile, operation, architecture=architecture, toolchain=toolchain, least=least)
+
+
+@pytest.mark.parametrize("images", [64, 256])
+def test_connected_layers_where_registers_are_few(images: int) -> None:
+    """As below."""
+    architecture = architecture_by_name("gfx906")
+    toolchain, device = toolchain_for(architecture), imaginary_device(architecture)
+    operation = connected_operation(ConnectedProblem(batch=images, inputs=25088, outputs=4096), activation="relu")
+    tile = CONNECTED_TILED.default_tile(operation, device)
+    assert tile.results == 32
+    check_hot_loop(CONNECTED_TILED, tile, operation, architecture=architecture, toolchain=toolchain, least=0.85)
 
 
 @pytest.mark.parametrize("kernel", [CONV_TILED, WINOGRAD_TILED], ids=lambda kernel: kernel.name)
@@ -238,7 +247,7 @@ def test_clocks_of_one_warp() -> None:
     """Of a loop of LLVM's, where its llvm-mca is there; of NVIDIA's code it knows nothing."""
     architecture = architecture_by_name("gfx90a")
     toolchain = toolchain_for(architecture)
-    report = compile_kernel(toolchain, architecture, source=recorded("dot.cl"), launch=LAUNCH)
+    report = compile_kernel(toolchain, architecture, source=recorded("dot.cl"))
     if toolchain.mca is not None:
         clocks = clocks_of_one_warp(toolchain, architecture, report)
         assert clocks is not None

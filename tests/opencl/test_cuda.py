@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clprune.clang import compile_to_ptx, find_clang, find_libclc, with_group_sizes
+from clprune.clang import compile_to_ptx, find_clang, find_libclc, with_limits
 from clprune.errors import BuildError, LaunchError, NoDeviceError
 from clprune.kernels.catalogue import kernel_by_name
 from clprune.kernels.signature import signature
@@ -40,7 +40,7 @@ def fake(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     monkeypatch.setattr(driver, "bindings", lambda: made)
     monkeypatch.setattr(platform, "_lacking", lambda: "")
     monkeypatch.setattr(session_module, "find_clang", lambda: "clang")
-    monkeypatch.setattr(session_module, "version", lambda clang: f"{clang} of today")
+    monkeypatch.setattr(session_module, "clang_version", lambda clang: f"{clang} of today")
     monkeypatch.setattr(
         session_module, "compile_to_ptx", lambda *_, source, card, options: stand_in_for_ptx(source, options)
     )
@@ -145,7 +145,7 @@ def test_the_last_candidates_are_remembered(session: Session, monkeypatch: pytes
 
 def test_another_clang_writes_its_own_ptx(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     session.build(ADD, options=("-DCLANG",))
-    monkeypatch.setattr(session_module, "version", lambda clang: f"{clang} of tomorrow")
+    monkeypatch.setattr(session_module, "clang_version", lambda clang: f"{clang} of tomorrow")
     monkeypatch.setattr(session_module, "compile_to_ptx", refusing)
     with open_session(session.info) as again, pytest.raises(BuildError, match="clang failed"):
         again.build(ADD, options=("-DCLANG",))
@@ -224,7 +224,7 @@ def test_clang_gives_the_parameters_that_the_source_has(name: str) -> None:
     operation = kernel.sample_operations()[0]
     source = kernel.source(kernel.safe_tile(operation), operation)
     ptx = compile_to_ptx(clang, libclc, source=source, card="sm_90", options=("-DX=1",))
-    assert with_group_sizes(ptx, source).count(".reqntid") == source.count("reqd_work_group_size")
+    assert with_limits(ptx, source=source, options=()).count(".reqntid") == source.count("reqd_work_group_size")
     entries = dict(session_module._ENTRY.findall(ptx))
     assert entries
     for function, text in entries.items():

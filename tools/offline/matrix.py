@@ -110,7 +110,6 @@ def compiled_loop(
         toolchain,
         architecture,
         source=CONV_MATRIX.source(tile, operation),
-        launch=CONV_MATRIX.launch(tile, operation),
         options=CONV_MATRIX.build_options(imaginary_device(architecture)),
     )
     return MatrixLoop(architecture=architecture, precision=precision, tile=tile, is_pooled=is_pooled, report=report)

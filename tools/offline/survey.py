@@ -252,7 +252,7 @@ def survey(
 
 def _row(toolchain: Toolchain, architecture: Architecture, subject: Subject) -> Row:
     options = subject.kernel.build_options(imaginary_device(architecture))
-    report = compile_kernel(toolchain, architecture, source=subject.source, launch=subject.launch, options=options)
+    report = compile_kernel(toolchain, architecture, source=subject.source, options=options)
     resident = occupancy(
         architecture,
         work_group_size=subject.launch.work_group_size,

@@ -11,15 +11,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from clprune.clang import (
-    compile_to_ptx,
-    find_clang,
-    find_libclc,
-    register_limit,
-    version,
-    with_directive,
-    with_group_sizes,
-)
+from clprune.clang import clang_version, compile_to_ptx, find_clang, find_libclc, with_limits
 from clprune.device import DeviceInfo
 from clprune.errors import BuildError, NoDeviceError
 from clprune.opencl import binary_cache
@@ -98,13 +90,12 @@ class CudaSession(Session):
         clang = find_clang()
         if clang is None:
             raise BuildError("clang, which compiles kernels for CUDA, is not on the path", log="", source=source)
-        path = binary_cache.entry_path(self.info, source, (version(clang), *options))
+        path = binary_cache.entry_path(self.info, source, (clang_version(clang), *options))
         keep = keep and self._keeps_binaries
         if keep and (found := binary_cache.load(path)) is not None:
             return found.decode()
         ptx = compile_to_ptx(clang, find_libclc(), source=source, card=self.info.architecture, options=options)
-        limit = register_limit(options)
-        ptx = with_group_sizes(ptx, source) if limit is None else with_directive(ptx, f".maxnreg {limit}")
+        ptx = with_limits(ptx, source=source, options=options)
         if keep:
             binary_cache.store(path, ptx.encode())
         return ptx
