@@ -48,6 +48,13 @@
     exchanged = items * len(results) // 2 if pooled and abreast > 1 else 0
     V, O = vector_type("float", k_unroll), vector_type("ushort", k_unroll)
 
+    # Sums are pairs, which packed multiply-adds (AMD's) take as they are; LLVM would make its own, with copies. One is left.
+    pairs = [results[first : first + 2] for first in range(0, len(results), 2)]
+
+    def result(i, number):
+        """The sum of row i that is number `number` of the results."""
+        return f"c{i}_{number // 2}" + (f".s{number % 2}" if len(pairs[number // 2]) == 2 else "")
+
     def entry(name, number):
         """One of the k_unroll entries of a turn."""
         return f"{name}.s{number}" if k_unroll > 1 else name
@@ -85,8 +92,9 @@ look_up(unpack(values + (e >> 1)), table);
 ## Products of entry `number` of a turn for row i.
 <%def name="multiply(i, number)">
                 { __local const float *p = inputs + ${entry("places", number)}; const float a = ${entry("factors", number)};
-% for r, v in results:
-                c${i}_${r}_${v} = MULTIPLY_ADD(a, p[${r * piece_width + v * abreast}], c${i}_${r}_${v});
+% for n, pair in enumerate(pairs):
+<% T = vector_type("float", len(pair)) %>
+                c${i}_${n} = MULTIPLY_ADD((${T})(a), (${T})(${", ".join(f"p[{r * piece_width + v * abreast}]" for r, v in pair)}), c${i}_${n});
 % endfor
                 }
 </%def>
@@ -164,8 +172,8 @@ void sparse_conv_tiled(__global const float *restrict x,
     __local const float *inputs = staged + piece * ${piece_distance} + in_piece;
 % for i in rows:
     const int channel${i} = channels[first_channel + min(${i}, block_channels - 1)];
-% for r, v in results:
-    float c${i}_${r}_${v} = ${c_float(0) if storage == "int8" else f"bias[channel{i}]"};
+% for n, pair in enumerate(pairs):
+    ${vector_type("float", len(pair))} c${i}_${n} = (${vector_type("float", len(pair))})(${c_float(0) if storage == "int8" else f"bias[channel{i}]"});
 % endfor
 % endfor
     const int chunks = (in_channels + ${tile_k - 1}) / ${tile_k};
@@ -223,12 +231,12 @@ void sparse_conv_tiled(__global const float *restrict x,
         __global float *out = y + (size_t)channel${i} * y_channel_stride + out_place;
 % if storage == "int8":
         const float scale = scales[channel${i}], shift = bias[channel${i}];
-% for r, v in results:
-        c${i}_${r}_${v} = MULTIPLY_ADD(c${i}_${r}_${v}, scale, shift);
+% for number in range(len(results)):
+        ${result(i, number)} = MULTIPLY_ADD(${result(i, number)}, scale, shift);
 % endfor
 % endif
-% for r, v in results:
-        const float r${r}_${v} = activate(c${i}_${r}_${v});
+% for number, (r, v) in enumerate(results):
+        const float r${r}_${v} = activate(${result(i, number)});
 % endfor
 % if not pooled:
         if (${i} < rows && is_piece) {

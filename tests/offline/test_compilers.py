@@ -17,6 +17,7 @@ from clprune.kernels.connected import connected_operation
 from clprune.kernels.connected_tiled import CONNECTED_TILED
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.conv_tiled import CONV_TILED
+from clprune.kernels.sparse_conv_tiled import SPARSE_CONV_TILED
 from clprune.kernels.storage import FLOAT16, INT8
 from clprune.kernels.winograd_operation import OUTPUT_TILES, winograd_operation
 from clprune.kernels.winograd_tiled import WINOGRAD_TILED
@@ -241,6 +242,20 @@ def test_integers_of_the_tiled_convolution_do_not_spill(name: str) -> None:
     operation = conv_operation(problem, activation="leaky", storage=INT8)
     tile = CONV_TILED.default_tile(operation, device)
     check_hot_loop(CONV_TILED, tile, operation, architecture=architecture, toolchain=toolchain, least=0.85)
+
+
+def test_sparse_convolutions_pack_their_products_without_copies() -> None:
+    """On gfx90a: two multiply-adds each, and hardly more instructions than the loads of what they multiply."""
+    architecture = architecture_by_name("gfx90a")
+    toolchain, device = toolchain_for(architecture), imaginary_device(architecture)
+    problem = ConvProblem.square(
+        batch=8, in_channels=64, in_height=224, in_width=224, out_channels=64, size=3, padding=1
+    )
+    operation = conv_operation(problem, activation="relu")
+    source = SPARSE_CONV_TILED.source(SPARSE_CONV_TILED.default_tile(operation, device), operation)
+    loop = compile_kernel(toolchain, architecture, source=source).loop
+    assert loop.fmas == 2 * loop.fma_instructions
+    assert loop.other <= 0.3 * loop.fma_instructions
 
 
 def test_clocks_of_one_warp() -> None:
