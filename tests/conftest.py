@@ -25,12 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: one of them at the end leaves all processes but its own idle.
 
-    Before Python 3.12 a slow test does not count for coverage: tracing would make it slower still, and others run what
-    it runs.
+    Before Python 3.12 slow tests and sweeps do not count for coverage: tracing makes Python 2.5 times as slow, and
+    others run what they run.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     for item in items:
-        if sys.version_info < (3, 12) and item.get_closest_marker("slow"):
+        if sys.version_info < (3, 12) and (item.get_closest_marker("slow") or item.get_closest_marker("sweep")):
             item.add_marker("no_cover")
     items.sort(key=lambda item: item.path not in slow)
 

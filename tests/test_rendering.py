@@ -87,6 +87,7 @@ def test_bare_literals_are_found() -> None:
     assert BARE_LITERAL.findall("a = 0.1f; v.s0 = x1 + 3; b = 1e-07f; c = 0x1f; d = -1.0F;") == []
 
 
+@pytest.mark.sweep
 @each_kernel
 def test_sources_are_pure_single_precision(kernel: Kernel[Any, Any]) -> None:
     """No `double`, and no literal that would be one: it would need fp64, or cost a conversion where fp64 is slow."""
@@ -96,6 +97,7 @@ def test_sources_are_pure_single_precision(kernel: Kernel[Any, Any]) -> None:
         assert BARE_LITERAL.findall(source) == [], point
 
 
+@pytest.mark.sweep
 @each_kernel
 def test_sources_are_whole(kernel: Kernel[Any, Any]) -> None:
     """Nothing of Mako is left, braces match, and the kernel declares the work-group that its launch has."""
@@ -110,6 +112,7 @@ def test_sources_are_whole(kernel: Kernel[Any, Any]) -> None:
             assert tuple(int(size) for size in declared[0]) == (*stage.launch.local_size, 1, 1)[:3]
 
 
+@pytest.mark.sweep
 @each_kernel
 def test_declared_local_memory_is_what_the_source_has(kernel: Kernel[Any, Any]) -> None:
     sizes = {"float": 4, "int": 4, "uint": 4, "half": 2, "char": 1}

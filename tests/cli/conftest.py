@@ -93,6 +93,14 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def few_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half the ways of a layer that `fit` measures: each builds kernels of its own."""
+    for name, shares in (("MEASURED", (0.5, 0.75)), ("BETWEEN", (0.625,)), ("CHANNEL", (0.5,))):
+        for module in ("kinds", "build"):
+            monkeypatch.setattr(f"clprune.fitting.{module}.{name}_SHARES", shares)
+
+
+@pytest.fixture
 def images(tmp_path: Path) -> list[Path]:
     """Three images of unequal sides."""
     paths = []

@@ -63,6 +63,7 @@ def test_help_shows_its_options_and_another_method_refuses_them(site: Path) -> N
     assert "--first-column 1 with --method workgroup: expected every-nth" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("device_context")
 def test_it_prunes_through_the_command_line(site: Path, model: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="training needs PyTorch")

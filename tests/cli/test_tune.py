@@ -31,6 +31,7 @@ def own_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLPRUNE_DATA_DIR", str(tmp_path / "database"))
 
 
+@pytest.mark.slow
 def test_every_problem_has_a_tile_and_a_second_run_knows_it(run: Run, model: Path, tmp_path: Path) -> None:
     found: list[dict[str, Any]] = []
     while len(found) < 4:  # as many as there is time for, the most worthy first, and at least one

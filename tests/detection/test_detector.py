@@ -69,6 +69,7 @@ def test_every_kind_of_image_and_batch_gives_the_same(cfg: Path, pixels: list[np
         assert [one.confidence for one in found] == pytest.approx([one.confidence for one in other], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_memory_stays_as_it_is(cfg: Path) -> None:
     """Python's, of which every array of an image is a part; a picture is 360 KB, what is found some KB. What is held
     grows in every round, where it does: another test's thread may allocate in one of them.

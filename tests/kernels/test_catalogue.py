@@ -29,12 +29,14 @@ def smallest_device(**facts: Any) -> Any:
     return imaginary_device(**{**limits, "local_mem_is_dedicated": False, "fp64": False, "extensions": (), **facts})
 
 
+@pytest.mark.sweep
 @each_kernel
 def test_every_value_of_every_parameter_can_occur(kernel: Kernel[Any, Any]) -> None:
     """A value that no sample operation allows would never be tested."""
     assert values_missed(kernel, covering_points(kernel, roomy_device())) == []
 
 
+@pytest.mark.sweep
 @each_kernel
 def test_safe_tile_writes_gaps_where_any_does(kernel: Kernel[Any, Any]) -> None:
     """It takes another's place when the plan is made and no step clears those gaps."""
@@ -91,6 +93,7 @@ def test_gpu_tiles_are_gpu_like(kernel: Kernel[Any, Any]) -> None:
     assert sum(size >= 64 for size in sizes) >= (2 if has_weights(kernel) else 1)
 
 
+@pytest.mark.sweep
 @each_kernel
 def test_safe_tile_runs_on_the_smallest_device(kernel: Kernel[Any, Any]) -> None:
     for facts in ({}, {"type": "cpu"}, {"type": "accelerator"}):
@@ -102,6 +105,7 @@ def test_safe_tile_runs_on_the_smallest_device(kernel: Kernel[Any, Any]) -> None
             assert all(getattr(safe, name) in values for name, values in kernel.parameters.items())
 
 
+@pytest.mark.sweep
 @each_kernel
 def test_default_tile_is_valid_on_any_device(kernel: Kernel[Any, Any]) -> None:
     devices = [
@@ -116,6 +120,7 @@ def test_default_tile_is_valid_on_any_device(kernel: Kernel[Any, Any]) -> None:
             assert kernel.rejection(tile, operation, device) is None, (tile, operation.key, device.max_work_group_size)
 
 
+@pytest.mark.sweep
 @each_kernel
 def test_launch_is_whole_work_groups(kernel: Kernel[Any, Any]) -> None:
     for point in covering_points(kernel, roomy_device()):
@@ -145,6 +150,7 @@ def test_limits_reject_with_a_reason(kernel: Kernel[Any, Any]) -> None:
         kernel.check(tile, operation, flat)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", [kernel.name for kernel in built_in_kernels()])
 def test_local_memory_is_checked_before_the_build(name: str) -> None:
     kernel = kernel_by_name(name)

@@ -79,6 +79,7 @@ def test_places_of_tensors() -> None:
     assert places(x=layout) == {f"x_{name}": getattr(layout, name) for name in PLACES}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kernel", built_in_kernels(), ids=lambda kernel: kernel.name)
 def test_every_kernel_names_its_arguments_as_its_template_does(kernel: Kernel[Any, Any]) -> None:
     samples: dict[Any, Any] = {}

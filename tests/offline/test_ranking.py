@@ -51,6 +51,7 @@ def time_ms(demand: Demand, architecture: Architecture = NVIDIA, **facts: Any) -
     return estimate(architecture, dataclasses.replace(demand, **facts)).time_ms
 
 
+@pytest.mark.sweep
 @each_architecture
 @pytest.mark.parametrize(
     "cost",
@@ -67,6 +68,7 @@ def test_more_of_what_costs_is_never_faster(
     assert time_ms(demand, architecture) <= time_ms(demand, architecture, **{cost: more}) * (1 + 1e-9)
 
 
+@pytest.mark.sweep
 @each_architecture
 @settings(max_examples=20, deadline=None)
 @given(groups=st.integers(1, 5000), unroll=st.integers(2, 8))
@@ -147,6 +149,7 @@ def test_the_compilers_figures_replace_guesses() -> None:
     assert estimate(NVIDIA, DEMAND, packed).time_ms < found.time_ms
 
 
+@pytest.mark.sweep
 @each_architecture
 def test_preselected_tiles_are_valid_different_and_sorted(architecture: Architecture) -> None:
     found = preselect(architecture, Offer(kernel=CONV, operation=LAYER), count=5)
@@ -158,6 +161,7 @@ def test_preselected_tiles_are_valid_different_and_sorted(architecture: Architec
         assert 64 <= item.tile.work_group_size <= 256
 
 
+@pytest.mark.sweep
 def test_pruned_layers_want_tiles_that_divide_the_unit() -> None:
     operation = connected_operation(ConnectedProblem(batch=1, inputs=4096, outputs=4096))
     dense = preselect(NVIDIA, Offer(kernel=CONNECTED, operation=operation), count=1)[0]

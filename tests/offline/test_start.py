@@ -67,7 +67,7 @@ def test_default_that_spills_has_no_estimate() -> None:
 
 def test_look_up_on_a_card_of_the_architecture() -> None:
     store = Store(None)
-    points = starting_points(FakeCompiler(ARCHITECTURE), STEPS)
+    points = starting_points(FakeCompiler(ARCHITECTURE), STEPS[:3])
     keep(store, ARCHITECTURE, points)
     keep(store, ARCHITECTURE, points)
     kept = store.all_best(kernel="conv")
@@ -79,7 +79,7 @@ def test_look_up_on_a_card_of_the_architecture() -> None:
 
 def test_measured_tiles_come_first() -> None:
     store = Store(None)
-    keep(store, ARCHITECTURE, starting_points(FakeCompiler(ARCHITECTURE), STEPS))
+    keep(store, ARCHITECTURE, starting_points(FakeCompiler(ARCHITECTURE), STEPS[:1]))
     store.add_device(CARD)
     tile = CONV.gpu_tiles[1]
     key = result_key(CARD, Offer(kernel=CONV, operation=LAYER))

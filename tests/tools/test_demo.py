@@ -59,6 +59,7 @@ def run_demo(models: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_demo_tunes_and_compares(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLPRUNE_DATA_DIR", str(models / "database"))
     first = run_demo(models)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.cli.conftest import model
+from tests.cli.conftest import few_shares, model
 
-__all__ = ["model"]
+__all__ = ["few_shares", "model"]

@@ -50,6 +50,7 @@ def test_a_dense_network_measured_faster_than_its_table_leaves_a_choice(tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_shares")
 def test_a_model_fits_and_a_second_budget_takes_no_new_table(
     device_context: Session, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +118,7 @@ def test_where_judging_all_would_be_long_one_method_is_judged(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_shares")
 def test_several_budgets_are_one_page(device_context: Session, model: Path) -> None:
     data = load_data("synthetic", split="train", height=11, width=13, count=40)
     settings = FitSettings(
@@ -141,6 +143,7 @@ def test_files_in_the_way_are_refused_before_anything_is_measured(model: Path, t
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_shares")
 def test_weights_are_stored_in_fewer_bits_where_it_pays(device_context: Session, model: Path, tmp_path: Path) -> None:
     result = fit(
         model, most_loss=100, data="fractals", count=32, tune_s=0.0, tries=2, methods=("workgroup",), bits=(16, 8),
