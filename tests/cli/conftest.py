@@ -94,7 +94,10 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def few_shares(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half the ways of a layer that `fit` measures: each builds kernels of its own."""
+    """Half the ways of a layer that `fit` measures, each of which builds kernels of its own, and few held-out images
+    where those are drawn.
+    """
+    monkeypatch.setattr("clprune.data.fractals.COUNT", 64)
     for name, shares in (("MEASURED", (0.5, 0.75)), ("BETWEEN", (0.625,)), ("CHANNEL", (0.5,))):
         for module in ("kinds", "build"):
             monkeypatch.setattr(f"clprune.fitting.{module}.{name}_SHARES", shares)

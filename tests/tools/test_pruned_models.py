@@ -31,6 +31,7 @@ def two_convolutions(name: str, *, weights: None, num_classes: int) -> nn.Module
 @pytest.mark.slow
 def test_a_row_for_each_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_torchvision().models, "get_model", two_convolutions)
+    monkeypatch.setattr("clprune.data.digits_on_photos.TEST_COUNT", 64)
     monkeypatch.setattr("clprune.tuning.tune.FEWEST_SECONDS", 60.0)  # for the one tile that has to be timed
     monkeypatch.setattr(pruned_models, "WAYS", (Way(method="filter", sparsity=0.5), Way(method="bcbp", sparsity=0.8)))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))

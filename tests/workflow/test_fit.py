@@ -89,6 +89,7 @@ def test_a_model_fits_and_a_second_budget_takes_no_new_table(
 def test_where_judging_all_would_be_long_one_method_is_judged(
     device_context: Session, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("clprune.data.fractals.COUNT", 64)
     monkeypatch.setattr("clprune.fitting.build.MOST_JUDGED", 0)
     ways = {"0": 1.0, "50": 0.5, "75": 0.4, "87.5": 0.3, "93.75": 0.2}
 
