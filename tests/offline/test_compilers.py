@@ -146,6 +146,7 @@ def check_hot_loop(
         assert report.loop.share >= least
 
 
+@pytest.mark.slow
 @each_share
 @pytest.mark.parametrize("is_pooled", [False, True], ids=["flat", "pooled"])
 @pytest.mark.parametrize(("channels", "size"), [(64, 224), (512, 14)], ids=["whole", "splits"])
@@ -167,6 +168,7 @@ def test_hot_loop_of_the_tiled_convolution(
     check_hot_loop(CONV_TILED, tile, operation, architecture=architecture, toolchain=toolchain, least=least)
 
 
+@pytest.mark.slow
 @each_share
 @pytest.mark.parametrize("output_tile", OUTPUT_TILES)
 def test_hot_loop_of_the_tiled_winograd_convolution(name: str, least: float, *, output_tile: int) -> None:
