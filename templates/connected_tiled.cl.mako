@@ -34,11 +34,16 @@ ${common.activation_function(activation, 4)}
 ${register_tile.place_macros()}
 ${register_tile.pair_macro()}
 ## Input at `offset` of the image at `place`, or so many images behind it. AMD's loads add 32 bits of a work-item to a base
-## that the warp shares.
+## that the warp shares; elsewhere the loads of several images take fewest registers by sums of 32 bits, those of a single one
+## by an address with the offset.
 #ifdef __AMDGCN__
 #define INPUT(offset, place, images) (*(__global const float *)((__global const char *)(x + (images) * x_image_stride) + ((uint)(offset) * 4u + (place) * 4u)))
 #else
+% if stage_width > 1:
+#define INPUT(offset, place, images) x[(uint)(offset) + (place) + (images) * (uint)x_image_stride]
+% else:
 #define INPUT(offset, place, images) (x + (offset))[(place) + (images) * x_image_stride]
+% endif
 #endif
 <%def name="input(k, n, e)" filter="trim">
 % if is_filled:
