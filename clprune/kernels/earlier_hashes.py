@@ -18,7 +18,6 @@ EARLIER_HASHES: Mapping[str, tuple[str, ...]] = {
     "conv_channels": ("d663070bc156dc1b", "cdda2a10377b0ada", "8ecde9dfa7a0374c"),
     "conv_int8": ("68fb386dbe9e985c", "408b3bf375c36e29", "7473ff9e98aca9e0", "d2eb3a70783429d5"),
     "depthwise": ("419ad1c36e976052", "3743219e6ece4507"),
-    "conv_tiled": ("67b8269bcba7426f", "0ec3cd5a8b3ba6b7"),
     "local_conv": ("eee74f1ae7de2b17", "eb4414e7116d65de"),
     "pointwise": ("a635844e0c7daad2", "1a0b7e2393d9daf4", "dd4381fd5fb536d4"),
     "average_pool": ("0fc2baaf361c930f", "9e8d66a9deac68e0"),
