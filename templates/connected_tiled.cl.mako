@@ -95,6 +95,9 @@ INPUT(offset${k}, place${n}, ${e})
     const int n_group = get_group_id(0), m_group = get_group_id(1), block = m_group * ${group_m} + local_m;
     const int item = local_m * ${group_n} + local_n;
     const int first_image = ${"0" if is_filled else f"min(n_group * {width}, batch - {width})"};
+</%def>
+## Which rows they are of: read where they are stored, for the sake of registers.
+<%def name="stored_rows()">
     const int first_row = blocks[block * 6 + 3], block_rows = blocks[block * 6 + 4];
 </%def>
 ## The first result of this work-item among the sums of the first split, and results of a split.
@@ -200,9 +203,11 @@ void connected_tiled_add(__global const float *restrict part_sums,
         sum_${v} += ${found_vector(v)};
 % endfor
     }
+    ${stored_rows()}
     ${store("row", "sum")}
 }
 % else:
+    ${stored_rows()}
 % for i in rows:
     ${store(i, f"c{i}")}
 % endfor
