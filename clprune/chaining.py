@@ -25,7 +25,7 @@ from clprune.rendering import render
 #: Buffers of a chain, with its own: what fits into the 1024 bytes of arguments that every device takes.
 MOST_BUFFERS = 128
 
-#: Launches of a chain: a driver's time for one grows with the square of them, and so does the search for the next.
+#: Launches of a chain: with more of them a driver takes longer for each, and so does the search for the next.
 MOST_LINKS = 64
 
 #: Compute units at most: with more, taking work-groups one by one from a common counter has not been tried.
