@@ -183,6 +183,8 @@ def _dense_weights(experiment: Experiment, network: Network, *, work: Path, say:
         return read_weights(path, network)
     say("training the dense network")
     data = as_data(experiment.data, network, split="train", count=experiment.dense_images)
+    if data.renew is None:
+        data = cached_data(work, experiment.data, network, split="train", count=experiment.dense_images)
     recipe = Recipe(
         epochs=experiment.dense_epochs,
         learning_rate=0.04,
