@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+#: Cases of one parametrized test that are traced where tracing is slow.
+MOST_TRACED = 2
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-devices", action="store_true", help="run tests of kernels on every OpenCL device")
 
@@ -25,13 +31,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: one of them at the end leaves all processes but its own idle.
 
-    Before Python 3.12 slow tests and sweeps do not count for coverage: tracing makes Python 2.5 times as slow, and
-    others run what they run.
+    Before Python 3.12 slow tests, sweeps and all but the first `MOST_TRACED` cases of a test do not count for coverage:
+    tracing makes Python 2.5 times as slow, and others run what they run.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    for item in items:
-        if sys.version_info < (3, 12) and (item.get_closest_marker("slow") or item.get_closest_marker("sweep")):
-            item.add_marker("no_cover")
+    if sys.version_info < (3, 12):
+        cases: Counter[tuple[Path, str]] = Counter()
+        for item in items:
+            test = (item.path, item.name.partition("[")[0])
+            cases[test] += 1
+            if item.get_closest_marker("slow") or item.get_closest_marker("sweep") or cases[test] > MOST_TRACED:
+                item.add_marker("no_cover")
     items.sort(key=lambda item: item.path not in slow)
 
 
