@@ -6,21 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
-from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem, ceil_div
 from clprune.kernels.arguments import Launch
 from clprune.kernels.base import Offer, Request
 from clprune.kernels.conv_operation import AREA_CONSTRAINTS, ConvOperation, conv_operation
-from clprune.kernels.convolution import ConvolutionKernel
-from clprune.kernels.samples import ragged_matrix
-from clprune.kernels.signature import places
+from clprune.kernels.entry_chunks import EntryChunksKernel, Integers, piece_count
 from clprune.kernels.sparse_conv import SPARSE_CONV, sparse_offers
-from clprune.kernels.storage import CODEBOOK4, INT8, entry_lists, weight_arguments
+from clprune.kernels.storage import CODEBOOK4, INT8
 from clprune.kernels.tile import Constraint, values
-from clprune.packing.chunk_lists import PackedChunkLists, pack_chunk_lists
 from clprune.quirks import vector_width
 
 #: Values of the two parameters that count channels.
@@ -63,15 +57,12 @@ def has_local_form(problem: ConvProblem) -> bool:
     return problem.window.is_plain and problem.window.is_dense and problem.groups == 1
 
 
-class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation]):
+class SparseConvLocalKernel(EntryChunksKernel[SparseConvLocalTile]):
     """See `templates/sparse_conv_local.cl.mako`."""
 
     name = "sparse_conv_local"
     template = "sparse_conv_local"
     tile_type = SparseConvLocalTile
-    computes = ConvOperation
-    algorithm = "sparse"
-    draw_matrix = staticmethod(ragged_matrix)
     constraints = (
         Constraint(
             reason="the layer has a stride, groups or uneven windows", holds=lambda t, o: has_local_form(o.problem)
@@ -156,42 +147,11 @@ class SparseConvLocalKernel(ConvolutionKernel[SparseConvLocalTile, ConvOperation
 
         return min(fitting, key=cost, default=self.safe_tile(operation))
 
-    def wavefront_rows(self, tile: SparseConvLocalTile) -> int:
-        """1: the lanes of a SIMD group are positions, and each row has lists of its own."""
-        return 1
-
-    def pack(self, tile: SparseConvLocalTile, operation: ConvOperation, *, weights: LayerWeights) -> PackedChunkLists:
-        """The weights `[out_channels, channels, size, size]` that are not zero, by block, `tile_k` channels, and row.
-
-        Raises UsageError for weights that are not finite or not coded as the operation's storage.
-        """
+    def local_places(
+        self, tile: SparseConvLocalTile, operation: ConvOperation, *, channel: Integers, row: Integers, column: Integers
+    ) -> Integers:
         size = operation.problem.window.size_y
-        filters = np.indices((operation.problem.in_channels, size, size), np.int32)
-        channel, filter_row, filter_column = filters.reshape(3, -1)
-        return entry_lists(
-            pack_chunk_lists,
-            weights,
-            operation.storage,
-            column_offsets=(channel % tile.tile_k * size + filter_column) * (tile.tile_rows + size - 1) + filter_row,
-            column_chunks=channel // tile.tile_k,
-            block_rows=tile.block_rows,
-        )
-
-    def arguments(
-        self, tile: SparseConvLocalTile, operation: ConvOperation, packed: PackedChunkLists
-    ) -> dict[str, Any]:
-        problem = operation.problem
-        return {
-            **weight_arguments(packed),
-            "block_count": len(packed.blocks) - 1,
-            "in_channels": problem.in_channels,
-            "tiles_per_row": ceil_div(problem.out_width, tile.tile_columns),
-            "pieces_per_image": ceil_div(problem.out_height, tile.tile_rows),
-            "last_piece": _piece_count(tile, problem) - 1,
-            "last_row": problem.out_height - tile.tile_rows,
-            "last_column": problem.out_width - tile.tile_columns,
-            **places(x=operation.input, y=operation.output),
-        }
+        return (channel * size + column) * (tile.tile_rows + size - 1) + row
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
         """Those of `conv` that have this form, and sides and channels that large tiles fit into, with a remainder."""
@@ -224,14 +184,9 @@ def _with_channels(tile: SparseConvLocalTile, problem: ConvProblem) -> SparseCon
     return replace(tile, tile_k=tile_k, block_rows=max(blocks))
 
 
-def _piece_count(tile: SparseConvLocalTile, problem: ConvProblem) -> int:
-    """Pieces that cover one tile's columns of all images."""
-    return problem.batch * ceil_div(problem.out_height, tile.tile_rows)
-
-
 def _position_tiles(tile: SparseConvLocalTile, problem: ConvProblem) -> int:
     """Tiles of positions that cover the output of the batch."""
-    return ceil_div(_piece_count(tile, problem), tile.pieces) * ceil_div(problem.out_width, tile.tile_columns)
+    return ceil_div(piece_count(tile, problem), tile.pieces) * ceil_div(problem.out_width, tile.tile_columns)
 
 
 SPARSE_CONV_LOCAL = SparseConvLocalKernel()

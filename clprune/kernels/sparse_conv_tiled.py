@@ -6,26 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from clprune import quirks
 from clprune.architecture import Architecture
-from clprune.darknet.values import LayerWeights
 from clprune.device import DeviceInfo
 from clprune.geometry import ConvProblem, ceil_div
-from clprune.kernels.arguments import Arguments, Launch
+from clprune.kernels.arguments import Launch
 from clprune.kernels.base import Offer, Request
 from clprune.kernels.conv_operation import AREA_CONSTRAINTS, ConvOperation, conv_operation
-from clprune.kernels.convolution import ConvolutionKernel
 from clprune.kernels.demand import Demand
-from clprune.kernels.samples import ragged_matrix
-from clprune.kernels.signature import places
+from clprune.kernels.entry_chunks import EntryChunksKernel, Integers, piece_count
 from clprune.kernels.sparse_conv import sparse_offers
 from clprune.kernels.sparse_conv_local import SPARSE_CONV_LOCAL, has_local_form
-from clprune.kernels.storage import STORAGE_BITS, entry_lists, table_bytes, weight_arguments
+from clprune.kernels.storage import STORAGE_BITS, table_bytes
 from clprune.kernels.tile import WORK_GROUP_CONSTRAINTS, Constraint, fits_registers, values
 from clprune.kernels.workload import Workload
-from clprune.packing.chunk_lists import PackedChunkLists, pack_chunk_lists
 
 #: Places of a piece of the local input that 16 bits can number.
 MOST_PLACES = 65536
@@ -87,16 +81,13 @@ def _plane(tile: SparseConvTiledTile, operation: ConvOperation) -> int:
     return (tile.tile_rows + border) * (tile.tile_columns + border)
 
 
-class SparseConvTiledKernel(ConvolutionKernel[SparseConvTiledTile, ConvOperation]):
+class SparseConvTiledKernel(EntryChunksKernel[SparseConvTiledTile]):
     """See `templates/sparse_conv_tiled.cl.mako`."""
 
     name = "sparse_conv_tiled"
     template = "sparse_conv_tiled"
     most_registers = 128  # 32 sums, what is read for them, and where inputs are staged
     tile_type = SparseConvTiledTile
-    computes = ConvOperation
-    algorithm = "sparse"
-    draw_matrix = staticmethod(ragged_matrix)
     constraints = (
         Constraint(
             reason="the layer has a stride, groups or uneven windows", holds=lambda t, o: has_local_form(o.problem)
@@ -224,7 +215,7 @@ class SparseConvTiledKernel(ConvolutionKernel[SparseConvTiledTile, ConvOperation
     def _groups(self, tile: SparseConvTiledTile, operation: ConvOperation) -> int:
         problem = operation.problem
         row_groups = ceil_div(ceil_div(problem.out_channels, tile.block_rows), tile.group_m)
-        tiles = ceil_div(_piece_count(tile, problem), tile.pieces) * ceil_div(problem.out_width, tile.tile_columns)
+        tiles = ceil_div(piece_count(tile, problem), tile.pieces) * ceil_div(problem.out_width, tile.tile_columns)
         return row_groups * tiles
 
     def variables(self, tile: SparseConvTiledTile, operation: ConvOperation) -> dict[str, Any]:
@@ -240,42 +231,14 @@ class SparseConvTiledKernel(ConvolutionKernel[SparseConvTiledTile, ConvOperation
         side = 2 if operation.pooled else 1
         return SparseConvTiledTile(block_rows=1, tile_columns=side, tile_rows=side, columns=side)
 
-    def wavefront_rows(self, tile: SparseConvTiledTile) -> int:
-        """1: the lanes of a SIMD group are positions, and each row has lists of its own."""
-        return 1
+    def local_places(
+        self, tile: SparseConvTiledTile, operation: ConvOperation, *, channel: Integers, row: Integers, column: Integers
+    ) -> Integers:
+        piece_width = tile.tile_columns + operation.problem.window.size_y - 1
+        return channel * _plane(tile, operation) + row * piece_width + column
 
-    def pack(self, tile: SparseConvTiledTile, operation: ConvOperation, *, weights: LayerWeights) -> PackedChunkLists:
-        """The weights `[out_channels, channels, size, size]` that are not zero, by block, `tile_k` channels, and row.
-
-        Raises UsageError for weights that are not finite or not coded as the operation's storage.
-        """
-        size = operation.problem.window.size_y
-        filters = np.indices((operation.problem.in_channels, size, size), np.int32)
-        channel, filter_row, filter_column = filters.reshape(3, -1)
-        piece_width = tile.tile_columns + size - 1
-        return entry_lists(
-            pack_chunk_lists,
-            weights,
-            operation.storage,
-            column_offsets=channel % tile.tile_k * _plane(tile, operation) + filter_row * piece_width + filter_column,
-            column_chunks=channel // tile.tile_k,
-            block_rows=tile.block_rows,
-            whole=tile.k_unroll,
-        )
-
-    def arguments(self, tile: SparseConvTiledTile, operation: ConvOperation, packed: PackedChunkLists) -> Arguments:
-        problem = operation.problem
-        return {
-            **weight_arguments(packed),
-            "block_count": len(packed.blocks) - 1,
-            "in_channels": problem.in_channels,
-            "tiles_per_row": ceil_div(problem.out_width, tile.tile_columns),
-            "pieces_per_image": ceil_div(problem.out_height, tile.tile_rows),
-            "last_piece": _piece_count(tile, problem) - 1,
-            "last_row": problem.out_height - tile.tile_rows,
-            "last_column": problem.out_width - tile.tile_columns,
-            **places(x=operation.input, y=operation.output),
-        }
+    def whole_entries(self, tile: SparseConvTiledTile) -> int:
+        return tile.k_unroll
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
         """Those of the form for CPUs, and rows and channels for the tiles of GPUs."""
@@ -286,11 +249,6 @@ class SparseConvTiledKernel(ConvolutionKernel[SparseConvTiledTile, ConvOperation
             conv_operation(wide, activation="leaky"),
             conv_operation(pooled, activation="relu", pooled=True),
         )
-
-
-def _piece_count(tile: SparseConvTiledTile, problem: ConvProblem) -> int:
-    """Pieces that cover one tile's columns of all images."""
-    return problem.batch * ceil_div(problem.out_height, tile.tile_rows)
 
 
 SPARSE_CONV_TILED = SparseConvTiledKernel()
