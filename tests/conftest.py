@@ -80,3 +80,10 @@ def device_context(request: pytest.FixtureRequest, own_folders: None) -> Iterato
         pytest.skip(f"no OpenCL device: {str(error).partition('.')[0]}")
     with session:
         yield session
+
+
+@pytest.fixture(autouse=True)
+def uncounted_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of a test that does not count for coverage do not count either: each would trace its imports, too."""
+    if request.node.get_closest_marker("no_cover"):
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
