@@ -41,6 +41,8 @@ QUICK = {"images": 1_280, "held_out": 1_000, "epochs": 1, "seeds": 1, "sparsitie
     stage={"type": click.Choice(["all", "train", "measure", "report"]), "default": "all"},
     work=Path("build/methods"),
     out={"help": "Where results go [default: docs/results]."},
+    page={"default": "methods", "metavar": "STEM", "help": "Name of the files of results, without suffix."},
+    about={"default": "", "metavar": "TEXT", "help": "What was compared on, for the page's first line."},
     also=ALSO,
     cfg={"type": _FILE, "help": f"The dense network [default: {STEM}.cfg]."},
     dense={"type": _FILE, "help": "Its weights [default: the shipped network's shipped ones, else trained first]."},
@@ -87,21 +89,22 @@ def compare_methods(**options: Any) -> None:
             experiment, options, algorithms=algorithms, effort=options["effort"], is_whole_groups=False, say=say
         )
     out = options["out"] or (options["work"] if options["quick"] else RESULTS)
-    _report(options["work"], out, also=other_runs(options["also"]))
+    _report(options["work"], out / options["page"], about=options["about"], also=other_runs(options["also"]))
 
 
-def _report(work: Path, out: Path, *, also: Mapping[str, Sequence[Row]]) -> None:
+def _report(work: Path, stem: Path, *, about: str, also: Mapping[str, Sequence[Row]]) -> None:
     """Write what is there: all runs, with the times of the last device that was measured."""
     runs, every = trained_rows(work), read_rows(work / TIMES)
     times = latest_times(every)
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "methods.csv", results_csv(runs, times))
-    write_atomically(out / "methods.md", comparison_page(runs, times, others=other_times(every), otherwise=also))
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    page = comparison_page(runs, times, stem=stem.name, about=about, others=other_times(every), otherwise=also)
+    write_atomically(stem.with_suffix(".csv"), results_csv(runs, times))
+    write_atomically(stem.with_suffix(".md"), page)
     if times:
         title = "Pruning methods, retrained alike: accuracy against measured time"
         where = f"{times[-1]['device']}, batch {times[-1]['batch']}"
-        write_atomically(out / "methods.svg", plot(points(runs, times), title=f"{title}\n{where}"))
-    say(f"written: {out}/methods.csv, .md{' and .svg' if times else ''}")
+        write_atomically(stem.with_suffix(".svg"), plot(points(runs, times), title=f"{title}\n{where}"))
+    say(f"written: {stem}.csv, .md{' and .svg' if times else ''}")
 
 
 def _experiment(options: dict[str, Any]) -> Experiment:

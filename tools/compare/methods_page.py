@@ -15,11 +15,11 @@ from tools.compare.variants import Variant
 HEADING = """
 # Pruning methods compared
 
-Written by `tools/compare/methods.py`. One dense network, pruned by every method and retrained alike; accuracy on
+Written by `tools/compare/methods.py`.{about} One dense network, pruned by every method and retrained alike; accuracy on
 held-out images, which decided nothing, and time on one device, the dense network beside all others in every round.
-`methods.csv` beside this file has a row per run.
+`{stem}.csv` beside this file has a row per run.
 
-![Accuracy against measured time](methods.svg)
+![Accuracy against measured time]({stem}.svg)
 """
 
 READING = """
@@ -46,10 +46,12 @@ def comparison_page(
     runs: Sequence[Row],
     times: Sequence[Row],
     *,
+    stem: str = "methods",
+    about: str = "",
     others: Sequence[Sequence[Row]] = (),
     otherwise: Mapping[str, Sequence[Row]] | None = None,
 ) -> str:
-    """The whole file, of `runs` and their `times`.
+    """The whole file, of `runs` and their `times`, beside files of the same `stem`; `about` says what was compared on.
 
     `others` are times with other algorithms to choose from, `otherwise` runs of other settings, by what is different.
     Raises UsageError without runs.
@@ -67,7 +69,8 @@ def comparison_page(
         parts += ["## Tried otherwise", otherwise_table(table, otherwise)]
     dates = sorted({row["date"] for row in runs})
     made = making(runs, when=f", {dates[0]} to {dates[-1]}", timing=_timing_text(times))
-    return whole_page(HEADING, parts, reading=READING, made=made)
+    heading = HEADING.format(stem=stem, about=about and f" {about}")
+    return whole_page(heading, parts, reading=READING, made=made)
 
 
 def _layer_parts(times: Sequence[Row]) -> list[str]:
