@@ -22,6 +22,7 @@ from clprune.kernels.workload import Workload
 from clprune.launching import BoundStages
 from clprune.opencl import Buffer, Program, Session
 from clprune.runner import Runner, binding
+from clprune.runner.bench import bench
 from tests.runner.conftest import images
 
 RESIDUAL = """[net]
@@ -129,6 +130,8 @@ def test_launches_where_the_driver_refuses_the_chain(
     with runner(device_context, network) as apart:
         assert len(apart.bound.launches) >= len(apart.bound.steps)
         np.testing.assert_array_equal(apart(images(network, 5)), wanted)
+        result = bench(apart, rounds=1, warmup=0)
+        assert (result.launches, result.joining_refused) == (len(apart.bound.launches), "refused")
 
 
 def test_devices_of_many_units_are_left_alone(device_context: Session) -> None:

@@ -114,7 +114,9 @@ def _print_summary(result: BenchResult) -> None:
         "measured",
         "memory": f"{result.parameter_bytes / 2**20:.1f} MiB weights, {result.tensor_bytes / 2**20:.1f} MiB "
         f"activations, read at up to {result.bandwidth_gbytes_per_s:.0f} GB/s",
+        "launches": f"{result.launches} for {len(result.layers)} steps"
+        + (f"; not joined: {result.joining_refused}" if result.joining_refused else ""),
         "tiles": f"{tuned} tuned for their layer, {len(origins) - tuned - default} for another one, {default} default",
     }
     for name, text in lines.items():
-        console.print(f"{name:7}{text}", soft_wrap=True)
+        console.print(f"{name:9}{text}", soft_wrap=True)

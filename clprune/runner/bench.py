@@ -57,8 +57,9 @@ class StepTimes:
 class BenchResult:
     """Times of whole inferences (host to host) and of each step alone, with the device's limits beside them.
 
-    `model` is the cfg's path. `parameter_bytes` is device memory of packed weights, lists and biases, `tensor_bytes`
-    that of activations.
+    `model` is the cfg's path. An inference makes so many `launches`; `joining_refused` says why they are not fewer,
+    where the device would gain by that. `parameter_bytes` is device memory of packed weights, lists and biases,
+    `tensor_bytes` that of activations.
     """
 
     model: str
@@ -67,6 +68,8 @@ class BenchResult:
     best_ms: float
     median_ms: float
     rounds: int
+    launches: int
+    joining_refused: str
     peak_gflops: float
     bandwidth_gbytes_per_s: float
     parameter_bytes: int
@@ -109,6 +112,8 @@ def bench(runner: Runner, *, rounds: int = 20, warmup: int = 3) -> BenchResult:
         best_ms=min(whole_ms),
         median_ms=statistics.median(whole_ms),
         rounds=rounds,
+        launches=len(runner.bound.launches),
+        joining_refused=runner.bound.joining_refused,
         peak_gflops=limits.peak_gflops,
         bandwidth_gbytes_per_s=limits.bandwidth_gbytes_per_s,
         parameter_bytes=runner.bound.parameter_bytes,

@@ -58,7 +58,8 @@ class BoundStep:
 class BoundPlan:
     """Everything that one inference needs on the device. One thread at a time may run it.
 
-    `launches` are those of all steps, or of many steps each (`clprune.chaining`).
+    `launches` are those of all steps, or of many steps each (`clprune.chaining`); `joining_refused` says why not,
+    where the device would gain by that.
     """
 
     plan: Plan
@@ -66,6 +67,7 @@ class BoundPlan:
     launches: tuple[BoundKernel, ...]
     tensors: Mapping[int, Buffer]
     scratch: Sequence[Buffer] = ()
+    joining_refused: str = ""
 
     @property
     def scratch_bytes(self) -> int:
@@ -105,36 +107,40 @@ def bind_plan(session: Session, plan: Plan, weights: Weights, *, check: Callable
         view(content, plan.layouts[tensor])[:] = layer_values(layer, plan.network, weights).weights
         session.write(tensors[tensor], content)
     binder = _Binder(session=session, plan=plan, weights=weights, tensors=tensors, check=check)
-    chain = _bind_chain(binder) if can_chain(session.info) else None
-    steps, scratch, launches = chain or _bind_launches(binder)
+    (steps, scratch, launches), refusal = _bind_steps(binder)
     session.finish()
     plan = dataclasses.replace(plan, steps=tuple(bound.step for bound in steps))
-    return BoundPlan(plan=plan, steps=steps, tensors=tensors, scratch=scratch, launches=launches)
+    return BoundPlan(
+        plan=plan, steps=steps, tensors=tensors, scratch=scratch, launches=launches, joining_refused=refusal
+    )  # fmt: skip
 
 
 _Bound: TypeAlias = tuple[tuple[BoundStep, ...], list[Buffer], tuple[BoundKernel, ...]]
 
 
-def _bind_chain(binder: _Binder) -> _Bound | None:
-    """(steps, scratch, launches) with many steps in a launch; None where the driver does not build that, or one of
-    the kernels cannot run.
+def _bind_steps(binder: _Binder) -> tuple[_Bound, str]:
+    """((steps, scratch, launches), why launches are not joined on a device that gains by it, or nothing)."""
+    refusal = ""
+    if can_chain(binder.session.info):
+        try:
+            return _bind_built(binder, [(step, None) for step in binder.plan.steps]), refusal
+        except BuildError as error:
+            refusal = str(error).partition("\n")[0]
+    return _bind_built(binder, binder.build_all(binder.plan.steps)), refusal
+
+
+def _bind_built(binder: _Binder, built: Sequence[_Built]) -> _Bound:
+    """(steps, scratch, launches): every launch by itself where the stages are built, else many steps in a launch.
+
+    Raises BuildError where the driver does not build that, or one of the kernels cannot run.
     """
-    prepared = binder.prepare_all([(step, None) for step in binder.plan.steps])
+    prepared = binder.prepare_all(built)
     scratch = _shared_scratch(binder.session, [item.arguments for item in prepared])
     steps = tuple(binder.bind(item, scratch) for item in prepared)
+    if all(stages is not None for _, stages in built):
+        return steps, scratch, tuple(kernel for step in steps for kernel in step.bound.kernels)
     links = [link for item in prepared for link in binder.links(item, scratch)]
-    try:
-        return steps, scratch, chained(binder.session, links)
-    except BuildError:
-        return None
-
-
-def _bind_launches(binder: _Binder) -> _Bound:
-    """(steps, scratch, launches) with every launch by itself."""
-    prepared = binder.prepare_all(binder.build_all(binder.plan.steps))
-    scratch = _shared_scratch(binder.session, [item.arguments for item in prepared])
-    steps = tuple(binder.bind(item, scratch) for item in prepared)
-    return steps, scratch, tuple(kernel for step in steps for kernel in step.bound.kernels)
+    return steps, scratch, chained(binder.session, links)
 
 
 def bind_others(
