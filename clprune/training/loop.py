@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from clprune.training.held_masks import HeldMasks
 from clprune.training.module import NetworkModule, load_module, store_weights
 from clprune.training.processor import check_memory, training_device
 from clprune.training.quantize import HeldCodes, Quantization
-from clprune.training.ranks import current_ranks
+from clprune.training.ranks import Ranks, current_ranks
 from clprune.training.recipe import Recipe
 from clprune.training.values import Weighted
 
@@ -125,6 +126,30 @@ def train(
     return TrainingResult(weights=trained, losses=tuple(run.losses), accuracies=tuple(run.accuracies))
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Batch:
+    """This process's part of a batch of `count` images: float32 `[n, C, height, width]` and int64 `[n]`."""
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    count: int
+
+
+def _read_ahead(data: DataSet, batches: Sequence[NDArray[np.int64]], *, ranks: Ranks) -> Iterator[_Batch]:
+    """The chosen images of each of `batches`; the next one's files are read and decoded while one is computed with."""
+
+    def read(chosen: NDArray[np.int64]) -> _Batch:
+        part = ranks.shard(chosen)
+        return _Batch(images=data.batch(part), labels=data.labels[part], count=len(chosen))
+
+    with ThreadPoolExecutor(1, thread_name_prefix="clprune-images") as reader:
+        coming = reader.submit(read, batches[0])
+        for following in batches[1:]:
+            batch, coming = coming.result(), reader.submit(read, following)
+            yield batch
+        yield coming.result()
+
+
 class _Run:
     """The moving parts of one training: module, optimiser, and what was measured so far."""
 
@@ -189,12 +214,12 @@ class _Run:
         self.augmenting.manual_seed(seed)
         data = self.data.epoch(epoch)
         order = np.argsort(random.random(len(data)), kind="stable")
+        batches = [order[first : first + self.recipe.batch] for first in range(0, len(data), self.recipe.batch)]
         self.module.train()
         total = 0.0
         started = time.perf_counter()
-        for step in range(self.steps):
-            chosen = order[step * self.recipe.batch : (step + 1) * self.recipe.batch]
-            total += self._train_step(data, chosen, step=epoch * self.steps + step)
+        for step, batch in enumerate(_read_ahead(data, batches[: self.steps], ranks=self.ranks)):
+            total += self._train_step(batch, step=epoch * self.steps + step)
             if step + 1 < self.steps and (step + 1) % REPORT_EVERY_STEPS == 0:
                 self.tell(step + 1, loss=total / (step + 1), started=started)
         self.losses.append(total / self.steps)
@@ -203,11 +228,11 @@ class _Run:
         self.tell(self.steps, loss=self.losses[-1], started=started)
         self.epochs_done += 1
 
-    def _train_step(self, data: DataSet, chosen: NDArray[np.int64], *, step: int) -> float:
+    def _train_step(self, batch: _Batch, *, step: int) -> float:
         recipe = self.recipe
         steps = recipe.epochs * self.steps
         self.module.set_dropout_strength(recipe.dropout_strength_at(step, steps=steps))
-        loss = self._loss(data, chosen)
+        loss = self._loss(batch)
         value = self.ranks.sum(float(loss.detach())) / self.ranks.count
         if not math.isfinite(value):
             raise UsageError(f"training diverged at step {step}: the loss is {value}; expected a lower learning rate")
@@ -224,19 +249,18 @@ class _Run:
         self.held.clear_weights()
         return value
 
-    def _loss(self, data: DataSet, chosen: NDArray[np.int64]) -> Tensor:
+    def _loss(self, batch: _Batch) -> Tensor:
         """The mean over this process's part of the batch, so weighed that the mean over processes is the batch's."""
         recipe = self.recipe
-        part = self.ranks.shard(chosen)
-        images = torch.from_numpy(data.batch(part))
-        if data.renew is None:
+        images = torch.from_numpy(batch.images)
+        if self.data.renew is None:
             # drawn for the whole batch, so that it does not depend on the number of processes
             drawn = draw_augmentation(
-                len(chosen), shift_pixels=recipe.shift_pixels, flip=recipe.flip, generator=self.augmenting
+                batch.count, shift_pixels=recipe.shift_pixels, flip=recipe.flip, generator=self.augmenting
             )
-            images = drawn.of(self.ranks.shard(np.arange(len(chosen)))).apply(images)
+            images = drawn.of(self.ranks.shard(np.arange(batch.count))).apply(images)
         images = images.contiguous(memory_format=torch.channels_last).to(self.device)
-        labels = torch.from_numpy(data.labels[part]).to(self.device)
+        labels = torch.from_numpy(batch.labels).to(self.device)
         in_bfloat16 = recipe.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=in_bfloat16):
             logits = self.wrapped(images)
@@ -252,7 +276,7 @@ class _Run:
             else:
                 distilled = distillation_loss(logits.float(), answers, temperature=recipe.temperature)
             loss = loss + recipe.distillation * distilled
-        return loss * (len(part) * self.ranks.count / len(chosen))
+        return loss * (len(batch.labels) * self.ranks.count / batch.count)
 
     def tell(self, step: int, *, loss: float = math.nan, started: float = 0.0) -> None:
         """Report that `step` steps of this epoch are done; after the last one also the accuracy, where it is known."""

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 from clprune.darknet.random_weights import random_weights
 from clprune.darknet.values import Weights
 from clprune.data import DataSet, load_data
-from clprune.errors import FileError, LaunchError, UsageError
+from clprune.errors import DataError, FileError, LaunchError, UsageError
 from clprune.progress import Progress
 from clprune.pruning.network import masks_of, plan_pruning, prune_layers
 from clprune.pruning.settings import PruneSettings
@@ -268,3 +268,35 @@ def test_shifting_fills_with_the_nearest_pixels() -> None:
     assert (0, 0, 1, 0, 0, 1, 3, 3, 4) in variants
     mirrored = draw_augmentation(200, shift_pixels=0, flip=True).apply(images)
     assert {tuple(image[0, 0].int().tolist()) for image in mirrored} == {(0, 1, 2), (2, 1, 0)}
+
+
+class Files:
+    """Images that are read when they are asked for, of which the last cannot be."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images) + 1
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        if len(self.images) in indices:
+            raise DataError("not an image", path=Path("last.png"))
+        return self.images[indices]
+
+
+def test_an_image_that_cannot_be_read_ends_training(tmp_path: Path) -> None:
+    known = data_of(95)
+    data = replace(known, images=Files(known.images), labels=np.append(known.labels, 0))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="not an image"):
+        train(network_of(tmp_path), data, RECIPE)
+
+
+def test_what_is_composed_afresh_is_not_augmented(tmp_path: Path) -> None:
+    def fresh(number: int) -> DataSet:
+        return replace(data_of(), renew=None)
+
+    network = network_of(tmp_path)
+    shifted = replace(RECIPE, shift_pixels=3, flip=True)
+    composed = replace(data_of(), renew=fresh)
+    assert_same(train(network, composed, shifted).weights, train(network, composed, RECIPE).weights)
