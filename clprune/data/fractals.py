@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clprune.data.source import TEST_STREAM, DataSource, Request, check_drawn
-from clprune.dataset import DataSet
+from clprune.dataset import DataSet, Indices, Pixels
 
 #: Pictures where no count is given.
 COUNT = 1024
@@ -26,18 +26,36 @@ LAYERS = 3
 _MAPS = 4
 
 
-def draw_fractals(*, count: int, height: int, width: int, seed: int, stream: int) -> NDArray[np.uint8]:
-    """Draw uint8 `[count, 3, height, width]`, which follow from `seed` and `stream`."""
-    check_drawn(count=count, height=height, width=width)
-    images = np.empty((count, 3, height, width), np.uint8)
-    for index in range(count):
-        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, stream, index])))
+class Fractals:
+    """`count` pictures that are drawn when they are asked for first, uint8 `[count, 3, height, width]`.
+
+    They follow from `seed` and `stream`, each from its own number beside them.
+    """
+
+    def __init__(self, *, count: int, height: int, width: int, seed: int, stream: int) -> None:
+        check_drawn(count=count, height=height, width=width)
+        self._images = np.empty((count, 3, height, width), np.uint8)
+        self._are_drawn = np.zeros(count, np.bool_)
+        self._entropy = (seed, stream)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, indices: Indices, /) -> Pixels:
+        chosen = np.arange(len(self))[indices]
+        for index in chosen[~self._are_drawn[chosen]]:
+            self._draw(index)
+        return self._images[chosen]
+
+    def _draw(self, index: int) -> None:
+        height, width = self._images.shape[2:]
+        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([*self._entropy, index])))
         image = np.broadcast_to(random.random((3, 1, 1)), (3, height, width))
         for _ in range(LAYERS):
             strength = _attractor(random, height=height, width=width)
             image = image + strength * (random.random((3, 1, 1)) - image)
-        images[index] = np.rint(255 * image)
-    return images
+        self._images[index] = np.rint(255 * image)
+        self._are_drawn[index] = True
 
 
 def _attractor(random: np.random.Generator, *, height: int, width: int) -> NDArray[np.float64]:
@@ -69,7 +87,7 @@ def _rotations(angles: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _draw(request: Request, epoch: int) -> DataSet:
     stream = epoch + (0 if request.split == "train" else TEST_STREAM)
-    images = draw_fractals(
+    images = Fractals(
         count=request.count or COUNT, height=request.height, width=request.width, seed=request.seed, stream=stream
     )
     renew = partial(_draw, request) if request.split == "train" else None

@@ -47,6 +47,9 @@ def test_fractals_follow_from_their_seed_and_have_no_labels() -> None:
     assert min(len(np.unique(image)) for image in images) > 6
     assert_array_equal(images[:3], load_data("fractals", split="train", height=12, width=9, count=3, seed=3).images[:])
     assert (data.epoch(1).images[:] != images).any()
+    again = load_data("fractals", split="train", height=12, width=9, count=5, seed=3)
+    for chosen in ([4], [3, 1], [1, 4, 4]):  # in whatever order they are asked for
+        assert_array_equal(again.images[np.array(chosen)], images[chosen])
 
 
 def test_images_of_a_folder_need_no_classes(tmp_path: Path) -> None:
