@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,15 +33,22 @@ WORKLOADS = (
     Workload(seed=5, kept_share=0.1, unit_rows=1),
 )
 
-#: GPU tiles that a kernel names are dealt into four hands: drivers for CPUs share them, see `dealt_gpu_tiles`.
+#: The named tiles of a kernel are dealt into four hands, of which drivers for CPUs hold two neighbouring ones each: see
+#: `dealt_gpu_tiles` and `_of_operations`.
 HANDS = (0, 1, 2, 3)
+
+#: Of a kernel's named tiles for GPUs, the best guesses first, so many run under two of the drivers for CPUs.
+FIRST_TILES = 12
 
 _DRAWS = 3000  # random tiles per operation of a space too large to go through
 _POOL = 250  # valid ones that are kept to choose from
+_LAST = 1e9  # times as much as it costs, where a point is the last to be taken
 _TOGETHER = 16  # programs built as one: most drivers need longer for a program than for its lines
 _RENDERED = 300  # points whose source is looked at, to estimate how long the others are
 _PROGRAM_CHARACTERS = 5000  # that take as long to compile as a driver needs for a program before its first line
+_INTERPRETED = 16  # floating-point operations in the time of a character
 _MANY_CHARACTERS = 35_000  # times lanes: as long, where vectors are taken apart
+_USUAL_LANES = 8  # of a source whose characters count once where they are limited
 _VECTOR_TYPE = re.compile(r"\b(?:float|u?int|u?short|u?char)(\d+)\b")
 _OPERATION, _WORKLOAD = "operation", "workload"
 
@@ -72,49 +80,77 @@ def covering_points(
     hands: tuple[int, ...] = HANDS,
     longest_source: int | None = None,
     left_out: tuple[tuple[tuple[str, Any], ...], ...] = (),
+    interprets: bool = False,
     seed: int = 0,
 ) -> tuple[Point, ...]:
-    """Points that are valid on `device`: the kernel's named tiles, those for CPUs and what `hands` hold of those for
-    GPUs, and others until every value occurs.
+    """Points that are valid on `device`: what `hands` hold of the kernel's named tiles, and others until every value
+    occurs, of those that compile quickly where there is a choice.
 
-    Operations and workloads count as parameters too. `pairs`: also every pair of values that can occur together in a
-    tile that a search on `device` would try, as far as a random sample of the space shows, by points that compile
-    quickly where there is a choice. Each operation runs with its default and its safe tile. With `longest_source`, in
-    characters, tiles other than the named ones for GPUs whose source is longer are left out where shorter ones have
-    their values: some compilers are slow on them. So are tiles that have all values of one of `left_out`.
+    Operations and workloads count as parameters too: each operation runs with its default or its safe tile, or both
+    (see `_of_operations`). `pairs`: also every pair of values, of a value and a workload too, that can occur together
+    in a tile that a search on `device` would try, as far as a random sample of the space shows. With `longest_source`,
+    in characters (see `_length`), tiles other than the named ones for GPUs whose source is longer are left out where
+    shorter ones have their values: some compilers are slow on them. So are, always, tiles that have all values of one
+    of `left_out`. Where a driver `interprets`, small operations are quick.
     """
     rng = np.random.default_rng(seed)
 
     def is_right(point: Point) -> bool:
         return not any(all(getattr(point.tile, name) == value for name, value in values) for values in left_out)
 
-    def is_quick(point: Point) -> bool:
+    def work(point: Point) -> float:
+        return float(point.operation.flops) if interprets else 0.0  # weights that are gone would show nothing
+
+    @functools.cache
+    def source(point: Point) -> str:
+        return kernel.source(point.tile, point.operation)
+
+    def is_short(point: Point, length: Callable[[str], float] = _length) -> bool:
         if longest_source is None or point.tile in kernel.gpu_tiles:
             return True
-        return len(kernel.source(point.tile, point.operation)) <= longest_source
+        return length(source(point)) <= longest_source
 
-    right = [point for point in _pool(kernel, device, rng) if is_right(point)]
-    pool = [point for point in right if is_quick(point)]
-    pool += _quickest_of(kernel, right, values_missed(kernel, pool))
+    def cost(point: Point) -> float:
+        return _cost(source(point), device, work(point)) * (1 if is_short(point) else _LAST)
+
+    pool = [point for point in _pool(kernel, device, rng) if is_right(point)]
     goals = {goal: None for point in pool for goal in _goals(kernel, point, device, pairs=pairs)}
-    chosen = _named(kernel, pool, [*kernel.cpu_tiles, *dealt_gpu_tiles(kernel, hands)])
-    drawn = len(pool)
+    chosen = [row for row in _of_operations(kernel, pool, device, hands) if is_short(pool[row], len)]
+    chosen += _spread(pool, dealt_gpu_tiles(kernel, hands), chosen, work)
+    chosen += [row for row in _spread(pool, _dealt(kernel.cpu_tiles, hands), chosen, work) if is_short(pool[row])]
     if pairs:
-        pool += _low_points(kernel, device, rng)
-    costs = _costs(kernel, device, pool, rng) if pairs else np.ones(len(pool))
+        pool += [point for point in _low_points(kernel, device, rng) if is_right(point)]
+    costs = _costs(kernel, device, pool, rng, work=work, rendered=_RENDERED if pairs else _RENDERED // 3)
     matrix = _goals_met(kernel, pool, device, list(goals), pairs=pairs)
-    is_open = ~matrix[chosen].any(axis=0)
+    chosen += _cheapest_rows(matrix, chosen, costs, cost_of=lambda row: cost(pool[row]))
+    return tuple(pool[row] for row in chosen)
+
+
+def _cheapest_rows(
+    matrix: npt.NDArray[np.bool_],
+    chosen: Sequence[int],
+    estimates: npt.NDArray[np.float64],
+    *,
+    cost_of: Callable[[int], float],
+) -> list[int]:
+    """Rows that meet what those chosen leave open, one after the other the one that meets most for its cost.
+
+    Which is the best by its estimate has one that is too low, perhaps: only then its cost is asked for.
+    """
+    costs, is_estimated = estimates.copy(), np.ones(len(estimates), np.bool_)
+    is_open = ~matrix[list(chosen)].any(axis=0)
     gains = matrix[:, is_open].sum(axis=1)
+    added: list[int] = []
     while is_open.any():
         best = int((gains / costs).argmax())
-        if best >= drawn and not (is_right(pool[best]) and is_quick(pool[best])):
-            costs[best] = np.inf
+        if is_estimated[best]:
+            is_estimated[best], costs[best] = False, cost_of(best)
             continue
-        chosen.append(best)
+        added.append(best)
         new = matrix[best] & is_open
         gains -= matrix[:, new].sum(axis=1)
         is_open &= ~new
-    return tuple(pool[row] for row in chosen)
+    return added
 
 
 def in_built_groups(session: Session, kernel: Kernel[Any, Any], points: Sequence[Point]) -> Iterator[Sequence[Point]]:
@@ -133,8 +169,18 @@ def values_missed(kernel: Kernel[Any, Any], points: Sequence[Point]) -> list[tup
 
 
 def dealt_gpu_tiles(kernel: Kernel[Any, Any], hands: tuple[int, ...]) -> list[Any]:
-    """The named tiles for GPUs that `hands` hold: each is in one of `HANDS`."""
-    return [tile for number, tile in enumerate(kernel.gpu_tiles) if number % len(HANDS) in hands]
+    """The named tiles for GPUs that `hands` hold: each of the first is in one of `HANDS`.
+
+    Where a kernel names very many, the later ones, which devices seldom take, lie between two neighbouring hands each,
+    and belong to who holds both.
+    """
+    first, later = kernel.gpu_tiles[:FIRST_TILES], kernel.gpu_tiles[FIRST_TILES:]
+    return [*_dealt(first, hands), *_dealt(later, tuple(hand for hand in hands if (hand + 1) % len(HANDS) in hands))]
+
+
+def _dealt(tiles: Sequence[Any], hands: tuple[int, ...]) -> list[Any]:
+    """Those of `tiles` that `hands` hold where each in turn goes to one of `HANDS`."""
+    return [tile for number, tile in enumerate(tiles) if number % len(HANDS) in hands]
 
 
 def gpu_tiles_missed(
@@ -214,9 +260,15 @@ def _low_points(kernel: Kernel[Any, Any], device: DeviceInfo, rng: np.random.Gen
 
 
 def _costs(
-    kernel: Kernel[Any, Any], device: DeviceInfo, pool: list[Point], rng: np.random.Generator
+    kernel: Kernel[Any, Any],
+    device: DeviceInfo,
+    pool: list[Point],
+    rng: np.random.Generator,
+    *,
+    work: Callable[[Point], float],
+    rendered: int,
 ) -> npt.NDArray[np.float64]:
-    """How long each point compiles, in characters of a source: of some it is known, for all estimated from those.
+    """How long each point compiles, in characters of a source: of `rendered` it is known, for all estimated from those.
 
     The logarithm is taken for a sum over values, which is good for a correlation of 0.95 and more; rendering all would
     take longer than it saves.
@@ -227,29 +279,29 @@ def _costs(
     table = np.zeros((len(pool), len(columns)))
     for row, own in enumerate(factors):
         table[row, [columns[factor] for factor in own]] = 1
-    rows = rng.permutation(len(pool))[:_RENDERED]
-    is_vector_unit = quirks.wants_explicit_vectors(device)
-    known = [_cost(kernel.source(pool[row].tile, pool[row].operation), is_vector_unit) for row in rows]
+    rows = rng.permutation(len(pool))[:rendered]
+    known = [_cost(kernel.source(pool[row].tile, pool[row].operation), device, work(pool[row])) for row in rows]
     square = table[rows].T @ table[rows] + 0.3 * np.eye(len(columns))  # the ridge: factors that few points have
     estimate: npt.NDArray[np.float64] = np.exp(table @ np.linalg.solve(square, table[rows].T @ np.log(known)))
     return estimate
 
 
-def _cost(source: str, is_vector_unit: bool) -> float:
-    """Characters to compile. Where vectors are taken apart the lanes count, and long blocks of them more than once."""
-    if is_vector_unit:
-        return _PROGRAM_CHARACTERS + len(source)
-    lanes = max([1, *(int(width) for width in _VECTOR_TYPE.findall(source))])
-    return _PROGRAM_CHARACTERS * (1 + (len(source) * lanes / _MANY_CHARACTERS) ** 2)
+def _cost(source: str, device: DeviceInfo, work: float) -> float:
+    """Characters to compile, or to interpret `work` in as long. Where vectors are taken apart the lanes count, and long
+    blocks of them more than once.
+    """
+    if quirks.wants_explicit_vectors(device):
+        return _PROGRAM_CHARACTERS + len(source) + work / _INTERPRETED
+    return _PROGRAM_CHARACTERS * (1 + (len(source) * _lanes(source) / _MANY_CHARACTERS) ** 2)
 
 
-def _quickest_of(kernel: Kernel[Any, Any], points: Sequence[Point], missed: list[tuple[str, Any]]) -> list[Point]:
-    """For each missed value of a parameter the point with the shortest source, where there is any."""
-    found = []
-    for name, value in missed:
-        own = [point for point in points if getattr(point.tile, name) == value]
-        found += sorted(own, key=lambda point: len(kernel.source(point.tile, point.operation)))[:1]
-    return found
+def _length(source: str) -> float:
+    """Characters; those of a source with wide vectors count more than once."""
+    return len(source) * max(1.0, _lanes(source) / _USUAL_LANES)
+
+
+def _lanes(source: str) -> int:
+    return max([1, *(int(width) for width in _VECTOR_TYPE.findall(source))])
 
 
 def _goals_met(
@@ -265,24 +317,39 @@ def _goals_met(
 
 def _goals(kernel: Kernel[Any, Any], point: Point, device: DeviceInfo, *, pairs: bool) -> Iterator[Any]:
     factors = [(name, getattr(point.tile, name)) for name in kernel.parameters]
-    factors += [(_OPERATION, point.operation_number), (_WORKLOAD, point.workload.seed)]
+    factors += [(_WORKLOAD, point.workload.seed)]
     yield from factors
+    yield (_OPERATION, point.operation_number)
     if pairs and kernel.is_worth_trying(point.tile, point.operation, device):
         yield from itertools.combinations(factors, 2)
 
 
-def _named(kernel: Kernel[Any, Any], pool: list[Point], named: Sequence[Any]) -> list[int]:
-    """Rows of the default and safe tile of each operation, and of each of `named` once, spread over operations."""
-    chosen: dict[int, None] = {}
-    uses: dict[int, int] = {}
-    first_of: dict[int, int] = {}
+def _spread(
+    pool: list[Point], tiles: Sequence[Any], chosen: Sequence[int], work: Callable[[Point], float]
+) -> list[int]:
+    """A row of each tile that there is and none of those chosen has, spread over operations, the quick ones first."""
+    rows_of: dict[Any, list[int]] = {}
     for row, point in enumerate(pool):
-        if first_of.setdefault(point.operation_number, row) == row or point.tile == kernel.safe_tile(point.operation):
-            chosen[row] = None
-    for tile in dict.fromkeys(named):
-        rows = [row for row, point in enumerate(pool) if point.tile == tile]
-        if rows:
-            row = min(rows, key=lambda row: uses.get(pool[row].operation_number, 0))
-            uses[pool[row].operation_number] = uses.get(pool[row].operation_number, 0) + 1
-            chosen[row] = None
-    return list(chosen)
+        rows_of.setdefault(point.tile, []).append(row)
+    uses: Counter[int] = Counter()
+    added: list[int] = []
+    for tile in dict.fromkeys(tiles):
+        if tile in rows_of and not any(pool[row].tile == tile for row in chosen):
+            added.append(min(rows_of[tile], key=lambda row: (uses[pool[row].operation_number], work(pool[row]))))
+            uses[pool[added[-1]].operation_number] += 1
+    return added
+
+
+def _of_operations(
+    kernel: Kernel[Any, Any], pool: list[Point], device: DeviceInfo, hands: tuple[int, ...]
+) -> list[int]:
+    """Rows of the default and the safe tile of each operation, as far as `hands` hold them.
+
+    They lie two hands apart: of two neighbouring hands one has the one or the other.
+    """
+    dealt = set()
+    for number, operation in enumerate(kernel.sample_operations()):
+        own = (kernel.default_tile(operation, device), kernel.safe_tile(operation))
+        places = (number, number + len(HANDS) // 2)
+        dealt |= {(number, tile) for tile, place in zip(own, places, strict=True) if place % len(HANDS) in hands}
+    return [row for row, point in enumerate(pool) if (point.operation_number, point.tile) in dealt]

@@ -8,12 +8,15 @@ import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from clprune.kernels.base import Kernel
 from clprune.kernels.catalogue import built_in_kernels
-from clprune.kernels.softmax import SoftmaxKernel, SoftmaxOperation, SoftmaxTile
+from clprune.kernels.connected import CONNECTED
+from clprune.kernels.pointwise import POINTWISE
+from clprune.kernels.softmax import SOFTMAX, SoftmaxKernel, SoftmaxOperation, SoftmaxTile
 from clprune.opencl import Session
 from tests.conformance import conftest, drivers
 from tests.conformance.conftest import MATRIX
@@ -22,7 +25,16 @@ from tests.conformance.report import Matrix
 from tests.conformance.suite import PARTS, Result, run_kernel
 from tests.conformance.test_drivers import test_driver as check_driver
 from tests.conformance.worker import Worker
-from tests.covering import HANDS, dealt_gpu_tiles
+from tests.covering import (
+    FIRST_TILES,
+    HANDS,
+    WORKLOADS,
+    covering_points,
+    dealt_gpu_tiles,
+    has_weights,
+    roomy_device,
+    values_missed,
+)
 
 OPTIONS = argparse.Namespace(pairs=False, hands=HANDS, longest_source=None, wrong={})
 POCL = next(driver for driver in DRIVERS if driver.name == "pocl")
@@ -80,11 +92,54 @@ def test_every_kernel_is_a_part() -> None:
     assert {"conv", "connected"} < set(PARTS)
 
 
-def test_every_named_tile_for_gpus_runs_under_two_drivers() -> None:
+def test_named_tiles_are_dealt_to_neighbouring_hands() -> None:
+    """So that every driver has either the default or the safe tile of an operation, whichever neighbours it holds."""
     assert Counter(hand for driver in DRIVERS for hand in driver.hands) == dict.fromkeys(HANDS, 2)
+    assert all((first + 1) % len(HANDS) == second for first, second in (driver.hands for driver in DRIVERS))
+
+
+def test_every_named_tile_for_gpus_runs_under_a_driver_and_the_first_under_two() -> None:
     for kernel in built_in_kernels():
-        dealt = [tile for hand in HANDS for tile in dealt_gpu_tiles(kernel, (hand,))]
-        assert Counter(dealt) == Counter(kernel.gpu_tiles)
+        dealt = Counter(tile for driver in DRIVERS for tile in dealt_gpu_tiles(kernel, driver.hands))
+        assert [dealt[tile] for tile in kernel.gpu_tiles] == [
+            2 if number < FIRST_TILES else 1 for number in range(len(kernel.gpu_tiles))
+        ]
+        assert dealt_gpu_tiles(kernel, HANDS) == list(kernel.gpu_tiles)
+
+
+@pytest.mark.parametrize("kernel", [SOFTMAX, POINTWISE, CONNECTED], ids=lambda kernel: kernel.name)
+def test_default_and_safe_tile_of_every_operation_run_under_two_drivers(kernel: Kernel[Any, Any]) -> None:
+    device = roomy_device()
+    for number, operation in enumerate(kernel.sample_operations()):
+        for tile in (kernel.default_tile(operation, device), kernel.safe_tile(operation)):
+            having = [
+                driver.name
+                for driver in DRIVERS
+                for point in covering_points(kernel, device, hands=driver.hands)
+                if (point.operation_number, point.tile) == (number, tile)
+            ]
+            assert len(set(having)) >= 2, (tile, operation.key)
+
+
+@pytest.mark.parametrize("kernel", [SOFTMAX, POINTWISE, CONNECTED], ids=lambda kernel: kernel.name)
+def test_every_driver_meets_every_value_operation_and_sparsity(kernel: Kernel[Any, Any]) -> None:
+    for driver in DRIVERS:
+        points = covering_points(kernel, roomy_device(), hands=driver.hands)
+        assert values_missed(kernel, points) == [], driver.name
+        assert {point.operation_number for point in points} == {*range(len(kernel.sample_operations()))}, driver.name
+        assert {point.workload for point in points} == {*(WORKLOADS if has_weights(kernel) else WORKLOADS[:1])}
+
+
+def test_what_no_short_source_has_is_run_with_the_shortest() -> None:
+    """A driver that is slow on long ones runs every value and every operation all the same."""
+    any_length, no_length = (
+        covering_points(CONNECTED, roomy_device(), hands=(0,), longest_source=limit) for limit in (None, 10)
+    )
+    assert values_missed(CONNECTED, no_length) == []
+    assert {point.operation_number for point in no_length} == {*range(len(CONNECTED.sample_operations()))}
+    dealt = {tile for number, tile in enumerate(CONNECTED.cpu_tiles) if number % len(HANDS) == 0}
+    assert dealt <= {point.tile for point in any_length}
+    assert not dealt <= {point.tile for point in no_length}
 
 
 #: Answers as the suite does; one part crashes, another hangs.

@@ -87,6 +87,7 @@ class Log:
 
 def run_kernel(session: Session, kernel: Kernel[Any, Any], result: Result, options: argparse.Namespace) -> None:
     """A covering sample of the kernel's space; each point twice, for the same bits."""
+    log = Log()
     points = covering_points(
         kernel,
         session.info,
@@ -94,6 +95,7 @@ def run_kernel(session: Session, kernel: Kernel[Any, Any], result: Result, optio
         hands=tuple(options.hands),
         longest_source=options.longest_source,
         left_out=tuple(tuple(values.items()) for values in options.wrong.get(kernel.name, ())),
+        interprets=log.is_kept,
     )
     missed = [
         *values_missed(kernel, points),
@@ -101,7 +103,6 @@ def run_kernel(session: Session, kernel: Kernel[Any, Any], result: Result, optio
     ]
     if missed:
         result.failures.append(f"never tried: {missed}")
-    log = Log()
     _announce(f"{kernel.name}: build of {len(points)} points")
     for group in in_built_groups(session, kernel, points):
         _run_points(session, kernel, group, result, log)

@@ -14,7 +14,7 @@ from clprune.kernels.base import Kernel
 from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
 from clprune.kernels.workload import Workload
 from clprune.opencl import Session
-from tests.covering import covering_points, has_weights, roomy_device, values_missed
+from tests.covering import WORKLOADS, covering_points, has_weights, roomy_device, values_missed
 from tests.imaginary import imaginary_device
 
 each_kernel = pytest.mark.parametrize("kernel", built_in_kernels(), ids=lambda kernel: kernel.name)
@@ -32,8 +32,11 @@ def smallest_device(**facts: Any) -> Any:
 @pytest.mark.sweep
 @each_kernel
 def test_every_value_of_every_parameter_can_occur(kernel: Kernel[Any, Any]) -> None:
-    """A value that no sample operation allows would never be tested."""
-    assert values_missed(kernel, covering_points(kernel, roomy_device())) == []
+    """A value that no sample operation allows would never be tested; nor is any operation or sparsity left out."""
+    points = covering_points(kernel, roomy_device())
+    assert values_missed(kernel, points) == []
+    assert {point.operation_number for point in points} == {*range(len(kernel.sample_operations()))}
+    assert {point.workload for point in points} == {*(WORKLOADS if has_weights(kernel) else WORKLOADS[:1])}
 
 
 @pytest.mark.sweep
