@@ -15,7 +15,7 @@ from tools.compare.variants import Variant
 HEADING = """
 # Pruning methods compared
 
-Written by `tools/compare/methods.py`.{about} One dense network, pruned by every method and retrained alike; accuracy on
+{about}Written by `tools/compare/methods.py`. One dense network, pruned by every method and retrained alike; accuracy on
 held-out images, which decided nothing, and time on one device, the dense network beside all others in every round.
 `{stem}.csv` beside this file has a row per run.
 
@@ -69,7 +69,7 @@ def comparison_page(
         parts += ["## Tried otherwise", otherwise_table(table, otherwise)]
     dates = sorted({row["date"] for row in runs})
     made = making(runs, when=f", {dates[0]} to {dates[-1]}", timing=_timing_text(times))
-    heading = HEADING.format(stem=stem, about=about and f" {about}")
+    heading = HEADING.format(stem=stem, about=about and f"{about}\n\n")
     return whole_page(heading, parts, reading=READING, made=made)
 
 
