@@ -32,8 +32,8 @@ test-all: $(TEST_STAMP)
 	@$(PYTEST)
 
 # The tests, and how much of the package they run: modules under 85 % are named, less than 92 % in all fails. Nothing
-# slower from Python 3.12 on, which tells by itself what runs; before, slow tests and sweeps do not count
-# (tests/conftest.py).
+# slower from Python 3.12 on, which tells by itself what runs; before, slow tests, sweeps and later cases of a test do
+# not count (tests/conftest.py).
 coverage: $(TEST_STAMP)
 	@mkdir -p build
 	@COVERAGE_CORE=$$($(BIN)/python -c "import sys; print('sysmon' if sys.version_info >= (3, 12) else 'ctrace')") \
