@@ -57,6 +57,10 @@ SMALLEST_FUSED_TILES = tuple(
     for groups, vectors in ((1, 1), (1, 2), (2, 1))
 )
 
+#: Pooling whole rows in vectors of 16 takes .even of a vector, whose lanes count as uninitialised under Oclgrind (see
+#: clprune.quirks) where rows have two columns; the values are right, and those of vectors of 8 earn no report.
+WIDEST_PACKED_TILES = ({"mapping": "packed", "vector_width": 16},)
+
 DRIVERS = (
     Driver(name="intel", title="Intel CPU runtime", pairs=True, hands=(0, 1)),
     Driver(
@@ -89,6 +93,7 @@ DRIVERS = (
         is_checker=True,
         hands=(3, 0),
         networks=6,
+        wrong={"conv": WIDEST_PACKED_TILES},
     ),
 )
 
