@@ -123,7 +123,7 @@ def _bind_steps(binder: _Binder) -> tuple[_Bound, str]:
     refusal = ""
     if can_chain(binder.session.info):
         try:
-            return _bind_built(binder, [(step, None) for step in binder.plan.steps]), refusal
+            return _bind_built(binder, [(step, None) for step in binder.plan.steps]), ""
         except BuildError as error:
             refusal = str(error).partition("\n")[0]
     return _bind_built(binder, binder.build_all(binder.plan.steps)), refusal

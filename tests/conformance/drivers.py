@@ -33,7 +33,7 @@ class Driver:
     for CPUs have two each, so that every tile runs under one of the two compilers that vectorize, and most under one of
     the two simulators of GPUs too. `longest_source`: see `covering_points`.
     `networks`: how many whole ones. `selector`: a device of the machine's own drivers, in place of a library. `wrong`:
-    by kernel, the tiles that it computes wrongly, as values that come together; they are left out.
+    by kernel, the tiles that it computes wrongly or wrongly reports, as values that come together; they are left out.
     """
 
     name: str
@@ -58,7 +58,8 @@ SMALLEST_FUSED_TILES = tuple(
 )
 
 #: Pooling whole rows in vectors of 16 takes .even of a vector, whose lanes count as uninitialised under Oclgrind (see
-#: clprune.quirks) where rows have two columns; the values are right, and those of vectors of 8 earn no report.
+#: clprune.quirks). Seen where rows have two columns: the values are right, and those of vectors of 8 earn no report. It
+#: was not traced in Oclgrind; tiles are told apart by their own values alone, so that other layers lose them as well.
 WIDEST_PACKED_TILES = ({"mapping": "packed", "vector_width": 16},)
 
 DRIVERS = (
