@@ -16,13 +16,14 @@ from typing import Any
 
 import click
 
-from clprune.container.model import load_model
+from clprune.container.model import Model, load_model
 from clprune.errors import UsageError
 from clprune.files import write_atomically
 from clprune.fitting.kinds import METHODS
 from clprune.fitting.record import model_hash
 from clprune.opencl import Session, open_device
 from clprune.progress import ProgressLines
+from clprune.training import Recipe
 from clprune.workflow.fit_result import Target
 from clprune.workflow.fitter import FitSettings, open_fitter
 from tools.bench.models import find_cfg
@@ -34,8 +35,14 @@ HEADING = """\
 
 `clprune fit` at shares of the dense network's time, by all methods together and by each alone, with one table of times
 and losses and the same retraining. Promised and measured are whole inferences; the dense network is timed in turns with
-the fitted one. Written by `python -m tools.bench.fitting`.
+the fitted one. Points are of accuracy, of agreement where pictures have no labels. Written by `python -m tools.bench.fitting`.
 """
+
+#: Options that are the recipe's.
+RECIPE = (
+    *("epochs", "learning_rate", "distillation", "dropout_strength"),
+    *("shift_pixels", "flip", "precision", "seed"),
+)
 
 
 @click.command()
@@ -46,6 +53,13 @@ the fitted one. Written by `python -m tools.bench.fitting`.
     methods={"default": ",".join(METHODS), "metavar": "M,M,...", "help": "Together, and each alone."},
     epochs={"type": click.IntRange(min=0), "default": 0},
     images={"default": None},
+    batch={"type": COUNT, "default": 1, "help": "Images of an inference."},
+    learning_rate={"type": float, "default": 0.02, "help": "Its peak in retraining."},
+    distillation={"type": float, "default": 0.5, "help": "Share of the loss from the dense network's answers."},
+    dropout_strength={"type": float, "default": 1.0, "help": "Factor of the cfg's dropout."},
+    shift_pixels={"type": click.IntRange(min=0), "default": 0},
+    flip=False,
+    precision={"default": "float32"},
     tries={"type": COUNT, "default": 20, "help": "Choices among which the whole network decides."},
     tune={"default": 300.0},
     seed={"default": 0},
@@ -58,18 +72,19 @@ def bench_fitting(model: str, device: str | None, data: str, out: Path, **told: 
     cfg, folder = find_cfg(model), told["work"]
     shares, names = [float(part) for part in told["parts"].split(",")], told["methods"].split(",")
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "data": data, "epochs": told["epochs"], "count": told["images"], "tries": told["tries"],
-        "tune_s": told["tune"], "seed": told["seed"],
-    }  # fmt: skip
+    recipe = {name: told[name] for name in RECIPE}
+    settings = {"data": data, "count": told["images"], "tries": told["tries"], "tune_s": told["tune"]}
+    settings |= {"seed": told["seed"], "recipe": Recipe(**recipe) if told["epochs"] else None}
+    dense = load_model(cfg, batch=told["batch"])
     with open_device(device) as session:
-        facts = {**settings, "model": model_hash(load_model(cfg)), **session.info.facts}
+        facts = {**settings, "recipe": recipe, "batch": dense.network.batch, "model": model_hash(dense)}
+        facts |= session.info.facts
         known = Known(folder / f"{cfg.stem}.fits.json", facts)
         ways = [tuple(names), *((name,) for name in names if len(names) > 1)]
         for way in ways:
-            fit_way(cfg, session, known, way=way, shares=shares, settings=settings)
-        section = section_of([known.fits[key_of(share, way)] for share in shares for way in ways], settings, session)
-        title = f"{cfg.stem}, {data}, {session.info.platform_name}"
+            fit_way(dense, session, known, way=way, shares=shares, settings=settings)
+        section = section_of([known.fits[key_of(share, way)] for share in shares for way in ways], facts, session)
+        title = f"{cfg.stem}, {data.rpartition('/')[2]}, {session.info.platform_name}"
     show(title, section["parts"])
     write_section(out, title, section, heading=HEADING)
 
@@ -99,16 +114,16 @@ def name_of(methods: Sequence[str]) -> str:
 
 
 def fit_way(
-    cfg: Path, session: Session, known: Known, *, way: tuple[str, ...], shares: list[float], settings: dict[str, Any]
+    dense: Model, session: Session, known: Known, *, way: tuple[str, ...], shares: list[float], settings: dict[str, Any]
 ) -> None:
     """Fit the model to those shares of its dense time that are not `known`, by the table that serves all ways."""
     missing = [share for share in shares if key_of(share, way) not in known.fits]
     if not missing:
         return
-    stem = f"{cfg.stem}-{name_of(way)}"
+    stem = f"{dense.path.stem}-{name_of(way)}"
     prefixes = {share: known.path.parent / f"{stem}-{100 * share:.0f}" for share in missing}
-    asked = FitSettings(load_model(cfg), methods=way, device=session, progress=ProgressLines(say), **settings)
-    table = known.path.parent / f"{cfg.stem}.fit.json"
+    asked = FitSettings(dense, methods=way, device=session, progress=ProgressLines(say), **settings)
+    table = known.path.parent / f"{dense.path.stem}.fit.json"
     with open_fitter(asked, prefixes=list(prefixes.values()), record=table) as fitter:
         for share, prefix in prefixes.items():
             say(f"{share:g} of the dense time by {', '.join(way)}")
@@ -122,7 +137,7 @@ def fit_way(
             known.add(key_of(share, way), fit)
 
 
-def section_of(fits: list[dict[str, Any]], settings: dict[str, Any], session: Session) -> dict[str, Any]:
+def section_of(fits: list[dict[str, Any]], facts: dict[str, Any], session: Session) -> dict[str, Any]:
     """Everything about one run, as JSON can hold it."""
     rows, gaps = [], []
     for fit in fits:
@@ -143,14 +158,39 @@ def section_of(fits: list[dict[str, Any]], settings: dict[str, Any], session: Se
         gap = (
             f" Promised and measured differ by {100 * max(gaps):.1f} % at most, {100 * fmean(gaps):.1f} % on the mean."
         )
+    recipe = facts["recipe"]
+    retrained = "Not retrained."
+    if recipe["epochs"]:
+        others = (f"{name.replace('_', ' ')} {value}" for name, value in recipe.items() if name != "epochs")
+        retrained = f"Retrained for {recipe['epochs']} epochs: {', '.join(others)}."
     return make_section(
         ["clprune", "numpy", "pyopencl", "torch"],
         text=(
-            f"OpenCL: {session.info.name}. {settings['epochs']} epochs on {settings['count'] or 'all'} images, "
-            f"{settings['tries']} choices tried, up to {settings['tune_s']:g} s of tuning for each.{gap}"
+            f"OpenCL: {session.info.name}, batch {facts['batch']}. {facts['count'] or 'All'} images, seed "
+            f"{facts['seed']}, {facts['tries']} choices tried, up to {facts['tune_s']:g} s of tuning for the table and "
+            f"for each choice. {retrained}{gap}{against_best(fits)}"
         ),
         parts=[table_of(columns, rows)],
         results=fits,
+    )
+
+
+def against_best(fits: list[dict[str, Any]]) -> str:
+    """A sentence: how many points all methods together lose fewer than the best one alone, budget by budget."""
+    met = [fit for fit in fits if not isinstance(fit["result"], str) and fit["result"]["is_met"]]
+    together = {fit["share"]: fit["result"]["points_lost"] for fit in met if len(fit["methods"]) > 1}
+    gains = []
+    for share, lost in together.items():
+        alone = {name_of(fit["methods"]): fit for fit in met if fit["share"] == share and len(fit["methods"]) == 1}
+        if alone:
+            name = min(alone, key=lambda one: float(alone[one]["result"]["points_lost"]))
+            gains.append((share, name, alone[name]["result"]["points_lost"] - lost))
+    if not gains:
+        return ""
+    each = ", ".join(f"{share:g}: {gain:+.2f} ({name})" for share, name, gain in gains)
+    return (
+        f" All together against the best alone that kept the budget, in points: {each}; on the mean "
+        f"{fmean(gain for *_, gain in gains):+.2f}."
     )
 
 
