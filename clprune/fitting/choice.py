@@ -13,6 +13,7 @@ network's answer likes.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clprune.fitting.table import Selection, Table
+from clprune.fitting.table import Entry, Selection, Table
 
 #: Buckets of time of the dynamic programming: what rounding may lose is a layer's share of the budget over this.
 BUCKETS = 4000
@@ -77,25 +78,38 @@ def choose(table: Table, *, budget_ms: float, weighing: Weighing | None = None) 
     `weighing` are factors of the losses of layers and of groups.
     """
     by_layer, by_group = weighing or (np.ones(len(table.entries)), np.ones(len(table.groups)))
+    useful = {index: _undominated(entries) for index, entries in table.entries.items()}
 
+    @functools.cache
     def with_channels(channels: tuple[int, ...]) -> tuple[float, Selection] | None:
         factors = table.factors(channels)
         costs = [
-            [Cost(time_ms=entry.time_ms * factors[index], loss=entry.loss * weight) for entry in entries]
-            for (index, entries), weight in zip(table.entries.items(), by_layer, strict=True)
+            [Cost(time_ms=entry.time_ms * factors[index], loss=entry.loss * weight) for entry in ways.values()]
+            for (index, ways), weight in zip(useful.items(), by_layer, strict=True)
         ]
-        picks = knapsack(costs, budget_ms=table.calibration.layers_ms(budget_ms))
-        if picks is None:
+        found = knapsack(costs, budget_ms=table.calibration.layers_ms(budget_ms))
+        if found is None:
             return None
         groups = zip(table.groups, channels, by_group, strict=True)
         lost = sum(group.losses[place] * weight for group, place, weight in groups)
-        lost += sum(ways[pick].loss for ways, pick in zip(costs, picks, strict=True))
-        return lost, Selection(entries=dict(zip(table.entries, picks, strict=True)), channels=channels)
+        lost += sum(ways[pick].loss for ways, pick in zip(costs, found, strict=True))
+        picks = {index: list(ways)[pick] for (index, ways), pick in zip(useful.items(), found, strict=True)}
+        return lost, Selection(entries=picks, channels=channels)
 
     shares = range(len(table.channel_shares))
     ends = [_descend(with_channels, (place,) * len(table.groups), shares) for place in shares]
     found = [end for end in ends if end is not None]
     return min(found, key=lambda end: end[0])[1] if found else None
+
+
+def _undominated(entries: Sequence[Entry]) -> dict[int, Entry]:
+    """By their places, the ways than which no other is both no slower and no worse."""
+    found: dict[int, Entry] = {}
+    least = math.inf
+    for place in sorted(range(len(entries)), key=lambda place: (entries[place].time_ms, entries[place].loss, place)):
+        if entries[place].loss < least:
+            found[place], least = entries[place], entries[place].loss
+    return dict(sorted(found.items()))
 
 
 def fastest_ms(table: Table) -> float:

@@ -73,7 +73,8 @@ class Extent:
     """How far a fit goes: to layers `only`, by which images, and how well.
 
     None: to the layers of the masks and all whose inputs they change. `is_judged`: by the images that judge a change,
-    and no better than ranking needs; else by all of them. `is_alone`: each layer as if it alone were pruned.
+    and no better than ranking needs; else by all of them. `is_alone`: each layer as if it alone were pruned, but for
+    channels that are gone.
     """
 
     only: Collection[int] | None = None
@@ -99,10 +100,9 @@ class _Inputs:
     _: KW_ONLY
     constant: Channels
 
-    def columns_gone(self, layer: MatrixLayer) -> Channels | None:
-        """Columns `[K]` that are zero because channels are gone, where nothing else is another one; else None.
-
-        A channel that is zero for these images alone is another one.
+    def columns_gone(self, layer: MatrixLayer, *, is_alone: bool) -> Channels | None:
+        """Columns `[K]` that are zero because channels are gone, where there are any and nothing else is another one;
+        else None. A channel that is zero for these images alone is another one; `is_alone`: others do not count.
         """
         pairs = [
             (found.flatten(2), other.flatten(2))
@@ -113,9 +113,10 @@ class _Inputs:
             return None
         same = torch.stack([(found == other).all(2).all(0) for found, other in pairs]).all(0).numpy()
         zero = torch.stack([(found == 0).all(2).all(0) for found, _ in pairs]).all(0).numpy()
-        if not (same | zero & self.constant).all():
+        gone = zero & self.constant & ~same
+        if not gone.any() or not (is_alone or (same | gone).all()):
             return None
-        return np.repeat(~same, layer.matrix_shape(None)[1] // len(same))
+        return np.repeat(gone, layer.matrix_shape(None)[1] // len(same))
 
 
 class Reference:
@@ -219,7 +220,7 @@ class Reference:
         self, layer: MatrixLayer, values: LayerWeights, mask: Mask | None, inputs: _Inputs, extent: Extent
     ) -> LayerWeights:
         if inputs.found is not inputs.dense:
-            gone = None if values.winograd is not None else inputs.columns_gone(layer)
+            gone = None if values.winograd is not None else inputs.columns_gone(layer, is_alone=extent.is_alone)
             if gone is not None:
                 return self._solved(layer, values, mask, self._dense_sums(layer, None).without(gone), extent)
             if not extent.is_alone:

@@ -20,7 +20,8 @@ from clprune.dataset import DataSet
 from clprune.pruning.network import layer_values
 from clprune.pruning.prune import prune_network
 from clprune.pruning.settings import PruneSettings
-from clprune.training.refit import AS_IS, QUICK, Reference
+from clprune.pruning.shrink import clear_channels
+from clprune.training.refit import AS_IS, QUICK, WHOLE, Reference
 from clprune.unit import Unit
 from tests.pruning.networks import BRANCHES, CHAIN, load
 
@@ -117,3 +118,13 @@ def test_a_channel_that_the_judging_images_leave_silent_is_not_gone(
         pruned = replace(weights, layers=(own, second))
         fitted = layer_values(reference.refit(pruned, {0: mask}, QUICK).weights, 1)
         assert np.array_equal(fitted.weights, second.weights) != is_gone
+
+
+def test_channels_gone_one_after_another_are_made_up_for_in_a_quick_look(tmp_path: Path) -> None:
+    """What stays of a layer whose inputs changed and lost channels, too, is fitted to the ones it has."""
+    network, weights = load(tmp_path, CHAIN)
+    reference = Reference(network, weights, images(network))
+    pruned = prune_network(network, weights, PruneSettings(method="filter", sparsity=0.4))
+    cleared = clear_channels(network, pruned.weights, pruned.masks)
+    looks = {extent: reference.refit(cleared, pruned.masks, extent).divergence for extent in (AS_IS, QUICK, WHOLE)}
+    assert looks[WHOLE] < looks[QUICK] < 0.25 * looks[AS_IS]

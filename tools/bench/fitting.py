@@ -35,7 +35,8 @@ HEADING = """\
 
 `clprune fit` at shares of the dense network's time, by all methods together and by each alone, with one table of times
 and losses and the same retraining. Promised and measured are whole inferences; the dense network is timed in turns with
-the fitted one. Points are of accuracy, of agreement where pictures have no labels. Written by `python -m tools.bench.fitting`.
+the fitted one. Points are of accuracy, of agreement where pictures have no labels. Written by
+`python -m tools.bench.fitting`.
 """
 
 #: Options that are the recipe's.
