@@ -115,12 +115,15 @@ class DataSet:
         scaled /= np.float32(255)
         return scaled
 
-    def first(self, count: int) -> DataSet:
-        """The first `count` images (all where there are fewer), the same ones in every epoch."""
-        chosen = slice(0, count)
-        truths = None if self.truths is None else self.truths[chosen]
+    def drawn(self, count: int, *, seed: int = 0) -> DataSet:
+        """`count` images drawn by `seed` (all where there are fewer), the same ones in every epoch.
+
+        They are in random order: sets may lie class by class, and some of these must stand for all of them.
+        """
+        order = np.argsort(np.random.Generator(np.random.PCG64(seed)).random(len(self)), kind="stable")[:count]
+        truths = None if self.truths is None else tuple(self.truths[index] for index in order)
         return replace(
-            self, images=self.images[chosen], labels=self.labels[chosen], renew=None, origin=None, truths=truths
+            self, images=self.images[order], labels=self.labels[order], renew=None, origin=None, truths=truths
         )
 
     def grey(self) -> DataSet:

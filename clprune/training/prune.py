@@ -63,7 +63,7 @@ def prune_and_retrain(
     `distillation` learns from the network and the weights that came in. Where `settings` ask for it, channels are
     reordered before the first step; the weights that come back are in that order. A method that removes channels trains
     the smaller network, and what comes back has zeros in their place: `shrink_network(network, weights, masks)` takes
-    them out. With `layer_times`, a method that is chosen by layer is so before the first step, judged on the first
+    them out. With `layer_times`, a method that is chosen by layer is so before the first step, judged on
     `CALIBRATION_IMAGES` of `data` (else the variants of `settings` hold). The checkpoint's file name gets the step's
     number. Raises UsageError and what `train` raises.
     """
@@ -73,7 +73,7 @@ def prune_and_retrain(
     weights = dense
     choices: tuple[VariantChoice, ...] = ()
     if get_method(settings.method).selection is not None and layer_times is not None:
-        images = data.first(CALIBRATION_IMAGES)
+        images = data.drawn(CALIBRATION_IMAGES)
         choices = choose_layer_variants(network, weights, settings, calibration=images, layer_times=layer_times)
         settings = replace(settings, variants={choice.layer: choice.variant for choice in choices})
     masked: float | None = None

@@ -267,7 +267,7 @@ class Reference:
 
 
 def refit_network(network: Network, dense: Weights, pruned: Weights, masks: Masks, data: DataSet) -> Weights:
-    """`pruned` with what stays fitted to `dense`, both of `network`, on the first images of `data`, without labels.
+    """`pruned` with what stays fitted to `dense`, both of `network`, on some images of `data`, without labels.
 
     Zeros stay where `masks` are False. Layers in groups and those of more than `MOST_COLUMNS` columns are left as they
     are. Raises what `Reference` raises.
@@ -276,9 +276,9 @@ def refit_network(network: Network, dense: Weights, pruned: Weights, masks: Mask
 
 
 def calibration_images(network: Network, data: DataSet, *, count: int = CALIBRATION_IMAGES) -> DataSet:
-    """The first `count` images, fewer where what all layers put out for them would fill the memory."""
+    """`count` images drawn from all, fewer where what all layers put out for them would fill the memory."""
     values = sum(layer.output.elements for layer in network.layers)
-    return data.first(max(1, min(count, MOST_VALUES // values)))
+    return data.drawn(max(1, min(count, MOST_VALUES // values)))
 
 
 def _run(module: Any, inputs: list[Batches]) -> Batches:

@@ -52,7 +52,7 @@ def as_data(
     names_file: Path | None = None,
     progress: OnProgress | None = None,
 ) -> DataSet:
-    """Images in the size of the network's input; arrays and DataSets as they are, at most `count` of them.
+    """Images in the size of the network's input, `count` of them drawn by `seed`; arrays and DataSets as they are.
 
     Classes of image files take the places that `names_file` gives them. Raises UsageError when they do not fit the
     network, and what `clprune.data.load_data` raises.
@@ -69,14 +69,16 @@ def as_data(
         if found.origin is not None and names_file is not None:
             found = found.in_order_of(read_names(names_file)[: network.outputs], path=names_file)
     elif isinstance(data, DataSet):
-        found = data if count is None else data.first(count)
+        found = data
     else:
-        images, labels = (np.asarray(values)[:count] for values in data)
+        images, labels = map(np.asarray, data)
         if images.ndim != 4 or images.dtype != np.uint8 or labels.dtype.kind not in "iu":
             found_types = f"images {images.dtype} of shape {images.shape}, labels {labels.dtype}"
             raise UsageError(f"{found_types}: expected images uint8 [N, C, H, W] and labels of whole numbers [N]")
         names = tuple(str(index) for index in range(int(labels.max(initial=0)) + 1))
         found = DataSet(name="arrays", images=images, labels=labels.astype(np.int64), class_names=names)
+    if not isinstance(data, str) and count is not None and count < len(found):
+        found = found.drawn(count, seed=seed)
     check_data(network, found)
     return found
 

@@ -71,7 +71,7 @@ def choose_all(setting: Setting, variant: Variant, sparsities: Sequence[float], 
     """
     path = setting.work / CHOICES
     kept, times = read_choices(path), _read_times(setting.work / LAYER_TIMES)
-    calibration = setting.images.first(CALIBRATION_IMAGES)
+    calibration = setting.images.drawn(CALIBRATION_IMAGES)
     for sparsity in sparsities:
         if str(sparsity) in kept:
             continue
