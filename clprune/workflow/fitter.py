@@ -83,7 +83,11 @@ class FitSettings:
         return images, held_out
 
     def retraining(self, dense: Model, images: DataSet) -> Recipe | None:
-        """By the dense network's answers, and labels as much where there are some; None where nothing is retrained."""
+        """By the dense network's answers, and labels as much where there are some; None where nothing is retrained.
+
+        Without dropout: a network that has little left, and a teacher to learn from in few epochs, loses by it more
+        than the fit had brought back.
+        """
         from clprune.training import Recipe
         from clprune.training.recipe import usual_batch
 
@@ -92,7 +96,7 @@ class FitSettings:
         share = 0.5 if images.is_labelled else 1.0
         return Recipe(
             epochs=self.epochs, learning_rate=self.learning_rate, batch=usual_batch(dense.network), distillation=share,
-            seed=self.seed,
+            dropout_strength=0.0, seed=self.seed,
         )  # fmt: skip
 
 

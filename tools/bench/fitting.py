@@ -57,7 +57,7 @@ RECIPE = (
     batch={"type": COUNT, "default": 1, "help": "Images of an inference."},
     learning_rate={"type": float, "default": 0.02, "help": "Its peak in retraining."},
     distillation={"type": float, "default": 0.5, "help": "Share of the loss from the dense network's answers."},
-    dropout_strength={"type": float, "default": 1.0, "help": "Factor of the cfg's dropout."},
+    dropout_strength={"type": float, "default": 0.0, "help": "Factor of the cfg's dropout."},
     shift_pixels={"type": click.IntRange(min=0), "default": 0},
     flip=False,
     precision={"default": "float32"},
