@@ -6,8 +6,10 @@ Tiles are those of the tuning database, searched for where there are none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,12 +21,15 @@ from clprune.plan.forms import weights_forms
 from clprune.plan.plan import make_plan
 from clprune.runner import Runner
 from clprune.runner.bench import measure_steps
+from clprune.runner.compare import time_in_turns
 from clprune.tiles.records import result_key
 from clprune.tiles.store import Store
 from clprune.tuning.effort import effort_by_name
 from clprune.tuning.tune import offers_to_tune, tune
+from clprune.turns import in_turns
 
-ROUNDS = 15
+#: Rounds of timing, at least, and milliseconds that they take in all where a network is fast; in so many blocks.
+ROUNDS, MEASURED_MS, BLOCKS = 15, 600.0, 3
 
 
 def tune_missing(session: Session, store: Store, model: Model, *, budget_s: float) -> int:
@@ -43,20 +48,31 @@ def _is_tuned(store: Store, session: Session, offer: Offer) -> bool:
     return store.best(result_key(session.info, offer), offer.kernel) is not None
 
 
-def measure(session: Session, model: Model, *, rounds: int = ROUNDS) -> dict[str, Any]:
+def measure(session: Session, model: Model, *, beside: Model | None = None) -> dict[str, Any]:
     """`{"whole_ms": best of whole inferences, "layers": {index as text: best ms}}`, as a record keeps it.
 
-    Layers without a matrix count to the one before that has one, which may compute them in some plans.
+    Layers without a matrix count to the one before that has one, which may compute them in some plans. With `beside`
+    there is `"beside_ms"`, too, the best of whole inferences of that model at the same time.
     """
-    with Runner(model, session=session) as runner:
-        whole_ms, steps = measure_steps(runner, rounds=rounds)
+    with ExitStack() as stack:
+        runner = stack.enter_context(Runner(model, session=session))
+        (quick_ms,), _ = measure_steps(runner, rounds=1)
+        rounds = max(ROUNDS, int(MEASURED_MS / (2 * quick_ms))) // BLOCKS
+        turns: list[Callable[[], Any]] = [partial(measure_steps, runner, rounds=rounds)]
+        if beside is not None:
+            other = stack.enter_context(Runner(beside, session=session))
+            turns.append(partial(time_in_turns, [other], rounds=rounds, warmup=1))
+        own, *others = in_turns(turns, rounds=BLOCKS, warmup=0)
     owners = [layer.index for layer in model.network.matrix_layers]
     layers = {str(index): 0.0 for index in owners}
-    for step in steps:
-        if step.layer is not None:
-            owner = max((index for index in owners if index <= step.layer), default=owners[0])
-            layers[str(owner)] += step.best_ms
-    return {"whole_ms": min(whole_ms), "layers": layers}
+    for same in zip(*(steps for _, steps in own), strict=True):
+        if same[0].layer is not None:
+            owner = max((index for index in owners if index <= same[0].layer), default=owners[0])
+            layers[str(owner)] += min(step.best_ms for step in same)
+    found = {"whole_ms": min(time_ms for whole_ms, _ in own for time_ms in whole_ms), "layers": layers}
+    if others:
+        found["beside_ms"] = min(series.best_ms for (series,) in others[0])
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

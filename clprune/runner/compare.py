@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -21,11 +21,18 @@ from clprune.turns import Series, in_turns, milliseconds
 def time_in_turns(runners: Sequence[Runner], *, rounds: int = 50, warmup: int = 3) -> list[Series]:
     """Time each runner `rounds` times on random images, in turns; `warmup` rounds do not count.
 
-    What is timed are whole inferences of one batch, from host memory to host memory. Raises UsageError for no rounds.
+    What is timed are whole inferences of one batch, from host memory to host memory, each after one of its own that
+    does not count: in use a network finds its weights where the last inference left them, not another's. Raises
+    UsageError for no rounds.
     """
     runs = [partial(runner, random_images(runner.network, seed=0)) for runner in runners]
-    samples = in_turns([partial(milliseconds, run) for run in runs], rounds=rounds, warmup=warmup)
+    samples = in_turns([partial(_after_its_own, run) for run in runs], rounds=rounds, warmup=warmup)
     return [Series(samples_ms=tuple(times)) for times in samples]
+
+
+def _after_its_own(run: Callable[[], object]) -> float:
+    run()
+    return milliseconds(run)
 
 
 def weights_kept(network: Network, weights: Weights) -> float:

@@ -12,7 +12,9 @@ from clprune.runner import Runner
 from clprune.runner.compare import largest_error, time_in_turns, weights_kept
 from clprune.workflow.agreement import accuracy_on, with_own_answers
 
-ROUNDS = 30
+#: Rounds of timing, at least, and milliseconds that they take in all where a network is fast: a machine that others
+#: use is seldom quiet for 30 runs of one of them.
+ROUNDS, MEASURED_MS = 30, 1500.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +42,11 @@ class Proof:
         return 100 * (self.accuracy_dense - self.accuracy_fitted)
 
 
-def times(session: Session, dense: Model, fitted: Model, *, rounds: int = ROUNDS) -> tuple[float, float]:
+def times(session: Session, dense: Model, fitted: Model) -> tuple[float, float]:
     """Best milliseconds of the dense and the fitted model, in turns."""
     with Runner(dense, session=session) as first, Runner(fitted, session=session) as second:
+        quick_ms = sum(series.best_ms for series in time_in_turns([first, second], rounds=1))
+        rounds = max(ROUNDS, int(MEASURED_MS / (2 * quick_ms)))
         one, other = time_in_turns([first, second], rounds=rounds)
     return one.best_ms, other.best_ms
 

@@ -30,6 +30,14 @@ from clprune.workflow.report_page import fit_page
 from tests.fitting.test_choice import make_table
 
 
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough where only the way is tried."""
+    for module in ("clprune.fitting.times", "clprune.workflow.proof"):
+        monkeypatch.setattr(f"{module}.MEASURED_MS", 0.0)
+        monkeypatch.setattr(f"{module}.ROUNDS", 3)
+
+
 def test_targets_are_one_of_three() -> None:
     assert Target(speed_up=2).budget(5.0) == 2.5 and Target(budget_ms=3).budget(5.0) == 3
     for wrong in ({}, {"budget_ms": 1, "speed_up": 2}, {"speed_up": 1}, {"most_loss": 0}, {"budget_ms": -1}):
@@ -93,11 +101,12 @@ def test_where_judging_all_would_be_long_one_method_is_judged(
     monkeypatch.setattr("clprune.fitting.build.MOST_JUDGED", 0)
     ways = {"0": 1.0, "50": 0.5, "75": 0.4, "87.5": 0.3, "93.75": 0.2}
 
-    def measured(session: Session, model: Model) -> dict[str, object]:
+    def measured(session: Session, model: Model, beside: Model | None = None) -> dict[str, object]:
         removed = max((layer.prune.sparsity for layer in model.network.matrix_layers if layer.prune), default=0.0)
         time_ms = ways[f"{100 * removed:g}"]
         layers = {str(layer.index): time_ms for layer in model.network.matrix_layers}
-        return {"whole_ms": time_ms * len(layers), "layers": layers}
+        dense_ms = {} if beside is None else {"beside_ms": ways["0"] * len(layers)}
+        return {"whole_ms": time_ms * len(layers), "layers": layers, **dense_ms}
 
     monkeypatch.setattr("clprune.fitting.build.measure", measured)
     events: list[Progress] = []
@@ -169,5 +178,26 @@ def test_images_without_labels_are_learned_from_answers_alone(model: Path) -> No
 
 
 def test_layers_count_to_the_matrix_before_them(device_context: Session, model: Path) -> None:
-    found = fitting_times.measure(device_context, load_model(model), rounds=1)
+    found = fitting_times.measure(device_context, load_model(model))
     assert set(found["layers"]) == {"0", "2", "3"} and found["whole_ms"] > 0
+    assert "beside_ms" not in found
+
+
+def test_a_machine_that_is_slower_than_before_is_made_up_for(
+    device_context: Session, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each way is timed beside the dense network, whose time says by how much."""
+    own, slower = fitting_times.measure, 1000.0
+
+    def measured(*given: Any, **beside: Any) -> dict[str, Any]:
+        found = own(*given, **beside)
+        if beside:
+            found = {"whole_ms": 1.0, "layers": dict.fromkeys(found["layers"], 1.0), "beside_ms": slower * dense_ms}
+        return found
+
+    monkeypatch.setattr("clprune.fitting.build.measure", measured)
+    dense_ms = own(device_context, load_model(model))["whole_ms"]
+    settings: dict[str, Any] = {"data": "synthetic", "count": 48, "tune_s": 0, "tries": 1, "methods": ("workgroup",)}
+    result = fit(model, speed_up=1.01, device=device_context, **settings)
+    chosen = [layer.chosen for layer in result.layers if layer.chosen.options is not None]
+    assert chosen and all(one.time_ms < 0.1 for one in chosen)
