@@ -36,11 +36,15 @@ from clprune.winograd.transforms import transform_matrices
 #: Layers with more columns (VGG16's first connected layer) stay as they are: their Gram matrix would fill the memory.
 MOST_COLUMNS = 4608
 
-#: Images that layers are fitted on, and the values of all their layers that are held at most.
-CALIBRATION_IMAGES, MOST_VALUES = 256, 1 << 29
+#: Images that layers are fitted on: these, and more where running them is little work, since a layer of few positions
+#: that is fitted to few images is good for these alone; and the values of all their layers that are held at most.
+CALIBRATION_IMAGES, MOST_CALIBRATION_IMAGES, CALIBRATION_WORK, MOST_VALUES = 256, 1024, 5e10, 1 << 29
 
-#: Multiplications for the images by which one change is judged, at most, but for the fewest images.
-JUDGED_WORK, FEWEST_JUDGED = 2e11, 8
+#: How many times as many images as judge a change there must be for it not to be fitted to these, too.
+MANY_MORE = 3
+
+#: Multiplications for the images by which one change is judged, at most, but for the fewest images; and the most.
+JUDGED_WORK, FEWEST_JUDGED, MOST_JUDGED = 2e11, 8, 256
 
 #: Bytes of fitted layers that are held, since a search asks for the same ones again.
 HELD_BYTES = 1 << 29
@@ -72,9 +76,9 @@ class Refitted:
 class Extent:
     """How far a fit goes: to layers `only`, by which images, and how well.
 
-    None: to the layers of the masks and all whose inputs they change. `is_judged`: by the images that judge a change,
-    and no better than ranking needs; else by all of them. `is_alone`: each layer as if it alone were pruned, but for
-    channels that are gone.
+    None: to the layers of the masks and all whose inputs they change. `is_judged`: no better than ranking needs, and by
+    other images than those that judge a change, where there are many more; else by all of them. `is_alone`: each layer
+    as if it alone were pruned, but for channels that are gone.
     """
 
     only: Collection[int] | None = None
@@ -87,8 +91,8 @@ class Extent:
         return FEW_STEPS if self.is_judged else STEPS
 
 
-#: To the end; by little, to rank whole choices; not at all.
-WHOLE, QUICK, AS_IS = Extent(), Extent(is_judged=True, is_alone=True), Extent(only=())
+#: To the end; by some images, to rank whole choices; the same by little; not at all.
+WHOLE, CLOSE, QUICK, AS_IS = Extent(), Extent(is_judged=True), Extent(is_judged=True, is_alone=True), Extent(only=())
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +126,8 @@ class _Inputs:
 class Reference:
     """A dense network with what its layers put out for some images: what pruned ones are fitted to and compared with.
 
-    Where running all images takes long, a change of one layer is judged by the first of them, by `fewest_judged` or
-    more. Raises UsageError where images and network do not fit, and UnsupportedLayerError for layers without a module.
+    A change is judged by the first of them: of `MOST_JUDGED`, fewer where running them takes long, `fewest_judged` at
+    least. Raises UsageError where images and network do not fit, and UnsupportedLayerError for layers without a module.
     """
 
     @torch.no_grad()
@@ -140,8 +144,9 @@ class Reference:
         for layer, torch_layer in zip(network.layers, self._module.layers, strict=True):
             self.outputs[layer.index] = _run(torch_layer, [self.outputs[source] for source in layer.sources])
         self.answers = self._answers(self.outputs)
-        wanted = max(fewest_judged, int(JUDGED_WORK // max(sum(map(_work, network.layers)), 1)))
+        wanted = max(fewest_judged, min(MOST_JUDGED, int(JUDGED_WORK // max(sum(map(_work, network.layers)), 1))))
         self._judged = min(len(batches), -(-wanted // count))
+        self._first_fitted = self._judged if len(batches) >= MANY_MORE * self._judged else 0
         self._sums: dict[tuple[int, int | None], Sums] = {}
         self._fitted: dict[bytes, LayerWeights] = {}
 
@@ -166,11 +171,12 @@ class Reference:
     def refit(self, pruned: Weights, masks: Masks, extent: Extent = WHOLE) -> Refitted:
         """Fit the layers of `masks`, and those whose inputs they change, as far as `extent` says.
 
-        `pruned` are weights of this network with zeros where `masks` are False. Answers are those of the images that
-        `extent` speaks of.
+        `pruned` are weights of this network with zeros where `masks` are False. Answers are those of all images, or
+        of those alone that judge, which come first.
         """
         values, only = list(pruned.layers), extent.only
-        part = slice(self._judged if extent.is_judged else None)
+        is_of_judges = extent.is_judged and (extent.is_alone or only is not None)  # others need what all images give
+        part = slice(self._judged if is_of_judges else None)
         outputs = {index: batches[part] for index, batches in self.outputs.items()}
         found: dict[int, Batches] = {-1: outputs[-1]}
         constant: dict[int, Channels] = {-1: np.zeros(self.network.input.channels, np.bool_)}
@@ -224,7 +230,9 @@ class Reference:
             if gone is not None:
                 return self._solved(layer, values, mask, self._dense_sums(layer, None).without(gone), extent)
             if not extent.is_alone:
-                sums = sums_of(layer, values.winograd, inputs.found, inputs.dense)
+                is_apart = extent.is_judged and len(inputs.found) > self._judged
+                first = self._first_fitted if is_apart else 0
+                sums = sums_of(layer, values.winograd, inputs.found[first:], inputs.dense[first:])
                 return self._solved(layer, values, mask, sums, extent)
             if mask is None:
                 return values
@@ -254,8 +262,10 @@ class Reference:
         return _with_rows(values, start + change, constant.astype(np.float32))
 
     def _dense_sums(self, layer: MatrixLayer, winograd: int | None) -> Sums:
-        """Of the dense network's inputs, of all images: every choice of a layer that is pruned alone has the same."""
-        dense, key = self.outputs[layer.sources[0]], (layer.index, winograd)
+        """Of the dense network's inputs, of all images but those that judge, where there are many more: every choice of
+        a layer that is pruned alone has the same.
+        """
+        dense, key = self.outputs[layer.sources[0]][self._first_fitted :], (layer.index, winograd)
         if key not in self._sums:
             self._sums[key] = sums_of(layer, winograd, dense, dense)
         return self._sums[key]
@@ -275,9 +285,11 @@ def refit_network(network: Network, dense: Weights, pruned: Weights, masks: Mask
     return Reference(network, dense, calibration_images(network, data)).refit(pruned, masks).weights
 
 
-def calibration_images(network: Network, data: DataSet, *, count: int = CALIBRATION_IMAGES) -> DataSet:
-    """`count` images drawn from all, fewer where what all layers put out for them would fill the memory."""
+def calibration_images(network: Network, data: DataSet) -> DataSet:
+    """Images drawn from all, fewer where what all layers put out for them would fill the memory."""
     values = sum(layer.output.elements for layer in network.layers)
+    light = int(CALIBRATION_WORK // max(sum(map(_work, network.layers)), 1))
+    count = max(CALIBRATION_IMAGES, min(MOST_CALIBRATION_IMAGES, light))
     return data.drawn(max(1, min(count, MOST_VALUES // values)))
 
 

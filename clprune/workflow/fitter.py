@@ -35,6 +35,9 @@ ATTEMPTS = 3
 #: Weighings of losses by which selections are found that the whole network's answer decides between.
 TRIES = 20
 
+#: Multiplications of one run of the images that judge, up to which a choice is judged as it will be fitted.
+MOST_CLOSE = 5e10
+
 #: Budgets between the fastest and the dense network by which the least that loses little enough is found.
 HALVINGS = 6
 
@@ -276,10 +279,13 @@ class Fitter:
         return self.apply(found[0])
 
     def _judged(self, selection: Selection) -> Applied:
-        """What the selection makes of the model, near enough to be judged: every layer fitted as if it were alone."""
-        from clprune.training.refit import QUICK
+        """What the selection makes of the model, near enough to be judged.
 
-        return self.apply(selection, QUICK)
+        Where fitting layer after layer takes long, every layer is fitted as if it were alone.
+        """
+        from clprune.training.refit import CLOSE, QUICK
+
+        return self.apply(selection, QUICK if self.apply.reference.work_from(0) > MOST_CLOSE else CLOSE)
 
     def _try(self, model: Model) -> tuple[float, float]:
         """(dense ms, fitted ms) in turns, with tiles for what the model has become."""
