@@ -152,7 +152,8 @@ def section_of(fits: list[dict[str, Any]], facts: dict[str, Any], session: Sessi
         rows.append(
             (
                 f"{share:g}", name, f"{one['promised_ms']:.3f}", f"{one['fitted_ms']:.3f}", f"{one['dense_ms']:.3f}",
-                f"{one['fitted_ms'] / one['dense_ms']:.3f}", f"{one['points_lost']:.2f}", f"{100 * one['agreement']:.2f}%", "yes" if one["is_met"] else "no",
+                f"{one['fitted_ms'] / one['dense_ms']:.3f}", f"{one['points_lost']:.2f}",
+                f"{100 * one['agreement']:.2f}%", "yes" if one["is_met"] else "no",
             )
         )  # fmt: skip
     columns = (
