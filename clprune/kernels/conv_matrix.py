@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from itertools import cycle
 from typing import Any
 
 import numpy.typing as npt
@@ -313,7 +312,7 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
         return PRECISION_ERRORS[operation.precision]
 
     def sample_operations(self) -> tuple[ConvMatrixOperation, ...]:
-        """Small odd shapes: each in TF32 and in one of the precisions of 16 bits, which differ in little code."""
+        """Small odd shapes, each in one or two precisions, which differ in little code, and each precision on many."""
         shapes = (
             # channels, height, width, filters, size, stride, padding, groups, batch
             (1, 1, 1, 1, 1, 1, 0, 1, 1),
@@ -328,22 +327,24 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
         pooled = ConvProblem.square(
             batch=2, in_channels=3, in_height=6, in_width=22, out_channels=35, size=3, padding=1
         )
-        plain = (
-            *(conv_operation(problem, activation="leaky") for problem in problems),
-            conv_operation(pooled, activation="relu", pooled=True),
-            conv_operation(problems[2], activation="linear", added="relu"),
+        single, few, wide, strided, grouped, pointwise = (
+            conv_operation(problem, activation="leaky") for problem in problems
         )
-        coded = (
-            matrix_operation(conv_operation(problems[1], activation="relu", storage=INT8), precision=TF32),
-            matrix_operation(conv_operation(problems[4], activation="linear", storage=CODEBOOK4), precision=FLOAT16),
+        with_pool = conv_operation(pooled, activation="relu", pooled=True)
+        summed = conv_operation(problems[2], activation="linear", added="relu")
+        by_precision = (
+            (TF32, (wide, strided, grouped, with_pool)),
+            (FLOAT16, (single, wide, pointwise, with_pool)),
+            (BFLOAT16, (few, strided, summed)),
+            (FLOAT32, (grouped, pointwise, summed)),
+            (TF32, (conv_operation(problems[1], activation="relu", storage=INT8),)),
+            (FLOAT16, (conv_operation(problems[4], activation="linear", storage=CODEBOOK4),)),
         )
-        words = tuple(matrix_operation(each, precision=TF32) for each in plain)
-        halves = tuple(
-            matrix_operation(each, precision=precision)
-            for each, precision in zip(plain, cycle((FLOAT16, BFLOAT16)), strict=False)
+        return tuple(
+            matrix_operation(operation, precision=precision)
+            for precision, operations in by_precision
+            for operation in operations
         )
-        exact = tuple(matrix_operation(each, precision=FLOAT32) for each in plain[-4:])
-        return (*words, *halves, *exact, *coded)
 
     def probes(self, tile: ConvMatrixTile) -> tuple[ConvMatrixOperation, ...]:
         """The samples, and as many channels as the tallest tiles have."""

@@ -164,7 +164,7 @@ class SparseConvLocalKernel(EntryChunksKernel[SparseConvLocalTile]):
         )
         large = ConvProblem.square(batch=1, in_channels=3, in_height=11, in_width=12, out_channels=5, size=5, padding=2)
         # as many channels as the largest tile has, for hardly any work
-        channels = ConvProblem.square(batch=1, in_channels=17, in_height=14, in_width=4, out_channels=257, size=1)
+        channels = ConvProblem.square(batch=1, in_channels=17, in_height=7, in_width=4, out_channels=257, size=1)
         others = (
             conv_operation(channels),
             conv_operation(wide, activation="relu", storage=CODEBOOK4),
