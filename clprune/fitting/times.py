@@ -61,7 +61,9 @@ def measure(session: Session, model: Model, *, beside: Model | None = None) -> d
         turns: list[Callable[[], Any]] = [partial(measure_steps, runner, rounds=rounds)]
         if beside is not None:
             other = stack.enter_context(Runner(beside, session=session))
-            turns.append(partial(time_in_turns, [other], rounds=rounds, warmup=1))
+            (quick,) = time_in_turns([other], rounds=1)
+            few = max(1, int(MEASURED_MS / (2 * quick.best_ms)) // BLOCKS)
+            turns.append(partial(time_in_turns, [other], rounds=few, warmup=0))
         own, *others = in_turns(turns, rounds=BLOCKS, warmup=0)
     owners = [layer.index for layer in model.network.matrix_layers]
     layers = {str(index): 0.0 for index in owners}
