@@ -65,6 +65,7 @@ RECIPE = (
     tries={"type": COUNT, "default": 20, "help": "Choices among which the whole network decides."},
     tune={"default": 300.0},
     seed={"default": 0},
+    about={"default": "", "metavar": "TEXT", "help": "What a reader of the page has to know beside."},
     device=None,
     work={"default": Path("build/fitting")},
     out={"default": Path("docs/results/fitting.json")},
@@ -87,6 +88,7 @@ def bench_fitting(model: str, device: str | None, data: str, out: Path, **told: 
         for way in ways:
             fit_way(dense, session, known, way=way, shares=shares, settings=settings)
         section = section_of([known.fits[key_of(share, way)] for share in shares for way in ways], facts, session)
+        section["text"] = " ".join(filter(None, (told["about"], section["text"])))
         title = f"{cfg.stem}, {data.rpartition('/')[2]}, {session.info.platform_name}"
     show(title, section["parts"])
     write_section(out, title, section, heading=HEADING)
@@ -179,8 +181,16 @@ def section_of(fits: list[dict[str, Any]], facts: dict[str, Any], session: Sessi
             f"for each choice. {retrained}{gap}{against_best(fits)}"
         ),
         parts=[table_of(columns, rows)],
-        results=fits,
+        results=[{**fit, "result": _facts(fit["result"])} for fit in fits],
     )
+
+
+def _facts(result: dict[str, Any] | str) -> dict[str, Any] | str:
+    """What the results keep of a fit: nothing about this machine's folders, and of each layer what was chosen."""
+    if isinstance(result, str):
+        return result
+    found = {name: value for name, value in result.items() if name not in ("cfg", "weights", "data")}
+    return {**found, "layers": [{k: v for k, v in one.items() if k != "runners_up"} for one in result["layers"]]}
 
 
 def against_best(fits: list[dict[str, Any]]) -> str:
