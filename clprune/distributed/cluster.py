@@ -70,12 +70,24 @@ def connect(address: str) -> Iterator[Client]:
                 f"no scheduler answers at {address!r} ({reason}): expected its address, such as tcp://host:8786, as "
                 "`dask scheduler` prints it"
             ) from error
-        with client:
+        with closing(client):
             if not client.nthreads():
                 warnings.warn(
                     f"the scheduler at {address} has no workers: the work waits until one joins", stacklevel=2
                 )
             yield client
+
+
+@contextmanager
+def closing(client: Client) -> Iterator[Client]:
+    """Close it at the end. What that raises where its scheduler has ended, such as asyncio's "Cannot change state of
+    expiring Timeout", would hide what the work raised.
+    """
+    try:
+        yield client
+    finally:
+        with suppress(RuntimeError, OSError, asyncio.TimeoutError):
+            client.close()
 
 
 async def _greet(address: str) -> None:
@@ -137,7 +149,7 @@ def start(workers: int, *, device: str | None = None) -> Iterator[Client]:
     with scratch_folder("workers") as folder, dask.config.set({"temporary-directory": str(folder), **SETTINGS}):
         cluster = _started(workers=specification, scheduler=of_scheduler, silence_logs=quiet)
         try:
-            with Client(cluster, set_as_default=False) as client:
+            with closing(Client(cluster, set_as_default=False)) as client:
                 yield client
         finally:
             with suppress(asyncio.TimeoutError):  # it may wait for ever for one that was killed and is starting again

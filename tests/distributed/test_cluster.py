@@ -12,7 +12,8 @@ pytest.importorskip("distributed", reason="the extra `distributed` is not instal
 
 import distributed
 
-from clprune.distributed.cluster import connect, start
+from clprune.distributed.cluster import closing, connect, start
+from clprune.errors import WorkerError
 
 
 @pytest.mark.usefixtures("device_context")
@@ -42,4 +43,18 @@ def test_a_scheduler_without_workers_is_told() -> None:
         pytest.warns(UserWarning, match="has no workers: the work waits"),
         connect(cluster.scheduler_address),
     ):
+        pass
+
+
+class Expiring:
+    """A client whose scheduler ends while it closes, as asyncio tells of it."""
+
+    def close(self) -> None:
+        raise RuntimeError("Cannot change state of expiring Timeout")
+
+
+def test_a_client_that_cannot_close_hides_no_error() -> None:
+    with pytest.raises(WorkerError, match="the scheduler ended"), closing(Expiring()):  # type: ignore[arg-type]
+        raise WorkerError("the scheduler ended")
+    with closing(Expiring()):  # type: ignore[arg-type]
         pass
