@@ -93,6 +93,14 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what `fit` times: enough where only the way is tried."""
+    for module in ("clprune.fitting.times", "clprune.workflow.proof"):
+        monkeypatch.setattr(f"{module}.MEASURED_MS", 0.0)
+        monkeypatch.setattr(f"{module}.ROUNDS", 3)
+
+
+@pytest.fixture
 def few_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half the ways of a layer that `fit` measures, each of which builds kernels of its own, and few held-out images
     where those are drawn.

@@ -36,7 +36,7 @@ def test_targets_that_are_none(run: Run, model: Path, tmp_path: Path, arguments:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("device_context", "few_shares")
+@pytest.mark.usefixtures("device_context", "few_shares", "few_rounds")
 def test_as_text_as_json_and_as_a_page(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, page = tmp_path / "made", tmp_path / "page.html"
     arguments = ("fit", model, *SHORT, "--out", out)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.cli.conftest import few_shares, model
+from tests.cli.conftest import few_rounds, few_shares, model
 
-__all__ = ["few_shares", "model"]
+__all__ = ["few_rounds", "few_shares", "model"]

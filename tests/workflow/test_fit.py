@@ -29,13 +29,7 @@ from clprune.workflow.fitter import FitSettings, Fitter
 from clprune.workflow.report_page import fit_page
 from tests.fitting.test_choice import make_table
 
-
-@pytest.fixture(autouse=True)
-def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Enough where only the way is tried."""
-    for module in ("clprune.fitting.times", "clprune.workflow.proof"):
-        monkeypatch.setattr(f"{module}.MEASURED_MS", 0.0)
-        monkeypatch.setattr(f"{module}.ROUNDS", 3)
+pytestmark = pytest.mark.usefixtures("few_rounds")
 
 
 def test_targets_are_one_of_three() -> None:
