@@ -94,6 +94,8 @@ class FitSettings:
         from clprune.training import Recipe
         from clprune.training.recipe import usual_batch
 
+        if self.recipe is not None and not images.is_labelled:
+            return replace(self.recipe, distillation=1.0)
         if self.recipe is not None or self.epochs == 0:
             return self.recipe
         share = 0.5 if images.is_labelled else 1.0

@@ -171,6 +171,18 @@ def test_images_without_labels_are_learned_from_answers_alone(model: Path) -> No
         train(load_network(model), data, Recipe(epochs=1))
 
 
+def test_a_recipe_learns_from_answers_alone_where_there_are_no_labels(model: Path) -> None:
+    from clprune.training import Recipe
+
+    images = load_data("synthetic", split="train", height=11, width=13, count=8)
+    plain = DataSet.unlabelled(name="plain", images=images.images)
+    dense, recipe = load_model(model), Recipe(epochs=1, distillation=0.5)
+    settings = FitSettings(dense, data=images, recipe=recipe)
+    assert settings.retraining(dense, images) == recipe
+    retraining = settings.retraining(dense, plain)
+    assert retraining is not None and retraining.distillation == 1
+
+
 def test_layers_count_to_the_matrix_before_them(device_context: Session, model: Path) -> None:
     found = fitting_times.measure(device_context, load_model(model))
     assert set(found["layers"]) == {"0", "2", "3"} and found["whole_ms"] > 0

@@ -24,6 +24,7 @@ from clprune.fitting.record import model_hash
 from clprune.opencl import Session, open_device
 from clprune.progress import ProgressLines
 from clprune.training import Recipe
+from clprune.training.recipe import usual_batch
 from clprune.workflow.fit_result import Target
 from clprune.workflow.fitter import FitSettings, open_fitter
 from tools.bench.models import find_cfg
@@ -75,10 +76,10 @@ def bench_fitting(model: str, device: str | None, data: str, out: Path, **told: 
     cfg, folder = find_cfg(model), told["work"]
     shares, names = [float(part) for part in told["parts"].split(",")], told["methods"].split(",")
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = {name: told[name] for name in RECIPE}
+    dense = load_model(cfg, batch=told["batch"])
+    recipe = {**{name: told[name] for name in RECIPE}, "batch": usual_batch(dense.network)}
     settings = {"data": data, "count": told["images"], "tries": told["tries"], "tune_s": told["tune"]}
     settings |= {"seed": told["seed"], "recipe": Recipe(**recipe) if told["epochs"] else None}
-    dense = load_model(cfg, batch=told["batch"])
     with open_device(device) as session:
         facts = {**settings, "recipe": recipe, "batch": dense.network.batch, "model": model_hash(dense)}
         facts |= session.info.facts
