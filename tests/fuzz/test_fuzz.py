@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,14 +21,16 @@ from tests.fuzz.targets import TARGETS, Target
 from tests.fuzz.worker import judge
 from tests.imaginary import imaginary_device
 
-_BOUNDS = Bounds(seconds=10, count=5000, device_every=0)
+#: Inputs of each target, and of those whose inputs take long.
+_COUNT, _COUNTS = 300, {"databases": 50, "folders": 50}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_nothing_but_errors_of_one_line(name: str, tmp_path: Path) -> None:
     said: list[str] = []
-    result = fuzz(TARGETS[name], seed=1, bounds=_BOUNDS, folder=tmp_path, say=said.append)
+    bounds = Bounds(count=_COUNTS.get(name, _COUNT), device_every=0)
+    result = fuzz(TARGETS[name], seed=1, bounds=bounds, folder=tmp_path, say=said.append)
     assert said == []
     assert result.inputs > 0
     assert result.accepted > 0
@@ -68,44 +69,43 @@ def _as_is(random: Random, data: bytes, corpus: Any) -> bytes:
     return data
 
 
+@pytest.mark.sweep  # of processes of which none is counted: they are killed
 @pytest.mark.parametrize(
-    ("content", "fault"),
+    ("faults", "limit_s"),
     [
-        (b"h", "hangs: no answer for 1 s"),
-        (b"k", "ends the process: exit code -6"),
-        (b"m", "MemoryError"),
-        (b"t", "UsageError is no printable line"),
-        (b"v", "ValueError: not what we raise"),
-        (b"p", "prints: 'said by a library"),
-        (b"r", ""),
-        (b"ok", ""),
+        ({b"h": "hangs: no answer for 1 s"}, 1),
+        # What does not hang may take its time. Errors that pass no line of the package are one fault: of each run one.
+        ({b"k": "ends the process: exit code -6", b"m": "MemoryError", b"p": "prints: 'said by a library"}, 60),
+        ({b"t": "UsageError is no printable line", b"r": ""}, 60),
+        ({b"v": "ValueError: not what we raise", b"ok": ""}, 60),
     ],
+    ids=["hangs", "ends", "unprintable", "unexpected"],
 )
-def test_planted_faults_are_found_and_kept(content: bytes, fault: str, tmp_path: Path) -> None:
+def test_planted_faults_are_found_and_kept(faults: dict[bytes, str], limit_s: float, tmp_path: Path) -> None:
     target = Target(name="planted", suffix=".x", seeds=_no_seeds, handle=_planted, mutate=_as_is)
     corpus = tmp_path / "planted" / "corpus"
     corpus.mkdir(parents=True)
-    (corpus / "a.x").write_bytes(content)
+    for content in faults:
+        (corpus / f"{content.decode()}.x").write_bytes(content)
     said: list[str] = []
-    bounds = Bounds(count=2, limit_s=1 if content == b"h" else 60)  # what does not hang may take its time
+    bounds = Bounds(count=len(faults) + 1, limit_s=limit_s)
     result = fuzz(target, seed=1, bounds=bounds, folder=tmp_path, say=said.append)
-    assert result.inputs == 1  # there is no other one
-    if not fault:
-        assert (said, result.faults) == ([], ())
-        return
-    (text,), (kept,) = said, result.faults
-    assert fault in text
-    assert f"--target planted --repeat {kept}" in text
-    assert kept.read_bytes() == content
+    assert result.inputs == len(faults)  # there is no other one
+    found = {kept.read_bytes(): (kept, text) for kept, text in zip(result.faults, said, strict=True)}
+    assert found.keys() == {content for content, fault in faults.items() if fault}
+    for content, (kept, text) in found.items():
+        assert faults[content] in text
+        assert f"--target planted --repeat {kept}" in text
 
 
 def _no_seeds(folder: Path) -> None:
     """None but those of the corpus."""
 
 
+@pytest.mark.sweep  # as above
 def test_the_corpus_grows_and_is_read_again(tmp_path: Path) -> None:
     target = TARGETS["lists"]
-    bounds = replace(_BOUNDS, count=60)
+    bounds = Bounds(count=60, device_every=0)
     first = fuzz(target, seed=3, bounds=bounds, folder=tmp_path, say=print)
     kept = set((tmp_path / "lists" / "corpus").iterdir())
     assert len(kept) == first.corpus - 4 > 0

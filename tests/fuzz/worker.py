@@ -59,6 +59,8 @@ class Worker:
 
     def handle(self, path: Path, *, limit_s: float = LIMIT_S) -> Outcome:
         """What came of the input. A hang, and the end of the process, are faults."""
+        if self._process is None:  # the last input ended it
+            self._start()
         self._connection.send(str(path))
         limit_s = max(limit_s, DEVICE_LIMIT_S) if self._on_device else limit_s
         try:
@@ -70,7 +72,6 @@ class Worker:
             self._process.join()
             fault = f"ends the process: exit code {self._process.exitcode}"
         self._end()
-        self._start()
         return Outcome(signature=fault, fault=fault)
 
     def close(self) -> None:
@@ -79,9 +80,11 @@ class Worker:
         self._scratch.cleanup()
 
     def _end(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self._connection.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._connection.close()
+            self._process = None
 
 
 def scratch_folder() -> str | None:
