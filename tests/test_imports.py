@@ -70,18 +70,27 @@ APART = {
 }
 
 
-def imported_modules(path: Path) -> set[str]:
-    """Return the full names that a source file imports anywhere, also inside functions."""
+@functools.cache
+def import_statements(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """Those of a source file, also inside functions."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return tuple(node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+@functools.cache
+def imported_modules(path: Path) -> frozenset[str]:
+    """The full names that a source file imports anywhere, also inside functions."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in import_statements(path):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif node.module:
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return names
+    return frozenset(names)
 
 
+@functools.cache
 def sources() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
@@ -97,6 +106,7 @@ def test_one_door_for_each_dependency(dependency: str, door: str) -> None:
     assert strangers == []
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Every module of the package -> its file; a package is called by its folder."""
     return {
@@ -115,10 +125,10 @@ def imports() -> dict[str, frozenset[str]]:
     graph = {}
     for name, path in known.items():
         found: set[str] = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in import_statements(path):
             if isinstance(node, ast.Import):
                 found.update(alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
+            else:
                 assert node.module is not None
                 assert not node.level, f"{path}: expected absolute imports"
                 names = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,8 @@ from clprune.kernels.catalogue import built_in_kernels
 from clprune.opencl_c import c_float, vector_load, vector_store, vector_type
 from clprune.rendering import render
 from clprune.resources import templates_folder
-from tests.covering import covering_points, roomy_device
-
-BARE_LITERAL = re.compile(r"(?<![\w.])(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?(?![\dfFeE.])")
 
 each_kernel = pytest.mark.parametrize("kernel", built_in_kernels(), ids=lambda kernel: kernel.name)
-
-
-def without_comments(source: str) -> str:
-    return re.sub(r"/\*.*?\*/|//[^\n]*", "", source, flags=re.DOTALL)
 
 
 def test_literals() -> None:
@@ -80,51 +72,6 @@ def test_undefined_name_is_an_error_with_template_and_line(monkeypatch: pytest.M
 def test_unknown_template() -> None:
     with pytest.raises(RenderError, match=r"template absent\.cl\.mako"):
         render("absent", {})
-
-
-def test_bare_literals_are_found() -> None:
-    assert BARE_LITERAL.findall("a = 0.1; b = .5 + 2. * 1e-3; c = 1.0e+2;") == ["0.1", ".5", "2.", "1e-3", "1.0e+2"]
-    assert BARE_LITERAL.findall("a = 0.1f; v.s0 = x1 + 3; b = 1e-07f; c = 0x1f; d = -1.0F;") == []
-
-
-@pytest.mark.sweep
-@each_kernel
-def test_sources_are_pure_single_precision(kernel: Kernel[Any, Any]) -> None:
-    """No `double`, and no literal that would be one: it would need fp64, or cost a conversion where fp64 is slow."""
-    for point in covering_points(kernel, roomy_device()):
-        source = without_comments(kernel.source(point.tile, point.operation))
-        assert "double" not in source
-        assert BARE_LITERAL.findall(source) == [], point
-
-
-@pytest.mark.sweep
-@each_kernel
-def test_sources_are_whole(kernel: Kernel[Any, Any]) -> None:
-    """Nothing of Mako is left, braces match, and the kernel declares the work-group that its launch has."""
-    for point in covering_points(kernel, roomy_device()):
-        source = kernel.source(point.tile, point.operation)
-        assert "${" not in source
-        assert not re.search(r"^\s*(%|##)", source, flags=re.MULTILINE)
-        assert source.count("{") == source.count("}")
-        for stage in kernel.stages(point.tile, point.operation):
-            declared = re.findall(rf"reqd_work_group_size\((\d+), (\d+), (\d+)\)\)\)\s+void {stage.name}\(", source)
-            assert len(declared) == 1
-            assert tuple(int(size) for size in declared[0]) == (*stage.launch.local_size, 1, 1)[:3]
-
-
-@pytest.mark.sweep
-@each_kernel
-def test_declared_local_memory_is_what_the_source_has(kernel: Kernel[Any, Any]) -> None:
-    sizes = {"float": 4, "int": 4, "uint": 4, "half": 2, "char": 1}
-    for point in covering_points(kernel, roomy_device()):
-        source = kernel.source(point.tile, point.operation)
-        total = sum(
-            sizes[base] * int(width or 1) * math.prod(int(side) for side in re.findall(r"\[(\d+)\]", sides))
-            for base, width, sides in re.findall(
-                r"__local (\w+?)(\d*) \w+((?:\[\d+\])+)(?: __attribute__\(\(\w+\(\d+\)\)\))?;", source
-            )
-        )
-        assert total == kernel.local_mem_bytes(point.tile, point.operation), point
 
 
 @each_kernel

@@ -14,7 +14,7 @@ from clprune.kernels.base import Kernel
 from clprune.kernels.catalogue import built_in_kernels, kernel_by_name
 from clprune.kernels.workload import Workload
 from clprune.opencl import Session
-from tests.covering import WORKLOADS, covering_points, has_weights, roomy_device, values_missed
+from tests.covering import has_weights, roomy_device
 from tests.imaginary import imaginary_device
 
 each_kernel = pytest.mark.parametrize("kernel", built_in_kernels(), ids=lambda kernel: kernel.name)
@@ -27,25 +27,6 @@ def smallest_device(**facts: Any) -> Any:
     """The least that OpenCL 1.2's embedded profile allows: work-groups of one, 1 KiB of local memory."""
     limits = {"max_work_group_size": 1, "max_work_item_sizes": (1, 1, 1), "local_mem_bytes": 1024}
     return imaginary_device(**{**limits, "local_mem_is_dedicated": False, "fp64": False, "extensions": (), **facts})
-
-
-@pytest.mark.sweep
-@each_kernel
-def test_every_value_of_every_parameter_can_occur(kernel: Kernel[Any, Any]) -> None:
-    """A value that no sample operation allows would never be tested; nor is any operation or sparsity left out."""
-    points = covering_points(kernel, roomy_device())
-    assert values_missed(kernel, points) == []
-    assert {point.operation_number for point in points} == {*range(len(kernel.sample_operations()))}
-    assert {point.workload for point in points} == {*(WORKLOADS if has_weights(kernel) else WORKLOADS[:1])}
-
-
-@pytest.mark.sweep
-@each_kernel
-def test_safe_tile_writes_gaps_where_any_does(kernel: Kernel[Any, Any]) -> None:
-    """It takes another's place when the plan is made and no step clears those gaps."""
-    for point in covering_points(kernel, roomy_device()):
-        if kernel.writes_gaps(point.tile):
-            assert kernel.writes_gaps(kernel.safe_tile(point.operation))
 
 
 @each_kernel
@@ -123,20 +104,6 @@ def test_default_tile_is_valid_on_any_device(kernel: Kernel[Any, Any]) -> None:
             assert kernel.rejection(tile, operation, device) is None, (tile, operation.key, device.max_work_group_size)
 
 
-@pytest.mark.sweep
-@each_kernel
-def test_launch_is_whole_work_groups(kernel: Kernel[Any, Any]) -> None:
-    for point in covering_points(kernel, roomy_device()):
-        for stage in kernel.stages(point.tile, point.operation):
-            launch = stage.launch
-            assert len(launch.global_size) == len(launch.local_size) <= 3
-            assert all(
-                whole % part == 0 and whole > 0
-                for whole, part in zip(launch.global_size, launch.local_size, strict=True)
-            )
-        assert kernel.local_mem_bytes(point.tile, point.operation) >= 0
-
-
 @each_gpu_kernel
 def test_limits_reject_with_a_reason(kernel: Kernel[Any, Any]) -> None:
     """A tile of a large device, asked of the smallest: a sentence that names the limit."""
@@ -151,20 +118,6 @@ def test_limits_reject_with_a_reason(kernel: Kernel[Any, Any]) -> None:
     flat = smallest_device(max_work_group_size=1024)
     with pytest.raises(ConfigurationRejected, match="one side of the work-group"):
         kernel.check(tile, operation, flat)
-
-
-@pytest.mark.sweep
-@pytest.mark.parametrize("name", [kernel.name for kernel in built_in_kernels()])
-def test_local_memory_is_checked_before_the_build(name: str) -> None:
-    kernel = kernel_by_name(name)
-    for point in covering_points(kernel, roomy_device()):
-        needed = kernel.local_mem_bytes(point.tile, point.operation)
-        if needed:
-            short = imaginary_device(
-                max_work_group_size=1024, max_work_item_sizes=(1024,) * 3, local_mem_bytes=needed - 1
-            )
-            with pytest.raises(ConfigurationRejected, match="more local memory than the device has"):
-                kernel.check(point.tile, point.operation, short)
 
 
 def test_no_valid_tile_counts_the_reasons() -> None:

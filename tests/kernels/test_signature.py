@@ -9,11 +9,8 @@ import pytest
 
 from clprune.errors import RenderError
 from clprune.geometry import Shape
-from clprune.kernels.base import Kernel
-from clprune.kernels.catalogue import built_in_kernels
 from clprune.kernels.signature import PLACES, check_all_are_taken, in_order, places, signature
 from clprune.layout import padded_layout
-from tests.covering import covering_points, roomy_device
 
 SOURCE = """
 inline float twice(const float v) { return 2.0f * v; }
@@ -77,20 +74,3 @@ def test_missing_and_spare_arguments_are_named() -> None:
 def test_places_of_tensors() -> None:
     layout = padded_layout(batch=2, shape=Shape(channels=3, height=4, width=5), pitch=7, padding=1)
     assert places(x=layout) == {f"x_{name}": getattr(layout, name) for name in PLACES}
-
-
-@pytest.mark.sweep
-@pytest.mark.parametrize("kernel", built_in_kernels(), ids=lambda kernel: kernel.name)
-def test_every_kernel_names_its_arguments_as_its_template_does(kernel: Kernel[Any, Any]) -> None:
-    samples: dict[Any, Any] = {}
-    for point in covering_points(kernel, roomy_device()):
-        source = kernel.source(point.tile, point.operation)
-        sample = samples.setdefault(
-            (point.operation_number, point.workload), kernel.sample(point.operation, point.workload)
-        )
-        case = kernel.case(point.tile, point.operation, sample)
-        stages = kernel.stages(point.tile, point.operation)
-        functions = {stage.name: (signature(source, stage.name), stage.takes) for stage in stages}
-        check_all_are_taken(case.arguments, functions)
-        for name, (parameters, takes) in functions.items():
-            assert len(in_order(name, parameters, case.arguments, takes=takes)) == len(parameters)
