@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import inspect
 import json
 import re
@@ -10,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -44,28 +45,34 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copied = tmp_path_factory.mktemp("copy") / "clprune"
     shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(templates_folder(), copied / "templates", ignore=shutil.ignore_patterns("__pycache__"))
+    hashes_of(copied, keeps_bytecode=True)  # all but what is edited is compiled once
     return copied
 
 
-def moved(copy: Path, file: str, edit: Edit) -> set[str]:
-    """Names of the kernels whose hash moves when `file` of the package is edited."""
-    path = copy / file
-    text = path.read_bytes()
-    edited = edit(text.decode())
-    assert edited != text.decode(), "the edit changes nothing"
-    path.write_bytes(edited.encode())
+def hashes_of(copy: Path, *, keeps_bytecode: bool = False) -> dict[str, str]:
+    """What a process that imports the copy says of its kernels."""
+    options = [] if keeps_bytecode else ["-B"]
+    command = [sys.executable, *options, "-c", PRINT_HASHES]
+    result = subprocess.run(command, cwd=copy.parent, capture_output=True, text=True, check=True, timeout=120)
+    hashes: dict[str, str] = json.loads(result.stdout)
+    return hashes
+
+
+def moved(copy: Path, *edits: tuple[str, Edit]) -> set[str]:
+    """Names of the kernels whose hash moves when files of the package are edited."""
+    texts: dict[Path, bytes] = {}
     try:
-        result = subprocess.run(
-            [sys.executable, "-B", "-c", PRINT_HASHES],
-            cwd=copy.parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=120,
-        )
+        for file, edit in edits:
+            path = copy / file
+            before = path.read_bytes()
+            texts.setdefault(path, before)
+            edited = edit(before.decode())
+            assert edited != before.decode(), "the edit changes nothing"
+            path.write_bytes(edited.encode())
+        hashes = hashes_of(copy)
     finally:
-        path.write_bytes(text)
-    hashes = json.loads(result.stdout)
+        for path, text in texts.items():
+            path.write_bytes(text)
     return {kernel.name for kernel in built_in_kernels() if hashes[kernel.name] != kernel.source_hash()}
 
 
@@ -83,39 +90,48 @@ def longer(text: str) -> str:
 
 
 def test_a_shared_template_moves_those_that_include_it(copy: Path) -> None:
-    assert moved(copy, "templates/winograd.mako", longer) == WINOGRAD
-    assert moved(copy, "templates/storage.mako", longer) == including("storage.mako")
-    assert moved(copy, "templates/softmax.cl.mako", longer) == {"softmax"}
+    assert moved(copy, ("templates/winograd.mako", longer)) == WINOGRAD
+    assert moved(copy, ("templates/storage.mako", longer)) == including("storage.mako")
+    assert moved(copy, ("templates/softmax.cl.mako", longer)) == {"softmax"}
 
 
 def test_generators_move_those_that_use_them(copy: Path) -> None:
     def negated(text: str) -> str:
         return text.replace("'+' if factor > 0 else '-'", "'-' if factor < 0 else '+'")
 
-    assert moved(copy, "kernels/transform_source.py", negated) == WINOGRAD
+    assert moved(copy, ("kernels/transform_source.py", negated)) == WINOGRAD
     points = lambda text: text.replace("points += [value, -value]", "points += [-value, value]")  # noqa: E731
-    assert moved(copy, "winograd/transforms.py", points) == WINOGRAD
+    assert moved(copy, ("winograd/transforms.py", points)) == WINOGRAD
     distances = lambda text: text.replace("row * self.input.pitch,", "row * self.input.pitch + 0,")  # noqa: E731
-    assert moved(copy, "kernels/conv_operation.py", distances) == {"conv"}
+    assert moved(copy, ("kernels/conv_operation.py", distances)) == {"conv"}
     every = {kernel.name for kernel in built_in_kernels()}
-    assert moved(copy, "opencl_c.py", lambda text: text.replace("vload{width}(0, ", "vload{width}(0u, ")) == every
+    offset = lambda text: text.replace("vload{width}(0, ", "vload{width}(0u, ")  # noqa: E731
+    assert moved(copy, ("opencl_c.py", offset)) == every
 
 
 def test_variables_move_their_own_kernel(copy: Path) -> None:
     def edit(text: str) -> str:
         return text.replace('"inside": problem.all_inside', '"inside": False')
 
-    assert moved(copy, "kernels/pool.py", edit) == {"max_pool", "window_average"}
+    assert moved(copy, ("kernels/pool.py", edit)) == {"max_pool", "window_average"}
 
 
 def test_line_endings_comments_and_tiles_move_nothing(copy: Path) -> None:
-    assert moved(copy, "templates/winograd.mako", lambda text: text.replace("\n", "\r\n")) == set()
-    assert moved(copy, "templates/common.mako", lambda text: "## A remark.\n\n" + text + "## Another.\n") == set()
-    assert moved(copy, "kernels/transform_source.py", lambda text: text.replace("\n", "\r\n")) == set()
-    remarks = lambda text: text.replace('"""Collects', '# why\n    """Gathers').replace("\n\n\n", "\n\n\n# a\n")  # noqa: E731
-    assert moved(copy, "kernels/transform_source.py", remarks) == set()
-    assert moved(copy, "kernels/conv.py", lambda text: text.replace("tile_m=8", "tile_m=4")) == set()
-    assert moved(copy, "rendering.py", lambda text: text + "\nNOTHING = 1\n") == set()
+    def with_remarks(text: str) -> str:
+        return text.replace('"""Collects', '# why\n    """Gathers').replace("\n\n\n", "\n\n\n# a\n")
+
+    def with_returns(text: str) -> str:
+        return text.replace("\n", "\r\n")
+
+    edits = (
+        ("templates/winograd.mako", with_returns),
+        ("templates/common.mako", lambda text: "## A remark.\n\n" + text + "## Another.\n"),
+        ("kernels/transform_source.py", with_remarks),
+        ("kernels/transform_source.py", with_returns),
+        ("kernels/conv.py", lambda text: text.replace("tile_m=8", "tile_m=4")),
+        ("rendering.py", lambda text: text + "\nNOTHING = 1\n"),
+    )
+    assert moved(copy, *edits) == set()
 
 
 def test_includes_are_followed_and_may_lie_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -144,19 +160,10 @@ def test_includes_are_followed_and_may_lie_elsewhere(monkeypatch: pytest.MonkeyP
 def functions_called(call: Callable[[], Any]) -> set[CodeType]:
     """What runs of kernels/ and winograd/ during `call`."""
     rooms = (str(PACKAGE / "kernels"), str(PACKAGE / "winograd"))
-    found: set[CodeType] = set()
-
-    def note(frame: FrameType, event: str, argument: object) -> None:
-        path = frame.f_code.co_filename
-        if event == "call" and path.startswith(rooms) and path != base.__file__:
-            found.add(frame.f_code)
-
-    sys.setprofile(note)
-    try:
-        call()
-    finally:
-        sys.setprofile(None)
-    return found
+    profile = cProfile.Profile(subcalls=False, builtins=False)
+    profile.runcall(call)
+    codes = {entry.code for entry in profile.getstats() if isinstance(entry.code, CodeType)}
+    return {code for code in codes if code.co_filename.startswith(rooms) and code.co_filename != base.__file__}
 
 
 def is_covered(code: CodeType, kernel: Kernel[Any, Any]) -> bool:
