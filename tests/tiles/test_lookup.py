@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -164,8 +165,9 @@ def test_every_tile_of_a_search_can_be_tried_on_something_small(kernel: Any, kin
     device = imaginary_device(
         type=kind, native_vector_width_float=16, max_work_group_size=1024, max_work_item_sizes=(1024, 1024, 64)
     )
-    for index, candidate in enumerate(kernel.space(device)):
-        if index % 97 and candidate not in (*kernel.cpu_tiles, *kernel.gpu_tiles):
-            continue
+    values = {**kernel.parameters, **(kernel.cpu_values if kind == "cpu" else kernel.gpu_values)}
+    some = itertools.islice(itertools.product(*values.values()), 0, None, 97)
+    named = [t for t in (*kernel.cpu_tiles, *kernel.gpu_tiles) if all(getattr(t, n) in values[n] for n in values)]
+    for candidate in (*(kernel.tile_type(**dict(zip(values, one, strict=True))) for one in some), *named):
         large = [what for what in LARGE[kernel.name] if kernel.rejection(candidate, what, device) is None]
         assert not large or small_operations(kernel, candidate, device), candidate
