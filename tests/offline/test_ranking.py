@@ -28,6 +28,7 @@ NVIDIA = architecture_by_name("sm_90")
 LAYER = conv_operation(
     ConvProblem.square(batch=1, in_channels=64, in_height=28, in_width=28, out_channels=64, size=3, padding=1)
 )
+CONNECTED_LAYER = connected_operation(ConnectedProblem(batch=1, inputs=4096, outputs=4096))
 DEMAND = Demand(
     groups=1000,
     work_group_size=128,
@@ -152,7 +153,15 @@ def test_the_compilers_figures_replace_guesses() -> None:
 @pytest.mark.sweep
 @each_architecture
 def test_preselected_tiles_are_valid_different_and_sorted(architecture: Architecture) -> None:
-    found = preselect(architecture, Offer(kernel=CONV, operation=LAYER), count=5)
+    check_preselected(architecture, Offer(kernel=CONNECTED, operation=CONNECTED_LAYER))
+
+
+def test_preselected_tiles_of_a_large_space() -> None:
+    check_preselected(NVIDIA, Offer(kernel=CONV, operation=LAYER))
+
+
+def check_preselected(architecture: Architecture, offer: Offer) -> None:
+    found = ranking.preselect(architecture, offer)[:5]
     assert len({item.tile for item in found}) == 5
     times = [item.estimate.time_ms for item in found]
     assert times == sorted(times)
@@ -163,7 +172,7 @@ def test_preselected_tiles_are_valid_different_and_sorted(architecture: Architec
 
 @pytest.mark.sweep
 def test_pruned_layers_want_tiles_that_divide_the_unit() -> None:
-    operation = connected_operation(ConnectedProblem(batch=1, inputs=4096, outputs=4096))
+    operation = CONNECTED_LAYER
     dense = preselect(NVIDIA, Offer(kernel=CONNECTED, operation=operation), count=1)[0]
     workload = Workload(kept_share=0.2, unit_rows=16)
     pruned = preselect(NVIDIA, Offer(kernel=CONNECTED, operation=operation, workload=workload), count=1)[0]
