@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -17,8 +19,9 @@ from clprune.kernels.conv import CONV
 from clprune.kernels.conv_operation import conv_operation
 from clprune.kernels.softmax import SOFTMAX
 from clprune.kernels.workload import Workload
-from clprune.offline import compilers
+from clprune.offline import compilers, ranking
 from clprune.offline.architectures import architecture_by_name
+from clprune.offline.report import Report
 from clprune.offline.start import keep, starting_points
 from clprune.tiles.lookup import Lookup
 from clprune.tiles.records import OFFLINE, result_key
@@ -46,6 +49,8 @@ CARD = imaginary_device(
     name="Some Card", vendor="NVIDIA Corporation", architecture="sm_90", max_work_group_size=1024,
     max_work_item_sizes=(1024, 1024, 64), local_mem_bytes=49152,
 )  # fmt: skip
+#: Its kernel has a small space.
+CONNECTED_CFG = "[net]\nheight=8\nwidth=8\nchannels=8\n[connected]\noutput=256\nactivation=relu\n"
 CFG = "[net]\nheight=28\nwidth=28\nchannels=3\n[convolutional]\nfilters=64\nsize=3\npad=1\nactivation=relu\n"
 
 
@@ -113,12 +118,25 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> 
     if missing:
         pytest.skip(f"cannot compile for {name} without {missing}")
     monkeypatch.setenv("CLPRUNE_DATA_DIR", str(tmp_path))
-    (tmp_path / "tiny.cfg").write_text(CFG)
+    monkeypatch.setattr(ranking, "compile_kernel", compiled_once(ranking.compile_kernel))
+    (tmp_path / "tiny.cfg").write_text(CONNECTED_CFG)
     result = CliRunner().invoke(group, ["tune", str(tmp_path / "tiny.cfg"), "--offline", name, "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert (found["offline"], found["database"]) == (name, str(tmp_path / "tuning.sqlite"))
-    assert [problem["kernel"] for problem in found["problems"]] == ["conv_tiled"]
+    assert [problem["kernel"] for problem in found["problems"]] == ["connected"]
     assert 0 < found["problems"][0]["occupancy"] <= 1
     text = CliRunner().invoke(group, ["tune", str(tmp_path / "tiny.cfg"), "--offline", name])
     assert f"1 starting points for {name}" in text.stdout
+
+
+def compiled_once(compile_kernel: Callable[..., Report]) -> Callable[..., Report]:
+    """The same for sources that came before: a second command compiles nothing again."""
+    reports: dict[str, Report] = {}
+
+    def compiled(*toolchain: Any, source: str, **options: Any) -> Report:
+        if source not in reports:
+            reports[source] = compile_kernel(*toolchain, source=source, **options)
+        return reports[source]
+
+    return compiled
