@@ -28,7 +28,7 @@ from clprune.offline.ranking import Compiler
 from tests.offline.fakes import NOTHING
 from tests.offline.test_report import recorded
 from tools.offline.prediction import network_share, predictions
-from tools.offline.survey import Subject, subjects, survey
+from tools.offline.survey import Subject, combinations, subject, survey
 
 each_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.name)
 
@@ -286,10 +286,14 @@ def test_predicted_share_of_vgg16(name: str) -> None:
 
 def a_layer_for_each_tile(architecture: Architecture) -> list[Subject]:
     """Of every kernel's default tiles, with layers in turn: the first's first, the second's second, and so on."""
-    subjects_of: dict[tuple[str, Any], list[Subject]] = {}
-    for subject in filter(lambda subject: subject.is_default, subjects(architecture)):
-        subjects_of.setdefault((subject.kernel.name, subject.tile), []).append(subject)
-    return [own[number % len(own)] for number, own in enumerate(subjects_of.values())]
+    layers_of: dict[tuple[Kernel[Any, Any], Any], list[Any]] = {}
+    for kernel, tile, is_default, operation in combinations(architecture):
+        if is_default:
+            layers_of.setdefault((kernel, tile), []).append(operation)
+    return [
+        subject(kernel, tile, [layers[number % len(layers)]], is_default=True)
+        for number, ((kernel, tile), layers) in enumerate(layers_of.items())
+    ]
 
 
 @pytest.mark.slow

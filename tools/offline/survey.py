@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -195,19 +196,24 @@ def lane_distance(kernel: Kernel[Any, Any], tile: Any, operation: Any) -> int | 
 def subjects(architecture: Architecture) -> list[Subject]:
     """Every source worth compiling for `architecture`: operations that render alike are one subject."""
     found: dict[tuple[str, str], Subject] = {}
-    for kernel, tile, is_default, operation in _combinations(architecture):
-        source = kernel.source(tile, operation)
-        known = found.get((kernel.name, source))
+    for kernel, tile, is_default, operation in combinations(architecture):
+        new = subject(kernel, tile, [operation], is_default=is_default)
+        known = found.get((kernel.name, new.source))
         operations = (*known.operations, operation) if known else (operation,)
-        found[kernel.name, source] = Subject(
-            kernel=kernel,
-            tile=tile,
-            is_default=is_default,
-            source=source,
-            launch=kernel.launch(tile, operation),
-            operations=operations,
-        )
+        found[kernel.name, new.source] = dataclasses.replace(new, operations=operations)
     return list(found.values())
+
+
+def subject(kernel: Kernel[Any, Any], tile: Any, operations: Sequence[Any], *, is_default: bool) -> Subject:
+    """A tile with operations that render alike."""
+    return Subject(
+        kernel=kernel,
+        tile=tile,
+        is_default=is_default,
+        source=kernel.source(tile, operations[0]),
+        launch=kernel.launch(tile, operations[0]),
+        operations=tuple(operations),
+    )
 
 
 def _is_offered(operation: Any, device: DeviceInfo) -> bool:
@@ -216,7 +222,7 @@ def _is_offered(operation: Any, device: DeviceInfo) -> bool:
     return precision is None or not device.matrix_unit or best_precision(device, precision) == precision
 
 
-def _combinations(architecture: Architecture) -> Iterator[tuple[Kernel[Any, Any], Any, bool, Any]]:
+def combinations(architecture: Architecture) -> Iterator[tuple[Kernel[Any, Any], Any, bool, Any]]:
     """(kernel, tile, whether it is a default, operation) wherever the kernel's constraints allow it."""
     device = imaginary_device(architecture)
     more: dict[str, Sequence[Any]] = {CONV.name: MORE_CONV_TILES, CONNECTED.name: MORE_CONNECTED_TILES}
