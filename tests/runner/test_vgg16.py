@@ -62,13 +62,13 @@ def pytorch_logits(*, pruned: bool, count: int) -> np.ndarray:
     return np.asarray(x.numpy())
 
 
-@pytest.mark.parametrize("batch", [1, 3, 8])
+@pytest.mark.parametrize("batch", [1, 3])  # of more images the convolutions are those of three
 @pytest.mark.parametrize("pruned", [False, True], ids=["dense", "pruned"])
 def test_logits(device_context: Session, batch: int, pruned: bool) -> None:
     network = vgg16(batch)
     with Runner(network, weights_of(pruned=pruned), session=device_context, lookup=lambda *_: None) as runner:
         got = runner(images(network, batch))
-    wanted = pytorch_logits(pruned=pruned, count=8)[:batch]
+    wanted = pytorch_logits(pruned=pruned, count=3)[:batch]
     assert got.shape == (batch, 1000)
     assert float(np.abs(got - wanted).max() / np.abs(wanted).max()) < LARGEST_RELATIVE_ERROR
     assert np.array_equal(got.argmax(axis=1), wanted.argmax(axis=1))
