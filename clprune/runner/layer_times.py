@@ -11,7 +11,7 @@ from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.opencl import Session
 from clprune.pruning.network import with_prune_options
-from clprune.runner.bench import bench
+from clprune.runner.bench import measure_steps
 from clprune.runner.runner import Runner
 
 
@@ -31,9 +31,9 @@ def layer_times(
     """
     annotated = replace(with_prune_options(network, plan), batch=batch)
     with Runner(annotated, weights, session=session, algorithms=algorithms) as runner:
-        result = bench(runner, rounds=rounds)
+        _, steps = measure_steps(runner, rounds=rounds)
     times: dict[int, float] = {}
-    for step in result.layers:
+    for step in steps:
         if step.layer is not None:
             times[step.layer] = times.get(step.layer, 0.0) + step.best_ms
     return times

@@ -14,10 +14,11 @@ from clprune.darknet.network import load_network
 from clprune.darknet.weights import read_weights
 from clprune.pruning.registry import list_methods
 from tests.cli.conftest import Run
+from tests.training.conftest import one_thread  # noqa: F401  # a fixture
 
 pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
-pytestmark = pytest.mark.usefixtures("device_context")
+pytestmark = pytest.mark.usefixtures("device_context", "one_thread")
 
 SHORT = ["--data", "digits", "--count", "64", "--batch", "32", "--epochs", "1", "--sparsity", "0.5"]
 

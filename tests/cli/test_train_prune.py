@@ -17,10 +17,11 @@ from clprune.darknet.weights import read_weights
 from clprune.errors import FileError
 from clprune.unit import Unit
 from tests.cli.conftest import Run
+from tests.training.conftest import one_thread  # noqa: F401  # a fixture
 
 pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
-pytestmark = pytest.mark.usefixtures("device_context")
+pytestmark = pytest.mark.usefixtures("device_context", "one_thread")
 
 SHORT = ["--data", "digits", "--count", "64", "--batch", "32", "--epochs", "1"]
 
