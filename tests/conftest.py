@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections import Counter
@@ -80,6 +81,30 @@ def device_context(request: pytest.FixtureRequest, own_folders: None) -> Iterato
         pytest.skip(f"no OpenCL device: {str(error).partition('.')[0]}")
     with session:
         yield session
+
+
+@pytest.fixture(scope="session", autouse=True)
+def uncounted_candidates() -> Iterator[None]:
+    """Processes that try candidates are ended, never left to end: what was traced there is lost, and half their time
+    with it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if "COVERAGE_PROCESS_CONFIG" in os.environ:
+            from clprune.tuning.worker import ENVIRONMENT
+
+            patch.setitem(ENVIRONMENT, "COVERAGE_PROCESS_CONFIG", "")
+        yield
+
+
+@pytest.fixture
+def quick_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that try candidates start quickly, and run them a few times: enough where only the way is tried."""
+    from tests import forked
+
+    monkeypatch.setattr("clprune.tuning.caches.EVICTED_BYTES", forked.EVICTED_BYTES)
+    if forked.IS_POSSIBLE:
+        forked.get_ready()
+        monkeypatch.setattr("clprune.tuning.pool.subprocess", forked.Processes)
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from clprune.workflow.tune import tuning_input
 from tests.cli.conftest import Run
 from tests.imaginary import imaginary_device
 
-pytestmark = pytest.mark.usefixtures("device_context")
+pytestmark = pytest.mark.usefixtures("device_context", "quick_candidates")
 
 
 @pytest.fixture(autouse=True)

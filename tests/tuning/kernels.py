@@ -155,7 +155,7 @@ class FragileKernel(OddKernel):
     """A space of which most is unusable."""
 
     name = "fragile"
-    parameters: ClassVar = {"mood": ("crash", "wrong", "syntax", "fine"), "repeats": (1, 4)}
+    parameters: ClassVar = {"mood": ("exit", "wrong", "syntax", "fine"), "repeats": (1, 4)}
     cpu_tiles = gpu_tiles = (OddTile(repeats=4),)
 
 

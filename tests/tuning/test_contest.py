@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -26,9 +27,24 @@ from clprune.tuning.effort import effort_by_name
 from clprune.tuning.spaces import Spaces
 from clprune.tuning.tune import BATCH_PER_WORKER, tune
 
+pytestmark = pytest.mark.usefixtures("quick_candidates")
+
+TILES = 5
 PROBLEM = ConvProblem.square(batch=1, in_channels=3, in_height=8, in_width=8, out_channels=4, size=3, padding=1)
 DIRECT = conv_operation(PROBLEM)
 DOMAIN = winograd_operation(DIRECT, output_tile=2)
+
+
+@pytest.fixture
+def few_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel's first, which are found without a look at all of its space."""
+
+    def candidates(spaces: Spaces, kernel: Any, operation: Any) -> list[Any]:
+        device = spaces._device
+        found = (tile for tile in kernel.space(device) if kernel.is_worth_trying(tile, operation, device))
+        return list(itertools.islice((tile for tile in found if not kernel.rejection(tile, operation, device)), TILES))
+
+    monkeypatch.setattr(Spaces, "candidates", candidates)
 
 
 def entrant(kernel: Any, operation: Any) -> tuple[Choice, Sample]:
@@ -60,23 +76,23 @@ def test_what_cannot_run_here_has_no_time(device_context: Session, monkeypatch: 
     assert first is not None and second is None
 
 
-@pytest.mark.parametrize(("ratio", "evaluations"), [(0.0, BATCH_PER_WORKER), (math.inf, 12)])
+@pytest.mark.parametrize(("ratio", "evaluations"), [(0.0, BATCH_PER_WORKER), (math.inf, TILES)])
 def test_a_rival_far_behind_is_given_up(
-    device_context: Session, monkeypatch: pytest.MonkeyPatch, ratio: float, evaluations: int
+    device_context: Session, few_tiles: None, ratio: float, evaluations: int
 ) -> None:
     """After the candidates that are tried first, its default among them; the first kernel of a layer never is."""
-    candidates = Spaces.candidates
-    monkeypatch.setattr(Spaces, "candidates", lambda *arguments: candidates(*arguments)[:12])
     effort = replace(effort_by_name("quick"), hopeless_ratio=ratio, patience=0.0)
     tasks = [Offer(kernel=kernel, operation=operation) for kernel, operation in ((CONV, DIRECT), (WINOGRAD, DOMAIN))]
     outcomes = tune(device_context, Store(None), tasks, budget_s=300, effort=effort, workers=1)
     first, second = sorted(outcomes, key=lambda outcome: -outcome.evaluations)
-    assert first.evaluations >= 12
+    assert first.evaluations >= TILES
     assert second.evaluations >= evaluations
-    assert (second.evaluations < 12) == (ratio == 0)
+    assert (second.evaluations < TILES) == (ratio == 0)
 
 
-def test_tuning_ends_with_rivals_in_turns(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tuning_ends_with_rivals_in_turns(
+    device_context: Session, few_tiles: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Their order in the list of tasks does not matter; what is stored is what was measured last."""
     alone = conv_operation(ConvProblem.square(batch=1, in_channels=1, in_height=5, in_width=5, out_channels=1, size=1))
     tasks = [

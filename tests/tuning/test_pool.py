@@ -56,6 +56,7 @@ def test_refusals_have_the_words_of_the_exchange_format(pool: WorkerPool) -> Non
     assert "outside its output" in outcomes[2].detail
 
 
+@pytest.mark.usefixtures("quick_candidates")
 def test_crash_costs_one_candidate(pool: WorkerPool) -> None:
     crash, leaving = evaluate(pool, "crash", "exit")
     assert (crash.invalidity, leaving.invalidity) == ("runtime", "runtime")
@@ -73,6 +74,7 @@ def test_hang_costs_one_candidate_and_its_time_limit(device_context: Session) ->
         assert pool.evaluate([FINE], best_ms=None)[0].invalidity == "correct"
 
 
+@pytest.mark.usefixtures("quick_candidates")
 def test_what_hangs_at_the_end_of_all_is_given_up_and_not_blamed(device_context: Session) -> None:
     """However long one candidate may take, and whether it is prepared or opens its device; the pool can go on."""
     hang = OddTile(mood="hang")
@@ -112,6 +114,7 @@ def test_processes_that_do_not_open_their_device_in_time(device_context: Session
             pool.wait_until_open()
 
 
+@pytest.mark.usefixtures("quick_candidates")
 def test_one_process_that_does_not_open_its_device_is_replaced(device_context: Session) -> None:
     with WorkerPool(device_context.info, count=2) as pool:
         pool.keep_only(())
@@ -163,6 +166,7 @@ def kill_as_they_start(monkeypatch: pytest.MonkeyPatch, count: int) -> list[Work
     return started
 
 
+@pytest.mark.usefixtures("quick_candidates")
 def test_workers_killed_while_opening_are_replaced(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     started = kill_as_they_start(monkeypatch, 4)
     with WorkerPool(device_context.info, count=1) as pool:
@@ -171,6 +175,7 @@ def test_workers_killed_while_opening_are_replaced(device_context: Session, monk
     assert len(started) == 5
 
 
+@pytest.mark.usefixtures("quick_candidates")
 def test_workers_that_never_open_are_given_up(device_context: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     started = kill_as_they_start(monkeypatch, 1000)
     with WorkerPool(device_context.info, count=1) as pool, pytest.raises(NoDeviceError, match="ended with status -9"):
@@ -178,6 +183,7 @@ def test_workers_that_never_open_are_given_up(device_context: Session, monkeypat
     assert MOST_OPENINGS <= len(started) <= MOST_OPENINGS + 1
 
 
+@pytest.mark.usefixtures("quick_candidates")
 def test_killed_three_times_in_a_row_is_not_the_tile(device_context: Session, kills: Callable[[int], Path]) -> None:
     unlucky, file = OddTile(mood="unlucky"), kills(3)
     with WorkerPool(device_context.info, count=2) as pool:
@@ -193,6 +199,7 @@ def test_killed_three_times_in_a_row_is_not_the_tile(device_context: Session, ki
         assert (outcome.invalidity, outcome.is_lost) == ("runtime", True)
 
 
+@pytest.mark.usefixtures("quick_candidates")
 def test_worker_killed_between_requests_costs_no_candidate(device_context: Session) -> None:
     """What it had prepared is prepared again, and nothing of the final comparison is lost."""
     with WorkerPool(device_context.info, count=1) as pool:
@@ -203,6 +210,7 @@ def test_worker_killed_between_requests_costs_no_candidate(device_context: Sessi
         assert times_of(pool, [FINE, SLOWER], rounds=2) == {FINE: 2, SLOWER: 2}
 
 
+@pytest.mark.usefixtures("quick_candidates")
 def test_comparison_in_turns(pool: WorkerPool) -> None:
     """Tiles that were not prepared yet, or whose worker was lost, are prepared; what cannot run has no time."""
     pool.keep_only([])

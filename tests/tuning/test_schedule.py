@@ -71,6 +71,7 @@ def test_gain_counts_every_place() -> None:
     assert work_of(offer(16)) > work_of(offer(8))
 
 
+@pytest.mark.usefixtures("quick_candidates")
 def test_short_budget_takes_the_largest_and_leaves_the_rest(device_context: Session) -> None:
     store, moments = Store(None), list[Moment]()
     offers = [offer(8), offer(2048), offer(16)]

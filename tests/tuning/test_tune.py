@@ -27,6 +27,8 @@ from clprune.tuning.trial import Trial
 from clprune.tuning.tune import Outcome, TuneWarning, offers_to_tune, tune
 from tests.tuning.kernels import FRAGILE, HANGING, STUCK, UNLUCKY, OddOperation, OddTile
 
+pytestmark = pytest.mark.usefixtures("quick_candidates")
+
 PROBLEM = ConvProblem.square(batch=1, in_channels=3, in_height=11, in_width=9, out_channels=16, size=3, padding=1)
 CONV_TASK = Offer(kernel=CONV, operation=conv_operation(PROBLEM), workload=Workload(kept_share=0.25, unit_rows=8))
 CONNECTED_TASK = Offer(
@@ -129,9 +131,10 @@ def test_what_hangs_when_the_budget_ends_is_given_up(
     device_context: Session, leaves_none: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It had no fair time, so that it is not kept as invalid, and what was timed before is what counts."""
-    monkeypatch.setattr("clprune.tuning.tune.FEWEST_SECONDS", 5.0)  # which are waited for twice
-    patient = replace(effort_by_name("normal"), limit_seconds=5.0 if leaves_none else 600.0)
-    settings: dict[str, Any] = {"budget_s": 2.0, "effort": patient, "leaves_none": leaves_none, "workers": 1}
+    monkeypatch.setattr("clprune.tuning.tune.FEWEST_SECONDS", 1.0)  # which are waited for twice
+    # Twice the limit is more than it and what is allowed after it.
+    patient = replace(effort_by_name("normal"), limit_seconds=3.0 if leaves_none else 600.0)
+    settings: dict[str, Any] = {"budget_s": 1.0, "effort": patient, "leaves_none": leaves_none, "workers": 1}
     store, odd = Store(None), OddOperation()
     (outcome,) = tune(device_context, store, [Offer(kernel=HANGING, operation=odd)], **settings)
     assert (outcome.tile, outcome.rejected) == (HANGING.cpu_tiles[0], {})
