@@ -48,7 +48,7 @@ def serve(requests: Connection, answers: Connection, errors: Connection, environ
         os.dup2(end.fileno(), number)
     os.environ.clear()
     os.environ.update(environment)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115, PTH123
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
     caches.EVICTED_BYTES, clprune.tuning.trial.MOST_RUNS = EVICTED_BYTES, MOST_RUNS
     worker.main()
 

@@ -12,28 +12,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import clprune.tuning.pool
 import clprune.tuning.tune
-from clprune.kernels.base import Kernel, Offer
+from clprune.kernels.base import Offer
 from clprune.tiles.lookup import Lookup
 from clprune.tuning.pool import WorkerPool
 from clprune.tuning.spaces import Spaces
 from clprune.tuning.trial import Trial
+from tests.tuning.first import first_candidates
 
 #: Names the file that processes add a line to, their number, whenever they begin to measure.
 MEASURING = "CLPRUNE_TEST_MEASURING"
 
-CANDIDATES = 4
+CANDIDATES = 2
 
 #: The measurement within which a worker is killed.
 KILLED = 3
 
-_all_candidates, _evaluate = Spaces.candidates, WorkerPool.evaluate
-
-
-def few_candidates(self: Spaces, kernel: Kernel[Any, Any], operation: Any) -> list[Any]:
-    """Some from all over the space."""
-    tiles = _all_candidates(self, kernel, operation)
-    return tiles[:: -(-len(tiles) // CANDIDATES)]
+_evaluate = WorkerPool.evaluate
 
 
 def evaluate(self: WorkerPool, tiles: Sequence[Any], **settings: Any) -> list[Trial]:
@@ -55,6 +51,7 @@ class NothingFound(Lookup):
 
 def dask_setup(worker: object) -> None:
     """Called by Dask in the worker's process; importing this file must change nothing, since the test does so, too."""
-    Spaces.candidates = few_candidates  # type: ignore[method-assign]
+    clprune.tuning.pool.available_cores = lambda: 1  # each starts a process for every one
+    Spaces.candidates = first_candidates(CANDIDATES)  # type: ignore[method-assign]
     clprune.tuning.tune.Lookup = NothingFound  # type: ignore[misc]
     WorkerPool.evaluate = evaluate  # type: ignore[method-assign]

@@ -21,6 +21,9 @@ pytest.importorskip("distributed", reason="the extra `distributed` is not instal
 from distributed import Client
 
 from clprune import distributed
+from clprune.darknet.network import load_network
+from clprune.darknet.random_weights import random_weights
+from clprune.darknet.weights import write_weights
 from clprune.distributed.farm import Begun, Lost
 from clprune.tiles.records import Measurement
 from clprune.tiles.store import Store, open_store
@@ -31,12 +34,40 @@ from tests.distributed.test_tune import farm_module, is_of_search
 pytestmark = pytest.mark.slow
 
 WORKERS_PER_DRIVER = 2
+#: Two kernels that can compute one layer, and one for another: a part for each worker of a driver.
+CFG = """\
+[net]
+width=6
+height=5
+channels=8
+
+[convolutional]
+filters=16
+size=3
+pad=1
+activation=relu
+
+[connected]
+output=10
+activation=linear
+"""
+PROBLEMS = 3
 SINGLE_RUN = """
 import sys
 import tests.distributed.few_candidates, clprune
 tests.distributed.few_candidates.dask_setup(None)
 clprune.tune(sys.argv[1], budget_s=600, effort="thorough")
 """
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """As small as a farm of two workers per driver needs."""
+    path = tmp_path / "two.cfg"
+    path.write_text(CFG)
+    network = load_network(path)
+    write_weights(path.with_suffix(".weights"), network, random_weights(network, seed=3))
+    return path
 
 
 @pytest.fixture
@@ -117,7 +148,7 @@ def test_a_farm_tries_what_single_runs_try(
         killer.join()
         assert len(client.scheduler_info()["workers"]) == WORKERS_PER_DRIVER * len(environments) - 1
     assert len({result.device.platform_name for result in results}) == len(environments)
-    assert all(len(result.problems) == result.count == 4 for result in results)
+    assert all(len(result.problems) == result.count == PROBLEMS for result in results)
     found, wanted = tried(many, monkeypatch), tried(single, monkeypatch)
     assert found.keys() == wanted.keys()
     lost = {(item.measurement.key, item.measurement.tile) for item in told if isinstance(item, Lost)}

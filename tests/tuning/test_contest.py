@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -26,6 +25,7 @@ from clprune.tuning.contest import rivalry, times_in_turns
 from clprune.tuning.effort import effort_by_name
 from clprune.tuning.spaces import Spaces
 from clprune.tuning.tune import BATCH_PER_WORKER, tune
+from tests.tuning.first import first_candidates
 
 pytestmark = pytest.mark.usefixtures("quick_candidates")
 
@@ -37,14 +37,7 @@ DOMAIN = winograd_operation(DIRECT, output_tile=2)
 
 @pytest.fixture
 def few_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel's first, which are found without a look at all of its space."""
-
-    def candidates(spaces: Spaces, kernel: Any, operation: Any) -> list[Any]:
-        device = spaces._device
-        found = (tile for tile in kernel.space(device) if kernel.is_worth_trying(tile, operation, device))
-        return list(itertools.islice((tile for tile in found if not kernel.rejection(tile, operation, device)), TILES))
-
-    monkeypatch.setattr(Spaces, "candidates", candidates)
+    monkeypatch.setattr(Spaces, "candidates", first_candidates(TILES))
 
 
 def entrant(kernel: Any, operation: Any) -> tuple[Choice, Sample]:
