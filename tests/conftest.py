@@ -102,6 +102,7 @@ def quick_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests import forked
 
     monkeypatch.setattr("clprune.tuning.caches.EVICTED_BYTES", forked.EVICTED_BYTES)
+    monkeypatch.setattr("clprune.tuning.pool._COMMAND", forked.COMMAND)
     if forked.IS_POSSIBLE:
         forked.get_ready()
         monkeypatch.setattr("clprune.tuning.pool.subprocess", forked.Processes)

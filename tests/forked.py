@@ -27,6 +27,10 @@ EVICTED_BYTES, MOST_RUNS = 2**16, 3
 PRELOADED = ("pytest", "clprune.kernels.catalogue", "tests.forked", "tests.tuning.kernels")
 
 
+#: What the pool starts a process with that is not forked.
+COMMAND = "import sys; sys.path[:] = {path!r}; from tests.forked import main; main()"
+
+
 def get_ready() -> None:
     """Start the process that forks, unless it runs: untraced, as what it forks."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(PRELOADED))
@@ -49,6 +53,11 @@ def serve(requests: Connection, answers: Connection, errors: Connection, environ
     os.environ.clear()
     os.environ.update(environment)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+    main()
+
+
+def main() -> None:
+    """A worker's own."""
     caches.EVICTED_BYTES, clprune.tuning.trial.MOST_RUNS = EVICTED_BYTES, MOST_RUNS
     worker.main()
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import clprune.tuning.caches
 import clprune.tuning.pool
 import clprune.tuning.tune
 from clprune.kernels.base import Offer
@@ -19,6 +20,7 @@ from clprune.tiles.lookup import Lookup
 from clprune.tuning.pool import WorkerPool
 from clprune.tuning.spaces import Spaces
 from clprune.tuning.trial import Trial
+from tests import forked
 from tests.tuning.first import first_candidates
 
 #: Names the file that processes add a line to, their number, whenever they begin to measure.
@@ -52,6 +54,7 @@ class NothingFound(Lookup):
 def dask_setup(worker: object) -> None:
     """Called by Dask in the worker's process; importing this file must change nothing, since the test does so, too."""
     clprune.tuning.pool.available_cores = lambda: 1  # each starts a process for every one
+    clprune.tuning.pool._COMMAND, clprune.tuning.caches.EVICTED_BYTES = forked.COMMAND, forked.EVICTED_BYTES
     Spaces.candidates = first_candidates(CANDIDATES)  # type: ignore[method-assign]
     clprune.tuning.tune.Lookup = NothingFound  # type: ignore[misc]
     WorkerPool.evaluate = evaluate  # type: ignore[method-assign]
