@@ -7,9 +7,17 @@ from typing import Any
 
 import pytest
 
+from clprune.tuning.spaces import Spaces
 from tests.cli.conftest import broken, images, model, run
+from tests.tuning.first import first_candidates
 
 __all__ = ["broken", "images", "model", "run"]
+
+
+@pytest.fixture
+def quick_tuning(quick_candidates: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By workers of this process: of few tiles."""
+    monkeypatch.setattr(Spaces, "candidates", first_candidates(4))
 
 
 @pytest.fixture(scope="session")

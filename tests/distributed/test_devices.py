@@ -152,7 +152,7 @@ def test_a_worker_without_clprune_is_told(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("device_context")
+@pytest.mark.usefixtures("device_context", "quick_tuning")
 def test_two_farms_at_once(
     client: Any, other: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

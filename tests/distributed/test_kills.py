@@ -19,6 +19,7 @@ import pytest
 
 pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
 
+import dask
 from distributed import Nanny
 
 from clprune import distributed
@@ -27,10 +28,12 @@ from clprune.resources import models_folder
 from clprune.tiles.records import RUNTIME
 from clprune.tiles.store import Store, open_store
 from tests.cli.conftest import Run
+from tests.distributed import few_candidates
+from tests.distributed.test_tune import farm_module
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("device_context")]
 
-KILLS, IMAGES = 3, 3_000
+KILLS, IMAGES = 2, 1_500
 
 
 def kill_one(client: Any, number: int) -> None:
@@ -96,6 +99,8 @@ def test_a_killed_worker_costs_a_farm_what_was_under_way(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLPRUNE_DATA_DIR", str(tmp_path))
+    # All workers die, and then nobody has their problems: that is seen at the second look.
+    monkeypatch.setattr(farm_module, "_LOOK_SECONDS", 2.0)
     told = threading.Event()
     put = Store.put_measurement
 
@@ -104,13 +109,13 @@ def test_a_killed_worker_costs_a_farm_what_was_under_way(
         return put(self, measurement, **options)
 
     monkeypatch.setattr(Store, "put_measurement", heard)
-    with start(2) as client:
+    with dask.config.set({"distributed.worker.preload": [few_candidates.__name__]}), start(2) as client:
         pids = client.run(os.getpid)
         killer = threading.Thread(
             target=lambda: (told.wait(120), [os.kill(pid, signal.SIGKILL) for pid in pids.values()])
         )
         killer.start()
-        (result,) = distributed.tune(client, model, budget_s=12)
+        (result,) = distributed.tune(client, model, budget_s=3)
         killer.join()
         assert set(client.run(os.getpid).values()).isdisjoint(pids.values())
     assert len(result.problems) == result.count == 4

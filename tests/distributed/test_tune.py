@@ -48,6 +48,7 @@ def own_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLPRUNE_DATA_DIR", str(tmp_path / "database"))
 
 
+@pytest.mark.usefixtures("quick_tuning")
 def test_the_command_with_workers(
     run: Run, client: Any, model: Path, own_database: None, device_context: Session
 ) -> None:
@@ -86,7 +87,7 @@ def is_over(client: Any) -> Iterator[None]:
     over.set()
 
 
-@pytest.mark.usefixtures("own_database", "device_context", "is_over")
+@pytest.mark.usefixtures("own_database", "device_context", "quick_tuning", "is_over")
 @pytest.mark.parametrize(("refine", "reason"), [(refused, "workers ended with it"), (waiting, "did not end in time")])
 def test_workers_that_end_with_the_last_comparison_cost_nothing_else(
     client: Any, model: Path, monkeypatch: pytest.MonkeyPatch, refine: Any, reason: str
@@ -108,7 +109,7 @@ def test_what_was_answered_in_time_counts_after_it(client: Any) -> None:
         farm_module.answer_by(late, time.monotonic() - 1)
 
 
-@pytest.mark.usefixtures("own_database", "device_context", "is_over")
+@pytest.mark.usefixtures("own_database", "device_context", "quick_tuning", "is_over")
 def test_an_interrupt_in_the_last_comparison_keeps_what_was_found(
     client: Any, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
