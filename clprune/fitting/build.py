@@ -11,11 +11,12 @@ from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.values import Weights
 from clprune.errors import UsageError
 from clprune.fitting.anchors import loss_at
+from clprune.fitting.entry import Entry
 from clprune.fitting.judge import Judge, error_of, group_of, loss_of, removed, stored_of
 from clprune.fitting.kinds import BETWEEN_SHARES, CHANNEL_SHARES, MEASURED_SHARES, Kind, Way, ways_of
 from clprune.fitting.record import Record
 from clprune.fitting.stored import FLOAT_BITS, stored
-from clprune.fitting.table import Entry, Group, Table, thin_works
+from clprune.fitting.table import Group, Table, thin_shares
 from clprune.fitting.times import calibrate, interpolated, measure, tune_missing
 from clprune.opencl import Session
 from clprune.plan.pruned import tile_units
@@ -237,10 +238,10 @@ class Builder:
         points = {index: [(1.0, 1.0)] for index in dense}
         for kind, share in thin:
             left = channels_left(masks_of(self._pruned(kind, share)))
-            works = thin_works(self.model.network, {index: len(kept) for index, kept in left.items()})
+            thin_of = thin_shares(self.model.network, {index: len(kept) for index, kept in left.items()})
             for index, time_ms in times[f"{kind} {share:g}"].items():
-                if works[index] < 1 and dense.get(index):
-                    points[index].append((works[index], time_ms / dense[index]))
+                if thin_of[index].work < 1 and dense.get(index):
+                    points[index].append((thin_of[index].work, time_ms / dense[index]))
         return {index: tuple(found) for index, found in points.items()}
 
 

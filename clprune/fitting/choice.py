@@ -5,9 +5,9 @@ Alistarh 2022, arXiv 2201.13096; a knapsack with one thing of each layer, as HAL
 
     best[l][t] = min over ways w of layer l of best[l - 1][t - time(l, w)] + loss(l, w)
 
-Channels change the times of all layers that read or pass them on, so that they are moved around that, one group at a
-time, from every even share on, as long as the best choice for all layers becomes better by it. Losses of layers alone
-do not tell all of their sum: `search` multiplies them by random factors, as SPDY does, and keeps what the whole
+Channels change the times of all layers that read or pass them on, and what pruning these loses
+(`clprune.fitting.curve`), so that they are moved around that, one group at a time, from every even share on, as long as
+the best choice for all layers becomes better by it. Losses of layers alone do not tell all of their sum: `search` multiplies them by random factors, as SPDY does, and keeps what the whole
 network's answer likes.
 """
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clprune.fitting.table import Entry, Selection, Table
+from clprune.fitting.table import Selection, Table
 
 #: Buckets of time of the dynamic programming: what rounding may lose is a layer's share of the budget over this.
 BUCKETS = 4000
@@ -78,14 +78,13 @@ def choose(table: Table, *, budget_ms: float, weighing: Weighing | None = None) 
     `weighing` are factors of the losses of layers and of groups.
     """
     by_layer, by_group = weighing or (np.ones(len(table.entries)), np.ones(len(table.groups)))
-    useful = {index: _undominated(entries) for index, entries in table.entries.items()}
 
     @functools.cache
     def with_channels(channels: tuple[int, ...]) -> tuple[float, Selection] | None:
-        factors = table.factors(channels)
+        useful = table.useful(channels)
         costs = [
-            [Cost(time_ms=entry.time_ms * factors[index], loss=entry.loss * weight) for entry in ways.values()]
-            for (index, ways), weight in zip(useful.items(), by_layer, strict=True)
+            [Cost(time_ms=entry.time_ms, loss=entry.loss * weight) for entry in ways.values()]
+            for ways, weight in zip(useful.values(), by_layer, strict=True)
         ]
         found = knapsack(costs, budget_ms=table.calibration.layers_ms(budget_ms))
         if found is None:
@@ -100,16 +99,6 @@ def choose(table: Table, *, budget_ms: float, weighing: Weighing | None = None) 
     ends = [_descend(with_channels, (place,) * len(table.groups), shares) for place in shares]
     found = [end for end in ends if end is not None]
     return min(found, key=lambda end: end[0])[1] if found else None
-
-
-def _undominated(entries: Sequence[Entry]) -> dict[int, Entry]:
-    """By their places, the ways than which no other is both no slower and no worse."""
-    found: dict[int, Entry] = {}
-    least = math.inf
-    for place in sorted(range(len(entries)), key=lambda place: (entries[place].time_ms, entries[place].loss, place)):
-        if entries[place].loss < least:
-            found[place], least = entries[place], entries[place].loss
-    return dict(sorted(found.items()))
 
 
 def fastest_ms(table: Table) -> float:

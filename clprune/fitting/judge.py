@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from clprune.container.model import Model
 from clprune.darknet.kinds.base import PruneOptions
 from clprune.darknet.values import Weights
+from clprune.fitting.entry import Entry
 from clprune.fitting.record import Record
 from clprune.fitting.stored import rounded
-from clprune.fitting.table import Entry
 from clprune.progress import OnProgress, Progress
 from clprune.pruning.channels import channels_taken, input_channels
 from clprune.pruning.network import Masks, PrunedLayer

@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from clprune.darknet.kinds.base import Layer, MatrixLayer, PruneOptions
+from clprune.darknet.kinds.base import Layer, MatrixLayer
 from clprune.darknet.network import Network
 from clprune.errors import UsageError, shown
-from clprune.fitting.stored import FLOAT_BITS
+from clprune.fitting.curve import Curve, curves_of
+from clprune.fitting.entry import Entry
 from clprune.fitting.times import Calibration
 from clprune.pruning.channels import channels_taken
 from clprune.pruning.shrink import resize_network
 from clprune.pruning.unit import kept_count
 
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One way for one layer: `options` (None: dense), the `bits` of its weights, milliseconds alone, and what the
-    network's answer loses by it.
-
-    What was not measured is interpolated; the loss of pruning and storing is the sum of both.
-    """
-
-    options: PruneOptions | None
-    time_ms: float
-    loss: float = 0.0
-    bits: int = FLOAT_BITS
-    is_time_measured: bool = True
-    is_loss_measured: bool = True
-
-    def __str__(self) -> str:
-        stored = "" if self.bits == FLOAT_BITS else f" {self.bits} bits"
-        if self.options is None:
-            return f"dense{stored}"
-        domain = "" if self.options.winograd is None else f" F({self.options.winograd})"
-        return f"{self.options.method} {self.options.unit}{domain} {100 * self.options.sparsity:g}%{stored}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        sources = {True: "measured", False: "interpolated"}
-        return {
-            "choice": str(self), "ms": self.time_ms, "ms_from": sources[self.is_time_measured], "loss": self.loss,
-            "loss_from": sources[self.is_loss_measured],
-        }  # fmt: skip
+#: Entries by layer index, all or some by their places.
+Ways = Mapping[int, tuple[Entry, ...]]
+Useful = Mapping[int, Mapping[int, Entry]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +40,14 @@ class Selection:
     channels: tuple[int, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Thin:
+    """The shares of a layer's `work` and of its `columns` that are left where channels are gone."""
+
+    work: float
+    columns: float
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
     """All entries by layer index, the first of each dense; `groups` and their `channel_shares`, the first 0.
@@ -78,7 +61,8 @@ class Table:
     channel_shares: tuple[float, ...]
     thin_ms: Mapping[int, tuple[tuple[float, float], ...]]
     calibration: Calibration
-    _factors: dict[tuple[int, ...], dict[int, float]] = field(default_factory=dict)
+    _shares: dict[tuple[int, ...], dict[int, Thin]] = field(default_factory=dict)
+    _found: dict[tuple[int, Thin], tuple[tuple[Entry, ...], dict[int, Entry]]] = field(default_factory=dict)
 
     def name(self, selection: Selection) -> str:
         """What is chosen, in words that hold for tables with more entries, too."""
@@ -112,31 +96,53 @@ class Table:
                 counts[producer] = kept_count(total, sparsity=self.channel_shares[place])
         return counts
 
-    def factors(self, channels: tuple[int, ...]) -> dict[int, float]:
-        """Layer index -> what its time is multiplied by where channels are gone."""
-        if channels not in self._factors:
-            works = thin_works(self.network, self.kept(channels))
-            found = {}
-            for index, points in self.thin_ms.items():
-                shares, times = zip(*sorted(points), strict=True)
-                found[index] = float(np.interp(works[index], shares, times))
-            self._factors[channels] = found
-        return self._factors[channels]
+    def ways(self, channels: tuple[int, ...]) -> Ways:
+        """The entries of every layer, by index, as they are where channels are gone: faster, and more is lost."""
+        return {index: self._thinned(index, thin)[0] for index, thin in self._thin(channels).items()}
+
+    def useful(self, channels: tuple[int, ...]) -> Useful:
+        """Of `ways`, by their places, those than which no other is both no slower and no worse."""
+        return {index: self._thinned(index, thin)[1] for index, thin in self._thin(channels).items()}
+
+    def _thin(self, channels: tuple[int, ...]) -> dict[int, Thin]:
+        if channels not in self._shares:
+            shares = thin_shares(self.network, self.kept(channels))
+            self._shares[channels] = {index: shares[index] for index in self.entries}
+        return self._shares[channels]
+
+    def _thinned(self, index: int, thin: Thin) -> tuple[tuple[Entry, ...], dict[int, Entry]]:
+        if (index, thin) not in self._found:
+            shares, times = zip(*sorted(self.thin_ms[index]), strict=True)
+            factor, curves = float(np.interp(thin.work, shares, times)), self._curves[index]
+            ways = tuple(
+                replace(
+                    entry,
+                    time_ms=entry.time_ms * factor,
+                    loss=entry.loss + _rise(entry, curves, columns=thin.columns),
+                )
+                for entry in self.entries[index]
+            )
+            self._found[index, thin] = ways, _undominated(ways)
+        return self._found[index, thin]
+
+    @functools.cached_property
+    def _curves(self) -> dict[int, dict[object, Curve]]:
+        return {index: curves_of(entries) for index, entries in self.entries.items()}
 
     def time_ms(self, selection: Selection) -> float:
         """Milliseconds that the whole network is expected to take."""
-        factors = self.factors(selection.channels)
-        layers = (self.entries[index][place].time_ms * factors[index] for index, place in selection.entries.items())
-        return self.calibration.whole_ms(sum(layers))
+        ways = self.ways(selection.channels)
+        return self.calibration.whole_ms(sum(ways[index][place].time_ms for index, place in selection.entries.items()))
 
     def loss(self, selection: Selection) -> float:
-        """What the answer loses, as if every part of it came by itself."""
+        """What the answer loses, as if every layer's part came by itself."""
+        ways = self.ways(selection.channels)
         groups = sum(group.losses[place] for group, place in zip(self.groups, selection.channels, strict=True))
-        return groups + sum(self.entries[index][place].loss for index, place in selection.entries.items())
+        return groups + sum(ways[index][place].loss for index, place in selection.entries.items())
 
 
-def thin_works(network: Network, kept: Mapping[int, int]) -> dict[int, float]:
-    """Layer index -> the share of its work that is left where layers keep so many channels."""
+def thin_shares(network: Network, kept: Mapping[int, int]) -> dict[int, Thin]:
+    """By layer index what is left of it where layers keep so many channels."""
     taken = channels_taken(network, {index: np.arange(count) for index, count in kept.items()})
     counts = {
         layer.index: len(taken[layer.index])
@@ -144,9 +150,31 @@ def thin_works(network: Network, kept: Mapping[int, int]) -> dict[int, float]:
         if isinstance(layer, MatrixLayer) and len(taken[layer.index]) < layer.output.channels
     }
     thin = resize_network(network, counts)
-    return {layer.index: _work(thin.layers[layer.index]) / _work(layer) for layer in network.layers}
+    return {
+        layer.index: Thin(work=_work(left) / _work(layer), columns=_columns(left) / _columns(layer))
+        for layer, left in zip(network.layers, thin.layers, strict=True)
+    }
+
+
+def _rise(entry: Entry, curves: Mapping[object, Curve], *, columns: float) -> float:
+    if entry.options is None or entry.way not in curves or columns >= 1:
+        return 0.0
+    return curves[entry.way].rise(1 - entry.options.sparsity, columns=columns)
+
+
+def _undominated(entries: Sequence[Entry]) -> dict[int, Entry]:
+    found: dict[int, Entry] = {}
+    least = math.inf
+    for place in sorted(range(len(entries)), key=lambda place: (entries[place].time_ms, entries[place].loss, place)):
+        if entries[place].loss < least:
+            found[place], least = entries[place], entries[place].loss
+    return dict(sorted(found.items()))
 
 
 def _work(layer: Layer) -> float:
     places = layer.output.height * layer.output.width
-    return float(layer.output.channels * places * (layer.columns if isinstance(layer, MatrixLayer) else 1))
+    return float(layer.output.channels * places * _columns(layer))
+
+
+def _columns(layer: Layer) -> int:
+    return layer.columns if isinstance(layer, MatrixLayer) else 1

@@ -12,7 +12,7 @@ from clprune.errors import UsageError
 from clprune.workflow.proof import Proof
 
 if TYPE_CHECKING:
-    from clprune.fitting.table import Entry
+    from clprune.fitting.entry import Entry
 
 #: A budget is kept where no more than this share is missing.
 TOLERANCE = 0.03

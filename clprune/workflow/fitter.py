@@ -325,11 +325,10 @@ class Fitter:
         return replace(result, written=written)
 
     def _layers(self, selection: Selection) -> tuple[LayerChoice, ...]:
-        kept, factors = self.table.kept(selection.channels), self.table.factors(selection.channels)
+        kept, ways = self.table.kept(selection.channels), self.table.ways(selection.channels)
         choices = []
         for index, place in selection.entries.items():
-            layer, thin = self.dense.network.layers[index], factors[index]
-            entries = [replace(entry, time_ms=entry.time_ms * thin) for entry in self.table.entries[index]]
+            layer, entries = self.dense.network.layers[index], ways[index]
             others = sorted((entry for entry in entries if entry is not entries[place]), key=lambda one: one.loss)
             choices.append(
                 LayerChoice(

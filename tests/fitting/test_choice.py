@@ -11,7 +11,8 @@ import pytest
 
 from clprune.darknet.kinds.base import PruneOptions
 from clprune.fitting.choice import BUCKETS, Cost, choose, dense_ms, fastest_ms, knapsack, search
-from clprune.fitting.table import Entry, Group, Selection, Table
+from clprune.fitting.entry import Entry
+from clprune.fitting.table import Group, Selection, Table
 from clprune.fitting.times import Calibration
 from clprune.unit import Unit
 from tests.pruning.networks import CHAIN, load
