@@ -7,8 +7,8 @@ Alistarh 2022, arXiv 2201.13096; a knapsack with one thing of each layer, as HAL
 
 Channels change the times of all layers that read or pass them on, and what pruning these loses
 (`clprune.fitting.curve`), so that they are moved around that, one group at a time, from every even share on, as long as
-the best choice for all layers becomes better by it. Losses of layers alone do not tell all of their sum: `search` multiplies them by random factors, as SPDY does, and keeps what the whole
-network's answer likes.
+the best choice for all layers becomes better by it. Losses of layers alone do not tell all of their sum: `search`
+multiplies them by random factors, as SPDY does, and keeps what the whole network's answer likes.
 """
 
 from __future__ import annotations
