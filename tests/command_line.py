@@ -11,9 +11,12 @@ LIMIT_S = 300
 
 
 def clprune(site: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run `clprune` with arguments; `site` comes first on its sys.path."""
+    """Run `clprune` with arguments; `site` comes first on its sys.path. PyTorch has one thread: more of them wait for
+    each other where tests share cores.
+    """
     paths = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, "-m", "clprune", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False, timeout=LIMIT_S,
+        env=environment, capture_output=True, text=True, check=False, timeout=LIMIT_S,
     )  # fmt: skip

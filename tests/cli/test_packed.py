@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,8 +103,7 @@ def test_prune_writes_it(run: Run, model: Path, tmp_path: Path) -> None:
     assert next(layer["method"] for layer in layers if layer["layer"] == 2) == "workgroup"
     measured = json.loads(run("eval", f"{out}.cfg", "--data", "digits", "--json").out)
     assert measured["accuracy"] == report["after"]["accuracy"]
-    shadowed = run("prune", model, model.with_suffix(".weights"), *short, "--out", tmp_path / "other")
-    assert shadowed.status == 0
+    shutil.copy(model.with_suffix(".weights"), tmp_path / "other.weights")
     shadowed = run(
         "prune", model, model.with_suffix(".weights"), *short, "--format", "packed", "--out", tmp_path / "other"
     )
