@@ -157,7 +157,7 @@ def test_nearest_of_many_is_that_of_all_compared(path: Path) -> None:
     chance = random.Random(2)
     with open_store(path) as store:
         lookup = Lookup(store, DEVICE)
-        for _ in range(40):
+        for _ in range(15):
             workload = Workload(kept_share=chance.uniform(0.05, 1.0), unit_rows=8)
             what = offer(chance.randint(1, 1 << 13), chance.randint(1, 1 << 9), workload)
             found = lookup(what)

@@ -220,7 +220,7 @@ VALUES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_other_value_is_refused_or_of_no_harm(store: Store, tmp_path: Path, data: st.DataObject) -> None:
     """Whatever stands in its places, a document is refused in one line, or written to a database and out again."""
