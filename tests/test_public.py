@@ -18,7 +18,10 @@ import clprune
 from clprune import errors
 from clprune.opencl import Session
 from clprune.resources import models_folder
+from tests.cli.conftest import few_rounds, few_shares
 from tests.detection.models import write_detector
+
+__all__ = ["few_rounds", "few_shares"]
 
 FUNCTIONS = (
     *("bench", "convert", "devices", "evaluate", "export", "fit", "from_torch", "load_image", "load_model"),
@@ -109,7 +112,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device_context: Sess
     yield tmp_path
 
 
-@pytest.mark.usefixtures("folder")
+@pytest.mark.usefixtures("folder", "few_rounds", "few_shares", "quick_candidates")
 @pytest.mark.parametrize("name", ["clprune", "Detector", "Model.save", "Runner", *FUNCTIONS])
 def test_examples(name: str) -> None:
     if name in ("fit", "prune", "train", "to_torch", "from_torch"):

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ from clprune.darknet.weights import write_weights
 from clprune.pruning.network import prune_random
 from clprune.pruning.settings import PruneSettings
 from clprune.unit import Unit
-from tests.cli.conftest import CFG
+from tests.cli.conftest import CFG, Result
+from tools import demo
+from tools.terminal import run_command
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 pytestmark = pytest.mark.usefixtures("device_context")
@@ -48,38 +51,49 @@ def models(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_demo(models: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tools.demo", "--models", str(models), "--budget", "0.1"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+@pytest.fixture
+def run_demo(
+    models: Path,
+    quick_candidates: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[[], Result]:
+    """`python -m tools.demo` in this process, which judges the models by few images."""
+    monkeypatch.setattr("clprune.data.digits_on_photos.TEST_COUNT", 64)
+    monkeypatch.setattr(sys, "argv", ["demo", "--models", str(models), "--budget", "0.1"])
+
+    def run() -> Result:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            run_command(demo.demo)
+        captured = capsys.readouterr()
+        return Result(status=int(caught.value.code or 0), out=captured.out, err=captured.err)
+
+    return run
 
 
 @pytest.mark.slow
-def test_demo_tunes_and_compares(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_tunes_and_compares(models: Path, run_demo: Callable[[], Result], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLPRUNE_DATA_DIR", str(models / "database"))
-    first = run_demo(models)
-    assert (first.returncode, first.stderr) == (0, "")
+    first = run_demo()
+    assert (first.status, first.err) == (0, "")
     # Three dense layers and the convolution that lost its units; convolutions by both of their kernels: six problems.
-    tuned, left = map(int, re.findall(r"tuned (\d) problems .*; (\d) keep", first.stdout)[0])
+    tuned, left = map(int, re.findall(r"tuned (\d) problems .*; (\d) keep", first.out)[0])
     assert (tuned + left, tuned >= 1) == (6, True)
-    rows = {line.split("  ")[0]: line.split() for line in first.stdout.splitlines() if line}
+    rows = {line.split("  ")[0]: line.split() for line in first.out.splitlines() if line}
     assert {"digit-0", "digit-1", "accuracy", "weights kept", "speed-up"} <= rows.keys()
     assert rows["accuracy in training"][-2:] == ["12.50%", "6.25%"]
     assert rows["weights kept"][-2] == "100.0%"
     assert all(float(error) < 1e-4 for error in rows["largest error"][-2:])
-    again = run_demo(models).stdout  # goes on with what was left
+    again = run_demo().out  # goes on with what was left
     assert re.search(rf"tuned \d problems .*; [0-{left - 1}] keep", again)
 
 
 def test_missing_files_are_one_line(models: Path) -> None:
     log = models / "vgg16-digits.json"
     log.unlink()
-    result = run_demo(models)
+    command = [sys.executable, "-m", "tools.demo", "--models", str(models)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith(f"clprune: error: {log}: expected the log that tools/make_models.py writes")
     assert result.stderr.count("\n") == 1

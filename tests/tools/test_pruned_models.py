@@ -18,6 +18,8 @@ if importlib.util.find_spec("torchvision") is None:
 from torch import nn
 
 from clprune.training.vision import import_torchvision
+from clprune.tuning.spaces import Spaces
+from tests.tuning.first import first_candidates
 from tools import pruned_models
 from tools.pruned_models import Way, main
 
@@ -29,9 +31,11 @@ def two_convolutions(name: str, *, weights: None, num_classes: int) -> nn.Module
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_candidates")
 def test_a_row_for_each_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_torchvision().models, "get_model", two_convolutions)
     monkeypatch.setattr("clprune.data.digits_on_photos.TEST_COUNT", 64)
+    monkeypatch.setattr(Spaces, "candidates", first_candidates(4))
     monkeypatch.setattr("clprune.tuning.tune.FEWEST_SECONDS", 60.0)  # for the one tile that has to be timed
     monkeypatch.setattr(pruned_models, "WAYS", (Way(method="filter", sparsity=0.5), Way(method="bcbp", sparsity=0.8)))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
