@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from pathlib import Path
 
 
+@functools.cache  # of every rendered source it is asked for
 def _folder(name: str) -> Path:
     spec = importlib.util.find_spec(f"clprune.{name}")
     if spec is not None and spec.submodule_search_locations:
