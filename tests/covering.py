@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +48,7 @@ _TOGETHER = 16  # programs built as one: most drivers need longer for a program 
 _RENDERED = 300  # points whose source is looked at, to estimate how long the others are
 _PROGRAM_CHARACTERS = 5000  # that take as long to compile as a driver needs for a program before its first line
 _INTERPRETED = 16  # floating-point operations in the time of a character
+_ITEM = 100  # of them in the time of a work-item that has next to none
 _MANY_CHARACTERS = 35_000  # times lanes: as long, where vectors are taken apart
 _USUAL_LANES = 8  # of a source whose characters count once where they are limited
 _VECTOR_TYPE = re.compile(r"\b(?:float|u?int|u?short|u?char)(\d+)\b")
@@ -99,7 +101,7 @@ def covering_points(
         return not any(all(getattr(point.tile, name) == value for name, value in values) for values in left_out)
 
     def work(point: Point) -> float:
-        return float(point.operation.flops) if interprets else 0.0  # weights that are gone would show nothing
+        return _interpreted(kernel, point) if interprets else 0.0
 
     @functools.cache
     def source(point: Point) -> str:
@@ -150,7 +152,20 @@ def _cheapest_rows(
         new = matrix[best] & is_open
         gains -= matrix[:, new].sum(axis=1)
         is_open &= ~new
-    return added
+    return _needed_rows(matrix, chosen, added, costs)
+
+
+def _needed_rows(
+    matrix: npt.NDArray[np.bool_], chosen: Sequence[int], added: Sequence[int], costs: npt.NDArray[np.float64]
+) -> list[int]:
+    """Those of `added` without which a goal would be open: what came later may have made an earlier one needless."""
+    times = matrix[[*chosen, *added]].sum(axis=0)
+    needless = set()
+    for row in sorted(added, key=lambda row: -costs[row]):
+        if (times[matrix[row]] > 1).all():
+            times -= matrix[row]
+            needless.add(row)
+    return [row for row in added if row not in needless]
 
 
 def in_built_groups(session: Session, kernel: Kernel[Any, Any], points: Sequence[Point]) -> Iterator[Sequence[Point]]:
@@ -293,6 +308,14 @@ def _cost(source: str, device: DeviceInfo, work: float) -> float:
     if quirks.wants_explicit_vectors(device):
         return _PROGRAM_CHARACTERS + len(source) + work / _INTERPRETED
     return _PROGRAM_CHARACTERS * (1 + (len(source) * _lanes(source) / _MANY_CHARACTERS) ** 2)
+
+
+def _interpreted(kernel: Kernel[Any, Any], point: Point) -> float:
+    """Floating-point operations that take as long to interpret as `point`, as if no weight were gone: those would show
+    nothing. Work-items beyond the output take their time too, and large work-groups on small outputs have many.
+    """
+    items = sum(math.prod(stage.launch.global_size) for stage in kernel.stages(point.tile, point.operation))
+    return float(point.operation.flops + _ITEM * items)
 
 
 def _length(source: str) -> float:

@@ -301,20 +301,20 @@ class ConvKernel(PositionKernel[ConvTile]):
             # channels, height, width, filters, size, stride, padding, groups, batch
             (1, 1, 1, 1, 1, 1, 0, 1, 1),
             (3, 13, 13, 7, 3, 1, 1, 1, 1),
-            (5, 7, 33, 16, 3, 1, 1, 1, 2),
+            (5, 7, 33, 16, 3, 1, 1, 1, 1),
             (4, 13, 7, 31, 3, 2, 1, 1, 2),
-            (3, 31, 17, 8, 5, 1, 2, 1, 1),
+            (3, 11, 17, 8, 5, 1, 2, 1, 1),
             (7, 9, 11, 5, 1, 1, 0, 1, 3),
             (3, 17, 13, 6, 7, 3, 2, 1, 1),
             (6, 8, 9, 10, 3, 1, 1, 2, 1),
             (13, 6, 5, 13, 3, 1, 1, 13, 1),
-            (2, 12, 12, 33, 3, 1, 0, 1, 2),
+            (2, 7, 12, 33, 3, 1, 0, 1, 2),
             (3, 9, 11, 37, 3, 1, 1, 1, 1),
             (1, 59, 61, 3, 3, 1, 1, 1, 1),
             (3, 8, 8, 11, 3, 1, 1, 1, 1),
             (5, 4, 4, 9, 3, 1, 1, 1, 3),
             (6, 2, 2, 10, 3, 1, 1, 2, 4),
-            (70, 5, 6, 9, 3, 1, 1, 1, 1),  # as many columns as fill several chunks
+            (70, 3, 4, 9, 3, 1, 1, 1, 1),  # as many columns as fill several chunks
         )
         activations = ("leaky", "relu", "logistic", "linear")
         names = ("in_channels", "in_height", "in_width", "out_channels", "size", "stride", "padding", "groups", "batch")

@@ -317,15 +317,15 @@ class ConvMatrixKernel(PositionKernel[ConvMatrixTile]):
             # channels, height, width, filters, size, stride, padding, groups, batch
             (1, 1, 1, 1, 1, 1, 0, 1, 1),
             (3, 13, 13, 7, 3, 1, 1, 1, 1),
-            (5, 5, 21, 33, 3, 1, 1, 1, 2),
+            (3, 3, 21, 33, 3, 1, 1, 1, 2),
             (4, 13, 7, 31, 3, 2, 1, 1, 2),
-            (8, 8, 9, 34, 3, 1, 1, 2, 1),
-            (17, 5, 9, 65, 1, 1, 0, 1, 3),
+            (6, 5, 9, 34, 3, 1, 1, 2, 1),
+            (17, 5, 9, 65, 1, 1, 0, 1, 2),
         )
         names = ("in_channels", "in_height", "in_width", "out_channels", "size", "stride", "padding", "groups", "batch")
         problems = conv_problems(names, shapes)
         pooled = ConvProblem.square(
-            batch=2, in_channels=3, in_height=6, in_width=22, out_channels=35, size=3, padding=1
+            batch=2, in_channels=2, in_height=4, in_width=22, out_channels=35, size=3, padding=1
         )
         single, few, wide, strided, grouped, pointwise = (
             conv_operation(problem, activation="leaky") for problem in problems

@@ -144,7 +144,7 @@ class LocalConvKernel(MatrixKernel[LocalConvTile, LocalConvOperation]):
         names = ("in_channels", "in_height", "in_width", "out_channels", "size", "stride", "padding", "batch")
         shapes = (
             (1, 1, 1, 1, 1, 1, 0, 1),
-            (3, 4, 5, 140, 3, 1, 1, 3),
+            (3, 2, 5, 140, 3, 1, 1, 3),
             (5, 8, 6, 9, 3, 2, 1, 3),
             (4, 4, 5, 33, 2, 1, 0, 9),
         )

@@ -160,7 +160,7 @@ class SparseConvLocalKernel(EntryChunksKernel[SparseConvLocalTile]):
             batch=3, in_channels=7, in_height=7, in_width=7, out_channels=18, size=3, padding=1
         )
         pooled = ConvProblem.square(
-            batch=2, in_channels=6, in_height=14, in_width=18, out_channels=17, size=3, padding=1
+            batch=1, in_channels=5, in_height=14, in_width=18, out_channels=17, size=3, padding=1
         )
         large = ConvProblem.square(batch=1, in_channels=3, in_height=11, in_width=12, out_channels=5, size=5, padding=2)
         # as many channels as the largest tile has, for hardly any work

@@ -242,7 +242,7 @@ class SparseConvTiledKernel(EntryChunksKernel[SparseConvTiledTile]):
 
     def sample_operations(self) -> tuple[ConvOperation, ...]:
         """Those of the form for CPUs, and rows and channels for the tiles of GPUs."""
-        wide = ConvProblem.square(batch=1, in_channels=9, in_height=9, in_width=33, out_channels=17, size=3, padding=1)
+        wide = ConvProblem.square(batch=1, in_channels=9, in_height=7, in_width=33, out_channels=17, size=3, padding=1)
         pooled = ConvProblem.square(batch=2, in_channels=9, in_height=8, in_width=34, out_channels=17, size=1)
         return (
             *SPARSE_CONV_LOCAL.sample_operations(),

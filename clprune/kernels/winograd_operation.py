@@ -251,7 +251,7 @@ def winograd_sample_operations() -> tuple[WinogradOperation, ...]:
     pooled = (
         (4, ConvProblem.square(batch=2, in_channels=3, in_height=14, in_width=38, out_channels=9, size=3, padding=1)),
         (2, ConvProblem.square(batch=1, in_channels=5, in_height=6, in_width=34, out_channels=17, size=3, padding=1)),
-        (4, ConvProblem.square(batch=1, in_channels=5, in_height=64, in_width=64, out_channels=17, size=3, padding=1)),
+        (4, ConvProblem.square(batch=1, in_channels=3, in_height=64, in_width=64, out_channels=17, size=3, padding=1)),
     )
     in_one = tuple(
         winograd_operation(conv_operation(problem, activation="leaky", pooled=True), output_tile=output_tile)

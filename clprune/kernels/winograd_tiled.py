@@ -251,7 +251,7 @@ class WinogradTiledKernel(WinogradConvolutionKernel[WinogradTiledTile]):
 def _many_tiles(filters: int) -> WinogradOperation:
     """Few channels, and more tiles than half of the widest work-group has."""
     problem = ConvProblem.square(
-        batch=1, in_channels=5, in_height=33, in_width=65, out_channels=filters, size=3, padding=1
+        batch=1, in_channels=3, in_height=33, in_width=65, out_channels=filters, size=3, padding=1
     )
     return winograd_operation(conv_operation(problem, activation="relu"), output_tile=4)
 
