@@ -15,11 +15,11 @@ OFFLINE_STAMP := $(VENV)/.installed-offline
 DOCS_STAMP := $(VENV)/.installed-docs
 
 # Processes that share the tests, each with those of one file at a time, in the order of tests/conftest.py; 0: none
-# beside pytest's own.
-PROCESSES ?= 2
+# beside pytest's own. One more than two cores have: some tests wait.
+PROCESSES ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo docs test test-all coverage fuzz lint conformance faults offline-gpu compare-methods
+.PHONY: demo docs installed test test-all coverage fuzz lint conformance faults offline-gpu compare-methods
 
 demo: $(RUN_STAMP)
 	@$(BIN)/python -m tools.demo
@@ -67,6 +67,9 @@ compare-methods: $(TEST_STAMP)
 docs: $(DOCS_STAMP)
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html docs build/site
 	@echo "build/site/index.html"
+
+# What lint, tests and docs need.
+installed: $(TEST_STAMP) $(DOCS_STAMP)
 
 lint: $(TEST_STAMP)
 	@$(BIN)/python -m ruff check .

@@ -46,7 +46,7 @@ NO_FP64 = Quirk(
     what="double is unknown to the compiler, and a literal without f, which is a double, is refused or slow",
     effect="kernels compute in float alone; every literal ends in f",
     evidence="rusticl/llvmpipe of Mesa 22.3.6 reports no cl_khr_fp64",
-    test="tests/test_rendering.py::test_sources_are_pure_single_precision",
+    test="tests/kernels/test_every_point.py::test_sources_are_pure_single_precision",
     applies=lambda device: not device.fp64,
 )
 EMULATED_LOCAL_MEMORY = Quirk(

@@ -22,7 +22,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 #: Cases of one parametrized test that are traced where tracing is slow.
-MOST_TRACED = 2
+MOST_TRACED = 1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
