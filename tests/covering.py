@@ -250,22 +250,26 @@ def _drawn(kernel: Kernel[Any, Any], rng: np.random.Generator) -> Iterator[Any]:
             digits = np.unravel_index(int(place), sizes)
             yield kernel.tile_type(**{name: values[i][int(digits[i])] for i, name in enumerate(names)})
         return
+    yield from _with_each_value(kernel, rng.random((_DRAWS, len(sizes))))
+
+
+def _with_each_value(kernel: Kernel[Any, Any], draws: npt.NDArray[np.float64]) -> Iterator[Any]:
+    """Tiles by numbers from 0 to 1, `[tiles, parameters]`, each value of each parameter in turn held fixed."""
+    names, values = list(kernel.parameters), list(kernel.parameters.values())
+    places = (draws * [len(choices) for choices in values]).astype(np.int64).tolist()  # at once: there are very many
     held = itertools.cycle((name, value) for name in names for value in kernel.parameters[name])
-    for draw, (name, value) in zip(rng.random((_DRAWS, len(sizes))), held, strict=False):
-        chosen = {other: values[i][int(draw[i] * sizes[i])] for i, other in enumerate(names)}
-        yield kernel.tile_type(**{**chosen, name: value})
+    for row, (name, value) in zip(places, held, strict=False):
+        chosen = {other: choices[place] for other, choices, place in zip(names, values, row, strict=True)}
+        chosen[name] = value
+        yield kernel.tile_type(**chosen)
 
 
 def _low_points(kernel: Kernel[Any, Any], device: DeviceInfo, rng: np.random.Generator) -> Iterator[Point]:
     """Valid points of mostly low values, each value in turn held fixed: their sources are short."""
-    names, values = list(kernel.parameters), list(kernel.parameters.values())
     workloads = itertools.cycle(WORKLOADS if has_weights(kernel) else WORKLOADS[:1])
     for number, operation in enumerate(kernel.sample_operations()):
-        held = itertools.cycle((name, value) for name in names for value in kernel.parameters[name])
         tiles: dict[Any, None] = {}
-        for draw, (name, value) in zip(rng.random((_DRAWS, len(names))) ** 2.5, held, strict=False):
-            chosen = {other: values[i][int(draw[i] * len(values[i]))] for i, other in enumerate(names)}
-            tile = kernel.tile_type(**{**chosen, name: value})
+        for tile in _with_each_value(kernel, rng.random((_DRAWS, len(kernel.parameters))) ** 2.5):
             if kernel.rejection(tile, operation, device) is None:
                 tiles[tile] = None
             if len(tiles) == _POOL:

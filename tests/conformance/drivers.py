@@ -45,7 +45,7 @@ class Driver:
     pairs: bool = False
     hands: tuple[int, ...] = HANDS
     longest_source: int | None = None
-    networks: int = 24
+    networks: int = 12
     selector: str = ""
     needs_root: str = ""
     wrong: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
@@ -70,7 +70,6 @@ DRIVERS = (
         packages=("pocl-opencl-icd",),
         pattern="usr/lib/*/libpocl.so.*",
         hands=(2, 3),
-        networks=12,
     ),
     Driver(
         name="rusticl",
@@ -81,7 +80,6 @@ DRIVERS = (
         environment={"RUSTICL_ENABLE": "llvmpipe", "GALLIVM_PERF": "nopt"},
         hands=(1, 2),
         longest_source=20_000,
-        networks=12,
         needs_root="it reads libclc from /usr/lib/clc only",
         wrong={"winograd_fused": SMALLEST_FUSED_TILES},
     ),
