@@ -51,6 +51,43 @@ def test_a_dense_network_measured_faster_than_its_table_leaves_a_choice(tmp_path
     assert (budget_ms == dense_ms(table)) == (lost > 1)
 
 
+@pytest.mark.parametrize(
+    ("factors", "taken", "attempts"),
+    [
+        ((1.0,), 0, 1),
+        ((1.02,), 0, 1),  # within the tolerance
+        ((0.8, 1.0), 1, 2),  # less time than expected: more may be spent
+        ((0.8, 1.2), 0, 2),  # too much: the one before stays
+        ((0.8, 0.9, 0.95), 2, 3),
+        ((1.3, 1.1, 1.0), 2, 3),
+        ((1.3, 0.8, 1.1), 1, 3),
+        ((1.3, 1.2, 1.1), 2, 3),  # none in time: the last is what the proof speaks of
+    ],
+)
+def test_choices_are_tried_until_one_uses_the_budget(
+    tmp_path: Path, factors: tuple[float, ...], taken: int, attempts: int
+) -> None:
+    """Each tried takes `factors` times what it was chosen for; more time, less loss."""
+    table, promised, times = make_table(tmp_path, 0), list[float](), iter(factors)
+    asked_ms = 0.6 * dense_ms(table)
+
+    def best(budget_ms: float) -> Any:
+        promised.append(budget_ms)
+        return SimpleNamespace(selection=len(promised) - 1, divergence=1 / budget_ms, model=None, bits={})
+
+    known = {name: getattr(table, name) for name in ("entries", "groups", "channel_shares", "time_ms")}
+    fitter: Any = SimpleNamespace(
+        table=SimpleNamespace(**known, name=str),
+        _best=best,
+        _budget=lambda _: asked_ms,
+        _try=lambda _: (dense_ms(table), asked_ms * next(times)),
+    )
+    assert Fitter._chosen(fitter, Target(budget_ms=asked_ms)) == {"name": str(taken), "attempts": attempts}
+    assert next(times, None) is None
+    for before, after, factor in zip(promised, promised[1:], factors, strict=False):
+        assert after == pytest.approx(before / factor)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_shares")
 def test_a_model_fits_and_a_second_budget_takes_no_new_table(
