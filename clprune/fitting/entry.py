@@ -11,8 +11,8 @@ from clprune.fitting.stored import FLOAT_BITS
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One way for one layer: `options` (None: dense), the `bits` of its weights, milliseconds alone, and what the
-    network's answer loses by it.
+    """One way for one layer: `options` (None: dense), the `bits` of its weights, its part of an inference in
+    milliseconds, and what the network's answer loses by it.
 
     What was not measured is interpolated; the loss of pruning and storing is the sum of both.
     """

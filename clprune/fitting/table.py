@@ -14,7 +14,6 @@ from clprune.darknet.network import Network
 from clprune.errors import UsageError, shown
 from clprune.fitting.curve import Curve, curves_of
 from clprune.fitting.entry import Entry
-from clprune.fitting.times import Calibration
 from clprune.pruning.channels import channels_taken
 from clprune.pruning.shrink import resize_network
 from clprune.pruning.unit import kept_count
@@ -60,7 +59,6 @@ class Table:
     groups: tuple[Group, ...]
     channel_shares: tuple[float, ...]
     thin_ms: Mapping[int, tuple[tuple[float, float], ...]]
-    calibration: Calibration
     _shares: dict[tuple[int, ...], dict[int, Thin]] = field(default_factory=dict)
     _found: dict[tuple[int, Thin], tuple[tuple[Entry, ...], dict[int, Entry]]] = field(default_factory=dict)
 
@@ -132,7 +130,7 @@ class Table:
     def time_ms(self, selection: Selection) -> float:
         """Milliseconds that the whole network is expected to take."""
         ways = self.ways(selection.channels)
-        return self.calibration.whole_ms(sum(ways[index][place].time_ms for index, place in selection.entries.items()))
+        return sum(ways[index][place].time_ms for index, place in selection.entries.items())
 
     def loss(self, selection: Selection) -> float:
         """What the answer loses, as if every layer's part came by itself."""

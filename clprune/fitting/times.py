@@ -1,18 +1,16 @@
 """Milliseconds of every layer, whichever way it is pruned: measured on the device, and interpolated between shares.
 
-All layers are pruned the same way at once and each is timed alone in that network, so that a way costs one set-up.
+All layers are pruned the same way at once and each is timed alone in that network, so that a way costs one set-up; a
+whole inference tells what they take together.
 Tiles are those of the tuning database, searched for where there are none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 from clprune.container.model import Model
 from clprune.kernels.base import Offer
@@ -77,37 +75,14 @@ def measure(session: Session, model: Model, *, beside: Model | None = None) -> d
     return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """Of a whole network from its layers: `factor` * their sum + `overhead_ms`; `error` is the largest relative one."""
+def parts_of(whole_ms: float, layers: Mapping[int, float]) -> dict[int, float]:
+    """What each layer takes of a whole inference, from milliseconds `layers` alone.
 
-    factor: float
-    overhead_ms: float
-    error: float
-
-    def whole_ms(self, layers_ms: float) -> float:
-        """Milliseconds of an inference whose layers take so many alone."""
-        return self.factor * layers_ms + self.overhead_ms
-
-    def layers_ms(self, whole_ms: float) -> float:
-        """The reverse."""
-        return (whole_ms - self.overhead_ms) / self.factor
-
-
-def calibrate(runs: Sequence[tuple[float, float]]) -> Calibration:
-    """From (sum of the layers, whole inference) in milliseconds of one network or more.
-
-    A straight line with the least squared relative errors; launches can neither cost less than nothing nor make layers
-    take half or twice their time: then the line goes through the first run with factor 1.
+    Alone a layer finds its weights in the cache, and pays for no launch; how much that is depends on what all layers
+    are: with weights in the Winograd domain, whole inferences took 1.7 times the sum, with dense ones 1.25.
     """
-    sums, wholes = (np.array(values, np.float64) for values in zip(*runs, strict=True))
-    factor, overhead = 1.0, float(wholes[0] - sums[0])
-    if len(runs) > 2 and np.ptp(sums) > 0.1 * sums.max():
-        line = np.polyfit(sums, wholes, 1, w=1 / wholes)
-        if 0.5 <= line[0] <= 2 and line[1] >= 0:
-            factor, overhead = (float(value) for value in line)
-    errors = np.abs((factor * sums + overhead) / wholes - 1)
-    return Calibration(factor=factor, overhead_ms=overhead, error=float(errors.max()))
+    alone_ms = sum(layers.values())
+    return {index: time_ms * whole_ms / alone_ms for index, time_ms in layers.items()} if alone_ms else dict(layers)
 
 
 def interpolated(curve: Mapping[float, float], share: float) -> float | None:

@@ -67,9 +67,9 @@ class FitResult:
     """The fitted `model`, what was promised and what the device measured.
 
     `budget_ms` is the budget beside the dense time of `proof`, None where points were asked for. `dense_table_ms` is
-    the dense network's time when the table was measured, `calibration_error` the largest relative one of sums there.
-    `divergence` is that of the answers before retraining (`clprune.training.refit.Refitted`). `is_met`: the budget is
-    kept within `TOLERANCE`, or no more points are lost than allowed.
+    the dense network's time when the table was measured. `divergence` is that of the answers before retraining
+    (`clprune.training.refit.Refitted`). `is_met`: the budget is kept within `TOLERANCE`, or no more points are lost
+    than allowed.
     """
 
     model: Model
@@ -79,7 +79,6 @@ class FitResult:
     most_loss: float | None
     promised_ms: float
     dense_table_ms: float
-    calibration_error: float
     divergence: float
     losses: tuple[float, ...]
     proof: Proof
@@ -92,7 +91,7 @@ class FitResult:
         """All figures as JSON can hold them."""
         own = (
             *("data", "budget_ms", "most_loss", "promised_ms", "dense_table_ms"),
-            *("calibration_error", "divergence", "attempts", "is_met"),
+            *("divergence", "attempts", "is_met"),
         )
         files = {} if self.written is None else {"cfg": str(self.written[0]), "weights": str(self.written[1])}
         return {

@@ -209,7 +209,6 @@ class Fitter:
             most_loss=target.most_loss,
             promised_ms=self.table.time_ms(applied.selection),
             dense_table_ms=self._dense_ms,
-            calibration_error=self.table.calibration.error,
             divergence=applied.divergence,
             losses=losses,
             proof=proof,

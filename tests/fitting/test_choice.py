@@ -13,7 +13,6 @@ from clprune.darknet.kinds.base import PruneOptions
 from clprune.fitting.choice import BUCKETS, Cost, choose, dense_ms, fastest_ms, knapsack, search
 from clprune.fitting.entry import Entry
 from clprune.fitting.table import Group, Selection, Table
-from clprune.fitting.times import Calibration
 from clprune.unit import Unit
 from tests.pruning.networks import CHAIN, load
 
@@ -61,7 +60,6 @@ def make_table(folder: Path, seed: int) -> Table:
     return Table(
         network=network, entries=entries, groups=groups, channel_shares=(0.0, 0.25, 0.5),
         thin_ms={layer.index: ((1.0, 1.0), (0.2, 0.3)) for layer in network.matrix_layers},
-        calibration=Calibration(factor=1.1, overhead_ms=0.2, error=0.0),
     )  # fmt: skip
 
 

@@ -11,7 +11,6 @@ from clprune.darknet.kinds.base import PruneOptions
 from clprune.fitting.curve import Curve, curves_of
 from clprune.fitting.entry import Entry
 from clprune.fitting.table import Group, Selection, Table
-from clprune.fitting.times import Calibration
 from clprune.unit import Unit
 from tests.pruning.networks import CHAIN, load
 
@@ -64,7 +63,6 @@ def test_a_layer_that_lost_inputs_loses_more_by_pruning(tmp_path: Path) -> None:
     table = Table(
         network=network, entries=dict.fromkeys(layers, ways), groups=(Group(producers=(2,), losses=(0.0, 0.01)),),
         channel_shares=(0.0, 0.5), thin_ms=dict.fromkeys(layers, ((1.0, 1.0), (0.25, 0.25))),
-        calibration=Calibration(factor=1.0, overhead_ms=0.0, error=0.0),
     )  # fmt: skip
     assert table.ways((0,)) == table.entries
     thin = table.ways((1,))

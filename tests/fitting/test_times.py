@@ -1,23 +1,17 @@
-"""Times of whole networks from those of layers, and between shares."""
+"""Times of layers as parts of whole networks, and between shares."""
 
 from __future__ import annotations
 
 import pytest
 
 from clprune.fitting.kinds import Kind, kinds_of
-from clprune.fitting.times import calibrate, interpolated
+from clprune.fitting.times import interpolated, parts_of
 
 
-def test_a_line_through_whole_runs() -> None:
-    found = calibrate([(10.0, 11.5), (5.0, 6.0), (2.0, 2.7)])
-    assert (found.factor, found.overhead_ms) == pytest.approx((1.1, 0.5))
-    assert found.error < 1e-9 and found.layers_ms(found.whole_ms(3.0)) == pytest.approx(3.0)
-
-
-def test_one_run_gives_the_overhead() -> None:
-    found = calibrate([(10.0, 10.5), (10.1, 10.7), (10.0, 10.4)])
-    assert (found.factor, found.overhead_ms) == pytest.approx((1.0, 0.5))
-    assert found.error == pytest.approx(0.1 / 10.4)
+def test_layers_share_what_a_whole_inference_takes() -> None:
+    assert parts_of(6.0, {0: 1.0, 3: 3.0}) == pytest.approx({0: 1.5, 3: 4.5})
+    assert parts_of(3.0, {0: 1.0, 3: 3.0}) == pytest.approx({0: 0.75, 3: 2.25})
+    assert parts_of(1.0, {0: 0.0}) == {0: 0.0}
 
 
 def test_only_between_neighbours_that_do_not_rise() -> None:
