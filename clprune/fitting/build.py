@@ -17,7 +17,7 @@ from clprune.fitting.kinds import BETWEEN_SHARES, CHANNEL_SHARES, MEASURED_SHARE
 from clprune.fitting.record import Record
 from clprune.fitting.stored import FLOAT_BITS, stored
 from clprune.fitting.table import Group, Table, thin_shares
-from clprune.fitting.times import interpolated, measure, parts_of, tune_missing
+from clprune.fitting.times import interpolated, measure, overhead_of, parts_of, tune_missing
 from clprune.opencl import Session
 from clprune.plan.pruned import tile_units
 from clprune.progress import OnProgress, Progress
@@ -70,7 +70,9 @@ class Builder:
             if self.progress is not None:
                 self.progress(Progress(stage="times", done=number, total=len(ways), place=str(way)))
             self.record.get("times", str(way), lambda way=way: self._measure(way, seconds))  # type: ignore[misc]
-        times = {str(way): self._times(str(way)) for way in ways}
+        alone = {str(way): self._alone(str(way)) for way in ways}
+        overhead_ms = overhead_of([(sum(layers.values()), self._whole_ms(name)) for name, layers in alone.items()])
+        times = {name: parts_of(self._whole_ms(name) - overhead_ms, layers) for name, layers in alone.items()}
         thin = [(way.kind, way.share) for way in ways if way.kind is not None and way.kind.removes_channels]
         judge = Judge(model=self.model, reference=self.reference, record=self.record, progress=self.progress)
         self._expect(judge, times, thin)
@@ -81,12 +83,12 @@ class Builder:
             groups=groups,
             channel_shares=(0.0, *CHANNEL_SHARES) if groups else (0.0,),
             thin_ms=self._thin(times, thin),
+            overhead_ms=overhead_ms,
         )
 
-    def _times(self, name: str) -> dict[int, float]:
-        """Layer index -> its part of the whole inference."""
-        alone = self.record.known("times", name)["layers"]
-        return parts_of(self._whole_ms(name), {int(index): float(time_ms) for index, time_ms in alone.items()})
+    def _alone(self, name: str) -> dict[int, float]:
+        found = self.record.known("times", name)["layers"]
+        return {int(index): float(time_ms) for index, time_ms in found.items()}
 
     def _whole_ms(self, name: str) -> float:
         return float(self.record.known("times", name)["whole_ms"])

@@ -86,7 +86,7 @@ def choose(table: Table, *, budget_ms: float, weighing: Weighing | None = None) 
             [Cost(time_ms=entry.time_ms, loss=entry.loss * weight) for entry in ways.values()]
             for ways, weight in zip(useful.values(), by_layer, strict=True)
         ]
-        found = knapsack(costs, budget_ms=budget_ms)
+        found = knapsack(costs, budget_ms=budget_ms - table.overhead_ms)
         if found is None:
             return None
         groups = zip(table.groups, channels, by_group, strict=True)

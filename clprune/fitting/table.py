@@ -52,6 +52,7 @@ class Table:
     """All entries by layer index, the first of each dense; `groups` and their `channel_shares`, the first 0.
 
     `thin_ms`: by layer, (its work's share, its time's share) in networks that lost channels evenly, with (1, 1).
+    `overhead_ms`: what an inference takes beside its layers.
     """
 
     network: Network
@@ -59,6 +60,7 @@ class Table:
     groups: tuple[Group, ...]
     channel_shares: tuple[float, ...]
     thin_ms: Mapping[int, tuple[tuple[float, float], ...]]
+    overhead_ms: float = 0.0
     _shares: dict[tuple[int, ...], dict[int, Thin]] = field(default_factory=dict)
     _found: dict[tuple[int, Thin], tuple[tuple[Entry, ...], dict[int, Entry]]] = field(default_factory=dict)
 
@@ -130,7 +132,7 @@ class Table:
     def time_ms(self, selection: Selection) -> float:
         """Milliseconds that the whole network is expected to take."""
         ways = self.ways(selection.channels)
-        return sum(ways[index][place].time_ms for index, place in selection.entries.items())
+        return self.overhead_ms + sum(ways[index][place].time_ms for index, place in selection.entries.items())
 
     def loss(self, selection: Selection) -> float:
         """What the answer loses, as if every layer's part came by itself."""

@@ -7,10 +7,12 @@ Tiles are those of the tuning database, searched for where there are none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from clprune.container.model import Model
 from clprune.kernels.base import Offer
@@ -75,11 +77,24 @@ def measure(session: Session, model: Model, *, beside: Model | None = None) -> d
     return found
 
 
-def parts_of(whole_ms: float, layers: Mapping[int, float]) -> dict[int, float]:
-    """What each layer takes of a whole inference, from milliseconds `layers` alone.
+def overhead_of(runs: Sequence[tuple[float, float]]) -> float:
+    """What an inference takes beside its layers, from (sum of the layers alone, whole inference) of networks, in ms.
 
-    Alone a layer finds its weights in the cache, and pays for no launch; how much that is depends on what all layers
-    are: with weights in the Winograd domain, whole inferences took 1.7 times the sum, with dense ones 1.25.
+    Where a straight line with the least squared relative errors meets no layers at all; 0 where networks are too few or
+    too alike for one, or the line says what cannot be.
+    """
+    sums, wholes = (np.array(values, np.float64) for values in zip(*runs, strict=True))
+    if len(runs) <= 2 or np.ptp(sums) <= 0.1 * sums.max():
+        return 0.0
+    slope, overhead = (float(value) for value in np.polyfit(sums, wholes, 1, w=1 / wholes))
+    return overhead if slope > 0 and 0 <= overhead < wholes.min() else 0.0
+
+
+def parts_of(whole_ms: float, layers: Mapping[int, float]) -> dict[int, float]:
+    """What each layer takes of the `whole_ms` of all, from milliseconds `layers` alone.
+
+    Alone a layer finds its weights in the cache. How much more it takes among others depends on what all of them are:
+    with weights in the Winograd domain, whole inferences took 1.7 times the sum, with dense ones 1.25.
     """
     alone_ms = sum(layers.values())
     return {index: time_ms * whole_ms / alone_ms for index, time_ms in layers.items()} if alone_ms else dict(layers)

@@ -59,7 +59,7 @@ def make_table(folder: Path, seed: int) -> Table:
     groups = tuple(Group(producers=(index,), losses=(0.0, *np.sort(random.random(2)))) for index in (2, 6))
     return Table(
         network=network, entries=entries, groups=groups, channel_shares=(0.0, 0.25, 0.5),
-        thin_ms={layer.index: ((1.0, 1.0), (0.2, 0.3)) for layer in network.matrix_layers},
+        thin_ms={layer.index: ((1.0, 1.0), (0.2, 0.3)) for layer in network.matrix_layers}, overhead_ms=0.2,
     )  # fmt: skip
 
 
