@@ -66,6 +66,14 @@ class Result:
 Run = Callable[..., Result]
 
 
+def with_weights(path: Path, text: str) -> Path:
+    """Write a cfg, and random weights beside it."""
+    path.write_text(text)
+    network = load_network(path)
+    write_weights(path.with_suffix(".weights"), network, random_weights(network, seed=3))
+    return path
+
+
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run `clprune` with arguments, its output not as wide as a terminal that the tests happen to have."""
@@ -85,11 +93,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A cfg with its weights beside it."""
-    path = tmp_path / "small.cfg"
-    path.write_text(CFG)
-    network = load_network(path)
-    write_weights(path.with_suffix(".weights"), network, random_weights(network, seed=3))
-    return path
+    return with_weights(tmp_path / "small.cfg", CFG)
 
 
 @pytest.fixture

@@ -21,12 +21,10 @@ pytest.importorskip("distributed", reason="the extra `distributed` is not instal
 from distributed import Client
 
 from clprune import distributed
-from clprune.darknet.network import load_network
-from clprune.darknet.random_weights import random_weights
-from clprune.darknet.weights import write_weights
 from clprune.distributed.farm import Begun, Lost
 from clprune.tiles.records import Measurement
 from clprune.tiles.store import Store, open_store
+from tests.cli.conftest import with_weights
 from tests.conformance.drivers import DRIVERS, find
 from tests.distributed import few_candidates
 from tests.distributed.test_tune import farm_module, is_of_search
@@ -63,11 +61,7 @@ clprune.tune(sys.argv[1], budget_s=600, effort="thorough")
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """As small as a farm of two workers per driver needs."""
-    path = tmp_path / "two.cfg"
-    path.write_text(CFG)
-    network = load_network(path)
-    write_weights(path.with_suffix(".weights"), network, random_weights(network, seed=3))
-    return path
+    return with_weights(tmp_path / "two.cfg", CFG)
 
 
 @pytest.fixture

@@ -9,12 +9,10 @@ import pytest
 
 from clprune.container.model import load_model
 from clprune.darknet.fold import fold_network
-from clprune.darknet.network import load_network
-from clprune.darknet.random_weights import random_weights
-from clprune.darknet.weights import write_weights
 from clprune.errors import UsageError
 from clprune.fitting.kinds import kinds_of, ways_of
 from clprune.fitting.stored import check_bits, rounded, stored
+from tests.cli.conftest import with_weights
 
 CFG = """[net]
 width=8
@@ -35,11 +33,7 @@ activation=linear
 
 @pytest.mark.parametrize("bits", [16, 8, 4])
 def test_what_is_judged_is_what_runs(tmp_path: Path, bits: int) -> None:
-    path = tmp_path / "small.cfg"
-    path.write_text(CFG)
-    network = load_network(path)
-    write_weights(path.with_suffix(".weights"), network, random_weights(network, seed=3))
-    model = load_model(path)
+    model = load_model(with_weights(tmp_path / "small.cfg", CFG))
     few = {0: bits, 1: bits}
     coded = stored(model, few)
     _, judged = fold_network(model.network, rounded(model.network, model.weights, few))
