@@ -15,6 +15,9 @@ from clprune.runner.limits import measure_limits
 from clprune.runner.runner import Runner
 from clprune.turns import in_turns, milliseconds
 
+#: Inferences that are timed where nobody says how many.
+ROUNDS = 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepTimes:
@@ -98,7 +101,7 @@ class BenchResult:
         return vars(self) | self.device.facts | {"layers": layers} | derived
 
 
-def bench(runner: Runner, *, rounds: int = 20, warmup: int = 3) -> BenchResult:
+def bench(runner: Runner, *, rounds: int = ROUNDS, warmup: int = 3) -> BenchResult:
     """Time `rounds` inferences of one full batch and every step, after `warmup` that do not count.
 
     Steps are timed in interleaved rounds too, so that a noisy moment does not hit one layer only.

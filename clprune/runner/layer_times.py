@@ -11,7 +11,7 @@ from clprune.darknet.network import Network
 from clprune.darknet.values import Weights
 from clprune.opencl import Session
 from clprune.pruning.network import with_prune_options
-from clprune.runner.bench import measure_steps
+from clprune.runner.bench import ROUNDS, measure_steps
 from clprune.runner.runner import Runner
 
 
@@ -22,7 +22,7 @@ def layer_times(
     plan: Mapping[int, PruneOptions],
     *,
     batch: int = 1,
-    rounds: int = 20,
+    rounds: int = ROUNDS,
     algorithms: Algorithms | None = None,
 ) -> dict[int, float]:
     """Layer index -> best milliseconds for `batch` images, of `weights` that were pruned as `plan` says.

@@ -12,12 +12,9 @@ from clprune.dataset import DataSet
 from clprune.opencl import Session
 from clprune.progress import OnProgress, share_of
 from clprune.runner import Runner
-from clprune.runner.bench import measure_steps
+from clprune.runner.bench import ROUNDS, measure_steps
 from clprune.runner.compare import largest_error, time_in_turns, weights_kept
 from clprune.workflow.agreement import accuracy_on
-
-#: Rounds in which the layers of a model are timed.
-_ROUNDS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +45,7 @@ def measure_models(
     for number, (model, runner, whole, size) in enumerate(zip(models, runners, times, sizes, strict=True)):
         layer_ms: dict[int, float] = {}
         layer_kept: dict[int, float] = {}
-        _, steps = measure_steps(runner, rounds=_ROUNDS)
+        _, steps = measure_steps(runner, rounds=ROUNDS)
         for step in steps:
             if step.layer is not None:
                 layer_ms[step.layer] = layer_ms.get(step.layer, 0.0) + step.best_ms
