@@ -233,7 +233,8 @@ class Fitter:
             if target.most_loss is not None:
                 break
             budget_ms = target.budget(dense_ms)
-            within += [found] * (fitted_ms <= budget_ms * (1 + TOLERANCE))
+            if fitted_ms <= budget_ms * (1 + TOLERANCE):
+                within.append(found)
             # after one in time, the first that uses its budget, or is over it, is the last
             is_enough = bool(within) and fitted_ms >= budget_ms * (1 - UNUSED)
             promised_for *= budget_ms / fitted_ms

@@ -75,7 +75,8 @@ def test_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLPRUNE_DATA_DIR", str(tmp_path / "data"))
     if name == ALONE:
-        done = subprocess.run([sys.executable, FOLDER / f"{name}.py"], capture_output=True, text=True, check=False)
+        command = [sys.executable, FOLDER / f"{name}.py"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
         said = done.stdout
     else:
